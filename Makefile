@@ -1,0 +1,50 @@
+# Two commands do everything: `make run` and `make test`. Both install what they need into .venv and .local.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check -q install
+LOCKS := deploy/requirements
+
+.PHONY: run demo test check format lock clean help
+
+run: $(VENV)/.local  ## Start the whole system; Ctrl-C stops it
+	@$(BIN)/python -m deploy.local
+
+demo: $(VENV)/.local  ## Replay real prompts and watch the router learn (DATA=folder for your own)
+	@$(BIN)/python -m deploy.local.demo $(if $(DATA),--data $(DATA))
+
+test: check  ## Everything, with real Redis, Qdrant engine and PostgreSQL
+	@$(BIN)/python -m pytest
+
+check: $(VENV)/.test  ## Format, lint, types, import contracts, size limits, docs: no server needed
+	@$(BIN)/ruff format --check -q . && $(BIN)/ruff check -q .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/python -m tests.sizes
+
+format: $(VENV)/.test
+	@$(BIN)/ruff check -q --fix . ; $(BIN)/ruff format -q .
+
+lock: $(VENV)/.test  ## Rewrite the locked versions from pyproject.toml
+	@$(BIN)/python -m deploy.lock
+
+clean:  ## Remove everything that was installed or stored
+	rm -rf $(VENV) .local
+
+help:
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/'
+
+$(VENV)/pyvenv.cfg:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
+	  || { echo 'Python 3.11, 3.12 or 3.13 is needed; name one with: make run PYTHON=python3.11' >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.local: $(VENV)/pyvenv.cfg $(LOCKS)/local.txt $(LOCKS)/data.txt
+	@[ -f $(VENV)/.test ] || { echo 'Installing locked dependencies into $(VENV) (once) ...'; $(PIP) --require-hashes -r $(LOCKS)/local.txt; }
+	@$(PIP) --require-hashes --no-deps -r $(LOCKS)/data.txt
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.local $(LOCKS)/test.txt
+	@echo 'Installing locked test dependencies into $(VENV) (once) ...'
+	@$(PIP) --require-hashes -r $(LOCKS)/test.txt
+	@touch $@

@@ -1,0 +1,1 @@
+"""Measurements and the simulated upstream. The product never imports this package."""

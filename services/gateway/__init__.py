@@ -1,0 +1,1 @@
+"""The OpenAI-compatible HTTP gateway: parse, embed, find neighbours, decide, call, record, answer."""

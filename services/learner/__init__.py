@@ -1,0 +1,1 @@
+"""The arq worker that turns outcome and feedback events into posteriors, labels and history."""

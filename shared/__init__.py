@@ -1,0 +1,1 @@
+"""What the services have in common: the pure bandit, the ports, and the adapters behind them."""

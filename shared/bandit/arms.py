@@ -1,0 +1,39 @@
+"""An arm is a model that can be chosen."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+ArmId = str
+"""The upstream's name of the model, `provider/model-name`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """List price of one arm, USD per token."""
+
+    prompt_usd: float
+    completion_usd: float
+
+    def cost_usd(self, prompt_tokens: float, completion_tokens: float) -> float:
+        """Return the list cost in USD of that many tokens."""
+        return prompt_tokens * self.prompt_usd + completion_tokens * self.completion_usd
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """A model that can be chosen, with what the upstream's catalogue says of it.
+
+    `price` is None where the catalogue names none: such an arm starts without a price prior.
+    """
+
+    id: ArmId
+    price: Price | None = None
+
+    def log_price(self) -> float | None:
+        """Return ln of the mean list price per token, or None where it is unknown or the model is free."""
+        if self.price is None:
+            return None
+        mean = (self.price.prompt_usd + self.price.completion_usd) / 2
+        return math.log(mean) if mean > 0 else None

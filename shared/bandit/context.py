@@ -1,0 +1,40 @@
+"""What is known of a request before it is answered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.bandit.arms import ArmId
+
+Vector = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """A labelled past request that resembles this one.
+
+    Attributes:
+        request_id: our own id of that request.
+        similarity: cosine, at most 1.
+        arm: who answered it.
+        score: the feedback it got, 0 to 1.
+    """
+
+    request_id: str
+    similarity: float
+    arm: ArmId
+    score: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Context:
+    """The prompt's unit vector (None without an embedder) and its neighbours, nearest first."""
+
+    vector: Vector | None = None
+    neighbours: tuple[Neighbour, ...] = ()
+
+
+EMPTY = Context()

@@ -1,0 +1,115 @@
+"""The record of one choice: what was eligible, what was believed, what was drawn, and with which probability."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from shared.bandit.arms import ArmId
+
+
+class DecisionKind(StrEnum):
+    """On what evidence the arm was chosen; the value of the header `x-router-decision`."""
+
+    LOCAL = "local"  # neighbours of this prompt moved the estimate
+    GLOBAL = "global"  # the posteriors of all traffic alone
+    DEFAULT = "default"  # DEFAULT_MODEL: nothing is known, or too little (SAFE_START)
+    PINNED = "pinned"  # the client named the model
+    FALLBACK = "fallback"  # the chosen arm failed and a lower-ranked one answered
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """What a unit of each term is worth at decision time. `cost` is negative: cheaper is better."""
+
+    quality: float
+    latency: float
+    cost: float
+
+
+@dataclass(frozen=True, slots=True)
+class ArmView:
+    """What the policy believed of one eligible arm when it decided.
+
+    Attributes:
+        quality: posterior mean of the score for this prompt, with the local shift where it was active.
+        quality_sd: posterior standard deviation of that mean.
+        draw_sd: standard deviation that the draw used (exploration scale included).
+        base_quality: the mean without the local shift.
+        local_shift: what the neighbours would add; logged even while the gate keeps it out.
+        cost_usd, latency_s: expected cost and latency of the answer; None where nothing is known.
+        cost_term, speed_term: scale-free terms in [0, 1]: cost over the dearest eligible arm's, and 1 minus the same
+            for latency.
+        utility: mean of the quantity whose draw is maximised.
+        draw: the sampled utility.
+        propensity: exact probability that this arm comes first.
+        labels: recency-weighted number of ratings behind `quality`.
+    """
+
+    arm: ArmId
+    quality: float
+    quality_sd: float
+    draw_sd: float
+    base_quality: float
+    local_shift: float
+    cost_usd: float | None
+    latency_s: float | None
+    cost_term: float
+    speed_term: float
+    utility: float
+    draw: float
+    propensity: float
+    labels: float
+
+
+@dataclass(frozen=True, slots=True)
+class NeighbourUse:
+    """A neighbour and the weight it had."""
+
+    request_id: str
+    similarity: float
+    arm: ArmId
+    score: float
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """One choice.
+
+    Attributes:
+        kind: on what evidence.
+        ranked: all eligible arms, best draw first; the first is called, the others are fallbacks in order.
+        propensity: probability of `ranked[0]`; 1 for a pinned or default choice.
+        confidence: posterior probability that `ranked[0]` is the best eligible arm.
+        reason: one sentence for a person.
+        views: one per eligible arm, in the order of `ranked`; empty for pinned and default choices.
+        neighbours: those considered, nearest first.
+        weights: as used.
+        policy: name and version of the algorithm.
+        snapshot: version of the learned state.
+        cluster: (epoch, cluster) of the prompt, or None without context.
+        degraded: what was missing, in bounded words (`embedder`, `qdrant`, `redis`).
+    """
+
+    kind: DecisionKind
+    ranked: tuple[ArmId, ...]
+    propensity: float
+    confidence: float
+    reason: str
+    views: tuple[ArmView, ...] = ()
+    neighbours: tuple[NeighbourUse, ...] = ()
+    weights: Weights | None = None
+    policy: str = ""
+    snapshot: str = ""
+    cluster: tuple[int, int] | None = None
+    degraded: tuple[str, ...] = field(default=())
+
+    @property
+    def arm(self) -> ArmId:
+        """The arm that was chosen."""
+        return self.ranked[0]
+
+    def view(self, arm: ArmId) -> ArmView | None:
+        """Return what was believed of `arm`, or None if it was not weighed."""
+        return next((view for view in self.views if view.arm == arm), None)

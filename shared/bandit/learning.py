@@ -1,0 +1,68 @@
+"""What one request teaches: the integer contributions of its outcome and of its rating."""
+
+from __future__ import annotations
+
+from shared.bandit.decision import ArmView
+from shared.bandit.sums import (
+    COMPLETION_TOKENS,
+    COST,
+    FAILURES,
+    GAIN,
+    GAIN_SQ,
+    LABELS,
+    LATENCY,
+    MICRO,
+    NANO,
+    PROMPT_TOKENS,
+    REQUESTS,
+    SCORE,
+    SCORE_SQ,
+)
+
+CLUSTERED = (LABELS, SCORE, SCORE_SQ, REQUESTS, COST, LATENCY)
+"""Fields that are also kept per cluster."""
+
+
+def outcome_sums(
+    *,
+    answered: bool,
+    cost_usd: float,
+    latency_s: float,
+    prompt_tokens: int,
+    completion_tokens: int,
+    cluster: tuple[int, int] | None,
+) -> dict[str, int]:
+    """Return what an answered (or failed) call adds to the sums of its arm.
+
+    A failed call counts as a failure only: its latency and cost say nothing of an answer's.
+    """
+    if not answered:
+        return {FAILURES: 1}
+    sums = {
+        REQUESTS: 1,
+        COST: round(cost_usd * NANO),
+        LATENCY: round(latency_s * MICRO),
+        PROMPT_TOKENS: prompt_tokens,
+        COMPLETION_TOKENS: completion_tokens,
+    }
+    return _with_cluster(sums, cluster)
+
+
+def feedback_sums(*, score: float, view: ArmView | None, cluster: tuple[int, int] | None) -> dict[str, int]:
+    """Return what a rating adds to the sums of the arm that answered.
+
+    `view` is what was believed of that arm at decision time. It scores the neighbours' shift against the estimate
+    without it (prequential test, before this rating is learned): positive gain means that the shift predicted better.
+    """
+    sums = {LABELS: 1, SCORE: round(score * MICRO), SCORE_SQ: round(score * score * MICRO)}
+    if view is not None and view.local_shift != 0.0:
+        gain = (score - view.base_quality) ** 2 - (score - view.base_quality - view.local_shift) ** 2
+        sums |= {GAIN: round(gain * MICRO), GAIN_SQ: round(gain * gain * MICRO)}
+    return _with_cluster(sums, cluster)
+
+
+def _with_cluster(sums: dict[str, int], cluster: tuple[int, int] | None) -> dict[str, int]:
+    if cluster is None:
+        return sums
+    epoch, index = cluster
+    return sums | {f"{name}@{epoch}.{index}": sums[name] for name in CLUSTERED if name in sums}

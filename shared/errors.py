@@ -1,0 +1,134 @@
+"""Every error we raise.
+
+    RouterError
+    ├── SettingsError          the start is refused: key, value and allowed range are named
+    ├── CorruptState           learned state failed validation; the last good one is kept
+    ├── DependencyError        embedder, Qdrant, Redis or PostgreSQL is away, slow or lying
+    ├── UpstreamError          the model's side failed; says what it means for retries and money
+    └── ClientError            the caller is told, in OpenAI's error shape
+        ├── InvalidRequest     400   ├── NotFound         404   ├── PayloadTooLarge   413
+        ├── Unauthenticated    401   ├── MethodNotAllowed 405   ├── UnsupportedMedia  415
+        ├── Forbidden          403   ├── RequestTimeout   408   ├── RateLimited       429
+        │                            ├── Conflict         409   ├── Unavailable       503
+        └──                          ├── Gone             410   └── UpstreamFailed    502, 504
+
+Messages are written for the caller: they never carry a key, a prompt, an address or a traceback.
+The HTTP status of each class is set in one place, `services/gateway/middlewares.py`.
+"""
+
+from __future__ import annotations
+
+
+class RouterError(Exception):
+    """Base of every error raised on purpose."""
+
+
+class SettingsError(RouterError):
+    """A setting is unknown, of the wrong type or out of range."""
+
+
+class CorruptState(RouterError):
+    """Learned state read from storage breaks an invariant (not an integer, negative count, score sum above count)."""
+
+
+class DependencyError(RouterError):
+    """A dependency could not be used in time. `dependency` is a bounded label: embedder, qdrant, redis, postgres."""
+
+    def __init__(self, dependency: str, message: str) -> None:
+        super().__init__(f"{dependency}: {message}")
+        self.dependency = dependency
+
+
+class UpstreamError(RouterError):
+    """A call to the upstream failed.
+
+    Attributes:
+        status: HTTP status of the upstream, or None where none was received.
+        try_next: whether another arm may be tried (nothing has reached the client yet).
+        spent: whether the call may have been billed.
+        cool_s: seconds for which the arm should be left alone; 0 for none.
+        relay: status, and body in OpenAI's shape, to hand to the client unchanged (an upstream 400), else None.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        try_next: bool = True,
+        spent: bool = False,
+        cool_s: float = 0.0,
+        timed_out: bool = False,
+        relay: bytes | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.try_next = try_next
+        self.spent = spent
+        self.cool_s = cool_s
+        self.timed_out = timed_out
+        self.relay = relay
+
+
+class ClientError(RouterError):
+    """The caller gets `{"error": {"message", "type", "param", "code"}}`."""
+
+    def __init__(
+        self, message: str, *, code: str, param: str | None = None, retry_after_s: float | None = None
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.param = param
+        self.retry_after_s = retry_after_s
+
+
+class InvalidRequest(ClientError):
+    """400: malformed or out of range."""
+
+
+class Unauthenticated(ClientError):
+    """401: no key, or a wrong one."""
+
+
+class Forbidden(ClientError):
+    """403: the key may not do this."""
+
+
+class NotFound(ClientError):
+    """404: no such path, model or request."""
+
+
+class MethodNotAllowed(ClientError):
+    """405."""
+
+
+class RequestTimeout(ClientError):
+    """408: the client was too slow."""
+
+
+class Conflict(ClientError):
+    """409: the request id is taken, or the request cannot be rated."""
+
+
+class Gone(ClientError):
+    """410: the feedback window is over."""
+
+
+class PayloadTooLarge(ClientError):
+    """413."""
+
+
+class UnsupportedMedia(ClientError):
+    """415: content type or encoding."""
+
+
+class RateLimited(ClientError):
+    """429."""
+
+
+class Unavailable(ClientError):
+    """503: full, draining or not ready; carries `retry_after_s`."""
+
+
+class UpstreamFailed(ClientError):
+    """502, or 504 when `code` is `upstream_timeout`: no arm could answer."""

@@ -1,0 +1,77 @@
+"""Every metric: name, unit, labels, in one place. Labels are bounded: unknown values become `other`.
+
+A process makes one `CollectorRegistry` and the metric set of its service; nothing is registered at import.
+"""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+PREFIX = "llm_router"
+SHORT_S = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.008, 0.012, 0.02, 0.035, 0.06, 0.1, 0.25, 1.0)
+LONG_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0, 120.0, 300.0)
+
+
+class GatewayMetrics:
+    """What the gateway counts."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(f"{PREFIX}_{name}", text, labels, registry=registry)
+
+        def histogram(name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+            return Histogram(f"{PREFIX}_{name}", text, labels, buckets=buckets, registry=registry)
+
+        def gauge(name: str, text: str, *labels: str) -> Gauge:
+            return Gauge(f"{PREFIX}_{name}", text, labels, registry=registry)
+
+        self.requests = counter("requests_total", "HTTP requests by matched route and status", "route", "status")
+        self.decisions = counter("decisions_total", "Chat requests by arm that answered and kind", "arm", "kind")
+        self.outcomes = counter("outcomes_total", "Chat requests by how they ended", "status")
+        self.fallbacks = counter("upstream_errors_total", "Failed upstream calls", "arm", "error")
+        self.degraded = counter("degraded_decisions_total", "Decisions without a dependency", "dependency")
+        self.feedback = counter("feedback_total", "Ratings by verdict", "verdict")
+        self.cost = counter("cost_usd_total", "Spent on answers, USD", "arm")
+        self.tokens = counter("tokens_total", "Tokens by direction", "arm", "direction")
+        self.overhead = histogram("overhead_seconds", "Our own time before the upstream is called", SHORT_S)
+        self.upstream = histogram("upstream_seconds", "Upstream time of an answer", LONG_S, "arm")
+        self.first_token = histogram("first_token_seconds", "Upstream time to first token of a stream", LONG_S, "arm")
+        self.embed = histogram("embed_seconds", "Time for the prompt's vector", SHORT_S)
+        self.search = histogram("search_seconds", "Time for the neighbours", SHORT_S)
+        self.decide = histogram("decide_seconds", "Time for the policy", SHORT_S)
+        self.in_flight = gauge("in_flight_requests", "Chat requests being served")
+        self.snapshot_age = gauge("snapshot_age_seconds", "Since the learned state was last read")
+        self.snapshot_refused = counter("snapshots_refused_total", "Learned states that failed validation")
+        self.spooled = gauge("spooled_records", "Records waiting on local disk for Redis")
+
+
+class EmbedderMetrics:
+    """What the embedder counts."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.texts = Counter(f"{PREFIX}_embedder_texts_total", "Texts embedded", ("source",), registry=registry)
+        self.batch = Histogram(
+            f"{PREFIX}_embedder_batch_texts", "Texts in one forward pass", buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256),
+            registry=registry,
+        )  # fmt: skip
+        self.seconds = Histogram(
+            f"{PREFIX}_embedder_batch_seconds", "Time of one forward pass", buckets=SHORT_S, registry=registry
+        )
+        self.queued = Gauge(f"{PREFIX}_embedder_queued_texts", "Texts waiting for a forward pass", registry=registry)
+        self.refused = Counter(f"{PREFIX}_embedder_refused_total", "Requests refused at the limit", registry=registry)
+
+
+class LearnerMetrics:
+    """What the learner counts."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.events = Counter(
+            f"{PREFIX}_events_total", "Events by kind and what became of them", ("kind", "result"), registry=registry
+        )
+        self.waiting = Gauge(f"{PREFIX}_events_waiting", "Events in the stream", registry=registry)
+        self.age = Gauge(f"{PREFIX}_oldest_event_seconds", "Age of the oldest event", registry=registry)
+        self.dead = Gauge(f"{PREFIX}_dead_letters", "Events that could not be applied", registry=registry)
+        self.unindexed = Gauge(f"{PREFIX}_unindexed_requests", "Requests whose point is out of date", registry=registry)
+        self.batch_seconds = Histogram(
+            f"{PREFIX}_learn_batch_seconds", "Time to apply one batch of events", buckets=SHORT_S, registry=registry
+        )

@@ -1,0 +1,242 @@
+"""The ports: what the use cases need of the world. Adapters live in `shared.storage` and `shared.clients`.
+
+Every method may raise `DependencyError` (away, slow or lying), and nothing else unless it says so. Callers set
+deadlines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.bandit.arms import Arm
+from shared.bandit.context import Neighbour, Vector
+from shared.bandit.sums import Centroids, LearnedState
+from shared.schemas.events import Event
+from shared.schemas.records import StoredRequest
+from shared.schemas.storage import (
+    Applied,
+    Effect,
+    EmbeddingModel,
+    LoggedRequest,
+    NewRecord,
+    Point,
+    QueueDepth,
+    Reservation,
+    Verdict,
+)
+from shared.schemas.upstream import Answer, Call, Usage
+
+
+class Clock(Protocol):
+    """Time. Durations use `monotonic`, stamps use `now`."""
+
+    def now(self) -> float:
+        """Unix seconds."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds that never step back."""
+        ...
+
+
+# -- embeddings and similar requests ------------------------------------------------------------------------------
+
+
+class Embedder(Protocol):
+    """Texts to unit vectors."""
+
+    async def model(self) -> EmbeddingModel:
+        """Return which model answers."""
+        ...
+
+    async def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return (len(texts), dimension) float32, rows of norm 1, all finite."""
+        ...
+
+
+class RequestIndex(Protocol):
+    """Past requests by similarity."""
+
+    async def prepare(self, model: EmbeddingModel) -> None:
+        """Create the collection of `model` and its payload indexes, or find them; safe when many do it at once."""
+        ...
+
+    async def neighbours(self, vector: Vector, *, limit: int, threshold: float, since: float) -> tuple[Neighbour, ...]:
+        """Return labelled requests created at or after `since` (Unix s) with cosine >= threshold, nearest first."""
+        ...
+
+    async def upsert(self, points: Sequence[Point]) -> None:
+        """Write points; the same id again replaces. Searchable when it returns."""
+        ...
+
+    async def delete_before(self, created_at: float) -> None:
+        """Forget points created before that Unix second."""
+        ...
+
+    async def delete(self, request_ids: Sequence[str]) -> None:
+        """Forget these points; unknown ids are fine."""
+        ...
+
+    async def sample(self, limit: int) -> NDArray[np.float32]:
+        """Return up to `limit` stored vectors, (n, dimension), newest or random; for clustering."""
+        ...
+
+    async def count(self) -> int:
+        """Return the number of stored points."""
+        ...
+
+    async def ping(self) -> str:
+        """Return the engine's version."""
+        ...
+
+
+# -- learned state, records and events -----------------------------------------------------------------------------
+
+
+class PosteriorStore(Protocol):
+    """The sums, one hash per arm and day."""
+
+    async def load(self) -> LearnedState:
+        """Return the recency-weighted sums of all arms. Cheap when little has changed since the last call.
+
+        Raises CorruptState when a hash breaks an invariant.
+        """
+        ...
+
+    async def apply(self, effects: Sequence[Effect]) -> list[Applied]:
+        """Apply contributions and acknowledge their events, each atomically; in order, one answer each."""
+        ...
+
+    async def save_centroids(self, centroids: Centroids) -> None:
+        """Replace the cluster centres."""
+        ...
+
+    async def forget_before(self, created_at: float) -> int:
+        """Drop the hashes of days that ended before that Unix second; return how many."""
+        ...
+
+
+class RequestLog(Protocol):
+    """Requests by id, their ratings, and the events that tell the learner. Writes are atomic per request."""
+
+    async def reserve(self, *, owner: str, public_id: str, own_id: str) -> Reservation:
+        """Claim `public_id` for `own_id`. An id whose request failed may be claimed again."""
+        ...
+
+    async def record(self, entries: Sequence[NewRecord]) -> None:
+        """Store records and their outcome events, all in one write. Storing one again changes nothing."""
+        ...
+
+    async def find(self, *, owner: str | None, public_id: str) -> StoredRequest | None:
+        """Return the request that `owner` (None: anybody, for an admin) knows by `public_id`."""
+        ...
+
+    async def rate(self, *, owner: str | None, public_id: str, score: float, text: str | None, now: float) -> Verdict:
+        """Store the rating and its event in one atomic step.
+
+        The same score and text again is DUPLICATE and changes nothing. A reserved request whose record is not yet
+        written is ACCEPTED.
+        """
+        ...
+
+    async def load(self, own_ids: Sequence[str]) -> list[LoggedRequest | None]:
+        """Return what the learner needs of each request; None where the record is gone or not yet written."""
+        ...
+
+    async def pending_index(self, limit: int) -> list[str]:
+        """Return own ids whose point in the index is out of date, oldest first."""
+        ...
+
+    async def indexed(self, marks: Mapping[str, int]) -> list[str]:
+        """Mark ids as indexed with the rating revision that was written; return those rated anew meanwhile."""
+        ...
+
+
+class EventQueue(Protocol):
+    """The stream of events, read by a consumer group. An event is handed out again until it is acknowledged."""
+
+    async def prepare(self) -> None:
+        """Create the stream and its consumer group, or find them."""
+        ...
+
+    async def wake(self) -> None:
+        """Tell a learner that there is work; losing this costs a second or two of delay, nothing else."""
+        ...
+
+    async def read(self, consumer: str, limit: int) -> list[Event]:
+        """Return new events for `consumer`, without waiting."""
+        ...
+
+    async def claim(self, consumer: str, *, idle_s: float, limit: int) -> list[Event]:
+        """Take over events that were handed out `idle_s` ago or longer and not acknowledged."""
+        ...
+
+    async def bury(self, event: Event, reason: str) -> None:
+        """Move an event to the dead-letter stream, atomically."""
+        ...
+
+    async def requeue(self, limit: int) -> int:
+        """Move dead letters back to the stream; return how many."""
+        ...
+
+    async def depth(self) -> QueueDepth:
+        """Return how much waits."""
+        ...
+
+
+class Heartbeats(Protocol):
+    """Which learners live."""
+
+    async def beat(self, worker: str, version: str, ttl_s: float) -> None:
+        """Say that `worker` lives, for `ttl_s` seconds."""
+        ...
+
+    async def alive(self) -> Mapping[str, str]:
+        """Return version by worker."""
+        ...
+
+
+# -- the upstream ----------------------------------------------------------------------------------------------------
+
+
+class AnswerStream(Protocol):
+    """A streamed answer. Iterate to the end, then read what it said.
+
+    Raises UpstreamError from the iterator when the stream is cut, stalls, carries an error or ends without
+    `[DONE]` or a finish_reason; frames already handed out stay handed out.
+    """
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        """Yield whole SSE events, `data: [DONE]` excluded, usage-only chunks dropped unless asked for."""
+        ...
+
+    @property
+    def usage(self) -> Usage | None:
+        """Usage, once it has been seen."""
+        ...
+
+    @property
+    def model(self) -> str | None:
+        """The model that the upstream says answers."""
+        ...
+
+
+class ChatModel(Protocol):
+    """The upstream. Errors are `UpstreamError`, never `DependencyError`."""
+
+    async def complete(self, call: Call) -> Answer:
+        """Return the answer. Raises UpstreamError."""
+        ...
+
+    def stream(self, call: Call) -> AbstractAsyncContextManager[AnswerStream]:
+        """Open a stream; entering waits for the first data event. Raises UpstreamError."""
+        ...
+
+    async def catalogue(self) -> tuple[Arm, ...]:
+        """Return every model of the upstream with its price. Raises UpstreamError."""
+        ...

@@ -1,0 +1,38 @@
+"""Events of the stream. They carry ids; the facts are in the request's hash, so an event can be repeated safely."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+EVENT_VERSION = 1
+
+
+class EventKind(StrEnum):
+    """What happened."""
+
+    OUTCOME = "outcome"
+    FEEDBACK = "feedback"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One entry of the stream.
+
+    Attributes:
+        entry_id: the stream's id of the entry.
+        kind: outcome or feedback.
+        request_id: our own id of the request.
+        revision: 1 for an outcome; the rating's revision for feedback.
+        version: wire version; a learner leaves versions that it does not know to a newer one.
+        deliveries: how often it has been handed to a consumer, this time included.
+        score: feedback only.
+    """
+
+    entry_id: str
+    kind: EventKind
+    request_id: str
+    revision: int
+    version: int = EVENT_VERSION
+    deliveries: int = 1
+    score: float | None = None

@@ -1,0 +1,97 @@
+"""What goes into storage and what it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from shared.bandit.arms import ArmId
+from shared.bandit.context import Vector
+from shared.schemas.events import Event
+from shared.schemas.records import RequestRecord
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingModel:
+    """Which model makes the vectors. `id` is safe in a collection name; vectors of two models never mix."""
+
+    id: str
+    dimension: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Point:
+    """One request in the index: its vector, and the label once there is one (`score` None before)."""
+
+    request_id: str
+    vector: Vector
+    arm: ArmId
+    created_at: float
+    owner: str
+    score: float | None
+
+
+class Applied(StrEnum):
+    """What became of an effect."""
+
+    APPLIED = "applied"
+    REPLAYED = "replayed"  # this revision, or a newer one, was already in
+    MISSING = "missing"  # the request's hash is gone; nothing was written, the event stays
+    REFUSED = "refused"  # a delta or a stored field is not an integer in range; nothing was written
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """The contribution of one event to one arm's sums of the day on which the request was made."""
+
+    event: Event
+    arm: ArmId
+    created_at: float
+    sums: Mapping[str, int]
+
+
+class Reservation(StrEnum):
+    """Answer to `reserve`."""
+
+    NEW = "new"
+    TAKEN = "taken"
+
+
+class Verdict(StrEnum):
+    """Answer to `rate`."""
+
+    ACCEPTED = "accepted"
+    REVISED = "revised"
+    DUPLICATE = "duplicate"
+    UNKNOWN = "unknown"
+    EXPIRED = "expired"
+    NOT_RATEABLE = "not_rateable"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NewRecord:
+    """A finished request on its way to storage."""
+
+    record: RequestRecord
+    vector: Vector | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LoggedRequest:
+    """A record with its vector and the latest rating (score None and revision 0 before the first)."""
+
+    record: RequestRecord
+    vector: Vector | None
+    score: float | None
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class QueueDepth:
+    """`waiting`: events not yet applied; `age_s`: age of the oldest; `dead`: dead letters; `unindexed`: points due."""
+
+    waiting: int
+    age_s: float
+    dead: int
+    unindexed: int

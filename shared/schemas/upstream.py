@@ -1,0 +1,41 @@
+"""What goes to the upstream and what comes back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from shared.bandit.arms import ArmId
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens and, where the upstream says so, the cost in USD. Out-of-range figures are dropped, not trusted."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    cost_usd: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One chat completion: the client's body with routing fields taken out, and the arm to ask.
+
+    `deadline` is a `Clock.monotonic` instant.
+    """
+
+    arm: ArmId
+    body: Mapping[str, object]
+    request_id: str
+    deadline: float
+    headers: Mapping[str, str]
+    """Control headers for the simulated upstream; empty in production."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole answer: the upstream's body, verbatim."""
+
+    body: bytes
+    usage: Usage | None
+    model: str | None

@@ -1,0 +1,208 @@
+"""One frozen object with every setting: defaults < CONFIG_FILE < .env < environment.
+
+A `CONFIG_FILE` is flat YAML with exactly the variables' names as keys, so the same file is valid for
+`docker compose --env-file`. Anything unknown, of the wrong type or out of range stops the start with one message.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from dotenv import dotenv_values
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+
+from shared.bandit.decision import Weights
+from shared.bandit.policy import BanditSettings
+from shared.errors import SettingsError
+
+FREE_MODELS = (
+    "deepseek/deepseek-chat-v3.1:free",
+    "google/gemma-3-27b-it:free",
+    "meta-llama/llama-3.3-70b-instruct:free",
+    "mistralai/mistral-small-3.2-24b-instruct:free",
+    "qwen/qwen3-235b-a22b:free",
+)
+
+
+def _split(value: object) -> object:
+    """Turn `a, b` into a tuple; leave lists alone."""
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+CommaSeparated = Annotated[tuple[str, ...], BeforeValidator(_split)]
+
+
+class Settings(BaseModel):
+    """Every variable; the description of each is the README's sentence."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    # -- server
+    HOST: str = Field("0.0.0.0", description="Server bind address")
+    PORT: int = Field(8080, ge=1, le=65535, description="Server port")
+    CORS_ORIGINS: CommaSeparated = Field(("*",), description="Comma-separated CORS origins")
+    API_KEYS: Annotated[tuple[SecretStr, ...], BeforeValidator(_split)] = Field(
+        (), description="Comma-separated keys that clients must send as `Authorization: Bearer`; empty: no key needed"
+    )
+    MAX_BODY_BYTES: int = Field(8_388_608, ge=1024, le=268_435_456, description="Largest request body, unpacked")
+    BODY_TIMEOUT_S: float = Field(30.0, gt=0, le=600, description="Time a client has to send headers and body")
+    DRAIN_DELAY_S: float = Field(0.0, ge=0, le=300, description="After SIGTERM: time with /ready 503 but still serving")
+    DRAIN_TIMEOUT_S: float = Field(30.0, ge=0, le=600, description="After SIGTERM: time for open answers to finish")
+
+    # -- models
+    OPENROUTER_API_KEY: SecretStr | None = Field(None, description="Your OpenRouter API key")
+    OPENROUTER_BASE_URL: str = Field(
+        "https://openrouter.ai/api/v1",
+        pattern=r"^https?://",
+        description="OpenRouter or any OpenAI-compatible base URL",
+    )
+    LLM_MODELS: CommaSeparated = Field(FREE_MODELS, min_length=1, description="Comma-separated model list")
+    DEFAULT_MODEL: str = Field(
+        "claude-3.5-sonnet", min_length=1, description="Fallback model when the bandit is uncertain"
+    )
+    REQUEST_TIMEOUT_S: float = Field(600.0, gt=0, le=3600, description="Overall deadline of a chat request")
+    FIRST_BYTE_TIMEOUT_S: float = Field(60.0, gt=0, le=3600, description="Longest wait for an upstream's first byte")
+    STREAM_GAP_TIMEOUT_S: float = Field(30.0, gt=0, le=3600, description="Longest silence between streamed events")
+
+    # -- bandit
+    FEEDBACK_WEIGHT: float = Field(0.6, ge=0, le=1, description="How much user feedback influences selection")
+    LATENCY_WEIGHT: float = Field(
+        0.2, ge=0, le=1, description="How much response speed matters (positive: faster better)"
+    )
+    COST_WEIGHT: float = Field(-0.2, ge=-1, le=0, description="How much cost matters (negative: cheaper better)")
+    EXPLORATION_RATE: float = Field(0.1, ge=0, le=1, description="How often to try non-optimal models")
+    SIMILARITY_THRESHOLD: float = Field(0.7, ge=0, lt=1, description="How similar requests must be to reuse learnings")
+    MAX_SIMILAR_REQUESTS: int = Field(50, ge=0, le=1000, description="Max historical requests to consider")
+    RECENCY_DAYS: float = Field(30.0, gt=0, le=3650, description="Only consider requests from last N days")
+    MIN_SIMILAR_REQUESTS: int = Field(5, ge=0, le=1000, description="Min similar requests needed to use similarity")
+    MIN_CONFIDENCE_SCORE: float = Field(0.1, ge=0, le=1, description="Minimum confidence before using the bandit")
+    OPTIMISTIC_PRIOR: float = Field(0.8, ge=0, le=1, description="Starting assumption about model quality")
+    EXPLORATION_BONUS: float = Field(0.1, ge=0, le=1, description="Extra reward for trying new models")
+    MIN_REQUESTS_FOR_GLOBAL: int = Field(10, ge=0, le=100_000, description="Requests needed before using global stats")
+    SAFE_START: bool = Field(
+        default=False,
+        description="Serve DEFAULT_MODEL until the evidence names a better one (slower learning, no cold start)",
+    )
+    FEEDBACK_WINDOW_HOURS: float = Field(168.0, gt=0, le=8760, description="How long a request can be rated")
+
+    # -- connections
+    REDIS_URL: str = Field("redis://localhost:6379/0", pattern=r"^(rediss?|unix)://", description="Redis")
+    QDRANT_URL: str = Field("http://localhost:6333", pattern=r"^https?://", description="Qdrant's REST address")
+    QDRANT_API_KEY: SecretStr | None = Field(None, description="Qdrant's key, where it wants one")
+    EMBEDDER_URL: str = Field("http://localhost:8081", pattern=r"^https?://", description="The embedder's address")
+    EMBED_TIMEOUT_MS: int = Field(50, ge=1, le=60_000, description="After this a decision goes without context")
+    SEARCH_TIMEOUT_MS: int = Field(50, ge=1, le=60_000, description="After this a decision goes without neighbours")
+    REDIS_TIMEOUT_MS: int = Field(100, ge=1, le=60_000, description="After this a record is spooled to disk")
+    SPOOL_DIR: Path = Field(Path(".local/spool"), description="Where records wait on disk while Redis is away")
+    SPOOL_MAX_BYTES: int = Field(67_108_864, ge=0, description="Bound of the spool; feedback is refused above it")
+
+    # -- embedder
+    EMBEDDER_HOST: str = Field("0.0.0.0", description="The embedder's bind address")
+    EMBEDDER_PORT: int = Field(8081, ge=1, le=65535, description="The embedder's port")
+    EMBEDDING_MODEL: str = Field(
+        "static", min_length=1, description="`static`, `all-MiniLM-L6-v2`, or any fastembed name (downloaded)"
+    )
+    MODEL_CACHE_DIR: Path = Field(Path(".local/models"), description="Where distilled and downloaded models are kept")
+    EMBED_BATCH_SIZE: int = Field(64, ge=1, le=4096, description="Most texts in one forward pass")
+    EMBED_BATCH_WAIT_MS: float = Field(1.0, ge=0, le=1000, description="Longest wait for a batch to fill")
+    EMBED_QUEUE_LIMIT: int = Field(1024, ge=1, le=1_000_000, description="Texts that may wait; above it 503")
+    EMBED_CACHE_SIZE: int = Field(20_000, ge=0, le=10_000_000, description="Vectors kept by text hash")
+    EMBED_MAX_CHARS: int = Field(8_000, ge=64, le=1_000_000, description="Part of a prompt that is embedded")
+
+    # -- learner
+    LEARNER_HOST: str = Field("0.0.0.0", description="Bind address of the learner's metrics")
+    LEARNER_PORT: int = Field(8082, ge=0, le=65535, description="Port of the learner's metrics; 0: none")
+
+    # -- database
+    ENABLE_PERSISTENCE: bool = Field(default=False, description="Enable request/feedback storage")
+    DATABASE_URL: SecretStr | None = Field(None, description="Full database connection string")
+    DATABASE_HOST: str = Field("localhost", description="Database host")
+    DATABASE_PORT: int = Field(5432, ge=1, le=65535, description="Database port")
+    DATABASE_USER: str = Field("llm_router", description="Database user")
+    DATABASE_PASSWORD: SecretStr | None = Field(None, description="Database password")
+    DATABASE_NAME: str = Field("llm_router", description="Database name")
+    DATABASE_SSL_MODE: Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] = Field(
+        "prefer", description="libpq sslmode"
+    )
+
+    # -- logging
+    LOG_LEVEL: Literal["debug", "info", "warn", "error"] = Field("info", description="debug/info/warn/error")
+    LOG_FORMAT: Literal["json", "text", "auto"] = Field("auto", description="json/text/auto (text on a terminal)")
+
+    def bandit(self) -> BanditSettings:
+        """Return the part that the policy reads."""
+        return BanditSettings(
+            weights=Weights(quality=self.FEEDBACK_WEIGHT, latency=self.LATENCY_WEIGHT, cost=self.COST_WEIGHT),
+            exploration_rate=self.EXPLORATION_RATE,
+            similarity_threshold=self.SIMILARITY_THRESHOLD,
+            max_similar_requests=self.MAX_SIMILAR_REQUESTS,
+            min_similar_requests=self.MIN_SIMILAR_REQUESTS,
+            min_confidence_score=self.MIN_CONFIDENCE_SCORE,
+            optimistic_prior=self.OPTIMISTIC_PRIOR,
+            exploration_bonus=self.EXPLORATION_BONUS,
+            min_requests_for_global=self.MIN_REQUESTS_FOR_GLOBAL,
+            default_arm=self.DEFAULT_MODEL,
+            safe_start=self.SAFE_START,
+        )
+
+    def masked(self) -> dict[str, str]:
+        """Return every setting as text, secrets as `********`, credentials in URLs cut out."""
+        return {name: _masked(getattr(self, name)) for name in type(self).model_fields}
+
+
+def load_settings(environment: Mapping[str, str] | None = None, dotenv: Path | None = Path(".env")) -> Settings:
+    """Read the settings. Raises SettingsError with every problem found, one a line."""
+    environment = os.environ if environment is None else environment
+    from_dotenv = _read_dotenv(dotenv) if dotenv is not None and dotenv.is_file() else {}
+    known = Settings.model_fields
+    config_file = environment.get("CONFIG_FILE") or from_dotenv.pop("CONFIG_FILE", None)
+    from_file = _read_yaml(Path(config_file)) if config_file else {}
+    # An empty variable means unset: compose passes `${X:-}` for everything that is not given.
+    from_environment = {name: value for name, value in environment.items() if name in known and value != ""}
+    values: dict[str, Any] = {**from_file, **from_dotenv, **from_environment}
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        raise SettingsError("\n".join(_explain(problem, values) for problem in error.errors())) from None
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise SettingsError(f"CONFIG_FILE {path} cannot be read: {error}") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict) or not all(isinstance(name, str) for name in content):
+        raise SettingsError(f"CONFIG_FILE {path} must be flat YAML, one `NAME: value` a line")
+    return {name: value for name, value in content.items() if value is not None}
+
+
+def _read_dotenv(path: Path) -> dict[str, Any]:
+    return {name: value for name, value in dotenv_values(path).items() if value}
+
+
+def _explain(problem: Any, values: Mapping[str, Any]) -> str:
+    name = str(problem["loc"][0])
+    field = Settings.model_fields.get(name)
+    if field is None:
+        return f"{name}: unknown setting"
+    secret = "Secret" in str(field.annotation) or "PASSWORD" in name
+    shown = "********" if secret else repr(values.get(name))
+    limits = ", ".join(str(limit) for limit in field.metadata if not isinstance(limit, BeforeValidator))
+    allowed = f" (allowed: {limits})" if limits else ""
+    return f"{name}={shown}: {problem['msg']}{allowed}"
+
+
+def _masked(value: object) -> str:
+    if isinstance(value, SecretStr):
+        return "********"
+    if isinstance(value, tuple):
+        return ",".join(_masked(item) for item in value)
+    text = "" if value is None else str(value)
+    head, at, tail = text.rpartition("@")
+    return f"{head.split('://')[0]}://********@{tail}" if at and "://" in head else text

@@ -1,0 +1,56 @@
+"""Every Redis key, with its lifetime and reason. All share one hash tag, so that one script may touch any of them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+TAG = "{router}"
+
+EVENTS = f"{TAG}:events"
+"""Stream, the log of what is still to be learned. An entry lives until its effect is applied; never trimmed."""
+
+GROUP = "learners"
+"""The one consumer group of `EVENTS`."""
+
+DEAD = f"{TAG}:dead"
+"""Stream of events that could not be applied, each with its reason. Lives until requeued or deleted by hand."""
+
+VERSIONS = f"{TAG}:versions"
+"""Hash: `<arm>|<day>` to a counter that grows with every change of that hash of sums. It is the index of them, too."""
+
+CENTROIDS = f"{TAG}:centroids"
+"""Hash: `epoch`, `rows`, `dimension`, `data` (little-endian float32). No expiry."""
+
+UNINDEXED = f"{TAG}:unindexed"
+"""Sorted set: own ids whose point in Qdrant is out of date, scored by Unix time. Survives Qdrant being away."""
+
+ARQ_QUEUE = f"{TAG}:arq"
+"""arq's queue of wake-ups. Losing it loses nothing: a cron job sweeps the stream."""
+
+
+def request(own_id: str) -> str:
+    """Hash, the story of one request: record, vector, rating, and what of it has been applied.
+
+    Lives for the feedback window and a week, so that no late event finds its ledger gone.
+    """
+    return f"{TAG}:request:{own_id}"
+
+
+def alias(owner: str, public_id: str) -> str:
+    """String: the own id of the request that `owner` knows as `public_id`. Lives as long as the request."""
+    return f"{TAG}:alias:{owner}:{public_id}"
+
+
+def sums(arm: str, day: str) -> str:
+    """Hash: the integer sums of one arm and one UTC day. Dropped when its weight has fallen below 1/256."""
+    return f"{TAG}:sums:{arm}|{day}"
+
+
+def learner(worker: str) -> str:
+    """String: version of a living learner. Expires a few seconds after its last heartbeat."""
+    return f"{TAG}:learner:{worker}"
+
+
+def day_of(created_at: float) -> str:
+    """Return the UTC day of a Unix second, as in `2026-11-23`."""
+    return datetime.fromtimestamp(created_at, UTC).date().isoformat()

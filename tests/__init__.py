@@ -1,0 +1,1 @@
+"""Tests. One folder a kind; `make test` runs all of them."""
