@@ -22,7 +22,7 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 async def redis_url(redis_server: str) -> AsyncIterator[str]:
     """URL of a real, empty Redis."""
-    client = aioredis.from_url(redis_server)
+    client = aioredis.Redis.from_url(redis_server)
     await client.flushall()
     yield redis_server
     await client.aclose()

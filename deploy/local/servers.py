@@ -98,7 +98,7 @@ class Server:
                 os.killpg(self.process.pid, number)
 
     def kill(self) -> None:
-        """kill -9 and reap."""
+        """Kill -9 and reap."""
         self.signal(signal.SIGKILL)
         if self.process is not None:
             self.process.wait()

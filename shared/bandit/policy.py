@@ -13,7 +13,6 @@ from shared.bandit.context import Context
 from shared.bandit.decision import Decision, Weights
 from shared.bandit.sums import LearnedState
 
-
 DEFAULT_WEIGHTS = Weights(quality=0.6, latency=0.2, cost=-0.2)
 
 
