@@ -1,0 +1,30 @@
+"""Typed keys: what the middlewares put on a request, and what the composition root puts on the application."""
+
+from __future__ import annotations
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry
+
+from shared.metrics import GatewayMetrics
+from shared.settings import Settings
+
+# -- on each request, set by the middlewares before any handler runs ------------------------------------------------
+OWN_ID = web.RequestKey("own_id", str)
+"""Our own id of the request, a UUIDv7: storage key and Qdrant point."""
+
+CLIENT_ID = web.RequestKey[str | None]("client_id")
+"""The client's X-Request-ID where it sent a valid one, else None."""
+
+PUBLIC_ID = web.RequestKey("public_id", str)
+"""What the client knows the request by, and what goes out as `x-request-id`: CLIENT_ID, or OWN_ID."""
+
+OWNER = web.RequestKey("owner", str)
+"""Short hash of the API key, or "public" where API_KEYS is empty."""
+
+LINE = web.RequestKey[dict[str, object]]("line")
+"""Fields of the canonical log line. Handlers add ids, names and numbers; the outermost middleware writes the line."""
+
+# -- on the application, set by `app.py` -----------------------------------------------------------------------------
+SETTINGS = web.AppKey("settings", Settings)
+METRICS = web.AppKey("metrics", GatewayMetrics)
+REGISTRY = web.AppKey("registry", CollectorRegistry)
