@@ -9,13 +9,17 @@ Fields may be followed by `@<epoch>.<cluster>`: the same sum restricted to reque
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shared.bandit.arms import ArmId
+from shared.errors import CorruptState
 
 MICRO = 1_000_000
 NANO = 1_000_000_000
@@ -89,3 +93,97 @@ class LearnedState:
 
 
 NOTHING_LEARNED = LearnedState(version="0", arms={})
+
+
+# -- from stored fields ----------------------------------------------------------------------------------------------
+
+_FIELD = re.compile(r"([a-z_]+)(?:@(\d{1,9})\.(\d{1,9}))?")
+_INTEGER = re.compile(r"0|-?[1-9]\d{0,15}")  # at most 16 digits: exact in a float, far from Redis' own limit
+_NATURAL: Mapping[str, tuple[str, int]] = {
+    LABELS: ("labels", 1),
+    SCORE: ("score", MICRO),
+    SCORE_SQ: ("score_sq", MICRO),
+    GAIN: ("gain", MICRO),
+    GAIN_SQ: ("gain_sq", MICRO),
+    REQUESTS: ("requests", 1),
+    FAILURES: ("failures", 1),
+    COST: ("cost_usd", NANO),
+    LATENCY: ("latency_s", MICRO),
+    PROMPT_TOKENS: ("prompt_tokens", 1),
+    COMPLETION_TOKENS: ("completion_tokens", 1),
+}
+"""Stored field to the attribute of `Sums` and the stored units in one natural unit."""
+
+_BOUNDS: tuple[tuple[str, str, int], ...] = (
+    (SCORE, LABELS, MICRO),  # a score is at most 1
+    (SCORE_SQ, LABELS, MICRO),
+    (GAIN, LABELS, 16 * MICRO),  # estimates stay within a few units of [0, 1]
+    (GAIN_SQ, LABELS, 256 * MICRO),
+    (COST, REQUESTS, 10_000 * NANO),  # no answer costs more than 10,000 USD,
+    (LATENCY, REQUESTS, 86_400 * MICRO),  # takes more than a day
+    (PROMPT_TOKENS, REQUESTS, 1_000_000_000),  # or has more than a milliard tokens
+    (COMPLETION_TOKENS, REQUESTS, 1_000_000_000),
+)
+"""Sum, the count it belongs to, and the most that one request can add: beyond it the hash is damaged."""
+
+
+def parse_sums(fields: Mapping[bytes | str, bytes | str]) -> dict[str, int]:
+    """Read one stored hash of sums.
+
+    Fields of a newer version are left out, so that a learner may be deployed before the gateways.
+
+    Raises:
+        CorruptState: a value is no integer, a count is negative or a sum is larger than its count allows.
+    """
+    sums: dict[str, int] = {}
+    for raw_name, raw_value in fields.items():
+        name, value = _text(raw_name), _text(raw_value)
+        match = _FIELD.fullmatch(name)
+        if match is None or match[1] not in _NATURAL:
+            continue
+        if _INTEGER.fullmatch(value) is None:
+            raise CorruptState(f"{name} is not an integer in range")
+        sums[name] = int(value)
+    _check(sums)
+    return sums
+
+
+def weighted_sums(days: Iterable[tuple[float, Mapping[str, int]]]) -> ArmSums:
+    """Add up parsed hashes, each times its weight. The order of `days` does not change a single bit."""
+    parts: dict[str, list[float]] = defaultdict(list)
+    for weight, sums in days:
+        for name, value in sums.items():
+            parts[name].append(weight * value)
+    grouped: dict[tuple[int, int] | None, dict[str, float]] = defaultdict(dict)
+    for name, values in parts.items():
+        base, cluster = _split(name)
+        attribute, units = _NATURAL[base]
+        grouped[cluster][attribute] = math.fsum(values) / units
+    total = Sums(**grouped.pop(None, {}))
+    return ArmSums(total, {cluster: Sums(**values) for cluster, values in grouped.items() if cluster is not None})
+
+
+def _text(raw: bytes | str) -> str:
+    return raw.decode("utf-8", "replace") if isinstance(raw, bytes) else raw
+
+
+def _split(name: str) -> tuple[str, tuple[int, int] | None]:
+    base, at, cluster = name.partition("@")
+    if not at:
+        return base, None
+    epoch, _, index = cluster.partition(".")
+    return base, (int(epoch), int(index))
+
+
+def _check(sums: Mapping[str, int]) -> None:
+    for name, value in sums.items():
+        if value < 0 and not name.startswith(GAIN):
+            raise CorruptState(f"{name} is negative")
+    for suffix in {name.partition("@")[2] for name in sums}:
+        at = f"@{suffix}" if suffix else ""
+        for name, count, most in _BOUNDS:
+            if abs(sums.get(name + at, 0)) > sums.get(count + at, 0) * most:
+                raise CorruptState(f"{name}{at} is larger than {count}{at} allows")
+        for count in (LABELS, REQUESTS):
+            if sums.get(count + at, 0) > sums.get(count, 0):
+                raise CorruptState(f"{count}{at} is larger than {count}")
