@@ -1,0 +1,52 @@
+"""`python -m benchmarks.simulator --port 8090 [--replay FOLDER|example] [--speed X]`."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import random
+import sys
+from pathlib import Path
+
+from aiohttp import web
+
+from benchmarks.outcomes import load_outcomes
+from benchmarks.simulator.app import Pace, Simulator
+from benchmarks.simulator.models import InventedWorld, RecordedWorld, World
+
+
+def positive(text: str) -> float:
+    """Parse a finite number above 0."""
+    number = float(text)
+    if not (math.isfinite(number) and number > 0):
+        raise argparse.ArgumentTypeError("must be a number above 0")
+    return number
+
+
+def main() -> int:
+    """Serve until SIGTERM."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.simulator", description="A simulated upstream.")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8090)
+    parser.add_argument("--replay", metavar="FOLDER", help="recorded outcomes; `example`: those of the demo")
+    parser.add_argument("--speed", type=positive, default=1.0, help="divides every latency")
+    parser.add_argument("--failures", type=float, default=1.0, help="multiplies every failure rate; 0: none")
+    parser.add_argument("--seed", type=int, default=0, help="of latencies and failures")
+    options = parser.parse_args()
+    try:
+        world: World = InventedWorld()
+        if options.replay:
+            world = RecordedWorld(load_outcomes(None if options.replay == "example" else Path(options.replay)))
+    except (OSError, ValueError, KeyError) as error:
+        print(f"simulator: {error}", file=sys.stderr)
+        return 2
+    pace = Pace(options.speed, options.failures)
+    app = Simulator(world, pace, random.Random(options.seed)).application()
+    print(f"simulated upstream: {len(world.models)} models on http://{options.host}:{options.port}/v1", file=sys.stderr)
+    # Open streams are worth nothing here: leave at once.
+    web.run_app(app, host=options.host, port=options.port, print=None, shutdown_timeout=0.1, access_log=None)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

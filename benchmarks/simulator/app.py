@@ -1,0 +1,181 @@
+"""The simulator's HTTP side: routes, pace, and the faults that spoil an answer on its way."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import web
+
+from benchmarks.simulator import wire
+from benchmarks.simulator.faults import HEADER, Fault, abort, misbehave, parse_fault
+from benchmarks.simulator.models import Reply, SimulatedModel, World
+
+FIRST_TOKEN_SHARE = 0.3
+"""Part of an answer's time that passes before the first token of a stream."""
+SLOW_S = 5.0
+MAX_CHOICES = 128
+MAX_BODY = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How fast and how reliable: `speed` divides every latency, `failures` multiplies every failure rate."""
+
+    speed: float = 1.0
+    failures: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """One request, understood."""
+
+    body: Mapping[str, Any]
+    model: SimulatedModel
+    reply: Reply
+    choices: list[wire.Choice]
+    usage: dict[str, Any] | None
+    fault: Fault
+    latency_s: float
+
+    @property
+    def usage_asked(self) -> bool:
+        return any(
+            isinstance(options := self.body.get(name), dict) and options.get(flag) is True
+            for name, flag in (("stream_options", "include_usage"), ("usage", "include"))
+        )
+
+
+class Simulator:
+    """Handlers over one world. `rng` draws latency and failures."""
+
+    def __init__(self, world: World, pace: Pace, rng: random.Random) -> None:
+        self._world = world
+        self._pace = pace
+        self._rng = rng
+
+    def application(self) -> web.Application:
+        """Return the web application; every path works with and without `/v1`."""
+        app = web.Application(client_max_size=MAX_BODY)
+        for prefix in ("", "/v1", "/api/v1"):
+            app.router.add_post(f"{prefix}/chat/completions", self.chat)
+            app.router.add_get(f"{prefix}/models", self.models)
+        app.router.add_get("/health", self.health)
+        return app
+
+    async def health(self, _request: web.Request) -> web.Response:
+        """Say that it lives, and that it is not real."""
+        return web.json_response({"status": "ok", "simulated": True, "models": len(self._world.models)})
+
+    async def models(self, _request: web.Request) -> web.Response:
+        """List the models with prices."""
+        return web.json_response({"data": [wire.listed(model) for model in self._world.models.values()]})
+
+    async def chat(self, request: web.Request) -> web.StreamResponse:
+        """Answer, or misbehave."""
+        try:
+            work = self._understand(json.loads(await request.read()), request.headers.get(HEADER))
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+            return _refused(400, f"Invalid request: {error}")
+        spoiled = await misbehave(work.fault, request)
+        if spoiled is not None:
+            return spoiled
+        if self._rng.random() < work.model.failure_rate * self._pace.failures:
+            return _refused(429, f"{work.model.id} is temporarily rate-limited upstream")
+        if work.fault.kind == "slow-first-token":
+            await asyncio.sleep(SLOW_S if work.fault.seconds is None else work.fault.seconds)
+        return await (self._stream(work, request) if work.body.get("stream") else self._whole(work, request))
+
+    def _understand(self, body: Any, header: str | None) -> _Work:
+        name = body["model"]
+        model = self._world.models.get(name)
+        if model is None:
+            raise ValueError(f"{name} is not a valid model ID")
+        messages = body["messages"]
+        prompt = _last_user_text(messages)
+        characters = sum(len(_text_of(message.get("content"))) for message in messages)
+        reply = self._world.reply(model, prompt, characters)
+        choices = [wire.choice_of(body, reply.text)] * min(int(body.get("n") or 1), MAX_CHOICES)
+        fault = parse_fault(header, model.id)
+        usage = None if fault.kind == "no-usage" else wire.usage_of(reply, len(choices))
+        latency_s = model.latency_s * math.exp(self._rng.gauss(0.0, 0.25)) / self._pace.speed
+        return _Work(body, model, reply, choices, usage, fault, latency_s)
+
+    async def _whole(self, work: _Work, request: web.Request) -> web.StreamResponse:
+        await asyncio.sleep(work.latency_s)
+        if work.fault.kind == "error-200":
+            return web.json_response(wire.error_body(502, "Simulated provider error"), headers=_headers(work))
+        body = wire.completion(work.model, work.choices, work.usage, work.reply.quality)
+        if work.fault.kind not in {"cut", "cut-clean", "stall"}:
+            return web.Response(body=body, content_type="application/json", headers=_headers(work))
+        response = web.StreamResponse(headers=_headers(work) | {"content-type": "application/json"})
+        response.content_length = len(body)
+        await response.prepare(request)
+        await response.write(body[: len(body) // 2])
+        if work.fault.kind == "stall":
+            await asyncio.sleep(60.0 if work.fault.seconds is None else work.fault.seconds)
+        return abort(request)
+
+    async def _stream(self, work: _Work, request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers=_headers(work) | {"content-type": "text/event-stream"})
+        await response.prepare(request)
+        await response.write(b": OPENROUTER PROCESSING\n\n")
+        if work.fault.kind == "comments":
+            for _ in range(math.ceil(SLOW_S if work.fault.seconds is None else work.fault.seconds)):
+                await asyncio.sleep(1.0)
+                await response.write(b": OPENROUTER PROCESSING\n\n")
+        events = list(wire.chunks(work.model, work.choices, work.usage if work.usage_asked else None))
+        await asyncio.sleep(work.latency_s * FIRST_TOKEN_SHARE)
+        gap_s = work.latency_s * (1 - FIRST_TOKEN_SHARE) / len(events)
+        for number, event in enumerate(events, start=1):
+            await response.write(event)
+            await asyncio.sleep(gap_s)
+            if number == max(1, len(events) // 2) and await _spoil(work.fault, request, response):
+                return response
+        await response.write(wire.DONE)
+        await response.write_eof()
+        return response
+
+
+async def _spoil(fault: Fault, request: web.Request, response: web.StreamResponse) -> bool:
+    """Do in the middle of a stream what the fault says; True where the stream is over."""
+    match fault.kind:
+        case "cut":
+            abort(request)
+        case "cut-clean":
+            await response.write_eof()
+        case "error-200":
+            await response.write(wire.event(wire.error_body(502, "Simulated provider error")))
+            await response.write_eof()
+        case "stall":
+            await asyncio.sleep(60.0 if fault.seconds is None else fault.seconds)
+            return False
+        case _:
+            return False
+    return True
+
+
+def _refused(status: int, message: str) -> web.Response:
+    headers = {"retry-after": "1"} if status == 429 else {}
+    return web.json_response(wire.error_body(status, message), status=status, headers=headers)
+
+
+def _headers(work: _Work) -> dict[str, str]:
+    return {"x-simulated-quality": f"{work.reply.quality:g}", "cache-control": "no-cache"}
+
+
+def _last_user_text(messages: list[dict[str, Any]]) -> str:
+    return next((_text_of(message["content"]) for message in reversed(messages) if message["role"] == "user"), "")
+
+
+def _text_of(content: Any) -> str:
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list):
+        return "\n".join(part.get("text", "") for part in content if part.get("type") == "text")
+    return ""

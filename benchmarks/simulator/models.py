@@ -1,0 +1,150 @@
+"""The simulated models: how fast, how dear, how good and how reliable each one is."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Protocol
+
+from benchmarks.outcomes import CHARS_PER_TOKEN, Outcomes
+from shared.bandit.arms import Price
+from shared.settings import FREE_MODELS
+
+MILLION = 1e6
+FREE = Price(0.0, 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatedModel:
+    """One model.
+
+    Attributes:
+        id: `provider/model-name`.
+        price: USD per token; None: the model list names none.
+        latency_s: median time of a whole answer, before `--speed`.
+        quality: mean score of its answers.
+        failure_rate: share of requests that it refuses with 429, as free models do.
+    """
+
+    id: str
+    price: Price | None
+    latency_s: float
+    quality: float
+    failure_rate: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a model makes of one prompt; `cost_usd` is what it charges."""
+
+    text: str
+    quality: float
+    prompt_tokens: int
+    completion_tokens: int
+    cost_usd: float
+
+
+class World(Protocol):
+    """Where replies come from."""
+
+    models: dict[str, SimulatedModel]
+
+    def reply(self, model: SimulatedModel, prompt: str, prompt_chars: int) -> Reply:
+        """Return what `model` answers to `prompt`, the last user message; the same each time."""
+        ...
+
+
+def _paid(name: str, prompt: float, completion: float, latency_s: float, quality: float) -> SimulatedModel:
+    return SimulatedModel(name, Price(prompt / MILLION, completion / MILLION), latency_s, quality)
+
+
+_FREE_LATENCY_QUALITY_FAILURES = (
+    (0.9, 0.78, 0.0),
+    (0.5, 0.66, 0.0),
+    (0.7, 0.72, 0.0),
+    (0.3, 0.60, 0.0),
+    (1.1, 0.80, 0.01),
+)
+
+DEFAULT_MODELS = (
+    *(
+        SimulatedModel(name, FREE, latency_s, quality, failures)
+        for name, (latency_s, quality, failures) in zip(FREE_MODELS, _FREE_LATENCY_QUALITY_FAILURES, strict=True)
+    ),
+    _paid("anthropic/claude-3.5-sonnet", 3.0, 15.0, 1.0, 0.90),
+    _paid("anthropic/claude-3.5-haiku", 0.8, 4.0, 0.5, 0.80),
+    _paid("google/gemini-2.5-flash", 0.3, 2.5, 0.4, 0.82),
+    _paid("google/gemini-2.5-pro", 1.25, 10.0, 1.6, 0.93),
+    _paid("openai/gpt-4o", 2.5, 10.0, 0.8, 0.88),
+    _paid("openai/gpt-4o-mini", 0.15, 0.6, 0.4, 0.76),
+)
+
+
+class InventedWorld:
+    """Replies drawn from a hash of model and prompt, so that they repeat."""
+
+    def __init__(self, models: tuple[SimulatedModel, ...] = DEFAULT_MODELS) -> None:
+        self.models = {model.id: model for model in models}
+
+    def reply(self, model: SimulatedModel, prompt: str, prompt_chars: int) -> Reply:
+        """See `World`."""
+        digest = hashlib.blake2b(f"{model.id}\0{prompt}".encode(errors="replace"), digest_size=8).digest()
+        noise = int.from_bytes(digest[:4]) / 2**32 - 0.5
+        words = 12 + digest[4] % 48
+        text = canned(model.id, words)
+        prompt_tokens, completion_tokens = max(1, prompt_chars // CHARS_PER_TOKEN), len(text) // CHARS_PER_TOKEN
+        return Reply(
+            text,
+            quality=min(1.0, max(0.0, round(model.quality + 0.4 * noise, 3))),
+            prompt_tokens=prompt_tokens,
+            completion_tokens=completion_tokens,
+            cost_usd=(model.price or FREE).cost_usd(prompt_tokens, completion_tokens),
+        )
+
+
+class RecordedWorld:
+    """Replies with the quality, tokens and cost that were recorded for that prompt; the text is canned.
+
+    The data knows no latency, so the dearest model is made the slowest, 40 to 120 ms. A prompt that is not in the data
+    is answered by an invented reply of the model's mean quality.
+    """
+
+    def __init__(self, outcomes: Outcomes) -> None:
+        self._outcomes = outcomes
+        self._rows = {prompt: row for row, prompt in enumerate(outcomes.prompts)}
+        self._columns = {model: column for column, model in enumerate(outcomes.models)}
+        by_cost = sorted(self._columns.values(), key=lambda column: float(outcomes.costs[:, column].mean()))
+        step = 0.08 / max(1, len(by_cost) - 1)
+        self.models = {
+            model: SimulatedModel(
+                model,
+                outcomes.prices[column],
+                latency_s=0.04 + step * by_cost.index(column),
+                quality=float(outcomes.scores[:, column].mean()),
+            )
+            for model, column in self._columns.items()
+        }
+        self._invented = InventedWorld(tuple(self.models.values()))
+
+    def reply(self, model: SimulatedModel, prompt: str, prompt_chars: int) -> Reply:
+        """See `World`."""
+        row = self._rows.get(prompt)
+        if row is None:
+            return self._invented.reply(model, prompt, prompt_chars)
+        cell = row, self._columns[model.id]
+        return Reply(
+            canned(model.id, 24),
+            quality=float(self._outcomes.scores[cell]),
+            prompt_tokens=int(self._outcomes.prompt_tokens[cell]),
+            completion_tokens=int(self._outcomes.completion_tokens[cell]),
+            cost_usd=float(self._outcomes.costs[cell]),
+        )
+
+
+_WORDS = ("This", "is", "a", "simulated", "answer.", "It", "stands", "for", "what", "the", "model", "would", "say,")
+
+
+def canned(model: str, words: int) -> str:
+    """Return a text of about that many words that names its model."""
+    body = " ".join(_WORDS[index % len(_WORDS)] for index in range(words))
+    return f"[simulated {model}] {body}."
