@@ -1,0 +1,62 @@
+"""Fields that would let a caller choose where we dial, with which key, or at whose price.
+
+Nothing of a body ever reaches our HTTP client's address or headers; refusing these fields as well says so to the caller
+instead of ignoring a wish (LiteLLM's CVE-2024-6587 was an `api_base` in the body, and its successor the same, nested).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from shared.errors import InvalidRequest
+
+DIALLING = frozenset(
+    {
+        "api_base", "api_key", "api_version", "base_url", "custom_llm_provider", "default_headers", "default_query",
+        "extra_body", "extra_headers", "extra_query", "http_client", "litellm_params", "organization_id", "user_config",
+    }
+)  # fmt: skip
+"""Refused wherever they stand, except inside a schema or arguments of a tool, where they are the caller's own data."""
+
+_OWN_DATA = frozenset({"tools", "functions", "response_format"})
+_SUSPECT = re.compile(rb'\\u|"(?:' + b"|".join(name.encode() for name in sorted(DIALLING)) + rb')"')
+
+PRICING = frozenset({"fallbacks", "plugins", "preset", "route"})
+"""OpenRouter's fields that change the model or the price behind our back. `models` is ours: it narrows the arms."""
+
+PROVIDER_WISHES = frozenset({"data_collection", "require_parameters", "zdr"})
+"""The parts of OpenRouter's `provider` that go on: they are about privacy and fit, not about price or order."""
+
+
+def refuse_forbidden(raw: bytes, body: Mapping[str, Any]) -> None:
+    """Raise InvalidRequest where `body`, parsed from `raw`, tries to route past us."""
+    for name in PRICING & body.keys():
+        if body[name]:
+            raise _unsupported(name)
+    provider = body.get("provider")
+    if provider is not None:
+        wishes = provider.keys() if isinstance(provider, dict) else {""}
+        for name in sorted(wishes - PROVIDER_WISHES):
+            raise _unsupported(f"provider.{name}".rstrip("."))
+    if _SUSPECT.search(raw):  # otherwise there is nothing to look for
+        _walk(body)
+
+
+def _walk(body: Mapping[str, Any]) -> None:
+    waiting: list[tuple[str, Any, bool]] = [("", body, True)]
+    while waiting:
+        path, value, top = waiting.pop()
+        if isinstance(value, list):
+            waiting.extend((f"{path}[{index}]", item, False) for index, item in enumerate(value))
+        elif isinstance(value, dict):
+            for name, item in value.items():
+                if name in DIALLING:
+                    raise _unsupported(f"{path}.{name}".lstrip("."))
+                if isinstance(item, dict | list) and not (top and name in _OWN_DATA):
+                    waiting.append((f"{path}.{name[:64]}".lstrip("."), item, False))
+
+
+def _unsupported(param: str) -> InvalidRequest:
+    return InvalidRequest("This router does not take that parameter.", code="unsupported_parameter", param=param)
