@@ -6,18 +6,18 @@ A `CONFIG_FILE` is flat YAML with exactly the variables' names as keys, so the s
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from dotenv import dotenv_values
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
 from shared.bandit.decision import Weights
 from shared.bandit.policy import BanditSettings
 from shared.errors import SettingsError
+from shared.settings_sources import Said, explain, masked, near_misses, read_dotenv, read_file
 
 FREE_MODELS = (
     "deepseek/deepseek-chat-v3.1:free",
@@ -29,20 +29,28 @@ FREE_MODELS = (
 
 
 def _split(value: object) -> object:
-    """Turn `a, b` into a tuple; leave lists alone."""
-    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+    """Turn `a, b, a` into the tuple (a, b); leave lists alone."""
+    parts = (part.strip() for part in value.split(",")) if isinstance(value, str) else None
+    return value if parts is None else tuple(dict.fromkeys(part for part in parts if part))
 
 
 CommaSeparated = Annotated[tuple[str, ...], BeforeValidator(_split)]
+NotEmpty = Annotated[str, Field(min_length=1), Said("some text, not empty")]
+HttpUrl = Annotated[str, Field(pattern=r"^https?://[^/\s]"), Said("an address that starts with http:// or https://")]
+RedisUrl = Annotated[
+    str,
+    Field(pattern=r"^(rediss?|unix)://[^\s]"),
+    Said("an address that starts with redis://, rediss:// or unix://"),
+]
 
 
 class Settings(BaseModel):
     """Every variable; the description of each is the README's sentence."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False)
 
     # -- server
-    HOST: str = Field("0.0.0.0", description="Server bind address")
+    HOST: NotEmpty = Field("0.0.0.0", description="Server bind address")
     PORT: int = Field(8080, ge=1, le=65535, description="Server port")
     CORS_ORIGINS: CommaSeparated = Field(("*",), description="Comma-separated CORS origins")
     API_KEYS: Annotated[tuple[SecretStr, ...], BeforeValidator(_split)] = Field(
@@ -55,15 +63,13 @@ class Settings(BaseModel):
 
     # -- models
     OPENROUTER_API_KEY: SecretStr | None = Field(None, description="Your OpenRouter API key")
-    OPENROUTER_BASE_URL: str = Field(
-        "https://openrouter.ai/api/v1",
-        pattern=r"^https?://",
-        description="OpenRouter or any OpenAI-compatible base URL",
+    OPENROUTER_BASE_URL: HttpUrl = Field(
+        "https://openrouter.ai/api/v1", description="OpenRouter or any OpenAI-compatible base URL"
     )
-    LLM_MODELS: CommaSeparated = Field(FREE_MODELS, min_length=1, description="Comma-separated model list")
-    DEFAULT_MODEL: str = Field(
-        "claude-3.5-sonnet", min_length=1, description="Fallback model when the bandit is uncertain"
+    LLM_MODELS: Annotated[CommaSeparated, Said("at least one model, with commas between them")] = Field(
+        FREE_MODELS, min_length=1, description="Comma-separated model list"
     )
+    DEFAULT_MODEL: NotEmpty = Field("claude-3.5-sonnet", description="Fallback model when the bandit is uncertain")
     REQUEST_TIMEOUT_S: float = Field(600.0, gt=0, le=3600, description="Overall deadline of a chat request")
     FIRST_BYTE_TIMEOUT_S: float = Field(60.0, gt=0, le=3600, description="Longest wait for an upstream's first byte")
     STREAM_GAP_TIMEOUT_S: float = Field(30.0, gt=0, le=3600, description="Longest silence between streamed events")
@@ -90,10 +96,10 @@ class Settings(BaseModel):
     FEEDBACK_WINDOW_HOURS: float = Field(168.0, gt=0, le=8760, description="How long a request can be rated")
 
     # -- connections
-    REDIS_URL: str = Field("redis://localhost:6379/0", pattern=r"^(rediss?|unix)://", description="Redis")
-    QDRANT_URL: str = Field("http://localhost:6333", pattern=r"^https?://", description="Qdrant's REST address")
+    REDIS_URL: RedisUrl = Field("redis://localhost:6379/0", description="Redis")
+    QDRANT_URL: HttpUrl = Field("http://localhost:6333", description="Qdrant's REST address")
     QDRANT_API_KEY: SecretStr | None = Field(None, description="Qdrant's key, where it wants one")
-    EMBEDDER_URL: str = Field("http://localhost:8081", pattern=r"^https?://", description="The embedder's address")
+    EMBEDDER_URL: HttpUrl = Field("http://localhost:8081", description="The embedder's address")
     EMBED_TIMEOUT_MS: int = Field(50, ge=1, le=60_000, description="After this a decision goes without context")
     SEARCH_TIMEOUT_MS: int = Field(50, ge=1, le=60_000, description="After this a decision goes without neighbours")
     REDIS_TIMEOUT_MS: int = Field(100, ge=1, le=60_000, description="After this a record is spooled to disk")
@@ -101,10 +107,10 @@ class Settings(BaseModel):
     SPOOL_MAX_BYTES: int = Field(67_108_864, ge=0, description="Bound of the spool; feedback is refused above it")
 
     # -- embedder
-    EMBEDDER_HOST: str = Field("0.0.0.0", description="The embedder's bind address")
+    EMBEDDER_HOST: NotEmpty = Field("0.0.0.0", description="The embedder's bind address")
     EMBEDDER_PORT: int = Field(8081, ge=1, le=65535, description="The embedder's port")
-    EMBEDDING_MODEL: str = Field(
-        "static", min_length=1, description="`static`, `all-MiniLM-L6-v2`, or any fastembed name (downloaded)"
+    EMBEDDING_MODEL: NotEmpty = Field(
+        "static", description="`static`, `all-MiniLM-L6-v2`, or any fastembed name (downloaded)"
     )
     MODEL_CACHE_DIR: Path = Field(Path(".local/models"), description="Where distilled and downloaded models are kept")
     EMBED_BATCH_SIZE: int = Field(64, ge=1, le=4096, description="Most texts in one forward pass")
@@ -114,17 +120,17 @@ class Settings(BaseModel):
     EMBED_MAX_CHARS: int = Field(8_000, ge=64, le=1_000_000, description="Part of a prompt that is embedded")
 
     # -- learner
-    LEARNER_HOST: str = Field("0.0.0.0", description="Bind address of the learner's metrics")
+    LEARNER_HOST: NotEmpty = Field("0.0.0.0", description="Bind address of the learner's metrics")
     LEARNER_PORT: int = Field(8082, ge=0, le=65535, description="Port of the learner's metrics; 0: none")
 
     # -- database
     ENABLE_PERSISTENCE: bool = Field(default=False, description="Enable request/feedback storage")
     DATABASE_URL: SecretStr | None = Field(None, description="Full database connection string")
-    DATABASE_HOST: str = Field("localhost", description="Database host")
+    DATABASE_HOST: NotEmpty = Field("localhost", description="Database host")
     DATABASE_PORT: int = Field(5432, ge=1, le=65535, description="Database port")
-    DATABASE_USER: str = Field("llm_router", description="Database user")
+    DATABASE_USER: NotEmpty = Field("llm_router", description="Database user")
     DATABASE_PASSWORD: SecretStr | None = Field(None, description="Database password")
-    DATABASE_NAME: str = Field("llm_router", description="Database name")
+    DATABASE_NAME: NotEmpty = Field("llm_router", description="Database name")
     DATABASE_SSL_MODE: Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] = Field(
         "prefer", description="libpq sslmode"
     )
@@ -151,58 +157,29 @@ class Settings(BaseModel):
 
     def masked(self) -> dict[str, str]:
         """Return every setting as text, secrets as `********`, credentials in URLs cut out."""
-        return {name: _masked(getattr(self, name)) for name in type(self).model_fields}
+        return {name: masked(getattr(self, name)) for name in type(self).model_fields}
+
+    def __repr_args__(self) -> list[tuple[str | None, Any]]:
+        """Show what may be shown, also where a traceback or a log prints the object."""
+        return list(self.masked().items())
 
 
 def load_settings(environment: Mapping[str, str] | None = None, dotenv: Path | None = Path(".env")) -> Settings:
     """Read the settings. Raises SettingsError with every problem found, one a line."""
     environment = os.environ if environment is None else environment
-    from_dotenv = _read_dotenv(dotenv) if dotenv is not None and dotenv.is_file() else {}
+    from_dotenv = read_dotenv(dotenv) if dotenv is not None and dotenv.is_file() else {}
     known = Settings.model_fields
-    config_file = environment.get("CONFIG_FILE") or from_dotenv.pop("CONFIG_FILE", None)
-    from_file = _read_yaml(Path(config_file)) if config_file else {}
-    # An empty variable means unset: compose passes `${X:-}` for everything that is not given.
-    from_environment = {name: value for name, value in environment.items() if name in known and value != ""}
-    values: dict[str, Any] = {**from_file, **from_dotenv, **from_environment}
+    config_file = from_dotenv.pop("CONFIG_FILE", None)
+    config_file = environment.get("CONFIG_FILE") or config_file
+    from_file = read_file(Path(config_file)) if config_file else {}
+    from_environment = {name: value for name, value in environment.items() if name in known}
+    for name, meant in near_misses(environment, known).items():
+        # The environment belongs to others, too: a stranger there is no error, but a near miss is worth a line.
+        logging.getLogger(__name__).warning("%s in the environment is not a setting; did you mean %s?", name, meant)
+    # An empty value means unset: compose passes `${X:-}` for everything that is not given.
+    sources = (from_file, from_dotenv, from_environment)
+    values = {name: value for source in sources for name, value in source.items() if value != ""}
     try:
         return Settings.model_validate(values)
     except ValidationError as error:
-        raise SettingsError("\n".join(_explain(problem, values) for problem in error.errors())) from None
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise SettingsError(f"CONFIG_FILE {path} cannot be read: {error}") from error
-    if content is None:
-        return {}
-    if not isinstance(content, dict) or not all(isinstance(name, str) for name in content):
-        raise SettingsError(f"CONFIG_FILE {path} must be flat YAML, one `NAME: value` a line")
-    return {name: value for name, value in content.items() if value is not None}
-
-
-def _read_dotenv(path: Path) -> dict[str, Any]:
-    return {name: value for name, value in dotenv_values(path).items() if value}
-
-
-def _explain(problem: Any, values: Mapping[str, Any]) -> str:
-    name = str(problem["loc"][0])
-    field = Settings.model_fields.get(name)
-    if field is None:
-        return f"{name}: unknown setting"
-    secret = "Secret" in str(field.annotation) or "PASSWORD" in name
-    shown = "********" if secret else repr(values.get(name))
-    limits = ", ".join(str(limit) for limit in field.metadata if not isinstance(limit, BeforeValidator))
-    allowed = f" (allowed: {limits})" if limits else ""
-    return f"{name}={shown}: {problem['msg']}{allowed}"
-
-
-def _masked(value: object) -> str:
-    if isinstance(value, SecretStr):
-        return "********"
-    if isinstance(value, tuple):
-        return ",".join(_masked(item) for item in value)
-    text = "" if value is None else str(value)
-    head, at, tail = text.rpartition("@")
-    return f"{head.split('://')[0]}://********@{tail}" if at and "://" in head else text
+        raise SettingsError("\n".join(explain(problem, known, values) for problem in error.errors())) from None
