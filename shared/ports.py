@@ -20,6 +20,7 @@ from shared.schemas.events import Event
 from shared.schemas.records import StoredRequest
 from shared.schemas.storage import (
     Applied,
+    DeadLetter,
     Effect,
     EmbeddingModel,
     LoggedRequest,
@@ -182,6 +183,14 @@ class EventQueue(Protocol):
 
     async def requeue(self, limit: int) -> int:
         """Move dead letters back to the stream; return how many."""
+        ...
+
+    async def dead(self, limit: int) -> list[DeadLetter]:
+        """Return dead letters, oldest first."""
+        ...
+
+    async def forget_consumers(self, idle_s: float) -> int:
+        """Remove consumers that hold no event and have been silent for `idle_s`; return how many."""
         ...
 
     async def depth(self) -> QueueDepth:

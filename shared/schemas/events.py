@@ -13,6 +13,7 @@ class EventKind(StrEnum):
 
     OUTCOME = "outcome"
     FEEDBACK = "feedback"
+    UNKNOWN = "unknown"  # as read: of a newer version, or damaged; never written
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,6 +88,14 @@ class LoggedRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """An event that could not be applied; `event.entry_id` is its place among the dead letters."""
+
+    event: Event
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class QueueDepth:
     """`waiting`: events not yet applied; `age_s`: age of the oldest; `dead`: dead letters; `unindexed`: points due."""
 

@@ -28,6 +28,10 @@ ARQ_QUEUE = f"{TAG}:arq"
 """arq's queue of wake-ups. Losing it loses nothing: a cron job sweeps the stream."""
 
 
+LEARNERS = f"{TAG}:learners"
+"""Set: names of learners, living or lately dead. Saves a scan of all keys; the dead are dropped by whoever looks."""
+
+
 def request(own_id: str) -> str:
     """Hash, the story of one request: record, vector, rating, and what of it has been applied.
 
@@ -37,7 +41,11 @@ def request(own_id: str) -> str:
 
 
 def alias(owner: str, public_id: str) -> str:
-    """String: the own id of the request that `owner` knows as `public_id`. Lives as long as the request."""
+    """String: the own id of the request that `owner` knows as `public_id`. Lives as long as the request.
+
+    The own id is followed by `!` once that request has failed: then the public id may be claimed again. Owner `*`
+    holds a second one for admins, who know no owner.
+    """
     return f"{TAG}:alias:{owner}:{public_id}"
 
 
@@ -49,6 +57,11 @@ def sums(arm: str, day: str) -> str:
 def learner(worker: str) -> str:
     """String: version of a living learner. Expires a few seconds after its last heartbeat."""
     return f"{TAG}:learner:{worker}"
+
+
+def arq_health(worker: str) -> str:
+    """String: arq's own health line of one worker. By default all workers would share, and delete, a single one."""
+    return f"{ARQ_QUEUE}:health:{worker}"
 
 
 def day_of(created_at: float) -> str:

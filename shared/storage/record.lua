@@ -1,0 +1,23 @@
+-- Store one finished request and tell the learner.
+-- KEYS: 1 request hash, 2 alias, 3 alias for admins, 4 events.
+-- ARGV: 1 own id, 2 record, 3 vector ('' for none), 4 owner, 5 status, 6 created_at, 7 lifetime in ms, 8 event version.
+if redis.call('HEXISTS', KEYS[1], 'record') == 1 then return 0 end
+redis.call('HSET', KEYS[1], 'record', ARGV[2], 'owner', ARGV[4], 'status', ARGV[5], 'created_at', ARGV[6])
+if ARGV[3] ~= '' then redis.call('HSET', KEYS[1], 'vector', ARGV[3]) end
+redis.call('PEXPIRE', KEYS[1], ARGV[7])
+
+local known = ARGV[1]
+if ARGV[5] == 'failed' then known = known .. '!' end
+for _, alias in ipairs({ KEYS[2], KEYS[3] }) do
+  local holder = redis.call('GET', alias)
+  -- Another request may hold the id, if it was claimed while Redis was away: it keeps it.
+  if not holder or holder == ARGV[1] then redis.call('SET', alias, known, 'PX', ARGV[7]) end
+end
+
+redis.call('XADD', KEYS[4], '*', 'v', ARGV[8], 'kind', 'outcome', 'id', ARGV[1], 'revision', '1')
+-- Rated before it was recorded: that event found nothing to apply to, so say it again.
+local rating = redis.call('HMGET', KEYS[1], 'revision', 'score')
+if rating[1] and rating[2] then
+  redis.call('XADD', KEYS[4], '*', 'v', ARGV[8], 'kind', 'feedback', 'id', ARGV[1], 'revision', rating[1], 'score', rating[2])
+end
+return 1

@@ -1,0 +1,173 @@
+"""The sums in Redis: integer hashes that commute, one an arm and day, applied exactly once."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import orjson
+
+from shared.bandit.arms import ArmId
+from shared.bandit.sums import ArmSums, Centroids, IntSums, LearnedState, parse_sums, weighted_sums
+from shared.errors import CorruptState
+from shared.ports import Clock
+from shared.schemas.storage import Applied, Effect
+from shared.storage import redis_keys
+from shared.storage.redis_connection import Client, Script, redis_errors
+
+FAINTEST = 1 / 256
+"""A day that weighs less than this is neither read nor kept."""
+
+
+class RedisPosteriorStore:
+    """`PosteriorStore` on hashes.
+
+    It remembers what it has read, so that `load` costs one round trip when nothing has changed and one more for what
+    has. One instance serves one reader at a time.
+    """
+
+    def __init__(self, client: Client, *, recency_days: float, clock: Clock) -> None:
+        self._client: Any = client  # redis-py says "awaitable or value" of every command
+        self._recency_days = recency_days
+        self._clock = clock
+        self._apply = Script(client, "apply.lua")
+        self._read: dict[bytes, tuple[bytes, IntSums]] = {}
+        self._centroids: tuple[bytes, Centroids] | None = None
+
+    async def apply(self, effects: Sequence[Effect]) -> list[Applied]:
+        """Apply contributions and acknowledge their events in one round trip, each atomically."""
+        if not effects:
+            return []
+        now = self._clock.now()
+        answers = await self._apply.call_many([_apply_call(effect, now) for effect in effects])
+        return [Applied(answer.decode()) for answer in answers]
+
+    async def load(self) -> LearnedState:
+        """Return the recency-weighted sums of all arms; CorruptState if any hash is damaged."""
+        with redis_errors():
+            pipeline = self._client.pipeline(transaction=False)
+            pipeline.hgetall(redis_keys.VERSIONS)
+            pipeline.hget(redis_keys.CENTROIDS, "epoch")
+            versions, epoch = await pipeline.execute()
+        today = datetime.fromtimestamp(self._clock.now(), UTC).date()
+        weights = {member: self._weight(member, today) for member in versions}
+        live = {member: version for member, version in versions.items() if weights[member] >= FAINTEST}
+        await self._refresh(live, epoch)
+        days: dict[ArmId, list[tuple[float, IntSums]]] = defaultdict(list)
+        for member in live:
+            days[_split(member)[0]].append((weights[member], self._read[member][1]))
+        arms: dict[ArmId, ArmSums] = {arm: weighted_sums(parts) for arm, parts in days.items()}
+        centroids = None if self._centroids is None else self._centroids[1]
+        return LearnedState(version=_digest(live, epoch, today), arms=arms, centroids=centroids)
+
+    async def save_centroids(self, centroids: Centroids) -> None:
+        """Replace the cluster centres."""
+        rows, dimension = centroids.centres.shape
+        fields: dict[str, str | int | bytes] = {
+            "epoch": centroids.epoch,
+            "rows": rows,
+            "dimension": dimension,
+            "data": np.ascontiguousarray(centroids.centres, dtype="<f4").tobytes(),
+        }
+        with redis_errors():
+            await self._client.hset(redis_keys.CENTROIDS, mapping=fields)
+
+    async def forget_before(self, created_at: float) -> int:
+        """Drop the hashes of days that ended before then."""
+        end = datetime.fromtimestamp(created_at, UTC).date()
+        with redis_errors():
+            members = await self._client.hkeys(redis_keys.VERSIONS)
+            old = [(member, arm, day) for member in members for arm, day in [_split(member)] if day < end]
+            if old:
+                pipeline = self._client.pipeline(transaction=True)
+                pipeline.delete(*(redis_keys.sums(arm, day.isoformat()) for _, arm, day in old))
+                pipeline.hdel(redis_keys.VERSIONS, *(member for member, _, _ in old))
+                await pipeline.execute()
+        return len(old)
+
+    def _weight(self, member: bytes, today: date) -> float:
+        age_days = (today - _split(member)[1]) / timedelta(days=1)
+        # A gateway's clock may be ahead: tomorrow's requests weigh what today's do.
+        return float(0.5 ** (max(age_days, 0.0) / self._recency_days))
+
+    async def _refresh(self, live: Mapping[bytes, bytes], epoch: bytes | None) -> None:
+        """Read what has changed. What was valid stays when something else is not."""
+        changed = [m for m, version in live.items() if m not in self._read or self._read[m][0] != version]
+        stale_centroids = epoch is not None and (self._centroids is None or self._centroids[0] != epoch)
+        for member in self._read.keys() - live.keys():
+            del self._read[member]
+        if epoch is None:
+            self._centroids = None
+        if not changed and not stale_centroids:
+            return
+        with redis_errors():
+            pipeline = self._client.pipeline(transaction=False)
+            for member in changed:
+                arm, day = _split(member)
+                pipeline.hgetall(redis_keys.sums(arm, day.isoformat()))
+            if stale_centroids:
+                pipeline.hgetall(redis_keys.CENTROIDS)
+            answers = await pipeline.execute()
+        for member, fields in zip(changed, answers, strict=False):
+            self._read[member] = (live[member], _parse(member, fields))
+        if stale_centroids:
+            self._centroids = _parse_centroids(answers[-1])
+
+
+def _apply_call(effect: Effect, now: float) -> tuple[list[str], list[str | bytes | int | float]]:
+    event, day = effect.event, redis_keys.day_of(effect.created_at)
+    keys = [
+        redis_keys.request(event.request_id),
+        redis_keys.sums(effect.arm, day),
+        redis_keys.VERSIONS,
+        redis_keys.UNINDEXED,
+        redis_keys.EVENTS,
+    ]
+    ledger = orjson.dumps(dict(effect.sums))
+    arguments: list[str | bytes | int | float] = [event.kind.value, event.revision, redis_keys.GROUP, event.entry_id]
+    arguments += [f"{effect.arm}|{day}", event.request_id, str(round(now * 1000)), ledger]
+    for name, value in effect.sums.items():
+        arguments += [name, str(value)]
+    return keys, arguments
+
+
+def _split(member: bytes) -> tuple[ArmId, date]:
+    arm, _, day = member.decode("utf-8", "replace").rpartition("|")
+    try:
+        return arm, date.fromisoformat(day)
+    except ValueError as error:
+        raise CorruptState(f"{redis_keys.VERSIONS} has a field that names no day") from error
+
+
+def _parse(member: bytes, fields: Mapping[bytes | str, bytes | str]) -> IntSums:
+    try:
+        return parse_sums(fields)
+    except CorruptState as error:
+        raise CorruptState(f"sums of {member.decode('utf-8', 'replace')}: {error}") from error
+
+
+def _parse_centroids(fields: Mapping[bytes, bytes]) -> tuple[bytes, Centroids]:
+    try:
+        epoch, shape = fields[b"epoch"], (int(fields[b"rows"]), int(fields[b"dimension"]))
+        centres = np.frombuffer(fields[b"data"], dtype="<f4").reshape(shape).astype(np.float32, copy=False)
+        centroids = Centroids(int(epoch), centres)
+    except (KeyError, ValueError) as error:
+        raise CorruptState(f"centroids: {type(error).__name__}") from error
+    if not np.isfinite(centres).all():
+        raise CorruptState("centroids are not finite")
+    return epoch, centroids
+
+
+def _digest(live: Mapping[bytes, bytes], epoch: bytes | None, today: date) -> str:
+    """Name a state: the same for all readers, another one when a sum, the centres or the day's weights change."""
+    if not live and epoch is None:
+        return "0"
+    text = b";".join(member + b"=" + live[member] for member in sorted(live))
+    return hashlib.blake2b(text + b"|%d|%s" % (today.toordinal(), epoch or b""), digest_size=8).hexdigest()
+
+
+__all__ = ["FAINTEST", "RedisPosteriorStore"]

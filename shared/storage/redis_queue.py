@@ -1,0 +1,177 @@
+"""The stream of events, its dead letters, arq's wake-ups, and the heartbeats of those who read it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+from arq.connections import ArqRedis
+from redis.exceptions import ResponseError
+
+from shared.schemas.events import Event, EventKind
+from shared.schemas.storage import DeadLetter, QueueDepth
+from shared.storage import redis_keys
+from shared.storage.redis_connection import Client, Script, redis_errors
+
+LEARN_JOB = "learn"
+"""arq's name of the job that drains the stream."""
+
+_WAKE_EVERY_S = 0.1
+"""Wake-ups of all gateways within this time are one job: about as often as a learner looks for jobs."""
+
+Fields = Mapping[bytes, bytes]
+
+
+class RedisEventQueue:
+    """`EventQueue` on a stream with one consumer group."""
+
+    def __init__(self, client: Client) -> None:
+        self._client: Any = client  # redis-py says "awaitable or value" of every command
+        self._arq = ArqRedis(
+            client.connection_pool,
+            job_serializer=orjson.dumps,
+            job_deserializer=orjson.loads,
+            default_queue_name=redis_keys.ARQ_QUEUE,
+        )
+        self._bury = Script(client, "bury.lua")
+        self._requeue = Script(client, "requeue.lua")
+        self._forget_consumers = Script(client, "forget_consumers.lua")
+
+    async def prepare(self) -> None:
+        """Create the stream and its group, from its first entry on."""
+        with redis_errors():
+            try:
+                await self._client.xgroup_create(redis_keys.EVENTS, redis_keys.GROUP, id="0", mkstream=True)
+            except ResponseError as error:
+                if not str(error).startswith("BUSYGROUP"):
+                    raise
+
+    async def wake(self) -> None:
+        """Enqueue the job that drains the stream, unless one is waiting."""
+        # Not one fixed id: arq refuses an id until its job has ended, and that job may have read the stream already.
+        job_id = f"{LEARN_JOB}:{int(time.time() / _WAKE_EVERY_S)}"
+        with redis_errors():
+            await self._arq.enqueue_job(LEARN_JOB, _job_id=job_id)
+
+    async def read(self, consumer: str, limit: int) -> list[Event]:
+        """Return new events."""
+        with redis_errors():
+            try:
+                answer = await self._read(consumer, limit)
+            except ResponseError as error:
+                if not str(error).startswith("NOGROUP"):
+                    raise
+                # Redis has lost its memory since we started.
+                await self.prepare()
+                answer = await self._read(consumer, limit)
+        return [_event(entry_id, fields) for _, entries in answer for entry_id, fields in entries]
+
+    async def _read(self, consumer: str, limit: int) -> list[tuple[bytes, list[tuple[bytes, Fields]]]]:
+        streams = {redis_keys.EVENTS: ">"}
+        answer: list[tuple[bytes, list[tuple[bytes, Fields]]]]
+        answer = await self._client.xreadgroup(redis_keys.GROUP, consumer, streams, count=limit)
+        return answer
+
+    async def claim(self, consumer: str, *, idle_s: float, limit: int) -> list[Event]:
+        """Take over what others, or we ourselves, have left."""
+        # XAUTOCLAIM would do in one step, but it does not say how often an event has been handed out.
+        idle_ms = round(idle_s * 1000)
+        with redis_errors():
+            try:
+                held = await self._client.xpending_range(
+                    redis_keys.EVENTS, redis_keys.GROUP, min="-", max="+", count=limit, idle=idle_ms
+                )
+            except ResponseError as error:
+                if not str(error).startswith("NOGROUP"):
+                    raise
+                return []
+            if not held:
+                return []
+            deliveries = {entry["message_id"]: entry["times_delivered"] + 1 for entry in held}
+            entries = await self._client.xclaim(
+                redis_keys.EVENTS, redis_keys.GROUP, consumer, idle_ms, list(deliveries)
+            )
+        return [_event(entry_id, fields, deliveries[entry_id]) for entry_id, fields in entries if fields]
+
+    async def bury(self, event: Event, reason: str) -> None:
+        """Move an event to the dead letters."""
+        await self._bury.call([redis_keys.EVENTS, redis_keys.DEAD], [redis_keys.GROUP, event.entry_id, reason])
+
+    async def requeue(self, limit: int) -> int:
+        """Move dead letters back to the stream."""
+        return int(await self._requeue.call([redis_keys.EVENTS, redis_keys.DEAD], [limit]))
+
+    async def dead(self, limit: int) -> list[DeadLetter]:
+        """Return dead letters, oldest first."""
+        with redis_errors():
+            entries = await self._client.xrange(redis_keys.DEAD, count=limit)
+        return [
+            DeadLetter(_event(entry_id, fields), fields.get(b"reason", b"").decode("utf-8", "replace"))
+            for entry_id, fields in entries
+        ]
+
+    async def forget_consumers(self, idle_s: float) -> int:
+        """Remove consumers that hold nothing and have been silent that long."""
+        return int(await self._forget_consumers.call([redis_keys.EVENTS], [redis_keys.GROUP, round(idle_s * 1000)]))
+
+    async def depth(self) -> QueueDepth:
+        """Return how much waits."""
+        pipeline = self._client.pipeline(transaction=False)
+        pipeline.xlen(redis_keys.EVENTS)
+        pipeline.xrange(redis_keys.EVENTS, count=1)
+        pipeline.xlen(redis_keys.DEAD)
+        pipeline.zcard(redis_keys.UNINDEXED)
+        pipeline.time()
+        with redis_errors():
+            waiting, first, dead, unindexed, (seconds, micros) = await pipeline.execute()
+        # Entry ids carry the time of Redis: compared with its own clock, skew does not matter.
+        age_s = seconds + micros / 1e6 - int(first[0][0].split(b"-")[0]) / 1000 if first else 0.0
+        return QueueDepth(waiting=waiting, age_s=max(age_s, 0.0), dead=dead, unindexed=unindexed)
+
+
+class RedisHeartbeats:
+    """`Heartbeats` on keys that expire."""
+
+    def __init__(self, client: Client) -> None:
+        self._client: Any = client  # redis-py says "awaitable or value" of every command
+
+    async def beat(self, worker: str, version: str, ttl_s: float) -> None:
+        """Say that `worker` lives."""
+        pipeline = self._client.pipeline(transaction=True)
+        pipeline.set(redis_keys.learner(worker), version, px=round(ttl_s * 1000))
+        pipeline.sadd(redis_keys.LEARNERS, worker)
+        with redis_errors():
+            await pipeline.execute()
+
+    async def alive(self) -> Mapping[str, str]:
+        """Return version by worker, and forget those whose key has expired."""
+        with redis_errors():
+            workers = sorted(await self._client.smembers(redis_keys.LEARNERS))
+            if not workers:
+                return {}
+            versions = await self._client.mget([redis_keys.learner(name.decode()) for name in workers])
+            seen = list(zip(workers, versions, strict=True))
+            gone = [name for name, version in seen if version is None]
+            if gone:
+                await self._client.srem(redis_keys.LEARNERS, *gone)
+        return {name.decode(): version.decode() for name, version in seen if version is not None}
+
+
+def _event(entry_id: bytes, fields: Fields, deliveries: int = 1) -> Event:
+    """Read an entry. What cannot be read becomes UNKNOWN: left for a newer learner, or buried in the end."""
+    name = entry_id.decode()
+    request_id = fields.get(b"id", b"").decode("utf-8", "replace")
+    version = _int(fields.get(b"v"))
+    try:
+        kind = EventKind(fields.get(b"kind", b"").decode("utf-8", "replace"))
+        revision = int(fields[b"revision"])
+        score = float(fields[b"score"]) if kind is EventKind.FEEDBACK else None
+    except (KeyError, ValueError):
+        return Event(name, EventKind.UNKNOWN, request_id, 0, version, deliveries)
+    return Event(name, kind, request_id, revision, version, deliveries, score)
+
+
+def _int(raw: bytes | None) -> int:
+    return int(raw) if raw is not None and raw.isdigit() and len(raw) < 10 else 0

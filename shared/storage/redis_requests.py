@@ -1,0 +1,174 @@
+"""Requests, their ratings and the events that tell the learner, in Redis."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from pydantic import ValidationError
+
+from shared.bandit.context import Vector
+from shared.errors import DependencyError
+from shared.ports import Clock
+from shared.schemas.events import EVENT_VERSION
+from shared.schemas.records import Rating, RequestRecord, StoredRequest
+from shared.schemas.storage import LoggedRequest, NewRecord, Reservation, Verdict
+from shared.storage import redis_keys
+from shared.storage.redis_connection import Client, Script, redis_errors
+
+GRACE_S = 7 * 86_400.0
+"""A request outlives its feedback window by this: longer than any backlog, so that no late event finds it gone."""
+
+_ANY_OWNER = "*"
+"""Owner under which admins find a public id; never the hash of a key."""
+
+_PUBLIC = "public"
+
+
+class RedisRequestLog:
+    """`RequestLog` by one hash a request and scripts that touch it together with the stream of events."""
+
+    def __init__(self, client: Client, *, window_s: float, clock: Clock) -> None:
+        self._client: Any = client  # redis-py says "awaitable or value" of every command
+        self._window_s = window_s
+        self._ttl_ms = round((window_s + GRACE_S) * 1000)
+        self._clock = clock
+        self._reserve = Script(client, "reserve.lua")
+        self._record = Script(client, "record.lua")
+        self._rate = Script(client, "rate.lua")
+        self._indexed = Script(client, "indexed.lua")
+
+    async def reserve(self, *, owner: str, public_id: str, own_id: str) -> Reservation:
+        """Claim a public id."""
+        new = await self._reserve.call([redis_keys.alias(owner, public_id)], [own_id, self._ttl_ms])
+        return Reservation.NEW if new else Reservation.TAKEN
+
+    async def record(self, entries: Sequence[NewRecord]) -> None:
+        """Store records and their events in one round trip, each request atomically."""
+        if entries:
+            await self._record.call_many([self._record_call(entry) for entry in entries])
+
+    def _record_call(self, entry: NewRecord) -> tuple[list[str], list[str | bytes | int | float]]:
+        record = entry.record
+        vector = b"" if entry.vector is None else np.asarray(entry.vector, dtype="<f4").tobytes()
+        keys = [
+            redis_keys.request(record.id),
+            redis_keys.alias(record.owner, record.public_id),
+            redis_keys.alias(_PUBLIC if record.owner == _PUBLIC else _ANY_OWNER, record.public_id),
+            redis_keys.EVENTS,
+        ]
+        status, created_at = record.outcome.status.value, repr(record.created_at)
+        story = record.to_json()
+        return keys, [record.id, story, vector, record.owner, status, created_at, self._ttl_ms, EVENT_VERSION]
+
+    async def find(self, *, owner: str | None, public_id: str) -> StoredRequest | None:
+        """Return the request that `owner` knows by `public_id`, or by its own id."""
+        with redis_errors():
+            aliases = await self._client.mget(_aliases(owner, public_id))
+            known = next((alias for alias in aliases if alias is not None), None)
+            own_id = public_id if known is None else known.decode().rstrip("!")
+            fields = await self._client.hgetall(redis_keys.request(own_id))
+        fields = {name.decode(): value for name, value in fields.items()}
+        if "record" not in fields:
+            return None
+        record = _parse(fields["record"])
+        if record is None:
+            raise DependencyError("redis", "a stored record cannot be read")
+        return _stored(record, fields) if owner in (None, record.owner) else None
+
+    async def rate(self, *, owner: str | None, public_id: str, score: float, text: str | None, now: float) -> Verdict:
+        """Store the rating and its event."""
+        arguments: list[str | bytes | int | float] = [
+            public_id,
+            owner or "",
+            repr(float(score)),
+            # A lone surrogate is legal in JSON but not in UTF-8.
+            (text or "").encode("utf-8", "surrogatepass"),
+            "0" if text is None else "1",
+            repr(now),
+            repr(self._window_s),
+            self._ttl_ms,
+            EVENT_VERSION,
+            redis_keys.request(""),
+        ]
+        answer = await self._rate.call([redis_keys.EVENTS, *_aliases(owner, public_id)], arguments)
+        return Verdict(answer.decode())
+
+    async def load(self, own_ids: Sequence[str]) -> list[LoggedRequest | None]:
+        """Return what the learner needs; None, too, where a record cannot be read."""
+        pipeline = self._client.pipeline(transaction=False)
+        for own_id in own_ids:
+            pipeline.hmget(redis_keys.request(own_id), "record", "vector", "score", "revision")
+        with redis_errors():
+            rows = await pipeline.execute() if own_ids else []
+        return [_logged(row) for row in rows]
+
+    async def pending_index(self, limit: int) -> list[str]:
+        """Return own ids whose point is out of date, oldest first."""
+        with redis_errors():
+            members = await self._client.zrange(redis_keys.UNINDEXED, 0, limit - 1) if limit > 0 else []
+        return [member.decode() for member in members]
+
+    async def indexed(self, marks: Mapping[str, int]) -> list[str]:
+        """Cross ids off; return those rated anew meanwhile, which stay due."""
+        if not marks:
+            return []
+        now = repr(self._clock.now())
+        answers = await self._indexed.call_many(
+            [
+                ([redis_keys.UNINDEXED, redis_keys.request(own_id)], [own_id, revision, now])
+                for own_id, revision in marks.items()
+            ]
+        )
+        return [own_id for own_id, anew in zip(marks, answers, strict=True) if anew]
+
+
+def _aliases(owner: str | None, public_id: str) -> list[str]:
+    owners = (owner,) if owner is not None else (_ANY_OWNER, _PUBLIC)
+    return [redis_keys.alias(name, public_id) for name in owners]
+
+
+def _parse(raw: bytes) -> RequestRecord | None:
+    try:
+        return RequestRecord.from_json(raw)
+    except ValidationError:
+        return None
+
+
+def _logged(row: list[bytes | None]) -> LoggedRequest | None:
+    raw, vector, score, revision = row
+    record = None if raw is None else _parse(raw)
+    if record is None:
+        return None
+    return LoggedRequest(
+        record=record,
+        vector=_vector(vector),
+        score=None if score is None else float(score),
+        revision=int(revision or 0),
+    )
+
+
+def _vector(raw: bytes | None) -> Vector | None:
+    return None if raw is None else np.frombuffer(raw, dtype="<f4").astype(np.float32, copy=False)
+
+
+def _stored(record: RequestRecord, fields: Mapping[str, bytes]) -> StoredRequest:
+    rating = None
+    if "score" in fields:
+        text = fields.get("text")
+        rating = Rating(
+            score=float(fields["score"]),
+            revision=int(fields["revision"]),
+            text=None if text is None else text.decode("utf-8", "surrogatepass"),
+            rated_at=float(fields["rated_at"]),
+        )
+    return StoredRequest(
+        record=record,
+        rating=rating,
+        outcome_applied="applied:outcome:revision" in fields,
+        rating_applied=int(fields.get("applied:feedback:revision", 0)),
+    )
+
+
+__all__ = ["GRACE_S", "RedisRequestLog"]
