@@ -71,7 +71,10 @@ class Policy(Protocol[P]):
     arguments, `rng` included.
     """
 
-    name: str
+    @property
+    def name(self) -> str:
+        """Name and version of the algorithm, as it stands in every decision."""
+        ...
 
     def fit(self, state: LearnedState, arms: Sequence[Arm]) -> P:
         """Turn sums into a posterior over `arms`; arms without sums get the prior, sums without arms are ignored."""
