@@ -1,0 +1,65 @@
+"""What the fakes of the request log, the posteriors and the queue share, as their adapters share one Redis."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field, replace
+
+from shared.bandit.context import Vector
+from shared.bandit.sums import Centroids
+from shared.schemas.events import Event, EventKind
+from shared.schemas.records import RequestRecord
+from shared.schemas.storage import DeadLetter
+from tests.fakes.clock import FakeClock
+
+
+@dataclass
+class Story:
+    """One request's hash."""
+
+    record: RequestRecord | None = None
+    vector: Vector | None = None
+    score: float | None = None
+    text: str | None = None
+    rated_at: float = 0.0
+    revision: int = 0
+    ledger: dict[EventKind, tuple[int, dict[str, int]]] = field(default_factory=dict)
+
+
+@dataclass
+class Alias:
+    """What a public id stands for."""
+
+    own_id: str
+    reserved_at: float
+    failed: bool = False
+
+
+@dataclass
+class Memory:
+    """One Redis, as far as we use it. `away` set makes every port raise DependencyError."""
+
+    clock: FakeClock = field(default_factory=FakeClock)
+    away: bool = False
+    stories: dict[str, Story] = field(default_factory=lambda: defaultdict(Story))
+    aliases: dict[tuple[str, str], Alias] = field(default_factory=dict)
+    events: dict[str, Event] = field(default_factory=dict)
+    handed_out: dict[str, tuple[str, float]] = field(default_factory=dict)
+    dead: dict[str, DeadLetter] = field(default_factory=dict)
+    sums: dict[tuple[str, str], Counter[str]] = field(default_factory=dict)
+    versions: Counter[tuple[str, str]] = field(default_factory=Counter)
+    unindexed: dict[str, None] = field(default_factory=dict)
+    centroids: Centroids | None = None
+    wakes: int = 0
+    last_entry: int = 0
+
+    def add(self, event: Event) -> None:
+        """Append an event to the stream under a new entry id."""
+        self.last_entry += 1
+        entry_id = f"{round(self.clock.now() * 1000)}-{self.last_entry}"
+        self.events[entry_id] = replace(event, entry_id=entry_id, deliveries=0)
+
+    def acknowledge(self, entry_id: str) -> None:
+        """Forget an event."""
+        self.events.pop(entry_id, None)
+        self.handed_out.pop(entry_id, None)

@@ -1,0 +1,115 @@
+"""`RequestLog` in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from shared.errors import DependencyError
+from shared.schemas.events import Event, EventKind
+from shared.schemas.records import Rating, Status, StoredRequest
+from shared.schemas.storage import LoggedRequest, NewRecord, Reservation, Verdict
+from tests.fakes.memory import Alias, Memory
+
+
+class FakeRequestLog:
+    """The contract, without Redis."""
+
+    def __init__(self, memory: Memory | None = None, *, window_s: float = 7 * 86_400.0) -> None:
+        self.memory = memory or Memory()
+        self._window_s = window_s
+
+    async def reserve(self, *, owner: str, public_id: str, own_id: str) -> Reservation:
+        self._here()
+        held = self.memory.aliases.get((owner, public_id))
+        if held is not None and held.own_id != own_id and not held.failed:
+            return Reservation.TAKEN
+        self.memory.aliases[owner, public_id] = Alias(own_id, self.memory.clock.now())
+        return Reservation.NEW
+
+    async def record(self, entries: Sequence[NewRecord]) -> None:
+        self._here()
+        for entry in entries:
+            self._record(entry)
+
+    def _record(self, entry: NewRecord) -> None:
+        record, story = entry.record, self.memory.stories[entry.record.id]
+        if story.record is not None:
+            return
+        story.record, story.vector = record, entry.vector
+        for owner in (record.owner, "*"):
+            held = self.memory.aliases.get((owner, record.public_id))
+            if held is None or held.own_id == record.id:
+                failed = record.outcome.status is Status.FAILED
+                self.memory.aliases[owner, record.public_id] = Alias(record.id, record.created_at, failed)
+        self.memory.add(Event("", EventKind.OUTCOME, record.id, 1))
+        if story.score is not None:
+            self.memory.add(Event("", EventKind.FEEDBACK, record.id, story.revision, score=story.score))
+
+    async def find(self, *, owner: str | None, public_id: str) -> StoredRequest | None:
+        self._here()
+        own_id, _ = self._resolve(owner, public_id)
+        story = self.memory.stories.get(own_id)
+        if story is None or story.record is None or owner not in (None, story.record.owner):
+            return None
+        rating = None
+        if story.score is not None:
+            rating = Rating(story.score, story.revision, story.text, story.rated_at)
+        applied = story.ledger.get(EventKind.FEEDBACK, (0, {}))[0]
+        return StoredRequest(story.record, rating, EventKind.OUTCOME in story.ledger, applied)
+
+    async def rate(self, *, owner: str | None, public_id: str, score: float, text: str | None, now: float) -> Verdict:
+        self._here()
+        own_id, alias = self._resolve(owner, public_id)
+        record = self.memory.stories[own_id].record if own_id in self.memory.stories else None
+        if record is None and alias is None:
+            return Verdict.UNKNOWN
+        if record is not None and owner not in (None, record.owner):
+            return Verdict.UNKNOWN
+        if record is not None and not record.rateable:
+            return Verdict.NOT_RATEABLE
+        since = record.created_at if record is not None else alias.reserved_at if alias is not None else now
+        if now - since > self._window_s:
+            return Verdict.EXPIRED
+        story = self.memory.stories[own_id]
+        if story.score == score and story.text == text:
+            return Verdict.DUPLICATE
+        story.score, story.text, story.rated_at, story.revision = score, text, now, story.revision + 1
+        self.memory.add(Event("", EventKind.FEEDBACK, own_id, story.revision, score=score))
+        return Verdict.ACCEPTED if story.revision == 1 else Verdict.REVISED
+
+    async def load(self, own_ids: Sequence[str]) -> list[LoggedRequest | None]:
+        self._here()
+        return [self._load(own_id) for own_id in own_ids]
+
+    def _load(self, own_id: str) -> LoggedRequest | None:
+        story = self.memory.stories.get(own_id)
+        if story is None or story.record is None:
+            return None
+        return LoggedRequest(story.record, story.vector, story.score, story.revision)
+
+    async def pending_index(self, limit: int) -> list[str]:
+        self._here()
+        return list(self.memory.unindexed)[:limit]
+
+    async def indexed(self, marks: Mapping[str, int]) -> list[str]:
+        self._here()
+        anew = []
+        for own_id, revision in marks.items():
+            story = self.memory.stories.get(own_id)
+            if story is not None and story.revision != revision:
+                anew.append(own_id)
+                self.memory.unindexed.setdefault(own_id)
+            else:
+                self.memory.unindexed.pop(own_id, None)
+        return anew
+
+    def _resolve(self, owner: str | None, public_id: str) -> tuple[str, Alias | None]:
+        owners = (owner,) if owner is not None else ("*", "public")
+        alias = next(
+            (self.memory.aliases[name, public_id] for name in owners if (name, public_id) in self.memory.aliases), None
+        )
+        return (public_id if alias is None else alias.own_id), alias
+
+    def _here(self) -> None:
+        if self.memory.away:
+            raise DependencyError("redis", "away")
