@@ -1,0 +1,195 @@
+"""What happens to every HTTP request, whoever handles it: ids, access, errors, one log line, one count.
+
+Order, outermost first: `observe` names the request and writes its line, `render_errors` turns exceptions into answers,
+`admit` checks the key and the client's id. Nothing here looks at the path as a string: access is decided by the route
+that matched, so no trick with `Host`, encoding or dots changes it (CVE-2026-49468 was one).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import time
+from collections.abc import Awaitable, Callable
+
+from aiohttp import hdrs, web
+from pydantic import SecretStr
+
+from services.gateway.keys import CLIENT_ID, LINE, OWN_ID, OWNER, PUBLIC_ID
+from services.gateway.problems import problem_response
+from shared.errors import ClientError, InvalidRequest, Unauthenticated
+from shared.logs import get_logger
+from shared.metrics import GatewayMetrics
+from shared.schemas.ids import is_request_id, uuid7
+from shared.settings import Settings
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Middleware = Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]
+
+REQUEST_ID = "X-Request-ID"
+ANYBODY = "public"
+"""Owner of every request while API_KEYS is empty."""
+
+OPEN_ROUTES = frozenset({"/health", "/ready", "/openapi.json", "/docs"})
+"""Answer without a key: probes and the contract."""
+
+NEEDS_CLIENT_ID = "/chat/completions"
+CLIENT_GONE = 499
+"""Status in log and metrics of a request whose client went away; nobody receives it."""
+
+_EXPOSED = "x-request-id, x-router-model, x-router-decision, x-router-propensity, x-router-cost-usd, \
+x-router-overhead-ms, x-router-degraded, retry-after"
+
+log = get_logger(__name__)
+
+
+def build_middlewares(settings: Settings, metrics: GatewayMetrics) -> list[Middleware]:
+    """Return the middlewares in the order in which `web.Application` wants them."""
+    return [_observe(metrics), _render_errors, _admit(settings)]
+
+
+def build_finisher(settings: Settings) -> Callable[[web.Request, web.StreamResponse], Awaitable[None]]:
+    """Return the `on_response_prepare` handler: headers of every answer, streams included."""
+    origins = frozenset(settings.CORS_ORIGINS)
+
+    async def finish(request: web.Request, response: web.StreamResponse) -> None:
+        headers = response.headers
+        headers.popall(hdrs.SERVER, None)
+        headers["X-Content-Type-Options"] = "nosniff"
+        if PUBLIC_ID in request:
+            headers[REQUEST_ID] = request[PUBLIC_ID]
+        if hdrs.ORIGIN in request.headers:
+            headers.update(cors_headers(request, origins))
+
+    return finish
+
+
+def cors_headers(request: web.Request, origins: frozenset[str]) -> dict[str, str]:
+    """Return what a browser needs to read the answer. Credentials are never allowed: keys travel in a header."""
+    origin = request.headers.get(hdrs.ORIGIN, "")
+    if "*" in origins:
+        allowed = "*"
+    elif origin in origins:
+        allowed = origin
+    else:
+        return {hdrs.VARY: hdrs.ORIGIN}
+    headers: dict[str, str] = {hdrs.ACCESS_CONTROL_ALLOW_ORIGIN: allowed, hdrs.ACCESS_CONTROL_EXPOSE_HEADERS: _EXPOSED}
+    if allowed != "*":
+        headers[hdrs.VARY] = hdrs.ORIGIN
+    if _is_preflight(request):
+        headers[hdrs.ACCESS_CONTROL_ALLOW_METHODS] = "GET, POST"
+        headers[hdrs.ACCESS_CONTROL_ALLOW_HEADERS] = "Authorization, *"
+        headers[hdrs.ACCESS_CONTROL_MAX_AGE] = "86400"
+    return headers
+
+
+def route_of(request: web.Request) -> str:
+    """Return the matched route as it was registered, or `other`: a bounded label."""
+    resource = request.match_info.route.resource
+    return resource.canonical if resource is not None else "other"
+
+
+def _observe(metrics: GatewayMetrics) -> Middleware:
+    @web.middleware
+    async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
+        started = time.perf_counter()
+        _name(request)
+        status = 500
+        try:
+            response = await handler(request)
+            status = response.status
+        except asyncio.CancelledError:
+            status = CLIENT_GONE
+            raise
+        finally:
+            route = route_of(request)
+            metrics.requests.labels(route=route, status=str(status)).inc()
+            log.info(
+                "request",
+                method=request.method if route != "other" else "other",
+                route=route,
+                status=status,
+                duration_ms=round((time.perf_counter() - started) * 1000, 3),
+                id=request[OWN_ID],
+                public_id=request[PUBLIC_ID],
+                **request[LINE],
+            )
+        return response
+
+    return observe
+
+
+def _name(request: web.Request) -> None:
+    """Give the request its ids. A client's id that does not fit is treated as absent, never echoed."""
+    request[LINE] = {}
+    request[OWN_ID] = own_id = uuid7(time.time())
+    sent = request.headers.getall(REQUEST_ID, [])
+    request[CLIENT_ID] = client_id = sent[0] if len(sent) == 1 and is_request_id(sent[0]) else None
+    request[PUBLIC_ID] = client_id or own_id
+
+
+@web.middleware
+async def _render_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except Exception as error:
+        response = problem_response(error)
+        request[LINE]["error"] = error.code if isinstance(error, ClientError) else type(error).__name__
+        if response.status == web.HTTPInternalServerError.status_code:
+            log.exception("unexpected error", id=request[OWN_ID], route=route_of(request))
+        if request.writer.output_size > 0:
+            # The answer has begun: a second one would be read as part of the first. Cut instead.
+            raise ConnectionAbortedError("failed after the first byte of the answer") from error
+        return response
+
+
+def _admit(settings: Settings) -> Middleware:
+    owner_of = _authenticator(settings.API_KEYS)
+    origins = frozenset(settings.CORS_ORIGINS)
+
+    @web.middleware
+    async def admit(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if _is_preflight(request) and hdrs.ACCESS_CONTROL_ALLOW_ORIGIN in cors_headers(request, origins):
+            return web.Response(status=204)
+        if request.match_info.http_exception is not None:
+            return await handler(request)  # 404 or 405; which paths exist is public
+        route = route_of(request)
+        request[OWNER] = ANYBODY if route in OPEN_ROUTES else owner_of(request)
+        if route == NEEDS_CLIENT_ID and request[CLIENT_ID] is None:
+            raise InvalidRequest(
+                "The header X-Request-ID is needed: 1 to 128 of A-Z a-z 0-9 . _ : -", code="missing_request_id"
+            )
+        return await handler(request)
+
+    return admit
+
+
+def _is_preflight(request: web.Request) -> bool:
+    return request.method == hdrs.METH_OPTIONS and hdrs.ACCESS_CONTROL_REQUEST_METHOD in request.headers
+
+
+def _authenticator(keys: tuple[SecretStr, ...]) -> Callable[[web.Request], str]:
+    """Return a function from request to owner. It raises Unauthenticated, and takes as long for any wrong key."""
+    known = [_digest(key.get_secret_value()) for key in keys]
+
+    def owner_of(request: web.Request) -> str:
+        if not known:
+            return ANYBODY
+        sent = request.headers.getall(hdrs.AUTHORIZATION, [])
+        scheme, _, key = sent[0].partition(" ") if len(sent) == 1 else ("", "", "")
+        if scheme.lower() != "bearer" or not key:
+            raise Unauthenticated(
+                "Send your key once, as the header `Authorization: Bearer <key>`.", code="missing_api_key"
+            )
+        digest = _digest(key)
+        # Every known key is compared, in full, so that the time tells nothing.
+        if sum(hmac.compare_digest(digest, other) for other in known) == 0:
+            raise Unauthenticated("The key is not known here.", code="invalid_api_key")
+        return digest[:16]
+
+    return owner_of
+
+
+def _digest(key: str) -> str:
+    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()

@@ -1,0 +1,256 @@
+"""aiohttp's HTTP server, hardened: deadlines, a connection cap, and protocol errors in our shape.
+
+aiohttp has no deadline for headers, no idle or write deadline and no cap, and its 400 for a malformed request echoes
+and logs the offending line, an `Authorization` header included. `serve` starts an application on a server without
+these faults.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
+
+from aiohttp import hdrs, web
+from aiohttp.web_protocol import RequestHandler
+
+from services.gateway.json_body import too_large
+from services.gateway.middlewares import build_finisher
+from services.gateway.problems import Problem, problem_response
+from shared.errors import RequestTimeout, Unavailable
+from shared.logs import get_logger
+from shared.settings import Settings
+
+HEADER_TIMEOUT_S = 10.0
+KEEP_ALIVE_S = 75.0
+"""Longer than the idle timeout of the usual load balancers (60 s), so that they close first, not we."""
+
+WRITE_TIMEOUT_S = 30.0
+LINGER_S = 2.0
+"""How long an unwanted rest of a body is read and dropped, so that the client sees the answer and no reset."""
+
+MAX_CONNECTIONS = 4096
+
+log = get_logger(__name__)
+
+
+class HardenedHandler(RequestHandler):
+    """One connection."""
+
+    __slots__ = ("_header_timeout_s", "_header_timer", "_heard", "_write_timeout_s", "_write_timer")
+
+    def __init__(
+        self, manager: HardenedServer, *, header_timeout_s: float, write_timeout_s: float, **rest: Any
+    ) -> None:
+        super().__init__(manager, **rest)
+        self._header_timeout_s = header_timeout_s
+        self._write_timeout_s = write_timeout_s
+        self._heard = False
+        self._header_timer: asyncio.TimerHandle | None = None
+        self._write_timer: asyncio.TimerHandle | None = None
+
+    # -- opening, reading: whoever is silent or slow goes ------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Start the header deadline, or turn the connection away at the cap."""
+        if cast("HardenedServer", self._manager).full:
+            self._force_close = True  # what still arrives is dropped
+            _last_words(cast("asyncio.Transport", transport), Unavailable("Too many connections.", code="overloaded"))
+            return
+        super().connection_made(transport)
+        self._arm_header_timer()
+
+    def data_received(self, data: bytes) -> None:
+        """Keep the header deadline running from the first byte of a request to the end of its headers."""
+        self._heard = True
+        seen = self._request_count
+        super().data_received(data)
+        if self._request_count != seen:
+            self._disarm_header_timer()
+        elif self._header_timer is None and self._idle:
+            self._arm_header_timer()
+
+    @property
+    def _idle(self) -> bool:
+        """Whether the next request is awaited."""
+        return self._waiter is not None and not self._waiter.done()
+
+    def _arm_header_timer(self) -> None:
+        self._header_timer = self._loop.call_later(self._header_timeout_s, self._headers_are_late)
+
+    def _disarm_header_timer(self) -> None:
+        if self._header_timer is not None:
+            self._header_timer.cancel()
+            self._header_timer = None
+
+    def _headers_are_late(self) -> None:
+        self._header_timer = None
+        transport = self.transport
+        if transport is not None and self._idle:
+            if self._heard:
+                _last_words(transport, RequestTimeout("The headers did not arrive in time.", code="request_timeout"))
+            self.force_close()
+
+    # -- writing: whoever does not read goes -------------------------------------------------------------------------
+
+    def pause_writing(self) -> None:
+        """Start the write deadline: the client's buffers and ours are full."""
+        super().pause_writing()
+        self._arm_write_timer()
+
+    def resume_writing(self) -> None:
+        """Stop the write deadline: the client reads."""
+        super().resume_writing()
+        self._disarm_write_timer()
+
+    def force_close(self) -> None:
+        """Close, and give what is still buffered no longer than the write deadline."""
+        transport = self.transport
+        super().force_close()
+        if transport is not None:
+            self._loop.call_later(self._write_timeout_s, transport.abort)
+
+    def _arm_write_timer(self) -> None:
+        transport = self.transport
+        if transport is not None:
+            self._write_timer = self._loop.call_later(self._write_timeout_s, transport.abort)
+
+    def _disarm_write_timer(self) -> None:
+        if self._write_timer is not None:
+            self._write_timer.cancel()
+            self._write_timer = None
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Stop the clocks; a handler that still runs is cancelled."""
+        self._disarm_header_timer()
+        self._disarm_write_timer()
+        super().connection_lost(exc)
+
+    # -- errors before or outside the application --------------------------------------------------------------------
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,  # noqa: ARG002 - the parser's words quote the request
+    ) -> web.StreamResponse:
+        """Answer a request that never was one, without repeating a byte of it, to the client or to the log."""
+        if request.writer.output_size > 0:
+            raise ConnectionError("the answer has begun; a second one cannot be sent")
+        if status == 400:
+            log.info("malformed request", kind=type(exc).__name__)
+            response: web.Response = Problem(400, "invalid_request_error", "This is not valid HTTP.", "bad_request")
+        else:
+            log.error("request failed outside the application", exc_info=exc)
+            response = problem_response(exc if exc is not None else Exception())
+        response.force_close()
+        return response
+
+
+class HardenedServer(web.Server):
+    """Makes a `HardenedHandler` for each connection, up to a cap."""
+
+    def __init__(self, application: web.Server, settings: Settings, *, max_connections: int, **timeouts: float) -> None:
+        super().__init__(
+            _guarded(application.request_handler, settings.MAX_BODY_BYTES),
+            request_factory=application.request_factory,
+            handler_cancellation=True,  # a client that leaves stops its upstream call
+        )
+        self._max_connections = max_connections
+        self._timeouts = timeouts
+
+    @property
+    def full(self) -> bool:
+        """Whether the cap is reached."""
+        return len(self._connections) >= self._max_connections
+
+    def __call__(self) -> RequestHandler:
+        """Return the protocol of a new connection."""
+        return HardenedHandler(
+            self,
+            loop=self._loop,
+            access_log=cast("Any", None),
+            keepalive_timeout=KEEP_ALIVE_S,
+            lingering_time=LINGER_S,
+            **self._timeouts,
+        )
+
+
+class _Runner(web.AppRunner):
+    """An application's runner with a `HardenedServer` under it."""
+
+    def __init__(self, app: web.Application, settings: Settings, **options: float) -> None:
+        super().__init__(app, shutdown_timeout=settings.DRAIN_TIMEOUT_S)
+        self._settings = settings
+        self._options = options
+
+    async def _make_server(self) -> web.Server:
+        options = {
+            "header_timeout_s": min(HEADER_TIMEOUT_S, self._settings.BODY_TIMEOUT_S),
+            "write_timeout_s": WRITE_TIMEOUT_S,
+            **self._options,
+        }
+        cap = int(options.pop("max_connections", connection_cap()))
+        return HardenedServer(await super()._make_server(), self._settings, max_connections=cap, **options)
+
+
+async def serve(app: web.Application, settings: Settings, **options: float) -> web.AppRunner:
+    """Start `app` on HOST and PORT. `await runner.cleanup()` stops it.
+
+    Stopping closes the listener, lets open answers finish for DRAIN_TIMEOUT_S, cancels the rest, and runs the
+    application's clean-up. `options` are `max_connections`, `header_timeout_s` and `write_timeout_s`.
+    """
+    app.on_response_prepare.append(build_finisher(settings))
+    runner = _Runner(app, settings, **options)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, settings.HOST, settings.PORT, backlog=1024).start()
+    except OSError:
+        await runner.cleanup()
+        raise
+    return runner
+
+
+def connection_cap() -> int:
+    """Return how many clients may be connected: half of the file descriptors, each may need one upstream."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 2 * MAX_CONNECTIONS
+    if soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return max(16, min(MAX_CONNECTIONS, soft // 2))
+
+
+_AppHandler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+
+def _guarded(handle: _AppHandler, limit: int) -> _AppHandler:
+    """Wrap the application: what it raises before its middlewares run gets our shape, too."""
+
+    async def guarded(request: web.BaseRequest) -> web.StreamResponse:
+        if (request.content_length or 0) > limit:  # before `100 Continue` invites the body
+            return problem_response(too_large(limit))
+        try:
+            return await handle(request)
+        except web.HTTPException as error:
+            return problem_response(error)
+
+    return guarded
+
+
+def _last_words(transport: asyncio.Transport, error: RequestTimeout | Unavailable) -> None:
+    """Write an answer without a request, and close."""
+    answer = problem_response(error)
+    body = answer.body if isinstance(answer.body, bytes) else b""
+    head = [
+        f"HTTP/1.1 {answer.status} {answer.reason}",
+        f"{hdrs.CONTENT_TYPE}: application/json",
+        f"{hdrs.CONTENT_LENGTH}: {len(body)}",
+        f"{hdrs.CONNECTION}: close",
+    ]
+    if hdrs.RETRY_AFTER in answer.headers:
+        head.append(f"{hdrs.RETRY_AFTER}: {answer.headers[hdrs.RETRY_AFTER]}")
+    transport.write("\r\n".join(head).encode() + b"\r\n\r\n" + body)
+    transport.close()
