@@ -1,0 +1,38 @@
+"""`python -m deploy.qdrant_engine --port 6333 --path DIR`."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+import uvloop
+from aiohttp import web
+
+from deploy.qdrant_engine.app import build_app
+
+
+def main() -> int:
+    """Serve until SIGTERM or SIGINT; 2 when the folder is in use."""
+    parser = argparse.ArgumentParser(prog="qdrant_engine", description=__doc__)
+    parser.add_argument("--port", type=int, default=6333)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--path", type=Path, required=True, help="folder of the collections")
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    # Every engine call holds the interpreter anyway; hand it back to the loop quickly after each.
+    sys.setswitchinterval(0.0005)
+    app = build_app(options.path.resolve())
+    try:
+        web.run_app(
+            app, host=options.host, port=options.port, access_log=None, print=None, loop=uvloop.new_event_loop()
+        )
+    except BlockingIOError:
+        print(f"another process uses {options.path}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,121 @@
+"""All collections of one folder."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import qdrant_edge as edge
+
+from deploy.qdrant_engine import files
+from deploy.qdrant_engine.collection import Collection
+from deploy.qdrant_engine.fields import fields, text, whole
+from deploy.qdrant_engine.problems import collection_exists, no_collection, unsupported, wrong_input
+
+DISTANCES = {
+    "Cosine": edge.Distance.Cosine,
+    "Dot": edge.Distance.Dot,
+    "Euclid": edge.Distance.Euclid,
+    "Manhattan": edge.Distance.Manhattan,
+}
+_ONE = ("shard_number", "replication_factor", "write_consistency_factor")
+_FORBIDDEN = set('<>:"/\\|?*\0\x1f')
+
+
+class Collections:
+    """Creates, finds and deletes; one at a time, so that of four creators one wins and three hear 409."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._thread = ThreadPoolExecutor(1, "engine")
+        self._by_name: dict[str, Collection] = {}
+        self._changes = asyncio.Lock()
+
+    def load(self) -> None:
+        """Open everything that is in the folder, replaying the logs."""
+        for folder, description in files.read_all(self._root):
+            shard = edge.EdgeShard.load(str(folder / description.shard))
+            self._by_name[description.name] = Collection(folder, description, shard, self._thread)
+
+    def names(self) -> list[str]:
+        """Return all names."""
+        return sorted(self._by_name)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._by_name
+
+    def get(self, name: str) -> Collection:
+        """Return the collection; 404 without one."""
+        found = self._by_name.get(name)
+        if found is None:
+            raise no_collection(name)
+        return found
+
+    async def create(self, name: str, body: Any) -> None:
+        """Create a collection; 409 when there is one."""
+        size, distance = _vectors(body)
+        _check_name(name)
+        async with self._changes:
+            if name in self._by_name:
+                raise collection_exists(name)
+            folder = files.folder_of(self._root, name)
+            self._by_name[name] = await asyncio.get_running_loop().run_in_executor(
+                self._thread, self._create, folder, name, size, distance
+            )
+
+    def _create(self, folder: Path, name: str, size: int, distance: str) -> Collection:
+        shutil.rmtree(folder, ignore_errors=True)
+        shard = files.new_shard(folder)
+        shard.mkdir(parents=True)
+        config = edge.EdgeConfig(vectors=edge.EdgeVectorParams(size=size, distance=DISTANCES[distance]))
+        opened = edge.EdgeShard.create(str(shard), config)
+        opened.flush()
+        description = files.Description(name, size, distance, shard.name)
+        files.save(folder, description)
+        return Collection(folder, description, opened, self._thread)
+
+    async def delete(self, name: str) -> bool:
+        """Delete a collection; False when there is none."""
+        async with self._changes:
+            found = self._by_name.pop(name, None)
+            if found is None:
+                return False
+            await found.close()
+            await asyncio.to_thread(files.remove, files.folder_of(self._root, name))
+            return True
+
+    async def maintain(self) -> None:
+        """Flush and start rebuilds where they are due."""
+        for collection in list(self._by_name.values()):
+            if collection.description.name in self._by_name:
+                await collection.maintain()
+
+    async def close(self) -> None:
+        """Close everything."""
+        async with self._changes:
+            for collection in self._by_name.values():
+                await collection.close()
+            self._by_name.clear()
+        self._thread.shutdown()
+
+
+def _check_name(name: str) -> None:
+    if len(name) > 200 or name in {".", ".."} or _FORBIDDEN & set(name):
+        raise wrong_input("a collection's name is at most 200 characters without any of < > : \" / \\ | ? *")
+
+
+def _vectors(body: Any) -> tuple[int, str]:
+    given = fields(body, "collection", ("vectors", "on_disk_payload", *_ONE))
+    if any(given.get(name, 1) != 1 for name in _ONE):
+        raise unsupported("shards and replicas")
+    vectors = given.get("vectors")
+    if isinstance(vectors, dict) and "size" not in vectors:
+        raise unsupported("named vectors")
+    params = fields(vectors, "vectors", ("size", "distance", "on_disk"))
+    distance = text(params.get("distance"), "distance")
+    if distance not in DISTANCES:
+        raise wrong_input(f"unknown distance `{distance}`")
+    return whole(params.get("size"), "size", least=1, most=65_536), distance

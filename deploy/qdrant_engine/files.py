@@ -1,0 +1,94 @@
+"""What is on disk: one folder a collection, with a description and the shard that is current.
+
+    PATH/.lock                              held by the one process that may use PATH
+    PATH/collections/<name>/collection.json what the collection is, and which shard holds it
+    PATH/collections/<name>/shard-<id>/     the engine's files
+
+The description is written last and atomically: a folder without one was never acknowledged, and a shard that it
+does not name is a leftover of a rebuild that did not finish. Both are removed at the start.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import uuid
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import IO
+from urllib.parse import quote
+
+import orjson
+
+_DESCRIPTION = "collection.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What a collection is. `shard` names the folder that holds its current data."""
+
+    name: str
+    size: int
+    distance: str
+    shard: str
+
+
+def lock(root: Path) -> IO[bytes]:
+    """Take the folder for this process. Raises BlockingIOError when another one has it."""
+    root.mkdir(parents=True, exist_ok=True)
+    held = (root / ".lock").open("ab")
+    fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return held
+
+
+def folder_of(root: Path, name: str) -> Path:
+    """Return the folder of a collection; every name is one path segment."""
+    return root / "collections" / quote(name, safe="")
+
+
+def new_shard(folder: Path) -> Path:
+    """Return a fresh path for a shard."""
+    return folder / f"shard-{uuid.uuid4().hex}"
+
+
+def save(folder: Path, description: Description) -> None:
+    """Write the description so that it is there whole or not at all, whatever dies."""
+    temporary = folder / f"{_DESCRIPTION}.tmp"
+    with temporary.open("wb") as output:
+        output.write(orjson.dumps(asdict(description)))
+        output.flush()
+        os.fsync(output.fileno())
+    temporary.replace(folder / _DESCRIPTION)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def read_all(root: Path) -> list[tuple[Path, Description]]:
+    """Return every collection and remove what was left half done."""
+    found = []
+    for folder in sorted((root / "collections").glob("*")):
+        described = folder / _DESCRIPTION
+        if not described.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            continue
+        description = Description(**orjson.loads(described.read_bytes()))
+        for shard in folder.glob("shard-*"):
+            if shard.name != description.shard:
+                shutil.rmtree(shard, ignore_errors=True)
+        found.append((folder, description))
+    return found
+
+
+def remove(folder: Path) -> None:
+    """Delete a collection: the description goes first, so that a crash half-way deletes the rest later."""
+    (folder / _DESCRIPTION).unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def moved(description: Description, shard: Path) -> Description:
+    """Return the description with another current shard."""
+    return replace(description, shard=shard.name)
