@@ -59,12 +59,19 @@ def qdrant_command(port: int, folder: Path) -> list[str]:
 
 @dataclass
 class Server:
-    """A child process with its log file, in a process group of its own."""
+    """A child process with its log file.
+
+    It leads a process group of its own, or joins `group` (then signals reach the process alone). `replace_environment`
+    leaves out what this process was started with.
+    """
 
     name: str
     command: Sequence[str]
     log: Path
     environment: Mapping[str, str] = field(default_factory=dict)
+    replace_environment: bool = False
+    folder: Path | None = None
+    group: int | None = None
     process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -76,8 +83,9 @@ class Server:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
-                env={**os.environ, **self.environment},
-                start_new_session=True,
+                env=dict(self.environment) if self.replace_environment else {**os.environ, **self.environment},
+                cwd=self.folder,
+                process_group=self.group or 0,
             )
 
     def wait_for_port(self, port: int, timeout_s: float = 30.0) -> None:
@@ -92,10 +100,14 @@ class Server:
         raise DependencyError(self.name, f"did not start: {self.log.read_text(errors='replace')[-2000:]}")
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal to the process group; no error if it is gone."""
-        if self.process is not None:
-            with contextlib.suppress(ProcessLookupError):
+        """Send a signal to the process (and its own group); no error if it is gone."""
+        if self.process is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            if self.group is None:
                 os.killpg(self.process.pid, number)
+            else:
+                self.process.send_signal(number)
 
     def kill(self) -> None:
         """Kill -9 and reap."""

@@ -1,0 +1,73 @@
+"""`make run`: the whole system on this machine, until Ctrl-C."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import time
+from pathlib import Path
+
+from deploy.local.plan import ROOT, Planner, Simulation
+from deploy.local.stack import Interrupted, Stack
+from deploy.local.terminal import say, show_banner, show_line
+from shared.errors import DependencyError, SettingsError
+from shared.settings import load_settings
+
+
+class StopRequests:
+    """Counts SIGINT, SIGTERM and SIGHUP."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, self._on_signal)
+
+    def __call__(self) -> int:
+        """Return how many have come."""
+        return self.count
+
+    def _on_signal(self, _number: int, _frame: object) -> None:
+        self.count += 1
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run until a signal (0), a part's death (1) or a setting that cannot be (2)."""
+    parser = argparse.ArgumentParser(prog="python -m deploy.local", description="The whole system on this machine.")
+    parser.add_argument("--folder", type=Path, default=ROOT / ".local", help="data and logs (default: .local)")
+    parser.add_argument("--models", type=Path, help="embedding models (default: FOLDER/models)")
+    parser.add_argument("--replay", help="the simulated upstream replays this folder (or `example`)")
+    parser.add_argument("--speed", type=float, default=1.0, help="of the simulated upstream")
+    parser.add_argument("--failures", type=float, default=1.0, help="of the simulated upstream; 0: none")
+    parser.add_argument("--anywhere", action="store_true", help="any free ports instead of the usual ones")
+    options = parser.parse_args(arguments)
+    folder = options.folder.resolve()
+    requests, began = StopRequests(), time.monotonic()
+    try:
+        settings = load_settings()
+        simulation = Simulation(options.replay, options.speed, options.failures)
+        models = (options.models or folder / "models").resolve()
+        planner = Planner(settings, folder, models, simulation, say=say, anywhere=options.anywhere)
+        with Stack(planner, show=show_line, stop_requests=requests) as stack:
+            say(f"starting {', '.join(part.name for part in stack.plan.parts)}")
+            try:
+                stack.start()
+                show_banner(stack.plan, settings, seconds=time.monotonic() - began, folder=str(folder))
+                stack.run()
+            except Interrupted:
+                say("stopping: the gateway finishes open answers first")
+                raise
+    except Interrupted:
+        say("stopped")
+        return 0
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except DependencyError as error:
+        say(f"stopped, because of {error}")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,251 @@
+"""What has to run for these settings, where, and with which environment."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from deploy.local import probes
+from deploy.local.ports import PortChooser
+from deploy.local.servers import Server, free_port, qdrant_command, redis_command
+from shared.settings import Settings
+
+ROOT = Path(__file__).resolve().parents[2]
+LOOPBACK = "127.0.0.1"
+SIMULATED = "simulator"
+
+
+@dataclass(frozen=True, slots=True)
+class Simulation:
+    """How the simulated upstream behaves; `replay` is a folder of recorded outcomes, or `example`."""
+
+    replay: str | None = None
+    speed: float = 1.0
+    failures: float = 1.0
+
+
+@dataclass
+class Part:
+    """One process of the stack.
+
+    Attributes:
+        server: how it is started.
+        url: where it can be reached.
+        ready: asks whether it is of use by now.
+        after: parts that must be ready before this one starts.
+        stop_order: parts with a lower number stop first.
+        stop_timeout_s: time from SIGTERM to SIGKILL.
+    """
+
+    server: Server
+    url: str
+    ready: Callable[[], bool]
+    after: tuple[str, ...] = ()
+    stop_order: int = 2
+    stop_timeout_s: float = 10.0
+    is_ready: bool = False
+
+    @property
+    def name(self) -> str:
+        """Name of the part."""
+        return self.server.name
+
+
+@dataclass
+class Plan:
+    """The parts to start, and the addresses that are used as `given`, by setting."""
+
+    parts: list[Part] = field(default_factory=list)
+    given: dict[str, str] = field(default_factory=dict)
+    gateway_url: str = ""
+    redis_url: str = ""
+    simulated: bool = False
+
+
+@dataclass
+class Planner:
+    """Turns settings into a plan.
+
+    `folder` holds data and logs; `models` the embedding models, which several stacks may share. With `anywhere`, every
+    part gets some free port instead of the usual one.
+    """
+
+    settings: Settings
+    folder: Path
+    models: Path
+    simulation: Simulation = Simulation()
+    say: Callable[[str], None] = print
+    anywhere: bool = False
+
+    def plan(self) -> Plan:
+        """Choose ports and commands. Raises SettingsError when a port that the user set is taken."""
+        self._ports, self._plan = PortChooser(self.say), Plan()
+        self._explicit = explicit_settings(self.settings)
+        gateway_port = self._choose("gateway", self.settings.HOST, self.settings.PORT, "PORT")
+        wired = {
+            "REDIS_URL": self._redis(),
+            "QDRANT_URL": self._qdrant(),
+            "EMBEDDER_URL": "",
+            **self._upstream(),
+        }
+        self._environment = self._base_environment() | {name: value for name, value in wired.items() if value}
+        self._environment["EMBEDDER_URL"] = self._embedder()
+        self._learner()
+        self._gateway(gateway_port)
+        self._plan.redis_url = wired["REDIS_URL"]
+        return self._plan
+
+    # -- one part each -------------------------------------------------------------------------------------------------
+
+    def _redis(self) -> str:
+        if self._is_given("REDIS_URL"):
+            return self._use("REDIS_URL")
+        port = self._choose("Redis", LOOPBACK, 6379, None)
+        url = f"redis://{LOOPBACK}:{port}/0"
+        command = redis_command(port, self.folder / "redis")
+        self._add("redis", command, url, lambda: probes.redis_answers(port), stop_order=3)
+        return url
+
+    def _qdrant(self) -> str:
+        if self._is_given("QDRANT_URL"):
+            return self._use("QDRANT_URL")
+        port = self._choose("Qdrant", LOOPBACK, 6333, None)
+        url = f"http://{LOOPBACK}:{port}"
+        command = qdrant_command(port, self.folder / "qdrant")
+        self._add("qdrant", command, url, lambda: probes.http_ok(port, "/readyz"))
+        return url
+
+    def _upstream(self) -> dict[str, str]:
+        if self.settings.OPENROUTER_API_KEY is not None or self._is_given("OPENROUTER_BASE_URL"):
+            return {"OPENROUTER_BASE_URL": self._use("OPENROUTER_BASE_URL")}
+        port = self._choose("the simulated upstream", LOOPBACK, 8090, None)
+        command = [sys.executable, "-m", "benchmarks.simulator", "--host", LOOPBACK, "--port", str(port)]
+        command += ["--speed", str(self.simulation.speed), "--failures", str(self.simulation.failures)]
+        if self.simulation.replay:
+            command += ["--replay", self.simulation.replay]
+        url = f"http://{LOOPBACK}:{port}/v1"
+        self._add(SIMULATED, command, url, lambda: probes.http_ok(port, "/health"))
+        self._plan.simulated = True
+        return {"OPENROUTER_BASE_URL": url}
+
+    def _embedder(self) -> str:
+        if self._is_given("EMBEDDER_URL"):
+            return self._use("EMBEDDER_URL")
+        host = self._own_host("EMBEDDER_HOST")
+        port = self._choose("the embedder", host, self.settings.EMBEDDER_PORT, "EMBEDDER_PORT")
+        environment = {"EMBEDDER_HOST": host, "EMBEDDER_PORT": str(port)}
+        command = [sys.executable, "-m", "services.embedder"]
+        url = f"http://{_reachable(host)}:{port}"
+        self._add("embedder", command, url, lambda: probes.http_ok(port, "/ready"), environment=environment)
+        return url
+
+    def _learner(self) -> None:
+        host = self._own_host("LEARNER_HOST")
+        port = self.settings.LEARNER_PORT
+        if port:
+            port = self._choose("the learner's metrics", host, port, "LEARNER_PORT")
+        environment = {"LEARNER_HOST": host, "LEARNER_PORT": str(port)}
+        command = [sys.executable, "-m", "services.learner"]
+        url = f"http://{_reachable(host)}:{port}/metrics" if port else "(no port)"
+        self._add(
+            "learner",
+            command,
+            url,
+            lambda: not port or probes.listens(port),
+            after=("redis", "qdrant"),
+            stop_order=1,
+            stop_timeout_s=30.0,
+            environment=environment,
+        )
+
+    def _gateway(self, port: int) -> None:
+        command = [sys.executable, "-m", "services.gateway"]
+        url = self._plan.gateway_url = f"http://{_reachable(self.settings.HOST)}:{port}"
+        self._add(
+            "gateway",
+            command,
+            url,
+            lambda: probes.http_ok(port, "/ready"),
+            after=("redis", "qdrant", SIMULATED),
+            stop_order=0,
+            stop_timeout_s=self.settings.DRAIN_DELAY_S + self.settings.DRAIN_TIMEOUT_S + 10.0,
+            environment={"PORT": str(port)},
+        )
+
+    # -- what they share -----------------------------------------------------------------------------------------------
+
+    def _add(
+        self,
+        name: str,
+        command: list[str],
+        url: str,
+        ready: Callable[[], bool],
+        *,
+        after: tuple[str, ...] = (),
+        stop_order: int = 2,
+        stop_timeout_s: float = 10.0,
+        environment: dict[str, str] | None = None,
+    ) -> None:
+        ours = name in {"embedder", "learner", "gateway"}
+        server = Server(
+            name,
+            command,
+            self.folder / "logs" / f"{name}.log",
+            environment={**(self._environment if ours else self._base_environment()), **(environment or {})},
+            replace_environment=True,
+            folder=self.folder,
+        )
+        self._plan.parts.append(Part(server, url, ready, after, stop_order, stop_timeout_s))
+
+    def _base_environment(self) -> dict[str, str]:
+        """Everything but the settings as it was, the settings as they were resolved here, once, for all parts."""
+        inherited = {
+            name: value
+            for name, value in os.environ.items()
+            if name not in Settings.model_fields and name not in {"CONFIG_FILE", "MAKEFLAGS", "MAKELEVEL", "MFLAGS"}
+        }
+        paths = {"SPOOL_DIR": self.settings.SPOOL_DIR, "MODEL_CACHE_DIR": self.settings.MODEL_CACHE_DIR}
+        ours = {"SPOOL_DIR": self.folder / "spool", "MODEL_CACHE_DIR": self.models}
+        located = {name: str(path.resolve() if self._is_given(name) else ours[name]) for name, path in paths.items()}
+        python = {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+        return inherited | python | self._explicit | located
+
+    def _choose(self, name: str, host: str, wanted: int, setting: str | None) -> int:
+        if self.anywhere:
+            return free_port()
+        return self._ports.choose(name, host, wanted, fixed=setting if setting and self._is_given(setting) else None)
+
+    def _own_host(self, setting: str) -> str:
+        """Bind what only this machine needs to the loopback interface."""
+        return str(getattr(self.settings, setting)) if self._is_given(setting) else LOOPBACK
+
+    def _use(self, setting: str) -> str:
+        """Use what the user runs elsewhere."""
+        self._plan.given[setting] = self.settings.masked()[setting]
+        return str(getattr(self.settings, setting))
+
+    def _is_given(self, setting: str) -> bool:
+        return setting in self._explicit
+
+
+def explicit_settings(settings: Settings) -> dict[str, str]:
+    """Return what the user set (environment, .env or CONFIG_FILE) as environment variables."""
+    return {name: _as_text(getattr(settings, name)) for name in sorted(settings.model_fields_set)}
+
+
+def _as_text(value: object) -> str:
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    if isinstance(value, tuple):
+        return ",".join(_as_text(item) for item in value)
+    return "" if value is None else str(value)
+
+
+def _reachable(host: str) -> str:
+    """Return an address at which a server bound to `host` can be reached from here."""
+    return {"0.0.0.0": LOOPBACK, "::": "[::1]"}.get(host, host)

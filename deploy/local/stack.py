@@ -1,0 +1,208 @@
+"""Starts the parts of a plan, watches them, and stops them in order. Nothing outlives the supervisor."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+from deploy.local import guard
+from deploy.local.logtail import LogTail, last_lines
+from deploy.local.plan import Part, Plan, Planner
+from shared.errors import DependencyError, RouterError
+
+TICK_S = 0.05
+START_TIMEOUT_S = 60.0
+DISTIL_TIMEOUT_S = 900.0
+"""The embedder may distil or download its model at the first start."""
+SHOWN_LINES = 15
+
+
+class Interrupted(RouterError):
+    """The user wants to stop."""
+
+
+class Stack:
+    """A running plan. Use as a context manager: everything has ended when it is left, whatever happens.
+
+    `show` gets every log line with the name of its part; `stop_requests` says how often the user has asked to stop.
+    """
+
+    def __init__(
+        self,
+        planner: Planner,
+        *,
+        show: Callable[[str, str], None] = lambda _name, _line: None,
+        stop_requests: Callable[[], int] = lambda: 0,
+    ) -> None:
+        self._planner = planner
+        self._folder = planner.folder
+        self.plan = Plan()
+        self._show = show
+        self._stop_requests = stop_requests
+        self._tails: dict[str, LogTail] = {}
+        self._guard: subprocess.Popen[bytes] | None = None
+        self._lock: IO[str] | None = None
+
+    def __enter__(self) -> Self:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._lock = _locked(self._folder)  # before the ports: those of a stack on the same data are taken, of course
+        self.plan = self._planner.plan()
+        # In a group of its own, but in this session, so that the parts may join the group. It inherits the lock: the
+        # folder is free again only when the last part is gone.
+        self._guard = subprocess.Popen(
+            [sys.executable, "-I", "-S", guard.__file__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            process_group=0,
+            pass_fds=(self._lock.fileno(),),
+        )
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, _error: BaseException | None, _tb: TracebackType | None
+    ) -> None:
+        try:
+            self._stop(quick=kind is not None and not issubclass(kind, Interrupted))
+        finally:
+            if self._guard is not None:
+                if self._guard.stdin is not None:
+                    self._guard.stdin.close()
+                self._guard.wait()
+            if self._lock is not None:
+                self._lock.close()
+
+    # -- starting ------------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start every part as soon as those it needs are ready; return when all are.
+
+        Raises DependencyError, with the end of its log, when a part dies or does not get ready; Interrupted when the
+        user wants to stop.
+        """
+        began = time.monotonic()
+        names = {part.name for part in self.plan.parts}
+        while not all(part.is_ready for part in self.plan.parts):
+            ready = {part.name for part in self.plan.parts if part.is_ready}
+            for part in self.plan.parts:
+                if part.server.process is None and (set(part.after) & names) <= ready:
+                    self._launch(part)
+                elif part.server.process is not None and not part.is_ready:
+                    part.is_ready = part.ready()
+                    self._check_time(part, began)
+            self.poll()
+            time.sleep(TICK_S)
+
+    def _launch(self, part: Part) -> None:
+        if self._guard is None:
+            raise RuntimeError("use the stack as a context manager")
+        part.server.group = self._guard.pid
+        log = part.server.log
+        with contextlib.suppress(FileNotFoundError):
+            log.replace(log.with_suffix(".previous.log"))
+        self._tails[part.name] = LogTail(log)
+        part.server.start()
+
+    def _check_time(self, part: Part, began: float) -> None:
+        limit_s = DISTIL_TIMEOUT_S if part.name == "embedder" else START_TIMEOUT_S
+        if not part.is_ready and time.monotonic() - began > limit_s:
+            raise self._failed(part, f"is not ready after {limit_s:.0f} s")
+
+    # -- running -------------------------------------------------------------------------------------------------------
+
+    def poll(self) -> None:
+        """Show new log lines and check that all parts live.
+
+        Raises DependencyError, with the end of its log, when one has died; Interrupted when the user wants to stop.
+        """
+        self._show_lines()
+        if self._stop_requests():
+            raise Interrupted
+        for part in self.plan.parts:
+            process = part.server.process
+            if process is not None and process.poll() is not None:
+                self._show_lines()
+                raise self._failed(part, _died_of(process.returncode))
+        if self._guard is not None and self._guard.poll() is not None:
+            raise DependencyError("guard", "the process that cleans up after a crash has ended")
+
+    def run(self) -> None:
+        """Poll until something ends it; see `poll`."""
+        while True:
+            self.poll()
+            time.sleep(TICK_S)
+
+    def pids(self) -> dict[str, int]:
+        """Return the process id of every living part."""
+        processes = {part.name: part.server.process for part in self.plan.parts}
+        return {name: process.pid for name, process in processes.items() if process and process.poll() is None}
+
+    def _show_lines(self) -> None:
+        for name, tail in self._tails.items():
+            for line in tail.lines():
+                self._show(name, line)
+
+    def _failed(self, part: Part, what: str) -> DependencyError:
+        lines = "\n".join(f"    {line}" for line in last_lines(part.server.log, SHOWN_LINES))
+        said = (
+            f"its last log lines ({part.server.log}):\n{lines}" if lines else f"it logged nothing ({part.server.log})"
+        )
+        return DependencyError(part.name, f"{what}; {said}")
+
+    # -- stopping ------------------------------------------------------------------------------------------------------
+
+    def _stop(self, *, quick: bool) -> None:
+        """SIGTERM in order, each stage when the one before has ended; SIGKILL where that takes too long.
+
+        A second request to stop means that the user does not want to wait.
+        """
+        for stage in sorted({part.stop_order for part in self.plan.parts}):
+            parts = [part for part in self.plan.parts if part.stop_order == stage and part.server.process is not None]
+            for part in parts:
+                part.server.signal(signal.SIGTERM)
+            deadline = time.monotonic() + max((part.stop_timeout_s for part in parts), default=0.0)
+            if quick:
+                deadline = min(deadline, time.monotonic() + 5.0)
+            while any(_lives(part) for part in parts) and time.monotonic() < deadline and self._stop_requests() < 2:
+                self._show_lines()
+                time.sleep(TICK_S)
+            for part in parts:
+                if _lives(part):
+                    self._show(part.name, "did not stop in time: killed")
+                    part.server.kill()
+        self._show_lines()
+
+
+def _lives(part: Part) -> bool:
+    return part.server.process is not None and part.server.process.poll() is None
+
+
+def _died_of(code: int) -> str:
+    if code < 0:
+        with contextlib.suppress(ValueError):
+            return f"was killed by {signal.Signals(-code).name}"
+    return f"ended with exit code {code}"
+
+
+def _locked(folder: Path) -> IO[str]:
+    lock = (folder / "lock").open("a+", encoding="ascii")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.seek(0)
+        owner = lock.read().strip() or "?"
+        lock.close()
+        raise DependencyError("stack", f"process {owner} already runs on the data in {folder}") from None
+    lock.truncate(0)
+    lock.write(str(os.getpid()))
+    lock.flush()
+    return lock

@@ -1,0 +1,87 @@
+"""What the user of `make run` sees: one table, a few commands to paste, and the log of every part."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from rich import box
+from rich.console import Console
+from rich.panel import Panel
+from rich.table import Table
+
+from deploy.local.plan import Plan
+from shared.settings import Settings
+
+COLOURS = {"gateway": 36, "embedder": 35, "learner": 32, "redis": 31, "qdrant": 34, "simulator": 33}
+USE = {
+    "gateway": "the API",
+    "embedder": "texts to vectors",
+    "learner": "feedback to posteriors",
+    "redis": "learned state, records, events",
+    "qdrant": "similar requests",
+    "simulator": "SIMULATED upstream",
+}
+
+
+def wants_colour() -> bool:
+    """Return whether standard output is a terminal that is not asked to stay plain."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+
+
+def show_line(name: str, line: str) -> None:
+    """Print one log line behind the name of its part."""
+    prefix = f"{name:<9} |"
+    colour = COLOURS.get(name)
+    if colour is not None and wants_colour():
+        prefix = f"\x1b[{colour}m{prefix}\x1b[0m"
+    print(prefix, line, flush=True)
+
+
+def say(text: str) -> None:
+    """Print something of our own."""
+    show_line("stack", text)
+
+
+def show_banner(plan: Plan, settings: Settings, *, seconds: float, folder: str) -> None:
+    """Print the table of addresses and the first commands."""
+    console = Console(soft_wrap=True, highlight=False)
+    table = Table(box=box.SIMPLE_HEAD, title=f"LLM Router is ready, after {seconds:.1f} s", title_justify="left")
+    for column in ("part", "address", "what it is"):
+        table.add_column(column, no_wrap=True)
+    for part in reversed(plan.parts):
+        table.add_row(part.name, _public(part.url), USE.get(part.name, ""))
+    for setting, url in plan.given.items():
+        table.add_row(setting, url, "yours, used as it is")
+    if not plan.simulated and "OPENROUTER_BASE_URL" not in plan.given:
+        table.add_row("upstream", settings.OPENROUTER_BASE_URL, "real models: requests cost money")
+    table.add_row("data", folder, "kept for the next start")
+    console.print(table)
+    if plan.simulated:
+        text = "No OPENROUTER_API_KEY is set: every answer is SIMULATED and free. Put a key into .env for real ones."
+        console.print(Panel(text, style="bold yellow", expand=False), soft_wrap=False)
+    console.print("Try it (paste into another terminal):\n")
+    for line in commands(_public(plan.gateway_url), key_needed=bool(settings.API_KEYS)):
+        print(line)
+    console.print("\nCtrl-C stops everything. Logs follow.\n")
+
+
+def commands(url: str, *, key_needed: bool) -> list[str]:
+    """Return shell lines that chat, rate the answer, and look at what became of it."""
+    key = ' -H "Authorization: Bearer $API_KEY"' if key_needed else ""
+    json = " -H 'Content-Type: application/json'"
+    chat = '{"messages": [{"role": "user", "content": "Why is the sky blue?"}]}'
+    feedback = '{\\"request_id\\": \\"$ID\\", \\"score\\": 0.9}'
+    return [
+        *(["  API_KEY=...   # one of API_KEYS"] if key_needed else []),
+        "  ID=try-$RANDOM$RANDOM",
+        f"  curl -s {url}/chat/completions{key}{json} -H \"X-Request-ID: $ID\" -d '{chat}'; echo",
+        f'  curl -s {url}/feedback{key}{json} -d "{feedback}"; echo',
+        f"  curl -s {url}/requests/$ID{key}; echo",
+        f"  curl -s {url}/arms{key}; echo",
+        f"  curl -s {url}/health{key}; echo",
+    ]
+
+
+def _public(url: str) -> str:
+    return url.replace("://127.0.0.1", "://localhost")
