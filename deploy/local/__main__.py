@@ -3,32 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 import time
 from pathlib import Path
 
+from deploy.local.interrupts import StopRequests
 from deploy.local.plan import ROOT, Planner, Simulation
 from deploy.local.stack import Interrupted, Stack
 from deploy.local.terminal import say, show_banner, show_line
 from shared.errors import DependencyError, SettingsError
 from shared.settings import load_settings
-
-
-class StopRequests:
-    """Counts SIGINT, SIGTERM and SIGHUP."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, self._on_signal)
-
-    def __call__(self) -> int:
-        """Return how many have come."""
-        return self.count
-
-    def _on_signal(self, _number: int, _frame: object) -> None:
-        self.count += 1
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -1,0 +1,146 @@
+"""`make demo`: a stack of its own, with a simulated upstream that replays recorded outcomes, and traffic for it."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+
+from benchmarks.demo.accounting import settle
+from benchmarks.demo.screen import Screen
+from benchmarks.demo.traffic import Progress, Traffic
+from benchmarks.demo.utility import worth
+from benchmarks.outcomes import Outcomes, load_outcomes
+from benchmarks.simulator.models import RecordedWorld
+from deploy.local.interrupts import StopRequests
+from deploy.local.plan import ROOT, Planner, Simulation
+from deploy.local.stack import Interrupted, Stack
+from shared.errors import DependencyError, SettingsError
+from shared.settings import Settings, load_settings
+
+KEPT = frozenset(
+    (
+        *("FEEDBACK_WEIGHT", "LATENCY_WEIGHT", "COST_WEIGHT", "EXPLORATION_RATE", "SIMILARITY_THRESHOLD"),
+        *("MAX_SIMILAR_REQUESTS", "RECENCY_DAYS", "MIN_SIMILAR_REQUESTS", "MIN_CONFIDENCE_SCORE", "OPTIMISTIC_PRIOR"),
+        *("EXPLORATION_BONUS", "MIN_REQUESTS_FOR_GLOBAL", "SAFE_START", "EMBEDDING_MODEL", "MODEL_CACHE_DIR"),
+        *("EMBED_TIMEOUT_MS", "SEARCH_TIMEOUT_MS", "REDIS_TIMEOUT_MS", "LOG_LEVEL"),
+    )
+)
+"""Settings of the user that hold in the demo. All others are its own: it must not touch what else runs here."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the demo: 0 when all feedback is accounted for."""
+    options = _options(arguments)
+    console, requests = Console(soft_wrap=True, highlight=False), StopRequests()
+    try:
+        outcomes = load_outcomes(options.data)
+        rng = np.random.default_rng(options.seed)
+        chosen_rows = rng.permutation(len(outcomes))[: options.requests]
+        settings = demo_settings(load_settings(), outcomes)
+        with tempfile.TemporaryDirectory(prefix="llm-router-demo-", ignore_cleanup_errors=True) as folder:
+            simulation = Simulation(replay=str(options.data.resolve()) if options.data else "example")
+            planner = Planner(settings, Path(folder), _models(settings), simulation, anywhere=True)
+            start_log = _StartLog(console)
+            with Stack(planner, show=start_log, stop_requests=requests) as stack:
+                console.print(f"Starting a stack of its own, with {outcomes.name} replayed as upstream ...")
+                stack.start()
+                start_log.end()
+                return asyncio.run(_demo(stack, outcomes.take(chosen_rows), settings, options, console))
+    except Interrupted:
+        console.print("stopped")
+        return 130
+    except (SettingsError, DependencyError, OSError, ValueError, KeyError) as error:
+        console.print(f"demo: {error}", markup=False)
+        return 1
+
+
+def _options(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m deploy.local.demo", description=__doc__)
+    parser.add_argument("--data", type=Path, help="folder of recorded outcomes (default: the example of paretobandit)")
+    parser.add_argument("--requests", type=int, default=1000)
+    parser.add_argument("--seed", type=int, default=0, help="of the choice and order of the prompts")
+    parser.add_argument("--rate", type=float, default=25.0, help="requests per second")
+    parser.add_argument("--at-once", type=int, default=12, help="most requests under way")
+    return parser.parse_args(arguments)
+
+
+def demo_settings(own: Settings, outcomes: Outcomes) -> Settings:
+    """Keep the user's bandit, replace what would touch another stack, and offer the models of the data."""
+    kept = {name: getattr(own, name) for name in own.model_fields_set & KEPT}
+    return Settings.model_validate(
+        kept
+        | {
+            "HOST": "127.0.0.1",
+            "LLM_MODELS": outcomes.models,
+            "DEFAULT_MODEL": outcomes.models[0],
+            "LOG_LEVEL": kept.get("LOG_LEVEL", "warn"),
+        }
+    )
+
+
+def _models(settings: Settings) -> Path:
+    return (
+        ROOT / ".local" / "models" if "MODEL_CACHE_DIR" not in settings.model_fields_set else settings.MODEL_CACHE_DIR
+    )
+
+
+async def _demo(
+    stack: Stack, outcomes: Outcomes, settings: Settings, options: argparse.Namespace, console: Console
+) -> int:
+    world = RecordedWorld(outcomes)
+    latency_s = np.array([world.models[model].latency_s for model in outcomes.models])
+    value = worth(outcomes, latency_s, settings.bandit().weights)
+    progress = Progress(np.full(len(outcomes), -1, dtype=np.int64))
+    traffic = Traffic(
+        outcomes, stack.plan.gateway_url, f"demo-{int(time.time())}", at_once=options.at_once, per_second=options.rate
+    )
+    screen = Screen(console, outcomes, value, progress)
+    background = [asyncio.create_task(screen.follow()), asyncio.create_task(_watch(stack))]
+    sending = asyncio.create_task(traffic.send(progress))
+    try:
+        await asyncio.wait([sending, *background], return_when=asyncio.FIRST_COMPLETED)
+        for task in (*background, sending):
+            if task.done():
+                task.result()
+    finally:
+        for task in (*background, sending):
+            task.cancel()
+        await asyncio.gather(*background, sending, return_exceptions=True)
+    account = await settle(stack.plan.redis_url, progress.rated)
+    screen.final()
+    console.print(account.line())
+    complete = progress.answered == progress.rated == len(outcomes)
+    return 0 if account.balanced and complete else 1
+
+
+async def _watch(stack: Stack) -> None:
+    """Raise when a part dies or the user wants to stop."""
+    while True:
+        stack.poll()
+        await asyncio.sleep(0.1)
+
+
+class _StartLog:
+    """Shows what takes long at the first start, the embedder's distilling, and nothing else."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def __call__(self, name: str, line: str) -> None:
+        if name == "embedder":
+            self._console.print(f"  {name}: {line}", markup=False)
+
+    def end(self) -> None:
+        """Show nothing from now on."""
+        self._console = Console(quiet=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
