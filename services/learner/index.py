@@ -1,0 +1,118 @@
+"""Requests that were learned from become points in Qdrant, with their rating as label; Qdrant away costs only delay."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from shared.errors import DependencyError
+from shared.logs import get_logger
+from shared.ports import Clock, Embedder, RequestIndex, RequestLog
+from shared.schemas.storage import EmbeddingModel, LoggedRequest, Point
+
+BATCH = 256
+_ASK_MODEL_EVERY_S = 30.0
+"""How soon another embedding model, and so another collection, is noticed."""
+
+_FIRST_REST_S = 1.0
+_LONGEST_REST_S = 30.0
+_WORK_S = 10.0
+"""One step works at most this long; the next goes on."""
+
+DAY_S = 86_400.0
+
+_log = get_logger(__name__)
+
+
+class Indexer:
+    """Brings the index up to date, in batches, a request at a time only once however often it was rated."""
+
+    def __init__(
+        self, *, log: RequestLog, index: RequestIndex, embedder: Embedder, clock: Clock, recency_days: float
+    ) -> None:
+        self._log = log
+        self._index = index
+        self._embedder = embedder
+        self._clock = clock
+        self._recency_s = recency_days * DAY_S
+        self._model: EmbeddingModel | None = None
+        self._asked_at = -1e9
+        self._rest_s = 0.0
+        self._not_before = -1e9
+        self.stopping = False
+
+    async def step(self) -> int:
+        """Write what is due; return how many requests were dealt with. Never raises DependencyError."""
+        if self._clock.monotonic() < self._not_before:
+            return 0
+        try:
+            done = await self._write_due()
+        except DependencyError as error:
+            self._back_off(error)
+            return 0
+        if self._rest_s:
+            _log.info("index is back")
+            self._rest_s = 0.0
+        return done
+
+    async def forget_old(self) -> None:
+        """Delete points that no decision looks at any more."""
+        await self._prepare()
+        await self._index.delete_before(self._clock.now() - self._recency_s)
+
+    async def _write_due(self) -> int:
+        done, until = 0, self._clock.monotonic() + _WORK_S
+        while not self.stopping and self._clock.monotonic() < until:
+            due = await self._log.pending_index(BATCH)
+            if not due:
+                break
+            model = await self._prepare()
+            requests = await self._log.load(due)
+            points = [self._point(request, model) for request in requests if request is not None]
+            await self._index.upsert([point for point in points if point is not None])
+            marks = {own_id: request.revision if request else 0 for own_id, request in zip(due, requests, strict=True)}
+            # Rated anew while we wrote: the new score may have been overwritten by our old one, so it stays due.
+            anew = await self._log.indexed(marks)
+            done += len(due) - len(anew)
+        return done
+
+    async def _prepare(self) -> EmbeddingModel:
+        """Return the model whose collection exists, asking the embedder now and then whether it is still that one."""
+        if self._model is not None and self._clock.monotonic() - self._asked_at < _ASK_MODEL_EVERY_S:
+            return self._model
+        try:
+            model = await self._embedder.model()
+        except DependencyError:
+            if self._model is None:
+                raise
+            model = self._model
+        self._asked_at = self._clock.monotonic()
+        if model != self._model:
+            await self._index.prepare(model)
+            self._model = model
+            _log.info("collection prepared", model=model.id, dimension=model.dimension)
+        return model
+
+    def _point(self, request: LoggedRequest, model: EmbeddingModel) -> Point | None:
+        """Return the point, or None where there is none to write: no vector of this model, no answer, too old."""
+        record, vector = request.record, request.vector
+        if vector is None or record.embedding_model != model.id or vector.shape != (model.dimension,):
+            return None
+        if not record.rateable or not np.isfinite(vector).all():
+            return None
+        if record.created_at < self._clock.now() - self._recency_s:
+            return None
+        return Point(
+            request_id=record.id,
+            vector=vector,
+            arm=record.outcome.arm,
+            created_at=record.created_at,
+            owner=record.owner,
+            score=request.score,
+        )
+
+    def _back_off(self, error: DependencyError) -> None:
+        if not self._rest_s:
+            _log.warning("index waits", reason=str(error))
+        self._rest_s = min(max(2 * self._rest_s, _FIRST_REST_S), _LONGEST_REST_S)
+        self._not_before = self._clock.monotonic() + self._rest_s
+        self._model = None  # whoever comes back may have forgotten the collection

@@ -1,0 +1,50 @@
+"""`GET /metrics` and `GET /health` of a learner."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry, generate_latest
+
+from services.learner.vitals import Vitals
+from shared.logs import get_logger
+
+_log = get_logger(__name__)
+
+
+def make_status_app(vitals: Vitals, registry: CollectorRegistry) -> web.Application:
+    """Return the app."""
+
+    async def metrics(_request: web.Request) -> web.Response:
+        return web.Response(
+            body=generate_latest(registry), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
+        )
+
+    async def health(_request: web.Request) -> web.Response:
+        # Alive is alive: without Redis there is nothing to learn, and a restart would not bring it back.
+        state = "degraded" if vitals.redis_away else "ok"
+        redis = "away" if vitals.redis_away else "ok"
+        return web.json_response({"status": state, "worker": vitals.worker, "version": vitals.version, "redis": redis})
+
+    app = web.Application(client_max_size=1024)
+    app.router.add_get("/metrics", metrics)
+    app.router.add_get("/health", health)
+    return app
+
+
+@contextlib.asynccontextmanager
+async def serving(app: web.Application, host: str, port: int) -> AsyncIterator[None]:
+    """Serve while the block runs; port 0 serves nothing. A taken port is no reason to stop learning."""
+    runner = web.AppRunner(app, access_log=None, handle_signals=False, keepalive_timeout=15)
+    await runner.setup()
+    try:
+        if port:
+            try:
+                await web.TCPSite(runner, host, port).start()
+            except OSError as error:
+                _log.error("metrics are not served", port=port, error=type(error).__name__)
+        yield
+    finally:
+        await runner.cleanup()

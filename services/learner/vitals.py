@@ -1,0 +1,52 @@
+"""Signs of life: the heartbeat that the gateways' `/health` reads, and the gauges of what waits."""
+
+from __future__ import annotations
+
+import asyncio
+
+from shared.errors import DependencyError
+from shared.logs import get_logger
+from shared.metrics import LearnerMetrics
+from shared.ports import EventQueue, Heartbeats
+
+EVERY_S = 5.0
+_TTL_S = 3 * EVERY_S
+"""Two lost beats are no death."""
+
+_log = get_logger(__name__)
+
+
+class Vitals:
+    """Beats while the process lives. `redis_away` is what the last beat found."""
+
+    def __init__(
+        self, worker: str, version: str, *, heartbeats: Heartbeats, queue: EventQueue, metrics: LearnerMetrics
+    ) -> None:
+        self.worker = worker
+        self.version = version
+        self.redis_away = True
+        self._heartbeats = heartbeats
+        self._queue = queue
+        self._metrics = metrics
+
+    async def run(self) -> None:
+        """Beat until cancelled."""
+        while True:
+            await self.beat()
+            await asyncio.sleep(EVERY_S)
+
+    async def beat(self) -> None:
+        """Beat once, and measure what waits."""
+        try:
+            await self._heartbeats.beat(self.worker, self.version, _TTL_S)
+            depth = await self._queue.depth()
+        except DependencyError as error:
+            if not self.redis_away:
+                _log.warning("no heartbeat", reason=str(error))
+            self.redis_away = True
+            return
+        self.redis_away = False
+        self._metrics.waiting.set(depth.waiting)
+        self._metrics.age.set(depth.age_s)
+        self._metrics.dead.set(depth.dead)
+        self._metrics.unindexed.set(depth.unindexed)

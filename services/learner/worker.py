@@ -1,0 +1,154 @@
+"""The learner process: the one place that names adapters."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+import signal
+import socket
+
+import aiohttp
+import orjson
+from arq.connections import ArqRedis
+from arq.worker import Worker
+from prometheus_client import CollectorRegistry
+from redis.asyncio import ConnectionPool
+
+from services.learner.index import Indexer
+from services.learner.learn import EventLearner, Patience
+from services.learner.status import make_status_app, serving
+from services.learner.supervisor import DRAIN_S, supervise
+from services.learner.tasks import Duties, crons, functions
+from services.learner.vitals import EVERY_S, Vitals
+from shared import __version__
+from shared.clients.embedder_client import HttpEmbedder
+from shared.clock import SystemClock
+from shared.logs import get_logger
+from shared.metrics import LearnerMetrics
+from shared.settings import Settings
+from shared.storage import redis_keys
+from shared.storage.qdrant_index import QdrantIndex
+from shared.storage.redis_connection import SOCKET_TIMEOUT_S, Client, connect, connection_options
+from shared.storage.redis_posteriors import RedisPosteriorStore
+from shared.storage.redis_queue import RedisEventQueue, RedisHeartbeats
+from shared.storage.redis_requests import RedisRequestLog
+
+_CALL_TIMEOUT_S = 10.0
+"""For embedder and Qdrant: nobody waits for the index, but a job has to end."""
+
+_POLL_S = 0.05
+"""How often arq looks for jobs; half a wake-up's delay."""
+
+_JOB_TIMEOUT_S = 20
+_MAX_TRIES = 1000
+"""A job runs again after each crash of its learner; arq would drop it for good at the fifth."""
+
+_READ_LIMIT = 1000
+"""Jobs that arq looks at in one go; the oldest come first, and stuck ones must not hide the rest."""
+
+_log = get_logger(__name__)
+
+
+async def run(settings: Settings, patience: Patience | None = None) -> None:
+    """Learn until SIGTERM or SIGINT."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    worker = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+    registry = CollectorRegistry()
+    metrics, clock = LearnerMetrics(registry), SystemClock()
+    client = connect(settings)
+    queue = RedisEventQueue(client)
+    vitals = Vitals(worker, __version__, heartbeats=RedisHeartbeats(client), queue=queue, metrics=metrics)
+    timeout = aiohttp.ClientTimeout(total=_CALL_TIMEOUT_S)
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(client.aclose, close_connection_pool=True)
+        session = await stack.enter_async_context(aiohttp.ClientSession(timeout=timeout))
+        duties = _duties(
+            settings,
+            worker=worker,
+            client=client,
+            session=session,
+            queue=queue,
+            clock=clock,
+            metrics=metrics,
+            patience=patience,
+        )
+        app = make_status_app(vitals, registry)
+        await stack.enter_async_context(serving(app, settings.LEARNER_HOST, settings.LEARNER_PORT))
+        beating = asyncio.create_task(vitals.run())
+        stack.callback(beating.cancel)
+        stopping = asyncio.create_task(_stop_duties(stop, duties))
+        stack.callback(stopping.cancel)
+        _log.info("learner runs", worker=worker)
+        await supervise(lambda: _make_worker(settings, worker, duties), stop)
+    _log.info("learner stopped", worker=worker)
+
+
+async def _stop_duties(stop: asyncio.Event, duties: Duties) -> None:
+    await stop.wait()
+    duties.stop()
+
+
+def _duties(
+    settings: Settings,
+    *,
+    worker: str,
+    client: Client,
+    session: aiohttp.ClientSession,
+    queue: RedisEventQueue,
+    clock: SystemClock,
+    metrics: LearnerMetrics,
+    patience: Patience | None,
+) -> Duties:
+    days = settings.RECENCY_DAYS
+    log = RedisRequestLog(client, window_s=settings.FEEDBACK_WINDOW_HOURS * 3600.0, clock=clock)
+    posteriors = RedisPosteriorStore(client, recency_days=days, clock=clock)
+    key = settings.QDRANT_API_KEY
+    index = QdrantIndex(
+        session, settings.QDRANT_URL, api_key=key.get_secret_value() if key else None, timeout_s=_CALL_TIMEOUT_S
+    )
+    embedder = HttpEmbedder(session, settings.EMBEDDER_URL, timeout_s=_CALL_TIMEOUT_S)
+    return Duties(
+        learner=EventLearner(
+            worker, queue=queue, log=log, posteriors=posteriors, clock=clock, metrics=metrics, patience=patience
+        ),
+        indexer=Indexer(log=log, index=index, embedder=embedder, clock=clock, recency_days=days),
+        posteriors=posteriors,
+        queue=queue,
+        clock=clock,
+        recency_days=days,
+    )
+
+
+def _make_worker(settings: Settings, name: str, duties: Duties) -> Worker:
+    # arq's own settings print the password and know no socket timeout: it gets a ready connection pool.
+    pool = ConnectionPool.from_url(settings.REDIS_URL, **connection_options(SOCKET_TIMEOUT_S))
+    redis = ArqRedis(
+        pool,
+        job_serializer=orjson.dumps,
+        job_deserializer=orjson.loads,
+        default_queue_name=redis_keys.ARQ_QUEUE,
+    )
+    return Worker(
+        functions=functions(),
+        cron_jobs=crons(),
+        queue_name=redis_keys.ARQ_QUEUE,
+        redis_pool=redis,
+        ctx={"duties": duties},
+        handle_signals=False,
+        job_completion_wait=round(DRAIN_S),
+        job_timeout=_JOB_TIMEOUT_S,
+        keep_result=0,
+        max_tries=_MAX_TRIES,
+        poll_delay=_POLL_S,
+        queue_read_limit=_READ_LIMIT,
+        health_check_interval=EVERY_S,
+        health_check_key=redis_keys.arq_health(name),
+        job_serializer=orjson.dumps,
+        job_deserializer=orjson.loads,
+        log_results=False,
+    )
