@@ -1,0 +1,1 @@
+"""Tests of the simulator, the recorded outcomes and the demo's arithmetic."""
