@@ -14,6 +14,7 @@ import time
 from collections.abc import Awaitable, Callable
 
 from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler, Middleware
 from pydantic import SecretStr
 
 from services.gateway.keys import CLIENT_ID, LINE, OWN_ID, OWNER, PUBLIC_ID
@@ -23,9 +24,6 @@ from shared.logs import get_logger
 from shared.metrics import GatewayMetrics
 from shared.schemas.ids import is_request_id, uuid7
 from shared.settings import Settings
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-Middleware = Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]
 
 REQUEST_ID = "X-Request-ID"
 ANYBODY = "public"
@@ -105,16 +103,15 @@ def _observe(metrics: GatewayMetrics) -> Middleware:
         finally:
             route = route_of(request)
             metrics.requests.labels(route=route, status=str(status)).inc()
-            log.info(
-                "request",
-                method=request.method if route != "other" else "other",
-                route=route,
-                status=status,
-                duration_ms=round((time.perf_counter() - started) * 1000, 3),
-                id=request[OWN_ID],
-                public_id=request[PUBLIC_ID],
-                **request[LINE],
-            )
+            facts = {
+                "method": request.method if route != "other" else "other",
+                "route": route,
+                "status": status,
+                "duration_ms": round((time.perf_counter() - started) * 1000, 3),
+                "id": request[OWN_ID],
+                "public_id": request[PUBLIC_ID],
+            }
+            log.info("request", **(request[LINE] | facts))
         return response
 
     return observe

@@ -1,0 +1,140 @@
+"""An upstream in memory that answers, fails and breaks off as it is told."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict, deque
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import orjson
+
+from shared.bandit.arms import Arm, ArmId
+from shared.clients.answers import choices_of
+from shared.errors import UpstreamError
+from shared.schemas.upstream import Answer, Call, Usage
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What an arm does next.
+
+    Attributes:
+        text: the answer.
+        usage: what it says it used.
+        error: raised instead of answering, or, with `break_after`, after that many streamed events.
+        break_after: number of events before `error`; None: before any.
+        delay_s: wait before the answer, or before the first event.
+        gap_s: wait before each further event.
+    """
+
+    text: str = "Hello from the fake."
+    usage: Usage | None = field(default_factory=lambda: Usage(12, 7, 0.000_21))
+    error: UpstreamError | None = None
+    break_after: int | None = None
+    delay_s: float = 0.0
+    gap_s: float = 0.0
+
+
+class FakeChatModel:
+    """`ChatModel`. `calls` holds what was asked; `cancelled` counts calls that the caller gave up."""
+
+    def __init__(self, arms: tuple[Arm, ...] = (), default: Reply | None = None) -> None:
+        self.arms = arms
+        self.default = default or Reply()
+        self.calls: list[Call] = []
+        self.cancelled = 0
+        self._next: Mapping[ArmId, deque[Reply]] = defaultdict(deque)
+
+    def tell(self, arm: ArmId, *replies: Reply) -> None:
+        """Queue what `arm` does in its next calls; after that, the default again."""
+        self._next[arm].extend(replies)
+
+    async def complete(self, call: Call) -> Answer:
+        reply = await self._begin(call)
+        if reply.error is not None:
+            raise reply.error
+        body = {
+            "id": "chatcmpl-fake",
+            "object": "chat.completion",
+            "created": 1,
+            "model": call.arm,
+            "choices": [{"index": 0, "message": {"role": "assistant", "content": reply.text}, "finish_reason": "stop"}],
+            "usage": _usage_json(reply.usage),
+        }
+        return Answer(orjson.dumps(body), reply.usage, call.arm)
+
+    @asynccontextmanager
+    async def stream(self, call: Call) -> AsyncIterator[FakeStream]:
+        reply = await self._begin(call)
+        if reply.error is not None and reply.break_after is None:
+            raise reply.error
+        stream = FakeStream(call, reply)
+        try:
+            yield stream
+        except (asyncio.CancelledError, GeneratorExit):
+            self.cancelled += 1
+            raise
+
+    async def catalogue(self) -> tuple[Arm, ...]:
+        if self.default.error is not None:
+            raise self.default.error
+        return self.arms
+
+    async def _begin(self, call: Call) -> Reply:
+        self.calls.append(call)
+        queue = self._next[call.arm]
+        reply = queue.popleft() if queue else self.default
+        try:
+            await asyncio.sleep(reply.delay_s)
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        return reply
+
+
+class FakeStream:
+    """`AnswerStream`: one event a word, then the end."""
+
+    def __init__(self, call: Call, reply: Reply) -> None:
+        self.usage: Usage | None = None
+        self.model: str | None = call.arm
+        self._call = call
+        self._reply = reply
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        reply = self._reply
+        for number, frame in enumerate(self._frames()):
+            if number == reply.break_after and reply.error is not None:
+                raise reply.error
+            await asyncio.sleep(reply.gap_s if number else 0)
+            yield b"data: " + orjson.dumps(frame) + b"\n\n"
+        self.usage = reply.usage
+        options = self._call.body.get("stream_options")
+        if reply.usage is not None and isinstance(options, Mapping) and options.get("include_usage") is True:
+            yield b"data: " + orjson.dumps(self._chunk([], usage=_usage_json(reply.usage))) + b"\n\n"
+
+    def _frames(self) -> list[dict[str, object]]:
+        words = self._reply.text.split(" ")
+        parts = [word if number == 0 else f" {word}" for number, word in enumerate(words)]
+        deltas = [self._chunk([{"index": 0, "delta": {"content": part}, "finish_reason": None}]) for part in parts]
+        return [*deltas, self._chunk([{"index": 0, "delta": {}, "finish_reason": "stop"}])]
+
+    def _chunk(self, choices: list[dict[str, object]], **more: object) -> dict[str, object]:
+        return {"id": "chatcmpl-fake", "object": "chat.completion.chunk", "created": 1, "model": self._call.arm,
+                "choices": choices, **more}  # fmt: skip
+
+
+def text_of(frames: list[bytes]) -> str:
+    """Return the text that a client of these events sees."""
+    bodies = [orjson.loads(frame.removeprefix(b"data: ")) for frame in frames]
+    return "".join(choice["delta"].get("content") or "" for body in bodies for choice in choices_of(body))
+
+
+def _usage_json(usage: Usage | None) -> dict[str, object] | None:
+    if usage is None:
+        return None
+    total = usage.prompt_tokens + usage.completion_tokens
+    return {"prompt_tokens": usage.prompt_tokens, "completion_tokens": usage.completion_tokens,
+            "total_tokens": total, "cost": usage.cost_usd}  # fmt: skip
