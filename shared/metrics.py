@@ -43,6 +43,7 @@ class GatewayMetrics:
         self.snapshot_age = gauge("snapshot_age_seconds", "Since the learned state was last read")
         self.snapshot_refused = counter("snapshots_refused_total", "Learned states that failed validation")
         self.spooled = gauge("spooled_records", "Records waiting on local disk for Redis")
+        self.records_lost = counter("records_lost_total", "Records that neither Redis nor the disk took")
 
 
 class EmbedderMetrics:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
+from services.gateway.health import Health
+from services.gateway.lifecycle import Lifecycle
+from services.gateway.route_chat import ChatPorts
 from shared.metrics import GatewayMetrics
 from shared.settings import Settings
 
@@ -28,3 +31,8 @@ LINE = web.RequestKey[dict[str, object]]("line")
 SETTINGS = web.AppKey("settings", Settings)
 METRICS = web.AppKey("metrics", GatewayMetrics)
 REGISTRY = web.AppKey("registry", CollectorRegistry)
+CHAT = web.AppKey("chat", ChatPorts)
+HEALTH = web.AppKey("health", Health)
+LIFECYCLE = web.AppKey("lifecycle", Lifecycle)
+FORWARD_CONTROL = web.AppKey("forward_control", bool)
+"""Whether `x-simulate` goes on to the upstream: only where no real key is set, so never to one that costs money."""

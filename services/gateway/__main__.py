@@ -1,0 +1,68 @@
+"""`python -m services.gateway`: run until SIGTERM, or `--check-config`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+import sys
+
+import uvloop
+
+from services.gateway.app import build_app, check_settings, open_adapters
+from services.gateway.keys import LIFECYCLE
+from services.gateway.protocol import serve
+from services.gateway.version import VERSION
+from shared.errors import SettingsError
+from shared.logs import get_logger, set_up_logging
+from shared.settings import Settings, load_settings
+
+_BAD_SETTINGS = 2
+
+
+def main() -> int:
+    """Return the exit code: 0 after a clean drain, 2 for settings that cannot work."""
+    parser = argparse.ArgumentParser(prog="python -m services.gateway", description="The gateway of LLM Router.")
+    parser.add_argument("--check-config", action="store_true", help="print the effective settings and leave")
+    arguments = parser.parse_args()
+    try:
+        settings = load_settings()
+        if arguments.check_config:
+            print("\n".join(f"{name}={value}" for name, value in settings.masked().items()))
+        check_settings(settings)
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return _BAD_SETTINGS
+    if arguments.check_config:
+        return 0
+    set_up_logging(settings, "gateway")
+    return uvloop.run(run(settings))
+
+
+async def run(settings: Settings) -> int:
+    """Serve until SIGTERM or SIGINT, then drain: say so, wait for load balancers, finish what is open, leave."""
+    log = get_logger(__name__)
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with open_adapters(settings) as adapters:
+        app = build_app(settings, adapters)
+        try:
+            runner = await serve(app, settings)
+        except OSError as error:
+            log.error(  # noqa: TRY400 - the reason is the operator's; a traceback would hide it
+                "cannot listen", host=settings.HOST, port=settings.PORT, reason=error.strerror
+            )
+            return 1
+        log.info("serving", host=settings.HOST, port=settings.PORT, version=VERSION, arms=len(settings.LLM_MODELS))
+        await stop.wait()
+        app[LIFECYCLE].drain()
+        log.info("draining", delay_s=settings.DRAIN_DELAY_S, timeout_s=settings.DRAIN_TIMEOUT_S)
+        await asyncio.sleep(settings.DRAIN_DELAY_S)
+        await runner.cleanup()
+    log.info("stopped")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,23 @@
+"""What the gateway is built from. `app.py` makes the real ones; tests hand in fakes."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from shared.ports import ChatModel, Clock, Embedder, EventQueue, Heartbeats, PosteriorStore, RequestIndex, RequestLog
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Adapters:
+    """One implementation of each port. `redis_version` asks Redis for its version."""
+
+    embedder: Embedder
+    index: RequestIndex
+    log: RequestLog
+    store: PosteriorStore
+    queue: EventQueue
+    heartbeats: Heartbeats
+    upstream: ChatModel
+    clock: Clock
+    redis_version: Callable[[], Awaitable[str]]

@@ -1,0 +1,193 @@
+"""The composition root: the one module that names concrete adapters, and the application built from them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from urllib.parse import urlsplit
+
+import aiohttp
+import numpy as np
+from aiohttp import web
+from prometheus_client import GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTOR, CollectorRegistry
+
+from services.gateway import background
+from services.gateway.adapters import Adapters
+from services.gateway.catalogue import RETRY_S, Catalogue
+from services.gateway.context import ContextGatherer, ContextLimits
+from services.gateway.cooldown import Breaker, CoolDowns
+from services.gateway.health import Health
+from services.gateway.keys import CHAT, FORWARD_CONTROL, HEALTH, LIFECYCLE, METRICS, REGISTRY, SETTINGS
+from services.gateway.lifecycle import Lifecycle
+from services.gateway.middlewares import build_middlewares
+from services.gateway.posterior_cache import REFRESH_S, PosteriorCache
+from services.gateway.recorder import Recorder
+from services.gateway.route_chat import ChatPorts
+from services.gateway.routes import all_routes
+from services.gateway.spool import Spool
+from services.gateway.version import VERSION
+from shared.bandit.arms import ArmId
+from shared.bandit.build import build_policy
+from shared.bandit.policy import Policy
+from shared.bandit.posterior import GaussianPosterior
+from shared.clients.chat_client import HttpChatModel
+from shared.clients.embedder_client import HttpEmbedder
+from shared.clock import SystemClock
+from shared.errors import SettingsError
+from shared.metrics import GatewayMetrics
+from shared.settings import Settings
+from shared.storage.qdrant_index import QdrantIndex
+from shared.storage.redis_connection import connect, redis_errors
+from shared.storage.redis_posteriors import RedisPosteriorStore
+from shared.storage.redis_queue import RedisEventQueue, RedisHeartbeats
+from shared.storage.redis_requests import RedisRequestLog
+
+FLUSH_S = 5.0
+PREPARE_S = 1.0
+REPLAY_S = 1.0
+LOAD_TIMEOUT_S = 2.0
+
+
+def check_settings(settings: Settings) -> None:
+    """Raise SettingsError where the settings are right one by one but not together."""
+    host = urlsplit(settings.OPENROUTER_BASE_URL).hostname or ""
+    if settings.OPENROUTER_API_KEY is None and (host == "openrouter.ai" or host.endswith(".openrouter.ai")):
+        raise SettingsError(
+            "OPENROUTER_API_KEY is required for openrouter.ai. Without a key, `make run` starts a simulated upstream, "
+            "and OPENROUTER_BASE_URL may name any other OpenAI-compatible address."
+        )
+
+
+@asynccontextmanager
+async def open_adapters(settings: Settings) -> AsyncIterator[Adapters]:
+    """Make the real adapters. Nothing is asked of anybody yet: all of them may be away."""
+    async with AsyncExitStack() as stack:
+
+        async def session(limit: int) -> aiohttp.ClientSession:
+            # One pool a destination: a slow upstream must not starve the embedder of connections.
+            connector = aiohttp.TCPConnector(limit=limit, keepalive_timeout=30.0)
+            return await stack.enter_async_context(aiohttp.ClientSession(connector=connector, auto_decompress=True))
+
+        redis = connect(settings)
+        stack.push_async_callback(redis.aclose)
+        clock = SystemClock()
+        key = settings.OPENROUTER_API_KEY
+        qdrant_key = settings.QDRANT_API_KEY
+
+        async def redis_version() -> str:
+            with redis_errors():
+                return str((await redis.info("server"))["redis_version"])
+
+        yield Adapters(
+            embedder=HttpEmbedder(await session(64), settings.EMBEDDER_URL, settings.EMBED_TIMEOUT_MS / 1000),
+            index=QdrantIndex(
+                await session(64),
+                settings.QDRANT_URL,
+                None if qdrant_key is None else qdrant_key.get_secret_value(),
+                settings.SEARCH_TIMEOUT_MS / 1000,
+            ),
+            log=RedisRequestLog(redis, window_s=settings.FEEDBACK_WINDOW_HOURS * 3600, clock=clock),
+            store=RedisPosteriorStore(redis, recency_days=settings.RECENCY_DAYS, clock=clock),
+            queue=RedisEventQueue(redis),
+            heartbeats=RedisHeartbeats(redis),
+            upstream=HttpChatModel(
+                await session(0),
+                settings.OPENROUTER_BASE_URL,
+                None if key is None else key.get_secret_value(),
+                first_byte_timeout_s=settings.FIRST_BYTE_TIMEOUT_S,
+                gap_timeout_s=settings.STREAM_GAP_TIMEOUT_S,
+            ),
+            clock=clock,
+            redis_version=redis_version,
+        )
+
+
+def build_app(settings: Settings, adapters: Adapters) -> web.Application:
+    """Return the application; its background loops run from start-up to clean-up."""
+    registry = CollectorRegistry()
+    for collector in (GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTOR):
+        registry.register(collector)
+    metrics = GatewayMetrics(registry)
+    lifecycle = Lifecycle()
+    ports = _ports(settings, adapters, metrics)
+    app = web.Application(middlewares=build_middlewares(settings, metrics))
+    app[SETTINGS] = settings
+    app[METRICS] = metrics
+    app[REGISTRY] = registry
+    app[LIFECYCLE] = lifecycle
+    app[CHAT] = ports
+    app[FORWARD_CONTROL] = settings.OPENROUTER_API_KEY is None
+    app[HEALTH] = _health(adapters, ports, lifecycle)
+    app.cleanup_ctx.append(_background)
+    app.router.add_routes(all_routes())
+    return app
+
+
+def _ports(settings: Settings, adapters: Adapters, metrics: GatewayMetrics) -> ChatPorts:
+    clock = adapters.clock
+    redis_timeout_s = settings.REDIS_TIMEOUT_MS / 1000
+    catalogue = Catalogue(adapters.upstream, models=settings.LLM_MODELS, default=settings.DEFAULT_MODEL, clock=clock)
+    limits = ContextLimits(
+        embed_timeout_s=settings.EMBED_TIMEOUT_MS / 1000,
+        search_timeout_s=settings.SEARCH_TIMEOUT_MS / 1000,
+        neighbours=settings.MAX_SIMILAR_REQUESTS,
+        threshold=settings.SIMILARITY_THRESHOLD,
+        recency_s=settings.RECENCY_DAYS * 86_400,
+        max_chars=settings.EMBED_MAX_CHARS,
+    )
+
+    def make_policy(default: ArmId | None) -> Policy[GaussianPosterior]:
+        return build_policy(replace(settings.bandit(), default_arm=default))
+
+    return ChatPorts(
+        log=adapters.log,
+        recorder=Recorder(
+            adapters.log,
+            adapters.queue,
+            Spool(settings.SPOOL_DIR, max_bytes=settings.SPOOL_MAX_BYTES),
+            timeout_s=redis_timeout_s,
+            clock=clock,
+            metrics=metrics,
+        ),
+        gatherer=ContextGatherer(adapters.embedder, adapters.index, limits, clock=clock, metrics=metrics),
+        posteriors=PosteriorCache(
+            adapters.store, catalogue, make_policy, clock=clock, metrics=metrics, load_timeout_s=LOAD_TIMEOUT_S
+        ),
+        catalogue=catalogue,
+        upstream=adapters.upstream,
+        cooldowns=CoolDowns(clock),
+        reserving=Breaker(clock),
+        clock=clock,
+        metrics=metrics,
+        rng=np.random.default_rng(),
+        redis_timeout_s=redis_timeout_s,
+        request_timeout_s=settings.REQUEST_TIMEOUT_S,
+    )
+
+
+def _health(adapters: Adapters, ports: ChatPorts, lifecycle: Lifecycle) -> Health:
+    async def embedder() -> str:
+        return (await adapters.embedder.model()).id
+
+    probes = {"redis": adapters.redis_version, "qdrant": adapters.index.ping, "embedder": embedder}
+    return Health(
+        ports, lifecycle, probes=probes, queue=adapters.queue, heartbeats=adapters.heartbeats, version=VERSION
+    )
+
+
+async def _background(app: web.Application) -> AsyncIterator[None]:
+    ports = app[CHAT]
+    await ports.recorder.adopt()
+    loops = (
+        background.every("catalogue", RETRY_S, ports.catalogue.refresh_if_due),
+        background.every("posteriors", REFRESH_S, ports.posteriors.refresh),
+        background.every("context", PREPARE_S, ports.gatherer.prepare),
+        background.every("replay", REPLAY_S, ports.recorder.replay),
+        ports.recorder.write_for_ever(),
+        ports.recorder.wake_for_ever(),
+    )
+    async with background.running(loops):
+        yield
+        await ports.recorder.flush(FLUSH_S)
+    await ports.recorder.close()

@@ -1,0 +1,45 @@
+"""Loops beside the requests: they never end by an error, and they end at once when cancelled."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from typing import Any
+
+from shared.errors import RouterError
+from shared.logs import get_logger
+
+_log = get_logger(__name__)
+
+
+async def every(name: str, interval_s: float, step: Callable[[], Awaitable[None]]) -> None:
+    """Run `step` for ever with a pause between; a failing step is logged when its error changes, then tried again."""
+    last = ""
+    while True:
+        try:
+            await step()
+            if last:
+                _log.info("recovered", loop=name)
+            last = ""
+        except (RouterError, TimeoutError) as error:
+            # A dependency that is away for an hour is one line, not 7,200.
+            if str(error) != last:
+                _log.warning("background step failed", loop=name, error=type(error).__name__, detail=str(error)[:300])
+            last = str(error)
+        except Exception:  # noqa: BLE001 - the edge: whatever a step does, the loop goes on and says so
+            _log.exception("background step broke", loop=name)
+            last = "broken"
+        await asyncio.sleep(interval_s)
+
+
+@contextlib.asynccontextmanager
+async def running(loops: Sequence[Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
+    """Run loops as tasks; cancel them and wait for their end on the way out."""
+    tasks = [asyncio.create_task(loop) for loop in loops]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,137 @@
+"""What is known of a prompt before it is answered: its vector and its neighbours. Whatever fails costs only context."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeVar
+
+import numpy as np
+
+from services.gateway.cooldown import Breaker
+from shared.bandit.context import EMPTY, Context, Neighbour, Vector
+from shared.errors import DependencyError
+from shared.logs import get_logger
+from shared.metrics import GatewayMetrics
+from shared.ports import Clock, Embedder, RequestIndex
+from shared.schemas.storage import EmbeddingModel
+
+_log = get_logger(__name__)
+_T = TypeVar("_T")
+RECHECK_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class ContextLimits:
+    """Deadlines and the seed's similarity settings."""
+
+    embed_timeout_s: float
+    search_timeout_s: float
+    neighbours: int
+    threshold: float
+    recency_s: float
+    max_chars: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Gathered:
+    """A context, the model that made its vector, and which dependency was missed."""
+
+    context: Context = EMPTY
+    embedding_model: str | None = None
+    degraded: tuple[str, ...] = field(default=())
+
+
+class ContextGatherer:
+    """Embeds a prompt and finds its neighbours, each within its deadline."""
+
+    def __init__(
+        self, embedder: Embedder, index: RequestIndex, limits: ContextLimits, *, clock: Clock, metrics: GatewayMetrics
+    ) -> None:
+        self._embedder = embedder
+        self._index = index
+        self._limits = limits
+        self._clock = clock
+        self._metrics = metrics
+        self._model: EmbeddingModel | None = None
+        self._prepared: EmbeddingModel | None = None
+        self._checked_at = float("-inf")
+        self._breakers = {"embedder": Breaker(clock), "qdrant": Breaker(clock)}
+
+    @property
+    def model(self) -> EmbeddingModel | None:
+        """The model that the embedder last said it has."""
+        return self._model
+
+    async def prepare(self) -> None:
+        """Ask which model embeds and make its collection ready; cheap when nothing is due. Raises DependencyError.
+
+        Runs in a loop: both may be away at start, and the embedder may come back with another model.
+        """
+        due = self._clock.monotonic() - self._checked_at >= RECHECK_S
+        if self._model is not None and self._model == self._prepared and not due:
+            return
+        self._model = await self._embedder.model()
+        if self._model != self._prepared:
+            await self._index.prepare(self._model)
+            self._prepared = self._model
+            _log.info("context is ready", embedding_model=self._model.id, dimension=self._model.dimension)
+        self._checked_at = self._clock.monotonic()
+
+    async def gather(self, text: str, *, with_neighbours: bool) -> Gathered:
+        """Return what could be learned of `text` in time; never raises but for cancellation."""
+        if not text:
+            return Gathered()
+        vector = await self._guarded(
+            "embedder", partial(self._embed, text[: self._limits.max_chars]), self._limits.embed_timeout_s
+        )
+        model = self._model
+        if vector is None or model is None:
+            return Gathered(degraded=("embedder",))
+        if not with_neighbours or self._limits.neighbours == 0:
+            return Gathered(Context(vector), model.id)
+        found = await self._guarded("qdrant", partial(self._search, vector), self._limits.search_timeout_s)
+        if found is None:
+            return Gathered(Context(vector), model.id, ("qdrant",))
+        return Gathered(Context(vector, found), model.id)
+
+    async def _embed(self, text: str) -> Vector:
+        model = self._model
+        if model is None:
+            raise DependencyError("embedder", "has not answered yet")
+        with self._metrics.embed.time():
+            vectors = await self._embedder.embed([text])
+        if vectors.shape != (1, model.dimension) or not np.isfinite(vectors).all():
+            # Another model took its place, or it lies: ask again at once, and store nothing meanwhile.
+            self._checked_at = float("-inf")
+            raise DependencyError("embedder", f"answered the shape {vectors.shape} instead of (1, {model.dimension})")
+        vector: Vector = vectors[0]
+        return vector
+
+    async def _search(self, vector: Vector) -> tuple[Neighbour, ...]:
+        if self._prepared is None or self._prepared != self._model:
+            raise DependencyError("qdrant", "the collection is not ready yet")
+        with self._metrics.search.time():
+            return await self._index.neighbours(
+                vector,
+                limit=self._limits.neighbours,
+                threshold=self._limits.threshold,
+                since=self._clock.now() - self._limits.recency_s,
+            )
+
+    async def _guarded(self, dependency: str, call: Callable[[], Awaitable[_T]], timeout_s: float) -> _T | None:
+        """Make the call within its deadline; None where it failed or its breaker is open."""
+        breaker = self._breakers[dependency]
+        if not breaker.allows():
+            return None
+        try:
+            async with asyncio.timeout(timeout_s):
+                answer = await call()
+        except (DependencyError, TimeoutError) as error:
+            breaker.failed()
+            _log.debug("decision goes without context", dependency=dependency, error=str(error)[:300])
+            return None
+        breaker.succeeded()
+        return answer

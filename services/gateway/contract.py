@@ -1,0 +1,183 @@
+"""The HTTP contract as an OpenAPI 3.1 document: one row per operation, so that a reader sees all of it at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+Schema = dict[str, Any]
+
+REQUEST_ID = {"type": "string", "pattern": "^[A-Za-z0-9._:-]{1,128}$"}
+SCORE = {"type": "number", "minimum": 0, "maximum": 1}
+
+ROUTER_HEADERS = {
+    "x-request-id": "The request's id: yours, or ours where you sent none",
+    "x-router-model": "Who answered",
+    "x-router-decision": "On what evidence: local, global, default, pinned or fallback",
+    "x-router-propensity": "Probability with which the policy chose as it did",
+    "x-router-cost-usd": "Cost of the answer in USD (not on streams)",
+    "x-router-overhead-ms": "Our own time before the upstream was called",
+    "x-router-degraded": "What the decision had to do without, if anything",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One method of one path. `errors` are statuses with our codes; `open` operations need no key."""
+
+    path: str
+    method: str
+    summary: str
+    answer: tuple[int, str, str, Schema]  # status, meaning, media type, schema
+    errors: dict[int, str]
+    body: Schema | None = None
+    versioned: bool = True
+    open: bool = False
+
+
+def _object(required: str = "", **properties: Schema) -> Schema:
+    return {"type": "object", "properties": properties, "required": required.split(), "additionalProperties": True}
+
+
+_ANYTHING: Schema = {"type": "object", "additionalProperties": True}
+_STRING: Schema = {"type": "string"}
+_MODEL = _object(
+    "id object created owned_by", id=_STRING, object=_STRING, created={"type": "integer"}, owned_by=_STRING
+)
+_BODY_ERRORS = {
+    400: "malformed, or a field is out of range: `param` names it",
+    408: "request_timeout",
+    413: "body_too_large",
+    415: "unsupported_media_type, unsupported_encoding",
+}
+_JSON = "application/json"
+
+CHAT_BODY = _object(
+    "messages",
+    messages={"type": "array", "minItems": 1, "items": _object("role", role=_STRING)},
+    model={"type": ["string", "null"], "description": "absent or `auto`: the router chooses; else that model answers"},
+    models={"type": ["array", "null"], "items": _STRING, "description": "narrows what the router chooses from"},
+    stream={"type": ["boolean", "null"]},
+    stream_options={"type": ["object", "null"], "description": "`include_usage: true` adds the usage chunk"},
+)
+FEEDBACK_BODY = _object(
+    "request_id score", request_id=REQUEST_ID, score=SCORE, feedback_text={"type": ["string", "null"]}
+)
+
+OPERATIONS = (
+    Operation(
+        "/chat/completions", "post", "Chat completion, answered by the model that is worth its price for this prompt",
+        (200, "OpenAI's chat completion, or with `stream` its events", _JSON, _ANYTHING),
+        _BODY_ERRORS | {
+            404: "model_not_found", 409: "duplicate_request_id", 429: "upstream_rate_limited",
+            502: "upstream_error: no model could answer", 504: "upstream_timeout",
+        },
+        CHAT_BODY,
+    ),
+    Operation(
+        "/feedback", "post", "Rate an answer; the last rating counts, the same again changes nothing",
+        (202, "It will be learned, exactly once", _JSON,
+         _object("status request_id duplicate", status=_STRING, request_id=_STRING, duplicate={"type": "boolean"})),
+        _BODY_ERRORS | {
+            404: "request_not_found", 409: "not_rateable: no whole answer", 410: "feedback_window_over",
+            503: "feedback_unavailable: come again after Retry-After",
+        },
+        FEEDBACK_BODY,
+    ),
+    Operation(
+        "/models", "get", "`auto` and every arm",
+        (200, "OpenAI's list", _JSON, _object("object data", object=_STRING, data={"type": "array", "items": _MODEL})),
+        {},
+    ),
+    Operation(
+        "/models/{model}", "get", "One model", (200, "OpenAI's model", _JSON, _MODEL), {404: "model_not_found"}
+    ),
+    Operation(
+        "/requests/{request_id}", "get", "The story of a request: decision, evidence, outcome, feedback",
+        (200, "The story", _JSON, _object("request_id id model status decision outcome")),
+        {404: "request_not_found", 503: "records_unavailable"},
+    ),
+    Operation(
+        "/arms", "get", "What has been learned of every arm",
+        (200, "Evidence, belief and share of traffic", _JSON, _object("object snapshot data")),
+        {503: "no_snapshot"},
+    ),
+    Operation(
+        "/metrics/{request_id}", "get", "The numbers of a request: latency split, tokens, cost, score, reward terms",
+        (200, "The numbers", _JSON, _object("request_id model latency_ms tokens cost_usd score reward")),
+        {404: "request_not_found", 503: "records_unavailable"}, versioned=False,
+    ),
+    Operation(
+        "/metrics", "get", "Prometheus metrics of this process", (200, "Metrics", "text/plain", _STRING), {},
+        versioned=False,
+    ),
+    Operation(
+        "/health", "get", "State, latency and version of every part",
+        (200, "`status` is ok or degraded", _JSON, _object("status parts")), {}, versioned=False, open=True,
+    ),
+    Operation(
+        "/ready", "get", "Whether this process wants traffic; degraded is still ready",
+        (200, "Ready", _JSON, _object("status")), {503: "the reason"}, versioned=False, open=True,
+    ),
+    Operation(
+        "/openapi.json", "get", "This document", (200, "OpenAPI 3.1", _JSON, _ANYTHING), {}, versioned=False, open=True
+    ),
+    Operation(
+        "/docs", "get", "This document for people", (200, "A page", "text/html", _STRING), {},
+        versioned=False, open=True,
+    ),
+)  # fmt: skip
+
+
+def document(version: str) -> Schema:
+    """Return the OpenAPI document."""
+    paths: dict[str, Schema] = {}
+    for operation in OPERATIONS:
+        for path in (operation.path, "/v1" + operation.path) if operation.versioned else (operation.path,):
+            paths.setdefault(path, {})[operation.method] = _describe(operation, path)
+    error = _object("message type", message=_STRING, type=_STRING, param={"type": ["string", "null"]},
+                    code={"type": ["string", "null"]})  # fmt: skip
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "LLM Router", "version": version, "description": "An OpenAI-compatible gateway that learns."},
+        "security": [{"key": []}, {}],
+        "paths": paths,
+        "components": {
+            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+            "schemas": {"Error": _object("error", error=error)},
+        },
+    }
+
+
+def _describe(operation: Operation, path: str) -> Schema:
+    status, meaning, media_type, schema = operation.answer
+    errors = operation.errors | ({} if operation.open else {401: "missing_api_key, invalid_api_key (with API_KEYS)"})
+    answer: Schema = {"description": meaning, "content": {media_type: {"schema": schema}}}
+    if path.endswith("/chat/completions"):
+        answer["content"]["text/event-stream"] = {"schema": _STRING}
+        answer["headers"] = {
+            name: {"description": text, "schema": _STRING} for name, text in ROUTER_HEADERS.items()
+        }  # fmt: skip
+    described: Schema = {
+        "summary": operation.summary,
+        "parameters": _parameters(path),
+        "responses": {str(status): answer} | {str(code): _error(text) for code, text in sorted(errors.items())},
+    }
+    if operation.body is not None:
+        described["requestBody"] = {"required": True, "content": {_JSON: {"schema": operation.body}}}
+    if operation.open:
+        described["security"] = []
+    return described
+
+
+def _parameters(path: str) -> list[Schema]:
+    names = [part[1:-1] for part in path.split("/") if part.startswith("{")]
+    parameters: list[Schema] = [{"name": name, "in": "path", "required": True, "schema": _STRING} for name in names]
+    if path.endswith("/chat/completions"):
+        needed = not path.startswith("/v1")
+        parameters.append({"name": "X-Request-ID", "in": "header", "required": needed, "schema": REQUEST_ID})
+    return parameters
+
+
+def _error(text: str) -> Schema:
+    return {"description": text, "content": {_JSON: {"schema": {"$ref": "#/components/schemas/Error"}}}}

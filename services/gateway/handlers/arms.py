@@ -1,0 +1,32 @@
+"""`GET /arms`: what has been learned of each arm."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import orjson
+from aiohttp import web
+
+from services.gateway.keys import CHAT
+from shared.errors import Unavailable
+
+
+async def arms(request: web.Request) -> web.Response:
+    """Show evidence, belief and share of traffic per arm, as of the snapshot that decides now."""
+    cache = request.app[CHAT].posteriors
+    snapshot = cache.snapshot
+    if snapshot is None or cache.age_s is None:
+        raise Unavailable("What was learned has not been read yet.", code="no_snapshot", retry_after_s=1.0)
+    summaries = snapshot.posterior.summary()
+    total = sum(summary.requests for summary in summaries)
+    body = {
+        "object": "list",
+        "policy": snapshot.policy.name,
+        "snapshot": snapshot.version,
+        "snapshot_age_s": round(cache.age_s, 3),
+        "data": [
+            {"object": "arm", **asdict(summary), "share": summary.requests / total if total else 0.0}
+            for summary in summaries
+        ],
+    }
+    return web.Response(body=orjson.dumps(body), content_type="application/json")

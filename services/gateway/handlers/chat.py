@@ -1,0 +1,75 @@
+"""`POST /chat/completions` and `/v1/chat/completions`."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+
+from aiohttp import web
+
+from services.gateway.json_body import read_body
+from services.gateway.keys import CHAT, FORWARD_CONTROL, LINE, OWN_ID, OWNER, PUBLIC_ID, SETTINGS
+from services.gateway.route_chat import Asker, ChatPorts, Plan, complete, route
+from services.gateway.streaming import open_stream
+from shared.bandit.arms import ArmId
+from shared.bandit.decision import Decision
+from shared.schemas.chat import parse_chat
+
+CONTROL = "x-simulate"
+_EVENT_STREAM = {
+    "Content-Type": "text/event-stream; charset=utf-8",
+    "Cache-Control": "no-cache",
+    "X-Accel-Buffering": "no",  # nginx would hold events back
+}
+
+
+async def chat(request: web.Request) -> web.StreamResponse:
+    """Route a chat completion, answer it, and have it recorded before the last byte leaves."""
+    ports = request.app[CHAT]
+    raw = await read_body(request, request.app[SETTINGS])
+    started = ports.clock.monotonic()
+    control = request.headers.get(CONTROL) if request.app[FORWARD_CONTROL] else None
+    asker = Asker(
+        own_id=request[OWN_ID],
+        public_id=request[PUBLIC_ID],
+        owner=request[OWNER],
+        started=started,
+        control={} if control is None else {CONTROL: control},
+        line=request[LINE],
+    )
+    with ports.metrics.in_flight.track_inprogress():
+        plan = await route(parse_chat(raw), asker, ports)
+        if plan.chat.stream:
+            return await _stream(request, plan, ports)
+        done = await complete(plan, ports)
+    outcome = done.served.outcome
+    headers = _headers(done.served.decision, outcome.arm, outcome.overhead_s)
+    headers["x-router-cost-usd"] = f"{outcome.cost_usd:.9f}"
+    return web.Response(body=done.answer.body, content_type="application/json", headers=headers)
+
+
+async def _stream(request: web.Request, plan: Plan, ports: ChatPorts) -> web.StreamResponse:
+    response = web.StreamResponse(headers=_EVENT_STREAM)
+    try:
+        async with open_stream(plan, ports) as opened:
+            response.headers.update(_headers(opened.decision, opened.arm, opened.journal.overhead_s))
+            await response.prepare(request)
+            async with aclosing(opened.frames()) as frames:
+                async for frame in frames:
+                    await response.write(frame)
+            await response.write_eof()
+    except ConnectionResetError:
+        # The client is gone; leaving `open_stream` by the error stopped the upstream and wrote down what was spent.
+        request[LINE]["error"] = "client_gone"
+    return response
+
+
+def _headers(decision: Decision, arm: ArmId, overhead_s: float) -> dict[str, str]:
+    headers = {
+        "x-router-model": arm,
+        "x-router-decision": decision.kind.value,
+        "x-router-propensity": f"{decision.propensity:.6g}",
+        "x-router-overhead-ms": f"{overhead_s * 1000:.2f}",
+    }
+    if decision.degraded:
+        headers["x-router-degraded"] = ",".join(decision.degraded)
+    return headers

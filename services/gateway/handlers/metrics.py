@@ -1,0 +1,14 @@
+"""`GET /metrics` for Prometheus."""
+
+from __future__ import annotations
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from services.gateway.keys import REGISTRY
+
+
+async def metrics(request: web.Request) -> web.Response:
+    """Show every metric of this process."""
+    body = generate_latest(request.app[REGISTRY])
+    return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})

@@ -1,0 +1,140 @@
+"""The state of every part, for people and load balancers. Never calls a model, asks at most once a second."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from services.gateway.lifecycle import Lifecycle
+from services.gateway.route_chat import ChatPorts
+from shared.errors import RouterError
+from shared.ports import EventQueue, Heartbeats
+
+PROBE_TIMEOUT_S = 1.0
+KEEP_S = 1.0
+
+Probe = Callable[[], Awaitable[str]]
+"""Asks a part; returns its version."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One part's state."""
+
+    status: str
+    latency_ms: float | None = None
+    version: str | None = None
+    detail: str | None = None
+
+
+class Health:
+    """What `/health` and `/ready` say."""
+
+    def __init__(
+        self,
+        ports: ChatPorts,
+        lifecycle: Lifecycle,
+        *,
+        probes: Mapping[str, Probe],
+        queue: EventQueue,
+        heartbeats: Heartbeats,
+        version: str,
+    ) -> None:
+        self._ports = ports
+        self._lifecycle = lifecycle
+        self._probes = probes
+        self._queue = queue
+        self._heartbeats = heartbeats
+        self._version = version
+        self._lock = asyncio.Lock()
+        self._report: dict[str, Any] = {}
+        self._made_at = float("-inf")
+
+    def not_ready(self) -> str | None:
+        """Return why this process should get no traffic, or None. Degraded is still ready."""
+        if self._lifecycle.draining:
+            return "draining"
+        if not self._ports.catalogue.asked:
+            return "the upstream's models have not been asked for yet"
+        if not self._ports.posteriors.asked:
+            return "the learned state has not been asked for yet"
+        return None
+
+    async def report(self) -> dict[str, Any]:
+        """Return the state of everything; at most a second old."""
+        async with self._lock:
+            now = self._ports.clock.monotonic()
+            if now - self._made_at >= KEEP_S:
+                self._report = await self._make()
+                self._made_at = now
+            return self._report
+
+    async def _make(self) -> dict[str, Any]:
+        names = [*self._probes, "learner", "queue"]
+        asked = [*(self._ask(probe) for probe in self._probes.values()), self._learners(), self._depth()]
+        parts: dict[str, Part] = dict(zip(names, await asyncio.gather(*asked), strict=True))
+        parts["upstream"] = self._upstream()
+        parts["snapshot"] = self._snapshot()
+        parts["recorder"] = self._recorder()
+        healthy = all(part.status == "ok" for part in parts.values())
+        return {
+            "status": "ok" if healthy else "degraded",
+            "version": self._version,
+            "draining": self._lifecycle.draining,
+            "parts": {name: asdict(part) for name, part in parts.items()},
+            "cooling": {arm: round(left, 1) for arm, left in self._ports.cooldowns.resting().items()},
+        }
+
+    async def _ask(self, probe: Probe) -> Part:
+        started = self._ports.clock.monotonic()
+        try:
+            async with asyncio.timeout(PROBE_TIMEOUT_S):
+                version = await probe()
+        except TimeoutError:
+            return Part("down", detail="no answer in time")
+        except RouterError as error:
+            return Part("down", detail=type(error).__name__)
+        return Part("ok", latency_ms=round((self._ports.clock.monotonic() - started) * 1000, 2), version=version)
+
+    async def _learners(self) -> Part:
+        try:
+            async with asyncio.timeout(PROBE_TIMEOUT_S):
+                alive = await self._heartbeats.alive()
+        except (RouterError, TimeoutError):
+            return Part("unknown", detail="redis cannot be asked")
+        if not alive:
+            return Part("down", detail="no heartbeat")
+        return Part("ok", version=", ".join(sorted(set(alive.values()))), detail=f"{len(alive)} alive")
+
+    async def _depth(self) -> Part:
+        try:
+            async with asyncio.timeout(PROBE_TIMEOUT_S):
+                depth = await self._queue.depth()
+        except (RouterError, TimeoutError):
+            return Part("unknown", detail="redis cannot be asked")
+        detail = f"{depth.waiting} waiting, oldest {depth.age_s:.0f} s, {depth.dead} dead, {depth.unindexed} unindexed"
+        return Part("ok" if depth.dead == 0 else "degraded", detail=detail)
+
+    def _upstream(self) -> Part:
+        catalogue = self._ports.catalogue
+        latency_ms = None if catalogue.fetch_s is None else round(catalogue.fetch_s * 1000, 2)
+        if catalogue.age_s is None:
+            return Part("down" if catalogue.error else "unknown", detail=catalogue.error and "its models are unknown")
+        detail = f"{len(catalogue.listed)} models, read {catalogue.age_s:.0f} s ago"
+        return Part("degraded" if catalogue.error else "ok", latency_ms=latency_ms, detail=detail)
+
+    def _snapshot(self) -> Part:
+        cache = self._ports.posteriors
+        if cache.snapshot is None or cache.age_s is None:
+            return Part("down", detail="nothing has been read of what was learned")
+        status = "degraded" if cache.stale or cache.refused else "ok"
+        detail = f"read {cache.age_s:.1f} s ago" + ("; the latest was refused as corrupt" if cache.refused else "")
+        return Part(status, version=cache.snapshot.version, detail=detail)
+
+    def _recorder(self) -> Part:
+        waiting = self._ports.recorder.spooled
+        if waiting or self._ports.recorder.redis_away:
+            return Part("degraded", detail=f"{waiting} records on disk")
+        return Part("ok")

@@ -1,0 +1,195 @@
+"""What a request cost and how it ended: attempts, tokens, money, time; written once, for record, metrics and log."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import orjson
+
+from shared.bandit.arms import ArmId, Price
+from shared.bandit.decision import Decision, DecisionKind
+from shared.errors import UpstreamError
+from shared.schemas.records import Attempt, Outcome, RequestRecord, Status
+from shared.schemas.storage import NewRecord
+from shared.schemas.upstream import Usage
+
+if TYPE_CHECKING:
+    from services.gateway.route_chat import ChatPorts, Plan
+
+CHARS_PER_TOKEN = 4
+"""For the estimate of an answer that was broken off before its usage came."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Served:
+    """A closed request. `stored` is done when its record is in Redis or on disk."""
+
+    decision: Decision
+    outcome: Outcome
+    stored: asyncio.Future[None]
+
+
+@dataclass(frozen=True, slots=True)
+class Bill:
+    """Tokens and money, and where the figure comes from: `upstream`, `price`, `estimate` or `unknown`."""
+
+    cost_usd: float = 0.0
+    source: str = "unknown"
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+def bill(usage: Usage | None, price: Price | None) -> Bill:
+    """Return what the upstream says it cost, else tokens at list price, else zero, flagged as unknown."""
+    if usage is None:
+        return Bill()
+    tokens = usage.prompt_tokens, usage.completion_tokens
+    if usage.cost_usd is not None:
+        return Bill(usage.cost_usd, "upstream", *tokens)
+    if price is not None:
+        return Bill(price.cost_usd(*tokens), "price", *tokens)
+    return Bill(0.0, "unknown", *tokens)
+
+
+def estimated_bill(plan: Plan, frames: int, price: Price | None) -> Bill:
+    """Guess the bill of an answer that broke off: characters of the prompt, and a token for each frame."""
+    prompt_tokens = len(orjson.dumps(plan.chat.body.get("messages"))) // CHARS_PER_TOKEN
+    cost = 0.0 if price is None else price.cost_usd(prompt_tokens, frames)
+    return Bill(cost, "unknown" if price is None else "estimate", prompt_tokens, frames)
+
+
+class Journal:
+    """What happens to one planned request, from the first call to the record."""
+
+    def __init__(self, plan: Plan, ports: ChatPorts) -> None:
+        self._plan = plan
+        self._ports = ports
+        self._attempts: list[Attempt] = []
+        self._overhead_s: float | None = None
+        self._arm: ArmId = plan.order[0]
+        self._began = plan.asker.started
+        self._first_token_s: float | None = None
+        self.closed: Served | None = None
+        self.frames = 0
+
+    @property
+    def overhead_s(self) -> float:
+        """Our own time before the first upstream call."""
+        return self._overhead_s or 0.0
+
+    def begin(self, arm: ArmId) -> None:
+        """An upstream call starts."""
+        self._arm = arm
+        self._began = self._ports.clock.monotonic()
+        if self._overhead_s is None:
+            self._overhead_s = self._began - self._plan.asker.started
+            self._ports.metrics.overhead.observe(self._overhead_s)
+
+    def failed(self, error: UpstreamError) -> None:
+        """It failed before its first byte."""
+        word = error_word(error)
+        self._attempts.append(Attempt(self._arm, word, self._elapsed(), error.spent))
+        self._ports.metrics.fallbacks.labels(self._ports.catalogue.label(self._arm), word).inc()
+
+    def cancelled(self) -> None:
+        """The client went away while we waited; the upstream may bill what it had begun."""
+        self._attempts.append(Attempt(self._arm, "cancelled", self._elapsed(), spent=True))
+
+    def first_token(self) -> None:
+        """The first event of a stream is here."""
+        self._first_token_s = self._elapsed()
+
+    def close(self, status: Status, arm: ArmId, *, usage: Usage | None = None, error: str | None = None) -> Served:
+        """Write it all down, once; the caller awaits `stored` where a client still waits."""
+        plan, ports = self._plan, self._ports
+        price = ports.catalogue.price(arm)
+        broken_off = status in (Status.TRUNCATED, Status.CANCELLED)
+        costs = estimated_bill(plan, self.frames, price) if broken_off and usage is None else bill(usage, price)
+        upstream_s = self._elapsed()
+        if status in (Status.ANSWERED, Status.TRUNCATED) or (status is Status.CANCELLED and self.frames):
+            self._attempts.append(Attempt(arm, error, upstream_s, spent=True))
+        decision = plan.decision if status is Status.FAILED else effective(plan.decision, arm)
+        outcome = Outcome(
+            status=status,
+            arm=arm,
+            cost_usd=costs.cost_usd,
+            cost_source=costs.source,
+            prompt_tokens=costs.prompt_tokens,
+            completion_tokens=costs.completion_tokens,
+            overhead_s=self.overhead_s,
+            upstream_s=upstream_s,
+            first_token_s=self._first_token_s,
+            streamed=plan.chat.stream,
+            attempts=tuple(self._attempts),
+        )
+        self.closed = Served(decision, outcome, ports.recorder.put(self._record(decision, outcome)))
+        _count(ports, decision, outcome)
+        _tell(plan, decision, outcome)
+        return self.closed
+
+    def _elapsed(self) -> float:
+        return self._ports.clock.monotonic() - self._began
+
+    def _record(self, decision: Decision, outcome: Outcome) -> NewRecord:
+        plan = self._plan
+        record = RequestRecord(
+            id=plan.asker.own_id,
+            public_id=plan.asker.public_id,
+            owner=plan.asker.owner,
+            created_at=plan.created_at,
+            requested_model=plan.chat.model,
+            embedding_model=plan.gathered.embedding_model,
+            decision=decision,
+            outcome=outcome,
+        )
+        return NewRecord(record, plan.gathered.context.vector)
+
+
+def effective(decision: Decision, arm: ArmId) -> Decision:
+    """Return the decision as it turned out: FALLBACK where another arm than the chosen one answered."""
+    return decision if arm == decision.arm else replace(decision, kind=DecisionKind.FALLBACK)
+
+
+def error_word(error: UpstreamError) -> str:
+    """Return a bounded word for a failure: a label and a field of the record."""
+    if error.timed_out:
+        return "timeout"
+    if error.status is not None and 400 <= error.status <= 599:
+        return f"status_{error.status}"
+    if error.status is not None:
+        return "bad_answer"
+    return "broken" if error.spent else "refused"
+
+
+def _count(ports: ChatPorts, decision: Decision, outcome: Outcome) -> None:
+    metrics, arm = ports.metrics, ports.catalogue.label(outcome.arm)
+    metrics.outcomes.labels(outcome.status.value).inc()
+    if outcome.status is not Status.FAILED:
+        metrics.decisions.labels(arm, decision.kind.value).inc()
+    metrics.cost.labels(arm).inc(outcome.cost_usd)
+    metrics.tokens.labels(arm, "prompt").inc(outcome.prompt_tokens)
+    metrics.tokens.labels(arm, "completion").inc(outcome.completion_tokens)
+    if outcome.status is Status.ANSWERED:
+        metrics.upstream.labels(arm).observe(outcome.upstream_s)
+    if outcome.first_token_s is not None:
+        metrics.first_token.labels(arm).observe(outcome.first_token_s)
+
+
+def _tell(plan: Plan, decision: Decision, outcome: Outcome) -> None:
+    plan.asker.line.update(
+        outcome=outcome.status.value,
+        model=outcome.arm,
+        decision=decision.kind.value,
+        propensity=round(decision.propensity, 6),
+        attempts=len(outcome.attempts),
+        cost_usd=outcome.cost_usd,
+        prompt_tokens=outcome.prompt_tokens,
+        completion_tokens=outcome.completion_tokens,
+        overhead_ms=round(outcome.overhead_s * 1000, 2),
+        upstream_ms=round(outcome.upstream_s * 1000, 1),
+        stream=outcome.streamed,
+    )
+    if decision.degraded:
+        plan.asker.line["degraded"] = ",".join(decision.degraded)

@@ -1,0 +1,76 @@
+"""A streamed answer: frames go out as they come, and the record is stored before `[DONE]` leaves.
+
+No truncated answer looks complete: a cut upstream ends in an error event and no `[DONE]`. A client that goes away
+leaves the `async with`, which closes the upstream call and records what was spent so far.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from services.gateway.fallback import first_answer
+from services.gateway.outcome import Journal, effective, error_word
+from services.gateway.route_chat import ChatPorts, Plan
+from shared.bandit.arms import ArmId
+from shared.errors import UpstreamError
+from shared.ports import AnswerStream
+from shared.schemas.problem import problem
+from shared.schemas.records import Status
+
+DONE = b"data: [DONE]\n\n"
+
+
+class OpenStream:
+    """An answer whose first event has arrived. `arm` gives it; iterate `frames()` once, to the end."""
+
+    def __init__(self, plan: Plan, arm: ArmId, answer: AnswerStream, journal: Journal) -> None:
+        self.arm = arm
+        self.decision = effective(plan.decision, arm)
+        self.journal = journal
+        self._answer = answer
+
+    async def frames(self) -> AsyncGenerator[bytes, None]:
+        """Yield what the client gets, `[DONE]` or the error event included."""
+        try:
+            async for frame in self._answer:
+                self.journal.frames += 1
+                yield frame
+        except UpstreamError as error:
+            await self._close(Status.TRUNCATED, error_word(error))
+            yield _error_event(error)
+        else:
+            await self._close(Status.ANSWERED)
+            yield DONE
+
+    def abandon(self) -> None:
+        """The client is gone: write down what was spent so far, unless the end had been reached."""
+        if self.journal.closed is None:
+            self.journal.close(Status.CANCELLED, self.arm, usage=self._answer.usage, error="cancelled")
+
+    async def _close(self, status: Status, error: str | None = None) -> None:
+        await self.journal.close(status, self.arm, usage=self._answer.usage, error=error).stored
+
+
+@asynccontextmanager
+async def open_stream(plan: Plan, ports: ChatPorts) -> AsyncIterator[OpenStream]:
+    """Open the first stream that gives a first event. Raises as `route_chat.complete` does."""
+    journal = Journal(plan, ports)
+    async with AsyncExitStack() as stack:
+
+        async def ask(arm: ArmId) -> AnswerStream:
+            return await stack.enter_async_context(ports.upstream.stream(plan.call(arm)))
+
+        answer, arm = await first_answer(plan, ports, journal, ask)
+        journal.first_token()
+        opened = OpenStream(plan, arm, answer, journal)
+        try:
+            yield opened
+        finally:
+            opened.abandon()
+
+
+def _error_event(error: UpstreamError) -> bytes:
+    code = "upstream_timeout" if error.timed_out else "upstream_cut"
+    body = problem("The model's answer broke off; what was sent is incomplete.", kind="upstream_error", code=code)
+    return b"data: " + body + b"\n\n"

@@ -1,0 +1,15 @@
+"""Which version runs."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+
+
+def _installed() -> str:
+    try:
+        return version("llm-router")
+    except PackageNotFoundError:  # run from a checkout, as the local stack and the image do
+        return "0.1.0"
+
+
+VERSION = _installed()
