@@ -1,0 +1,86 @@
+"""The composition root of the embedder."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry
+
+from services.embedder import handlers
+from services.embedder.batcher import Batcher, Limits
+from services.embedder.encoder import Encoder
+from shared.errors import SettingsError
+from shared.logs import get_logger
+from shared.metrics import EmbedderMetrics
+from shared.settings import Settings
+
+KEEP_ALIVE_S = 75.0
+"""Longer than the gateway keeps an idle connection (15 s), so that no request meets a closing one."""
+
+log = get_logger(__name__)
+
+
+def build_app(settings: Settings, encoder: Encoder) -> web.Application:
+    """Return the application around a loaded model."""
+    app = web.Application(middlewares=[handlers.errors], client_max_size=settings.MAX_BODY_BYTES)
+    app[handlers.SETTINGS] = settings
+    app[handlers.MODEL] = encoder.model
+    app[handlers.REGISTRY] = CollectorRegistry()
+    app[handlers.DRAINING] = asyncio.Event()
+    limits = Limits(
+        size=settings.EMBED_BATCH_SIZE,
+        wait_s=settings.EMBED_BATCH_WAIT_MS / 1000,
+        queue=settings.EMBED_QUEUE_LIMIT,
+        cache=settings.EMBED_CACHE_SIZE,
+    )
+
+    async def batching(app: web.Application) -> AsyncIterator[None]:
+        app[handlers.BATCHER] = Batcher(encoder, limits, EmbedderMetrics(app[handlers.REGISTRY]))
+        yield
+        await app[handlers.BATCHER].close()
+
+    app.cleanup_ctx.append(batching)
+    app.add_routes([
+        web.post("/embed", handlers.embed),
+        web.get("/health", handlers.health),
+        web.get("/ready", handlers.ready),
+        web.get("/metrics", handlers.metrics),
+    ])  # fmt: skip
+    return app
+
+
+async def start(app: web.Application, settings: Settings) -> web.AppRunner:
+    """Listen. `await runner.cleanup()` lets open requests finish, then stops. Raises SettingsError for a taken port."""
+    runner = web.AppRunner(
+        app,
+        access_log=None,
+        handler_cancellation=True,  # a caller past its deadline frees its place in the queue
+        keepalive_timeout=KEEP_ALIVE_S,
+        shutdown_timeout=settings.DRAIN_TIMEOUT_S,
+    )
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, settings.EMBEDDER_HOST, settings.EMBEDDER_PORT, backlog=1024).start()
+    except OSError as error:
+        await runner.cleanup()
+        where = f"EMBEDDER_HOST={settings.EMBEDDER_HOST} EMBEDDER_PORT={settings.EMBEDDER_PORT}"
+        raise SettingsError(f"{where} cannot be listened on: {error.strerror}") from error
+    return runner
+
+
+async def serve(settings: Settings, encoder: Encoder) -> None:
+    """Serve until SIGTERM or SIGINT, then drain."""
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    app = build_app(settings, encoder)
+    runner = await start(app, settings)
+    log.info("ready", model=encoder.model.id, dimension=encoder.model.dimension, port=settings.EMBEDDER_PORT)
+    await stop.wait()
+    app[handlers.DRAINING].set()
+    await asyncio.sleep(settings.DRAIN_DELAY_S)
+    await runner.cleanup()
+    log.info("stopped")

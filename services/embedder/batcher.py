@@ -1,0 +1,224 @@
+"""Micro-batching: many callers, one model.
+
+Callers put texts into a queue; one loop takes up to `size` of them at a time to the one worker thread. Texts that are
+equal wait together, and vectors are remembered by text hash. What a caller awaits is its own ticket and nothing shared,
+so cancelling it cannot touch the loop or a neighbour; a text that nobody waits for any more leaves the queue.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.embedder.encoder import Encoder
+from shared.bandit.context import Vector
+from shared.errors import Unavailable
+from shared.logs import get_logger
+from shared.metrics import EmbedderMetrics
+
+Key = bytes
+RETRY_AFTER_S = 1.0
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """`size`: most texts in a pass; `wait_s`: longest wait for one to fill; `queue`: texts that may wait."""
+
+    size: int
+    wait_s: float
+    queue: int
+    cache: int
+
+
+class _Ticket:
+    """What one caller waits for: its rows, filled as batches end."""
+
+    __slots__ = ("done", "missing", "rows")
+
+    def __init__(self, rows: NDArray[np.float32], missing: int) -> None:
+        self.rows = rows
+        self.missing = missing
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def fill(self, positions: list[int], vector: Vector) -> None:
+        self.rows[positions] = vector
+        self.missing -= 1
+        if self.missing == 0 and not self.done.done():
+            self.done.set_result(None)
+
+    def fail(self, error: Exception) -> None:
+        if not self.done.done():
+            self.done.set_exception(error)
+
+
+@dataclass(slots=True)
+class _Job:
+    """One distinct text and who wants it, at which of their rows."""
+
+    text: str
+    claims: dict[_Ticket, list[int]] = field(default_factory=dict)
+
+
+class Batcher:
+    """`embed` from any number of tasks of one event loop; `close` when none will come any more."""
+
+    def __init__(self, encoder: Encoder, limits: Limits, metrics: EmbedderMetrics) -> None:
+        self._encoder = encoder
+        self._limits = limits
+        self._metrics = metrics
+        self._waiting: OrderedDict[Key, _Job] = OrderedDict()
+        self._running: dict[Key, _Job] = {}
+        self._vectors: OrderedDict[Key, Vector] = OrderedDict()
+        self._arrived = asyncio.Event()
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="encode")
+        self._loop = asyncio.create_task(self._serve(), name="batch loop")
+        metrics.queued.set_function(self.__len__)
+
+    def __len__(self) -> int:
+        """How many texts wait."""
+        return len(self._waiting)
+
+    @property
+    def running(self) -> bool:
+        """Whether the loop lives."""
+        return not self._loop.done()
+
+    async def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return one row a text. Raises Unavailable when the queue is full; what the encoder raised, if it failed."""
+        rows = np.empty((len(texts), self._encoder.model.dimension), dtype=np.float32)
+        missing = self._recall(texts, rows)
+        if missing:
+            ticket = self._queue(texts, rows, missing)
+            try:
+                await ticket.done
+            except BaseException:
+                self._abandon(ticket, missing)
+                raise
+        return rows
+
+    async def close(self) -> None:
+        """Fail what waits, let the pass in progress end, and stop."""
+        self._loop.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._loop
+        for job in [*self._waiting.values(), *self._running.values()]:
+            _fail(job, Unavailable("The embedder is stopping.", code="draining", retry_after_s=RETRY_AFTER_S))
+        self._waiting.clear()
+        await asyncio.to_thread(self._worker.shutdown)
+
+    # -- callers -----------------------------------------------------------------------------------------------------
+
+    def _recall(self, texts: Sequence[str], rows: NDArray[np.float32]) -> dict[Key, list[int]]:
+        """Fill the rows that are remembered; return the positions of each text that is not."""
+        missing: dict[Key, list[int]] = {}
+        for position, text in enumerate(texts):
+            key = hashlib.blake2b(text.encode(), digest_size=16).digest()
+            vector = self._vectors.get(key)
+            if vector is None:
+                missing.setdefault(key, []).append(position)
+            else:
+                self._vectors.move_to_end(key)
+                rows[position] = vector
+        known = len(texts) - sum(map(len, missing.values()))
+        if known:
+            self._metrics.texts.labels("cache").inc(known)
+        return missing
+
+    def _queue(self, texts: Sequence[str], rows: NDArray[np.float32], missing: dict[Key, list[int]]) -> _Ticket:
+        """Claim every missing text, all or none."""
+        if not self.running:
+            raise Unavailable("The embedder is stopping.", code="draining", retry_after_s=RETRY_AFTER_S)
+        new = sum(key not in self._waiting and key not in self._running for key in missing)
+        if len(self._waiting) + new > self._limits.queue:
+            self._metrics.refused.inc()
+            raise Unavailable("Too many texts are waiting.", code="overloaded", retry_after_s=RETRY_AFTER_S)
+        ticket = _Ticket(rows, len(missing))
+        for key, positions in missing.items():
+            job = self._running.get(key) or self._waiting.get(key)
+            if job is None:
+                job = self._waiting[key] = _Job(texts[positions[0]])
+            job.claims[ticket] = positions
+        joined = sum(map(len, missing.values())) - new
+        if joined:
+            self._metrics.texts.labels("joined").inc(joined)
+        self._arrived.set()
+        return ticket
+
+    def _abandon(self, ticket: _Ticket, missing: dict[Key, list[int]]) -> None:
+        """Withdraw a caller's claims; texts of nobody leave the queue."""
+        for key in missing:
+            job = self._waiting.get(key)
+            if job is not None and job.claims.pop(ticket, None) is not None and not job.claims:
+                del self._waiting[key]
+
+    # -- the loop ----------------------------------------------------------------------------------------------------
+
+    async def _serve(self) -> None:
+        while True:
+            self._arrived.clear()
+            if not self._waiting:
+                await self._arrived.wait()
+            await self._gather()
+            self._running = dict(self._waiting.popitem(last=False) for _ in range(self._batch_size()))
+            if self._running:
+                await self._run()
+
+    def _batch_size(self) -> int:
+        return min(self._limits.size, len(self._waiting))
+
+    async def _gather(self) -> None:
+        """Wait for the batch to fill, as long as each turn of the event loop brings another text."""
+        deadline = time.monotonic() + self._limits.wait_s
+        seen = 0
+        while seen < len(self._waiting) < self._limits.size and time.monotonic() < deadline:
+            seen = len(self._waiting)
+            await asyncio.sleep(0)
+
+    async def _run(self) -> None:
+        """Encode the running jobs and deliver. Whatever goes wrong reaches their callers, and them only."""
+        jobs = self._running
+        try:
+            vectors = await asyncio.get_running_loop().run_in_executor(
+                self._worker, self._encode, [job.text for job in jobs.values()]
+            )
+            for (key, job), vector in zip(jobs.items(), vectors, strict=True):
+                self._remember(key, vector)
+                for ticket, positions in job.claims.items():
+                    ticket.fill(positions, vector)
+        except Exception as error:  # noqa: BLE001 - the edge of the batch loop, which must live on
+            log.error(  # noqa: TRY400 - a traceback's message could quote a text
+                "batch failed", error=type(error).__name__, texts=len(jobs)
+            )
+            for job in jobs.values():
+                _fail(job, error)
+        self._running = {}
+
+    def _encode(self, texts: list[str]) -> NDArray[np.float32]:
+        start = time.perf_counter()
+        vectors = self._encoder.encode(texts)
+        self._metrics.seconds.observe(time.perf_counter() - start)
+        self._metrics.batch.observe(len(texts))
+        self._metrics.texts.labels("model").inc(len(texts))
+        return vectors
+
+    def _remember(self, key: Key, vector: Vector) -> None:
+        if self._limits.cache:
+            self._vectors[key] = vector.copy()  # a view would keep the whole batch alive
+            if len(self._vectors) > self._limits.cache:
+                self._vectors.popitem(last=False)
+
+
+def _fail(job: _Job, error: Exception) -> None:
+    for ticket in job.claims:
+        ticket.fail(error)

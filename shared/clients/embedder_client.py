@@ -1,0 +1,112 @@
+"""`Embedder` over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+
+import aiohttp
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+from yarl import URL
+
+from shared.errors import DependencyError
+from shared.schemas.embedding import DIMENSION_HEADER, MODEL_HEADER, RAW_VECTORS
+from shared.schemas.storage import EmbeddingModel
+
+MAX_DIMENSION = 16_384
+MAX_REPORT_BYTES = 65_536
+_NORM_TOLERANCE = 1e-3
+_HEADERS = {"Accept": RAW_VECTORS, "Content-Type": "application/json"}
+
+
+class HttpEmbedder:
+    """Asks the embedder service, and believes nothing that it can check.
+
+    Vectors of two models never mix: `embed` refuses another model's vectors than the one that `model` named last, until
+    `model` has been asked again. So whoever keeps an index by model learns of a change before a vector of it.
+    """
+
+    def __init__(self, session: aiohttp.ClientSession, base_url: str, timeout_s: float) -> None:
+        base = base_url.rstrip("/")
+        self._session = session
+        self._embed_url, self._health_url = URL(f"{base}/embed"), URL(f"{base}/health")
+        self._timeout_s = timeout_s
+        self._model: EmbeddingModel | None = None
+        self._changed = False
+
+    async def model(self) -> EmbeddingModel:
+        """Return which model answers; asked once, and again after it has changed."""
+        if self._model is None or self._changed:
+            _, body = await self._ask("GET", self._health_url, b"", MAX_REPORT_BYTES)
+            try:
+                report = orjson.loads(body)
+                self._model = _model(report["model"], report["dimension"])
+            except (orjson.JSONDecodeError, LookupError, TypeError, ValueError) as error:
+                raise DependencyError("embedder", "its health report is not as agreed") from error
+            self._changed = False
+        return self._model
+
+    async def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return (len(texts), dimension) float32, rows of norm 1, all finite."""
+        if not texts:
+            return np.empty((0, (await self.model()).dimension), dtype=np.float32)
+        try:
+            question = orjson.dumps({"texts": list(texts)})
+        except orjson.JSONEncodeError as error:
+            raise DependencyError("embedder", "a text is not valid Unicode") from error
+        headers, body = await self._ask("POST", self._embed_url, question, 4 * MAX_DIMENSION * len(texts))
+        try:
+            model = _model(headers.get(MODEL_HEADER), int(headers.get(DIMENSION_HEADER, "0")))
+            vectors = np.frombuffer(body, dtype="<f4").reshape(len(texts), model.dimension).astype(np.float32)
+        except ValueError as error:
+            raise DependencyError("embedder", "the vectors are not of the agreed shape") from error
+        self._check_model(model)
+        _check_rows(vectors)
+        return vectors
+
+    def _check_model(self, model: EmbeddingModel) -> None:
+        if self._model is None:
+            self._model = model
+        elif model != self._model:
+            self._changed = True
+            raise DependencyError("embedder", f"the model is now {model.id}, not {self._model.id}")
+
+    async def _ask(self, method: str, url: URL, body: bytes, limit: int) -> tuple[Mapping[str, str], bytes]:
+        """Call within the deadline; twice where a kept connection turns out to be closed, since asking is free."""
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                try:
+                    return await self._call(method, url, body, limit)
+                except (aiohttp.ServerDisconnectedError, ConnectionResetError):
+                    return await self._call(method, url, body, limit)
+        except TimeoutError as error:
+            raise DependencyError("embedder", f"no answer within {1000 * self._timeout_s:.0f} ms") from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise DependencyError("embedder", f"the call failed ({type(error).__name__})") from error
+
+    async def _call(self, method: str, url: URL, body: bytes, limit: int) -> tuple[Mapping[str, str], bytes]:
+        async with self._session.request(
+            method, url, data=body or None, headers=_HEADERS if body else None, allow_redirects=False
+        ) as response:
+            if response.status != HTTPStatus.OK:
+                raise DependencyError("embedder", f"it answered status {response.status}")
+            if response.content_length is None or response.content_length > limit:
+                raise DependencyError("embedder", "the answer is of an unexpected length")
+            return response.headers, await response.read()
+
+
+def _model(name: object, dimension: object) -> EmbeddingModel:
+    """Raises ValueError when it names no model."""
+    if not isinstance(name, str) or not name or not isinstance(dimension, int) or not 0 < dimension <= MAX_DIMENSION:
+        raise ValueError("not a model")
+    return EmbeddingModel(name, dimension)
+
+
+def _check_rows(vectors: NDArray[np.float32]) -> None:
+    """A NaN, an infinity or a vector of another length would poison whatever is learned from it."""
+    norms = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
+    if not (np.abs(norms - 1.0) < _NORM_TOLERANCE).all():  # NaN compares false
+        raise DependencyError("embedder", "a vector is not finite or not of norm 1")

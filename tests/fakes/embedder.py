@@ -1,0 +1,47 @@
+"""`Embedder` in memory: a hashed bag of words. The same words give the same vector, in every process."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import zlib
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.errors import DependencyError
+from shared.schemas.storage import EmbeddingModel
+
+
+class FakeEmbedder:
+    """Similar texts share words. Set `error` to make it fail, `delay_s` to make it slow."""
+
+    def __init__(self, dimension: int = 256) -> None:
+        self.error: DependencyError | None = None
+        self.delay_s = 0.0
+        self.asked: list[str] = []
+        self._model = EmbeddingModel(f"fake-{dimension}", dimension)
+
+    async def model(self) -> EmbeddingModel:
+        """Return the fake's model."""
+        if self.error is not None:
+            raise self.error
+        return self._model
+
+    async def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return (len(texts), dimension), rows of norm 1."""
+        if self.delay_s:
+            await asyncio.sleep(self.delay_s)
+        if self.error is not None:
+            raise self.error
+        self.asked.extend(texts)
+        rows = np.zeros((len(texts), self._model.dimension), dtype=np.float32)
+        for row, text in zip(rows, texts, strict=True):
+            for word in re.findall(r"\w+", text.lower()):
+                number = zlib.crc32(word.encode())
+                row[number % self._model.dimension] += 1.0 if number & 0x8000_0000 else -1.0
+            if not row.any():  # blank, or words that cancel out
+                row[:] = 1.0
+        unit: NDArray[np.float32] = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+        return unit

@@ -1,0 +1,28 @@
+"""Twenty-four prompts, each with another way to ask the same; any two of different rows are unrelated."""
+
+PARAPHRASES = (
+    ("How do I reverse a list in Python?", "What is the way to flip the order of a Python list?"),
+    ("Write a short poem about the sea in winter.", "Compose a brief verse on the ocean during the cold season."),
+    ("What is the capital city of Australia?", "Which city is Australia's capital?"),
+    ("Explain how vaccines train the immune system.", "How does vaccination teach the body's immune defence?"),
+    ("Solve the equation 3x + 5 = 20 for x.", "Find x in the linear equation where 3x plus 5 equals 20."),
+    ("Translate 'good morning' into French.", "How do you say good morning in French?"),
+    ("Give me a recipe for vegetarian lasagna.", "How can I cook lasagna without any meat?"),
+    ("My laptop does not turn on any more, what can I do?", "How do I fix a notebook computer that will not start?"),
+    ("Summarise the causes of the First World War.", "Briefly, why did World War One break out?"),
+    ("Which exercises help against lower back pain?", "What workout relieves an aching lower back?"),
+    ("Draft an email that asks my boss for a raise.", "Write a message to my manager requesting a higher salary."),
+    ("How does photosynthesis work in plants?", "Describe how plants turn sunlight into energy by photosynthesis."),
+    ("Create a SQL query that counts orders per customer.", "SQL: number of orders for every customer"),
+    ("What should I see in Rome in three days?", "Plan a three day trip to Rome with the main sights."),
+    ("Is it safe to take ibuprofen together with alcohol?", "Can I drink alcohol while taking ibuprofen?"),
+    ("Recommend a science fiction novel about Mars.", "Suggest a sci-fi book set on Mars."),
+    ("How do black holes form?", "What makes a black hole come into being?"),
+    ("Write unit tests for a function that sorts numbers.", "Generate tests for a number sorting function."),
+    ("What are the tax rules for freelancers in Germany?", "How are German freelancers taxed?"),
+    ("How can I teach my dog to sit?", "Training a puppy to sit on command"),
+    ("Explain the offside rule in football.", "When is a soccer player offside?"),
+    ("Suggest names for a new coffee shop.", "Ideas for what to call my new cafe that sells coffee"),
+    ("What is the difference between a virus and a bacterium?", "How do viruses differ from bacteria?"),
+    ("How much water should I give a cactus?", "How often does a cactus need watering?"),
+)
