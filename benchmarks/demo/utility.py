@@ -33,10 +33,6 @@ class Worth:
             cost=abs(weights.cost),
         )
 
-    def best_fixed(self) -> int:
-        """Return the column of the one model that would have been best for all prompts."""
-        return int(self.utility.mean(axis=0).argmax())
-
 
 def worth(outcomes: Outcomes, latency_s: NDArray[np.float64], weights: Weights) -> Worth:
     """Weigh every outcome; `latency_s` is each model's typical latency, as the data names none per prompt."""
@@ -48,7 +44,7 @@ def worth(outcomes: Outcomes, latency_s: NDArray[np.float64], weights: Weights) 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of the comparison: means over the same prompts."""
+    """One line of the comparison: means over the same prompts. A star marks the best fixed model in hindsight."""
 
     name: str
     quality: float
@@ -72,7 +68,7 @@ def compare(outcomes: Outcomes, value: Worth, chosen: NDArray[np.int64]) -> list
         Line("random", float(scores.mean()), float(costs.mean()), float(utility.mean())),
     ]
     for column in np.argsort(-utility.mean(axis=0), kind="stable"):
-        mark = " (best fixed in hindsight)" if column == best else ""
+        mark = " *" if column == best else ""
         lines.append(
             Line(
                 f"always {outcomes.models[column]}{mark}",

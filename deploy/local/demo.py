@@ -38,7 +38,9 @@ KEPT = frozenset(
 def main(arguments: list[str] | None = None) -> int:
     """Run the demo: 0 when all feedback is accounted for."""
     options = _options(arguments)
-    console, requests = Console(soft_wrap=True, highlight=False), StopRequests()
+    # Not on a terminal nothing says how wide it is: wide enough that no name is cut.
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+    requests = StopRequests()
     try:
         outcomes = load_outcomes(options.data)
         rng = np.random.default_rng(options.seed)
