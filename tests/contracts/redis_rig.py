@@ -1,0 +1,78 @@
+"""The four ports that live in Redis, as fakes that share a memory or as adapters that share a server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import redis.asyncio as aioredis
+
+from shared.ports import EventQueue, Heartbeats, PosteriorStore, RequestLog
+from shared.settings import Settings
+from shared.storage.redis_connection import connect
+from shared.storage.redis_posteriors import RedisPosteriorStore
+from shared.storage.redis_queue import RedisEventQueue, RedisHeartbeats
+from shared.storage.redis_requests import RedisRequestLog
+from tests.fakes.clock import FakeClock
+from tests.fakes.event_queue import FakeEventQueue
+from tests.fakes.heartbeats import FakeHeartbeats
+from tests.fakes.memory import Memory
+from tests.fakes.posterior_store import FakePosteriorStore
+from tests.fakes.request_log import FakeRequestLog
+
+WINDOW_S = 3600.0
+RECENCY_DAYS = 30.0
+
+
+@dataclass
+class Rig:
+    """One world."""
+
+    log: RequestLog
+    posteriors: PosteriorStore
+    second_reader: PosteriorStore
+    queue: EventQueue
+    heartbeats: Heartbeats
+    clock: FakeClock
+    raw: aioredis.Redis | None = None
+    """The server, for tests of what only Redis has; None with fakes."""
+
+    async def pass_time(self, seconds: float) -> None:
+        """Let both clocks run: ours, and that of the server."""
+        self.clock.advance(seconds)
+        if self.raw is not None:
+            await asyncio.sleep(seconds)
+
+
+def fake_rig() -> Rig:
+    """Everything in memory."""
+    memory = Memory()
+    return Rig(
+        log=FakeRequestLog(memory, window_s=WINDOW_S),
+        posteriors=FakePosteriorStore(memory, recency_days=RECENCY_DAYS),
+        second_reader=FakePosteriorStore(memory, recency_days=RECENCY_DAYS),
+        queue=FakeEventQueue(memory),
+        heartbeats=FakeHeartbeats(memory),
+        clock=memory.clock,
+    )
+
+
+@asynccontextmanager
+async def redis_rig(url: str) -> AsyncIterator[Rig]:
+    """Everything on a real Redis, with a clock that we hold."""
+    client, clock = connect(Settings(REDIS_URL=url)), FakeClock()
+    await client.flushall()
+    queue = RedisEventQueue(client)
+    await queue.prepare()
+    yield Rig(
+        log=RedisRequestLog(client, window_s=WINDOW_S, clock=clock),
+        posteriors=RedisPosteriorStore(client, recency_days=RECENCY_DAYS, clock=clock),
+        second_reader=RedisPosteriorStore(client, recency_days=RECENCY_DAYS, clock=clock),
+        queue=queue,
+        heartbeats=RedisHeartbeats(client),
+        clock=clock,
+        raw=client,
+    )
+    await client.aclose(close_connection_pool=True)
