@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q install
 LOCKS := deploy/requirements
 
-.PHONY: run demo test check format lock clean help
+.PHONY: run demo test check compose-test format lock clean help
 
 run: $(VENV)/.local  ## Start the whole system; Ctrl-C stops it
 	@$(BIN)/python -m deploy.local
@@ -21,6 +21,10 @@ check: $(VENV)/.test  ## Format, lint, types, import contracts, size limits, doc
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m tests.sizes
+	@$(BIN)/python -m pytest tests/unit/test_docs.py
+
+compose-test:  ## Build, start and try deploy/docker-compose.yml; skips where no Docker engine answers
+	@$(PYTHON) -m deploy.compose_test
 
 format: $(VENV)/.test
 	@$(BIN)/ruff check -q --fix . ; $(BIN)/ruff format -q .
@@ -32,7 +36,7 @@ clean:  ## Remove everything that was installed or stored
 	rm -rf $(VENV) .local
 
 help:
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/'
 
 $(VENV)/pyvenv.cfg:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \

@@ -34,13 +34,13 @@ def _split(value: object) -> object:
     return value if parts is None else tuple(dict.fromkeys(part for part in parts if part))
 
 
-CommaSeparated = Annotated[tuple[str, ...], BeforeValidator(_split)]
-NotEmpty = Annotated[str, Field(min_length=1), Said("some text, not empty")]
-HttpUrl = Annotated[str, Field(pattern=r"^https?://[^/\s]"), Said("an address that starts with http:// or https://")]
+CommaSeparated = Annotated[tuple[str, ...], BeforeValidator(_split), Said("a list, with commas")]
+NotEmpty = Annotated[str, Field(min_length=1), Said("some text")]
+HttpUrl = Annotated[str, Field(pattern=r"^https?://[^/\s]"), Said("http:// or https:// and a host")]
 RedisUrl = Annotated[
     str,
     Field(pattern=r"^(rediss?|unix)://[^\s]"),
-    Said("an address that starts with redis://, rediss:// or unix://"),
+    Said("redis://, rediss:// or unix:// and a place"),
 ]
 
 
@@ -53,7 +53,7 @@ class Settings(BaseModel):
     HOST: NotEmpty = Field("0.0.0.0", description="Server bind address")
     PORT: int = Field(8080, ge=1, le=65535, description="Server port")
     CORS_ORIGINS: CommaSeparated = Field(("*",), description="Comma-separated CORS origins")
-    API_KEYS: Annotated[tuple[SecretStr, ...], BeforeValidator(_split)] = Field(
+    API_KEYS: Annotated[tuple[SecretStr, ...], BeforeValidator(_split), Said("a list, with commas")] = Field(
         (), description="Comma-separated keys that clients must send as `Authorization: Bearer`; empty: no key needed"
     )
     MAX_BODY_BYTES: int = Field(8_388_608, ge=1024, le=268_435_456, description="Largest request body, unpacked")
@@ -66,7 +66,7 @@ class Settings(BaseModel):
     OPENROUTER_BASE_URL: HttpUrl = Field(
         "https://openrouter.ai/api/v1", description="OpenRouter or any OpenAI-compatible base URL"
     )
-    LLM_MODELS: Annotated[CommaSeparated, Said("at least one model, with commas between them")] = Field(
+    LLM_MODELS: Annotated[tuple[str, ...], BeforeValidator(_split), Said("one model or more, with commas")] = Field(
         FREE_MODELS, min_length=1, description="Comma-separated model list"
     )
     DEFAULT_MODEL: NotEmpty = Field("claude-3.5-sonnet", description="Fallback model when the bandit is uncertain")
@@ -104,7 +104,7 @@ class Settings(BaseModel):
     SEARCH_TIMEOUT_MS: int = Field(50, ge=1, le=60_000, description="After this a decision goes without neighbours")
     REDIS_TIMEOUT_MS: int = Field(100, ge=1, le=60_000, description="After this a record is spooled to disk")
     SPOOL_DIR: Path = Field(Path(".local/spool"), description="Where records wait on disk while Redis is away")
-    SPOOL_MAX_BYTES: int = Field(67_108_864, ge=0, description="Bound of the spool; feedback is refused above it")
+    SPOOL_MAX_BYTES: int = Field(67_108_864, ge=0, description="Bound of the spool; what is above is lost and counted")
 
     # -- embedder
     EMBEDDER_HOST: NotEmpty = Field("0.0.0.0", description="The embedder's bind address")

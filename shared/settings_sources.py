@@ -23,7 +23,7 @@ MASK = "********"
 COMPOSE_PREFIX = "COMPOSE_"
 """Variables in `.env` that only docker compose reads."""
 
-_TYPES: dict[object, str] = {bool: "true or false", int: "a whole number", float: "a number"}
+_TYPES: dict[object, str] = {bool: "true or false", int: "a whole number", float: "a number", Path: "a path"}
 
 
 @dataclass(frozen=True, slots=True)

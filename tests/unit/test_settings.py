@@ -132,8 +132,8 @@ def test_presets_are_env_files_too(name: str, project: Path) -> None:
         ("SPOOL_MAX_BYTES", "-1", "a whole number, 0 or more"),
         ("ENABLE_PERSISTENCE", "perhaps", "true or false"),
         ("LOG_LEVEL", "loud", "one of debug, info, warn, error"),
-        ("QDRANT_URL", "localhost:6333", "an address that starts with http:// or https://"),
-        ("LLM_MODELS", ",", "at least one model, with commas between them"),
+        ("QDRANT_URL", "localhost:6333", "http:// or https:// and a host"),
+        ("LLM_MODELS", ",", "one model or more, with commas"),
     ],
 )
 @pytest.mark.parametrize("source", ["environment", "file", "dotenv"])

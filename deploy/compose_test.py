@@ -1,0 +1,259 @@
+"""`make compose-test`: build and start `docker-compose.yml` for real, and try what the README promises of it.
+
+It runs under a project name and a port of its own, on the simulated upstream, and removes everything at the end.
+Skips, loudly, where no Docker engine or no compose answers. Images that can neither be found nor pulled are replaced by
+a local one of the same name, or Qdrant's by the engine process; it says so. Standard library only.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from deploy.local.servers import free_port
+
+FOLDER = Path(__file__).resolve().parent
+START_S = 180.0
+LEARN_S = 40.0
+SCALE = ("--scale", "gateway=2", "--scale", "embedder=2", "--scale", "learner=2")
+Json = dict[str, Any]
+Answer = tuple[int, Json, dict[str, str]]
+"""Status, body, headers."""
+
+
+class Broken(Exception):
+    """A promise was not kept."""
+
+
+@dataclass
+class Compose:
+    """One compose project."""
+
+    command: Sequence[str]
+    port: int
+    files: tuple[str, ...] = ("docker-compose.yml",)
+    environment: dict[str, str] = field(default_factory=dict)
+    project: str = field(default_factory=lambda: f"llm-router-test-{os.getpid()}")
+
+    def __call__(self, *arguments: str, quiet: bool = False, **environment: str) -> str:
+        """Run a compose command; return its output, or raise Broken with it. `quiet` hides what it reports."""
+        files = [part for name in self.files for part in ("-f", name)]
+        done = subprocess.run(
+            [*self.command, "-p", self.project, *files, "--profile", "simulated", *arguments],
+            cwd=FOLDER,
+            env={**os.environ, **self.environment, **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE if quiet else None,
+            text=True,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise Broken(f"compose {' '.join(arguments)} failed: {(done.stdout + (done.stderr or ''))[-3000:]}")
+        return done.stdout
+
+    def call(
+        self, method: str, path: str, body: Json | None = None, **headers: str
+    ) -> tuple[int, Json, dict[str, str]]:
+        """Make an HTTP call through the public door; return status, body and headers."""
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.port}{path}",
+            method=method,
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"Content-Type": "application/json", **{name.replace("_", "-"): v for name, v in headers.items()}},
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310 - as above
+                return answer.status, json.loads(answer.read() or b"{}"), dict(answer.headers.items())
+        except urllib.error.HTTPError as error:
+            return error.code, _json(error.read()), dict(error.headers.items())
+
+
+def main() -> int:
+    """Run the trial; return 0 when every promise was kept or there is nothing to run it on."""
+    command = compose_command()
+    if command is None:
+        print("\n=== SKIPPED: no Docker engine, or no docker compose, answers here. Nothing was tested. ===\n")
+        return 0
+    port = free_port()
+    # With the host's network a build finds packages wherever this machine does.
+    environment = {"COMPOSE_BUILD_NETWORK": os.environ.get("COMPOSE_BUILD_NETWORK", "host"), "PORT": str(port)}
+    environment |= {"OPENROUTER_API_KEY": "", "OPENROUTER_BASE_URL": "http://simulator:8090/v1", "API_KEYS": ""}
+    compose = Compose(command, port, environment=environment)
+    choose_images(compose)
+    try:
+        for promise in (builds_and_starts, answers, learns, scales, takes_a_preset, stops_cleanly):
+            began = time.monotonic()
+            print(f"... {promise.__doc__}", flush=True)
+            promise(compose)
+            print(f"ok  {promise.__name__} ({time.monotonic() - began:.1f} s)", flush=True)
+    except Broken as broken:
+        print(f"\nBROKEN: {broken}\n", file=sys.stderr)
+        print(compose("logs", "--tail", "40", quiet=True)[-12000:], file=sys.stderr)
+        return 1
+    finally:
+        compose("down", "--volumes", "--timeout", "20", quiet=True)
+    print("compose: every promise kept")
+    return 0
+
+
+def compose_command() -> list[str] | None:
+    """Return `docker compose` or `docker-compose`, whichever works here, if an engine answers."""
+    if shutil.which("docker") is None or _fails("docker", "info"):
+        return None
+    candidates = (["docker", "compose"], ["docker-compose"])
+    return next((command for command in candidates if not _fails(*command, "version")), None)
+
+
+def choose_images(compose: Compose) -> None:
+    """Replace images that cannot be had."""
+    for name in ("nginx", "redis", "qdrant"):
+        wanted = _default_image(name)
+        if not _fails("docker", "image", "inspect", wanted) or not _fails("docker", "pull", "-q", wanted):
+            continue
+        repository = wanted.partition(":")[0]
+        listed = subprocess.run(
+            ["docker", "images", repository, "--format", "{{.Repository}}:{{.Tag}}"],
+            capture_output=True, text=True, check=True,
+        ).stdout.split()  # fmt: skip
+        if listed:
+            print(f"!!! {wanted} cannot be had here; {listed[0]} takes its place")
+            compose.environment[f"COMPOSE_{name.upper()}_IMAGE"] = listed[0]
+        elif name == "qdrant":
+            print(f"!!! {wanted} cannot be had here; Qdrant's engine in a process takes its place")
+            compose.files = (*compose.files, "docker-compose.engine.yml")
+        else:
+            raise SystemExit(f"{wanted} cannot be pulled, and there is no other {repository} image")
+
+
+def builds_and_starts(compose: Compose) -> None:
+    """The images build, and the system becomes ready."""
+    compose("up", "-d", "--build", quiet=True)
+    _until(START_S, "ready", lambda: compose.call("GET", "/ready")[0] == 200)
+    _until(START_S, "all parts are healthy", lambda: compose.call("GET", "/health")[1].get("status") == "ok")
+
+
+def answers(compose: Compose) -> None:
+    """A chat is answered, and its headers say by whom and why."""
+    status, body, headers = chat(compose, "compose-first")
+    if status != 200 or not body["choices"][0]["message"]["content"]:
+        raise Broken(f"chat gave {status}: {body}")
+    missing = {"x-request-id", "x-router-model", "x-router-propensity"} - {name.lower() for name in headers}
+    if missing:
+        raise Broken(f"the answer lacks {missing}")
+    log = compose("logs", "llm-proxy", quiet=True)
+    if "compose-first" not in log or "/chat/completions" not in log:
+        raise Broken("the request is not in the log of llm-proxy")
+
+
+def learns(compose: Compose) -> None:
+    """Feedback is taken with 202 and moves what is known of the model."""
+    before = labels(compose)
+    status, body, _ = rate(compose, "compose-first", 0.25)
+    if status != 202:
+        raise Broken(f"feedback gave {status}: {body}")
+    _until(LEARN_S, "the rating is learned", lambda: round(labels(compose) - before, 3) == 1)
+    story = compose.call("GET", "/requests/compose-first")[1]
+    if story["feedback"]["score"] != 0.25 or not story["learned"]["feedback"]:
+        raise Broken(f"the record does not tell it: {story}")
+
+
+def scales(compose: Compose) -> None:
+    """Two of each service share the work, and every rating counts once."""
+    compose("up", "-d", "--no-recreate", *SCALE, quiet=True)
+    _until(START_S, "two learners live", lambda: "2 alive" in str(compose.call("GET", "/health")[1]))
+    before, names = labels(compose), [f"compose-{number}" for number in range(40)]
+    time.sleep(6)  # until llm-proxy has asked the name server again
+    for name in names:
+        status, body, _ = chat(compose, name)
+        if status != 200:
+            raise Broken(f"chat gave {status}: {body}")
+        if rate(compose, name, 0.5)[0] != 202:
+            raise Broken("feedback was not taken")
+    _until(LEARN_S, "all ratings are learned, once", lambda: round(labels(compose) - before, 3) == len(names))
+    served = {line.partition("|")[0].strip() for line in compose("logs", "gateway", quiet=True).splitlines()
+              if "/chat/completions" in line}  # fmt: skip
+    if len(served) != 2:
+        raise Broken(f"only {served} served")
+
+
+def takes_a_preset(compose: Compose) -> None:
+    """CONFIG_FILE names a preset, and the environment beats it."""
+    check = ("run", "--rm", "--no-deps", "-T", "gateway", "python", "-m", "services.gateway", "--check-config")
+    shown = compose(*check, quiet=True, CONFIG_FILE="config.dev.yaml", LOG_LEVEL="error")
+    for name, value in (("EXPLORATION_RATE", "0.3"), ("LOG_LEVEL", "error"), ("SIMILARITY_THRESHOLD", "0.5")):
+        if not any(line.startswith(name) and line.endswith(value) for line in shown.splitlines()):
+            raise Broken(f"{name} is not {value}: {shown}")
+
+
+def stops_cleanly(compose: Compose) -> None:
+    """SIGTERM ends every service by itself, with code 0."""
+    compose("stop", "gateway", "learner", "embedder", quiet=True)
+    for name in compose("ps", "-q", "gateway", "learner", "embedder", quiet=True).split():
+        code = subprocess.run(
+            ["docker", "inspect", "-f", "{{.Name}} {{.State.ExitCode}}", name],
+            capture_output=True, text=True, check=True,
+        ).stdout.strip()  # fmt: skip
+        if not code.endswith(" 0"):
+            raise Broken(f"container and exit code: {code}")
+
+
+def chat(compose: Compose, name: str) -> Answer:
+    """Send one chat request."""
+    body = {"messages": [{"role": "user", "content": f"What is {name}? {uuid.uuid4()}"}]}
+    return compose.call("POST", "/chat/completions", body, X_Request_ID=name)
+
+
+def rate(compose: Compose, name: str, score: float) -> Answer:
+    """Rate one request."""
+    return compose.call("POST", "/feedback", {"request_id": name, "score": score})
+
+
+def labels(compose: Compose) -> float:
+    """Return how many ratings are behind what has been learned."""
+    return float(sum(arm["labels"] for arm in compose.call("GET", "/arms")[1].get("data", [])))
+
+
+def _until(timeout_s: float, what: str, holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        try:
+            if holds():
+                return
+        except (OSError, KeyError, ValueError):
+            pass
+        time.sleep(0.5)
+    raise Broken(f"not within {timeout_s:.0f} s: {what}")
+
+
+def _default_image(name: str) -> str:
+    """Return the image that `docker-compose.yml` names, or what the environment puts in its place."""
+    mark = f"${{COMPOSE_{name.upper()}_IMAGE:-"
+    text = (FOLDER / "docker-compose.yml").read_text(encoding="utf-8")
+    return os.environ.get(f"COMPOSE_{name.upper()}_IMAGE") or text.partition(mark)[2].partition("}")[0]
+
+
+def _fails(*command: str) -> bool:
+    return subprocess.run(command, capture_output=True, check=False).returncode != 0
+
+
+def _json(raw: bytes) -> Json:
+    try:
+        content = json.loads(raw)
+    except ValueError:
+        return {"text": raw[:500].decode(errors="replace")}
+    return content if isinstance(content, dict) else {"content": content}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
