@@ -96,6 +96,11 @@ class Collection:
         async with self._writers:
             await self._run(self._shard.close)
 
+    async def destroy(self) -> None:
+        """Close, and delete the shard's files; the folder may belong to a new collection of that name already."""
+        await self.close()
+        await asyncio.to_thread(shutil.rmtree, self._current(), ignore_errors=True)
+
     async def _rebuild_or_log(self) -> None:
         try:
             await self.rebuild()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -33,6 +32,7 @@ class Collections:
         self._thread = ThreadPoolExecutor(1, "engine")
         self._by_name: dict[str, Collection] = {}
         self._changes = asyncio.Lock()
+        self._leaving: set[asyncio.Task[None]] = set()
 
     def load(self) -> None:
         """Open everything that is in the folder, replaying the logs."""
@@ -67,7 +67,6 @@ class Collections:
             )
 
     def _create(self, folder: Path, name: str, size: int, distance: str) -> Collection:
-        shutil.rmtree(folder, ignore_errors=True)
         shard = files.new_shard(folder)
         shard.mkdir(parents=True)
         config = edge.EdgeConfig(vectors=edge.EdgeVectorParams(size=size, distance=DISTANCES[distance]))
@@ -83,9 +82,12 @@ class Collections:
             found = self._by_name.pop(name, None)
             if found is None:
                 return False
-            await found.close()
-            await asyncio.to_thread(files.remove, files.folder_of(self._root, name))
-            return True
+            files.forget(files.folder_of(self._root, name))
+        # The rest takes a while (closing flushes) and nobody waits for it.
+        leaving = asyncio.create_task(found.destroy())
+        self._leaving.add(leaving)
+        leaving.add_done_callback(self._leaving.discard)
+        return True
 
     async def maintain(self) -> None:
         """Flush and start rebuilds where they are due."""
@@ -99,6 +101,7 @@ class Collections:
             for collection in self._by_name.values():
                 await collection.close()
             self._by_name.clear()
+        await asyncio.gather(*self._leaving)
         self._thread.shutdown()
 
 

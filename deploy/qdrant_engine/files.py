@@ -83,10 +83,9 @@ def read_all(root: Path) -> list[tuple[Path, Description]]:
     return found
 
 
-def remove(folder: Path) -> None:
-    """Delete a collection: the description goes first, so that a crash half-way deletes the rest later."""
+def forget(folder: Path) -> None:
+    """Delete a collection: without its description the rest is a leftover, now or at the next start."""
     (folder / _DESCRIPTION).unlink(missing_ok=True)
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def moved(description: Description, shard: Path) -> Description:

@@ -1,0 +1,176 @@
+"""`RequestIndex` on Qdrant: documented REST only, so a Qdrant server (1.10 or newer) and the local engine both serve.
+
+A collection belongs to one embedding model; its name carries the model's id and dimension, so vectors of two models
+never mix. A point's payload is ids and numbers only: `arm`, `score` (absent before the rating), `labelled`,
+`created_at` (whole Unix seconds), `owner`.
+
+qdrant-client creates the collection. Everything else is plain HTTP: the client costs several times the processor
+time a query, and 1.3 s and 85 MB to import, which a process that finds its collection never pays.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import math
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import aiohttp
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
+
+from shared.bandit.context import Neighbour, Vector
+from shared.errors import DependencyError
+from shared.schemas.storage import EmbeddingModel, Point
+from shared.storage import qdrant_answers as answers
+
+SET_UP_S = 5.0
+"""Patience at the start: the loser of a race to create sees errors for a second or so."""
+SLOW_S = 10.0
+"""Least time for what is not on a request's way: writes, deletes, samples, counts."""
+WRITE_POINTS = 500
+"""Points of one write; 500 of 256 dimensions are 1.5 MB, far below Qdrant's 32 MB."""
+
+
+def collection_name(model: EmbeddingModel) -> str:
+    """Return the collection of a model."""
+    return f"requests_{re.sub(r'[^A-Za-z0-9._-]', '-', model.id)}_{model.dimension}"
+
+
+class QdrantIndex:
+    """Past requests by similarity. `prepare` comes first; every other method needs the collection's name from it."""
+
+    def __init__(self, session: aiohttp.ClientSession, url: str, api_key: str | None, timeout_s: float) -> None:
+        """Take the session (whose connector is the bulkhead) and the time that one `neighbours` may take."""
+        self._session = session
+        self._url = url.rstrip("/")
+        self._api_key = api_key
+        self._headers = {"content-type": "application/json", **({"api-key": api_key} if api_key else {})}
+        self._hot = aiohttp.ClientTimeout(total=timeout_s)
+        self._slow = aiohttp.ClientTimeout(total=max(timeout_s, SLOW_S))
+        self._model: EmbeddingModel | None = None
+
+    async def prepare(self, model: EmbeddingModel) -> None:
+        """Create the collection of `model` and its payload indexes, or find them; safe when many do it at once."""
+        try:
+            async for attempt in AsyncRetrying(
+                retry=retry_if_exception_type(answers.NotYet),
+                stop=stop_after_delay(SET_UP_S),
+                wait=wait_random_exponential(multiplier=0.1, max=1),
+                reraise=True,
+            ):
+                with attempt:
+                    await self._find_or_create(model)
+        except answers.WrongCollection as error:
+            raise DependencyError("qdrant", str(error)) from error
+        self._model = model
+
+    async def neighbours(self, vector: Vector, *, limit: int, threshold: float, since: float) -> tuple[Neighbour, ...]:
+        """Return labelled requests created at or after `since` (to the second) with cosine >= threshold."""
+        body = {
+            "query": np.ascontiguousarray(vector, dtype=np.float32),
+            "limit": limit,
+            "score_threshold": threshold,
+            "with_payload": ["arm", "score"],
+            "filter": {
+                "must": [
+                    {"key": "labelled", "match": {"value": True}},
+                    {"key": "created_at", "range": {"gte": math.floor(since)}},
+                ]
+            },
+        }
+        return answers.neighbours(await self._post("/points/query", body, patience=self._hot), limit)
+
+    async def upsert(self, points: Sequence[Point]) -> None:
+        """Write points; the same id again replaces. Searchable when it returns."""
+        for start in range(0, len(points), WRITE_POINTS):
+            body = {"points": [_stored(point) for point in points[start : start + WRITE_POINTS]]}
+            try:
+                await self._post("/points?wait=true", body, method="PUT")
+            except answers.NoCollection:
+                # Somebody emptied Qdrant. The points that are written from now on are worth keeping.
+                await self.prepare(self._known())
+                await self._post("/points?wait=true", body, method="PUT")
+
+    async def delete_before(self, created_at: float) -> None:
+        """Forget points created before that Unix second."""
+        older = {"key": "created_at", "range": {"lt": math.floor(created_at)}}
+        await self._post("/points/delete?wait=true", {"filter": {"must": [older]}})
+
+    async def delete(self, request_ids: Sequence[str]) -> None:
+        """Forget these points; unknown ids are fine."""
+        if request_ids:
+            await self._post("/points/delete?wait=true", {"points": list(request_ids)})
+
+    async def sample(self, limit: int) -> NDArray[np.float32]:
+        """Return the newest `limit` vectors."""
+        newest = {"key": "created_at", "direction": "desc"}
+        body = {"limit": limit, "order_by": newest, "with_payload": False, "with_vector": True}
+        return answers.vectors(await self._post("/points/scroll", body), self._known().dimension)
+
+    async def count(self) -> int:
+        """Return the number of stored points."""
+        return answers.count(await self._post("/points/count", {"exact": True}))
+
+    async def ping(self) -> str:
+        """Return the engine's version."""
+        return answers.version(await self._call("GET", "/", None, self._hot))
+
+    # -- the wire ------------------------------------------------------------------------------------------------
+
+    def _known(self) -> EmbeddingModel:
+        if self._model is None:
+            raise DependencyError("qdrant", "the collection is not prepared yet")
+        return self._model
+
+    async def _post(
+        self, path: str, body: object, *, method: str = "POST", patience: aiohttp.ClientTimeout | None = None
+    ) -> Any:
+        path = f"/collections/{collection_name(self._known())}{path}"
+        return answers.result(await self._call(method, path, body, patience or self._slow))
+
+    async def _call(self, method: str, path: str, body: object, patience: aiohttp.ClientTimeout) -> Any:
+        raw = None if body is None else orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
+        try:
+            async with self._session.request(
+                method, self._url + path, data=raw, headers=self._headers, timeout=patience, allow_redirects=False
+            ) as response:
+                return answers.decoded(response.status, await response.read())
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise DependencyError("qdrant", f"no answer: {type(error).__name__}") from error
+
+    # -- set-up --------------------------------------------------------------------------------------------------
+
+    async def _find_or_create(self, model: EmbeddingModel) -> None:
+        if await self._is_complete(model):
+            return
+        # Imported in a thread: a second of import would stall every request of this process.
+        setup = await asyncio.to_thread(importlib.import_module, "shared.storage.qdrant_setup")
+        await setup.create(self._url, self._api_key, collection_name(model), model)
+        if not await self._is_complete(model):
+            raise answers.NotYet("qdrant", "the collection is not complete yet")
+
+    async def _is_complete(self, model: EmbeddingModel) -> bool:
+        path = f"/collections/{collection_name(model)}"
+        try:
+            described = answers.result(await self._call("GET", path, None, self._slow))
+        except answers.NoCollection:
+            return False
+        return answers.is_complete(described, model)
+
+
+def _stored(point: Point) -> dict[str, object]:
+    payload: dict[str, object] = {
+        "arm": point.arm,
+        "labelled": point.score is not None,
+        "created_at": math.floor(point.created_at),
+        "owner": point.owner,
+    }
+    if point.score is not None:
+        payload["score"] = point.score
+    vector = np.ascontiguousarray(point.vector, dtype=np.float32)
+    return {"id": point.request_id, "vector": vector, "payload": payload}
