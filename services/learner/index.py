@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 import numpy as np
 
 from shared.errors import DependencyError
 from shared.logs import get_logger
-from shared.ports import Clock, Embedder, RequestIndex, RequestLog
+from shared.ports import Clock, RequestIndex, RequestLog
 from shared.schemas.storage import EmbeddingModel, LoggedRequest, Point
 
 BATCH = 256
@@ -24,14 +26,23 @@ _log = get_logger(__name__)
 
 
 class Indexer:
-    """Brings the index up to date, in batches, a request at a time only once however often it was rated."""
+    """Brings the index up to date, in batches; a request that was rated often is written once.
+
+    `ask_model` asks the embedder which model it is, every time anew.
+    """
 
     def __init__(
-        self, *, log: RequestLog, index: RequestIndex, embedder: Embedder, clock: Clock, recency_days: float
+        self,
+        *,
+        log: RequestLog,
+        index: RequestIndex,
+        ask_model: Callable[[], Awaitable[EmbeddingModel]],
+        clock: Clock,
+        recency_days: float,
     ) -> None:
         self._log = log
         self._index = index
-        self._embedder = embedder
+        self._ask_model = ask_model
         self._clock = clock
         self._recency_s = recency_days * DAY_S
         self._model: EmbeddingModel | None = None
@@ -67,6 +78,9 @@ class Indexer:
                 break
             model = await self._prepare()
             requests = await self._log.load(due)
+            if any(request is not None and _is_of_another(request, model) for request in requests):
+                # Either they are old, and are skipped, or the embedder has changed and we have not noticed.
+                model = await self._prepare(anew=True)
             points = [self._point(request, model) for request in requests if request is not None]
             await self._index.upsert([point for point in points if point is not None])
             marks = {own_id: request.revision if request else 0 for own_id, request in zip(due, requests, strict=True)}
@@ -75,14 +89,14 @@ class Indexer:
             done += len(due) - len(anew)
         return done
 
-    async def _prepare(self) -> EmbeddingModel:
+    async def _prepare(self, *, anew: bool = False) -> EmbeddingModel:
         """Return the model whose collection exists, asking the embedder now and then whether it is still that one."""
-        if self._model is not None and self._clock.monotonic() - self._asked_at < _ASK_MODEL_EVERY_S:
+        if self._model is not None and not anew and self._clock.monotonic() - self._asked_at < _ASK_MODEL_EVERY_S:
             return self._model
         try:
-            model = await self._embedder.model()
+            model = await self._ask_model()
         except DependencyError:
-            if self._model is None:
+            if self._model is None or anew:
                 raise
             model = self._model
         self._asked_at = self._clock.monotonic()
@@ -95,7 +109,7 @@ class Indexer:
     def _point(self, request: LoggedRequest, model: EmbeddingModel) -> Point | None:
         """Return the point, or None where there is none to write: no vector of this model, no answer, too old."""
         record, vector = request.record, request.vector
-        if vector is None or record.embedding_model != model.id or vector.shape != (model.dimension,):
+        if vector is None or _is_of_another(request, model) or vector.shape != (model.dimension,):
             return None
         if not record.rateable or not np.isfinite(vector).all():
             return None
@@ -116,3 +130,7 @@ class Indexer:
         self._rest_s = min(max(2 * self._rest_s, _FIRST_REST_S), _LONGEST_REST_S)
         self._not_before = self._clock.monotonic() + self._rest_s
         self._model = None  # whoever comes back may have forgotten the collection
+
+
+def _is_of_another(request: LoggedRequest, model: EmbeddingModel) -> bool:
+    return request.vector is not None and request.record.embedding_model != model.id

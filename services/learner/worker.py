@@ -27,6 +27,7 @@ from shared.clients.embedder_client import HttpEmbedder
 from shared.clock import SystemClock
 from shared.logs import get_logger
 from shared.metrics import LearnerMetrics
+from shared.schemas.storage import EmbeddingModel
 from shared.settings import Settings
 from shared.storage import redis_keys
 from shared.storage.qdrant_index import QdrantIndex
@@ -111,12 +112,16 @@ def _duties(
     index = QdrantIndex(
         session, settings.QDRANT_URL, api_key=key.get_secret_value() if key else None, timeout_s=_CALL_TIMEOUT_S
     )
-    embedder = HttpEmbedder(session, settings.EMBEDDER_URL, timeout_s=_CALL_TIMEOUT_S)
+
+    async def ask_model() -> EmbeddingModel:
+        # The client remembers the model until it has embedded with another; we only ask, so we ask with a new one.
+        return await HttpEmbedder(session, settings.EMBEDDER_URL, timeout_s=_CALL_TIMEOUT_S).model()
+
     return Duties(
         learner=EventLearner(
             worker, queue=queue, log=log, posteriors=posteriors, clock=clock, metrics=metrics, patience=patience
         ),
-        indexer=Indexer(log=log, index=index, embedder=embedder, clock=clock, recency_days=days),
+        indexer=Indexer(log=log, index=index, ask_model=ask_model, clock=clock, recency_days=days),
         posteriors=posteriors,
         queue=queue,
         clock=clock,
