@@ -110,7 +110,7 @@ def build_app(settings: Settings, adapters: Adapters) -> web.Application:
         registry.register(collector)
     metrics = GatewayMetrics(registry)
     lifecycle = Lifecycle()
-    ports = _ports(settings, adapters, metrics)
+    ports = build_ports(settings, adapters, metrics)
     app = web.Application(middlewares=build_middlewares(settings, metrics))
     app[SETTINGS] = settings
     app[METRICS] = metrics
@@ -124,7 +124,8 @@ def build_app(settings: Settings, adapters: Adapters) -> web.Application:
     return app
 
 
-def _ports(settings: Settings, adapters: Adapters, metrics: GatewayMetrics) -> ChatPorts:
+def build_ports(settings: Settings, adapters: Adapters, metrics: GatewayMetrics) -> ChatPorts:
+    """Return what the chat use case runs on."""
     clock = adapters.clock
     redis_timeout_s = settings.REDIS_TIMEOUT_MS / 1000
     catalogue = Catalogue(adapters.upstream, models=settings.LLM_MODELS, default=settings.DEFAULT_MODEL, clock=clock)

@@ -14,7 +14,7 @@ _log = get_logger(__name__)
 
 
 async def every(name: str, interval_s: float, step: Callable[[], Awaitable[None]]) -> None:
-    """Run `step` for ever with a pause between; a failing step is logged when its error changes, then tried again."""
+    """Run `step` for ever with a pause between; a failing step is logged when its kind of error changes."""
     last = ""
     while True:
         try:
@@ -24,9 +24,9 @@ async def every(name: str, interval_s: float, step: Callable[[], Awaitable[None]
             last = ""
         except (RouterError, TimeoutError) as error:
             # A dependency that is away for an hour is one line, not 7,200.
-            if str(error) != last:
+            if type(error).__name__ != last:
                 _log.warning("background step failed", loop=name, error=type(error).__name__, detail=str(error)[:300])
-            last = str(error)
+            last = type(error).__name__
         except Exception:  # noqa: BLE001 - the edge: whatever a step does, the loop goes on and says so
             _log.exception("background step broke", loop=name)
             last = "broken"

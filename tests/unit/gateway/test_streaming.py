@@ -1,0 +1,121 @@
+"""Streamed answers: no truncated answer looks complete, and what was spent is written down."""
+
+from __future__ import annotations
+
+import asyncio
+
+import orjson
+import pytest
+
+from services.gateway.route_chat import ChatPorts, route
+from services.gateway.streaming import DONE, open_stream
+from shared.bandit.decision import DecisionKind
+from shared.errors import UpstreamError, UpstreamFailed
+from shared.schemas.records import Status
+from tests.fakes.chat_model import Reply, text_of
+from tests.fakes.gateway import World, asker, chat
+
+REFUSED = UpstreamError("refused", cool_s=1.0)
+CUT = UpstreamError("the upstream's stream broke off", spent=True)
+
+
+async def read(ports: ChatPorts, **fields: object) -> list[bytes]:
+    async with open_stream(await route(chat(stream=True, **fields), asker(), ports), ports) as opened:
+        return [frame async for frame in opened.frames()]
+
+
+async def test_frames_pass_and_the_record_is_stored_before_done_leaves(world: World) -> None:
+    """The last thing a client gets is [DONE], and by then the record is safe."""
+    async with world.gateway() as ports:
+        plan = await route(chat(stream=True), asker(), ports)
+        async with open_stream(plan, ports) as opened:
+            frames = []
+            async for frame in opened.frames():
+                if frame == DONE:
+                    assert [record.outcome.status for record in world.records] == [Status.ANSWERED]
+                else:
+                    assert not world.records
+                frames.append(frame)
+    assert text_of(frames[:-1]) == world.upstream.default.text
+    assert frames[-1] == DONE
+    outcome = world.records[0].outcome
+    assert outcome.streamed
+    assert outcome.first_token_s is not None
+    assert (outcome.prompt_tokens, outcome.completion_tokens, outcome.cost_usd) == (12, 7, 0.000_21)
+
+
+async def test_an_upstream_cut_ends_in_an_error_event_and_no_done(world: World) -> None:
+    """The client can tell a broken answer from a whole one, and so can the record."""
+    async with world.gateway() as ports:
+        world.upstream.default = Reply(error=CUT, break_after=2)
+        frames = await read(ports)
+    assert DONE not in frames
+    error = orjson.loads(frames[-1].removeprefix(b"data: "))["error"]
+    assert error["type"] == "upstream_error"
+    assert error["code"] == "upstream_cut"
+    assert len(world.upstream.calls) == 1, "after a byte has gone out nobody else is asked"
+    (record,) = world.records
+    assert record.outcome.status is Status.TRUNCATED
+    assert not record.rateable
+    assert record.outcome.cost_source == "estimate"
+    assert record.outcome.cost_usd > 0
+
+
+async def test_before_the_first_event_the_next_arm_streams(world: World) -> None:
+    """A failure to open goes to the next ranked arm, as for whole answers."""
+    async with world.gateway() as ports:
+        plan = await route(chat(stream=True), asker(), ports)
+        world.upstream.tell(plan.order[0], Reply(error=REFUSED))
+        async with open_stream(plan, ports) as opened:
+            assert opened.arm == plan.order[1]
+            assert opened.decision.kind is DecisionKind.FALLBACK
+            frames = [frame async for frame in opened.frames()]
+    assert frames[-1] == DONE
+
+
+async def test_when_no_arm_opens_the_failure_is_recorded_and_raised(world: World) -> None:
+    """Without a first byte the client gets a status, not a stream."""
+    async with world.gateway() as ports:
+        world.upstream.default = Reply(error=REFUSED)
+        with pytest.raises(UpstreamFailed):
+            await read(ports)
+    assert world.records[0].outcome.status is Status.FAILED
+
+
+async def test_a_client_that_leaves_stops_the_upstream_and_its_cost_so_far_is_recorded(world: World) -> None:
+    """A disconnect between two events closes the upstream call at once and writes CANCELLED."""
+    async with world.gateway() as ports:
+        world.upstream.default = Reply(gap_s=0.01, text="one two three four five six seven")
+        plan = await route(chat(stream=True, model="c/large"), asker(), ports)
+        seen = asyncio.Event()
+
+        async def client() -> None:
+            async with open_stream(plan, ports) as opened:
+                async for _ in opened.frames():
+                    seen.set()
+
+        task = asyncio.create_task(client())
+        await seen.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert world.upstream.cancelled == 1
+    (record,) = world.records
+    assert record.outcome.status is Status.CANCELLED
+    assert record.outcome.cost_usd > 0
+    assert [attempt.error for attempt in record.outcome.attempts] == ["cancelled"]
+
+
+async def test_a_reader_that_stops_in_between_is_a_cancelled_request_too(world: World) -> None:
+    """Leaving `open_stream` early, by an error or a return, is written down once."""
+    async with world.gateway() as ports:
+        plan = await route(chat(stream=True), asker(), ports)
+
+        async def broken_pipe() -> None:
+            async with open_stream(plan, ports) as opened:
+                async for _ in opened.frames():
+                    raise ConnectionResetError
+
+        with pytest.raises(ConnectionResetError):
+            await broken_pipe()
+    assert [record.outcome.status for record in world.records] == [Status.CANCELLED]
