@@ -51,6 +51,11 @@ class FakeChatModel:
         """Queue what `arm` does in its next calls; after that, the default again."""
         self._next[arm].extend(replies)
 
+    def forget(self) -> None:
+        """Drop what was queued: all arms are well again."""
+        for queue in self._next.values():
+            queue.clear()
+
     async def complete(self, call: Call) -> Answer:
         reply = await self._begin(call)
         if reply.error is not None:

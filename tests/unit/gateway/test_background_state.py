@@ -31,22 +31,23 @@ from tests.fakes.clock import FakeClock
 from tests.fakes.gateway import ARMS, World, asker, chat
 
 
-async def test_corrupt_state_is_refused_and_the_last_good_one_kept(world: World) -> None:
+async def test_corrupt_state_is_refused_and_the_last_good_one_kept(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Learned state is input: a snapshot that fails validation raises an alarm and changes no decision."""
     async with world.gateway() as ports:
         good = ports.posteriors.snapshot
-        load = world.store.load
 
         async def corrupt() -> LearnedState:
             raise CorruptState("labels of a/small is -3")
 
-        world.store.load = corrupt  # type: ignore[method-assign]
+        monkeypatch.setattr(world.store, "load", corrupt)
         with pytest.raises(CorruptState):
             await ports.posteriors.refresh()
         assert ports.posteriors.snapshot is good
         assert ports.posteriors.refused
         assert world.counted("snapshot_refused") == 1
-        world.store.load = load  # type: ignore[method-assign]
+        monkeypatch.undo()
         await ports.posteriors.refresh()
         assert ports.posteriors.refused is None
 
@@ -67,9 +68,9 @@ async def test_models_resolve_against_the_upstreams_list_with_its_prices() -> No
     """Short names find their provider, missing models are left out, prices are the upstream's."""
     upstream = FakeChatModel((*ARMS, Arm("x/small"), Arm("bad name")))
     catalogue = Catalogue(upstream, models=("middle", "gone/model"), default="large", clock=FakeClock())
-    assert catalogue.arm_ids == ("middle", "gone/model")
+    assert list(catalogue.arm_ids) == ["middle", "gone/model"]
     await catalogue.refresh()
-    assert catalogue.arm_ids == ("b/middle",)
+    assert list(catalogue.arm_ids) == ["b/middle"]
     assert catalogue.default == "c/large"
     assert catalogue.price("b/middle") == ARMS[1].price
     for unknown in ("small", "bad name", "gone/model"):  # two providers have `small`
@@ -139,7 +140,6 @@ async def test_each_verdict_on_a_rating_is_what_the_client_hears(world: World) -
         for public_id, owner in (("never", "public"), ("good", "somebody else")):
             with pytest.raises(NotFound):
                 await rate(public_id, owner=owner)
-        world.upstream.default = Reply(delay_s=0.0, error=None)
         world.clock.advance(8 * 86_400)
         with pytest.raises(Gone):
             await rate("good", 0.1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import orjson
 import pytest
@@ -19,7 +20,7 @@ REFUSED = UpstreamError("refused", cool_s=1.0)
 CUT = UpstreamError("the upstream's stream broke off", spent=True)
 
 
-async def read(ports: ChatPorts, **fields: object) -> list[bytes]:
+async def read(ports: ChatPorts, **fields: Any) -> list[bytes]:
     async with open_stream(await route(chat(stream=True, **fields), asker(), ports), ports) as opened:
         return [frame async for frame in opened.frames()]
 
