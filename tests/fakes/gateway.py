@@ -80,6 +80,7 @@ class World:
         self.memory = Memory(clock=self.clock)
         self.log = FakeRequestLog(self.memory)
         self.store = FakePosteriorStore(self.memory)
+        self.heartbeats = FakeHeartbeats(self.memory)
 
     @property
     def adapters(self) -> Adapters:
@@ -90,7 +91,7 @@ class World:
             log=self.log,
             store=self.store,
             queue=FakeEventQueue(self.memory),
-            heartbeats=FakeHeartbeats(self.memory),
+            heartbeats=self.heartbeats,
             upstream=self.upstream,
             clock=self.clock,
             redis_version=_version,
