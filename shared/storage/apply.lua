@@ -6,10 +6,12 @@
 -- write. Numbers stay strings, for Lua's doubles would round large ones.
 local function whole(text)
   -- 15 digits: three of them added stay below what the readers accept, and far below what Redis can count to.
-  local digits = text and string.match(text, '^%-?(%d+)$')
+  -- Only in the one spelling that HINCRBY takes: it would stop us half-way at '-0' or '007'.
+  local digits = text and (text == '0' and text or string.match(text, '^%-?([1-9]%d*)$'))
   return digits and #digits <= 15
 end
 local function negative(text)
+  if text == '0' then return text end
   return string.sub(text, 1, 1) == '-' and string.sub(text, 2) or '-' .. text
 end
 local function acknowledge()

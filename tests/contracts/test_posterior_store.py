@@ -72,6 +72,15 @@ async def test_a_revision_replaces_what_it_revises(rig: Rig) -> None:
     assert found.rating_applied == 3
 
 
+@pytest.mark.parametrize("score", [0.0, 0.0004, 1.0])
+async def test_a_zero_can_be_revised_like_any_number(rig: Rig, score: float) -> None:
+    """Nothing is special about a score of 0, nor about one whose square rounds to 0."""
+    effect = await recorded(rig)
+    await rig.posteriors.apply([rated(effect, 1, score)])
+    assert await rig.posteriors.apply([rated(effect, 2, 0.5)]) == [Applied.APPLIED]
+    assert await total(rig) == Sums(labels=1, score=0.5, score_sq=0.25)
+
+
 async def test_fields_that_a_revision_no_longer_has_are_taken_back(rig: Rig) -> None:
     """A contribution is replaced as a whole, clusters and negative sums included."""
     effect = await recorded(rig)
