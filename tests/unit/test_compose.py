@@ -1,0 +1,104 @@
+"""The compose files by themselves: what can be checked without an engine. `make compose-test` tries them for real."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import yaml
+
+from shared.settings import Settings, load_settings
+
+ROOT = Path(__file__).resolve().parents[2]
+FIXED_INSIDE = {"HOST", "PORT", "EMBEDDER_HOST", "EMBEDDER_PORT", "LEARNER_HOST", "LEARNER_PORT", "SPOOL_DIR"}
+"""Settings with one value inside a container; PORT is the published one of llm-proxy."""
+OURS = ("gateway", "embedder", "learner")
+
+
+@pytest.fixture(scope="module")
+def compose() -> dict[str, Any]:
+    content: dict[str, Any] = yaml.safe_load((ROOT / "deploy/docker-compose.yml").read_text(encoding="utf-8"))
+    return content
+
+
+@pytest.mark.parametrize("service", OURS)
+def test_every_setting_reaches_every_service(compose: dict[str, Any], service: str) -> None:
+    """What is set in the shell, in .env or by --env-file arrives; what is not set arrives as empty, which is unset."""
+    environment = compose["services"][service]["environment"]
+    assert set(environment) - {"CONFIG_FILE"} == set(Settings.model_fields) - FIXED_INSIDE
+    for name, value in environment.items():
+        assert name == "CONFIG_FILE" or value.startswith(f"${{{name}:-"), name
+
+
+def test_what_compose_sets_by_itself_is_accepted(compose: dict[str, Any]) -> None:
+    """The addresses and delays that the file gives where nobody sets them are valid settings."""
+    environment = compose["services"]["gateway"]["environment"]
+    given = {name: re.sub(r"^\$\{\w+:-(.*)\}$", r"\1", value) for name, value in environment.items()}
+    settings = load_settings({**given, "CONFIG_FILE": str(ROOT / "deploy/config.default.yaml")}, None)
+    hosts = {urlsplit(url).hostname for url in (settings.REDIS_URL, settings.QDRANT_URL, settings.EMBEDDER_URL)}
+    assert hosts | {settings.DATABASE_HOST} <= set(compose["services"])
+
+
+def test_only_the_door_is_public(compose: dict[str, Any]) -> None:
+    """One service publishes a port; Redis, Qdrant and PostgreSQL are reached from inside alone."""
+    assert [name for name, service in compose["services"].items() if "ports" in service] == ["llm-proxy"]
+
+
+def test_every_service_is_watched_and_restarted(compose: dict[str, Any]) -> None:
+    """Each service has a health check and comes back after a crash."""
+    for name, service in compose["services"].items():
+        assert service["restart"] == "unless-stopped", name
+        assert service["healthcheck"]["test"][0] in {"CMD", "CMD-SHELL"}, name
+
+
+def test_draining_fits_into_the_grace_period(compose: dict[str, Any]) -> None:
+    """A gateway that is told to stop has time for its delay and for open answers before it is killed."""
+    service = compose["services"]["gateway"]
+    delay = float(service["environment"]["DRAIN_DELAY_S"].partition(":-")[2].rstrip("}"))
+    assert service["stop_grace_period"] == "60s"
+    assert delay + float(Settings.model_fields["DRAIN_TIMEOUT_S"].default) < 60
+
+
+@pytest.mark.parametrize("service", [*OURS, "simulator"])
+def test_our_containers_can_do_little(compose: dict[str, Any], service: str) -> None:
+    """Read-only, without capabilities, and not as root (the Dockerfile's last USER of every stage)."""
+    content = compose["services"][service]
+    assert content["read_only"] is True
+    assert content["cap_drop"] == ["ALL"]
+    stages = (ROOT / "deploy/Dockerfile").read_text(encoding="utf-8").split("\nFROM ")
+    users = {stage.split(" AS ")[1].split()[0]: re.findall(r"^USER (\S+)", stage, re.MULTILINE) for stage in stages[1:]}
+    target = content["build"]["target"]
+    assert (users[target] or users["router"])[-1] == "10001"
+
+
+def test_both_example_files_are_one_and_valid() -> None:
+    """`.env.example` and `deploy/config.env` are the same; commented lines name real settings with accepted values."""
+    example, other = (ROOT / name for name in (".env.example", "deploy/config.env"))
+    assert example.read_bytes() == other.read_bytes()
+    lines = re.findall(r"^(?:# )?([A-Z_]+)=(.*)$", example.read_text(encoding="utf-8"), re.MULTILINE)
+    named = {name: value for name, value in lines if name != "CONFIG_FILE" and not name.startswith("COMPOSE_")}
+    assert {"OPENROUTER_API_KEY", "EXPLORATION_RATE", "PORT"} <= set(named) <= set(Settings.model_fields)
+    load_settings(named, None)
+
+
+def test_locks_are_hashed_and_name_no_place() -> None:
+    """Every locked package has a hash, and no lock says from where or on which machine it was resolved."""
+    for path in sorted((ROOT / "deploy/requirements").glob("*.txt")):
+        text = path.read_text(encoding="utf-8").replace("\\\n", " ")
+        for line in text.splitlines():
+            assert re.fullmatch(r"[a-z0-9._-]+==\S+( ; .*?)?\s+(--hash=sha256:[0-9a-f]{64}\s*)+", line), (
+                path,
+                line[:80],
+            )
+
+
+def test_locks_agree() -> None:
+    """What is tested is what runs: every package of a smaller lock is in the larger one, in the same version."""
+    packages = [
+        set(re.findall(r"^([a-z0-9._-]+==[^\s;]+)", (ROOT / "deploy/requirements" / name).read_text(), re.MULTILINE))
+        for name in ("runtime.txt", "local.txt", "test.txt")
+    ]
+    assert packages[0] <= packages[1] <= packages[2]
