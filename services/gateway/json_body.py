@@ -41,6 +41,11 @@ def too_large(limit: int) -> PayloadTooLarge:
     return PayloadTooLarge(f"The body is larger than {limit} bytes.", code="body_too_large")
 
 
+def unsupported_encoding() -> UnsupportedMedia:
+    """Return the error of a content encoding that we do not unpack."""
+    return UnsupportedMedia("Bodies may be packed once, with gzip or deflate.", code="unsupported_encoding")
+
+
 async def _read(request: web.Request, limit: int) -> bytes:
     content = request.content
     content.set_read_chunk_size(min(limit, 1 << 18))  # unpack in larger steps
@@ -55,7 +60,7 @@ async def _read(request: web.Request, limit: int) -> bytes:
 def _check_headers(request: web.Request) -> None:
     encodings = request.headers.getall(hdrs.CONTENT_ENCODING, [])
     if len(encodings) > 1 or (encodings and encodings[0].strip().lower() not in _UNPACKED):
-        raise UnsupportedMedia("Bodies may be packed once, with gzip or deflate.", code="unsupported_encoding")
+        raise unsupported_encoding()
     types = request.headers.getall(hdrs.CONTENT_TYPE, [])
     if not types:
         return

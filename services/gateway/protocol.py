@@ -13,9 +13,10 @@ from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
 from aiohttp import hdrs, web
+from aiohttp.http_exceptions import ContentEncodingError
 from aiohttp.web_protocol import RequestHandler
 
-from services.gateway.json_body import too_large
+from services.gateway.json_body import too_large, unsupported_encoding
 from services.gateway.middlewares import build_finisher
 from services.gateway.problems import Problem, problem_response
 from shared.errors import RequestTimeout, Unavailable
@@ -139,9 +140,12 @@ class HardenedHandler(RequestHandler):
         """Answer a request that never was one, without repeating a byte of it, to the client or to the log."""
         if request.writer.output_size > 0:
             raise ConnectionError("the answer has begun; a second one cannot be sent")
-        if status == 400:
+        response: web.Response
+        if isinstance(exc, ContentEncodingError):
+            response = problem_response(unsupported_encoding())
+        elif status == 400:
             log.info("malformed request", kind=type(exc).__name__)
-            response: web.Response = Problem(400, "invalid_request_error", "This is not valid HTTP.", "bad_request")
+            response = Problem(400, "invalid_request_error", "This is not valid HTTP.", "bad_request")
         else:
             log.error("request failed outside the application", exc_info=exc)
             response = problem_response(exc if exc is not None else Exception())
