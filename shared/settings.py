@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
 from shared.bandit.decision import Weights
 from shared.bandit.policy import BanditSettings
@@ -26,6 +26,9 @@ FREE_MODELS = (
     "mistralai/mistral-small-3.2-24b-instruct:free",
     "qwen/qwen3-235b-a22b:free",
 )
+
+NEARLY_ONE = 0.999999
+"""Cosines are float32: with a threshold of 1, the very same prompt must still match."""
 
 
 def _split(value: object) -> object:
@@ -81,7 +84,9 @@ class Settings(BaseModel):
     )
     COST_WEIGHT: float = Field(-0.2, ge=-1, le=0, description="How much cost matters (negative: cheaper better)")
     EXPLORATION_RATE: float = Field(0.1, ge=0, le=1, description="How often to try non-optimal models")
-    SIMILARITY_THRESHOLD: float = Field(0.7, ge=0, le=1, description="How similar requests must be to reuse learnings")
+    SIMILARITY_THRESHOLD: Annotated[float, AfterValidator(lambda value: min(value, NEARLY_ONE))] = Field(
+        0.7, ge=0, le=1, description="How similar requests must be to reuse learnings"
+    )
     MAX_SIMILAR_REQUESTS: int = Field(50, ge=0, le=1000, description="Max historical requests to consider")
     RECENCY_DAYS: float = Field(30.0, gt=0, le=3650, description="Only consider requests from last N days")
     MIN_SIMILAR_REQUESTS: int = Field(5, ge=0, le=1000, description="Min similar requests needed to use similarity")
@@ -144,8 +149,7 @@ class Settings(BaseModel):
         return BanditSettings(
             weights=Weights(quality=self.FEEDBACK_WEIGHT, latency=self.LATENCY_WEIGHT, cost=self.COST_WEIGHT),
             exploration_rate=self.EXPLORATION_RATE,
-            # Cosines are float32: at 1, "only the very same prompt" must still match.
-            similarity_threshold=min(self.SIMILARITY_THRESHOLD, 0.999999),
+            similarity_threshold=self.SIMILARITY_THRESHOLD,
             max_similar_requests=self.MAX_SIMILAR_REQUESTS,
             min_similar_requests=self.MIN_SIMILAR_REQUESTS,
             min_confidence_score=self.MIN_CONFIDENCE_SCORE,

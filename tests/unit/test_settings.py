@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -246,3 +248,25 @@ def test_any_text_is_accepted_or_explained(environment: dict[str, str]) -> None:
 def test_every_description_is_a_sentence_for_the_readme() -> None:
     """No setting is without a word on what it does."""
     assert all(field.description for field in Settings.model_fields.values())
+
+
+def test_a_threshold_of_one_still_lets_the_same_prompt_match() -> None:
+    """The whole range of the seed is accepted; float32 cosines of equal vectors may stay a hair below 1."""
+    threshold = load({"SIMILARITY_THRESHOLD": "1"}).bandit().similarity_threshold
+    vector = np.full(256, 1 / 16, dtype=np.float32) * np.float32(0.99999997)
+    assert 0.99 < threshold < float(vector @ vector)
+
+
+def test_no_setting_is_dead(project: Path) -> None:
+    """Each setting is read by some code. The database's wait for the history in PostgreSQL, and the README says so."""
+    code = "".join(
+        path.read_text(encoding="utf-8")
+        for folder in ("services", "shared")
+        for path in (project / folder).rglob("*.py")
+        if path.name != "settings.py"
+    )
+    code += inspect.getsource(Settings.bandit)
+    unread = {name for name in Settings.model_fields if not re.search(rf"\.{name}\b", code)}
+    waiting = {name for name in Settings.model_fields if name.startswith("DATABASE_")} | {"ENABLE_PERSISTENCE"}
+    assert unread <= waiting
+    assert not unread or "the history in PostgreSQL itself is not built yet" in (project / "README.md").read_text()
