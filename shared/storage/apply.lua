@@ -48,6 +48,10 @@ for field in pairs(touched) do
   if current and not whole(current) then return 'refused' end
 end
 
+local version = redis.call('HGET', KEYS[3], ARGV[5])
+if version and not whole(version) then return 'refused' end
+redis.call('ZSCORE', KEYS[4], ARGV[6]) -- stops here, not half-way, should the key hold something else
+
 for _, change in ipairs(changes) do
   redis.call('HINCRBY', KEYS[2], change[1], change[2])
 end

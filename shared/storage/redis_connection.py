@@ -11,7 +11,7 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from shared.errors import DependencyError
 from shared.settings import Settings
@@ -70,6 +70,34 @@ Call = tuple[Sequence[str], Arguments]
 """Keys and arguments of one run of a script."""
 
 
+class Damaged(Exception):
+    """Answer in place of a value that is not what it should be: a wrong type, or a script that stopped at it."""
+
+
+async def answers_of(pipeline: Any) -> list[Any]:
+    """Send a pipeline; return its answers, Damaged where a command met a damaged value. Raises DependencyError.
+
+    One damaged key must not keep a whole batch from being served.
+    """
+    with redis_errors():
+        answers = await pipeline.execute(raise_on_error=False)
+        for at, answer in enumerate(answers):
+            if isinstance(answer, NoScriptError):
+                continue  # answered by sending the script
+            if isinstance(answer, BaseException):
+                if not _is_damage(answer):
+                    raise answer
+                answers[at] = Damaged(str(answer)[:200])
+    result: list[Any] = answers
+    return result
+
+
+def _is_damage(error: BaseException) -> bool:
+    # What Redis says of itself starts with a word in capitals (OOM, MISCONF, …); redis-py drops the word ERR.
+    words = str(error).split(maxsplit=1)
+    return type(error) is ResponseError and (not words or words[0] == "WRONGTYPE" or not words[0].isupper())
+
+
 class Script:
     """A Lua script of this folder, called by its hash; sent whole where the server does not know it."""
 
@@ -80,28 +108,29 @@ class Script:
     async def call(self, keys: Sequence[str], arguments: Arguments) -> Any:
         """Run it once."""
         (answer,) = await self.call_many([(keys, arguments)])
+        if isinstance(answer, Damaged):
+            raise DependencyError("redis", "a stored value is damaged")
         return answer
 
     async def call_many(self, calls: Sequence[Call]) -> list[Any]:
-        """Run it once for each (keys, arguments), each atomic, in order, in one round trip. Raises DependencyError.
+        """Run it once for each (keys, arguments), each atomic, in order, in one round trip.
 
-        Some may have run when an error is raised: scripts have to stand being called again with the same arguments.
+        A call that met a damaged value answers Damaged. Some may have run when DependencyError is raised: scripts have
+        to stand being called again with the same arguments.
         """
-        with redis_errors():
-            answers = await self._send(calls)
-            unknown = [at for at, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
-            if unknown:
+        answers = await self._send(calls)
+        unknown = [at for at, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
+        if unknown:
+            with redis_errors():
                 await self._client.script_load(self._script.script)
-                for at, answer in zip(unknown, await self._send([calls[at] for at in unknown]), strict=True):
-                    answers[at] = answer
-            failed = next((answer for answer in answers if isinstance(answer, BaseException)), None)
-            if failed is not None:
-                raise failed
+            for at, answer in zip(unknown, await self._send([calls[at] for at in unknown]), strict=True):
+                answers[at] = answer
+        if any(isinstance(answer, NoScriptError) for answer in answers):
+            raise DependencyError("redis", "it forgets our scripts")
         return answers
 
     async def _send(self, calls: Sequence[Call]) -> list[Any]:
         pipeline = self._client.pipeline(transaction=False)
         for keys, arguments in calls:
             pipeline.execute_command("EVALSHA", self._script.sha, len(keys), *keys, *arguments)
-        answers: list[Any] = await pipeline.execute(raise_on_error=False)
-        return answers
+        return await answers_of(pipeline)

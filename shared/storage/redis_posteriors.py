@@ -17,7 +17,7 @@ from shared.errors import CorruptState
 from shared.ports import Clock
 from shared.schemas.storage import Applied, Effect
 from shared.storage import redis_keys
-from shared.storage.redis_connection import Client, Script, redis_errors
+from shared.storage.redis_connection import Client, Damaged, Script, answers_of, redis_errors
 
 FAINTEST = 1 / 256
 """A day that weighs less than this is neither read nor kept."""
@@ -44,15 +44,16 @@ class RedisPosteriorStore:
             return []
         now = self._clock.now()
         answers = await self._apply.call_many([_apply_call(effect, now) for effect in effects])
-        return [Applied(answer.decode()) for answer in answers]
+        return [Applied.REFUSED if isinstance(answer, Damaged) else Applied(answer.decode()) for answer in answers]
 
     async def load(self) -> LearnedState:
         """Return the recency-weighted sums of all arms; CorruptState if any hash is damaged."""
-        with redis_errors():
-            pipeline = self._client.pipeline(transaction=False)
-            pipeline.hgetall(redis_keys.VERSIONS)
-            pipeline.hget(redis_keys.CENTROIDS, "epoch")
-            versions, epoch = await pipeline.execute()
+        pipeline = self._client.pipeline(transaction=False)
+        pipeline.hgetall(redis_keys.VERSIONS)
+        pipeline.hget(redis_keys.CENTROIDS, "epoch")
+        versions, epoch = await answers_of(pipeline)
+        if isinstance(versions, Damaged) or isinstance(epoch, Damaged):
+            raise CorruptState("versions or centroids are not a hash")
         today = datetime.fromtimestamp(self._clock.now(), UTC).date()
         weights = {member: self._weight(member, today) for member in versions}
         live = {member: version for member, version in versions.items() if weights[member] >= FAINTEST}
@@ -104,14 +105,13 @@ class RedisPosteriorStore:
             self._centroids = None
         if not changed and not stale_centroids:
             return
-        with redis_errors():
-            pipeline = self._client.pipeline(transaction=False)
-            for member in changed:
-                arm, day = _split(member)
-                pipeline.hgetall(redis_keys.sums(arm, day.isoformat()))
-            if stale_centroids:
-                pipeline.hgetall(redis_keys.CENTROIDS)
-            answers = await pipeline.execute()
+        pipeline = self._client.pipeline(transaction=False)
+        for member in changed:
+            arm, day = _split(member)
+            pipeline.hgetall(redis_keys.sums(arm, day.isoformat()))
+        if stale_centroids:
+            pipeline.hgetall(redis_keys.CENTROIDS)
+        answers = await answers_of(pipeline)
         for member, fields in zip(changed, answers, strict=False):
             self._read[member] = (live[member], _parse(member, fields))
         if stale_centroids:
@@ -143,7 +143,9 @@ def _split(member: bytes) -> tuple[ArmId, date]:
         raise CorruptState(f"{redis_keys.VERSIONS} has a field that names no day") from error
 
 
-def _parse(member: bytes, fields: Mapping[bytes | str, bytes | str]) -> IntSums:
+def _parse(member: bytes, fields: Mapping[bytes | str, bytes | str] | Damaged) -> IntSums:
+    if isinstance(fields, Damaged):
+        raise CorruptState(f"sums of {member.decode('utf-8', 'replace')}: not a hash")
     try:
         return parse_sums(fields)
     except CorruptState as error:
@@ -153,6 +155,8 @@ def _parse(member: bytes, fields: Mapping[bytes | str, bytes | str]) -> IntSums:
 def _parse_centroids(fields: Mapping[bytes, bytes]) -> tuple[bytes, Centroids]:
     try:
         epoch, shape = fields[b"epoch"], (int(fields[b"rows"]), int(fields[b"dimension"]))
+        if min(shape) < 1:
+            raise CorruptState("centroids have no shape")
         centres = np.frombuffer(fields[b"data"], dtype="<f4").reshape(shape).astype(np.float32, copy=False)
         centroids = Centroids(int(epoch), centres)
     except (KeyError, ValueError) as error:

@@ -15,7 +15,7 @@ from shared.schemas.events import EVENT_VERSION
 from shared.schemas.records import Rating, RequestRecord, StoredRequest
 from shared.schemas.storage import LoggedRequest, NewRecord, Reservation, Verdict
 from shared.storage import redis_keys
-from shared.storage.redis_connection import Client, Script, redis_errors
+from shared.storage.redis_connection import Client, Damaged, Script, answers_of, redis_errors
 
 GRACE_S = 7 * 86_400.0
 """A request outlives its feedback window by this: longer than any backlog, so that no late event finds it gone."""
@@ -47,7 +47,9 @@ class RedisRequestLog:
     async def record(self, entries: Sequence[NewRecord]) -> None:
         """Store records and their events in one round trip, each request atomically."""
         if entries:
-            await self._record.call_many([self._record_call(entry) for entry in entries])
+            answers = await self._record.call_many([self._record_call(entry) for entry in entries])
+            if any(isinstance(answer, Damaged) for answer in answers):
+                raise DependencyError("redis", "a stored value is damaged")
 
     def _record_call(self, entry: NewRecord) -> tuple[list[str], list[str | bytes | int | float]]:
         record = entry.record
@@ -100,8 +102,7 @@ class RedisRequestLog:
         pipeline = self._client.pipeline(transaction=False)
         for own_id in own_ids:
             pipeline.hmget(redis_keys.request(own_id), "record", "vector", "score", "revision")
-        with redis_errors():
-            rows = await pipeline.execute() if own_ids else []
+        rows = await answers_of(pipeline) if own_ids else []
         return [_logged(row) for row in rows]
 
     async def pending_index(self, limit: int) -> list[str]:
@@ -121,7 +122,7 @@ class RedisRequestLog:
                 for own_id, revision in marks.items()
             ]
         )
-        return [own_id for own_id, anew in zip(marks, answers, strict=True) if anew]
+        return [own_id for own_id, anew in zip(marks, answers, strict=True) if anew == 1]
 
 
 def _aliases(owner: str | None, public_id: str) -> list[str]:
@@ -136,7 +137,9 @@ def _parse(raw: bytes) -> RequestRecord | None:
         return None
 
 
-def _logged(row: list[bytes | None]) -> LoggedRequest | None:
+def _logged(row: list[bytes | None] | Damaged) -> LoggedRequest | None:
+    if isinstance(row, Damaged):
+        return None
     raw, vector, score, revision = row
     record = None if raw is None else _parse(raw)
     if record is None:

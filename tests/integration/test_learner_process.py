@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -177,15 +178,16 @@ async def test_damaged_sums_stop_nobody_and_end_in_the_dead_letters(rig: Rig) ->
     await rig.living(1)
     (own_id,) = await rig.record(1)
     await until(rig.idle)
-    (key,) = [name async for name in rig.client.scan_iter("{router}:sums:*")]
-    await rig.client.hset(key, "labels", "many")  # type: ignore[misc]  # redis-py: "awaitable or value"
+    client: Any = rig.client
+    (key,) = [name async for name in client.scan_iter("{router}:sums:*")]
+    await client.hset(key, "labels", "many")
     await rig.rate(own_id, 0.5)
 
     async def buried() -> bool:
         return (await rig.queue.depth()).dead == 1
 
     await until(buried)
-    await rig.client.hdel(key, "labels")  # type: ignore[misc]
+    await client.hdel(key, "labels")
     await rig.queue.requeue(10)
     await settled(rig, 1, [0.5])
 

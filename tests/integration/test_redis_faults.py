@@ -1,0 +1,198 @@
+"""What only a real Redis can do to us: forget, freeze, fill up, and hold values that somebody has damaged."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from deploy.local.servers import Server, free_port, redis_command
+from shared.errors import CorruptState, DependencyError
+from shared.schemas.events import EventKind
+from shared.schemas.storage import Applied, Effect
+from shared.settings import Settings
+from shared.storage import redis_keys
+from shared.storage.redis_connection import connect
+from shared.storage.redis_queue import RedisEventQueue
+from tests.contracts.redis_rig import Rig, redis_rig
+from tests.ledgers import ledgers_in, sums_in
+from tests.stories import ARM, a_new_record
+
+
+@pytest.fixture
+async def rig(redis_server: str) -> AsyncIterator[Rig]:
+    async with redis_rig(redis_server) as real:
+        yield real
+
+
+async def effects(rig: Rig, number: int) -> list[Effect]:
+    """Record requests and return the effects of their outcomes."""
+    await rig.log.record([a_new_record(rig.clock.now()) for _ in range(number)])
+    events = await rig.queue.read("test", number)
+    assert {event.kind for event in events} == {EventKind.OUTCOME}
+    return [Effect(event, ARM, rig.clock.now(), {"requests": 1}) for event in events]
+
+
+@pytest.mark.parametrize("value", ["many", "1.5", "-0", "007", "", "9" * 17, "nan"])
+async def test_a_damaged_sum_is_refused_by_writers_and_readers(rig: Rig, redis_server: str, value: str) -> None:
+    """Nothing of the contribution is written; other arms are applied; the reader says which hash it is."""
+    assert rig.raw is not None
+    first, second, other = await effects(rig, 3)
+    await rig.posteriors.apply([first])
+    (key,) = [name async for name in rig.raw.scan_iter(redis_keys.sums("*", "*"))]
+    await rig.raw.hset(key, "labels", value)
+    rated = replace(second, sums={"requests": 1, "labels": 1})
+    elsewhere = replace(other, arm="vendor/model-b")
+    assert await rig.posteriors.apply([rated, elsewhere]) == [Applied.REFUSED, Applied.APPLIED]
+    assert await rig.raw.hget(key, "requests") == b"1"
+    with pytest.raises(CorruptState, match=ARM):
+        await rig.second_reader.load()
+    await rig.raw.hdel(key, "labels")
+    assert await rig.posteriors.apply([rated]) == [Applied.APPLIED]
+    assert (await rig.second_reader.load()).arms[ARM].total.requests == 2
+    assert sums_in(redis_server) == ledgers_in(redis_server)
+
+
+@pytest.mark.parametrize("damaged", ["sums", "versions", "unindexed", "version", "ledger"])
+async def test_whatever_is_damaged_an_effect_is_applied_whole_or_not_at_all(rig: Rig, damaged: str) -> None:
+    """There is no rollback in Lua: the script must stop before its first write."""
+    assert rig.raw is not None
+    effect, other = await effects(rig, 2)
+    request = redis_keys.request(effect.event.request_id)
+    day = redis_keys.day_of(effect.created_at)
+    if damaged == "sums":
+        await rig.raw.set(redis_keys.sums(ARM, day), "text")
+    elif damaged == "versions":
+        await rig.raw.set(redis_keys.VERSIONS, "text")
+    elif damaged == "unindexed":
+        await rig.raw.set(redis_keys.UNINDEXED, "text")
+    elif damaged == "version":
+        await rig.raw.hset(redis_keys.VERSIONS, f"{ARM}|{day}", "text")
+    else:
+        await rig.raw.hset(request, "applied:outcome", '{"requests":1,')
+    before = await rig.raw.dump(request)
+    assert (await rig.posteriors.apply([effect]))[0] is Applied.REFUSED
+    assert await rig.raw.dump(request) == before
+    assert await rig.raw.xlen(redis_keys.EVENTS) == 2
+    if damaged == "ledger":
+        assert await rig.posteriors.apply([other]) == [Applied.APPLIED]
+
+
+async def test_scripts_that_redis_has_forgotten_are_sent_again(rig: Rig) -> None:
+    """After SCRIPT FLUSH, a restart or a failover the next call works, for batches, too."""
+    assert rig.raw is not None
+    await rig.raw.script_flush()
+    todo = await effects(rig, 5)
+    await rig.raw.script_flush()
+    assert await rig.posteriors.apply(todo) == [Applied.APPLIED] * 5
+
+
+async def test_an_emptied_redis_is_used_as_a_new_one(rig: Rig) -> None:
+    """The group is made again, and a reader that remembers the old sums does not mistake new ones for them."""
+    assert rig.raw is not None
+    (effect,) = await effects(rig, 1)
+    await rig.posteriors.apply([replace(effect, sums={"requests": 5})])
+    assert (await rig.posteriors.load()).arms[ARM].total.requests == 5
+    await rig.raw.flushall()
+    assert await rig.queue.claim("test", idle_s=0, limit=10) == []
+    rig.clock.advance(1)
+    (effect,) = await effects(rig, 1)
+    await rig.posteriors.apply([effect])
+    assert (await rig.posteriors.load()).arms[ARM].total.requests == 1
+
+
+async def test_a_foreign_field_in_versions_is_corrupt_state(rig: Rig) -> None:
+    """The last good state is better than a guess."""
+    assert rig.raw is not None
+    await rig.raw.hset(redis_keys.VERSIONS, "no day", 1)
+    with pytest.raises(CorruptState):
+        await rig.posteriors.load()
+
+
+@pytest.mark.parametrize(("field", "value"), [("data", "short"), ("rows", "-1"), ("epoch", "x"), ("dimension", "")])
+async def test_damaged_centres_are_corrupt_state(rig: Rig, field: str, value: str) -> None:
+    """Shape, number and epoch are checked."""
+    assert rig.raw is not None
+    fields = {"epoch": "1", "rows": "1", "dimension": "1", "data": b"\0\0\x80?"} | {field: value}
+    await rig.raw.hset(redis_keys.CENTROIDS, mapping=fields)
+    with pytest.raises(CorruptState):
+        await rig.posteriors.load()
+
+
+async def test_of_garbage_in_the_stream_nothing_raises(rig: Rig) -> None:
+    """Whatever was written into it comes out as an event that can be buried, content and all."""
+    assert rig.raw is not None
+    for fields in (
+        {"x": "y"},
+        {"v": "1", "kind": "feedback", "id": "a", "revision": "1"},
+        {"v": "1", "kind": "outcome", "id": b"\xff", "revision": "one"},
+        {"v": "-1", "kind": "\xff"},
+        {"v": "9" * 50, "kind": "outcome", "id": "a", "revision": "1"},
+    ):
+        await rig.raw.xadd(redis_keys.EVENTS, fields)
+    events = await rig.queue.read("test", 100)
+    assert len(events) == 5
+    for event in events:
+        await rig.queue.bury(event, "garbage")
+    assert await rig.queue.requeue(100) == 5
+    assert len(await rig.queue.read("test", 100)) == 5
+
+
+async def test_a_frozen_redis_is_an_error_in_bounded_time(tmp_path: Path) -> None:
+    """SIGSTOP: every call raises DependencyError soon; after SIGCONT the same client works."""
+    port = free_port()
+    server = Server("redis", redis_command(port, tmp_path), tmp_path / "log")
+    server.start()
+    server.wait_for_port(port)
+    client = connect(Settings(REDIS_URL=f"redis://127.0.0.1:{port}/0"), timeout_s=0.3)
+    queue = RedisEventQueue(client)
+    try:
+        await queue.prepare()
+        server.signal(signal.SIGSTOP)
+        for call in (queue.wake, queue.depth, queue.prepare):
+            began = time.monotonic()
+            with pytest.raises(DependencyError, match="redis"):
+                await call()
+            assert time.monotonic() - began < 1.5
+        server.signal(signal.SIGCONT)
+        assert (await queue.depth()).waiting == 0
+        server.kill()
+        with pytest.raises(DependencyError):
+            await queue.depth()
+        server.start()
+        server.wait_for_port(port)
+        await asyncio.sleep(0.05)
+        assert (await queue.depth()).waiting == 0
+    finally:
+        await client.aclose(close_connection_pool=True)
+        server.signal(signal.SIGCONT)
+        server.kill()
+
+
+async def test_no_address_or_password_in_any_error_or_repr() -> None:
+    """A password in the URL stays there."""
+    client = connect(Settings(REDIS_URL=f"redis://user:hunter2@127.0.0.1:{free_port()}/0"), timeout_s=0.3)
+    with pytest.raises(DependencyError) as caught:
+        await RedisEventQueue(client).depth()
+    assert "hunter2" not in repr(client) + str(caught.value)
+    assert "127.0.0.1" not in str(caught.value)
+    await client.aclose(close_connection_pool=True)
+
+
+async def test_a_full_redis_refuses_and_loses_nothing(rig: Rig) -> None:
+    """At maxmemory writes raise DependencyError, nothing is evicted, and after more memory all goes on."""
+    assert rig.raw is not None
+    todo = await effects(rig, 3)
+    await rig.raw.config_set("maxmemory", "1mb")
+    try:
+        with pytest.raises(DependencyError, match="redis"):
+            await rig.posteriors.apply(todo)
+        assert (await rig.queue.depth()).waiting == 3
+    finally:
+        await rig.raw.config_set("maxmemory", "0")
+    assert await rig.posteriors.apply(todo) == [Applied.APPLIED] * 3
