@@ -42,6 +42,7 @@ _STATUS: dict[type[ClientError], int] = {
     UnsupportedMedia: 415,
     Unavailable: 503,
 }
+_HTTP_CODES = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
 
 log = get_logger(__name__)
 
@@ -114,20 +115,25 @@ def _texts(body: bytes, settings: Settings) -> list[str]:
 
 
 @web.middleware
-async def errors(request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> web.Response:
+async def errors(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
     """Answer every error in OpenAI's shape; this is the one place that sets statuses. No text reaches the log."""
     try:
-        response = await handler(request)
+        return await handler(request)
     except ClientError as error:
-        return _problem(_STATUS.get(type(error), 500), str(error), error.code, error.param, error.retry_after_s)
+        response = _problem(_STATUS.get(type(error), 500), str(error), error.code, error.param, error.retry_after_s)
     except web.HTTPException as error:
-        return _problem(error.status, f"{error.reason}.", f"http_{error.status}")
+        code = _HTTP_CODES.get(error.status, f"http_{error.status}")
+        response = _problem(error.status, f"{error.reason}.", code)
+        if hdrs.ALLOW in error.headers:
+            response.headers[hdrs.ALLOW] = error.headers[hdrs.ALLOW]
     except Exception as error:  # noqa: BLE001 - the edge of the service
         log.error(  # noqa: TRY400 - a traceback's message could quote a text
             "request failed", error=type(error).__name__
         )
-        return _problem(500, "The embedder failed.", "internal_error")
-    return response if isinstance(response, web.Response) else web.Response(status=500)
+        response = _problem(500, "The embedder failed.", "internal_error")
+    return response
 
 
 def _problem(
