@@ -31,7 +31,8 @@ def environment(port: int, **more: str) -> dict[str, str]:
 async def test_sigterm_under_load_ends_cleanly(tmp_path: Path) -> None:
     """Nobody gets an error, the process leaves with 0, and no text is in its log."""
     real_encoder(STATIC)  # distilled now if never before
-    port, outcomes = free_port(), []
+    port = free_port()
+    outcomes: list[int] = []
     server = Server("embedder", [sys.executable, "-m", "services.embedder"], tmp_path / "log", environment(port))
     server.start()
     try:
