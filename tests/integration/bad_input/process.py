@@ -71,3 +71,4 @@ def gateway_process(folder: Path, redis_url: str, qdrant_url: str, **changes: st
         server = Server("gateway", [sys.executable, "-m", "services.gateway"], folder / "gateway.log", settings)
         stack.enter_context(running(server, port))
         yield Gateway(port, server)
+        assert server.stop() == 0, "it did not drain and leave by itself"
