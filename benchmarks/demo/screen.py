@@ -17,7 +17,8 @@ from benchmarks.outcomes import Outcomes
 
 PLAIN_EVERY_S = 3.0
 NOTE = (
-    "* best fixed model in hindsight. Quality and cost are recorded ones of real models; latency is simulated, 40 to "
+    "All policies on the same prompts; a model's name stands for always choosing it; * the best one, known only in "
+    "hindsight. Quality and cost are recorded ones of real models; latency is simulated, 40 to "
     "120 ms, dearer is slower."
 )
 
@@ -86,7 +87,7 @@ class Screen:
     def _value_table(self) -> Table:
         table = Table(box=box.SIMPLE_HEAD, title=self._value.definition(), title_justify="left")
         table.caption, table.caption_justify = NOTE, "left"
-        table.add_column("means over the same prompts", overflow="fold")
+        table.add_column("policy", overflow="fold")
         for column in ("quality", "USD/1000", "utility", "v random"):
             table.add_column(column, justify="right", no_wrap=True)
         lines = compare(self._outcomes, self._value, self._progress.chosen)

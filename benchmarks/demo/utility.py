@@ -71,7 +71,7 @@ def compare(outcomes: Outcomes, value: Worth, chosen: NDArray[np.int64]) -> list
         mark = " *" if column == best else ""
         lines.append(
             Line(
-                f"always {outcomes.models[column]}{mark}",
+                f"{outcomes.models[column]}{mark}",
                 float(scores[:, column].mean()),
                 float(costs[:, column].mean()),
                 float(utility[:, column].mean()),

@@ -45,18 +45,18 @@ def say(text: str) -> None:
 
 def show_banner(plan: Plan, settings: Settings, *, seconds: float, folder: str) -> None:
     """Print the table of addresses and the first commands."""
-    console = Console(soft_wrap=True, highlight=False)
+    console = Console(soft_wrap=True, highlight=False, width=None if sys.stdout.isatty() else 120)
     table = Table(box=box.SIMPLE_HEAD, title=f"LLM Router is ready, after {seconds:.1f} s", title_justify="left")
     for column in ("part", "address", "what it is"):
-        table.add_column(column, no_wrap=True)
+        table.add_column(column, overflow="fold")
     for part in reversed(plan.parts):
         table.add_row(part.name, _public(part.url), USE.get(part.name, ""))
     for setting, url in plan.given.items():
         table.add_row(setting, url, "yours, used as it is")
     if not plan.simulated and "OPENROUTER_BASE_URL" not in plan.given:
         table.add_row("upstream", settings.OPENROUTER_BASE_URL, "real models: requests cost money")
-    table.add_row("data", folder, "kept for the next start")
-    console.print(table)
+    console.print(table, soft_wrap=False)
+    print(f"Data and logs: {folder} (kept for the next start)")
     if plan.simulated:
         text = "No OPENROUTER_API_KEY is set: every answer is SIMULATED and free. Put a key into .env for real ones."
         console.print(Panel(text, style="bold yellow", expand=False), soft_wrap=False)
