@@ -36,10 +36,12 @@ async def every(name: str, interval_s: float, step: Callable[[], Awaitable[None]
 @contextlib.asynccontextmanager
 async def running(loops: Sequence[Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
     """Run loops as tasks; cancel them and wait for their end on the way out."""
-    tasks = [asyncio.create_task(loop) for loop in loops]
+    tasks = {asyncio.create_task(loop) for loop in loops}
     try:
         yield
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        while tasks:
+            # Once is not enough: `asyncio.wait_for` of Python 3.11, which redis-py sends through, may swallow it.
+            for task in tasks:
+                task.cancel()
+            _, tasks = await asyncio.wait(tasks, timeout=0.1)

@@ -1,0 +1,250 @@
+"""The gateway as a process: real Redis, real HTTP upstream (simulated), signals and crashes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import redis.asyncio as aioredis
+
+from deploy.local.servers import Server, free_port, redis_command, running
+from shared.storage import redis_keys
+
+BODY = {"messages": [{"role": "user", "content": "What is the capital of Peru?"}]}
+MODELS = ("anthropic/claude-3.5-haiku", "openai/gpt-4o-mini")
+NOWHERE = "127.0.0.1:9"
+"""The discard port: nobody listens."""
+
+
+@pytest.fixture(scope="module")
+def upstream(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Base URL of a simulated upstream that is quick and never fails by itself."""
+    port = free_port()
+    command = [sys.executable, "-m", "benchmarks.simulator", "--port", str(port), "--failures", "0", "--speed", "20"]
+    with running(Server("simulator", command, tmp_path_factory.mktemp("simulator") / "log"), port):
+        yield f"http://127.0.0.1:{port}/v1"
+
+
+class Gateway:
+    """One gateway process."""
+
+    def __init__(self, folder: Path, upstream: str, **settings: str) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.log = folder / "log"
+        environment = {
+            "HOST": "127.0.0.1",
+            "PORT": str(self.port),
+            "OPENROUTER_BASE_URL": upstream,
+            "LLM_MODELS": ",".join(MODELS),
+            "REDIS_URL": f"redis://{NOWHERE}/0",
+            "QDRANT_URL": f"http://{NOWHERE}",
+            "EMBEDDER_URL": f"http://{NOWHERE}",
+            "SPOOL_DIR": str(folder / "spool"),
+            "LOG_FORMAT": "json",
+            "DRAIN_TIMEOUT_S": "20",
+            **settings,
+        }
+        self.server = Server("gateway", [sys.executable, "-m", "services.gateway"], self.log, environment)
+
+    async def start(self) -> None:
+        """Start, and wait for /ready."""
+        self.server.start()
+        await asyncio.to_thread(self.server.wait_for_port, self.port)
+        async with aiohttp.ClientSession(self.url) as client:
+            for _ in range(500):
+                async with client.get("/ready") as response:
+                    if response.status == 200:
+                        return
+                await asyncio.sleep(0.02)
+        raise AssertionError(self.log.read_text())
+
+    def lines(self) -> list[dict[str, Any]]:
+        """Return the log."""
+        return [json.loads(line) for line in self.log.read_text().splitlines()]
+
+
+@pytest.fixture
+async def gateways(tmp_path: Path, upstream: str) -> AsyncIterator[Any]:
+    """A factory of started gateways that share a folder; whatever still runs is killed at the end."""
+    started: list[Gateway] = []
+
+    async def start(**settings: str) -> Gateway:
+        gateway = Gateway(tmp_path, upstream, **settings)
+        started.append(gateway)
+        await gateway.start()
+        return gateway
+
+    yield start
+    for gateway in started:
+        await asyncio.to_thread(gateway.server.kill)
+
+
+async def stored(url: str) -> list[dict[str, Any]]:
+    """Return every record in Redis."""
+    async with aioredis.Redis.from_url(url) as client:
+        keys = [key async for key in client.scan_iter(match=redis_keys.request("*"))]
+        return [json.loads(await client.hget(key, "record")) for key in keys]
+
+
+async def eventually(url: str, count: int) -> list[dict[str, Any]]:
+    """Wait until that many records are stored."""
+    for _ in range(300):
+        records = await stored(url)
+        if len(records) >= count:
+            break
+        await asyncio.sleep(0.03)
+    return records
+
+
+async def test_it_starts_and_answers_with_everything_but_the_upstream_down(gateways: Any) -> None:
+    """No Redis, no Qdrant, no embedder: chat answers, visibly degraded, and the process ends cleanly."""
+    gateway = await gateways()
+    async with aiohttp.ClientSession(gateway.url) as client:
+        async with client.post("/v1/chat/completions", json=BODY) as response:
+            assert response.status == 200
+            assert response.headers["x-router-degraded"] == "embedder,redis"
+            assert (await response.json())["choices"]
+        async with client.get("/health") as response:
+            assert (await response.json())["status"] == "degraded"
+    assert await asyncio.to_thread(gateway.server.stop) == 0
+
+
+async def test_a_record_survives_redis_away_and_kill_9_of_the_gateway(gateways: Any, tmp_path: Path) -> None:
+    """Answered while Redis was away, then killed: the next gateway stores it, exactly once."""
+    port = free_port()
+    url = f"redis://127.0.0.1:{port}/0"
+    first = await gateways(REDIS_URL=url)
+    async with aiohttp.ClientSession(first.url) as client:
+        for number in range(5):
+            async with client.post("/v1/chat/completions", json=BODY, headers={"X-Request-ID": f"r{number}"}) as answer:
+                assert answer.status == 200
+    await asyncio.to_thread(first.server.kill)
+    with running(Server("redis", redis_command(port, tmp_path / "redis"), tmp_path / "redis.log"), port):
+        second = await gateways(REDIS_URL=url)
+        records = await eventually(url, 5)
+        assert sorted(record["public_id"] for record in records) == [f"r{number}" for number in range(5)]
+        async with aioredis.Redis.from_url(url) as redis:
+            assert await redis.xlen(redis_keys.EVENTS) == 5
+        assert await asyncio.to_thread(second.server.stop) == 0
+    assert not list((tmp_path / "spool").glob("*.spool"))
+
+
+async def test_sigterm_lets_an_open_stream_finish(gateways: Any, redis_url: str) -> None:
+    """Draining: not ready, no cut answer, its record stored, exit code 0."""
+    gateway = await gateways(REDIS_URL=redis_url, DRAIN_DELAY_S="0.5")
+    headers = {"x-simulate": "slow-first-token;seconds=1.5"}
+    async with aiohttp.ClientSession(gateway.url) as client, aiohttp.ClientSession(gateway.url) as other:
+        call = asyncio.create_task(
+            client.post("/v1/chat/completions", json={**BODY, "stream": True}, headers=headers).__aenter__()
+        )
+        await asyncio.sleep(0.3)
+        gateway.server.signal(signal.SIGTERM)
+        await asyncio.sleep(0.2)
+        async with other.get("/ready") as response:
+            assert response.status == 503
+            assert (await response.json())["reason"] == "draining"
+        text = await (await call).text()
+        assert text.endswith("data: [DONE]\n\n")
+    assert await asyncio.to_thread(gateway.server.stop) == 0
+    assert [record["outcome"]["status"] for record in await stored(redis_url)] == ["answered"]
+
+
+async def test_a_disconnect_is_recorded_as_cancelled_within_a_second(gateways: Any, redis_url: str) -> None:
+    """Both waiting and streaming clients stop the bill by leaving."""
+    gateway = await gateways(REDIS_URL=redis_url)
+    for number, (stream, fault) in enumerate(((False, "hang"), (True, "stall;seconds=30")), start=1):
+        async with aiohttp.ClientSession(gateway.url) as client:
+            body = {**BODY, "stream": stream}
+            call = asyncio.create_task(ask_for_ever(client, body, fault))
+            await asyncio.sleep(0.5)
+            call.cancel()
+        records = await eventually(redis_url, number)
+        assert [record["outcome"]["status"] for record in records] == ["cancelled"] * number
+
+
+async def ask_for_ever(client: aiohttp.ClientSession, body: object, fault: str) -> None:
+    async with client.post("/v1/chat/completions", json=body, headers={"x-simulate": fault}) as response:
+        await response.read()
+
+
+async def test_faults_of_one_arm_are_answered_by_the_other(gateways: Any, redis_url: str) -> None:
+    """Whatever one upstream model does before its first byte, the client gets an answer and the record the truth."""
+    gateway = await gateways(REDIS_URL=redis_url)
+    faults = ("status-500", "status-429", "garbage", "html", "empty", "error-200", "reset")
+    async with aiohttp.ClientSession(gateway.url) as client:
+        for fault in faults:
+            for arm in MODELS:  # whichever is chosen, one of the two requests meets the fault first or not at all
+                headers = {"x-simulate": f"{fault};model={arm}"}
+                async with client.post("/v1/chat/completions", json=BODY, headers=headers) as response:
+                    assert response.status == 200, fault
+                    assert response.headers["x-router-model"] != arm
+    records = await eventually(redis_url, 2 * len(faults))
+    assert len(records) == 2 * len(faults)
+    assert {record["outcome"]["status"] for record in records} == {"answered"}
+    fallbacks = [record for record in records if record["decision"]["kind"] == "fallback"]
+    assert all(record["outcome"]["attempts"][0]["error"] for record in fallbacks)
+
+
+@pytest.mark.parametrize("fault", ["cut", "cut-clean"])
+async def test_a_cut_stream_never_looks_complete(gateways: Any, redis_url: str, fault: str) -> None:
+    """An aborted or quietly ended upstream stream is an error event, no [DONE], and status truncated."""
+    gateway = await gateways(REDIS_URL=redis_url)
+    async with (
+        aiohttp.ClientSession(gateway.url) as client,
+        client.post("/v1/chat/completions", json={**BODY, "stream": True}, headers={"x-simulate": fault}) as response,
+    ):
+        text = await response.text()
+    assert "[DONE]" not in text
+    assert json.loads(text.strip().split("data: ")[-1])["error"]["type"] == "upstream_error"
+    (record,) = await eventually(redis_url, 1)
+    assert record["outcome"]["status"] == "truncated"
+
+
+async def test_check_config_shows_settings_and_no_secret(tmp_path: Path) -> None:
+    """Exit 0 with every setting; 2 and one clear message without the key that openrouter.ai needs."""
+
+    async def run(**environment: str) -> tuple[int, str, str]:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "services.gateway", "--check-config",
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, env=environment,
+        )  # fmt: skip
+        out, err = await process.communicate()
+        return process.returncode or 0, out.decode(), err.decode()
+
+    code, out, err = await run(OPENROUTER_API_KEY="sk-or-secret", API_KEYS="k1-secret", EXPLORATION_RATE="0.3")
+    assert (code, err) == (0, "")
+    assert "EXPLORATION_RATE=0.3" in out.splitlines()
+    assert "secret" not in out
+    code, _, err = await run()
+    assert code == 2
+    assert "OPENROUTER_API_KEY is required" in err
+    code, _, err = await run(PORT="99999")
+    assert code == 2
+    assert "PORT" in err
+
+
+async def test_one_line_a_request_without_prompt_or_key(gateways: Any, redis_url: str) -> None:
+    """The log tells who answered, how long and for how much, and not a word of what was said."""
+    gateway = await gateways(REDIS_URL=redis_url, API_KEYS="key-that-must-not-show")
+    headers = {"Authorization": "Bearer key-that-must-not-show", "X-Request-ID": "mine"}
+    async with (
+        aiohttp.ClientSession(gateway.url, headers=headers) as client,
+        client.post("/chat/completions", json=BODY) as response,
+    ):
+        answer = (await response.json())["choices"][0]["message"]["content"]
+    assert await asyncio.to_thread(gateway.server.stop) == 0
+    text = gateway.log.read_text()
+    (line,) = [line for line in gateway.lines() if line.get("public_id") == "mine"]
+    assert line["event"] == "request"
+    assert line["model"] in MODELS
+    assert {"overhead_ms", "upstream_ms", "cost_usd", "propensity", "outcome"} <= line.keys()
+    for secret in ("key-that-must-not-show", "capital of Peru", answer):
+        assert secret not in text

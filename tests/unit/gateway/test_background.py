@@ -1,0 +1,47 @@
+"""Loops beside the requests."""
+
+from __future__ import annotations
+
+import asyncio
+
+from services.gateway import background
+from shared.errors import DependencyError
+
+
+async def test_a_loop_that_swallows_a_cancellation_still_ends() -> None:
+    """Python 3.11's wait_for loses a cancellation now and then; shutting down must not hang on that."""
+    swallowed = 0
+
+    async def stubborn() -> None:
+        nonlocal swallowed
+        while True:
+            try:
+                await asyncio.sleep(60.0)
+            except asyncio.CancelledError:
+                swallowed += 1
+                if swallowed == 3:
+                    raise
+
+    async with asyncio.timeout(5.0):
+        async with background.running([stubborn()]):
+            await asyncio.sleep(0)
+    assert swallowed == 3
+
+
+async def test_a_failing_step_is_tried_again_and_the_others_go_on() -> None:
+    """Whatever a step raises, expected or not, its loop lives."""
+    tries = 0
+    recovered = asyncio.Event()
+
+    async def step() -> None:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            raise DependencyError("redis", "away")
+        if tries == 2:
+            raise ZeroDivisionError
+        recovered.set()
+
+    async with background.running([background.every("test", 0.001, step)]):
+        await asyncio.wait_for(recovered.wait(), 5.0)
+    assert tries >= 3
