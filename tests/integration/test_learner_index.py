@@ -1,0 +1,51 @@
+"""From a rating to a labelled neighbour: learner, real Redis, real Qdrant engine."""
+
+from __future__ import annotations
+
+import aiohttp
+import numpy as np
+from prometheus_client import CollectorRegistry
+
+from services.learner.index import Indexer
+from services.learner.learn import EventLearner
+from shared.metrics import LearnerMetrics
+from shared.schemas.storage import EmbeddingModel
+from shared.storage.qdrant_index import QdrantIndex
+from tests.contracts.redis_rig import redis_rig
+from tests.stories import a_new_record
+
+
+async def test_a_rated_request_becomes_a_neighbour_and_a_revision_its_new_label(
+    redis_server: str, qdrant_url: str
+) -> None:
+    """Unrated it is no neighbour; rated it is, with its score; rated anew, with the new one."""
+    model = EmbeddingModel("test-4", 4)
+
+    async def ask_model() -> EmbeddingModel:
+        return model
+
+    async with redis_rig(redis_server) as rig, aiohttp.ClientSession() as session:
+        index = QdrantIndex(session, qdrant_url, api_key=None, timeout_s=5.0)
+        learner = EventLearner(
+            "me",
+            queue=rig.queue,
+            log=rig.log,
+            posteriors=rig.posteriors,
+            clock=rig.clock,
+            metrics=LearnerMetrics(CollectorRegistry()),
+        )
+        indexer = Indexer(log=rig.log, index=index, ask_model=ask_model, clock=rig.clock, recency_days=30.0)
+        entry = a_new_record(rig.clock.now(), public_id="x")
+        vector = np.full(4, 0.5, dtype=np.float32)
+        await rig.log.record([entry])
+        seen = []
+        for score in (None, 0.25, 0.75):
+            if score is not None:
+                await rig.log.rate(owner="public", public_id="x", score=score, text=None, now=rig.clock.now())
+            await learner.drain()
+            assert await indexer.step() == 1
+            near = await index.neighbours(vector, limit=10, threshold=0.9, since=rig.clock.now() - 60)
+            seen.append([(each.request_id, each.arm, each.score) for each in near])
+        arm = entry.record.outcome.arm
+        assert seen == [[], [(entry.record.id, arm, 0.25)], [(entry.record.id, arm, 0.75)]]
+        assert (await rig.queue.depth()).unindexed == 0

@@ -1,0 +1,89 @@
+"""The learner's batch loop on a real Redis: what others left, what is damaged, and what is too new."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from services.learner.learn import EventLearner, Patience
+from shared.metrics import LearnerMetrics
+from shared.schemas.events import Event, EventKind
+from shared.storage import redis_keys
+from tests.contracts.redis_rig import Rig, redis_rig
+from tests.ledgers import ledgers_in, sums_in
+from tests.stories import ARM, a_new_record
+
+PATIENCE = Patience(idle_s=0)
+
+
+@pytest.fixture
+async def rig(redis_server: str) -> AsyncIterator[Rig]:
+    async with redis_rig(redis_server) as real:
+        yield real
+
+
+def learner(rig: Rig, name: str = "me") -> EventLearner:
+    return EventLearner(
+        name,
+        queue=rig.queue,
+        log=rig.log,
+        posteriors=rig.posteriors,
+        clock=rig.clock,
+        metrics=LearnerMetrics(CollectorRegistry()),
+        patience=PATIENCE,
+    )
+
+
+async def rated(rig: Rig, arm: str = ARM) -> str:
+    entry = a_new_record(rig.clock.now(), arm=arm)
+    await rig.log.record([entry])
+    await rig.log.rate(owner="public", public_id=entry.record.id, score=0.5, text=None, now=rig.clock.now())
+    return entry.record.id
+
+
+async def test_what_a_dead_learner_had_read_is_taken_over(rig: Rig, redis_server: str) -> None:
+    """Killed between read and apply, which no signal can time: a consumer that reads and is never seen again."""
+    await rated(rig)
+    assert len(await rig.queue.read("dead", 10)) == 2
+    assert await learner(rig).sweep() == 2
+    assert (await rig.queue.depth()).waiting == 0
+    assert sums_in(redis_server) == ledgers_in(redis_server)
+    assert (await rig.posteriors.load()).arms[ARM].total.labels == 1
+
+
+async def test_damaged_sums_stop_nobody_and_end_in_the_dead_letters(rig: Rig, redis_server: str) -> None:
+    """The event that met them is buried after its deliveries; other arms go on; repaired and requeued, it counts."""
+    await rated(rig)
+    me = learner(rig)
+    await me.drain()
+    (key,) = [name async for name in rig.raw.scan_iter(redis_keys.sums("*", "*"))]
+    await rig.raw.hset(key, "labels", "many")
+    own_id = await rated(rig)
+    await rated(rig, "vendor/model-b")
+    await me.drain()
+    assert (await rig.queue.depth()).waiting == 1, "the outcome touches no damaged field, the other arm is sound"
+    for _ in range(PATIENCE.deliveries):
+        await me.sweep()
+    (letter,) = await rig.queue.dead(10)
+    assert letter.event.request_id == own_id
+    await rig.raw.hset(key, "labels", "1")
+    await rig.queue.requeue(10)
+    await me.drain()
+    assert (await rig.posteriors.load()).arms[ARM].total.labels == 2
+    assert sums_in(redis_server) == ledgers_in(redis_server)
+
+
+async def test_an_event_of_a_newer_version_survives_this_learner(rig: Rig) -> None:
+    """Rolling deploy: it stays, however often it comes by, while others are applied."""
+    await rig.raw.xadd(redis_keys.EVENTS, {"v": "2", "kind": "novelty", "id": "x", "revision": "1"})
+    await rated(rig)
+    me = learner(rig)
+    await me.drain()
+    for _ in range(3 * PATIENCE.deliveries):
+        await me.sweep()
+    depth = await rig.queue.depth()
+    assert (depth.waiting, depth.dead) == (1, 0)
+    (event,) = await rig.queue.claim("newer", idle_s=0, limit=10)
+    assert event == Event(event.entry_id, EventKind.UNKNOWN, "x", 0, 2, event.deliveries)
