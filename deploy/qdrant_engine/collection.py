@@ -44,7 +44,8 @@ class Collection:
         self._writers = asyncio.Lock()
         self._journal: list[Any] | None = None
         self._changed = 0
-        self._deleted = 0
+        info = shard.info()
+        self._drift = info.points_count - info.indexed_vectors_count
         self._operations = 0
         self._rebuild: asyncio.Task[None] | None = None
 
@@ -52,13 +53,13 @@ class Collection:
         """Run `call(shard)` on the engine's thread."""
         return await self._run(lambda: call(self._shard))
 
-    async def write(self, changes: Sequence[Change], *, deletes: bool = False) -> int:
+    async def write(self, changes: Sequence[Change]) -> int:
         """Apply changes in order; when this returns they are in the write-ahead log and visible to reads."""
         async with self._writers:
             for change in changes:
                 await self._run(partial(self._apply, change.operation))
                 self._changed += change.points
-                self._deleted += change.points if deletes else 0
+                self._drift += change.points
             self._operations += 1
             number = self._operations
         if self._changed >= FLUSH_AFTER:
@@ -83,8 +84,8 @@ class Collection:
         await self.flush()
         if self._rebuild is not None and not self._rebuild.done():
             return
-        info = await self.read(lambda shard: shard.info())
-        if due(points=info.points_count, indexed=info.indexed_vectors_count, deleted=self._deleted):
+        points = (await self.read(lambda shard: shard.info())).points_count
+        if due(points=points, drift=self._drift):
             self._rebuild = asyncio.create_task(self._rebuild_or_log())
 
     async def close(self) -> None:
@@ -114,7 +115,7 @@ class Collection:
             async with self._writers:
                 await self._run(self._shard.flush)
                 await asyncio.to_thread(shutil.copytree, self._current(), copy)
-                self._journal, self._deleted = [], 0
+                self._journal, self._drift = [], 0
             await build_graph(copy)
             async with self._writers:
                 await self._switch(copy)
@@ -132,9 +133,10 @@ class Collection:
             with contextlib.suppress(ApiProblem):  # it failed the same way in the original
                 await self._run(partial(fresh.update, operation))
         await self._run(fresh.flush)
-        description = files.moved(self.description, copy)
-        await asyncio.to_thread(files.save, self._folder, description)
         left, old = self._current(), self._shard
+        description = files.moved(self.description, copy)
+        # No await between these two: whoever cancels must find disk and memory naming the same shard.
+        files.save(self._folder, description)
         self.description, self._shard = description, fresh
         await self._run(old.close)
         await asyncio.to_thread(shutil.rmtree, left, ignore_errors=True)

@@ -10,6 +10,7 @@ does not name is a leftover of a rebuild that did not finish. Both are removed a
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import shutil
@@ -53,18 +54,19 @@ def new_shard(folder: Path) -> Path:
 
 
 def save(folder: Path, description: Description) -> None:
-    """Write the description so that it is there whole or not at all, whatever dies."""
+    """Write the description, whole or not at all, whatever dies; when it raises, the old one stands."""
     temporary = folder / f"{_DESCRIPTION}.tmp"
     with temporary.open("wb") as output:
         output.write(orjson.dumps(asdict(description)))
         output.flush()
         os.fsync(output.fileno())
     temporary.replace(folder / _DESCRIPTION)
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    with contextlib.suppress(OSError):  # the new one stands already; only a power cut could still undo it
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def read_all(root: Path) -> list[tuple[Path, Description]]:

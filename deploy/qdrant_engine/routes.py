@@ -109,7 +109,7 @@ def writer(translate: Callable[[Any, int], list[Change]]) -> Handler:
     async def handle(request: web.Request) -> object:
         collection = found(request)
         changes = translate(await body_of(request), collection.description.size)
-        number = await collection.write(changes, deletes=translate is writes.delete)
+        number = await collection.write(changes)
         return _acknowledged(request, number)
 
     return handle
