@@ -169,6 +169,7 @@ def build_ports(settings: Settings, adapters: Adapters, metrics: GatewayMetrics)
 
 def _health(adapters: Adapters, ports: ChatPorts, lifecycle: Lifecycle) -> Health:
     async def embedder() -> str:
+        await adapters.embedder.embed(["health"])  # its name alone may be remembered, and says nothing of its state
         return (await adapters.embedder.model()).id
 
     probes = {"redis": adapters.redis_version, "qdrant": adapters.index.ping, "embedder": embedder}

@@ -70,48 +70,46 @@ class ContextGatherer:
 
         Runs in a loop: both may be away at start, and the embedder may come back with another model.
         """
-        due = self._clock.monotonic() - self._checked_at >= RECHECK_S
-        if self._model is not None and self._model == self._prepared and not due:
+        now = self._clock.monotonic()
+        if now - self._checked_at < RECHECK_S:
             return
         self._model = await self._embedder.model()
+        await self._index.prepare(self._model)
         if self._model != self._prepared:
-            await self._index.prepare(self._model)
             self._prepared = self._model
             _log.info("context is ready", embedding_model=self._model.id, dimension=self._model.dimension)
-        self._checked_at = self._clock.monotonic()
+        self._checked_at = now
 
     async def gather(self, text: str, *, with_neighbours: bool) -> Gathered:
         """Return what could be learned of `text` in time; never raises but for cancellation."""
         if not text:
             return Gathered()
-        vector = await self._guarded(
-            "embedder", partial(self._embed, text[: self._limits.max_chars]), self._limits.embed_timeout_s
+        limits = self._limits
+        embedded = await self._guarded(
+            "embedder", partial(self._embed, text[: limits.max_chars]), limits.embed_timeout_s
         )
-        model = self._model
-        if vector is None or model is None:
+        if embedded is None:
             return Gathered(degraded=("embedder",))
-        if not with_neighbours or self._limits.neighbours == 0:
+        vector, model = embedded
+        if not with_neighbours or limits.neighbours == 0:
             return Gathered(Context(vector), model.id)
-        found = await self._guarded("qdrant", partial(self._search, vector), self._limits.search_timeout_s)
+        found = await self._guarded("qdrant", partial(self._search, vector, model), limits.search_timeout_s)
         if found is None:
             return Gathered(Context(vector), model.id, ("qdrant",))
         return Gathered(Context(vector, found), model.id)
 
-    async def _embed(self, text: str) -> Vector:
+    async def _embed(self, text: str) -> tuple[Vector, EmbeddingModel]:
         model = self._model
         if model is None:
             raise DependencyError("embedder", "has not answered yet")
         with self._metrics.embed.time():
             vectors = await self._embedder.embed([text])
         if vectors.shape != (1, model.dimension) or not np.isfinite(vectors).all():
-            # Another model took its place, or it lies: ask again at once, and store nothing meanwhile.
-            self._checked_at = float("-inf")
             raise DependencyError("embedder", f"answered the shape {vectors.shape} instead of (1, {model.dimension})")
-        vector: Vector = vectors[0]
-        return vector
+        return vectors[0], model
 
-    async def _search(self, vector: Vector) -> tuple[Neighbour, ...]:
-        if self._prepared is None or self._prepared != self._model:
+    async def _search(self, vector: Vector, model: EmbeddingModel) -> tuple[Neighbour, ...]:
+        if self._prepared != model:
             raise DependencyError("qdrant", "the collection is not ready yet")
         with self._metrics.search.time():
             return await self._index.neighbours(
@@ -131,6 +129,7 @@ class ContextGatherer:
                 answer = await call()
         except (DependencyError, TimeoutError) as error:
             breaker.failed()
+            self._checked_at = float("-inf")  # perhaps it came back with another model, or without its collection
             _log.debug("decision goes without context", dependency=dependency, error=str(error)[:300])
             return None
         breaker.succeeded()

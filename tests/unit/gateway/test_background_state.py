@@ -176,7 +176,6 @@ async def test_a_new_embedding_model_gets_its_own_collection(world: World) -> No
         world.embedder.error = DependencyError("embedder", "restarting")
         await route(chat(), asker(), ports)
         world.embedder.error = None
-        ports.gatherer._checked_at = float("-inf")
         await ports.gatherer.prepare()
         assert (await route(chat(), asker(), ports)).gathered.embedding_model == "other"
 
