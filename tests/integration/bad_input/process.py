@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -70,5 +71,9 @@ def gateway_process(folder: Path, redis_url: str, qdrant_url: str, **changes: st
         stack.enter_context(running(Server("simulator", simulator, folder / "simulator.log"), upstream))
         server = Server("gateway", [sys.executable, "-m", "services.gateway"], folder / "gateway.log", settings)
         stack.enter_context(running(server, port))
-        yield Gateway(port, server)
+        gateway = Gateway(port, server)
+        deadline = time.monotonic() + 20
+        while not gateway.ready() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        yield gateway
         assert server.stop() == 0, "it did not drain and leave by itself"
