@@ -92,7 +92,7 @@ def main() -> int:
     compose = Compose(command, port, environment=environment)
     choose_images(compose)
     try:
-        for promise in (builds_and_starts, answers, learns, scales, takes_a_preset, stops_cleanly):
+        for promise in (builds, starts, answers, learns, scales, takes_a_preset, stops_cleanly):
             began = time.monotonic()
             print(f"... {promise.__doc__}", flush=True)
             promise(compose)
@@ -136,9 +136,14 @@ def choose_images(compose: Compose) -> None:
             raise SystemExit(f"{wanted} cannot be pulled, and there is no other {repository} image")
 
 
-def builds_and_starts(compose: Compose) -> None:
-    """The images build, and the system becomes ready."""
-    compose("up", "-d", "--build", quiet=True)
+def builds(compose: Compose) -> None:
+    """The images build; the first time this takes minutes."""
+    compose("build", quiet=True)
+
+
+def starts(compose: Compose) -> None:
+    """The system becomes ready, and every part of it healthy."""
+    compose("up", "-d", quiet=True)
     _until(START_S, "ready", lambda: compose.call("GET", "/ready")[0] == 200)
     _until(START_S, "all parts are healthy", lambda: compose.call("GET", "/health")[1].get("status") == "ok")
 
