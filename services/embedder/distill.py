@@ -13,8 +13,9 @@ characters (punctuation, digits) count as the commonest, other scripts' as middl
 four sets of 800 real prompts, the rank correlation of all similarities rose from 0.31-0.42 to 0.41-0.50, with equal
 routing quality by nearest neighbours.
 
-The same inputs give the same bytes: the transformer's rows do not depend on threads or batch size (tried), the
-covariance is float64, and the sign of each component is fixed.
+The same inputs give the same bytes: the transformer's rows do not depend on threads or batch size (tried), covariance
+and projection are float64, the sign of each component is fixed, and the table is rounded to 11 bits, so that what
+another BLAS kernel or number of threads changes (1e-12; tried with four) is not seen.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from numpy.typing import NDArray
 from services.embedder.model_files import TOKENIZER, WEIGHTS, cached_folder, short_hash, verified
 
 DIMENSION = 256
-RECIPE = "pca-sif-1"
+RECIPE = "pca-sif-2"
 """Raise the number with every change that alters the vectors: it is part of the model's id."""
 STATIC_ID = f"static-{DIMENSION}-{short_hash(RECIPE, str(DIMENSION), WEIGHTS.sha256, TOKENIZER.sha256)}"
 
@@ -87,7 +88,7 @@ def distil(tokens: Sequence[str], vectors: NDArray[np.float64], dimension: int) 
     reduced = centred @ principal_components(centred[~special], dimension)
     reduced *= inverse_frequency(tokens)[:, None]
     reduced[special] = 0.0
-    table: NDArray[np.float32] = reduced.astype(np.float32)
+    table: NDArray[np.float32] = reduced.astype(np.float16).astype(np.float32)  # see "the same bytes" above
     return table
 
 
