@@ -65,6 +65,15 @@ class ContextGatherer:
         """The model that the embedder last said it has."""
         return self._model
 
+    @property
+    def prepared(self) -> bool:
+        """Whether the index has a collection for that model."""
+        return self._prepared is not None and self._prepared == self._model
+
+    def skips(self, dependency: str) -> bool:
+        """Return whether `dependency` failed so often that it is left alone for now."""
+        return self._breakers[dependency].open
+
     async def prepare(self) -> None:
         """Ask which model embeds and make its collection ready; cheap when nothing is due. Raises DependencyError.
 

@@ -62,6 +62,16 @@ class Health:
             return "the learned state has not been asked for yet"
         return None
 
+    def missing(self) -> list[str]:
+        """Return what decisions have to do without right now."""
+        gatherer = self._ports.gatherer
+        checks = {
+            "embedder": gatherer.model is None or gatherer.skips("embedder"),
+            "qdrant": not gatherer.prepared or gatherer.skips("qdrant"),
+            "redis": self._ports.posteriors.stale or self._ports.recorder.redis_away,
+        }
+        return [name for name, missed in checks.items() if missed]
+
     async def report(self) -> dict[str, Any]:
         """Return the state of everything; at most a second old."""
         async with self._lock:

@@ -193,7 +193,8 @@ async def test_with_everything_away_it_still_answers_and_says_so(world: World) -
         assert (status, health["status"]) == (200, "degraded")
         states = {name: part["status"] for name, part in health["parts"].items()}
         assert states["embedder"] == states["qdrant"] == states["snapshot"] == "down"
-        assert (await ask(client, "/ready"))[0] == 200
+        status, ready, _ = await ask(client, "/ready")
+        assert (status, ready) == (200, {"status": "ready", "degraded": ["embedder", "qdrant", "redis"]})
         status, told, headers = await ask(client, "/feedback", {"request_id": "x", "score": 1})
         assert (status, told["error"]["code"], headers["Retry-After"]) == (503, "feedback_unavailable", "1")
         assert (await ask(client, "/requests/x"))[0] == 503
@@ -212,6 +213,7 @@ async def test_health_is_ok_when_all_is_well(world: World) -> None:
         _, health, _ = await ask(client, "/health")
         assert health["status"] == "ok", health
         assert health["parts"]["learner"]["version"] == "1.2.3"
+        assert (await ask(client, "/ready"))[1] == {"status": "ready", "degraded": []}
 
 
 async def test_records_and_ratings_belong_to_the_key_that_asked(tmp_path: Path) -> None:

@@ -137,6 +137,25 @@ async def test_a_record_survives_redis_away_and_kill_9_of_the_gateway(gateways: 
     assert not list((tmp_path / "spool").glob("*.spool"))
 
 
+async def test_a_frozen_redis_costs_its_deadline_a_few_times_and_no_record(gateways: Any, tmp_path: Path) -> None:
+    """Redis stopped in its tracks: chat goes on at nearly its usual speed, and all is stored when it wakes."""
+    port = free_port()
+    url = f"redis://127.0.0.1:{port}/0"
+    with running(Server("redis", redis_command(port, tmp_path / "redis"), tmp_path / "redis.log"), port) as redis:
+        gateway = await gateways(REDIS_URL=url)
+        overheads = []
+        async with aiohttp.ClientSession(gateway.url) as client:
+            redis.signal(signal.SIGSTOP)
+            for _ in range(12):
+                async with client.post("/v1/chat/completions", json=BODY) as response:
+                    assert response.status == 200
+                    assert "redis" in response.headers["x-router-degraded"]
+                    overheads.append(float(response.headers["x-router-overhead-ms"]))
+            redis.signal(signal.SIGCONT)
+        assert sorted(overheads)[5] < 50, overheads  # REDIS_TIMEOUT_MS is 100
+        assert len(await eventually(url, 12)) == 12
+
+
 async def test_sigterm_lets_an_open_stream_finish(gateways: Any, redis_url: str) -> None:
     """Draining: not ready, no cut answer, its record stored, exit code 0."""
     gateway = await gateways(REDIS_URL=redis_url, DRAIN_DELAY_S="0.5")

@@ -15,9 +15,10 @@ async def health(request: web.Request) -> web.Response:
 
 async def ready(request: web.Request) -> web.Response:
     """Tell whether this process wants traffic."""
-    reason = request.app[HEALTH].not_ready()
+    state = request.app[HEALTH]
+    reason = state.not_ready()
     if reason is None:
-        return _json({"status": "ready"})
+        return _json({"status": "ready", "degraded": state.missing()})
     return _json({"status": "not ready", "reason": reason}, status=503)
 
 
