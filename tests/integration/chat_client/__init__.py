@@ -1,0 +1,1 @@
+"""The real upstream client in front of an upstream of raw bytes."""

@@ -1,0 +1,24 @@
+"""An upstream of raw bytes, and the client that talks to it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import aiohttp
+import pytest
+
+from shared.clients.chat_client import HttpChatModel
+from tests import raw_upstream as raw
+from tests.integration.chat_client.calls import KEY
+
+
+@pytest.fixture
+async def upstream() -> AsyncIterator[raw.RawUpstream]:
+    async with raw.raw_upstream() as server:
+        yield server
+
+
+@pytest.fixture
+async def model(upstream: raw.RawUpstream) -> AsyncIterator[HttpChatModel]:
+    async with aiohttp.ClientSession() as session:
+        yield HttpChatModel(session, upstream.url, KEY, first_byte_timeout_s=0.5, gap_timeout_s=0.3)

@@ -1,0 +1,107 @@
+"""What is believed of an answer and of the list of models, and what goes out."""
+
+from __future__ import annotations
+
+import gzip
+import json
+
+import aiohttp
+import pytest
+
+from shared.clients.chat_client import HttpChatModel
+from shared.errors import UpstreamError
+from tests import raw_upstream as raw
+from tests.integration.chat_client.calls import KEY, MIB, call, failure
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [{"prompt_tokens": -1, "completion_tokens": 2}, {"prompt_tokens": 1e18, "completion_tokens": 2},
+     {"prompt_tokens": 10**18, "completion_tokens": 2}, {"prompt_tokens": True, "completion_tokens": 2},
+     {"prompt_tokens": "12", "completion_tokens": 2}, {"prompt_tokens": 3}, "many", [1]],
+)  # fmt: skip
+async def test_impossible_usage_is_ignored(upstream: raw.RawUpstream, model: HttpChatModel, usage: object) -> None:
+    """Figures that cannot be are not believed; the answer itself is."""
+    upstream.script = raw.whole(raw.WHOLE | {"usage": usage})
+    assert (await model.complete(call())).usage is None
+
+
+@pytest.mark.parametrize("cost", [-1, 1e18, "free", True, None])
+async def test_an_impossible_cost_is_ignored_alone(
+    upstream: raw.RawUpstream, model: HttpChatModel, cost: object
+) -> None:
+    """Tokens stay, so that the cost can be counted from list prices."""
+    upstream.script = raw.whole(raw.WHOLE | {"usage": raw.USAGE | {"cost": cost}})
+    usage = (await model.complete(call())).usage
+    assert usage is not None
+    assert (usage.prompt_tokens, usage.cost_usd) == (12, None)
+
+
+@pytest.mark.parametrize("name", ["a\r\nx-evil: 1", "x" * 10_000, "", 7, "ü", None])
+async def test_a_models_name_is_safe_in_a_header(upstream: raw.RawUpstream, model: HttpChatModel, name: object) -> None:
+    """A name that could break a header or a label is none."""
+    upstream.script = raw.whole(raw.WHOLE | {"model": name})
+    assert (await model.complete(call())).model is None
+
+
+async def test_what_goes_out(upstream: raw.RawUpstream, model: HttpChatModel) -> None:
+    """The client's fields go on untouched, the arm and our key are added, control headers are not."""
+    upstream.script = raw.whole()
+    await model.complete(call(stream=False, stream_options={"include_usage": True}, temperature=0.5, vendor_field=[1]))
+    request = upstream.seen[0]
+    assert request.line == "POST /api/v1/chat/completions HTTP/1.1"
+    assert request.json == {
+        "messages": [{"role": "user", "content": "hi"}],
+        "temperature": 0.5,
+        "vendor_field": [1],
+        "model": "vendor/model-a",
+    }
+    assert request.headers["authorization"] == f"Bearer {KEY}"
+    assert request.headers["x-title"] == "LLM Router"
+    assert "x-simulate" not in request.headers
+
+
+async def test_without_a_key_the_control_headers_go_out(upstream: raw.RawUpstream) -> None:
+    """A simulated upstream is told how to behave; no Authorization is invented."""
+    upstream.script = raw.whole()
+    async with aiohttp.ClientSession() as session:
+        await HttpChatModel(session, upstream.url + "/", None, first_byte_timeout_s=1, gap_timeout_s=1).complete(call())
+    assert upstream.seen[0].headers["x-simulate"] == "html"
+    assert "authorization" not in upstream.seen[0].headers
+
+
+@pytest.mark.parametrize("pricing", [{"prompt": "-1", "completion": "-1"}, {"prompt": "nan", "completion": "0"},
+                                     {"prompt": "1e9", "completion": "0"}, {"prompt": None}, "free"])  # fmt: skip
+async def test_a_strange_price_is_no_price(upstream: raw.RawUpstream, model: HttpChatModel, pricing: object) -> None:
+    """OpenRouter's `-1` (it depends) and nonsense leave a model without a price prior; unusable names are skipped."""
+    upstream.script = raw.whole({"data": [{"id": "a/b", "pricing": pricing}, {"id": "a\nb"}, {"id": 3}, "x", None]})
+    (arm,) = await model.catalogue()
+    assert (arm.id, arm.price) == ("a/b", None)
+
+
+@pytest.mark.parametrize("answer", [b"", b"{}", b'{"data": 3}', b"<html>"])
+async def test_a_catalogue_that_is_none_is_an_error(
+    upstream: raw.RawUpstream, model: HttpChatModel, answer: bytes
+) -> None:
+    """Garbage instead of a list never empties the list that we have."""
+    upstream.script = raw.whole(answer)
+    with pytest.raises(UpstreamError):
+        await model.catalogue()
+
+
+async def test_a_whole_answer_may_take_longer_than_a_gap_but_not_stall(
+    upstream: raw.RawUpstream, model: HttpChatModel
+) -> None:
+    """Blanks while a model thinks are fine; half an answer and then nothing is a timeout."""
+    body = json.dumps(raw.WHOLE, ensure_ascii=False).encode()
+    upstream.script = raw.streamed([b" ", 0.2, b"\n", 0.2, b" ", 0.2, body])
+    assert json.loads((await model.complete(call())).body) == raw.WHOLE
+    upstream.script = raw.streamed([body[:20]], end="hang")
+    assert (await failure(model, streaming=False)).timed_out
+
+
+async def test_a_packed_bomb_is_cut_at_the_bound(upstream: raw.RawUpstream, model: HttpChatModel) -> None:
+    """100 MiB of blanks in 100 kB are refused, not unpacked."""
+    bomb = gzip.compress(b" " * (100 * MIB))
+    upstream.script = raw.whole(bomb, content_encoding="gzip")
+    assert "too large" in str(await failure(model, streaming=False))
