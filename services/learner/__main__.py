@@ -24,15 +24,11 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         settings = load_settings()
+        set_up_logging(settings, "learner")
+        uvloop.run(run(settings) if options.command == "run" else _command(settings, options.command, options.limit))
     except SettingsError as error:
         print(error, file=sys.stderr)
         return 2
-    set_up_logging(settings, "learner")
-    if options.command == "run":
-        uvloop.run(run(settings))
-        return 0
-    try:
-        uvloop.run(_command(settings, options.command, options.limit))
     except DependencyError as error:
         print(error, file=sys.stderr)
         return 1

@@ -17,7 +17,7 @@ _ASK_MODEL_EVERY_S = 30.0
 
 _FIRST_REST_S = 1.0
 _LONGEST_REST_S = 30.0
-_WORK_S = 10.0
+_WORK_S = 4.0
 """One step works at most this long; the next goes on."""
 
 DAY_S = 86_400.0

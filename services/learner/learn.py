@@ -34,14 +34,14 @@ class Patience:
         missing_s: an event whose record has not been written (it may wait in a gateway's spool) is kept this long. The
             record, when it comes, brings its events along again.
         foreign_s: an event of a version that we do not know is kept this long for a newer learner.
-        drain_s: one job works at most this long, well below arq's time limit for a job; the next goes on.
+        drain_s: one drain or sweep works at most this long, so that a job stays below arq's time limit.
     """
 
     idle_s: float = 30.0
     deliveries: int = 5
     missing_s: float = 3600.0
     foreign_s: float = 7 * 86_400.0
-    drain_s: float = 10.0
+    drain_s: float = 4.0
 
 
 def effect_of(event: Event, request: LoggedRequest) -> Effect:
@@ -82,6 +82,10 @@ def _rating(event: Event, record: RequestRecord) -> dict[str, int]:
         return {}  # rated before it was known that it would fail
     view = record.decision.view(record.outcome.arm)
     return feedback_sums(score=event.score, view=view, cluster=record.decision.cluster)
+
+
+def _readable(event: Event) -> bool:
+    return event.version == EVENT_VERSION and event.kind is not EventKind.UNKNOWN
 
 
 class EventLearner:
@@ -138,9 +142,9 @@ class EventLearner:
         if not events:
             return
         began = self._clock.monotonic()
-        ours = [event for event in events if event.version == EVENT_VERSION and event.kind is not EventKind.UNKNOWN]
+        ours = [event for event in events if _readable(event)]
         for event in events:
-            if event not in ours:
+            if not _readable(event):
                 await self._foreign(event)
         requests = await self._log.load([event.request_id for event in ours])
         effects: list[Effect] = []

@@ -8,6 +8,7 @@ import os
 import secrets
 import signal
 import socket
+from typing import Any
 
 import aiohttp
 import orjson
@@ -31,13 +32,13 @@ from shared.schemas.storage import EmbeddingModel
 from shared.settings import Settings
 from shared.storage import redis_keys
 from shared.storage.qdrant_index import QdrantIndex
-from shared.storage.redis_connection import SOCKET_TIMEOUT_S, Client, connect, connection_options
+from shared.storage.redis_connection import SOCKET_TIMEOUT_S, Client, connect, connection_options, eviction_policy
 from shared.storage.redis_posteriors import RedisPosteriorStore
 from shared.storage.redis_queue import RedisEventQueue, RedisHeartbeats
 from shared.storage.redis_requests import RedisRequestLog
 
-_CALL_TIMEOUT_S = 10.0
-"""For embedder and Qdrant: nobody waits for the index, but a job has to end."""
+_CALL_TIMEOUT_S = 4.0
+"""For embedder and Qdrant: nobody waits for the index, but a job has to end in time."""
 
 _POLL_S = 0.05
 """How often arq looks for jobs; half a wake-up's delay."""
@@ -129,9 +130,16 @@ def _duties(
     )
 
 
+async def _check_eviction(ctx: dict[Any, Any]) -> None:
+    policy = await eviction_policy(ctx["redis"])
+    if policy not in ("noeviction", None):
+        _log.error("Redis may throw learned state away: set maxmemory-policy to noeviction", policy=policy)
+
+
 def _make_worker(settings: Settings, name: str, duties: Duties) -> Worker:
     # arq's own settings print the password and know no socket timeout: it gets a ready connection pool.
-    pool = ConnectionPool.from_url(settings.REDIS_URL, **connection_options(SOCKET_TIMEOUT_S))
+    url = settings.REDIS_URL
+    pool = ConnectionPool.from_url(url, **connection_options(url, SOCKET_TIMEOUT_S))
     redis = ArqRedis(
         pool,
         job_serializer=orjson.dumps,
@@ -144,6 +152,7 @@ def _make_worker(settings: Settings, name: str, duties: Duties) -> Worker:
         queue_name=redis_keys.ARQ_QUEUE,
         redis_pool=redis,
         ctx={"duties": duties},
+        on_startup=_check_eviction,
         handle_signals=False,
         job_completion_wait=round(DRAIN_S),
         job_timeout=_JOB_TIMEOUT_S,

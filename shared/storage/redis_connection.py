@@ -13,7 +13,7 @@ from redis.backoff import ExponentialBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
-from shared.errors import DependencyError
+from shared.errors import DependencyError, SettingsError
 from shared.settings import Settings
 
 Client = Redis
@@ -26,26 +26,41 @@ _MAX_CONNECTIONS = 64
 
 
 def connect(settings: Settings, *, timeout_s: float = SOCKET_TIMEOUT_S) -> Client:
-    """Return a client; nothing is sent before the first command."""
-    pool = BlockingConnectionPool.from_url(settings.REDIS_URL, timeout=timeout_s, **connection_options(timeout_s))
+    """Return a client; nothing is sent before the first command. Raises SettingsError."""
+    url = settings.REDIS_URL
+    try:
+        pool = BlockingConnectionPool.from_url(url, timeout=timeout_s, **connection_options(url, timeout_s))
+    except ValueError:
+        # Not chained: the message may hold a piece of the password.
+        raise SettingsError("REDIS_URL: not an address such as redis://user:password@host:6379/0") from None
     return Redis.from_pool(pool)
 
 
-def connection_options(timeout_s: float) -> dict[str, Any]:
+def connection_options(url: str, timeout_s: float) -> dict[str, Any]:
     """Return what every connection of ours has.
 
     A command is sent again once when its connection turns out to be dead, as every pooled one is after a restart of
     Redis; all that we send may safely arrive twice. A time-out is not retried: the caller's deadline is spent.
     """
     retry = Retry(ExponentialBackoff(cap=0.05, base=0.01), 1, supported_errors=(RedisConnectionError,))
-    return {
+    options: dict[str, Any] = {
         "max_connections": _MAX_CONNECTIONS,
         "socket_timeout": timeout_s,
         "socket_connect_timeout": timeout_s,
-        "socket_keepalive": True,
         "retry": retry,
         "retry_on_error": [RedisConnectionError],
     }
+    # A connection by file knows no keep-alive, and redis-py refuses the word.
+    return options if url.startswith("unix:") else options | {"socket_keepalive": True}
+
+
+async def eviction_policy(client: Client) -> str | None:
+    """Return what Redis does when it is full, or None where it does not say, as many managed ones."""
+    try:
+        answer: dict[str, str] = await client.config_get("maxmemory-policy")
+    except ResponseError:
+        return None
+    return answer.get("maxmemory-policy")
 
 
 @contextmanager

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local.servers import Server, free_port, redis_command
-from shared.errors import CorruptState, DependencyError
+from deploy.local.servers import Server, free_port, redis_command, running
+from shared.errors import CorruptState, DependencyError, SettingsError
 from shared.schemas.events import EventKind
 from shared.schemas.storage import Applied, Effect
 from shared.settings import Settings
 from shared.storage import redis_keys
-from shared.storage.redis_connection import connect
+from shared.storage.redis_connection import connect, eviction_policy
 from shared.storage.redis_queue import RedisEventQueue
 from tests.contracts.redis_rig import Rig, redis_rig
 from tests.ledgers import ledgers_in, sums_in
@@ -172,6 +172,25 @@ async def test_a_frozen_redis_is_an_error_in_bounded_time(tmp_path: Path) -> Non
         await client.aclose(close_connection_pool=True)
         server.signal(signal.SIGCONT)
         server.kill()
+
+
+async def test_redis_may_be_reached_by_a_file(tmp_path: Path) -> None:
+    """`unix://` works like an address."""
+    port, path = free_port(), tmp_path / "redis.sock"
+    server = Server("redis", [*redis_command(port, tmp_path), "--unixsocket", str(path)], tmp_path / "log")
+    with running(server, port):
+        client = connect(Settings(REDIS_URL=f"unix://{path}"))
+        assert (await RedisEventQueue(client).depth()).waiting == 0
+        assert await eviction_policy(client) == "noeviction"
+        await client.aclose(close_connection_pool=True)
+
+
+@pytest.mark.parametrize("url", ["redis://host:port/0", "redis://user:pa/ss@host:6379/0", "redis://[::1"])
+def test_an_address_that_is_none_stops_the_start(url: str) -> None:
+    """By the setting's name, and without a piece of the password."""
+    with pytest.raises(SettingsError, match="REDIS_URL") as caught:
+        connect(Settings(REDIS_URL=url))
+    assert "pa'" not in str(caught.value)
 
 
 async def test_no_address_or_password_in_any_error_or_repr() -> None:
