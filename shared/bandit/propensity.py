@@ -34,16 +34,16 @@ def normal_cdf(z: Floats) -> Floats:
 def propensities(means: Sequence[float] | Floats, sds: Sequence[float] | Floats) -> Floats:
     """Return, for independent normal draws, the probability that each is the largest.
 
-    Where all standard deviations are 0 the first of the largest means gets 1. A single draw without spread among
-    others is treated as the limit of a very narrow one.
+    Where all standard deviations are 0 (or lost in rounding) the first of the largest means gets 1. A single draw
+    without spread among others is treated as the limit of a very narrow one.
     """
     mu, s = np.asarray(means, dtype=np.float64), np.asarray(sds, dtype=np.float64)
     result = np.zeros(mu.size)
-    widest = float(s.max())
-    if mu.size == 1 or widest <= 0.0:
+    widest, resolution = float(s.max()), 1e-12 * float(np.abs(mu).max())
+    if mu.size == 1 or widest <= resolution:
         result[int(mu.argmax())] = 1.0
         return result
-    s = np.maximum(s, 1e-9 * widest)
+    s = np.maximum(s, max(1e-9 * widest, resolution))
     tops = mu + REACH * s
     low = float((mu - REACH * s).max())
     contenders = np.flatnonzero(tops > low)

@@ -4,7 +4,7 @@ Quality is drawn, cost and speed are taken at their expectation: their spread is
 from every request. Weights act here only, so changing one needs no relearning.
 
 Reference: Thompson (1933); Russo et al., A Tutorial on Thompson Sampling (2018). Departures: the draw's scale
-(`pooled.py`), the shift by neighbours (`local.py`).
+(`exploration.py`), the shift by neighbours (`local.py`).
 """
 
 from __future__ import annotations
@@ -15,16 +15,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.bandit.arms import Arm, ArmId
+from shared.bandit.arms import ArmId
 from shared.bandit.context import Context
 from shared.bandit.decision import ArmView, Decision, DecisionKind
-from shared.bandit.local import LocalEvidence, gate_open, local_evidence
+from shared.bandit.local import LocalEvidence, local_evidence
 from shared.bandit.policy import BanditSettings
-from shared.bandit.pooled import draw_sd, quality_posterior
 from shared.bandit.posterior import GaussianPosterior, known
 from shared.bandit.propensity import chance_of_best, normal_cdf, propensities
-from shared.bandit.reward import expect, share_of_largest
-from shared.bandit.sums import ArmSums, LearnedState
+from shared.bandit.reward import share_of_largest
 
 Floats = NDArray[np.float64]
 
@@ -49,104 +47,86 @@ class _Weighed:
     utility: Floats
 
 
-@dataclass(frozen=True, slots=True)
-class PooledThompson:
-    """The product's policy; see the module and `docs/bandit.md`."""
-
-    settings: BanditSettings
-    name: str = "pooled-thompson-1"
-
-    def fit(self, state: LearnedState, arms: Sequence[Arm]) -> GaussianPosterior:
-        """Turn sums into a posterior over `arms`."""
-        sums = tuple(state.arms.get(arm.id, _NO_SUMS).total for arm in arms)
-        mean, sd = quality_posterior(sums, self.settings)
-        expected = expect(arms, sums, self.settings.min_requests_for_global)
-        labels = np.array([s.labels for s in sums])
-        return GaussianPosterior(
-            version=state.version,
-            arms=tuple(arm.id for arm in arms),
-            index={arm.id: i for i, arm in enumerate(arms)},
-            sums=sums,
-            quality=mean[None],
-            quality_sd=sd[None],
-            draw_sd=draw_sd(sd, labels, self.settings)[None],
-            cost_usd=expected.cost_usd[None],
-            latency_s=expected.latency_s[None],
-            local_gate=gate_open(sums),
-            centroids=state.centroids,
-        )
-
-    def decide(
-        self, posterior: GaussianPosterior, context: Context, eligible: Sequence[ArmId], rng: np.random.Generator
-    ) -> Decision:
-        """Rank `eligible`, with the probability of every one of them."""
-        cluster = posterior.cluster_of(context.vector)
-        row = posterior.row_of(cluster)
-        local = local_evidence(context.neighbours, posterior.quality[row].tolist(), posterior.index, self.settings)
-        weighed = self._weigh(posterior, row, local, eligible)
-        scale = self.settings.weights.quality
-        draws = weighed.utility + scale * weighed.draw_sd * rng.standard_normal(len(eligible))
-        order = np.argsort(-draws, kind="stable")
-        default = self._safe_start(weighed, eligible)
-        if default is not None:
-            order = np.concatenate(([default], order[order != default]))
-        chosen = int(order[0])
-        confidence = chance_of_best(weighed.utility, scale * weighed.quality_sd, chosen)
-        chances, views = np.ones(len(eligible)), tuple[ArmView, ...]()
-        if default is None:
-            chances = propensities(weighed.utility, scale * weighed.draw_sd)
-            views = _views(posterior, weighed, draws, chances, order)
-        kind = _kind(weighed, posterior, default)
-        return Decision(
-            kind=kind,
-            ranked=tuple(eligible[i] for i in order.tolist()),
-            propensity=float(chances[chosen]),
-            confidence=confidence,
-            reason=_reason(kind, eligible[chosen], weighed, chosen, posterior),
-            views=views,
-            neighbours=local.used,
-            weights=self.settings.weights,
-            policy=self.name,
-            snapshot=posterior.version,
-            cluster=cluster,
-        )
-
-    def _weigh(
-        self, posterior: GaussianPosterior, row: int, local: LocalEvidence, eligible: Sequence[ArmId]
-    ) -> _Weighed:
-        columns = np.array([posterior.index[arm] for arm in eligible])
-        base, shifts = posterior.quality[row, columns], local.shifts[columns]
-        quality = base + shifts if posterior.local_gate else base
-        cost, latency = posterior.cost_usd[row, columns], posterior.latency_s[row, columns]
-        cost_terms = share_of_largest(cost)
-        speed_terms = np.zeros(len(columns)) if np.isnan(latency).all() else 1.0 - share_of_largest(latency)
-        weights = self.settings.weights
-        return _Weighed(
-            columns=columns,
-            quality=quality,
-            quality_sd=posterior.quality_sd[row, columns],
-            draw_sd=posterior.draw_sd[row, columns],
-            shifts=shifts,
-            base=base,
-            cost_usd=cost,
-            latency_s=latency,
-            cost_terms=cost_terms,
-            speed_terms=speed_terms,
-            utility=weights.quality * quality + weights.latency * speed_terms + weights.cost * cost_terms,
-        )
-
-    def _safe_start(self, weighed: _Weighed, eligible: Sequence[ArmId]) -> int | None:
-        """Return the position of the default arm while no other is better with enough certainty."""
-        if not self.settings.safe_start or self.settings.default_arm not in eligible:
-            return None
-        default = eligible.index(self.settings.default_arm)
-        sd = np.hypot(weighed.quality_sd, weighed.quality_sd[default]) * self.settings.weights.quality
-        better = normal_cdf((weighed.utility - weighed.utility[default]) / np.maximum(sd, 1e-9))
-        better[default] = 0.0
-        return default if float(better.max()) < SAFE_START_CHANCE else None
+def decide(
+    posterior: GaussianPosterior,
+    context: Context,
+    eligible: Sequence[ArmId],
+    rng: np.random.Generator,
+    *,
+    settings: BanditSettings,
+    policy: str,
+) -> Decision:
+    """Rank `eligible`, with the probability of every one of them."""
+    cluster = posterior.cluster_of(context.vector)
+    row = posterior.row_of(cluster)
+    local = local_evidence(context.neighbours, posterior.quality[row].tolist(), posterior.index, settings)
+    weighed = _weigh(posterior, row, local, eligible, settings)
+    scale = settings.weights.quality
+    draws = weighed.utility + scale * weighed.draw_sd * rng.standard_normal(len(eligible))
+    order = np.argsort(-draws, kind="stable")
+    default = _safe_start(weighed, eligible, settings)
+    if default is not None:
+        order = np.concatenate(([default], order[order != default]))
+    chosen = int(order[0])
+    confidence = chance_of_best(weighed.utility, scale * weighed.quality_sd, chosen)
+    chances, views = np.ones(len(eligible)), tuple[ArmView, ...]()
+    if default is None:
+        chances = propensities(weighed.utility, scale * weighed.draw_sd)
+        views = _views(posterior, weighed, draws, chances, order)
+    kind = _kind(weighed, posterior, default)
+    return Decision(
+        kind=kind,
+        ranked=tuple(eligible[i] for i in order.tolist()),
+        propensity=float(chances[chosen]),
+        confidence=confidence,
+        reason=_reason(kind, eligible[chosen], weighed, chosen, posterior),
+        views=views,
+        neighbours=local.used,
+        weights=settings.weights,
+        policy=policy,
+        snapshot=posterior.version,
+        cluster=cluster,
+    )
 
 
-_NO_SUMS = ArmSums()
+def _weigh(
+    posterior: GaussianPosterior,
+    row: int,
+    local: LocalEvidence,
+    eligible: Sequence[ArmId],
+    settings: BanditSettings,
+) -> _Weighed:
+    columns = np.array([posterior.index[arm] for arm in eligible])
+    base, shifts = posterior.quality[row, columns], local.shifts[columns]
+    quality = base + shifts if posterior.local_gate else base
+    cost, latency = posterior.cost_usd[row, columns], posterior.latency_s[row, columns]
+    cost_terms = share_of_largest(cost)
+    speed_terms = np.zeros(len(columns)) if np.isnan(latency).all() else 1.0 - share_of_largest(latency)
+    weights = settings.weights
+    return _Weighed(
+        columns=columns,
+        quality=quality,
+        quality_sd=posterior.quality_sd[row, columns],
+        draw_sd=posterior.draw_sd[row, columns],
+        shifts=shifts,
+        base=base,
+        cost_usd=cost,
+        latency_s=latency,
+        cost_terms=cost_terms,
+        speed_terms=speed_terms,
+        utility=weights.quality * quality + weights.latency * speed_terms + weights.cost * cost_terms,
+    )
+
+
+def _safe_start(weighed: _Weighed, eligible: Sequence[ArmId], settings: BanditSettings) -> int | None:
+    """Return the position of the default arm while no other is better with enough certainty."""
+    if not settings.safe_start or settings.default_arm not in eligible:
+        return None
+    default = eligible.index(settings.default_arm)
+    sd = np.hypot(weighed.quality_sd, weighed.quality_sd[default]) * settings.weights.quality
+    better = normal_cdf((weighed.utility - weighed.utility[default]) / np.maximum(sd, 1e-9))
+    better[default] = 0.0
+    return default if float(better.max()) < SAFE_START_CHANCE else None
 
 
 def _views(

@@ -70,7 +70,7 @@ def test_cost_weight_prefers_the_cheaper_arm_before_and_after_the_first_request(
     arms = (Arm(A, DEAR), Arm(B, CHEAP))
     by_weight = [chance(decide(NOTHING_LEARNED, arms=arms, settings=weights(0.6, 0, w)), B) for w in (0, -0.05, -0.5)]
     assert by_weight == sorted(by_weight)
-    assert by_weight[0] == pytest.approx(0.5)
+    assert by_weight[0] < 0.5
     assert by_weight[2] > 0.99
     wrong_list = state({A: Sums(requests=500, cost_usd=0.001), B: Sums(requests=500, cost_usd=5.0)})
     assert chance(decide(wrong_list, arms=arms, settings=weights(0.6, 0, -0.5)), A) > 0.99
@@ -141,10 +141,9 @@ def test_optimistic_prior_is_what_an_untried_arm_is_expected_to_be_worth() -> No
 
 def test_exploration_bonus_is_how_far_an_untried_arm_may_deviate() -> None:
     """A larger bonus gives an untried arm a larger share beside one that is known to be good."""
-    learned = state({A: rated(*[0.9, 0.85, 0.95] * 10)})
+    learned = state({A: rated(*[0.9, 0.85, 0.95] * 10), B: rated(*[0.7, 0.65, 0.75] * 10)})
     by_bonus = [
-        chance(decide(learned, arms=ARMS[:2], settings=replace(SETTINGS, exploration_bonus=bonus)), B)
-        for bonus in (0.02, 0.1, 0.3)
+        chance(decide(learned, settings=replace(SETTINGS, exploration_bonus=bonus)), C) for bonus in (0.02, 0.1, 0.3)
     ]
     assert by_bonus == sorted(by_bonus)
     assert by_bonus[2] > by_bonus[0] + 0.1

@@ -1,0 +1,1 @@
+"""Offline replay of recorded outcomes: streams, players, figures."""

@@ -1,0 +1,136 @@
+"""Numbers made of runs: paired differences with intervals, regret, crossing, calibration."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.replays.product import Played
+from benchmarks.replays.streams import Stream
+
+Floats = NDArray[np.float64]
+T_QUANTILES = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23, 2.20, 2.18, 2.16, 2.14, 2.13)
+"""0.975 quantile of Student's t with 1, 2, ... degrees of freedom."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Run:
+    """One player on one stream: (T,) utility, quality, cost (in units of the dearest arm), arm, and calibration."""
+
+    utility: Floats
+    quality: Floats
+    cost: Floats
+    arms: NDArray[np.intp]
+    best_fixed: Floats
+    calibration: float | None
+
+
+def run_of(played: Played, stream: Stream, cost_weight: float) -> Run:
+    """Return what the choices of a player were worth."""
+    t = np.arange(len(played.arms))
+    return Run(
+        utility=stream.utility(cost_weight)[t, played.arms],
+        quality=stream.scores[t, played.arms],
+        cost=stream.costs[t, played.arms] / stream.dearest,
+        arms=played.arms,
+        best_fixed=stream.best_fixed(cost_weight),
+        calibration=_calibration(played),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table; differences are to best fixed in hindsight, paired by seed, x 1000 a request.
+
+    Attributes:
+        against_best, interval: mean difference and half of its 95 % interval.
+        worst: of the seeds.
+        against_pooled, pooled_interval: the same against pooled Thompson sampling.
+        regret_200: loss a request over the first 200.
+        last_500: difference over the last 500.
+        crossing: request from which the mean curve stays above best fixed's; None for never.
+        share_of_gap: of what full information gains over best fixed; None where that is below 5.
+        calibration: mean gap between logged propensity and frequency; None without propensities.
+    """
+
+    player: str
+    utility: float
+    quality: float
+    cost: float
+    against_best: float
+    interval: float
+    worst: float
+    against_pooled: float | None
+    pooled_interval: float | None
+    regret_200: float
+    last_500: float
+    crossing: int | None
+    share_of_gap: float | None
+    calibration: float | None
+
+    def as_json(self) -> dict[str, object]:
+        """Return plain values."""
+        return asdict(self)
+
+
+def row_of(player: str, runs: list[Run], pooled: list[Run] | None, full: list[Run] | None) -> Row:
+    """Return the line of one player."""
+    gaps = 1000 * np.array([run.utility - run.best_fixed for run in runs])
+    against = None if pooled is None else per_seed(runs) - per_seed(pooled)
+    gain = None if full is None else float((per_seed(full) - _best(full)).mean())
+    calibrations = [run.calibration for run in runs if run.calibration is not None]
+    return Row(
+        player=player,
+        utility=float(per_seed(runs).mean() / 1000),
+        quality=float(np.mean([run.quality.mean() for run in runs])),
+        cost=float(np.mean([run.cost.mean() for run in runs])),
+        against_best=float(gaps.mean()),
+        interval=half_interval(gaps.mean(axis=1)),
+        worst=float(gaps.mean(axis=1).min()),
+        against_pooled=None if against is None else float(against.mean()),
+        pooled_interval=None if against is None else half_interval(against),
+        regret_200=float(-gaps[:, :200].mean()),
+        last_500=float(gaps[:, -500:].mean()),
+        crossing=_crossing(gaps.mean(axis=0)),
+        share_of_gap=float(gaps.mean()) / gain if gain is not None and gain >= 5 else None,
+        calibration=float(np.mean(calibrations)) if calibrations else None,
+    )
+
+
+def per_seed(runs: list[Run]) -> Floats:
+    """Return the mean utility of each seed, x 1000."""
+    return np.array([1000 * run.utility.mean() for run in runs])
+
+
+def half_interval(values: Floats) -> float:
+    """Return half of the 95 % interval of the mean of `values`."""
+    n = len(values)
+    if n < 2:
+        return float("nan")
+    quantile = T_QUANTILES[n - 2] if n - 2 < len(T_QUANTILES) else 1.96 + 2.5 / (n - 1)
+    return float(quantile * values.std(ddof=1) / np.sqrt(n))
+
+
+def _best(runs: list[Run]) -> Floats:
+    return np.array([1000 * run.best_fixed.mean() for run in runs])
+
+
+def _crossing(gap: Floats) -> int | None:
+    below = np.flatnonzero(np.cumsum(gap) < 0)
+    if not len(below):
+        return 0
+    return None if below[-1] == len(gap) - 1 else int(below[-1]) + 1
+
+
+def _calibration(played: Played) -> float | None:
+    """Return the mean gap between propensity and frequency over ten bins, weighted by their size."""
+    if np.isnan(played.chances).any():
+        return None
+    hits = np.zeros_like(played.chances)
+    hits[np.arange(len(hits)), played.arms] = 1
+    bins = np.minimum((played.chances * 10).astype(int), 9).ravel()
+    size = np.bincount(bins, minlength=10)
+    gaps = np.abs(np.bincount(bins, hits.ravel(), 10) - np.bincount(bins, played.chances.ravel(), 10))
+    return float(gaps.sum() / size.sum())

@@ -1,0 +1,142 @@
+"""The product's own policy object, sums and clusters in a replay: everything but the network."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.outcomes import Outcomes
+from benchmarks.replays.streams import Stream
+from shared.bandit.arms import Arm, ArmId
+from shared.bandit.clusters import REFIT_AT, fit_centroids
+from shared.bandit.context import Context, Neighbour
+from shared.bandit.decision import Decision
+from shared.bandit.learning import feedback_sums, outcome_sums
+from shared.bandit.policy import BanditSettings, Policy
+from shared.bandit.sums import ArmSums, Centroids, LearnedState, weighted_sums
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Played:
+    """What a player did: the arm of each request, and the probability it gave each arm (NaN rows: not known)."""
+
+    arms: NDArray[np.intp]
+    chances: NDArray[np.float64]
+
+
+class ProductPlayer:
+    """One run. Refits when the traffic has grown by 4 %, as a gateway does by the clock; clusters at `REFIT_AT`."""
+
+    def __init__(
+        self,
+        policy: Policy[Any],
+        settings: BanditSettings,
+        outcomes: Outcomes,
+        vectors: NDArray[np.float32] | None,
+        seed: int,
+    ) -> None:
+        self._policy = policy
+        self._settings = settings
+        self._arms = tuple(Arm(model, price) for model, price in zip(outcomes.models, outcomes.prices, strict=True))
+        self._vectors = vectors
+        self._rng = np.random.default_rng([seed, 1])
+        self._sums: dict[ArmId, Counter[str]] = {arm.id: Counter() for arm in self._arms}
+        self._decisions: list[Decision] = []
+        self._centroids: Centroids | None = None
+
+    def play(self, stream: Stream) -> Played:
+        """Go through the stream once."""
+        requests, arms = stream.scores.shape
+        chosen, chances = np.zeros(requests, dtype=np.intp), np.zeros((requests, arms))
+        index = {arm.id: i for i, arm in enumerate(self._arms)}
+        learned = np.zeros(requests, dtype=bool)
+        next_fit, posterior = 0, None
+        vectors = None if self._vectors is None else self._vectors[stream.rows]
+        for t in range(requests):
+            if vectors is not None and t in REFIT_AT:
+                self._recluster(stream, vectors, learned, t)
+                next_fit = t
+            eligible = [arm for arm, may in zip(self._arms, stream.eligible[t], strict=True) if may]
+            grown = t > 0 and stream.eligible[t].sum() != stream.eligible[t - 1].sum()
+            if t >= next_fit or grown:
+                posterior = self._policy.fit(self._state(t), eligible)
+                next_fit = max(t + 1, int(t * 1.04))
+            context = (
+                Context() if vectors is None else Context(vectors[t], self._neighbours(stream, vectors, learned, t))
+            )
+            decision = self._policy.decide(posterior, context, [arm.id for arm in eligible], self._rng)
+            self._decisions.append(decision)
+            chosen[t] = index[decision.arm]
+            for view in decision.views:
+                chances[t, index[view.arm]] = view.propensity
+            self._add(decision.arm, self._outcome(stream, t))
+            due = t - stream.delay
+            if due >= 0 and stream.rated[due]:
+                learned[due] = True
+                self._add(self._decisions[due].arm, self._feedback(stream, due))
+        return Played(chosen, chances)
+
+    def _add(self, arm: ArmId, sums: dict[str, int]) -> None:
+        self._sums[arm].update(sums)
+
+    def _state(self, t: int) -> LearnedState:
+        arms: dict[ArmId, ArmSums] = {arm: weighted_sums([(1.0, sums)]) for arm, sums in self._sums.items()}
+        return LearnedState(str(t), arms, self._centroids)
+
+    def _outcome(self, stream: Stream, t: int) -> dict[str, int]:
+        decision = self._decisions[t]
+        arm = [known.id for known in self._arms].index(decision.arm)
+        return outcome_sums(
+            answered=True,
+            cost_usd=float(stream.costs[t, arm]),
+            latency_s=1.0,
+            prompt_tokens=int(stream.prompt_tokens[t, arm]),
+            completion_tokens=int(stream.completion_tokens[t, arm]),
+            cluster=self._cluster(t),
+        )
+
+    def _feedback(self, stream: Stream, t: int) -> dict[str, int]:
+        decision = self._decisions[t]
+        arm = [known.id for known in self._arms].index(decision.arm)
+        return feedback_sums(
+            score=float(stream.scores[t, arm]), view=decision.view(decision.arm), cluster=self._cluster(t)
+        )
+
+    def _cluster(self, t: int) -> tuple[int, int] | None:
+        """Return the cluster of request t: as decided, or as counted anew since."""
+        return self._clusters[t] if t < len(self._clusters) else self._decisions[t].cluster
+
+    _clusters: Sequence[tuple[int, int]] = ()
+
+    def _recluster(self, stream: Stream, vectors: NDArray[np.float32], learned: NDArray[np.bool_], t: int) -> None:
+        """Fit the clusters to the traffic so far and count everything anew under the new epoch."""
+        epoch = 1 if self._centroids is None else self._centroids.epoch + 1
+        self._centroids = fit_centroids(vectors[:t], epoch=epoch, rng=np.random.default_rng([epoch, 2]))
+        self._clusters = [(epoch, int(c)) for c in (vectors[:t] @ self._centroids.centres.T).argmax(axis=1)]
+        for sums in self._sums.values():
+            sums.clear()
+        for past in range(t):
+            arm = self._decisions[past].arm
+            self._add(arm, self._outcome(stream, past))
+            if learned[past]:
+                self._add(arm, self._feedback(stream, past))
+
+    def _neighbours(
+        self, stream: Stream, vectors: NDArray[np.float32], learned: NDArray[np.bool_], t: int
+    ) -> tuple[Neighbour, ...]:
+        if t == 0:
+            return ()
+        similarity = vectors[:t] @ vectors[t]
+        near = np.flatnonzero((similarity >= self._settings.similarity_threshold) & learned[:t])
+        near = near[np.argsort(-similarity[near], kind="stable")[: self._settings.max_similar_requests]]
+        index = {arm.id: i for i, arm in enumerate(self._arms)}
+        found = []
+        for past in near.tolist():
+            arm = self._decisions[past].arm
+            found.append(Neighbour(str(past), float(similarity[past]), arm, float(stream.scores[past, index[arm]])))
+        return tuple(found)
