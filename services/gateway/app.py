@@ -67,7 +67,8 @@ async def open_adapters(settings: Settings) -> AsyncIterator[Adapters]:
         async def session(limit: int) -> aiohttp.ClientSession:
             # One pool a destination: a slow upstream must not starve the embedder of connections.
             connector = aiohttp.TCPConnector(limit=limit, keepalive_timeout=30.0)
-            return await stack.enter_async_context(aiohttp.ClientSession(connector=connector, auto_decompress=True))
+            jar = aiohttp.DummyCookieJar()  # what one answer sets must not travel with another one's question
+            return await stack.enter_async_context(aiohttp.ClientSession(connector=connector, cookie_jar=jar))
 
         redis = connect(settings)
         stack.push_async_callback(redis.aclose)
