@@ -156,10 +156,10 @@ class Spool:
 
 
 def _open_locked(path: Path) -> Segment | None:
-    """Open and lock a segment; None if a living process holds it or it has just been deleted."""
+    """Open and lock a segment; None if a living process holds it, or it is gone or not ours."""
     try:
         file = path.open("r+b")
-    except FileNotFoundError:
+    except OSError:
         return None
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
