@@ -44,7 +44,7 @@ class ChatRequest:
 def parse_chat(raw: bytes) -> ChatRequest:
     """Parse and validate a chat body. Raises InvalidRequest, with the field named."""
     body = load_object(raw)
-    refuse_forbidden(raw, body)
+    refuse_forbidden(body)
     fields = validate(ChatFields, body)
     messages: list[dict[str, Any]] = body["messages"]
     if sum(_check_content(index, message) for index, message in enumerate(messages)) > MAX_PROMPT_CHARS:

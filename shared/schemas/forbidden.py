@@ -6,7 +6,6 @@ instead of ignoring a wish (LiteLLM's CVE-2024-6587 was an `api_base` in the bod
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,7 +20,6 @@ DIALLING = frozenset(
 """Refused wherever they stand, except inside a schema or arguments of a tool, where they are the caller's own data."""
 
 _OWN_DATA = frozenset({"tools", "functions", "response_format"})
-_SUSPECT = re.compile(rb'\\u|"(?:' + b"|".join(name.encode() for name in sorted(DIALLING)) + rb')"')
 
 PRICING = frozenset({"fallbacks", "plugins", "preset", "route"})
 """OpenRouter's fields that change the model or the price behind our back. `models` is ours: it narrows the arms."""
@@ -30,8 +28,8 @@ PROVIDER_WISHES = frozenset({"data_collection", "require_parameters", "zdr"})
 """The parts of OpenRouter's `provider` that go on: they are about privacy and fit, not about price or order."""
 
 
-def refuse_forbidden(raw: bytes, body: Mapping[str, Any]) -> None:
-    """Raise InvalidRequest where `body`, parsed from `raw`, tries to route past us."""
+def refuse_forbidden(body: Mapping[str, Any]) -> None:
+    """Raise InvalidRequest where `body` tries to route past us."""
     for name in PRICING & body.keys():
         if body[name]:
             raise _unsupported(name)
@@ -40,22 +38,34 @@ def refuse_forbidden(raw: bytes, body: Mapping[str, Any]) -> None:
         wishes = provider.keys() if isinstance(provider, dict) else {""}
         for name in sorted(wishes - PROVIDER_WISHES):
             raise _unsupported(f"provider.{name}".rstrip("."))
-    if _SUSPECT.search(raw):  # otherwise there is nothing to look for
-        _walk(body)
+    _walk(body)
 
 
 def _walk(body: Mapping[str, Any]) -> None:
-    waiting: list[tuple[str, Any, bool]] = [("", body, True)]
+    """Look at every key. The number of values is bounded by the JSON reader; paths are only made for the culprit."""
+    waiting: list[tuple[Any, Any]] = [(None, body)]
     while waiting:
-        path, value, top = waiting.pop()
+        place = waiting.pop()
+        value = place[1]
         if isinstance(value, list):
-            waiting.extend((f"{path}[{index}]", item, False) for index, item in enumerate(value))
-        elif isinstance(value, dict):
-            for name, item in value.items():
-                if name in DIALLING:
-                    raise _unsupported(f"{path}.{name}".lstrip("."))
-                if isinstance(item, dict | list) and not (top and name in _OWN_DATA):
-                    waiting.append((f"{path}.{name[:64]}".lstrip("."), item, False))
+            waiting += [((place, index), item) for index, item in enumerate(value) if isinstance(item, dict | list)]
+            continue
+        if not DIALLING.isdisjoint(value):
+            name = min(DIALLING & value.keys())
+            raise _unsupported(f"{_path(place[0])}.{name}".lstrip("."))
+        top = place[0] is None
+        for name, item in value.items():
+            if isinstance(item, dict | list) and not (top and name in _OWN_DATA):
+                waiting.append(((place, name), item))
+
+
+def _path(step: Any) -> str:
+    """Return `metadata.deep[0]` for the nested (place, step) pairs that lead there."""
+    path = ""
+    while step is not None:
+        (step, _), name = step
+        path = (f"[{name}]" if isinstance(name, int) else f".{name[:64]}") + path
+    return path.lstrip(".")
 
 
 def _unsupported(param: str) -> InvalidRequest:
