@@ -11,7 +11,8 @@ import redis.asyncio as aioredis
 from shared.bandit.sums import LABELS
 from shared.storage import redis_keys
 
-DRAIN_TIMEOUT_S = 30.0
+DRAIN_TIMEOUT_S = 45.0
+"""An event whose record came late is looked at again after 30 s."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ class Account:
 
 
 async def settle(redis_url: str, sent: int) -> Account:
-    """Wait until the events are applied, or for half a minute, then count."""
+    """Wait until the events are applied, or for DRAIN_TIMEOUT_S, then count."""
     client = aioredis.Redis.from_url(redis_url)
     try:
         deadline = time.monotonic() + DRAIN_TIMEOUT_S

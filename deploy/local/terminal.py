@@ -23,6 +23,9 @@ USE = {
     "simulator": "SIMULATED upstream",
 }
 
+OVERCOMMIT = "Memory overcommit must be enabled"
+"""Advice of Redis on the kernel's settings, right for a server, of no use on somebody's laptop."""
+
 
 def wants_colour() -> bool:
     """Return whether standard output is a terminal that is not asked to stay plain."""
@@ -31,6 +34,8 @@ def wants_colour() -> bool:
 
 def show_line(name: str, line: str) -> None:
     """Print one log line behind the name of its part."""
+    if name == "redis" and OVERCOMMIT in line:
+        return
     prefix = f"{name:<9} |"
     colour = COLOURS.get(name)
     if colour is not None and wants_colour():
