@@ -56,6 +56,10 @@ async def first_answer(
             if last or not error.try_next or spent >= MAX_SPENT:
                 await journal.close(Status.FAILED, arm).stored
                 raise _told(error) from error
+        except Exception:  # a fault of ours: the id must not stay claimed by a request that no record tells of
+            journal.failed(UpstreamError("unexpected", spent=True))
+            await journal.close(Status.FAILED, arm).stored
+            raise
         except asyncio.CancelledError:
             journal.cancelled()
             journal.close(Status.CANCELLED, arm)  # written by the recorder, whoever is gone

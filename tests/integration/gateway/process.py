@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import aiohttp
 import redis.asyncio as aioredis
+from redis.exceptions import RedisError
 
 from deploy.local.servers import Server, free_port
 from shared.storage import redis_keys
@@ -67,9 +69,11 @@ async def stored(url: str) -> list[dict[str, Any]]:
 
 
 async def eventually(url: str, count: int) -> list[dict[str, Any]]:
-    """Wait until that many records are stored."""
+    """Wait until that many records are stored; a Redis that is still loading has none."""
+    records: list[dict[str, Any]] = []
     for _ in range(300):
-        records = await stored(url)
+        with contextlib.suppress(RedisError):
+            records = await stored(url)
         if len(records) >= count:
             break
         await asyncio.sleep(0.03)

@@ -70,6 +70,36 @@ async def test_a_frozen_redis_costs_its_deadline_a_few_times_and_no_record(gatew
         assert len(await eventually(url, 12)) == 12
 
 
+async def test_sent_is_recorded_though_redis_is_killed_under_load(gateways: Any, tmp_path: Path) -> None:
+    """Redis killed and restarted while requests run: every answer has its record and its event, once."""
+    port, folder = free_port(), tmp_path / "redis"
+    url = f"redis://127.0.0.1:{port}/0"
+    redis = Server("redis", redis_command(port, folder), tmp_path / "redis.log")
+    with running(redis, port):
+        gateway = await gateways(REDIS_URL=url)
+        sent: list[str] = []
+
+        async def client(name: int, session: aiohttp.ClientSession) -> None:
+            for number in range(15):
+                headers = {"X-Request-ID": f"c{name}-{number}"}
+                async with session.post("/v1/chat/completions", json=BODY, headers=headers) as response:
+                    assert response.status == 200
+                    sent.append(headers["X-Request-ID"])
+
+        async with aiohttp.ClientSession(gateway.url) as session, asyncio.TaskGroup() as group:
+            for name in range(10):
+                group.create_task(client(name, session))
+            await asyncio.sleep(0.3)
+            await asyncio.to_thread(redis.kill)
+            await asyncio.sleep(0.5)
+            redis.start()
+        await asyncio.to_thread(redis.wait_for_port, port)
+        records = await eventually(url, len(sent))
+        assert sorted(record["public_id"] for record in records) == sorted(sent)
+        async with aioredis.Redis.from_url(url) as client_of_redis:
+            assert await client_of_redis.xlen(redis_keys.EVENTS) == len(sent)
+
+
 async def test_sigterm_lets_an_open_stream_finish(gateways: Any, redis_url: str) -> None:
     """Draining: not ready, no cut answer, its record stored, exit code 0."""
     gateway = await gateways(REDIS_URL=redis_url, DRAIN_DELAY_S="0.5")

@@ -272,3 +272,18 @@ async def test_only_names_of_our_own_become_labels(world: World) -> None:
     async with world.gateway() as ports:
         await answer(world, ports, model="z/exotic")
     assert world.counted("decisions", arm="other", kind="pinned") == 1
+
+
+async def test_a_fault_of_ours_leaves_the_id_free_and_a_record(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error that nobody foresaw is recorded as a failure, so that the id can be used again."""
+
+    async def broken(_: object) -> None:
+        raise ZeroDivisionError
+
+    async with world.gateway() as ports:
+        monkeypatch.setattr(world.upstream, "complete", broken)
+        with pytest.raises(ZeroDivisionError):
+            await complete(await route(chat(), asker("mine"), ports), ports)
+        monkeypatch.undo()
+        await complete(await route(chat(), asker("mine"), ports), ports)
+    assert [record.outcome.status for record in world.records] == [Status.FAILED, Status.ANSWERED]
