@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -30,7 +31,6 @@ from services.gateway.version import VERSION
 from shared.bandit.arms import ArmId
 from shared.bandit.build import build_policy
 from shared.bandit.policy import Policy
-from shared.bandit.posterior import GaussianPosterior
 from shared.clients.chat_client import HttpChatModel
 from shared.clients.embedder_client import HttpEmbedder
 from shared.clock import SystemClock
@@ -139,7 +139,7 @@ def build_ports(settings: Settings, adapters: Adapters, metrics: GatewayMetrics)
         max_chars=settings.EMBED_MAX_CHARS,
     )
 
-    def make_policy(default: ArmId | None) -> Policy[GaussianPosterior]:
+    def make_policy(default: ArmId | None) -> Policy[Any]:
         return build_policy(replace(settings.bandit(), default_arm=default))
 
     return ChatPorts(
