@@ -22,9 +22,9 @@ from services.gateway.health import Health
 from services.gateway.keys import CHAT, FORWARD_CONTROL, HEALTH, LIFECYCLE, METRICS, REGISTRY, SETTINGS
 from services.gateway.lifecycle import Lifecycle
 from services.gateway.middlewares import build_middlewares
+from services.gateway.plan import ChatPorts
 from services.gateway.posterior_cache import REFRESH_S, PosteriorCache
 from services.gateway.recorder import Recorder
-from services.gateway.route_chat import ChatPorts
 from services.gateway.routes import all_routes
 from services.gateway.spool import Spool
 from services.gateway.version import VERSION

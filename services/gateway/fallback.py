@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from services.gateway.cooldown import CoolDowns
+from services.gateway.outcome import Journal
+from services.gateway.plan import ChatPorts, Plan
 from shared.bandit.arms import ArmId
 from shared.bandit.decision import Decision, DecisionKind
 from shared.errors import ClientError, RateLimited, UpstreamError, UpstreamFailed
 from shared.schemas.records import Status
-
-if TYPE_CHECKING:
-    from services.gateway.outcome import Journal
-    from services.gateway.route_chat import ChatPorts, Plan
 
 MAX_ATTEMPTS = 3
 MAX_SPENT = 2

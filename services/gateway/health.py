@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from services.gateway.lifecycle import Lifecycle
-from services.gateway.route_chat import ChatPorts
+from services.gateway.plan import ChatPorts
 from shared.errors import RouterError
 from shared.ports import EventQueue, Heartbeats
 

@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry
 
 from services.gateway.health import Health
 from services.gateway.lifecycle import Lifecycle
-from services.gateway.route_chat import ChatPorts
+from services.gateway.plan import ChatPorts
 from shared.metrics import GatewayMetrics
 from shared.settings import Settings
 

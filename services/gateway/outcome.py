@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import orjson
 
+from services.gateway.plan import ChatPorts, Plan
 from shared.bandit.arms import ArmId, Price
 from shared.bandit.decision import Decision, DecisionKind
 from shared.errors import UpstreamError
 from shared.schemas.records import Attempt, Outcome, RequestRecord, Status
 from shared.schemas.storage import NewRecord
 from shared.schemas.upstream import Usage
-
-if TYPE_CHECKING:
-    from services.gateway.route_chat import ChatPorts, Plan
 
 CHARS_PER_TOKEN = 4
 """For the estimate of an answer that was broken off before its usage came."""

@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from services.gateway.fallback import first_answer
 from services.gateway.outcome import Journal, effective, error_word
-from services.gateway.route_chat import ChatPorts, Plan
+from services.gateway.plan import ChatPorts, Plan
 from shared.bandit.arms import ArmId
 from shared.errors import UpstreamError
 from shared.ports import AnswerStream

@@ -38,7 +38,7 @@ class Outcome:
     status: Status
     arm: ArmId
     cost_usd: float
-    cost_source: str  # "upstream" (usage.cost), "price" (tokens x list price) or "unknown"
+    cost_source: str  # "upstream" (usage.cost), "price" (tokens x list price), "estimate" (broken off) or "unknown"
     prompt_tokens: int
     completion_tokens: int
     overhead_s: float  # our own time before the first upstream call

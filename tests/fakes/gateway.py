@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 from services.gateway import background
 from services.gateway.adapters import Adapters
 from services.gateway.app import build_ports
-from services.gateway.route_chat import Asker, ChatPorts
+from services.gateway.plan import Asker, ChatPorts
 from shared.bandit.arms import Arm, Price
 from shared.clock import SystemClock
 from shared.metrics import GatewayMetrics

@@ -8,7 +8,8 @@ from aiohttp import web
 
 from services.gateway.json_body import read_body
 from services.gateway.keys import CHAT, FORWARD_CONTROL, LINE, OWN_ID, OWNER, PUBLIC_ID, SETTINGS
-from services.gateway.route_chat import Asker, ChatPorts, Plan, complete, route
+from services.gateway.plan import Asker, ChatPorts, Plan
+from services.gateway.route_chat import complete, route
 from services.gateway.streaming import open_stream
 from shared.bandit.arms import ArmId
 from shared.bandit.decision import Decision

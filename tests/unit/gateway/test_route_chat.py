@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from services.gateway.route_chat import ChatPorts, complete, route
+from services.gateway.plan import ChatPorts
+from services.gateway.route_chat import complete, route
 from shared.bandit.context import Vector
 from shared.bandit.decision import DecisionKind
 from shared.errors import Conflict, DependencyError, NotFound, RateLimited, UpstreamError, UpstreamFailed

@@ -8,7 +8,8 @@ from typing import Any
 import orjson
 import pytest
 
-from services.gateway.route_chat import ChatPorts, route
+from services.gateway.plan import ChatPorts
+from services.gateway.route_chat import route
 from services.gateway.streaming import DONE, open_stream
 from shared.bandit.decision import DecisionKind
 from shared.errors import UpstreamError, UpstreamFailed

@@ -1,0 +1,77 @@
+"""What one chat request carries through the use case: the ports, who asks, and what was decided."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from services.gateway.catalogue import Catalogue
+from services.gateway.context import ContextGatherer, Gathered
+from services.gateway.cooldown import Breaker, CoolDowns
+from services.gateway.posterior_cache import PosteriorCache
+from services.gateway.recorder import Recorder
+from shared.bandit.arms import ArmId
+from shared.bandit.decision import Decision
+from shared.metrics import GatewayMetrics
+from shared.ports import ChatModel, Clock, RequestLog
+from shared.schemas.chat import ChatRequest
+from shared.schemas.upstream import Call
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ChatPorts:
+    """What the use case needs of the world."""
+
+    log: RequestLog
+    recorder: Recorder
+    gatherer: ContextGatherer
+    posteriors: PosteriorCache
+    catalogue: Catalogue
+    upstream: ChatModel
+    cooldowns: CoolDowns
+    reserving: Breaker
+    clock: Clock
+    metrics: GatewayMetrics
+    rng: np.random.Generator
+    redis_timeout_s: float
+    request_timeout_s: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Asker:
+    """Who asks, under which ids. `line` collects the facts of the canonical log line.
+
+    `started` is the `Clock.monotonic` instant at which the body had been read; `control` goes to a simulated upstream.
+    """
+
+    own_id: str
+    public_id: str
+    owner: str
+    started: float
+    control: Mapping[str, str] = field(default_factory=dict)
+    line: dict[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plan:
+    """A decided request: who is asked, in which order, and all that its record will say."""
+
+    chat: ChatRequest
+    asker: Asker
+    decision: Decision
+    gathered: Gathered
+    order: tuple[ArmId, ...]
+    created_at: float
+    deadline: float
+
+    def call(self, arm: ArmId) -> Call:
+        """Return the call of `arm`."""
+        return Call(
+            arm=arm,
+            body=self.chat.body,
+            request_id=self.asker.own_id,
+            deadline=self.deadline,
+            headers=self.asker.control,
+        )
