@@ -10,8 +10,9 @@ LOCKS := deploy/requirements
 run: $(VENV)/.local  ## Start the whole system; Ctrl-C stops it
 	@$(BIN)/python -m deploy.local
 
-demo: $(VENV)/.local  ## Replay real prompts and watch the router learn (DATA=folder for your own)
-	@$(BIN)/python -m deploy.local.demo $(if $(DATA),--data $(DATA))
+demo: $(VENV)/.local  ## Replay real prompts and watch the router learn (DATA=folder REQUESTS=1000 SEED=0)
+	@$(BIN)/python -m deploy.local.demo $(if $(DATA),--data "$(DATA)") $(if $(REQUESTS),--requests $(REQUESTS)) \
+	  $(if $(SEED),--seed $(SEED))
 
 test: check  ## Everything, with real Redis, Qdrant engine and PostgreSQL
 	@$(BIN)/python -m pytest

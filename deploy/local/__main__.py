@@ -31,7 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
         settings = load_settings()
         simulation = Simulation(options.replay, options.speed, options.failures)
         models = (options.models or folder / "models").resolve()
-        planner = Planner(settings, folder, models, simulation, say=say, anywhere=options.anywhere)
+        planner = Planner(settings, folder, models, simulation, say, options.anywhere, terminal=sys.stdout.isatty())
         with Stack(planner, show=show_line, stop_requests=requests) as stack:
             say(f"starting {', '.join(part.name for part in stack.plan.parts)}")
             try:

@@ -48,7 +48,9 @@ def main(arguments: list[str] | None = None) -> int:
         settings = demo_settings(load_settings(), outcomes)
         with tempfile.TemporaryDirectory(prefix="llm-router-demo-", ignore_cleanup_errors=True) as folder:
             simulation = Simulation(replay=str(options.data.resolve()) if options.data else "example")
-            planner = Planner(settings, Path(folder), _models(settings), simulation, anywhere=True)
+            planner = Planner(
+                settings, Path(folder), _models(settings), simulation, anywhere=True, terminal=sys.stdout.isatty()
+            )
             start_log = _StartLog(console)
             with Stack(planner, show=start_log, stop_requests=requests) as stack:
                 console.print(f"Starting a stack of its own, with {outcomes.name} replayed as upstream ...")
@@ -137,7 +139,8 @@ class _StartLog:
 
     def __call__(self, name: str, line: str) -> None:
         if name == "embedder":
-            self._console.print(f"  {name}: {line}", markup=False)
+            end = "\r" if line.endswith("\r") else "\n"
+            self._console.print(f"  {name}: {line.rstrip()}", markup=False, end=end)
 
     def end(self) -> None:
         """Show nothing from now on."""

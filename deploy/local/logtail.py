@@ -9,9 +9,9 @@ MAX_LINE = 65_536
 
 
 class LogTail:
-    """Yields whole lines as they appear.
+    """Yields lines as they are completed.
 
-    A carriage return ends a line, too, as progress bars use it.
+    One that is to be overwritten, as progress bars do, keeps its carriage return.
     """
 
     def __init__(self, path: Path) -> None:
@@ -27,10 +27,10 @@ class LogTail:
             log.seek(self._offset)
             new = log.read()
         self._offset += len(new)
-        *whole, self._rest = (self._rest + new).replace(b"\r", b"\n").split(b"\n")
-        if len(self._rest) > MAX_LINE:
+        *whole, self._rest = (self._rest + new).replace(b"\r\n", b"\n").splitlines(keepends=True) or [b""]
+        if self._rest.endswith((b"\n", b"\r")) or len(self._rest) > MAX_LINE:
             whole, self._rest = [*whole, self._rest], b""
-        yield from (line.decode(errors="replace").rstrip() for line in whole if line.strip())
+        yield from (line.decode(errors="replace").rstrip("\n") for line in whole if line.strip())
 
 
 def last_lines(path: Path, count: int) -> list[str]:

@@ -72,7 +72,7 @@ class Planner:
     """Turns settings into a plan.
 
     `folder` holds data and logs; `models` the embedding models, which several stacks may share. With `anywhere`, every
-    part gets some free port instead of the usual one.
+    part gets some free port instead of the usual one. For a `terminal` the parts log as text and draw a progress bar.
     """
 
     settings: Settings
@@ -81,6 +81,7 @@ class Planner:
     simulation: Simulation = Simulation()
     say: Callable[[str], None] = print
     anywhere: bool = False
+    terminal: bool = False
 
     def plan(self) -> Plan:
         """Choose ports and commands. Raises SettingsError when a port that the user set is taken."""
@@ -213,7 +214,8 @@ class Planner:
         ours = {"SPOOL_DIR": self.folder / "spool", "MODEL_CACHE_DIR": self.models}
         located = {name: str(path.resolve() if self._is_given(name) else ours[name]) for name, path in paths.items()}
         python = {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
-        return inherited | python | self._explicit | located
+        looks = {"LOG_FORMAT": "text", "PROGRESS_BAR": "1"} if self.terminal else {}
+        return inherited | python | looks | self._explicit | located
 
     def _choose(self, name: str, host: str, wanted: int, setting: str | None) -> int:
         if self.anywhere:

@@ -57,6 +57,12 @@ def qdrant_command(port: int, folder: Path) -> list[str]:
     return [sys.executable, "-m", "deploy.qdrant_engine", "--port", str(port), "--path", str(folder)]
 
 
+def postgres_command(port: int, folder: Path, *, forgetful: bool = False) -> list[str]:
+    """Return the command of a PostgreSQL that keeps its data in `folder`; `forgetful` trades durability for speed."""
+    command = [sys.executable, "-m", "deploy.local.postgres", "--port", str(port), "--path", str(folder)]
+    return [*command, "--forgetful"] if forgetful else command
+
+
 @dataclass
 class Server:
     """A child process with its log file.

@@ -49,6 +49,7 @@ class Stack:
         self._show = show
         self._stop_requests = stop_requests
         self._tails: dict[str, LogTail] = {}
+        self._launched_at: dict[str, float] = {}
         self._guard: subprocess.Popen[bytes] | None = None
         self._lock: IO[str] | None = None
 
@@ -89,7 +90,6 @@ class Stack:
         Raises DependencyError, with the end of its log, when a part dies or does not get ready; Interrupted when the
         user wants to stop.
         """
-        began = time.monotonic()
         names = {part.name for part in self.plan.parts}
         while not all(part.is_ready for part in self.plan.parts):
             ready = {part.name for part in self.plan.parts if part.is_ready}
@@ -98,7 +98,7 @@ class Stack:
                     self._launch(part)
                 elif part.server.process is not None and not part.is_ready:
                     part.is_ready = part.ready()
-                    self._check_time(part, began)
+                    self._check_time(part)
             self.poll()
             time.sleep(TICK_S)
 
@@ -110,11 +110,12 @@ class Stack:
         with contextlib.suppress(FileNotFoundError):
             log.replace(log.with_suffix(".previous.log"))
         self._tails[part.name] = LogTail(log)
+        self._launched_at[part.name] = time.monotonic()
         part.server.start()
 
-    def _check_time(self, part: Part, began: float) -> None:
+    def _check_time(self, part: Part) -> None:
         limit_s = DISTIL_TIMEOUT_S if part.name == "embedder" else START_TIMEOUT_S
-        if not part.is_ready and time.monotonic() - began > limit_s:
+        if not part.is_ready and time.monotonic() - self._launched_at[part.name] > limit_s:
             raise self._failed(part, f"is not ready after {limit_s:.0f} s")
 
     # -- running -------------------------------------------------------------------------------------------------------

@@ -23,24 +23,23 @@ USE = {
     "simulator": "SIMULATED upstream",
 }
 
+CLEAR_LINE = "\r\x1b[K"
 OVERCOMMIT = "Memory overcommit must be enabled"
 """Advice of Redis on the kernel's settings, right for a server, of no use on somebody's laptop."""
 
 
-def wants_colour() -> bool:
-    """Return whether standard output is a terminal that is not asked to stay plain."""
-    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-
-
 def show_line(name: str, line: str) -> None:
-    """Print one log line behind the name of its part."""
+    """Print one log line behind the name of its part; one that ends in a carriage return stays only until the next."""
     if name == "redis" and OVERCOMMIT in line:
         return
-    prefix = f"{name:<9} |"
-    colour = COLOURS.get(name)
-    if colour is not None and wants_colour():
-        prefix = f"\x1b[{colour}m{prefix}\x1b[0m"
-    print(prefix, line, flush=True)
+    passing = line.endswith("\r")
+    if not sys.stdout.isatty():
+        if not passing:
+            print(f"{name:<9} | {line}", flush=True)
+        return
+    colour = "" if os.environ.get("NO_COLOR") else f"\x1b[{COLOURS.get(name, 0)}m"
+    prefix = f"{CLEAR_LINE}{colour}{name:<9} |\x1b[0m"
+    print(prefix, line.rstrip("\r"), end="\r" if passing else "\n", flush=True)
 
 
 def say(text: str) -> None:

@@ -46,8 +46,11 @@ def main() -> int:
 
 
 def progress_shown() -> Progress:
-    """Return a callback that shows how far distilling is: a bar on a terminal, else a log line every quarter."""
-    return _draw_bar if sys.stderr.isatty() else _log_quarters
+    """Return a callback that shows how far distilling is: a bar on a terminal, else a log line every quarter.
+
+    The local stack shows its parts on a terminal that they do not have themselves, and sets PROGRESS_BAR.
+    """
+    return _draw_bar if sys.stderr.isatty() or "PROGRESS_BAR" in os.environ else _log_quarters
 
 
 def _draw_bar(done: int, total: int) -> None:

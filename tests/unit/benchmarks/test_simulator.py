@@ -109,6 +109,7 @@ async def test_a_status_on_request(client: Client, status: int) -> None:
 @pytest.mark.parametrize("fault", ["cut", "reset", "hang;seconds=0.01"])
 async def test_a_broken_connection_on_request(client: Client, fault: str, stream: bool) -> None:
     """The client sees a broken connection, never a whole answer."""
+
     async def whole_answer() -> bytes:
         answer = await client.post("/v1/chat/completions", json=body(stream=stream), headers={"x-simulate": fault})
         return await answer.read()
