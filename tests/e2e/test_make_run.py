@@ -186,7 +186,7 @@ def test_a_taken_port_is_refused_before_anything_starts(folder: Path) -> None:
 def test_the_demo_accounts_for_every_rating() -> None:
     """Sixty real prompts through a stack of its own: all answered, all rated, all learned, and the tables say so."""
     answer = subprocess.run(
-        [sys.executable, "-m", "deploy.local.demo", "--requests", "60", "--rate", "60"],
+        [sys.executable, "-m", "deploy.local.demo", "--requests", "60", "--rate", "30"],
         cwd=ROOT,
         env=CLEAN,
         capture_output=True,
