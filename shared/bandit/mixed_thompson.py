@@ -50,7 +50,11 @@ class MixedThompson:
             quality=mean,
             quality_sd=np.sqrt(variance),
             draw_sd=draw_sd(
-                fit.variance, cells.labels.sum(axis=1), self.settings.exploration_rate, variance - fit.variance
+                fit.variance,
+                cells.labels.sum(axis=1),
+                sum(one.requests for one in totals),
+                self.settings.exploration_rate,
+                variance - fit.variance,
             ),
             cost_usd=_rows(expected.cost_usd, _matrix(by_cluster, "cost_usd"), requests, m),
             latency_s=_rows(expected.latency_s, _matrix(by_cluster, "latency_s"), requests, m),

@@ -110,7 +110,9 @@ def test_min_similar_requests_is_how_many_are_needed_to_move_the_estimate() -> N
     """The more neighbours are demanded, the less the same neighbours shift the estimate."""
     shifts = []
     for needed in (0, 5, 50):
-        view = decide(GOOD_A, near(B, 1.0), settings=replace(SETTINGS, min_similar_requests=needed)).view(B)
+        view = decide(
+            GOOD_A, near(B, 1.0, similarity=0.85), settings=replace(SETTINGS, min_similar_requests=needed)
+        ).view(B)
         assert view is not None
         shifts.append(view.local_shift)
     assert shifts == sorted(shifts, reverse=True)
@@ -133,8 +135,8 @@ def test_optimistic_prior_is_what_an_untried_arm_is_expected_to_be_worth() -> No
     high, low = (
         decide(learned, arms=ARMS[:2], settings=replace(SETTINGS, optimistic_prior=prior)) for prior in (0.95, 0.1)
     )
-    assert chance(high, B) > 0.9
-    assert chance(low, B) < 0.1
+    assert chance(high, B) > 0.7
+    assert chance(low, B) < 0.3
     refuted = state({A: rated(*[0.5, 0.6, 0.4] * 10), B: rated(*[0.0] * 12)})
     assert chance(decide(refuted, arms=ARMS[:2], settings=replace(SETTINGS, optimistic_prior=0.95)), B) < 0.5
 
