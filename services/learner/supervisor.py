@@ -16,6 +16,7 @@ DRAIN_S = 20.0
 
 _FIRST_REST_S = 0.25
 _LONGEST_REST_S = 4.0
+_RECANCEL_S = 0.2
 _STABLE_S = 30.0
 """A worker that has run this long was healthy: the next rest is a short one again."""
 
@@ -61,9 +62,12 @@ async def _finish_jobs(worker: Worker) -> None:
 async def _close(worker: Worker, running: asyncio.Future[None]) -> None:
     """Cancel what is left and close arq's connections; arq's own `close` fails when Redis is away."""
     left = [running, *worker.tasks.values()]
-    for task in left:
-        task.cancel()
-    await asyncio.wait(left, timeout=DRAIN_S)
+    until = asyncio.get_running_loop().time() + DRAIN_S
+    while asyncio.get_running_loop().time() < until and (waiting := [task for task in left if not task.done()]):
+        # Once is not enough: `asyncio.wait_for` of Python 3.11, which redis-py sends through, may swallow it.
+        for task in waiting:
+            task.cancel()
+        await asyncio.wait(waiting, timeout=_RECANCEL_S)
     await asyncio.gather(*(task for task in left if task.done()), return_exceptions=True)
     with contextlib.suppress(RedisError, OSError):
         await worker.pool.delete(worker.health_check_key)
