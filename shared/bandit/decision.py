@@ -90,6 +90,8 @@ class Decision:
         snapshot: version of the learned state.
         cluster: (epoch, cluster) of the prompt, or None without context.
         degraded: what was missing, in bounded words (`embedder`, `qdrant`, `redis`).
+        session: whether the conversation's model was kept instead of the draw (`steering.hold`).
+        exploration: `on`; or why nothing was explored: `off` by the client's wish, `spent` with the day's budget.
     """
 
     kind: DecisionKind
@@ -104,11 +106,19 @@ class Decision:
     snapshot: str = ""
     cluster: tuple[int, int] | None = None
     degraded: tuple[str, ...] = field(default=())
+    session: bool = False
+    exploration: str = "on"
 
     @property
     def arm(self) -> ArmId:
         """The arm that was chosen."""
         return self.ranked[0]
+
+    @property
+    def explored(self) -> bool:
+        """Whether a draw, and nothing else, put another arm first than the one that is expected to be best."""
+        view = self.view(self.arm)
+        return view is not None and self.propensity < 1 and view.utility < max(one.utility for one in self.views)
 
     def view(self, arm: ArmId) -> ArmView | None:
         """Return what was believed of `arm`, or None if it was not weighed."""

@@ -9,7 +9,8 @@ far more than any number of merely similar ones (weights linear in the cosine ea
 prompts). A shift is dropped where sum w / (sum w + k) < MIN_CONFIDENCE_SCORE.
 
 Shifts are added only while they have predicted ratings better than the estimate without them: sum of gains > 2 sqrt(sum
-of squared gains), over all arms (`learning.py` scores every rated request before it is learned). Ungated it loses at rest: near-twin prompts often have opposite answers.
+of squared gains), over all arms (`learning.py` scores every rated request before it is learned). Ungated it loses at
+rest: near-twin prompts often have opposite answers.
 """
 
 from __future__ import annotations

@@ -1,0 +1,134 @@
+"""The offline replay: fair to every player, and right about what it prints."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks import replay
+from benchmarks.outcomes import Outcomes
+from benchmarks.replay import FIXED, PLAYERS, POOLED, PRODUCT, World, play_condition, players_of, rows_of
+from benchmarks.replays.figures import half_interval
+from benchmarks.replays.streams import STREAMS, Condition, make_stream
+from shared.bandit.arms import Price
+
+ARMS, PROMPTS = 3, 240
+
+
+@pytest.fixture
+def world() -> World:
+    """Two kinds of prompt; one arm is good and dear, one bad and cheap, one good at one kind."""
+    rng = np.random.default_rng(5)
+    kind = np.arange(PROMPTS) % 2
+    chances = np.stack((np.full(PROMPTS, 0.9), np.full(PROMPTS, 0.3), np.where(kind == 0, 0.95, 0.2)), axis=1)
+    vectors = rng.standard_normal((PROMPTS, 16)) * 0.1
+    vectors[np.arange(PROMPTS), kind] += 1
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    outcomes = Outcomes(
+        name="made-up",
+        models=("m/dear", "m/cheap", "m/special"),
+        prices=(Price(1e-5, 1e-5), Price(1e-7, 1e-7), None),
+        prompts=tuple(f"prompt {i}" for i in range(PROMPTS)),
+        tasks=tuple(f"task {k}" for k in kind),
+        scores=(rng.random((PROMPTS, ARMS)) < chances).astype(float),
+        costs=np.tile([1e-2, 1e-4, 1e-3], (PROMPTS, 1)),
+        prompt_tokens=np.full((PROMPTS, ARMS), 100),
+        completion_tokens=np.full((PROMPTS, ARMS), 100),
+    )
+    return World(outcomes, vectors.astype(np.float32))
+
+
+@pytest.mark.parametrize("kind", STREAMS)
+def test_the_same_seed_gives_every_player_the_same_stream(world: World, kind: str) -> None:
+    """Requests, scores and ratings are paired; another seed gives others."""
+    condition = Condition(kind, 100, feedback=0.5, cost_weight=0.1)
+    one, same, other = (make_stream(world.outcomes, condition, seed) for seed in (1, 1, 2))
+    assert (one.rows == same.rows).all()
+    assert (one.scores == same.scores).all()
+    assert (one.rated == same.rated).all()
+    assert (one.rows != other.rows).any()
+    assert 20 < one.rated.sum() < 80
+
+
+def test_streams_are_what_they_are_called(world: World) -> None:
+    """Blocks are contiguous, the favourite drops or appears at half time, few prompts come again and again."""
+    blocked, calm, drift, new, again = (
+        make_stream(world.outcomes, Condition(kind, 200), 3)
+        for kind in ("blocked", "shuffled", "drift", "new-arm", "repeated")
+    )
+    tasks = [world.outcomes.tasks[row] for row in blocked.rows]
+    assert sum(a != b for a, b in pairwise(tasks)) == 1
+    favourite = int(calm.scores.mean(axis=0).argmax())
+    assert (drift.scores[:100] == calm.scores[:100]).all()
+    lost = calm.scores[100:].mean(axis=0) - drift.scores[100:].mean(axis=0)
+    assert 0.1 < lost[favourite] < 0.3
+    assert np.delete(lost, favourite) == pytest.approx(0)
+    assert not new.eligible[:100, favourite].any()
+    assert new.eligible[100:].all()
+    assert len(set(again.rows.tolist())) <= 150
+
+
+def test_every_player_plays_and_best_fixed_is_best_in_hindsight(world: World) -> None:
+    """No fixed arm beats it, full information beats chance, and the product's propensities are calibrated."""
+    players = players_of(PLAYERS, world.outcomes)
+    runs = play_condition(world, Condition(requests=200, cost_weight=0.1), players, range(2), lambda: None)
+    rows = {row.player: row for row in rows_of(runs)}
+    fixed = [row for name, row in rows.items() if name.startswith("always ")]
+    assert len(fixed) == ARMS
+    assert max(row.against_best for row in fixed) <= 1e-9
+    assert rows["random"].against_best < rows["knn-full-information"].against_best
+    calibration = rows[PRODUCT].calibration
+    assert calibration is not None
+    assert calibration < 0.1
+    assert rows[POOLED].against_pooled == pytest.approx(0)
+    assert rows["linucb"].calibration is None
+
+
+@pytest.mark.parametrize("kind", STREAMS)
+def test_the_product_survives_every_stream(world: World, kind: str) -> None:
+    """New arms, drifts, delays and missing ratings: it only ever calls eligible arms."""
+    condition = Condition(kind, 200, feedback=0.3, cost_weight=0.3, delay=20)
+    runs = play_condition(world, condition, players_of([PRODUCT], world.outcomes), [0], lambda: None)
+    stream = make_stream(world.outcomes, condition, 0)
+    assert stream.eligible[np.arange(200), runs[PRODUCT][0].arms].all()
+
+
+def test_a_replay_can_be_repeated(world: World) -> None:
+    """The same seed gives the same choices."""
+    players = players_of([PRODUCT], world.outcomes)
+    first, second = (
+        play_condition(world, Condition(requests=120), players, [4], lambda: None)[PRODUCT][0] for _ in range(2)
+    )
+    assert (first.arms == second.arms).all()
+
+
+def test_the_command_prints_a_table_and_writes_json(
+    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """What is printed can be read by machines as well."""
+    monkeypatch.setattr(replay, "load_outcomes", lambda _: world.outcomes)
+    monkeypatch.setattr(replay, "prompt_vectors", lambda *_: world.vectors)
+    arguments = f"--requests 60 --seeds 2 --cost-weight 0.1 --policy {PRODUCT},{FIXED} --out {tmp_path}".split()
+    assert replay.main(arguments) == 0
+    assert "always m/dear" in capsys.readouterr().out
+    (condition,) = json.loads((tmp_path / "replay.json").read_text())["conditions"]
+    assert condition["cost_weight"] == 0.1
+    assert condition["rows"][0]["player"] == PRODUCT
+
+
+def test_an_unknown_player_is_refused_in_words(capsys: pytest.CaptureFixture[str]) -> None:
+    """The message names what is allowed."""
+    with pytest.raises(SystemExit):
+        replay.main(["--policy", "oracle"])
+    assert "linucb" in capsys.readouterr().err
+
+
+def test_intervals_shrink_with_seeds() -> None:
+    """Twice four equal samples give a narrower interval than four."""
+    values = np.array([1.0, 2.0, 3.0, 4.0])
+    assert half_interval(np.tile(values, 4)) < half_interval(values)
+    assert np.isnan(half_interval(values[:1]))
