@@ -13,10 +13,11 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.bandit.arms import Arm
+from shared.bandit.arms import Arm, ArmId
 from shared.bandit.context import Neighbour, Vector
 from shared.bandit.sums import Centroids, LearnedState
 from shared.schemas.events import Event
+from shared.schemas.history import OutboxDepth, PastRating, PastRequest, Waiting
 from shared.schemas.records import StoredRequest
 from shared.schemas.storage import (
     Applied,
@@ -28,6 +29,7 @@ from shared.schemas.storage import (
     Point,
     QueueDepth,
     Reservation,
+    RestoredRequest,
     Verdict,
 )
 from shared.schemas.upstream import Answer, Call, Usage
@@ -38,11 +40,9 @@ class Clock(Protocol):
 
     def now(self) -> float:
         """Unix seconds."""
-        ...
 
     def monotonic(self) -> float:
         """Seconds that never step back."""
-        ...
 
 
 # -- embeddings and similar requests ------------------------------------------------------------------------------
@@ -53,11 +53,9 @@ class Embedder(Protocol):
 
     async def model(self) -> EmbeddingModel:
         """Return which model answers."""
-        ...
 
     async def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return (len(texts), dimension) float32, rows of norm 1, all finite."""
-        ...
 
 
 class RequestIndex(Protocol):
@@ -65,35 +63,27 @@ class RequestIndex(Protocol):
 
     async def prepare(self, model: EmbeddingModel) -> None:
         """Create the collection of `model` and its payload indexes, or find them; safe when many do it at once."""
-        ...
 
     async def neighbours(self, vector: Vector, *, limit: int, threshold: float, since: float) -> tuple[Neighbour, ...]:
         """Return labelled requests created at or after `since` (Unix s) with cosine >= threshold, nearest first."""
-        ...
 
     async def upsert(self, points: Sequence[Point]) -> None:
         """Write points; the same id again replaces. Searchable when it returns."""
-        ...
 
     async def delete_before(self, created_at: float) -> None:
         """Forget points created before that Unix second."""
-        ...
 
     async def delete(self, request_ids: Sequence[str]) -> None:
         """Forget these points; unknown ids are fine."""
-        ...
 
     async def sample(self, limit: int) -> NDArray[np.float32]:
         """Return up to `limit` stored vectors, (n, dimension), newest or random; for clustering."""
-        ...
 
     async def count(self) -> int:
         """Return the number of stored points."""
-        ...
 
     async def ping(self) -> str:
         """Return the engine's version."""
-        ...
 
 
 # -- learned state, records and events -----------------------------------------------------------------------------
@@ -107,19 +97,15 @@ class PosteriorStore(Protocol):
 
         Raises CorruptState when a hash breaks an invariant.
         """
-        ...
 
     async def apply(self, effects: Sequence[Effect]) -> list[Applied]:
         """Apply contributions and acknowledge their events, each atomically; in order, one answer each."""
-        ...
 
     async def save_centroids(self, centroids: Centroids) -> None:
         """Replace the cluster centres."""
-        ...
 
     async def forget_before(self, created_at: float) -> int:
         """Drop the hashes of days that ended before that Unix second; return how many."""
-        ...
 
 
 class RequestLog(Protocol):
@@ -127,15 +113,12 @@ class RequestLog(Protocol):
 
     async def reserve(self, *, owner: str, public_id: str, own_id: str) -> Reservation:
         """Claim `public_id` for `own_id`. An id whose request failed may be claimed again."""
-        ...
 
     async def record(self, entries: Sequence[NewRecord]) -> None:
         """Store records and their outcome events, all in one write. Storing one again changes nothing."""
-        ...
 
     async def find(self, *, owner: str | None, public_id: str) -> StoredRequest | None:
         """Return the request that `owner` (None: anybody, for an admin) knows by `public_id`."""
-        ...
 
     async def rate(self, *, owner: str | None, public_id: str, score: float, text: str | None, now: float) -> Verdict:
         """Store the rating and its event in one atomic step.
@@ -143,19 +126,15 @@ class RequestLog(Protocol):
         The same score and text again is DUPLICATE and changes nothing. A reserved request whose record is not yet
         written is ACCEPTED.
         """
-        ...
 
     async def load(self, own_ids: Sequence[str]) -> list[LoggedRequest | None]:
         """Return what the learner needs of each request; None where the record is gone or not yet written."""
-        ...
 
     async def pending_index(self, limit: int) -> list[str]:
         """Return own ids whose point in the index is out of date, oldest first."""
-        ...
 
     async def indexed(self, marks: Mapping[str, int]) -> list[str]:
         """Mark ids as indexed with the rating revision that was written; return those rated anew meanwhile."""
-        ...
 
 
 class EventQueue(Protocol):
@@ -163,39 +142,90 @@ class EventQueue(Protocol):
 
     async def prepare(self) -> None:
         """Create the stream and its consumer group, or find them."""
-        ...
 
     async def wake(self) -> None:
         """Tell a learner that there is work; losing this costs a second or two of delay, nothing else."""
-        ...
 
     async def read(self, consumer: str, limit: int) -> list[Event]:
         """Return new events for `consumer`, without waiting."""
-        ...
 
     async def claim(self, consumer: str, *, idle_s: float, limit: int) -> list[Event]:
         """Take over events that were handed out `idle_s` ago or longer and not acknowledged."""
-        ...
 
     async def bury(self, event: Event, reason: str) -> None:
         """Move an event to the dead-letter stream, atomically."""
-        ...
 
     async def requeue(self, limit: int) -> int:
         """Move dead letters back to the stream; return how many."""
-        ...
 
     async def dead(self, limit: int) -> list[DeadLetter]:
         """Return dead letters, oldest first."""
-        ...
 
     async def forget_consumers(self, idle_s: float) -> int:
         """Remove consumers that hold no event and have been silent for `idle_s`; return how many."""
-        ...
 
     async def depth(self) -> QueueDepth:
         """Return how much waits."""
-        ...
+
+
+# -- history ---------------------------------------------------------------------------------------------------------
+
+
+class Outbox(Protocol):
+    """What `RequestLog` has stored and the history does not have yet. Reading takes nothing out."""
+
+    async def read(self, limit: int) -> list[Waiting]:
+        """Return the oldest entries. Two readers may get the same ones."""
+
+    async def done(self, entries: Sequence[Waiting]) -> None:
+        """Take entries out; unknown ones are fine."""
+
+    async def depth(self) -> OutboxDepth:
+        """Return how much waits."""
+
+
+class History(Protocol):
+    """Every request, decision, outcome and rating, for good. Writing something again changes nothing."""
+
+    async def prepare(self) -> None:
+        """Bring the tables up to date; safe when many do it at once."""
+
+    async def write(self, requests: Sequence[NewRecord], ratings: Sequence[PastRating]) -> list[str]:
+        """Store all of it; return the ids of requests whose rows the database cannot take, and only these are left out.
+
+        A rating may come before its request. Of two ratings with the same revision the later one stays.
+        """
+
+    def read(self, *, since: float, batch: int = 500) -> AsyncIterator[list[PastRequest]]:
+        """Yield what was created at or after `since` (Unix s), oldest first, in batches."""
+
+    async def count(self, *, since: float) -> int:
+        """Return how many requests `read` will yield."""
+
+    async def save_settings(self, settings_hash: str, content: Mapping[str, object]) -> None:
+        """Say what a settings hash stands for; JSON values only."""
+
+    async def save_centroids(self, centroids: Centroids) -> None:
+        """Keep the cluster centres of an epoch."""
+
+    async def centroids(self) -> Centroids | None:
+        """Return the newest cluster centres."""
+
+
+class Restorer(Protocol):
+    """Puts what the history remembers back in place, while no learner runs."""
+
+    async def is_empty(self) -> bool:
+        """Whether nothing is known of any request and nothing has been learned."""
+
+    async def clear(self) -> None:
+        """Forget requests, their public ids and what was learned; events that wait stay."""
+
+    async def requests(self, restored: Sequence[RestoredRequest]) -> None:
+        """Store requests as if they had been recorded, rated and learned from, oldest first."""
+
+    async def sums(self, days: Mapping[tuple[ArmId, str], Mapping[str, int]], centroids: Centroids | None) -> None:
+        """Store sums by arm and UTC day, in place of what is stored for them."""
 
 
 class Heartbeats(Protocol):
@@ -203,11 +233,9 @@ class Heartbeats(Protocol):
 
     async def beat(self, worker: str, version: str, ttl_s: float) -> None:
         """Say that `worker` lives, for `ttl_s` seconds."""
-        ...
 
     async def alive(self) -> Mapping[str, str]:
         """Return version by worker."""
-        ...
 
 
 # -- the upstream ----------------------------------------------------------------------------------------------------
@@ -222,17 +250,14 @@ class AnswerStream(Protocol):
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         """Yield whole SSE events, `data: [DONE]` excluded, usage-only chunks dropped unless asked for."""
-        ...
 
     @property
     def usage(self) -> Usage | None:
         """Usage, once it has been seen."""
-        ...
 
     @property
     def model(self) -> str | None:
         """The model that the upstream says answers."""
-        ...
 
 
 class ChatModel(Protocol):
@@ -240,12 +265,9 @@ class ChatModel(Protocol):
 
     async def complete(self, call: Call) -> Answer:
         """Return the answer. Raises UpstreamError."""
-        ...
 
     def stream(self, call: Call) -> AbstractAsyncContextManager[AnswerStream]:
         """Open a stream; entering waits for the first data event. Raises UpstreamError."""
-        ...
 
     async def catalogue(self) -> tuple[Arm, ...]:
         """Return every model of the upstream with its price. Raises UpstreamError."""
-        ...

@@ -1,14 +1,18 @@
-"""Real servers for the tests: one Redis and one Qdrant engine a session, emptied before each test that uses them."""
+"""Real servers for the tests: one Redis, one Qdrant engine and one PostgreSQL a session, emptied before each use."""
 
 from __future__ import annotations
 
+import tempfile
+import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 import redis.asyncio as aioredis
 
-from deploy.local.servers import Server, free_port, qdrant_command, redis_command, running
+from deploy.local.postgres import postgres_url
+from deploy.local.servers import Server, free_port, postgres_command, qdrant_command, redis_command, running
 
 
 @pytest.fixture(scope="session")
@@ -34,6 +38,28 @@ def qdrant_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder, port = tmp_path_factory.mktemp("qdrant"), free_port()
     with running(Server("qdrant", qdrant_command(port, folder / "data"), folder / "log"), port):
         yield f"http://127.0.0.1:{port}"
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """URL of a real PostgreSQL."""
+    # Not below pytest's own folder: as root the server runs as somebody who cannot get in there.
+    with tempfile.TemporaryDirectory(prefix="llm-router-postgres-", ignore_cleanup_errors=True) as name:
+        folder, port = Path(name), free_port()
+        folder.chmod(0o755)
+        command = postgres_command(port, folder / "postgres", forgetful=True)
+        with running(Server("postgres", command, folder / "log"), port):
+            yield postgres_url(port)
+
+
+@pytest.fixture
+def database_url(postgres_server: str) -> Iterator[str]:
+    """URL of an empty database of the test's own."""
+    name = f"test_{uuid.uuid4().hex}"
+    with psycopg.connect(postgres_server, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+        yield postgres_server.rpartition("/")[0] + f"/{name}"
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture

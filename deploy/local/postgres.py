@@ -73,13 +73,14 @@ def become(folder: Path, port: int, *, durable: bool) -> None:
         raise DependencyError(
             "postgres", f"user {user} cannot reach {folder} or {binary}; PostgreSQL does not run as root"
         )
-    folder.chmod(0o700)
-    if not (folder / "PG_VERSION").exists():
-        _initialise(binary, folder)
+    data = folder / "data"
+    if not data.exists():
+        _initialise(binary, folder / "new")
+        (folder / "new").rename(data)  # half-made by a killed process, it would never start
     settings = {**OPTIONS, "port": str(port), "fsync": "on" if durable else "off"}
     flags = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
-    os.chdir(folder)
-    os.execv(binary, [str(binary), "-D", str(folder), *flags])  # noqa: S606 - no shell is what is wanted
+    os.chdir(data)
+    os.execv(binary, [str(binary), "-D", str(data), *flags])  # noqa: S606 - no shell is what is wanted
 
 
 def _leave_root(folder: Path) -> None:
@@ -92,6 +93,7 @@ def _leave_root(folder: Path) -> None:
 
 
 def _initialise(binary: Path, folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
     command = [str(binary.parent / "initdb"), "-D", str(folder), "-U", USER, "--auth=trust"]
     command += ["--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/")

@@ -59,6 +59,9 @@ class RequestRecord:
         created_at: Unix seconds.
         requested_model: the `model` of the body, or None.
         embedding_model: id of the model that made the vector, or None without one.
+        settings_hash: names the bandit settings under which it was decided.
+        session: hash of the conversation's id, or None for a request that belongs to none.
+        shadow: in shadow mode, the choice that was not followed.
     """
 
     id: str
@@ -69,6 +72,15 @@ class RequestRecord:
     embedding_model: str | None
     decision: Decision
     outcome: Outcome
+    settings_hash: str = ""
+    session: str | None = None
+    shadow: Decision | None = None
+
+    @property
+    def explored_usd(self) -> float:
+        """What was paid for an answer by an arm that only exploration chose; 0 for any other."""
+        explored = self.decision.explored and self.outcome.arm == self.decision.arm
+        return self.outcome.cost_usd if explored else 0.0
 
     @property
     def rateable(self) -> bool:

@@ -9,7 +9,7 @@ from enum import StrEnum
 from shared.bandit.arms import ArmId
 from shared.bandit.context import Vector
 from shared.schemas.events import Event
-from shared.schemas.records import RequestRecord
+from shared.schemas.records import Rating, RequestRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +67,42 @@ class Verdict(StrEnum):
     UNKNOWN = "unknown"
     EXPIRED = "expired"
     NOT_RATEABLE = "not_rateable"
+    KEY_REUSED = "key_reused"  # this Idempotency-Key came with another rating
+    LINK_USED = "link_used"  # somebody has rated by this link already
+    LIMITED = "limited"  # too many ratings a minute
+
+
+@dataclass(frozen=True, slots=True)
+class NewRating:
+    """A rating on its way to storage.
+
+    Attributes:
+        rater: who rates, for limits and idempotency; "public" where there are no keys.
+        owner: whose requests may be rated; None for all (an admin, or a signed link).
+        public_id: what the rater knows the request by; our own id for a link.
+        idempotency_key: the same key with another rating is refused, with the same one it gets the same answer.
+        by_link: the link's signature vouches for the id, and it works once.
+        per_minute: most ratings of `rater` a minute; 0 for no limit.
+    """
+
+    owner: str | None
+    public_id: str
+    score: float
+    text: str | None
+    now: float
+    rater: str = "public"
+    idempotency_key: str | None = None
+    by_link: bool = False
+    per_minute: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NewRecord:
-    """A finished request on its way to storage."""
+    """A finished request on its way to storage. `prompt` is its routing text, with STORE_PROMPTS alone."""
 
     record: RequestRecord
     vector: Vector | None
+    prompt: str | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,6 +113,19 @@ class LoggedRequest:
     vector: Vector | None
     score: float | None
     revision: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RestoredRequest:
+    """A past request with its ledger: the latest rating, and what outcome and rating have added to the sums.
+
+    A contribution is None where there is none: an unrated request, or a figure that nothing can be learned from.
+    """
+
+    entry: NewRecord
+    rating: Rating | None
+    outcome_sums: Mapping[str, int] | None
+    rating_sums: Mapping[str, int] | None
 
 
 @dataclass(frozen=True, slots=True)

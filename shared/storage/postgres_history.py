@@ -1,0 +1,222 @@
+"""The history in PostgreSQL. Imported only where persistence is on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+import numpy as np
+import psycopg
+from psycopg import AsyncConnection, sql
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
+from psycopg_pool import AsyncConnectionPool
+
+from shared.bandit.sums import Centroids
+from shared.errors import DependencyError, SettingsError
+from shared.schemas.history import PastRating, PastRequest
+from shared.schemas.storage import NewRecord
+from shared.settings import Settings
+from shared.storage.postgres_migrations import migrate
+from shared.storage.postgres_rows import COLUMNS, Row, past_request, rating_row, request_rows
+
+CONNECT_S = 4
+_MAX_CONNECTIONS = 4
+
+_REFUSED = (psycopg.DataError, psycopg.IntegrityError, ValueError, OverflowError)
+"""Errors that speak of the rows, not of the database."""
+
+_INSERT = {
+    table: sql.SQL("INSERT INTO {} ({}) VALUES ({})").format(
+        sql.Identifier(table),
+        sql.SQL(", ").join(map(sql.Identifier, columns)),
+        sql.SQL(", ").join([sql.Placeholder()] * len(columns)),
+    )
+    for table, columns in COLUMNS.items()
+}
+_ONCE = sql.SQL(" ON CONFLICT DO NOTHING")
+_LATEST = sql.SQL(
+    " ON CONFLICT (request_id, revision) DO UPDATE SET score = EXCLUDED.score, feedback_text = EXCLUDED.feedback_text, "
+    "rated_s = EXCLUDED.rated_s WHERE feedback.rated_s < EXCLUDED.rated_s"
+)
+"""A Redis that lost its last second may give out a revision twice; what was said later counts."""
+
+_PAGE = """SELECT r.*, d.*, o.* FROM requests r JOIN decisions d ON d.request_id = r.id
+    JOIN outcomes o ON o.request_id = r.id WHERE r.created_s >= %s AND (r.created_s, r.id) > (%s, %s)
+    ORDER BY r.created_s, r.id LIMIT %s"""
+_FIRST = "00000000-0000-0000-0000-000000000000"
+
+
+def address(settings: Settings) -> str:
+    """Return libpq's connection string. What DATABASE_URL says beats the other settings. Raises SettingsError."""
+    password = settings.DATABASE_PASSWORD
+    parts: dict[str, Any] = {
+        "host": settings.DATABASE_HOST,
+        "port": settings.DATABASE_PORT,
+        "user": settings.DATABASE_USER,
+        "password": None if password is None else password.get_secret_value(),
+        "dbname": settings.DATABASE_NAME,
+    }
+    if settings.DATABASE_URL is not None:
+        try:
+            parts = conninfo_to_dict(settings.DATABASE_URL.get_secret_value())
+        except psycopg.ProgrammingError:
+            # Not chained: the message may hold a piece of the password.
+            raise SettingsError(
+                "DATABASE_URL: not an address such as postgresql://user:password@host:5432/name"
+            ) from None
+    own = {"sslmode": settings.DATABASE_SSL_MODE, "connect_timeout": CONNECT_S, "application_name": "llm-router"}
+    return make_conninfo("", **(own | parts))
+
+
+class PostgresHistory:
+    """`History` on a small pool of connections. Nothing is sent before the first call; close it at the end."""
+
+    def __init__(self, settings: Settings, *, timeout_s: float = 10.0) -> None:
+        """Take the time that one call may take. Raises SettingsError."""
+        self._timeout_s = timeout_s
+        self._pool = AsyncConnectionPool[AsyncConnection[dict[str, Any]]](
+            address(settings),
+            kwargs={"row_factory": dict_row},
+            min_size=0,
+            max_size=_MAX_CONNECTIONS,
+            open=False,
+            timeout=CONNECT_S + 1.0,
+            reconnect_timeout=CONNECT_S + 1.0,
+            max_idle=60.0,
+            check=AsyncConnectionPool.check_connection,
+            name="history",
+        )
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._pool.close(timeout=2.0)
+
+    async def prepare(self) -> None:
+        """Create or change the tables."""
+        async with self._connection() as connection:
+            await migrate(connection)
+
+    async def ping(self) -> str:
+        """Return the server's version."""
+        async with self._connection() as connection:
+            return str(connection.info.server_version)
+
+    async def write(self, requests: Sequence[NewRecord], ratings: Sequence[PastRating]) -> list[str]:
+        """Store a batch in one transaction; where it is refused, one by one."""
+        try:
+            await self._write(requests, ratings)
+        except _REFUSED:
+            refused = [request.record.id for request in requests if await self._refuses([request], [])]
+            return refused + [rating.request_id for rating in ratings if await self._refuses([], [rating])]
+        return []
+
+    async def _refuses(self, requests: Sequence[NewRecord], ratings: Sequence[PastRating]) -> bool:
+        try:
+            await self._write(requests, ratings)
+        except _REFUSED:
+            return True
+        return False
+
+    async def _write(self, requests: Sequence[NewRecord], ratings: Sequence[PastRating]) -> None:
+        # In one order: two who write the same rows in different orders would wait for each other.
+        rows = [request_rows(request) for request in sorted(requests, key=lambda entry: entry.record.id)]
+        tables = {
+            "requests": [row.request for row in rows],
+            "decisions": [row.decision for row in rows],
+            "outcomes": [row.outcome for row in rows],
+            "attempts": [attempt for row in rows for attempt in row.attempts],
+            "feedback": [rating_row(each) for each in sorted(ratings, key=lambda one: (one.request_id, one.revision))],
+        }
+        async with self._connection() as connection, connection.transaction(), connection.cursor() as cursor:
+            for table, values in tables.items():
+                if values:
+                    await cursor.executemany(_INSERT[table] + (_LATEST if table == "feedback" else _ONCE), values)
+
+    async def read(self, *, since: float, batch: int = 500) -> AsyncIterator[list[PastRequest]]:
+        """Yield requests by time, a page a transaction: a long read holds nothing."""
+        place: tuple[float, Any] = (since, _FIRST)
+        while True:
+            async with self._connection() as connection:
+                page = await (await connection.execute(_PAGE, [since, *place, batch])).fetchall()
+                if not page:
+                    return
+                ids = [row["id"] for row in page]
+                attempts = await _by_request(connection, "attempts", "number", ids)
+                ratings = await _by_request(connection, "feedback", "revision", ids)
+            yield [past_request(row, attempts[row["id"]], ratings[row["id"]]) for row in page]
+            place = (page[-1]["created_s"], page[-1]["id"])
+
+    async def count(self, *, since: float) -> int:
+        """Return the number of requests."""
+        async with self._connection() as connection:
+            row = await (
+                await connection.execute("SELECT count(*) AS n FROM requests WHERE created_s >= %s", [since])
+            ).fetchone()
+        return 0 if row is None else int(row["n"])
+
+    async def save_settings(self, settings_hash: str, content: Mapping[str, object]) -> None:
+        """Store what a hash stands for."""
+        async with self._connection() as connection:
+            await connection.execute(
+                "INSERT INTO settings (hash, content) VALUES (%s, %s) ON CONFLICT DO NOTHING",
+                [settings_hash, Jsonb(dict(content))],
+            )
+
+    async def save_centroids(self, centroids: Centroids) -> None:
+        """Store an epoch; the same epoch again replaces, for a router that started anew counts from 1."""
+        centres = np.ascontiguousarray(centroids.centres, dtype="<f4")
+        async with self._connection() as connection:
+            await connection.execute(
+                "INSERT INTO centroids (epoch, dimension, centres) VALUES (%s, %s, %s) ON CONFLICT (epoch) DO UPDATE "
+                "SET dimension = EXCLUDED.dimension, centres = EXCLUDED.centres, fitted_at = now() "
+                "WHERE centroids.centres <> EXCLUDED.centres",
+                [centroids.epoch, centres.shape[1], centres.tobytes()],
+            )
+
+    async def centroids(self) -> Centroids | None:
+        """Return the epoch that was stored last."""
+        async with self._connection() as connection:
+            cursor = await connection.execute("SELECT * FROM centroids ORDER BY fitted_at DESC, epoch DESC LIMIT 1")
+            row = await cursor.fetchone()
+        if row is None:
+            return None
+        centres = np.frombuffer(row["centres"], dtype="<f4").reshape(-1, row["dimension"])
+        return Centroids(row["epoch"], centres.astype(np.float32, copy=False))
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[AsyncConnection[dict[str, Any]]]:
+        """Lend a connection; whatever PostgreSQL or its socket does becomes DependencyError, but for refused rows."""
+        with _errors():
+            if self._pool.closed:
+                await self._pool.open()
+            async with asyncio.timeout(self._timeout_s), self._pool.connection() as connection:
+                yield connection
+
+
+async def _by_request(
+    connection: AsyncConnection[dict[str, Any]], table: str, order: str, ids: Sequence[Any]
+) -> Mapping[Any, list[Row]]:
+    query = sql.SQL("SELECT * FROM {} WHERE request_id = ANY(%s) ORDER BY {}").format(
+        sql.Identifier(table), sql.Identifier(order)
+    )
+    found: dict[Any, list[Row]] = defaultdict(list)
+    async for row in await connection.execute(query, [ids]):
+        found[row["request_id"]].append(row)
+    return found
+
+
+@contextmanager
+def _errors() -> Iterator[None]:
+    try:
+        yield
+    except _REFUSED:
+        raise
+    except (psycopg.Error, OSError, TimeoutError) as error:
+        # The server's own words may quote what was sent; its code says enough.
+        code = getattr(error, "sqlstate", None)
+        raise DependencyError("postgres", f"{type(error).__name__}{f' {code}' if code else ''}") from error

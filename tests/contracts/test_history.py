@@ -1,0 +1,184 @@
+"""What every `History` promises."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from shared.bandit.decision import NeighbourUse, Weights
+from shared.bandit.sums import Centroids
+from shared.ports import History
+from shared.schemas.history import PastRating, PastRequest
+from shared.schemas.records import Attempt, Status
+from shared.schemas.storage import NewRecord
+from shared.settings import Settings
+from shared.storage.postgres_history import PostgresHistory
+from tests.fakes.history import FakeHistory
+from tests.stories import a_new_record, a_record, without_vector
+
+NOW = 1_795_000_000.123456
+
+
+@pytest.fixture(params=["fake", "postgres"])
+async def history(request: pytest.FixtureRequest) -> AsyncIterator[History]:
+    if request.param == "fake":
+        yield FakeHistory()
+        return
+    real = PostgresHistory(Settings(DATABASE_URL=request.getfixturevalue("database_url")))
+    await real.prepare()
+    yield real
+    await real.close()
+
+
+def rated(entry: NewRecord, revision: int = 1, score: float = 0.8, **facts: object) -> PastRating:
+    values: dict[str, object] = {"text": None, "rated_at": NOW + revision, **facts}
+    return PastRating(entry.record.id, revision, score, **values)  # type: ignore[arg-type]  # the facts are its own
+
+
+async def everything(history: History, since: float = 0.0, batch: int = 500) -> list[PastRequest]:
+    return [past async for page in history.read(since=since, batch=batch) for past in page]
+
+
+def a_full_story() -> NewRecord:
+    """A request with everything that a record can hold, floats that need all their digits included."""
+    record = a_record(NOW + 1 / 3, public_id="client-1", owner="k" * 16, cluster=(3, 7), cost_usd=0.1 + 0.2)
+    view = replace(record.decision.views[0], cost_usd=None, latency_s=None, propensity=2 / 3)
+    other = replace(view, arm="b/ünï", cost_usd=1e-9, latency_s=2.0, propensity=1 / 3)
+    neighbours = tuple(NeighbourUse(str(uuid.uuid4()), 1 - n / 7, "a/b", n / 3, n / 9) for n in range(3))
+    decision = replace(
+        record.decision,
+        ranked=(view.arm, other.arm),
+        views=(view, other),
+        neighbours=neighbours,
+        weights=Weights(0.6, 0.2, -0.2),
+        policy="p-1",
+        snapshot="s",
+        degraded=("qdrant", "redis"),
+    )
+    attempts = (Attempt("a/b", "timeout", 1.5, spent=True), Attempt("b/ünï", None, 0.25, spent=False))
+    outcome = replace(record.outcome, attempts=attempts, first_token_s=0.125, streamed=True)
+    vector = np.random.default_rng(1).normal(size=256).astype(np.float32)
+    record = replace(record, decision=decision, outcome=outcome, requested_model="auto", settings_hash="abc")
+    return NewRecord(record, vector, "What is this?")
+
+
+async def test_what_was_written_is_read_bit_for_bit(history: History) -> None:
+    """Record, vector, prompt and ratings come back as they were; so does a request that has none of them."""
+    full, bare = a_full_story(), without_vector(a_new_record(NOW + 5, status=Status.FAILED, embedding_model=None))
+    ratings = [rated(full, 2, 1 / 3, text="meh ünï"), rated(full, 1, 0.0), rated(bare)]
+    assert await history.write([full, bare], ratings) == []
+    first, second = await everything(history)
+    assert first.entry.record == full.record
+    assert first.entry.record.to_json() == full.record.to_json()
+    assert first.entry.prompt == "What is this?"
+    assert first.entry.vector is not None
+    assert first.entry.vector.dtype == np.float32
+    np.testing.assert_array_equal(first.entry.vector, full.vector)
+    assert first.ratings == (ratings[1], ratings[0])
+    assert first.rating == ratings[0]
+    assert second.entry.record == bare.record
+    assert (second.entry.vector, second.entry.prompt) == (None, None)
+
+
+async def test_writing_again_changes_nothing(history: History) -> None:
+    """A batch whose acknowledgement was lost may come again, whole or in part."""
+    entries = [a_new_record(NOW + at) for at in range(5)]
+    ratings = [rated(entry) for entry in entries]
+    await history.write(entries, ratings)
+    await history.write(entries[2:], ratings[:3])
+    await history.write([replace(entries[0], prompt="another")], [])
+    assert [past.entry.record for past in await everything(history)] == [entry.record for entry in entries]
+    assert [past.ratings for past in await everything(history)] == [(rating,) for rating in ratings]
+    assert (await everything(history))[0].entry.prompt is None
+    assert await history.write([], []) == []
+
+
+async def test_a_rating_may_come_before_its_request(history: History) -> None:
+    """It is kept, and found as soon as the request is there."""
+    entry = a_new_record(NOW)
+    await history.write([], [rated(entry)])
+    assert await everything(history) == []
+    await history.write([entry], [])
+    (past,) = await everything(history)
+    assert past.ratings == (rated(entry),)
+
+
+async def test_of_two_ratings_with_one_revision_the_later_stays(history: History) -> None:
+    """A Redis that lost its last second gives a revision out again; one row, and it is what was said last."""
+    entry = a_new_record(NOW)
+    lost, last = rated(entry, 2, 0.1, rated_at=NOW + 1), rated(entry, 2, 0.9, rated_at=NOW + 2, text="again")
+    for rating in (lost, last, lost):
+        await history.write([entry], [rating])
+    assert (await everything(history))[0].ratings == (last,)
+
+
+async def test_pages_hold_every_request_once_in_order(history: History) -> None:
+    """Oldest first, those of one instant too, from `since` on."""
+    times = [NOW + at // 3 for at in range(10)]
+    entries = [a_new_record(at) for at in times]
+    await history.write(entries[::-1], [])
+    for batch in (1, 3, 100):
+        found = await everything(history, batch=batch)
+        assert [past.entry.record.created_at for past in found] == times
+        assert {past.entry.record.id for past in found} == {entry.record.id for entry in entries}
+    assert len(await everything(history, since=NOW + 2)) == await history.count(since=NOW + 2) == 4
+    assert await history.count(since=0) == 10
+
+
+@pytest.mark.parametrize("text", ["a\x00b", "\x00", "\ud800", "ok \U0001f600"])
+async def test_no_text_costs_a_row(history: History, text: str) -> None:
+    """NUL and lone surrogates, which PostgreSQL has no room for, are replaced; everything else is as it was."""
+    entry = a_new_record(NOW)
+    await history.write([entry], [rated(entry, text=text, score=0.25)])
+    ((stored,),) = [past.ratings for past in await everything(history)]
+    assert stored.score == 0.25
+    assert stored.text is not None
+    assert len(stored.text) == len(text)
+    assert stored.text == text or {"\x00", "\ud800"} & set(text)
+
+
+async def test_one_bad_row_keeps_nobody_else_out(history: History) -> None:
+    """A lying upstream's token count fits no column: that request is named, all others are in."""
+    entries = [a_new_record(NOW + at) for at in range(4)]
+    outcome = replace(entries[1].record.outcome, prompt_tokens=2**63)
+    bad = replace(entries[1], record=replace(entries[1].record, outcome=outcome))
+    assert await history.write([entries[0], bad, *entries[2:]], [rated(entries[3])]) == [bad.record.id]
+    found = await everything(history)
+    assert [past.entry.record.id for past in found] == [entries[at].record.id for at in (0, 2, 3)]
+    assert len(found[2].ratings) == 1
+
+
+async def test_many_writers_of_the_same_batch_leave_one_row_each(history: History) -> None:
+    """Two learners may drain the same entries at the same time, in any order, without a deadlock."""
+    entries = [a_new_record(NOW + at) for at in range(50)]
+    ratings = [rated(entry) for entry in entries]
+    await asyncio.gather(*(history.write(entries[::step], ratings[::-step]) for step in (1, -1, 1, -1)))
+    assert await history.count(since=0) == 50
+    assert all(len(past.ratings) == 1 for past in await everything(history))
+
+
+async def test_settings_and_the_newest_centres_are_kept(history: History) -> None:
+    """What a hash stands for is written once; of the cluster centres the newest come back bit for bit."""
+    for _ in range(2):
+        await history.save_settings("abc", {"exploration_rate": 0.1, "weights": {"cost": -0.2}})
+    assert await history.centroids() is None
+    for epoch, rows in ((1, 4), (2, 3), (2, 5)):
+        centres = np.random.default_rng(epoch).normal(size=(rows, 8)).astype(np.float32)
+        await history.save_centroids(Centroids(epoch, centres))
+        stored = await history.centroids()
+        assert stored is not None
+        assert stored.epoch == epoch
+        np.testing.assert_array_equal(stored.centres, centres)
+
+
+async def test_preparing_is_safe_for_many_at_once(history: History) -> None:
+    """Two learners that start together, or one that starts again, harm nothing."""
+    entry = a_new_record(NOW)
+    await history.write([entry], [])
+    await asyncio.gather(*(history.prepare() for _ in range(5)))
+    assert await history.count(since=0) == 1
