@@ -59,6 +59,12 @@ class Settings(BaseModel):
     API_KEYS: Annotated[tuple[SecretStr, ...], BeforeValidator(_split), Said("a list, with commas")] = Field(
         (), description="Comma-separated keys that clients must send as `Authorization: Bearer`; empty: no key needed"
     )
+    ADMIN_API_KEYS: Annotated[tuple[SecretStr, ...], BeforeValidator(_split), Said("a list, with commas")] = Field(
+        (), description="Keys that see every request, `/arms` and `/metrics`; where there are any, no others see these"
+    )
+    METRICS_TOKEN: SecretStr | None = Field(
+        None, description="What Prometheus sends as `Authorization: Bearer` to read `/metrics`, and nothing else"
+    )
     MAX_BODY_BYTES: int = Field(8_388_608, ge=1024, le=268_435_456, description="Largest request body, unpacked")
     BODY_TIMEOUT_S: float = Field(30.0, gt=0, le=600, description="Time a client has to send headers and body")
     DRAIN_DELAY_S: float = Field(0.0, ge=0, le=300, description="After SIGTERM: time with /ready 503 but still serving")

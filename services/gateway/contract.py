@@ -100,7 +100,7 @@ OPERATIONS = (
     Operation(
         "/arms", "get", "What has been learned of every arm",
         (200, "Evidence, belief and share of traffic", _JSON, _object("object snapshot data")),
-        {503: "no_snapshot"},
+        {403: "admin_key_required", 503: "no_snapshot"},
     ),
     Operation(
         "/metrics/{request_id}", "get", "The numbers of a request: latency split, tokens, cost, score, reward terms",
@@ -108,7 +108,8 @@ OPERATIONS = (
         {404: "request_not_found", 503: "records_unavailable"}, versioned=False,
     ),
     Operation(
-        "/metrics", "get", "Prometheus metrics of this process", (200, "Metrics", "text/plain", _STRING), {},
+        "/metrics", "get", "Prometheus metrics of this process", (200, "Metrics", "text/plain", _STRING),
+        {403: "admin_key_required"},
         versioned=False,
     ),
     Operation(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
+from services.gateway.access import Caller
 from services.gateway.health import Health
 from services.gateway.lifecycle import Lifecycle
 from services.gateway.plan import ChatPorts
@@ -20,6 +21,9 @@ CLIENT_ID = web.RequestKey[str | None]("client_id")
 
 PUBLIC_ID = web.RequestKey("public_id", str)
 """What the client knows the request by, and what goes out as `x-request-id`: CLIENT_ID, or OWN_ID."""
+
+CALLER = web.RequestKey("caller", Caller)
+"""Who calls, and with which role."""
 
 OWNER = web.RequestKey("owner", str)
 """Short hash of the API key, or "public" where API_KEYS is empty."""

@@ -8,30 +8,22 @@ that matched, so no trick with `Host`, encoding or dots changes it (CVE-2026-494
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import hmac
 import time
 from collections.abc import Awaitable, Callable
 
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
-from pydantic import SecretStr
 
-from services.gateway.keys import CLIENT_ID, LINE, OWN_ID, OWNER, PUBLIC_ID
+from services.gateway.access import Access
+from services.gateway.keys import CALLER, CLIENT_ID, LINE, OWN_ID, OWNER, PUBLIC_ID
 from services.gateway.problems import problem_response
-from shared.errors import ClientError, InvalidRequest, Unauthenticated
+from shared.errors import ClientError, InvalidRequest
 from shared.logs import get_logger
 from shared.metrics import GatewayMetrics
 from shared.schemas.ids import is_request_id, uuid7
 from shared.settings import Settings
 
 REQUEST_ID = "X-Request-ID"
-ANYBODY = "public"
-"""Owner of every request while API_KEYS is empty."""
-
-OPEN_ROUTES = frozenset({"/health", "/ready", "/openapi.json", "/docs"})
-"""Answer without a key: probes and the contract."""
-
 NEEDS_CLIENT_ID = "/chat/completions"
 CLIENT_GONE = 499
 """Status in log and metrics of a request whose client went away; nobody receives it."""
@@ -142,7 +134,7 @@ async def _render_errors(request: web.Request, handler: Handler) -> web.StreamRe
 
 
 def _admit(settings: Settings) -> Middleware:
-    owner_of = _authenticator(settings.API_KEYS)
+    access = Access(settings)
     origins = frozenset(settings.CORS_ORIGINS)
 
     @web.middleware
@@ -152,7 +144,8 @@ def _admit(settings: Settings) -> Middleware:
         if request.match_info.http_exception is not None:
             return await handler(request)  # 404 or 405; which paths exist is public
         route = route_of(request)
-        request[OWNER] = ANYBODY if route in OPEN_ROUTES else owner_of(request)
+        request[CALLER] = caller = access.admit(request, route)
+        request[OWNER] = caller.owner
         if route == NEEDS_CLIENT_ID and request[CLIENT_ID] is None:
             raise InvalidRequest(
                 "The header X-Request-ID is needed: 1 to 128 of A-Z a-z 0-9 . _ : -", code="missing_request_id"
@@ -164,29 +157,3 @@ def _admit(settings: Settings) -> Middleware:
 
 def _is_preflight(request: web.Request) -> bool:
     return request.method == hdrs.METH_OPTIONS and hdrs.ACCESS_CONTROL_REQUEST_METHOD in request.headers
-
-
-def _authenticator(keys: tuple[SecretStr, ...]) -> Callable[[web.Request], str]:
-    """Return a function from request to owner. It raises Unauthenticated, and takes as long for any wrong key."""
-    known = [_digest(key.get_secret_value()) for key in keys]
-
-    def owner_of(request: web.Request) -> str:
-        if not known:
-            return ANYBODY
-        sent = request.headers.getall(hdrs.AUTHORIZATION, [])
-        scheme, _, key = sent[0].partition(" ") if len(sent) == 1 else ("", "", "")
-        if scheme.lower() != "bearer" or not key:
-            raise Unauthenticated(
-                "Send your key once, as the header `Authorization: Bearer <key>`.", code="missing_api_key"
-            )
-        digest = _digest(key)
-        # Every known key is compared, in full, so that the time tells nothing.
-        if sum(hmac.compare_digest(digest, other) for other in known) == 0:
-            raise Unauthenticated("The key is not known here.", code="invalid_api_key")
-        return digest[:16]
-
-    return owner_of
-
-
-def _digest(key: str) -> str:
-    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()

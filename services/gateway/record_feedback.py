@@ -19,7 +19,7 @@ FEEDBACK_TIMEOUT_S = 2.0
 async def record_feedback(
     feedback: FeedbackRequest,
     *,
-    owner: str,
+    owner: str | None,
     log: RequestLog,
     recorder: Recorder,
     clock: Clock,

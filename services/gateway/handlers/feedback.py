@@ -6,7 +6,7 @@ import orjson
 from aiohttp import web
 
 from services.gateway.json_body import read_body
-from services.gateway.keys import CHAT, LINE, METRICS, OWNER, SETTINGS
+from services.gateway.keys import CALLER, CHAT, LINE, METRICS, SETTINGS
 from services.gateway.record_feedback import record_feedback
 from shared.schemas.feedback import parse_feedback
 from shared.schemas.storage import Verdict
@@ -19,7 +19,7 @@ async def feedback(request: web.Request) -> web.Response:
     request[LINE].update(rated=rating.request_id, score=rating.score)
     verdict = await record_feedback(
         rating,
-        owner=request[OWNER],
+        owner=request[CALLER].scope,
         log=ports.log,
         recorder=ports.recorder,
         clock=ports.clock,

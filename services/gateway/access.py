@@ -1,0 +1,103 @@
+"""Who calls, and what they may do: API keys, the admin role, and the routes that tell operators how things go.
+
+Two roles, fixed in the settings: a user key asks, and sees and rates what it asked; an admin key sees and rates
+everything. Keys are kept as SHA-256 alone. Every known key is compared, in full, so that the time tells nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from aiohttp import hdrs, web
+from pydantic import SecretStr
+
+from shared.errors import Forbidden, Unauthenticated
+from shared.settings import Settings
+
+ANYBODY = "public"
+"""Owner of every request while API_KEYS is empty."""
+
+OPEN_ROUTES = frozenset({"/health", "/ready", "/openapi.json", "/docs"})
+"""Answer without a key: probes and the contract."""
+
+METRICS_ROUTE = "/metrics"
+OPERATOR_ROUTES = frozenset({METRICS_ROUTE, "/arms", "/v1/arms"})
+"""Tell of all traffic at once: for admin keys only, where there are any."""
+
+OWNER_DIGITS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who calls. `owner` stands for the key in storage and log; `operator`: may see what `/health` keeps back."""
+
+    owner: str = ANYBODY
+    admin: bool = False
+    operator: bool = False
+
+    @property
+    def scope(self) -> str | None:
+        """Whose records the caller may see and rate; None for all."""
+        return None if self.admin else self.owner
+
+
+class Access:
+    """Decides by the route that matched, never by the path as it was written."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._users = _digests(settings.API_KEYS)
+        self._admins = _digests(settings.ADMIN_API_KEYS)
+        self._scrapers = _digests(() if settings.METRICS_TOKEN is None else (settings.METRICS_TOKEN,))
+
+    def admit(self, request: web.Request, route: str) -> Caller:
+        """Return who calls. Raises Unauthenticated or Forbidden."""
+        digest, error = self._key_of(request)
+        if route == METRICS_ROUTE and _among(digest, self._scrapers):
+            return Caller()
+        caller = self._caller(digest)
+        if route in OPEN_ROUTES:
+            return caller or Caller()
+        if caller is None:
+            raise error
+        if route in OPERATOR_ROUTES and not self._may_watch(caller, route):
+            if digest is None or caller.owner == ANYBODY:
+                raise error
+            raise Forbidden("This needs an admin key.", code="admin_key_required")
+        return caller
+
+    def _may_watch(self, caller: Caller, route: str) -> bool:
+        guarded = bool(self._admins) or (route == METRICS_ROUTE and bool(self._scrapers))
+        return caller.admin or not guarded
+
+    def _caller(self, digest: str | None) -> Caller | None:
+        """Return whom a key stands for; without API_KEYS, anybody may ask."""
+        admin, user = _among(digest, self._admins), _among(digest, self._users)
+        if digest is not None and (admin or user):
+            return Caller(digest[:OWNER_DIGITS], admin=admin, operator=admin or not self._admins)
+        return None if self._users else Caller(operator=not self._admins)
+
+    def _key_of(self, request: web.Request) -> tuple[str | None, Unauthenticated]:
+        """Return the digest of the key that was sent, if any, and what to say where it is not enough."""
+        sent = request.headers.getall(hdrs.AUTHORIZATION, [])
+        scheme, _, key = sent[0].partition(" ") if len(sent) == 1 else ("", "", "")
+        if scheme.lower() != "bearer" or not key:
+            return None, Unauthenticated(
+                "Send your key once, as the header `Authorization: Bearer <key>`.", code="missing_api_key"
+            )
+        return digest_of(key), Unauthenticated("The key is not known here.", code="invalid_api_key")
+
+
+def digest_of(key: str) -> str:
+    """Return the SHA-256 of a key, in hex; `owner` and KEY_LIMITS use its beginning."""
+    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _digests(keys: Iterable[SecretStr]) -> tuple[str, ...]:
+    return tuple(digest_of(key.get_secret_value()) for key in keys)
+
+
+def _among(digest: str | None, known: tuple[str, ...]) -> bool:
+    return sum(hmac.compare_digest(digest or "", other) for other in known) > 0

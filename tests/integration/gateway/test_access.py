@@ -1,0 +1,79 @@
+"""Who may do what: users, admins, Prometheus and strangers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.fakes.gateway import World, settings_for
+from tests.integration.gateway.test_http import BODY, ask, serving
+
+USER, OTHER, ADMIN, SCRAPER, STRANGER = "user-key-1", "user-key-2", "admin-key", "scrape-token", "no-such-key"
+USERS = f"{USER},{OTHER}"
+
+
+def bearer(key: str | None) -> dict[str, str]:
+    return {} if key is None else {"Authorization": f"Bearer {key}"}
+
+
+async def test_an_admin_sees_and_rates_what_others_asked_and_users_do_not(tmp_path: Path) -> None:
+    """By the client's id and by ours; for another user it does not exist (rows 46, 47, 54)."""
+    world = World(settings_for(tmp_path, API_KEYS=USERS, ADMIN_API_KEYS=ADMIN))
+    async with serving(world) as client:
+        status, _, _ = await ask(client, "/v1/chat/completions", BODY, X_Request_ID="mine", **bearer(USER))
+        assert status == 200
+        own_id = world.records[0].id
+        for name in ("mine", own_id):
+            for path in (f"/requests/{name}", f"/metrics/{name}"):
+                for key, expected in ((USER, 200), (OTHER, 404), (ADMIN, 200), (STRANGER, 401), (None, 401)):
+                    assert (await ask(client, path, **bearer(key)))[0] == expected, (path, key)
+        for key, expected in ((OTHER, 404), (ADMIN, 202), (STRANGER, 401)):
+            rating = {"request_id": "mine", "score": 0.5}
+            assert (await ask(client, "/feedback", rating, **bearer(key)))[0] == expected
+        assert (await ask(client, "/v1/chat/completions", BODY, **bearer(ADMIN)))[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("settings", "metrics", "arms"),
+    [
+        # who: nobody's key, a user's, an admin's, Prometheus'
+        ({}, (200, 200, 200, 200), (200, 200, 200, 200)),
+        ({"API_KEYS": USERS}, (401, 200, 401, 401), (401, 200, 401, 401)),
+        ({"API_KEYS": USERS, "ADMIN_API_KEYS": ADMIN}, (401, 403, 200, 401), (401, 403, 200, 401)),
+        ({"API_KEYS": USERS, "METRICS_TOKEN": SCRAPER}, (401, 403, 401, 200), (401, 200, 401, 401)),
+        ({"ADMIN_API_KEYS": ADMIN, "METRICS_TOKEN": SCRAPER}, (401, 401, 200, 200), (401, 401, 200, 401)),
+        ({"METRICS_TOKEN": SCRAPER}, (401, 401, 401, 200), (200, 200, 200, 200)),
+    ],
+    ids=["open", "keys", "keys-admin", "keys-token", "admin-token", "token"],
+)
+async def test_operator_routes_are_guarded_by_settings(
+    tmp_path: Path, settings: dict[str, str], metrics: tuple[int, ...], arms: tuple[int, ...]
+) -> None:
+    """`/metrics` and `/arms` follow the table of the API page; a user's key gets 403, an unknown one 401 (row 48)."""
+    async with serving(World(settings_for(tmp_path, **settings))) as client:
+        for path, expected in (("/metrics", metrics), ("/arms", arms), ("/v1/arms", arms)):
+            answers = [await ask(client, path, **bearer(key)) for key in (None, USER, ADMIN, SCRAPER)]
+            assert tuple(status for status, _, _ in answers) == expected, path
+            codes = {content["error"]["code"] for status, content, _ in answers if status == 403}
+            assert codes <= {"admin_key_required"}
+
+
+async def test_health_tells_strangers_the_state_alone(tmp_path: Path) -> None:
+    """Versions, addresses of parts and resting models are for those with a key, where there are keys (row 74)."""
+    async with serving(World(settings_for(tmp_path, API_KEYS=USERS, ADMIN_API_KEYS=ADMIN))) as client:
+        for key in (None, STRANGER, USER):
+            status, report, _ = await ask(client, "/health", **bearer(key))
+            assert (status, set(report)) == (200, {"status"})
+        assert "parts" in (await ask(client, "/health", **bearer(ADMIN)))[1]
+    async with serving(World(settings_for(tmp_path))) as client:
+        assert "parts" in (await ask(client, "/health"))[1]
+
+
+async def test_with_admin_keys_alone_anybody_may_ask(tmp_path: Path) -> None:
+    """Only what is for admins is closed: an SDK that sends some key because it must is served as the public."""
+    async with serving(World(settings_for(tmp_path, ADMIN_API_KEYS=ADMIN))) as client:
+        for key in (None, STRANGER):
+            assert (await ask(client, "/v1/chat/completions", BODY, **bearer(key)))[0] == 200
+        assert (await ask(client, "/v1/chat/completions", BODY, X_Request_ID="a", **bearer(ADMIN)))[0] == 200
+        assert (await ask(client, "/requests/a"))[0] == 404
