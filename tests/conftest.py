@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import time
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 import redis.asyncio as aioredis
 
 from deploy.local.postgres import postgres_url
+from deploy.local.probes import postgres_answers
 from deploy.local.servers import Server, free_port, postgres_command, qdrant_command, redis_command, running
 
 
@@ -49,6 +51,9 @@ def postgres_server() -> Iterator[str]:
         folder.chmod(0o755)
         command = postgres_command(port, folder / "postgres", forgetful=True)
         with running(Server("postgres", command, folder / "log"), port):
+            deadline = time.monotonic() + 20
+            while not postgres_answers(port) and time.monotonic() < deadline:
+                time.sleep(0.02)
             yield postgres_url(port)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import socket
+import struct
 
 TIMEOUT_S = 1.0
 
@@ -14,6 +15,17 @@ def redis_answers(port: int) -> bool:
         with socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT_S) as connection:
             connection.sendall(b"PING\r\n")
             return connection.recv(64).startswith(b"+PONG")
+    except OSError:
+        return False
+
+
+def postgres_answers(port: int) -> bool:
+    """Return whether PostgreSQL would let somebody in; it listens before it does, and says so with an error."""
+    hello = struct.pack("!i", 196_608) + b"user\0llm_router\0database\0postgres\0\0"  # protocol 3.0
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT_S) as connection:
+            connection.sendall(struct.pack("!i", len(hello) + 4) + hello)
+            return connection.recv(1) == b"R"
     except OSError:
         return False
 
