@@ -28,6 +28,7 @@ from shared.schemas.storage import (
     NewRecord,
     Point,
     QueueDepth,
+    RatingTerms,
     Reservation,
     RestoredRequest,
     Verdict,
@@ -120,11 +121,35 @@ class RequestLog(Protocol):
     async def find(self, *, owner: str | None, public_id: str) -> StoredRequest | None:
         """Return the request that `owner` (None: anybody, for an admin) knows by `public_id`."""
 
-    async def rate(self, *, owner: str | None, public_id: str, score: float, text: str | None, now: float) -> Verdict:
+    async def rate(
+        self,
+        *,
+        owner: str | None,
+        public_id: str,
+        score: float,
+        text: str | None,
+        now: float,
+        terms: RatingTerms | None = None,
+    ) -> Verdict:
         """Store the rating and its event in one atomic step.
 
         The same score and text again is DUPLICATE and changes nothing. A reserved request whose record is not yet
-        written is ACCEPTED.
+        written is ACCEPTED. Of `terms`, those that refuse are looked at first.
+        """
+
+    async def session_arm(self, *, owner: str, session: str) -> ArmId | None:
+        """Return who answered last in a conversation, as told by its records; None after a day's silence."""
+
+    async def explored_usd(self, now: float) -> float:
+        """Return what the records of that UTC day say was paid for answers that only exploration chose."""
+
+    def ids_of(self, owner: str | None, *, since: float) -> AsyncIterator[list[str]]:
+        """Yield, in batches, own ids of requests of `owner` (None: all) created at or after `since`; slow."""
+
+    async def withdraw(self, own_ids: Sequence[str]) -> list[int]:
+        """Take ratings back; return the revision that their removal has, 0 where there is nothing to remove.
+
+        The answer stays the same until that revision has been applied. A later rating counts anew.
         """
 
     async def load(self, own_ids: Sequence[str]) -> list[LoggedRequest | None]:

@@ -65,6 +65,12 @@ class Settings(BaseModel):
     METRICS_TOKEN: SecretStr | None = Field(
         None, description="What Prometheus sends as `Authorization: Bearer` to read `/metrics`, and nothing else"
     )
+    MAX_CONCURRENT_REQUESTS: int = Field(
+        1024, ge=1, le=100_000, description="Most chat requests served at once by one gateway; beyond it 503"
+    )
+    MAX_CONCURRENT_PER_KEY: int = Field(
+        0, ge=0, le=100_000, description="Most of them of one key, beyond it 429; 0: half, where there are several keys"
+    )
     MAX_BODY_BYTES: int = Field(8_388_608, ge=1024, le=268_435_456, description="Largest request body, unpacked")
     BODY_TIMEOUT_S: float = Field(30.0, gt=0, le=600, description="Time a client has to send headers and body")
     DRAIN_DELAY_S: float = Field(0.0, ge=0, le=300, description="After SIGTERM: time with /ready 503 but still serving")
@@ -104,7 +110,24 @@ class Settings(BaseModel):
         default=False,
         description="Serve DEFAULT_MODEL until the evidence names a better one (slower learning, no cold start)",
     )
+    EXPLORATION_BUDGET_USD: Annotated[float | None, Said("a number, 0 or more")] = Field(
+        None, ge=0, description="Most to pay a day (UTC) for answers that only exploration chose; empty: no limit"
+    )
+    SESSION_MARGIN: float = Field(
+        0.05, ge=0, le=2, description="A conversation keeps its model while that is within this utility of the best"
+    )
+    SHADOW_MODE: bool = Field(
+        default=False, description="Always answer with DEFAULT_MODEL, and record what would have been chosen"
+    )
+
+    # -- feedback
     FEEDBACK_WINDOW_HOURS: float = Field(168.0, gt=0, le=8760, description="How long a request can be rated")
+    FEEDBACK_LINK_SECRET: SecretStr | None = Field(
+        None,
+        min_length=16,
+        description="16 characters or more: chat answers carry a link that rates them, once, keyless",
+    )
+    FEEDBACK_RPM: int = Field(6000, ge=0, le=10_000_000, description="Most ratings a minute from one key; 0: no limit")
 
     # -- connections
     REDIS_URL: RedisUrl = Field("redis://localhost:6379/0", description="Redis")

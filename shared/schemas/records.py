@@ -23,12 +23,34 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One call to an arm. `error` is a bounded word (`timeout`, `refused`, `status_503`, …), None for success."""
+    """One call to an arm.
+
+    Attributes:
+        error: a bounded word (`timeout`, `refused`, `status_503`, …), None for success.
+        spent: whether it may have been billed.
+        cost_usd: estimate of that bill, for a failed call; what the answer cost is the outcome's own figure.
+    """
 
     arm: ArmId
     error: str | None
     duration_s: float
     spent: bool
+    cost_usd: float = 0.0
+
+    @property
+    def blames_arm(self) -> bool:
+        """Whether this is a failure of the arm: not of the request, our account or us."""
+        return self.error is not None and self.error not in _BLAMELESS
+
+
+_BLAMELESS = frozenset(
+    (
+        *("status_400", "status_413", "status_422"),  # the request: every arm would say so
+        *("status_401", "status_402", "status_403"),  # our key, or a moderated prompt
+        *("cancelled", "internal"),
+    )
+)
+"""Words of failures that say nothing of the arm."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +68,11 @@ class Outcome:
     first_token_s: float | None  # streams only
     streamed: bool
     attempts: tuple[Attempt, ...]
+
+    @property
+    def spent_usd(self) -> float:
+        """What the whole request may have cost: the answer, and failed calls that may have been billed."""
+        return self.cost_usd + sum(attempt.cost_usd for attempt in self.attempts)
 
 
 @dataclass(frozen=True, slots=True)

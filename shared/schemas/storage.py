@@ -43,7 +43,10 @@ class Applied(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """The contribution of one event to one arm's sums of the day on which the request was made."""
+    """The contribution of one event to the sums of the day on which the request was made.
+
+    `arm` is the request's own; fields of other arms in `sums` carry their name (see `shared.bandit.sums`).
+    """
 
     event: Event
     arm: ArmId
@@ -73,23 +76,16 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class NewRating:
-    """A rating on its way to storage.
+class RatingTerms:
+    """On which terms a rating is taken.
 
     Attributes:
         rater: who rates, for limits and idempotency; "public" where there are no keys.
-        owner: whose requests may be rated; None for all (an admin, or a signed link).
-        public_id: what the rater knows the request by; our own id for a link.
-        idempotency_key: the same key with another rating is refused, with the same one it gets the same answer.
-        by_link: the link's signature vouches for the id, and it works once.
+        idempotency_key: hash of it. With the same rating again it gets the same answer, with another one KEY_REUSED.
+        by_link: a signature vouches for the id, which is our own; it works once.
         per_minute: most ratings of `rater` a minute; 0 for no limit.
     """
 
-    owner: str | None
-    public_id: str
-    score: float
-    text: str | None
-    now: float
     rater: str = "public"
     idempotency_key: str | None = None
     by_link: bool = False

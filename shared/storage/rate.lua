@@ -1,17 +1,37 @@
 -- Store a rating and tell the learner.
--- KEYS: 1 events, 2… aliases to try, best first.
+-- KEYS: 1 events, 2 rate of this minute, 3 idempotency key, 4… aliases to try, best first.
 -- ARGV: 1 id as the client gave it, 2 owner ('' for anybody), 3 score, 4 text, 5 '1' if there is a text, 6 now,
---       7 window in s, 8 lifetime in ms, 9 event version, 10 what the keys of requests start with.
--- Answers: accepted, revised, duplicate, unknown, expired, not_rateable.
+--       7 window in s, 8 lifetime in ms, 9 event version, 10 what the keys of requests start with,
+--       11 most ratings a minute (0 for no limit), 12 fingerprint of the rating ('' without an idempotency key),
+--       13 '1' for a signed link: the id is our own and certain, and the link works once.
+-- Answers: accepted, revised, duplicate, unknown, expired, not_rateable, limited, key_reused, link_used.
+if ARGV[11] ~= '0' then
+  local rated = redis.call('INCR', KEYS[2])
+  if rated == 1 then redis.call('PEXPIRE', KEYS[2], 120000) end
+  if rated > tonumber(ARGV[11]) then return 'limited' end
+end
+if ARGV[12] ~= '' then
+  local before = redis.call('GET', KEYS[3])
+  if before then
+    local fingerprint, verdict = string.match(before, '^(%x+):([a-z]+)$')
+    return fingerprint == ARGV[12] and verdict or 'key_reused'
+  end
+end
+-- What is refused below is not kept: it may well be right the next time.
+local function took(verdict)
+  if ARGV[12] ~= '' then redis.call('SET', KEYS[3], ARGV[12] .. ':' .. verdict, 'PX', 86400000) end
+  return verdict
+end
+
 local own
-for at = 2, #KEYS do
+for at = 4, #KEYS do
   own = own or redis.call('GET', KEYS[at])
 end
-local reserved = own and true or false
+local reserved = (own or ARGV[13] == '1') and true or false
 -- The key is made here because only the alias says which it is; it shares the hash tag of all others.
 own = string.gsub(own or ARGV[1], '!$', '')
 local key = ARGV[10] .. own
-local seen = redis.call('HMGET', key, 'owner', 'status', 'created_at', 'revision', 'score', 'text')
+local seen = redis.call('HMGET', key, 'owner', 'status', 'created_at', 'revision', 'score', 'text', 'link_used')
 local owner, status, created_at = seen[1], seen[2], tonumber(seen[3] or '')
 
 if not created_at then
@@ -26,12 +46,16 @@ elseif status ~= 'answered' then
   return 'not_rateable'
 end
 if tonumber(ARGV[6]) - created_at > tonumber(ARGV[7]) then return 'expired' end
+if ARGV[13] == '1' then
+  if seen[7] then return 'link_used' end
+  redis.call('HSET', key, 'link_used', '1')
+end
 
 local text = ARGV[5] == '1' and ARGV[4]
-if seen[4] and seen[5] == ARGV[3] and seen[6] == text then return 'duplicate' end
+if seen[4] and seen[5] == ARGV[3] and seen[6] == text then return took('duplicate') end
 local revision = redis.call('HINCRBY', key, 'revision', 1)
 redis.call('HSET', key, 'score', ARGV[3], 'rated_at', ARGV[6])
 if text then redis.call('HSET', key, 'text', text) else redis.call('HDEL', key, 'text') end
 if redis.call('PTTL', key) < 0 then redis.call('PEXPIRE', key, ARGV[8]) end
 redis.call('XADD', KEYS[1], '*', 'v', ARGV[9], 'kind', 'feedback', 'id', own, 'revision', revision, 'score', ARGV[3])
-return revision == 1 and 'accepted' or 'revised'
+return took(seen[5] and 'revised' or 'accepted')

@@ -1,6 +1,7 @@
 -- Store one finished request and tell the learner.
--- KEYS: 1 request hash, 2 alias, 3 alias for admins, 4 events.
--- ARGV: 1 own id, 2 record, 3 vector ('' for none), 4 owner, 5 status, 6 created_at, 7 lifetime in ms, 8 event version.
+-- KEYS: 1 request hash, 2 alias, 3 alias for admins, 4 events, 5 session, 6 explored.
+-- ARGV: 1 own id, 2 record, 3 vector ('' for none), 4 owner, 5 status, 6 created_at, 7 lifetime in ms, 8 event version,
+--       9 arm that the conversation stays with ('' without one), 10 what exploring has cost (1e-9 USD, whole).
 if redis.call('HEXISTS', KEYS[1], 'record') == 1 then return 0 end
 redis.call('HSET', KEYS[1], 'record', ARGV[2], 'owner', ARGV[4], 'status', ARGV[5], 'created_at', ARGV[6])
 if ARGV[3] ~= '' then redis.call('HSET', KEYS[1], 'vector', ARGV[3]) end
@@ -12,6 +13,12 @@ for _, alias in ipairs({ KEYS[2], KEYS[3] }) do
   local holder = redis.call('GET', alias)
   -- Another request may hold the id, if it was claimed while Redis was away: it keeps it.
   if not holder or holder == ARGV[1] then redis.call('SET', alias, known, 'PX', ARGV[7]) end
+end
+
+if ARGV[9] ~= '' then redis.call('SET', KEYS[5], ARGV[9], 'PX', 86400000) end
+if ARGV[10] ~= '0' then
+  redis.call('INCRBY', KEYS[6], ARGV[10])
+  redis.call('PEXPIRE', KEYS[6], 172800000)
 end
 
 redis.call('XADD', KEYS[4], '*', 'v', ARGV[8], 'kind', 'outcome', 'id', ARGV[1], 'revision', '1')

@@ -28,6 +28,9 @@ ARQ_QUEUE = f"{TAG}:arq"
 """arq's queue of wake-ups. Losing it loses nothing: a cron job sweeps the stream."""
 
 
+SUMS = f"{TAG}:sums:"
+"""What the keys of sums start with; scripts that touch several of them add `<arm>|<day>`."""
+
 LEARNERS = f"{TAG}:learners"
 """Set: names of learners, living or lately dead. Saves a scan of all keys; the dead are dropped by whoever looks."""
 
@@ -49,9 +52,29 @@ def alias(owner: str, public_id: str) -> str:
     return f"{TAG}:alias:{owner}:{public_id}"
 
 
+def session(owner: str, session_hash: str) -> str:
+    """String: the arm that answered last in a conversation of `owner`. Expires a day after its last answer."""
+    return f"{TAG}:session:{owner}:{session_hash}"
+
+
+def explored(day: str) -> str:
+    """String: what one UTC day's answers that only exploration chose have cost, in 1e-9 USD. Expires after two days."""
+    return f"{TAG}:explored:{day}"
+
+
+def idempotency(owner: str, key_hash: str) -> str:
+    """String: fingerprint of a rating and what was answered, under `owner`'s Idempotency-Key. Expires after a day."""
+    return f"{TAG}:idempotency:{owner}:{key_hash}"
+
+
+def feedback_rate(owner: str, minute: int) -> str:
+    """String: number of ratings of `owner` in one minute (Unix time / 60). Expires after two."""
+    return f"{TAG}:feedback-rate:{owner}:{minute}"
+
+
 def sums(arm: str, day: str) -> str:
     """Hash: the integer sums of one arm and one UTC day. Dropped when its weight has fallen below 1/256."""
-    return f"{TAG}:sums:{arm}|{day}"
+    return f"{SUMS}{arm}|{day}"
 
 
 def learner(worker: str) -> str:

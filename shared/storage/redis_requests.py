@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from pydantic import ValidationError
 
+from shared.bandit.arms import ArmId
 from shared.bandit.context import Vector
+from shared.bandit.sums import NANO
 from shared.errors import DependencyError
 from shared.ports import Clock
 from shared.schemas.events import EVENT_VERSION
-from shared.schemas.records import Rating, RequestRecord, StoredRequest
-from shared.schemas.storage import LoggedRequest, NewRecord, Reservation, Verdict
+from shared.schemas.records import Rating, RequestRecord, Status, StoredRequest
+from shared.schemas.storage import LoggedRequest, NewRecord, RatingTerms, Reservation, Verdict
 from shared.storage import redis_keys
 from shared.storage.redis_connection import Client, Damaged, Script, answers_of, redis_errors
 
 GRACE_S = 7 * 86_400.0
 """A request outlives its feedback window by this: longer than any backlog, so that no late event finds it gone."""
+
+SCAN = 500
+"""Keys of one step through all requests."""
 
 _ANY_OWNER = "*"
 """Owner under which admins find a public id; never the hash of a key."""
@@ -38,6 +44,7 @@ class RedisRequestLog:
         self._record = Script(client, "record.lua")
         self._rate = Script(client, "rate.lua")
         self._indexed = Script(client, "indexed.lua")
+        self._withdraw = Script(client, "withdraw.lua")
 
     async def reserve(self, *, owner: str, public_id: str, own_id: str) -> Reservation:
         """Claim a public id."""
@@ -59,10 +66,14 @@ class RedisRequestLog:
             redis_keys.alias(record.owner, record.public_id),
             redis_keys.alias(_PUBLIC if record.owner == _PUBLIC else _ANY_OWNER, record.public_id),
             redis_keys.EVENTS,
+            redis_keys.session(record.owner, record.session or ""),
+            redis_keys.explored(redis_keys.day_of(record.created_at)),
         ]
-        status, created_at = record.outcome.status.value, repr(record.created_at)
+        outcome, created_at = record.outcome, repr(record.created_at)
+        arm = outcome.arm if record.session and outcome.status is not Status.FAILED else ""
         story = record.to_json()
-        return keys, [record.id, story, vector, record.owner, status, created_at, self._ttl_ms, EVENT_VERSION]
+        return keys, [record.id, story, vector, record.owner, outcome.status.value, created_at, self._ttl_ms,
+                      EVENT_VERSION, arm, round(record.explored_usd * NANO)]  # fmt: skip
 
     async def find(self, *, owner: str | None, public_id: str) -> StoredRequest | None:
         """Return the request that `owner` knows by `public_id`, or by its own id."""
@@ -79,23 +90,86 @@ class RedisRequestLog:
             raise DependencyError("redis", "a stored record cannot be read")
         return _stored(record, fields) if owner in (None, record.owner) else None
 
-    async def rate(self, *, owner: str | None, public_id: str, score: float, text: str | None, now: float) -> Verdict:
+    async def rate(
+        self,
+        *,
+        owner: str | None,
+        public_id: str,
+        score: float,
+        text: str | None,
+        now: float,
+        terms: RatingTerms | None = None,
+    ) -> Verdict:
         """Store the rating and its event."""
+        terms = terms or RatingTerms()
+        # A lone surrogate is legal in JSON but not in UTF-8.
+        words = (text or "").encode("utf-8", "surrogatepass")
+        fingerprint = "" if terms.idempotency_key is None else _fingerprint(public_id, score, text, words)
         arguments: list[str | bytes | int | float] = [
             public_id,
             owner or "",
             repr(float(score)),
-            # A lone surrogate is legal in JSON but not in UTF-8.
-            (text or "").encode("utf-8", "surrogatepass"),
+            words,
             "0" if text is None else "1",
             repr(now),
             repr(self._window_s),
             self._ttl_ms,
             EVENT_VERSION,
             redis_keys.request(""),
+            terms.per_minute,
+            fingerprint,
+            "1" if terms.by_link else "0",
         ]
-        answer = await self._rate.call([redis_keys.EVENTS, *_aliases(owner, public_id)], arguments)
+        keys = [
+            redis_keys.EVENTS,
+            redis_keys.feedback_rate(terms.rater, int(now // 60)),
+            redis_keys.idempotency(terms.rater, terms.idempotency_key or ""),
+            # The id of a link is our own and signed: nobody else's name for another request may stand in for it.
+            *([] if terms.by_link else _aliases(owner, public_id)),
+        ]
+        answer = await self._rate.call(keys, arguments)
         return Verdict(answer.decode())
+
+    async def session_arm(self, *, owner: str, session: str) -> ArmId | None:
+        """Return who answered last in that conversation."""
+        with redis_errors():
+            arm = await self._client.get(redis_keys.session(owner, session))
+        return None if arm is None else arm.decode()
+
+    async def explored_usd(self, now: float) -> float:
+        """Return what that day's exploring has cost."""
+        with redis_errors():
+            spent = await self._client.get(redis_keys.explored(redis_keys.day_of(now)))
+        return int(spent or 0) / NANO
+
+    async def ids_of(self, owner: str | None, *, since: float) -> AsyncIterator[list[str]]:
+        """Yield own ids; looks at every request there is."""
+        cursor = 0
+        while True:
+            with redis_errors():
+                cursor, keys = await self._client.scan(cursor, match=redis_keys.request("*"), count=SCAN)
+            pipeline = self._client.pipeline(transaction=False)
+            for key in keys:
+                pipeline.hmget(key, "owner", "created_at")
+            rows = await answers_of(pipeline) if keys else []
+            found = [
+                key.decode().removeprefix(redis_keys.request(""))
+                for key, row in zip(keys, rows, strict=True)
+                # Without a time it was never recorded: nothing of it can have been learned.
+                if not isinstance(row, Damaged) and row[1] and owner in (None, (row[0] or b"").decode())
+                and float(row[1]) >= since
+            ]  # fmt: skip
+            if found:
+                yield found
+            if cursor == 0:
+                return
+
+    async def withdraw(self, own_ids: Sequence[str]) -> list[int]:
+        """Take ratings back."""
+        if not own_ids:
+            return []
+        answers = await self._withdraw.call_many([([redis_keys.request(own_id)], []) for own_id in own_ids])
+        return [0 if isinstance(answer, Damaged) else int(answer) for answer in answers]
 
     async def load(self, own_ids: Sequence[str]) -> list[LoggedRequest | None]:
         """Return what the learner needs; None, too, where a record cannot be read."""
@@ -128,6 +202,11 @@ class RedisRequestLog:
 def _aliases(owner: str | None, public_id: str) -> list[str]:
     owners = (owner,) if owner is not None else (_ANY_OWNER, _PUBLIC)
     return [redis_keys.alias(name, public_id) for name in owners]
+
+
+def _fingerprint(public_id: str, score: float, text: str | None, words: bytes) -> str:
+    said = f"{public_id}|{float(score)!r}|{text is not None}|".encode() + words
+    return hashlib.sha256(said).hexdigest()
 
 
 def _parse(raw: bytes) -> RequestRecord | None:

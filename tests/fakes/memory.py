@@ -9,7 +9,7 @@ from shared.bandit.context import Vector
 from shared.bandit.sums import Centroids
 from shared.schemas.events import Event, EventKind
 from shared.schemas.records import RequestRecord
-from shared.schemas.storage import DeadLetter
+from shared.schemas.storage import DeadLetter, Verdict
 from tests.fakes.clock import FakeClock
 
 
@@ -23,6 +23,7 @@ class Story:
     text: str | None = None
     rated_at: float = 0.0
     revision: int = 0
+    link_used: bool = False
     ledger: dict[EventKind, tuple[int, dict[str, int]]] = field(default_factory=dict)
 
 
@@ -48,6 +49,10 @@ class Memory:
     dead: dict[str, DeadLetter] = field(default_factory=dict)
     sums: dict[tuple[str, str], Counter[str]] = field(default_factory=dict)
     versions: Counter[tuple[str, str]] = field(default_factory=Counter)
+    sessions: dict[tuple[str, str], tuple[str, float]] = field(default_factory=dict)
+    explored: Counter[str] = field(default_factory=Counter)
+    answers: dict[tuple[str, str], tuple[object, Verdict]] = field(default_factory=dict)
+    rated: Counter[tuple[str, int]] = field(default_factory=Counter)
     unindexed: dict[str, None] = field(default_factory=dict)
     centroids: Centroids | None = None
     wakes: int = 0

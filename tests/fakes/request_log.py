@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 
+from shared.bandit.arms import ArmId
+from shared.bandit.sums import NANO
 from shared.errors import DependencyError
 from shared.schemas.events import Event, EventKind
 from shared.schemas.records import Rating, Status, StoredRequest
-from shared.schemas.storage import LoggedRequest, NewRecord, Reservation, Verdict
-from tests.fakes.memory import Alias, Memory
+from shared.schemas.storage import LoggedRequest, NewRecord, RatingTerms, Reservation, Verdict
+from shared.storage.redis_keys import day_of
+from tests.fakes.memory import Alias, Memory, Story
 
 
 class FakeRequestLog:
@@ -41,6 +44,9 @@ class FakeRequestLog:
             if held is None or held.own_id == record.id:
                 failed = record.outcome.status is Status.FAILED
                 self.memory.aliases[owner, record.public_id] = Alias(record.id, record.created_at, failed)
+        if record.session and record.outcome.status is not Status.FAILED:
+            self.memory.sessions[record.owner, record.session] = (record.outcome.arm, self.memory.clock.now())
+        self.memory.explored[day_of(record.created_at)] += round(record.explored_usd * NANO)
         self.memory.add(Event("", EventKind.OUTCOME, record.id, 1))
         if story.score is not None:
             self.memory.add(Event("", EventKind.FEEDBACK, record.id, story.revision, score=story.score))
@@ -57,13 +63,39 @@ class FakeRequestLog:
         applied = story.ledger.get(EventKind.FEEDBACK, (0, {}))[0]
         return StoredRequest(story.record, rating, EventKind.OUTCOME in story.ledger, applied)
 
-    async def rate(self, *, owner: str | None, public_id: str, score: float, text: str | None, now: float) -> Verdict:
+    async def rate(
+        self,
+        *,
+        owner: str | None,
+        public_id: str,
+        score: float,
+        text: str | None,
+        now: float,
+        terms: RatingTerms | None = None,
+    ) -> Verdict:
         self._here()
-        own_id, alias = self._resolve(owner, public_id)
+        terms = terms or RatingTerms()
+        minute = (terms.rater, int(now // 60))
+        self.memory.rated[minute] += 1
+        if terms.per_minute and self.memory.rated[minute] > terms.per_minute:
+            return Verdict.LIMITED
+        if terms.idempotency_key is None:
+            return self._rate(owner, public_id, score, text, now, by_link=terms.by_link)
+        rating, name = (public_id, score, text), (terms.rater, terms.idempotency_key)
+        if name in self.memory.answers:
+            before, verdict = self.memory.answers[name]
+            return verdict if before == rating else Verdict.KEY_REUSED
+        verdict = self._rate(owner, public_id, score, text, now, by_link=terms.by_link)
+        if verdict in (Verdict.ACCEPTED, Verdict.REVISED, Verdict.DUPLICATE):
+            self.memory.answers[name] = (rating, verdict)
+        return verdict
+
+    def _rate(
+        self, owner: str | None, public_id: str, score: float, text: str | None, now: float, *, by_link: bool
+    ) -> Verdict:
+        own_id, alias = (public_id, Alias(public_id, now)) if by_link else self._resolve(owner, public_id)
         record = self.memory.stories[own_id].record if own_id in self.memory.stories else None
-        if record is None and alias is None:
-            return Verdict.UNKNOWN
-        if record is not None and owner not in (None, record.owner):
+        if (record is None and alias is None) or (record is not None and owner not in (None, record.owner)):
             return Verdict.UNKNOWN
         if record is not None and not record.rateable:
             return Verdict.NOT_RATEABLE
@@ -71,11 +103,41 @@ class FakeRequestLog:
         if now - since > self._window_s:
             return Verdict.EXPIRED
         story = self.memory.stories[own_id]
+        if by_link and story.link_used:
+            return Verdict.LINK_USED
+        story.link_used |= by_link
         if story.score == score and story.text == text:
             return Verdict.DUPLICATE
+        first = story.score is None
         story.score, story.text, story.rated_at, story.revision = score, text, now, story.revision + 1
         self.memory.add(Event("", EventKind.FEEDBACK, own_id, story.revision, score=score))
-        return Verdict.ACCEPTED if story.revision == 1 else Verdict.REVISED
+        return Verdict.ACCEPTED if first else Verdict.REVISED
+
+    async def session_arm(self, *, owner: str, session: str) -> ArmId | None:
+        self._here()
+        arm, at = self.memory.sessions.get((owner, session), (None, 0.0))
+        return arm if self.memory.clock.now() - at < 86_400 else None
+
+    async def explored_usd(self, now: float) -> float:
+        self._here()
+        return self.memory.explored[day_of(now)] / NANO
+
+    async def ids_of(self, owner: str | None, *, since: float) -> AsyncIterator[list[str]]:
+        self._here()
+        for own_id, story in list(self.memory.stories.items()):
+            record = story.record
+            if record is not None and owner in (None, record.owner) and record.created_at >= since:
+                yield [own_id]
+
+    async def withdraw(self, own_ids: Sequence[str]) -> list[int]:
+        self._here()
+        return [self._withdraw(self.memory.stories[own_id]) for own_id in own_ids]
+
+    def _withdraw(self, story: Story) -> int:
+        if story.score is not None:
+            story.score, story.text, story.revision = None, None, story.revision + 1
+            return story.revision
+        return story.revision if story.revision > story.ledger.get(EventKind.FEEDBACK, (0, {}))[0] else 0
 
     async def load(self, own_ids: Sequence[str]) -> list[LoggedRequest | None]:
         self._here()

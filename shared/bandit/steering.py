@@ -1,0 +1,63 @@
+"""What may overrule a draw: exploration switched off, a conversation that stays with its model, shadow mode.
+
+Each takes the decision that the policy drew and returns the one that is followed. Whether it overrules depends on
+what is believed, never on the draw, so that the probability of the arm that it puts first is exactly 1, and 0 for any
+other; where it does not overrule, the policy's own probabilities hold as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+import numpy as np
+
+from shared.bandit.arms import ArmId
+from shared.bandit.decision import Decision, DecisionKind
+from shared.bandit.propensity import chance_of_best
+
+
+def greedy(decision: Decision, why: str) -> Decision:
+    """Return the choice without exploration: arms by expected utility, ties by name. `why` is kept with it."""
+    if not decision.views:
+        return decision
+    by_utility = sorted(decision.views, key=lambda view: (-view.utility, view.arm))
+    best = by_utility[0]
+    followed = _order(decision, (view.arm for view in by_utility))
+    reason = f"{best.arm} is expected to be best, and nothing is explored: {_WHY.get(why, why)}."
+    return replace(followed, exploration=why, reason=reason)
+
+
+def hold(decision: Decision, arm: ArmId | None, margin: float) -> Decision:
+    """Keep a conversation with `arm` while its expected utility is within `margin` of the best eligible arm's.
+
+    An arm that was not weighed (cooling, not allowed, unknown) cannot be held: the decision stays as it was drawn.
+    """
+    view = None if arm is None else decision.view(arm)
+    if view is None or view.utility < max(other.utility for other in decision.views) - margin:
+        return decision
+    kept = _order(decision, (view.arm, *(other for other in decision.ranked if other != view.arm)))
+    return replace(kept, session=True, reason=f"{arm} has the conversation, and is within {margin:g} of the best.")
+
+
+def overrule(decision: Decision, arm: ArmId) -> Decision:
+    """Return what shadow mode does instead of `decision`: `arm` alone answers, with what was believed of it."""
+    served = _order(decision, (arm, *(other for other in decision.ranked if other != arm)))
+    kind, reason = DecisionKind.DEFAULT, f"{arm} answers everything in shadow mode."
+    # Neighbours and confidence belong to the choice that was not followed; it is kept beside this one.
+    return replace(served, kind=kind, ranked=(arm,), neighbours=(), confidence=0.0, reason=reason)
+
+
+_WHY = {"off": "the client asked for that", "spent": "the day's budget is spent"}
+
+
+def _order(decision: Decision, arms: Iterable[ArmId]) -> Decision:
+    """Rank as given, for certain."""
+    ranked = tuple(arms)
+    found = [view for arm in ranked if (view := decision.view(arm)) is not None]
+    views = tuple(replace(view, propensity=float(view.arm == ranked[0])) for view in found)
+    confidence = decision.confidence
+    if views and decision.weights is not None and views[0].arm == ranked[0]:
+        utility, sd = (np.array([getattr(view, name) for view in views]) for name in ("utility", "quality_sd"))
+        confidence = chance_of_best(utility, decision.weights.quality * sd, 0)
+    return replace(decision, ranked=ranked, propensity=1.0, confidence=confidence, views=views)
