@@ -40,6 +40,8 @@ class GatewayMetrics:
         self.search = histogram("search_seconds", "Time for the neighbours", SHORT_S)
         self.decide = histogram("decide_seconds", "Time for the policy", SHORT_S)
         self.in_flight = gauge("in_flight_requests", "Chat requests being served")
+        self.concurrency_limit = gauge("concurrency_limit", "Chat requests that may be served at once, as adapted")
+        self.refused = counter("refused_requests_total", "Chat requests refused at a limit", "limit")
         self.snapshot_age = gauge("snapshot_age_seconds", "Since the learned state was last read")
         self.snapshot_refused = counter("snapshots_refused_total", "Learned states that failed validation")
         self.spooled = gauge("spooled_records", "Records waiting on local disk for Redis")

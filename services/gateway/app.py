@@ -15,13 +15,14 @@ from prometheus_client import GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTO
 
 from services.gateway import background
 from services.gateway.adapters import Adapters
+from services.gateway.admission import Admission
 from services.gateway.catalogue import RETRY_S, Catalogue
 from services.gateway.context import ContextGatherer, ContextLimits
 from services.gateway.cooldown import Breaker, CoolDowns
 from services.gateway.health import Health
-from services.gateway.keys import CHAT, FORWARD_CONTROL, HEALTH, LIFECYCLE, METRICS, REGISTRY, SETTINGS
+from services.gateway.keys import ADMISSION, CHAT, FORWARD_CONTROL, HEALTH, LIFECYCLE, METRICS, REGISTRY, SETTINGS
 from services.gateway.lifecycle import Lifecycle
-from services.gateway.middlewares import build_middlewares
+from services.gateway.middlewares import build_middlewares, limit_places
 from services.gateway.plan import ChatPorts
 from services.gateway.posterior_cache import REFRESH_S, PosteriorCache
 from services.gateway.recorder import Recorder
@@ -112,7 +113,9 @@ def build_app(settings: Settings, adapters: Adapters) -> web.Application:
     metrics = GatewayMetrics(registry)
     lifecycle = Lifecycle()
     ports = build_ports(settings, adapters, metrics)
-    app = web.Application(middlewares=build_middlewares(settings, metrics))
+    admission = build_admission(settings, adapters, metrics)
+    app = web.Application(middlewares=[*build_middlewares(settings, metrics), limit_places(admission)])
+    app[ADMISSION] = admission
     app[SETTINGS] = settings
     app[METRICS] = metrics
     app[REGISTRY] = registry
@@ -123,6 +126,14 @@ def build_app(settings: Settings, adapters: Adapters) -> web.Application:
     app.cleanup_ctx.append(_background)
     app.router.add_routes(all_routes())
     return app
+
+
+def build_admission(settings: Settings, adapters: Adapters, metrics: GatewayMetrics) -> Admission:
+    """Return the limits on what is served at once."""
+    limit = settings.MAX_CONCURRENT_REQUESTS
+    several = len(settings.API_KEYS) + len(settings.ADMIN_API_KEYS) > 1
+    per_key = settings.MAX_CONCURRENT_PER_KEY or (max(1, limit // 2) if several else 0)
+    return Admission(limit=limit, per_key=per_key, clock=adapters.clock, metrics=metrics)
 
 
 def build_ports(settings: Settings, adapters: Adapters, metrics: GatewayMetrics) -> ChatPorts:
@@ -189,6 +200,7 @@ async def _background(app: web.Application) -> AsyncIterator[None]:
         background.every("replay", REPLAY_S, ports.recorder.replay),
         ports.recorder.write_for_ever(),
         ports.recorder.wake_for_ever(),
+        app[ADMISSION].adapt_for_ever(),
     )
     async with background.running(loops):
         yield

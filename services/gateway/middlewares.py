@@ -1,8 +1,9 @@
 """What happens to every HTTP request, whoever handles it: ids, access, errors, one log line, one count.
 
 Order, outermost first: `observe` names the request and writes its line, `render_errors` turns exceptions into answers,
-`admit` checks the key and the client's id. Nothing here looks at the path as a string: access is decided by the route
-that matched, so no trick with `Host`, encoding or dots changes it (CVE-2026-49468 was one).
+`admit` checks the key and the client's id, `limited` gives chat requests their places. Nothing here looks at the path
+as a string: access is decided by the route that matched, so no trick with `Host`, encoding or dots changes it
+(CVE-2026-49468 was one).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
 from services.gateway.access import Access
+from services.gateway.admission import Admission
 from services.gateway.keys import CALLER, CLIENT_ID, LINE, OWN_ID, OWNER, PUBLIC_ID
 from services.gateway.problems import problem_response
 from shared.errors import ClientError, InvalidRequest
@@ -25,6 +27,7 @@ from shared.settings import Settings
 
 REQUEST_ID = "X-Request-ID"
 NEEDS_CLIENT_ID = "/chat/completions"
+LIMITED_ROUTES = frozenset({"/chat/completions", "/v1/chat/completions"})
 CLIENT_GONE = 499
 """Status in log and metrics of a request whose client went away; nobody receives it."""
 
@@ -157,3 +160,16 @@ def _admit(settings: Settings) -> Middleware:
 
 def _is_preflight(request: web.Request) -> bool:
     return request.method == hdrs.METH_OPTIONS and hdrs.ACCESS_CONTROL_REQUEST_METHOD in request.headers
+
+
+def limit_places(admission: Admission) -> Middleware:
+    """Return the innermost middleware: a chat request holds a place from before its body is read to its last byte."""
+
+    @web.middleware
+    async def limited(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if route_of(request) not in LIMITED_ROUTES or request.match_info.http_exception is not None:
+            return await handler(request)
+        async with admission.place(request[OWNER]):
+            return await handler(request)
+
+    return limited

@@ -1,0 +1,124 @@
+"""How many chat requests are served at once: for all, and for one key, so that nobody takes every place.
+
+Whoever finds no place waits a tenth of a second for one, and only where places have been coming free: a queue that does
+not move would make its refusals slow. A key at its own limit is told so at once and never waits in the way of others.
+
+The limit for all adapts (AIMD, Chiu and Jain 1989): while the event loop lags, more is in flight than this process can
+serve, and the limit shrinks to less than that; while it does not, the limit grows back, step by step.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from shared.errors import RateLimited, Unavailable
+from shared.metrics import GatewayMetrics
+from shared.ports import Clock
+
+QUEUE_S = 0.1
+RETRY_AFTER_S = 1.0
+ADAPT_S = 0.05
+LAG_S = 0.05
+"""A callback that is later than this says that the event loop has more to do than it can."""
+
+FLOOR = 16
+"""The limit never adapts below this, whatever a busy machine does to our timers."""
+
+
+class Admission:
+    """The places."""
+
+    def __init__(self, *, limit: int, per_key: int, clock: Clock, metrics: GatewayMetrics) -> None:
+        self.limit = limit
+        self._most = limit
+        self._per_key = per_key
+        self._clock = clock
+        self._metrics = metrics
+        self._taken = 0
+        self._by_owner: Counter[str] = Counter()
+        self._queue: deque[asyncio.Future[None]] = deque()
+        self._freed: deque[float] = deque(maxlen=limit)
+        self._lagged = False
+        metrics.concurrency_limit.set_function(lambda: self.limit)
+
+    @asynccontextmanager
+    async def place(self, owner: str) -> AsyncIterator[None]:
+        """Hold a place. Raises RateLimited where the key has its share, Unavailable where there is none."""
+        if self._per_key and self._by_owner[owner] >= self._per_key:
+            self._metrics.refused.labels("key_concurrency").inc()
+            raise RateLimited(
+                "Too many requests of this key at once.", code="too_many_concurrent_requests",
+                retry_after_s=RETRY_AFTER_S,
+            )  # fmt: skip
+        self._by_owner[owner] += 1
+        try:
+            await self._take()
+            try:
+                yield
+            finally:
+                self._free()
+        finally:
+            self._by_owner[owner] -= 1
+            if not self._by_owner[owner]:
+                del self._by_owner[owner]
+
+    async def adapt_for_ever(self) -> None:
+        """Fit the limit to what the event loop can do; run as a task."""
+        while True:
+            due = self._clock.monotonic() + ADAPT_S
+            await asyncio.sleep(ADAPT_S)
+            self.adapt(self._clock.monotonic() - due)
+
+    def adapt(self, lag_s: float) -> None:
+        """Take note of how late a timer was."""
+        late, self._lagged = lag_s > LAG_S and self._lagged, lag_s > LAG_S
+        if late:  # twice in a row: one long step is not overload
+            self.limit = max(min(FLOOR, self._most), min(self.limit, int(0.9 * self._taken)))
+        elif self.limit < self._most:
+            self.limit = min(self._most, self.limit + max(1, self.limit // 50))
+            self._hand_on()
+
+    async def _take(self) -> None:
+        if self._taken < self.limit and not self._queue:
+            self._taken += 1
+            return
+        if len(self._queue) >= max(1, self._lately_freed()):
+            raise self._overloaded()
+        place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._queue.append(place)
+        try:
+            async with asyncio.timeout(QUEUE_S):
+                await place
+        except BaseException as error:
+            if place.done() and not place.cancelled():
+                self._free()  # it was handed to us in the same moment
+            elif place in self._queue:
+                self._queue.remove(place)
+            if isinstance(error, TimeoutError):
+                raise self._overloaded() from error
+            raise
+
+    def _free(self) -> None:
+        self._taken -= 1
+        self._freed.append(self._clock.monotonic())
+        self._hand_on()
+
+    def _hand_on(self) -> None:
+        while self._queue and self._taken < self.limit:
+            place = self._queue.popleft()
+            if not place.done():
+                self._taken += 1
+                place.set_result(None)
+
+    def _lately_freed(self) -> int:
+        since = self._clock.monotonic() - QUEUE_S
+        while self._freed and self._freed[0] < since:
+            self._freed.popleft()
+        return len(self._freed)
+
+    def _overloaded(self) -> Unavailable:
+        self._metrics.refused.labels("overloaded").inc()
+        return Unavailable("The router is at its limit.", code="overloaded", retry_after_s=RETRY_AFTER_S)

@@ -1,0 +1,140 @@
+"""Places: never more than the limit, none lost, a queue that moves or is not joined, and a limit that fits."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
+
+from services.gateway.admission import ADAPT_S, FLOOR, LAG_S, QUEUE_S, Admission
+from shared.clock import SystemClock
+from shared.errors import ClientError, RateLimited, Unavailable
+from shared.metrics import GatewayMetrics
+
+
+def admission(limit: int, per_key: int = 0) -> Admission:
+    return Admission(limit=limit, per_key=per_key, clock=SystemClock(), metrics=GatewayMetrics(CollectorRegistry()))
+
+
+async def visit(places: Admission, owner: str, seconds: float) -> str:
+    try:
+        async with places.place(owner):
+            await asyncio.sleep(seconds)
+            return "served"
+    except ClientError as error:
+        return error.code
+
+
+async def test_beyond_the_limit_the_first_waits_a_moment_and_the_others_are_refused_at_once() -> None:
+    """Where no place comes free, one visitor waits for QUEUE_S, the rest are told without delay."""
+    places = admission(2)
+    holders = [asyncio.create_task(visit(places, "a", 1.0)) for _ in range(2)]
+    await asyncio.sleep(0)
+    waiter = asyncio.create_task(visit(places, "a", 0))
+    await asyncio.sleep(0)
+    started = time.perf_counter()
+    refusals = [await visit(places, "a", 0) for _ in range(100)]
+    assert set(refusals) == {"overloaded"}
+    assert (time.perf_counter() - started) / 100 < 0.005
+    assert await waiter == "overloaded"
+    assert time.perf_counter() - started >= QUEUE_S * 0.9
+    for holder in holders:
+        holder.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await holder
+    assert await visit(places, "a", 0) == "served"
+
+
+async def test_a_moving_queue_is_joined_in_order() -> None:
+    """Places that keep coming free let as many wait, first come first served."""
+    places = admission(4)
+    assert {await visit(places, "a", 0) for _ in range(8)} == {"served"}
+    order: list[int] = []
+
+    async def one(number: int) -> None:
+        async with places.place("a"):
+            order.append(number)
+            await asyncio.sleep(0.01)
+
+    await asyncio.gather(*(one(number) for number in range(8)))
+    assert order == list(range(8))
+
+
+async def test_one_key_cannot_take_every_place() -> None:
+    """The key at its limit is refused at once; another one is served (row 52)."""
+    places = admission(4, per_key=3)
+    greedy = [asyncio.create_task(visit(places, "greedy", 0.5)) for _ in range(50)]
+    await asyncio.sleep(0.01)
+    assert await visit(places, "modest", 0) == "served"
+    with pytest.raises(RateLimited) as caught:
+        async with places.place("greedy"):
+            pass
+    assert caught.value.retry_after_s
+    results = await asyncio.gather(*greedy)
+    assert (results.count("served"), results.count("too_many_concurrent_requests")) == (3, 47)
+
+
+VISITS = st.lists(
+    st.tuples(st.sampled_from("abc"), st.floats(0, 0.004), st.floats(0, 0.004), st.booleans()), max_size=40
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(VISITS)
+def test_whoever_leaves_when_no_place_is_lost(visits: list[tuple[str, float, float, bool]]) -> None:
+    """Visitors that come, wait, are refused or are cancelled at any moment leave every place free."""
+
+    async def run() -> None:
+        places, inside, most = admission(3, per_key=2), 0, 0
+
+        async def one(owner: str, delay: float, stay: float) -> None:
+            nonlocal inside, most
+            await asyncio.sleep(delay)
+            async with places.place(owner):
+                inside += 1
+                most = max(most, inside)
+                try:
+                    await asyncio.sleep(stay)
+                finally:
+                    inside -= 1
+
+        tasks = [asyncio.create_task(one(owner, delay, stay)) for owner, delay, stay, _ in visits]
+        await asyncio.sleep(0.002)
+        for task, (_, _, _, leaves) in zip(tasks, visits, strict=True):
+            if leaves:
+                task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert (inside, places._taken, len(places._queue), places._by_owner) == (0, 0, 0, {})
+        assert most <= 3
+
+    asyncio.run(run())
+
+
+async def test_the_limit_shrinks_while_the_loop_lags_and_grows_back() -> None:
+    """Below what is in flight under lag, never below the floor, and back to the setting afterwards."""
+    places = admission(200)
+    holders = [asyncio.create_task(visit(places, "a", 5)) for _ in range(100)]
+    await asyncio.sleep(0)
+    places.adapt(2 * LAG_S)
+    assert places.limit == 200, "one late timer is not overload"
+    places.adapt(2 * LAG_S)
+    assert places.limit == 90
+    with pytest.raises(Unavailable):
+        async with places.place("b"):
+            pass
+    for holder in holders:
+        holder.cancel()
+    await asyncio.gather(*holders, return_exceptions=True)
+    for _ in range(100):
+        places.adapt(2 * LAG_S)
+    assert places.limit == FLOOR
+    steps = 0
+    while places.limit < 200:
+        places.adapt(0.0)
+        steps += 1
+    assert steps * ADAPT_S < 10
