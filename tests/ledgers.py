@@ -30,5 +30,5 @@ def ledgers_in(url: str) -> Counter[str]:
         for key in client.scan_iter(redis_keys.request("*"), count=1000):
             for ledger in client.hmget(key, "applied:outcome", "applied:feedback"):
                 for name, value in orjson.loads(ledger or b"{}").items():
-                    total[name] += value
+                    total[name.partition("|")[0]] += value  # of whichever arm
     return Counter({name: value for name, value in total.items() if value})

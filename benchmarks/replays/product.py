@@ -92,7 +92,6 @@ class ProductPlayer:
         decision = self._decisions[t]
         arm = [known.id for known in self._arms].index(decision.arm)
         return outcome_sums(
-            answered=True,
             cost_usd=float(stream.costs[t, arm]),
             latency_s=1.0,
             prompt_tokens=int(stream.prompt_tokens[t, arm]),

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from shared.bandit.learning import feedback_sums, outcome_sums
-from shared.bandit.sums import parse_sums
+from shared.bandit.learning import failure_sums, feedback_sums, outcome_sums
+from shared.bandit.sums import by_arm, parse_sums
 from shared.errors import DependencyError
 from shared.logs import get_logger
 from shared.metrics import LearnerMetrics
@@ -17,9 +17,6 @@ from shared.schemas.storage import Applied, Effect, LoggedRequest
 
 BATCH = 256
 """Events in one round trip; large enough that the trip does not count, small enough to be done in a blink."""
-
-_FAULT_OF_THE_REQUEST = frozenset({"status_400", "status_413", "status_422"})
-"""Errors that every arm would have given to this body: they say nothing of the arm."""
 
 _log = get_logger(__name__)
 
@@ -45,7 +42,7 @@ class Patience:
 
 
 def effect_of(event: Event, request: LoggedRequest) -> Effect:
-    """Return what `event` adds to the sums of the arm that answered.
+    """Return what `event` adds to the sums of the arm that answered, and of those that failed before it.
 
     Raises:
         CorruptState: readers would refuse sums with this in them.
@@ -53,26 +50,23 @@ def effect_of(event: Event, request: LoggedRequest) -> Effect:
     """
     record = request.record
     sums = _rating(event, record) if event.kind is EventKind.FEEDBACK else _outcome(record)
-    parse_sums({name: str(value) for name, value in sums.items()})
+    for part in by_arm(record.outcome.arm, sums).values():
+        parse_sums({name: str(value) for name, value in part.items()})
     return Effect(event=event, arm=record.outcome.arm, created_at=record.created_at, sums=sums)
 
 
 def _outcome(record: RequestRecord) -> dict[str, int]:
     outcome = record.outcome
-    if outcome.status is Status.CANCELLED:
-        return {}  # who went away says nothing of the arm, and time and cost of half an answer are not an answer's
-    if outcome.status is Status.FAILED and (
-        not outcome.attempts or outcome.attempts[-1].error in _FAULT_OF_THE_REQUEST
-    ):
-        return {}
-    return outcome_sums(
-        answered=outcome.status is Status.ANSWERED,
-        cost_usd=outcome.cost_usd,
-        latency_s=outcome.upstream_s,
-        prompt_tokens=outcome.prompt_tokens,
-        completion_tokens=outcome.completion_tokens,
-        cluster=record.decision.cluster,
-    )
+    sums = failure_sums((attempt.arm for attempt in outcome.attempts if attempt.blames_arm), outcome.arm)
+    if outcome.status is Status.ANSWERED:  # time and cost of half an answer are not an answer's
+        sums |= outcome_sums(
+            cost_usd=None if outcome.cost_source == "unknown" else outcome.cost_usd,
+            latency_s=outcome.upstream_s,
+            prompt_tokens=outcome.prompt_tokens,
+            completion_tokens=outcome.completion_tokens,
+            cluster=record.decision.cluster,
+        )
+    return sums
 
 
 def _rating(event: Event, record: RequestRecord) -> dict[str, int]:

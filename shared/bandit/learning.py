@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
+
+from shared.bandit.arms import ArmId
 from shared.bandit.decision import ArmView
 from shared.bandit.sums import (
     COMPLETION_TOKENS,
@@ -17,35 +21,40 @@ from shared.bandit.sums import (
     REQUESTS,
     SCORE,
     SCORE_SQ,
+    UNPRICED,
 )
 
-CLUSTERED = (LABELS, SCORE, SCORE_SQ, REQUESTS, COST, LATENCY)
+CLUSTERED = (LABELS, SCORE, SCORE_SQ, REQUESTS, UNPRICED, COST, LATENCY)
 """Fields that are also kept per cluster."""
 
 
 def outcome_sums(
     *,
-    answered: bool,
-    cost_usd: float,
+    cost_usd: float | None,
     latency_s: float,
     prompt_tokens: int,
     completion_tokens: int,
     cluster: tuple[int, int] | None,
 ) -> dict[str, int]:
-    """Return what an answered (or failed) call adds to the sums of its arm.
-
-    A failed call counts as a failure only: its latency and cost say nothing of an answer's.
-    """
-    if not answered:
-        return {FAILURES: 1}
-    sums = {
-        REQUESTS: 1,
-        COST: round(cost_usd * NANO),
-        LATENCY: round(latency_s * MICRO),
-        PROMPT_TOKENS: prompt_tokens,
-        COMPLETION_TOKENS: completion_tokens,
-    }
+    """Return what an answer adds to the sums of its arm. `cost_usd` None: unknown, which is not the same as free."""
+    sums = {REQUESTS: 1, LATENCY: round(latency_s * MICRO)}
+    if cost_usd is None:
+        sums |= {UNPRICED: 1}
+    else:
+        sums |= {
+            COST: round(cost_usd * NANO),
+            PROMPT_TOKENS: prompt_tokens,
+            COMPLETION_TOKENS: completion_tokens,
+        }
     return _with_cluster(sums, cluster)
+
+
+def failure_sums(failed: Iterable[ArmId], arm: ArmId) -> dict[str, int]:
+    """Return what failed calls add: one failure each, to its own arm's sums. `arm` is the request's own.
+
+    A failure is no more than that: its latency and cost say nothing of an answer's.
+    """
+    return {FAILURES if one == arm else f"{FAILURES}|{one}": count for one, count in Counter(failed).items()}
 
 
 def feedback_sums(*, score: float, view: ArmView | None, cluster: tuple[int, int] | None) -> dict[str, int]:

@@ -56,7 +56,7 @@ class MixedThompson:
                 self.settings.exploration_rate,
                 variance - fit.variance,
             ),
-            cost_usd=_rows(expected.cost_usd, _matrix(by_cluster, "cost_usd"), requests, m),
+            cost_usd=_rows(expected.cost_usd, _matrix(by_cluster, "cost_usd"), _matrix(by_cluster, "priced"), m),
             latency_s=_rows(expected.latency_s, _matrix(by_cluster, "latency_s"), requests, m),
             local_gate=gate_open(totals),
             centroids=state.centroids,

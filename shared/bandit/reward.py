@@ -1,6 +1,6 @@
 """What an answer of each arm is expected to cost and to take, and the scale-free terms made of it.
 
-    cost_a    = (sum of costs + m * prior) / (requests + m),    prior = list price x mean tokens of all traffic
+    cost_a    = (sum of costs + m * prior) / (priced requests + m),    prior = list price x mean tokens of all traffic
     cost term = cost_a / cost of the dearest eligible arm,      speed term = 1 - latency_a / latency of the slowest
 
 Both terms lie in [0, 1] whatever the currency, so that a weight means the same for cheap and for dear sets of arms.
@@ -35,17 +35,18 @@ class Expectation:
 
 def expect(arms: Sequence[Arm], sums: Sequence[Sums], pseudo_requests: float) -> Expectation:
     """Return what the next answer of each arm should cost and take."""
-    requests = np.array([s.requests for s in sums])
-    everything = max(float(requests.sum()), 0.0)
+    requests, priced = (np.array([getattr(s, name) for s in sums]) for name in ("requests", "priced"))
+    everything, measured = float(requests.sum()), float(priced.sum())
     prompt, completion = ASSUMED_PROMPT_TOKENS, ASSUMED_COMPLETION_TOKENS
     pooled_latency = np.nan
+    if measured > 0:
+        prompt = sum(s.prompt_tokens for s in sums) / measured
+        completion = sum(s.completion_tokens for s in sums) / measured
     if everything > 0:
-        prompt = sum(s.prompt_tokens for s in sums) / everything
-        completion = sum(s.completion_tokens for s in sums) / everything
         pooled_latency = sum(s.latency_s for s in sums) / everything
     listed = np.array([np.nan if arm.price is None else arm.price.cost_usd(prompt, completion) for arm in arms])
     return Expectation(
-        cost_usd=shrink(np.array([s.cost_usd for s in sums]), requests, listed, pseudo_requests),
+        cost_usd=shrink(np.array([s.cost_usd for s in sums]), priced, listed, pseudo_requests),
         latency_s=shrink(
             np.array([s.latency_s for s in sums]), requests, np.full(len(arms), pooled_latency), pseudo_requests
         ),

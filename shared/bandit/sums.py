@@ -5,6 +5,9 @@ cost, latency, failure) and when it is rated (`feedback`). Each contribution is 
 rating first subtracts the old one. Units are in the names: `score_micro` is a sum of scores times 1e6.
 
 Fields may be followed by `@<epoch>.<cluster>`: the same sum restricted to requests whose prompt fell into that cluster.
+
+A request may have been tried on several arms. Its contribution stays one flat mapping: a field that belongs to another
+arm than the one that answered is written `<field>|<arm>`, and `by_arm` takes them apart.
 """
 
 from __future__ import annotations
@@ -30,6 +33,7 @@ SCORE_SQ = "score_sq_micro"
 GAIN = "local_gain_micro"
 GAIN_SQ = "local_gain_sq_micro"
 REQUESTS = "requests"
+UNPRICED = "unpriced"
 FAILURES = "failures"
 COST = "cost_nanousd"
 LATENCY = "latency_us"
@@ -50,6 +54,7 @@ class Sums:
         gain: sum over ratings of how much better the local estimate predicted than the global one (squared error).
         gain_sq: sum of the squares of those gains.
         requests: number of answered requests.
+        unpriced: those of them whose cost nobody knows; their cost and tokens are not in the sums below.
         failures: number of failed calls.
         cost_usd, latency_s, prompt_tokens, completion_tokens: sums over answered requests.
     """
@@ -60,11 +65,17 @@ class Sums:
     gain: float = 0.0
     gain_sq: float = 0.0
     requests: float = 0.0
+    unpriced: float = 0.0
     failures: float = 0.0
     cost_usd: float = 0.0
     latency_s: float = 0.0
     prompt_tokens: float = 0.0
     completion_tokens: float = 0.0
+
+    @property
+    def priced(self) -> float:
+        """Answered requests whose cost is known: what a mean cost is a mean of."""
+        return max(self.requests - self.unpriced, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +117,7 @@ _NATURAL: Mapping[str, tuple[str, int]] = {
     GAIN: ("gain", MICRO),
     GAIN_SQ: ("gain_sq", MICRO),
     REQUESTS: ("requests", 1),
+    UNPRICED: ("unpriced", 1),
     FAILURES: ("failures", 1),
     COST: ("cost_usd", NANO),
     LATENCY: ("latency_s", MICRO),
@@ -119,6 +131,7 @@ _BOUNDS: tuple[tuple[str, str, int], ...] = (
     (SCORE_SQ, LABELS, MICRO),
     (GAIN, LABELS, 16 * MICRO),  # estimates stay within a few units of [0, 1]
     (GAIN_SQ, LABELS, 256 * MICRO),
+    (UNPRICED, REQUESTS, 1),
     (COST, REQUESTS, 10_000 * NANO),  # no answer costs more than 10,000 USD,
     (LATENCY, REQUESTS, 86_400 * MICRO),  # takes more than a day
     (PROMPT_TOKENS, REQUESTS, 1_000_000_000),  # or has more than a milliard tokens
@@ -161,6 +174,15 @@ def weighted_sums(days: Iterable[tuple[float, Mapping[str, int]]]) -> ArmSums:
         grouped[cluster][attribute] = math.fsum(values) / units
     total = Sums(**grouped.pop(None, {}))
     return ArmSums(total, {cluster: Sums(**values) for cluster, values in grouped.items() if cluster is not None})
+
+
+def by_arm(arm: ArmId, contribution: Mapping[str, int]) -> dict[ArmId, dict[str, int]]:
+    """Take a contribution apart: fields by arm, those without a name belonging to `arm`."""
+    parts: dict[ArmId, dict[str, int]] = defaultdict(dict)
+    for name, value in contribution.items():
+        base, _, other = name.partition("|")
+        parts[other or arm][base] = value
+    return dict(parts)
 
 
 def _text(raw: bytes | str) -> str:

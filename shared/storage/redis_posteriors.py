@@ -122,16 +122,13 @@ def _apply_call(effect: Effect, now: float) -> tuple[list[str], list[str | bytes
     event, day = effect.event, redis_keys.day_of(effect.created_at)
     keys = [
         redis_keys.request(event.request_id),
-        redis_keys.sums(effect.arm, day),
         redis_keys.VERSIONS,
         redis_keys.UNINDEXED,
         redis_keys.EVENTS,
     ]
     ledger = json.dumps(dict(effect.sums), separators=(",", ":"))  # of any size: the script judges
     arguments: list[str | bytes | int | float] = [event.kind.value, event.revision, redis_keys.GROUP, event.entry_id]
-    arguments += [f"{effect.arm}|{day}", event.request_id, str(round(now * 1000)), ledger]
-    for name, value in effect.sums.items():
-        arguments += [name, str(value)]
+    arguments += [event.request_id, str(round(now * 1000)), ledger, effect.arm, day, redis_keys.SUMS]
     return keys, arguments
 
 

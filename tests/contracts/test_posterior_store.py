@@ -130,6 +130,23 @@ async def test_large_sums_keep_their_last_digit(rig: Rig) -> None:
     assert await total(rig) == Sums(requests=1)
 
 
+@pytest.mark.parametrize("other", ["vendor/model-b", 'odd|"\\name'])
+async def test_one_contribution_may_span_several_arms(rig: Rig, other: str) -> None:
+    """All of it or nothing, once, and taken back as a whole when it is revised."""
+    effect = replace(await recorded(rig), sums={"requests": 1, "failures": 1, f"failures|{other}": 2})
+    assert await rig.posteriors.apply([effect, effect]) == [Applied.APPLIED, Applied.REPLAYED]
+    assert await total(rig) == Sums(requests=1, failures=1)
+    assert await total(rig, other) == Sums(failures=2)
+    version = (await rig.second_reader.load()).version
+    revised = replace(effect, event=replace(effect.event, revision=2), sums={"requests": 1})
+    bad = replace(revised, sums={"requests": 1, f"failures|{other}": 10**15})
+    assert await rig.posteriors.apply([bad]) == [Applied.REFUSED]
+    assert await total(rig, other) == Sums(failures=2)
+    assert await rig.posteriors.apply([revised]) == [Applied.APPLIED]
+    assert (await total(rig), await total(rig, other)) == (Sums(requests=1), Sums())
+    assert (await rig.second_reader.load()).version != version
+
+
 async def test_an_empty_contribution_is_acknowledged(rig: Rig) -> None:
     """A cancelled request teaches nothing, once."""
     effect = replace(await recorded(rig), sums={})

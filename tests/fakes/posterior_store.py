@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
 
-from shared.bandit.sums import Centroids, IntSums, LearnedState, parse_sums, weighted_sums
+from shared.bandit.sums import Centroids, IntSums, LearnedState, by_arm, parse_sums, weighted_sums
 from shared.errors import DependencyError
 from shared.schemas.storage import Applied, Effect
 from shared.storage.redis_keys import day_of
@@ -51,11 +51,12 @@ class FakePosteriorStore:
             return Applied.REPLAYED
         if any(not isinstance(value, int) or abs(value) >= _MOST for value in effect.sums.values()):
             return Applied.REFUSED
-        key = (effect.arm, day_of(effect.created_at))
-        if old or effect.sums:
+        before, after = by_arm(effect.arm, old), by_arm(effect.arm, effect.sums)
+        for arm in before | after:
+            key = (arm, day_of(effect.created_at))
             sums = self.memory.sums.setdefault(key, Counter())
-            sums.subtract(old)
-            sums.update(effect.sums)
+            sums.subtract(before.get(arm, {}))
+            sums.update(after.get(arm, {}))
             self.memory.versions[key] += 1
         story.ledger[event.kind] = (event.revision, dict(effect.sums))
         if story.vector is not None:

@@ -24,8 +24,7 @@ ARMS = (Arm("x/a"), Arm("x/b"))
 POLICY = build_policy(BanditSettings())
 OUTCOME = st.builds(
     outcome_sums,
-    answered=st.booleans(),
-    cost_usd=st.floats(0, 100),
+    cost_usd=st.one_of(st.none(), st.floats(0, 100)),
     latency_s=st.floats(0, 600),
     prompt_tokens=st.integers(0, 10**6),
     completion_tokens=st.integers(0, 10**6),

@@ -45,7 +45,8 @@ def arrivals(draw: st.DrawFn) -> list[Arrival]:
 def sums_of(arrival: Arrival) -> dict[str, int]:
     """A contribution of its own for each event, with a field that not every revision has."""
     if arrival.kind is EventKind.OUTCOME:
-        return {"requests": 1, "latency_us": 1_000_003 * (arrival.request + 1), "cost_nanousd": 10**11 + 7}
+        elsewhere = {f"failures|{ARMS[arrival.request // 2 % 2]}": 1}
+        return {"requests": 1, "latency_us": 1_000_003 * (arrival.request + 1), "cost_nanousd": 10**11 + 7} | elsewhere
     # Zero among them: a score of 0, and one so small that its square is 0.
     score = (0, 400, 131_071, 999_999, 500_000)[(arrival.request + arrival.revision) % 5]
     gain = {"local_gain_micro": -score // 3} if arrival.revision % 2 else {}

@@ -6,8 +6,10 @@ import math
 
 import pytest
 
-from shared.bandit.learning import feedback_sums, outcome_sums
-from shared.bandit.sums import ArmSums, Sums, parse_sums, weighted_sums
+from shared.bandit.arms import Arm, Price
+from shared.bandit.learning import failure_sums, feedback_sums, outcome_sums
+from shared.bandit.reward import expect
+from shared.bandit.sums import ArmSums, Sums, by_arm, parse_sums, weighted_sums
 from shared.errors import CorruptState
 
 
@@ -17,20 +19,45 @@ def stored(**fields: object) -> dict[bytes | str, bytes | str]:
 
 def test_what_the_learner_writes_is_read_back_in_natural_units() -> None:
     """An answer and its rating come back as USD, seconds and scores, in total and by cluster."""
-    outcome = outcome_sums(
-        answered=True, cost_usd=0.0012, latency_s=1.5, prompt_tokens=10, completion_tokens=20, cluster=(3, 5)
-    )
+    outcome = outcome_sums(cost_usd=0.0012, latency_s=1.5, prompt_tokens=10, completion_tokens=20, cluster=(3, 5))
     rating = feedback_sums(score=0.75, view=None, cluster=(3, 5))
     raw: dict[bytes | str, bytes | str] = {name: str(value) for name, value in (outcome | rating).items()}
     arm = weighted_sums([(1.0, parse_sums(raw))])
-    assert arm.total == Sums(1, 0.75, 0.5625, 0, 0, 1, 0, 0.0012, 1.5, 10, 20)
+    assert arm.total == Sums(
+        labels=1, score=0.75, score_sq=0.5625, requests=1, cost_usd=0.0012, latency_s=1.5,
+        prompt_tokens=10, completion_tokens=20,
+    )  # fmt: skip
     assert arm.clusters[3, 5].score == 0.75
     assert arm.clusters[3, 5].cost_usd == pytest.approx(0.0012)
+
+
+def test_an_unknown_cost_is_not_a_cost_of_nothing() -> None:
+    """It has a count of its own, and means are over the others; hashes without that count are read as before."""
+    known = outcome_sums(cost_usd=0.5, latency_s=1.0, prompt_tokens=100, completion_tokens=100, cluster=(0, 1))
+    unknown = outcome_sums(cost_usd=None, latency_s=3.0, prompt_tokens=0, completion_tokens=0, cluster=(0, 1))
+    both = weighted_sums([(1.0, known), (1.0, unknown)])
+    for sums in (both.total, both.clusters[0, 1]):
+        assert (sums.requests, sums.priced, sums.cost_usd, sums.latency_s) == (2, 1, 0.5, 4.0)
+    (arm,) = (Arm("x/a", Price(1e-3, 1e-3)),)
+    assert expect([arm], [both.total], 0).cost_usd == expect([arm], [weighted_sums([(1.0, known)]).total], 0).cost_usd
+    assert expect([arm], [both.total], 0).latency_s == [2.0]
+    assert weighted_sums([(1.0, parse_sums(stored(requests=4, cost_nanousd=8)))]).total.priced == 4
+
+
+def test_a_contribution_may_span_several_arms() -> None:
+    """Failures belong to the arms that failed; the request's own arm needs no name."""
+    sums = failure_sums(["x/b", "x/a", "x/b", 'x/"|"'], "x/a") | {"requests": 1}
+    assert by_arm("x/a", sums) == {
+        "x/a": {"failures": 1, "requests": 1},
+        "x/b": {"failures": 2},
+        'x/"|"': {"failures": 1},
+    }
 
 
 @pytest.mark.parametrize(
     "fields",
     [
+        stored(requests=1, unpriced=2),
         stored(labels="1.5"),
         stored(labels="nan"),
         stored(labels=""),

@@ -9,7 +9,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from services.learner.learn import BATCH, EventLearner, Patience, effect_of
-from shared.bandit.sums import Sums, parse_sums
+from shared.bandit.sums import Sums, by_arm, parse_sums
 from shared.errors import CorruptState, DependencyError
 from shared.metrics import LearnerMetrics
 from shared.schemas.events import EVENT_VERSION, Event, EventKind
@@ -211,13 +211,39 @@ def outcome(status: Status, **changes: object) -> dict[str, int]:
 
 def test_only_answers_teach_cost_and_latency() -> None:
     """A failed or truncated call counts against its arm; a client that went away, and its own bad request, do not."""
+    left = (Attempt(ARM, "cancelled", 0.1, spent=True),)
     answered = outcome(Status.ANSWERED)
     assert answered["requests"] == 1
     assert answered["latency_us@1.2"] == answered["latency_us"] == 1_250_000
     assert outcome(Status.FAILED) == outcome(Status.TRUNCATED) == {"failures": 1}
-    assert outcome(Status.CANCELLED) == {}
+    assert outcome(Status.CANCELLED, attempts=left) == {}
     assert outcome(Status.FAILED, attempts=()) == {}
-    assert outcome(Status.FAILED, attempts=(Attempt(ARM, "status_400", 0.1, spent=False),)) == {}
+    for word in ("status_400", "status_413", "status_422", "status_401", "status_402", "status_403", "internal"):
+        assert outcome(Status.FAILED, attempts=(Attempt(ARM, word, 0.1, spent=False),)) == {}
+
+
+def test_each_failure_is_learned_of_the_arm_that_failed() -> None:
+    """An answer by the third arm is the third arm's, and the two failures before it are those arms' own."""
+    tried = (
+        Attempt("x/first", "status_503", 0.1, spent=False),
+        Attempt("x/second", "status_400", 0.1, spent=False),
+        Attempt("x/first", "timeout", 0.1, spent=True),
+        Attempt(ARM, None, 1.0, spent=True),
+    )
+    sums = by_arm(ARM, outcome(Status.ANSWERED, attempts=tried))
+    assert sums["x/first"] == {"failures": 2}
+    assert sums[ARM]["requests"] == 1
+    assert "failures" not in sums[ARM]
+    assert "x/second" not in sums
+    assert outcome(Status.CANCELLED, attempts=tried[:1]) == {"failures|x/first": 1}
+
+
+def test_an_answer_of_unknown_cost_teaches_latency_alone() -> None:
+    """Zero with the source `unknown` is no price."""
+    sums = outcome(Status.ANSWERED, cost_usd=0.0, cost_source="unknown")
+    assert sums["unpriced"] == sums["requests"] == sums["unpriced@1.2"] == 1
+    assert "cost_nanousd" not in sums
+    assert "unpriced" not in outcome(Status.ANSWERED, cost_usd=0.0, cost_source="price")
 
 
 def test_a_rating_is_credited_to_the_arm_that_answered() -> None:
