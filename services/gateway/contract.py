@@ -69,7 +69,8 @@ OPERATIONS = (
         "/chat/completions", "post", "Chat completion, answered by the model that is worth its price for this prompt",
         (200, "OpenAI's chat completion, or with `stream` its events", _JSON, _ANYTHING),
         _BODY_ERRORS | {
-            404: "model_not_found", 409: "duplicate_request_id", 429: "rate_limit_exceeded, insufficient_quota, too_many_concurrent_requests, upstream_rate_limited",
+            404: "model_not_found", 409: "duplicate_request_id",
+            429: "rate_limit_exceeded, insufficient_quota, too_many_concurrent_requests, upstream_rate_limited",
             502: "upstream_error: no model could answer", 503: "overloaded", 504: "upstream_timeout",
         },
         CHAT_BODY,
