@@ -13,12 +13,13 @@ import numpy as np
 from aiohttp import web
 from prometheus_client import GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTOR, CollectorRegistry
 
-from services.gateway import background
+from services.gateway import background, exploration
 from services.gateway.adapters import Adapters
 from services.gateway.admission import Admission
 from services.gateway.catalogue import RETRY_S, Catalogue
 from services.gateway.context import ContextGatherer, ContextLimits
 from services.gateway.cooldown import Breaker, CoolDowns
+from services.gateway.exploration import ExplorationBudget
 from services.gateway.health import Health
 from services.gateway.keys import ADMISSION, CHAT, FORWARD_CONTROL, HEALTH, LIFECYCLE, METRICS, REGISTRY, SETTINGS
 from services.gateway.lifecycle import Lifecycle
@@ -176,6 +177,11 @@ def build_ports(settings: Settings, adapters: Adapters, metrics: GatewayMetrics)
         rng=np.random.default_rng(),
         redis_timeout_s=redis_timeout_s,
         request_timeout_s=settings.REQUEST_TIMEOUT_S,
+        exploration=ExplorationBudget(
+            adapters.log, budget_usd=settings.EXPLORATION_BUDGET_USD, clock=clock, metrics=metrics
+        ),
+        session_margin=settings.SESSION_MARGIN,
+        shadow_mode=settings.SHADOW_MODE,
     )
 
 
@@ -197,6 +203,7 @@ async def _background(app: web.Application) -> AsyncIterator[None]:
         background.every("catalogue", RETRY_S, ports.catalogue.refresh_if_due),
         background.every("posteriors", REFRESH_S, ports.posteriors.refresh),
         background.every("context", PREPARE_S, ports.gatherer.prepare),
+        background.every("exploration", exploration.REFRESH_S, ports.exploration.refresh),
         background.every("replay", REPLAY_S, ports.recorder.replay),
         ports.recorder.write_for_ever(),
         ports.recorder.wake_for_ever(),

@@ -94,6 +94,7 @@ class Health:
             "version": self._version,
             "draining": self._lifecycle.draining,
             "parts": {name: asdict(part) for name, part in parts.items()},
+            "exploration": self._exploration(),
             "cooling": {arm: round(left, 1) for arm, left in self._ports.cooldowns.resting().items()},
         }
 
@@ -142,6 +143,10 @@ class Health:
         status = "degraded" if cache.stale or cache.refused else "ok"
         detail = f"read {cache.age_s:.1f} s ago" + ("; the latest was refused as corrupt" if cache.refused else "")
         return Part(status, version=cache.snapshot.version, detail=detail)
+
+    def _exploration(self) -> dict[str, Any]:
+        budget = self._ports.exploration
+        return {"on": budget.left, "spent_usd": round(budget.spent_usd, 9), "budget_usd": budget.budget_usd}
 
     def _recorder(self) -> Part:
         waiting = self._ports.recorder.spooled

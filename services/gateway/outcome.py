@@ -121,8 +121,11 @@ class Journal:
             streamed=plan.chat.stream,
             attempts=tuple(self._attempts),
         )
-        self.closed = Served(decision, outcome, ports.recorder.put(self._record(decision, outcome)))
+        entry = self._record(decision, outcome)
+        self.closed = Served(decision, outcome, ports.recorder.put(entry))
+        ports.exploration.spend(entry.record.explored_usd)
         _count(ports, decision, outcome)
+        _count_steering(ports, plan)
         _tell(plan, decision, outcome)
         return self.closed
 
@@ -140,6 +143,8 @@ class Journal:
             embedding_model=plan.gathered.embedding_model,
             decision=decision,
             outcome=outcome,
+            session=plan.asker.session,
+            shadow=plan.shadow,
         )
         return NewRecord(record, plan.gathered.context.vector)
 
@@ -174,6 +179,18 @@ def _count(ports: ChatPorts, decision: Decision, outcome: Outcome) -> None:
         metrics.first_token.labels(arm).observe(outcome.first_token_s)
 
 
+def _count_steering(ports: ChatPorts, plan: Plan) -> None:
+    decision = plan.decision
+    if decision.kind is DecisionKind.PINNED:
+        return
+    if plan.asker.session is not None:
+        ports.metrics.sessions.labels("held" if decision.session else "drawn").inc()
+    if decision.exploration != "on":
+        ports.metrics.unexplored.labels(decision.exploration).inc()
+    if plan.shadow is not None:
+        ports.metrics.shadow.labels("yes" if plan.shadow.arm == decision.arm else "no").inc()
+
+
 def _tell(plan: Plan, decision: Decision, outcome: Outcome) -> None:
     plan.asker.line.update(
         outcome=outcome.status.value,
@@ -190,3 +207,9 @@ def _tell(plan: Plan, decision: Decision, outcome: Outcome) -> None:
     )
     if decision.degraded:
         plan.asker.line["degraded"] = ",".join(decision.degraded)
+    if decision.session:
+        plan.asker.line["session"] = "held"
+    if decision.exploration != "on":
+        plan.asker.line["exploration"] = decision.exploration
+    if plan.shadow is not None:
+        plan.asker.line["shadow"] = plan.shadow.arm

@@ -10,6 +10,7 @@ import numpy as np
 from services.gateway.catalogue import Catalogue
 from services.gateway.context import ContextGatherer, Gathered
 from services.gateway.cooldown import Breaker, CoolDowns
+from services.gateway.exploration import ExplorationBudget
 from services.gateway.posterior_cache import PosteriorCache
 from services.gateway.recorder import Recorder
 from shared.bandit.arms import ArmId
@@ -37,6 +38,9 @@ class ChatPorts:
     rng: np.random.Generator
     redis_timeout_s: float
     request_timeout_s: float
+    exploration: ExplorationBudget
+    session_margin: float
+    shadow_mode: bool
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,6 +48,7 @@ class Asker:
     """Who asks, under which ids. `line` collects the facts of the canonical log line.
 
     `started` is the `Clock.monotonic` instant at which the body had been read; `control` goes to a simulated upstream.
+    `session` is the hash of the conversation's id; without `explore` the client wants no exploration.
     """
 
     own_id: str
@@ -52,6 +57,8 @@ class Asker:
     started: float
     control: Mapping[str, str] = field(default_factory=dict)
     line: dict[str, object] = field(default_factory=dict)
+    session: str | None = None
+    explore: bool = True
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,6 +72,7 @@ class Plan:
     order: tuple[ArmId, ...]
     created_at: float
     deadline: float
+    shadow: Decision | None = None
 
     def call(self, arm: ArmId) -> Call:
         """Return the call of `arm`."""

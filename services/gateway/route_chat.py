@@ -1,6 +1,7 @@
 """The use case: from a validated chat request to a decision, and from the decision to a recorded answer.
 
-    route     reserve the id, beside: embed -> neighbours; then decide on the cached snapshot  -> Plan
+    route     reserve the id, beside: consider  -> Plan
+    consider  embed -> neighbours, beside: who has the conversation; then choose on the cached snapshot (`choose.py`)
     complete  call the ranked arms until one answers, record, hand out the answer
     (streamed answers: `streaming.py`; what is written down: `outcome.py`)
 
@@ -12,20 +13,17 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, replace
 
+from services.gateway.choose import Choice, Wish, choose, wish_of
+from services.gateway.context import Gathered
 from services.gateway.fallback import candidates, first_answer
 from services.gateway.outcome import Journal, Served
 from services.gateway.plan import Asker, ChatPorts, Plan
 from shared.bandit.arms import ArmId
-from shared.bandit.context import Context
-from shared.bandit.decision import Decision, DecisionKind
 from shared.errors import Conflict, DependencyError
-from shared.logs import get_logger
 from shared.schemas.chat import ChatRequest
 from shared.schemas.records import Status
 from shared.schemas.storage import Reservation
 from shared.schemas.upstream import Answer
-
-_log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,32 +34,56 @@ class Completed:
     served: Served
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Considered:
+    """What would be done, before anything is reserved, called or recorded."""
+
+    choice: Choice
+    gathered: Gathered
+    order: tuple[ArmId, ...]
+
+
 async def route(chat: ChatRequest, asker: Asker, ports: ChatPorts) -> Plan:
     """Decide who answers. Raises NotFound for an unknown model and Conflict for an id that was used before."""
-    pinned = None if chat.model is None else ports.catalogue.pin(chat.model)
-    allowed = ports.catalogue.narrow(chat.models) if chat.models else ports.catalogue.arm_ids
+    wish = wish_of(chat, ports.catalogue)
     async with asyncio.TaskGroup() as group:
         reserving = group.create_task(_reserve(asker, ports))
-        gathering = group.create_task(ports.gatherer.gather(chat.routing_text, with_neighbours=pinned is None))
-    reservation, gathered = reserving.result(), gathering.result()
+        considering = group.create_task(consider(chat, wish, asker, ports))
+    reservation, considered = reserving.result(), considering.result()
     if reservation is Reservation.TAKEN:
         raise Conflict("This X-Request-ID has been used before.", code="duplicate_request_id", param="X-Request-ID")
-    decision = _pin(pinned) if pinned else _decide(allowed, gathered.context, ports, narrowed=bool(chat.models))
-    degraded = (*decision.degraded, *gathered.degraded)
-    if reservation is None or (ports.posteriors.stale and not pinned):
-        degraded = (*degraded, "redis")
-    for dependency in degraded:
+    decision = considered.choice.decision
+    if reservation is None and "redis" not in decision.degraded:
+        decision = replace(decision, degraded=(*decision.degraded, "redis"))
+    for dependency in decision.degraded:
         ports.metrics.degraded.labels(dependency).inc()
-    last_resort = None if chat.models else ports.catalogue.default
     return Plan(
         chat=chat,
         asker=asker,
-        decision=replace(decision, degraded=degraded),
-        gathered=gathered,
-        order=candidates(decision, ports.cooldowns, last_resort),
+        decision=decision,
+        gathered=considered.gathered,
+        order=considered.order,
         created_at=ports.clock.now(),
         deadline=asker.started + ports.request_timeout_s,
+        shadow=considered.choice.shadow,
     )
+
+
+async def consider(chat: ChatRequest, wish: Wish, asker: Asker, ports: ChatPorts) -> Considered:
+    """Gather what is known, and choose. Whatever fails costs context."""
+    async with asyncio.TaskGroup() as group:
+        gathering = group.create_task(ports.gatherer.gather(chat.routing_text, with_neighbours=wish.pinned is None))
+        remembering = group.create_task(_session_arm(wish, asker, ports))
+    gathered = gathering.result()
+    choice = choose(wish, gathered.context, remembering.result(), ports, explore=asker.explore)
+    degraded = (*choice.decision.degraded, *gathered.degraded)
+    if ports.posteriors.stale and wish.pinned is None:
+        degraded = (*degraded, "redis")
+    decision = replace(choice.decision, degraded=degraded)
+    # In shadow mode nobody but the safe arm answers, and who narrows the choice wants no other arm either.
+    last_resort = None if wish.narrowed or ports.shadow_mode else ports.catalogue.default
+    order = candidates(decision, ports.cooldowns, last_resort)
+    return Considered(replace(choice, decision=decision), gathered, order)
 
 
 async def complete(plan: Plan, ports: ChatPorts) -> Completed:
@@ -95,27 +117,12 @@ async def _reserve(asker: Asker, ports: ChatPorts) -> Reservation | None:
     return reservation
 
 
-def _decide(allowed: tuple[ArmId, ...], context: Context, ports: ChatPorts, *, narrowed: bool) -> Decision:
-    snapshot = ports.posteriors.snapshot
-    default = None if narrowed else ports.catalogue.default
-    if snapshot is None:
-        return _default(default, allowed, "nothing has been read of what was learned")
-    eligible = tuple(arm for arm in ports.cooldowns.warm(allowed) if snapshot.knows(arm))
-    if not eligible:
-        return _default(default, allowed, "the models are newer than the learned state")
+async def _session_arm(wish: Wish, asker: Asker, ports: ChatPorts) -> ArmId | None:
+    """Return who answered last in the conversation; None, too, where Redis cannot say: then the draw decides."""
+    if asker.session is None or wish.pinned is not None or ports.shadow_mode or ports.reserving.open:
+        return None
     try:
-        with ports.metrics.decide.time():
-            return snapshot.decide(context, eligible, ports.rng)
-    except Exception:  # noqa: BLE001 - fail open: no learned state, however odd, may cost an answer
-        _log.exception("the policy broke", arms=len(eligible), snapshot=snapshot.version)
-        return replace(_default(default, allowed, "the policy could not decide"), degraded=("policy",))
-
-
-def _pin(arm: ArmId) -> Decision:
-    return Decision(DecisionKind.PINNED, (arm,), propensity=1.0, confidence=1.0, reason="the client named the model")
-
-
-def _default(default: ArmId | None, allowed: tuple[ArmId, ...], reason: str) -> Decision:
-    first = (default,) if default is not None else ()
-    ranked = tuple(dict.fromkeys((*first, *allowed)))
-    return Decision(DecisionKind.DEFAULT, ranked, propensity=1.0, confidence=0.0, reason=reason)
+        async with asyncio.timeout(ports.redis_timeout_s):
+            return await ports.log.session_arm(owner=asker.owner, session=asker.session)
+    except (DependencyError, TimeoutError):
+        return None
