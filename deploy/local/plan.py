@@ -171,7 +171,7 @@ class Planner:
             "gateway",
             command,
             url,
-            lambda: probes.http_ok(port, "/ready"),
+            probes.GatewayProbe(port),
             after=("redis", "qdrant", "embedder", SIMULATED),
             stop_order=0,
             stop_timeout_s=self.settings.DRAIN_DELAY_S + self.settings.DRAIN_TIMEOUT_S + 10.0,

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import http.client
+import json
 import socket
 import struct
+import time
 
 TIMEOUT_S = 1.0
+PATIENCE_S = 10.0
 
 
 def redis_answers(port: int) -> bool:
@@ -40,6 +43,35 @@ def http_ok(port: int, path: str) -> bool:
         return False
     finally:
         connection.close()
+
+
+class GatewayProbe:
+    """Whether the gateway serves, and with everything it can use: the first decision should not lack its neighbours.
+
+    What is still missing ten seconds after it serves is not waited for: a dependency that was named by its URL may be
+    away, and chat is answered without it.
+    """
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._serves_since: float | None = None
+
+    def __call__(self) -> bool:
+        """Ask once."""
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=TIMEOUT_S)
+        try:
+            connection.request("GET", "/ready")
+            response = connection.getresponse()
+            if response.status != 200:
+                return False
+            missing = json.loads(response.read()).get("degraded")
+        except (OSError, http.client.HTTPException, ValueError):
+            return False
+        finally:
+            connection.close()
+        now = time.monotonic()
+        self._serves_since = now if self._serves_since is None else self._serves_since
+        return not missing or now - self._serves_since > PATIENCE_S
 
 
 def listens(port: int) -> bool:

@@ -85,9 +85,15 @@ class ContextGatherer:
         self._model = await self._embedder.model()
         await self._index.prepare(self._model)
         if self._model != self._prepared:
+            await self._warm_up(self._model)
             self._prepared = self._model
             _log.info("context is ready", embedding_model=self._model.id, dimension=self._model.dimension)
         self._checked_at = now
+
+    async def _warm_up(self, model: EmbeddingModel) -> None:
+        """Search once for nothing: the first search of a cold index may take longer than a request would wait."""
+        vector = np.full(model.dimension, model.dimension**-0.5, dtype=np.float32)
+        await self._index.neighbours(vector, limit=1, threshold=0.0, since=self._clock.now())
 
     async def gather(self, text: str, *, with_neighbours: bool) -> Gathered:
         """Return what could be learned of `text` in time; never raises but for cancellation."""

@@ -1,5 +1,6 @@
 -- Remove consumers that have been silent for long and hold nothing. KEYS: 1 events. ARGV: 1 group, 2 idle in ms.
 -- Removing one that still holds events would lose them: no other consumer could claim them.
+if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end -- nothing has ever been read
 local removed = 0
 for _, reply in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do
   local consumer = {}

@@ -29,6 +29,11 @@ async def test_each_event_is_handed_out_once_and_in_order(rig: Rig) -> None:
     assert await rig.queue.read("one", 10) == []
 
 
+async def test_before_the_first_event_there_is_nobody_to_forget(rig: Rig) -> None:
+    """Housekeeping at the very first start finds no stream and says so, without an error."""
+    assert await rig.queue.forget_consumers(0) == 0
+
+
 async def test_what_was_left_can_be_claimed_and_deliveries_are_counted(rig: Rig) -> None:
     """Only after the idle time; by anybody; in order; as often as it is left again."""
     ids = await filled(rig, 4)
