@@ -17,7 +17,7 @@ from shared.bandit.arms import Arm, ArmId
 from shared.bandit.context import Neighbour, Vector
 from shared.bandit.sums import Centroids, LearnedState
 from shared.schemas.events import Event
-from shared.schemas.history import OutboxDepth, PastRating, PastRequest, Waiting
+from shared.schemas.history import OutboxDepth, PastRating, PastRequest, RestoredRequest, Waiting
 from shared.schemas.records import StoredRequest
 from shared.schemas.storage import (
     Applied,
@@ -30,7 +30,6 @@ from shared.schemas.storage import (
     QueueDepth,
     RatingTerms,
     Reservation,
-    RestoredRequest,
     Verdict,
 )
 from shared.schemas.upstream import Answer, Call, Usage
@@ -249,7 +248,7 @@ class Restorer(Protocol):
     async def requests(self, restored: Sequence[RestoredRequest]) -> None:
         """Store requests as if they had been recorded, rated and learned from, oldest first."""
 
-    async def sums(self, days: Mapping[tuple[ArmId, str], Mapping[str, int]], centroids: Centroids | None) -> None:
+    async def sums(self, days: Mapping[tuple[ArmId, str], Mapping[str, int]]) -> None:
         """Store sums by arm and UTC day, in place of what is stored for them."""
 
 

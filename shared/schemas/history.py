@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from shared.schemas.storage import NewRecord
@@ -9,11 +10,14 @@ from shared.schemas.storage import NewRecord
 
 @dataclass(frozen=True, slots=True)
 class PastRating:
-    """One revision of the rating of one request; `request_id` is our own id, `rated_at` Unix seconds."""
+    """One revision of the rating of one request; `request_id` is our own id, `rated_at` Unix seconds.
+
+    `score` is None where the rating was taken back.
+    """
 
     request_id: str
     revision: int
-    score: float
+    score: float | None
     text: str | None
     rated_at: float
 
@@ -29,6 +33,15 @@ class PastRequest:
     def rating(self) -> PastRating | None:
         """The one that counts: the last."""
         return self.ratings[-1] if self.ratings else None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RestoredRequest:
+    """A past request with its ledger: what outcome and rating have added to the sums, None for what adds nothing."""
+
+    past: PastRequest
+    outcome_sums: Mapping[str, int] | None
+    rating_sums: Mapping[str, int] | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -9,7 +9,7 @@ from enum import StrEnum
 from shared.bandit.arms import ArmId
 from shared.bandit.context import Vector
 from shared.schemas.events import Event
-from shared.schemas.records import Rating, RequestRecord
+from shared.schemas.records import RequestRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,19 +109,6 @@ class LoggedRequest:
     vector: Vector | None
     score: float | None
     revision: int
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class RestoredRequest:
-    """A past request with its ledger: the latest rating, and what outcome and rating have added to the sums.
-
-    A contribution is None where there is none: an unrated request, or a figure that nothing can be learned from.
-    """
-
-    entry: NewRecord
-    rating: Rating | None
-    outcome_sums: Mapping[str, int] | None
-    rating_sums: Mapping[str, int] | None
 
 
 @dataclass(frozen=True, slots=True)

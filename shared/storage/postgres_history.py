@@ -45,8 +45,8 @@ _LATEST = sql.SQL(
 )
 """A Redis that lost its last second may give out a revision twice; what was said later counts."""
 
-_PAGE = """SELECT r.*, d.*, o.* FROM requests r JOIN decisions d ON d.request_id = r.id
-    JOIN outcomes o ON o.request_id = r.id WHERE r.created_s >= %s AND (r.created_s, r.id) > (%s, %s)
+_PAGE = """SELECT r.*, d.*, r.more AS more, d.more AS decision_more FROM requests r JOIN decisions d
+    ON d.request_id = r.id WHERE r.created_s >= %s AND (r.created_s, r.id) > (%s, %s)
     ORDER BY r.created_s, r.id LIMIT %s"""
 _FIRST = "00000000-0000-0000-0000-000000000000"
 
@@ -146,9 +146,13 @@ class PostgresHistory:
                 if not page:
                     return
                 ids = [row["id"] for row in page]
+                outcomes = await _by_request(connection, "outcomes", "request_id", ids)
                 attempts = await _by_request(connection, "attempts", "number", ids)
                 ratings = await _by_request(connection, "feedback", "revision", ids)
-            yield [past_request(row, attempts[row["id"]], ratings[row["id"]]) for row in page]
+            yield [
+                past_request(row, outcomes[own_id][0], attempts[own_id], ratings[own_id])
+                for own_id, row in zip(ids, page, strict=True)
+            ]
             place = (page[-1]["created_s"], page[-1]["id"])
 
     async def count(self, *, since: float) -> int:

@@ -1,4 +1,8 @@
-"""Requests as rows, and rows as requests: `request_rows` and `past_request` are each other's inverse."""
+"""Requests as rows, and rows as requests: `request_rows` and `past_request` are each other's inverse.
+
+Both work on the record's JSON. What has a column goes there; anything else, such as what a newer version records, goes
+into the column `more`, so that nothing is ever lost on the way.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +12,27 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import orjson
+from psycopg.types.json import Jsonb
 
-from shared.bandit.decision import ArmView, Decision, DecisionKind, NeighbourUse, Weights
 from shared.schemas.history import PastRating, PastRequest
-from shared.schemas.records import Attempt, Outcome, RequestRecord, Status
+from shared.schemas.records import RequestRecord
 from shared.schemas.storage import NewRecord
 
 Row = Mapping[str, Any]
+Json = dict[str, Any]
 
-VIEW = {
+REQUEST = ("public_id", "owner", "requested_model", "embedding_model", "session")
+DECISION = ("kind", "ranked", "propensity", "confidence", "reason", "policy", "snapshot", "degraded", "exploration")
+OUTCOME = (
+    "status", "arm", "cost_usd", "cost_source", "prompt_tokens", "completion_tokens", "overhead_s", "upstream_s",
+    "first_token_s", "streamed",
+)  # fmt: skip
+ATTEMPT = ("arm", "error", "duration_s", "spent", "cost_usd")
+"""Columns that are called as the field is, by table."""
+
+WEIGHTS = {"quality_weight": "quality", "latency_weight": "latency", "cost_weight": "cost"}
+VIEWS = {
     "arms": "arm",
     "propensities": "propensity",
     "qualities": "quality",
@@ -32,30 +48,23 @@ VIEW = {
     "draws": "draw",
     "labels": "labels",
 }
-"""Column of `decisions` to the attribute of `ArmView` that it lists, one entry an arm."""
-
-NEIGHBOUR = {
+NEIGHBOURS = {
     "neighbour_ids": "request_id",
     "neighbour_arms": "arm",
     "neighbour_scores": "score",
     "neighbour_similarities": "similarity",
     "neighbour_weights": "weight",
 }
-"""The same for `NeighbourUse`, one entry a neighbour."""
+"""Column of `decisions` to the field that it holds; of views and neighbours it is a list, one entry each."""
 
 COLUMNS: Mapping[str, tuple[str, ...]] = {
-    "requests": (
-        "id", "public_id", "owner", "created_s", "requested_model", "embedding_model", "vector", "prompt",
-    ),
+    "requests": ("id", "created_s", "vector", "prompt", "more", *REQUEST),
     "decisions": (
-        "request_id", "kind", "ranked", "propensity", "confidence", "reason", "policy", "snapshot", "settings_hash",
-        "cluster_epoch", "cluster", "degraded", "quality_weight", "latency_weight", "cost_weight", *VIEW, *NEIGHBOUR,
+        "request_id", "settings_hash", "session_kept", "cluster_epoch", "cluster", "shadow", "more", *DECISION,
+        *WEIGHTS, *VIEWS, *NEIGHBOURS,
     ),
-    "outcomes": (
-        "request_id", "status", "arm", "cost_usd", "cost_source", "prompt_tokens", "completion_tokens", "overhead_s",
-        "upstream_s", "first_token_s", "streamed",
-    ),
-    "attempts": ("request_id", "number", "arm", "error", "duration_s", "spent"),
+    "outcomes": ("request_id", "more", *OUTCOME),
+    "attempts": ("request_id", "number", "more", *ATTEMPT),
     "feedback": ("request_id", "revision", "score", "feedback_text", "rated_s"),
 }  # fmt: skip
 """What is written, by table; generated columns and defaults are not."""
@@ -73,114 +82,110 @@ class RequestRows:
 
 def request_rows(entry: NewRecord) -> RequestRows:
     """Return the rows of a request. Raises ValueError where its id is none of ours."""
-    record, own_id = entry.record, uuid.UUID(entry.record.id)
+    record: Json = _plain(orjson.loads(entry.record.to_json()))
+    own_id = uuid.UUID(record.pop("id"))
+    created_s, settings_hash, shadow = record.pop("created_at"), record.pop("settings_hash"), record.pop("shadow")
+    decision, outcome = record.pop("decision"), record.pop("outcome")
     vector = None if entry.vector is None else np.asarray(entry.vector, dtype="<f4").tobytes()
-    request = (
-        own_id, record.public_id, record.owner, record.created_at, record.requested_model, record.embedding_model,
-        vector, entry.prompt,
-    )  # fmt: skip
-    outcome = record.outcome
-    ended = (
-        own_id, outcome.status.value, outcome.arm, outcome.cost_usd, outcome.cost_source, outcome.prompt_tokens,
-        outcome.completion_tokens, outcome.overhead_s, outcome.upstream_s, outcome.first_token_s, outcome.streamed,
-    )  # fmt: skip
+    known = _taken(record, REQUEST)
+    request = (own_id, created_s, vector, _plain(entry.prompt), _more(record), *known)
     attempts = [
-        (own_id, number, attempt.arm, attempt.error, attempt.duration_s, attempt.spent)
-        for number, attempt in enumerate(outcome.attempts, start=1)
+        (own_id, number, *_with_more(attempt, ATTEMPT)) for number, attempt in enumerate(outcome.pop("attempts"), 1)
     ]
-    decision = _decision(own_id, record)
-    return RequestRows(_plain(request), _plain(decision), _plain(ended), [_plain(attempt) for attempt in attempts])
+    told = (own_id, settings_hash, *_decision(decision, shadow))
+    return RequestRows(request, told, (own_id, *_with_more(outcome, OUTCOME)), attempts)
 
 
 def rating_row(rating: PastRating) -> Sequence[Any]:
     """Return the row of a rating. Raises ValueError where its request's id is none of ours."""
-    values = (uuid.UUID(rating.request_id), rating.revision, rating.score, rating.text, rating.rated_at)
-    return _plain(values)
+    return (uuid.UUID(rating.request_id), rating.revision, rating.score, _plain(rating.text), rating.rated_at)
 
 
-def past_request(row: Row, attempts: Iterable[Row], ratings: Iterable[Row]) -> PastRequest:
-    """Return the request of a row of requests, decisions and outcomes joined, its attempts and its ratings."""
-    outcome = Outcome(
-        status=Status(row["status"]),
-        arm=row["arm"],
-        attempts=tuple(Attempt(each["arm"], each["error"], each["duration_s"], each["spent"]) for each in attempts),
-        **{name: row[name] for name in COLUMNS["outcomes"][3:]},
-    )
-    record = RequestRecord(
-        id=str(row["id"]),
-        public_id=row["public_id"],
-        owner=row["owner"],
-        created_at=row["created_s"],
-        requested_model=row["requested_model"],
-        embedding_model=row["embedding_model"],
-        decision=_past_decision(row),
-        outcome=outcome,
-        settings_hash=row["settings_hash"],
-    )
+def past_request(row: Row, outcome: Row, attempts: Iterable[Row], ratings: Iterable[Row]) -> PastRequest:
+    """Return a request of its rows; `row` is that of requests and that of decisions joined."""
+    tried = [_named(each, ATTEMPT) | (each["more"] or {}) for each in attempts]
+    record = {
+        "id": str(row["id"]),
+        "created_at": row["created_s"],
+        "settings_hash": row["settings_hash"],
+        "decision": _past_decision(row),
+        "outcome": _named(outcome, OUTCOME) | {"attempts": tried} | (outcome["more"] or {}),
+        "shadow": row["shadow"],
+        **_named(row, REQUEST),
+        **(row["more"] or {}),
+    }
     raw = row["vector"]
     vector = None if raw is None else np.frombuffer(raw, dtype="<f4").astype(np.float32, copy=False)
-    return PastRequest(NewRecord(record, vector, row["prompt"]), tuple(_past_rating(each) for each in ratings))
+    entry = NewRecord(RequestRecord.from_json(orjson.dumps(record)), vector, row["prompt"])
+    return PastRequest(entry, tuple(_past_rating(each) for each in ratings))
 
 
-def _decision(own_id: uuid.UUID, record: RequestRecord) -> Sequence[Any]:
-    decision = record.decision
-    weights = decision.weights
-    return (
-        own_id,
-        decision.kind.value,
-        list(decision.ranked),
-        decision.propensity,
-        decision.confidence,
-        decision.reason,
-        decision.policy,
-        decision.snapshot,
-        record.settings_hash,
-        *(decision.cluster or (None, None)),
-        list(decision.degraded),
-        *((None,) * 3 if weights is None else (weights.quality, weights.latency, weights.cost)),
-        *([getattr(view, name) for view in decision.views] for name in VIEW.values()),
-        *([getattr(neighbour, name) for neighbour in decision.neighbours] for name in NEIGHBOUR.values()),
-    )
+def _decision(decision: Json, shadow: Json | None) -> Sequence[Any]:
+    """Return the columns of `decisions` after the settings' hash."""
+    kept, weights = decision.pop("session"), decision.pop("weights") or {}
+    cluster = decision.pop("cluster") or (None, None)
+    views, neighbours = decision.pop("views"), decision.pop("neighbours")
+    known = [*_taken(decision, DECISION), *(weights.pop(name, None) for name in WEIGHTS.values())]
+    known += [[_number(view.pop(name)) for view in views] for name in VIEWS.values()]
+    known += [[_number(neighbour.pop(name)) for neighbour in neighbours] for name in NEIGHBOURS.values()]
+    for name, left in (("weights", weights), ("views", views), ("neighbours", neighbours)):
+        if left and any(left):
+            decision[name] = left
+    return (kept, *cluster, None if shadow is None else Jsonb(shadow), _more(decision), *known)
 
 
-def _past_decision(row: Row) -> Decision:
-    views = _transposed(row, VIEW)
-    neighbours = _transposed(row, NEIGHBOUR)
-    weights = (row["quality_weight"], row["latency_weight"], row["cost_weight"])
-    return Decision(
-        kind=DecisionKind(row["kind"]),
-        ranked=tuple(row["ranked"]),
-        propensity=row["propensity"],
-        confidence=row["confidence"],
-        reason=row["reason"],
-        views=tuple(ArmView(**view) for view in views),
-        neighbours=tuple(NeighbourUse(**neighbour) for neighbour in neighbours),
-        weights=None if weights[0] is None else Weights(*weights),
-        policy=row["policy"],
-        snapshot=row["snapshot"],
-        cluster=None if row["cluster"] is None else (row["cluster_epoch"], row["cluster"]),
-        degraded=tuple(row["degraded"]),
-    )
+def _past_decision(row: Row) -> Json:
+    more: Json = dict(row["decision_more"] or {})
+    weights = {name: row[column] for column, name in WEIGHTS.items()} | more.pop("weights", {})
+    lists = {
+        "views": _transposed(row, VIEWS, more.pop("views", None)),
+        "neighbours": _transposed(row, NEIGHBOURS, more.pop("neighbours", None)),
+    }
+    return {
+        "session": row["session_kept"],
+        "weights": None if weights["quality"] is None else weights,
+        "cluster": None if row["cluster"] is None else (row["cluster_epoch"], row["cluster"]),
+        **_named(row, DECISION),
+        **lists,
+        **more,
+    }
 
 
-def _transposed(row: Row, columns: Mapping[str, str]) -> list[dict[str, Any]]:
-    lists = zip(*(row[column] for column in columns), strict=True)
-    return [dict(zip(columns.values(), values, strict=True)) for values in lists]
+def _transposed(row: Row, columns: Mapping[str, str], more: Sequence[Json] | None) -> list[Json]:
+    lists = list(zip(*(row[column] for column in columns), strict=True))
+    left = more or [{}] * len(lists)
+    return [dict(zip(columns.values(), values, strict=True)) | rest for values, rest in zip(lists, left, strict=True)]
 
 
 def _past_rating(row: Row) -> PastRating:
     return PastRating(str(row["request_id"]), row["revision"], row["score"], row["feedback_text"], row["rated_s"])
 
 
-def _plain(values: Sequence[Any]) -> list[Any]:
-    """Make every text one that PostgreSQL takes, and every float in a list a float: lists are of one type."""
-    return [_one(value) for value in values]
+def _taken(source: Json, names: Iterable[str]) -> list[Any]:
+    return [source.pop(name) for name in names]
 
 
-def _one(value: Any) -> Any:
+def _with_more(source: Json, names: Iterable[str]) -> list[Any]:
+    known = _taken(source, names)
+    return [_more(source), *known]
+
+
+def _named(row: Row, names: Iterable[str]) -> Json:
+    return {name: row[name] for name in names}
+
+
+def _more(left: Json) -> Jsonb | None:
+    return Jsonb(left) if left else None
+
+
+def _number(value: Any) -> Any:
+    return float(value) if isinstance(value, int) else value  # the entries of a list are of one type
+
+
+def _plain(value: Any) -> Any:
+    """Replace what PostgreSQL has no room for, NUL and lone surrogates: the row is worth more than they are."""
     if isinstance(value, str):
-        # NUL and lone surrogates are legal in JSON but not in a text column: the row is worth more than they are.
         return value.replace("\x00", "\ufffd").encode("utf-8", "replace").decode("utf-8")
     if isinstance(value, list):
-        return [float(each) if isinstance(each, int) else _one(each) for each in value]
-    return value
+        return [_plain(each) for each in value]
+    return {name: _plain(each) for name, each in value.items()} if isinstance(value, dict) else value

@@ -3,7 +3,8 @@
 -- ARGV: 1 id as the client gave it, 2 owner ('' for anybody), 3 score, 4 text, 5 '1' if there is a text, 6 now,
 --       7 window in s, 8 lifetime in ms, 9 event version, 10 what the keys of requests start with,
 --       11 most ratings a minute (0 for no limit), 12 fingerprint of the rating ('' without an idempotency key),
---       13 '1' for a signed link: the id is our own and certain, and the link works once.
+--       13 '1' for a signed link: the id is our own and certain, and the link works once,
+--       14 outbox of the history ('' for none), 15 its bound.
 -- Answers: accepted, revised, duplicate, unknown, expired, not_rateable, limited, key_reused, link_used.
 if ARGV[11] ~= '0' then
   local rated = redis.call('INCR', KEYS[2])
@@ -57,5 +58,7 @@ local revision = redis.call('HINCRBY', key, 'revision', 1)
 redis.call('HSET', key, 'score', ARGV[3], 'rated_at', ARGV[6])
 if text then redis.call('HSET', key, 'text', text) else redis.call('HDEL', key, 'text') end
 if redis.call('PTTL', key) < 0 then redis.call('PEXPIRE', key, ARGV[8]) end
+remember(ARGV[14], ARGV[15], 'kind', 'rating', 'id', own, 'revision', revision, 'score', ARGV[3], 'rated_at', ARGV[6],
+  'worded', ARGV[5], 'text', ARGV[4])
 redis.call('XADD', KEYS[1], '*', 'v', ARGV[9], 'kind', 'feedback', 'id', own, 'revision', revision, 'score', ARGV[3])
 return took(seen[5] and 'revised' or 'accepted')

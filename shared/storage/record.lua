@@ -1,7 +1,8 @@
 -- Store one finished request and tell the learner.
 -- KEYS: 1 request hash, 2 alias, 3 alias for admins, 4 events, 5 session, 6 explored.
 -- ARGV: 1 own id, 2 record, 3 vector ('' for none), 4 owner, 5 status, 6 created_at, 7 lifetime in ms, 8 event version,
---       9 arm that the conversation stays with ('' without one), 10 what exploring has cost (1e-9 USD, whole).
+--       9 arm that the conversation stays with ('' without one), 10 what exploring has cost (1e-9 USD, whole),
+--       11 outbox of the history ('' for none), 12 its bound, 13 the prompt, where it is kept ('' for none).
 if redis.call('HEXISTS', KEYS[1], 'record') == 1 then return 0 end
 redis.call('HSET', KEYS[1], 'record', ARGV[2], 'owner', ARGV[4], 'status', ARGV[5], 'created_at', ARGV[6])
 if ARGV[3] ~= '' then redis.call('HSET', KEYS[1], 'vector', ARGV[3]) end
@@ -21,6 +22,7 @@ if ARGV[10] ~= '0' then
   redis.call('PEXPIRE', KEYS[6], 172800000)
 end
 
+remember(ARGV[11], ARGV[12], 'kind', 'request', 'id', ARGV[1], 'prompt', ARGV[13])
 redis.call('XADD', KEYS[4], '*', 'v', ARGV[8], 'kind', 'outcome', 'id', ARGV[1], 'revision', '1')
 -- Rated before it was recorded: that event found nothing to apply to, so say it again.
 local rating = redis.call('HMGET', KEYS[1], 'revision', 'score')

@@ -116,9 +116,11 @@ def _is_damage(error: BaseException) -> bool:
 class Script:
     """A Lua script of this folder, called by its hash; sent whole where the server does not know it."""
 
-    def __init__(self, client: Client, name: str) -> None:
+    def __init__(self, client: Client, *names: str) -> None:
+        """Take the files that, one after the other, are the script."""
         self._client: Any = client  # redis-py says "awaitable or value" of every command
-        self._script = client.register_script(Path(__file__).with_name(name).read_text(encoding="utf-8"))
+        parts = [Path(__file__).with_name(name).read_text(encoding="utf-8") for name in names]
+        self._script = client.register_script("".join(parts))
 
     async def call(self, keys: Sequence[str], arguments: Arguments) -> Any:
         """Run it once."""

@@ -15,6 +15,12 @@ GROUP = "learners"
 DEAD = f"{TAG}:dead"
 """Stream of events that could not be applied, each with its reason. Lives until requeued or deleted by hand."""
 
+HISTORY = f"{TAG}:history"
+"""Stream, the outbox of the history: what PostgreSQL does not have yet. Bounded; empty without ENABLE_PERSISTENCE."""
+
+HISTORY_DROPPED = f"{HISTORY}:dropped"
+"""String: how many entries have found the outbox full. No expiry."""
+
 VERSIONS = f"{TAG}:versions"
 """Hash: `<arm>|<day>` to a counter that grows with every change of that hash of sums. It is the index of them, too."""
 

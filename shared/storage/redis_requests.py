@@ -35,16 +35,18 @@ _PUBLIC = "public"
 class RedisRequestLog:
     """`RequestLog` by one hash a request and scripts that touch it together with the stream of events."""
 
-    def __init__(self, client: Client, *, window_s: float, clock: Clock) -> None:
+    def __init__(self, client: Client, *, window_s: float, clock: Clock, history_bound: int = 0) -> None:
+        """Take how long a request can be rated, and how many entries may wait for the history: 0 where none is kept."""
         self._client: Any = client  # redis-py says "awaitable or value" of every command
+        self._outbox: tuple[str, int] = (redis_keys.HISTORY if history_bound else "", history_bound)
         self._window_s = window_s
         self._ttl_ms = round((window_s + GRACE_S) * 1000)
         self._clock = clock
         self._reserve = Script(client, "reserve.lua")
-        self._record = Script(client, "record.lua")
-        self._rate = Script(client, "rate.lua")
+        self._record = Script(client, "outbox.lua", "record.lua")
+        self._rate = Script(client, "outbox.lua", "rate.lua")
         self._indexed = Script(client, "indexed.lua")
-        self._withdraw = Script(client, "withdraw.lua")
+        self._withdraw = Script(client, "outbox.lua", "withdraw.lua")
 
     async def reserve(self, *, owner: str, public_id: str, own_id: str) -> Reservation:
         """Claim a public id."""
@@ -63,8 +65,7 @@ class RedisRequestLog:
         vector = b"" if entry.vector is None else np.asarray(entry.vector, dtype="<f4").tobytes()
         keys = [
             redis_keys.request(record.id),
-            redis_keys.alias(record.owner, record.public_id),
-            redis_keys.alias(_PUBLIC if record.owner == _PUBLIC else _ANY_OWNER, record.public_id),
+            *alias_keys(record),
             redis_keys.EVENTS,
             redis_keys.session(record.owner, record.session or ""),
             redis_keys.explored(redis_keys.day_of(record.created_at)),
@@ -73,7 +74,8 @@ class RedisRequestLog:
         arm = outcome.arm if record.session and outcome.status is not Status.FAILED else ""
         story = record.to_json()
         return keys, [record.id, story, vector, record.owner, outcome.status.value, created_at, self._ttl_ms,
-                      EVENT_VERSION, arm, round(record.explored_usd * NANO)]  # fmt: skip
+                      EVENT_VERSION, arm, round(record.explored_usd * NANO), *self._outbox,
+                      (entry.prompt or "").encode("utf-8", "surrogatepass")]  # fmt: skip
 
     async def find(self, *, owner: str | None, public_id: str) -> StoredRequest | None:
         """Return the request that `owner` knows by `public_id`, or by its own id."""
@@ -85,7 +87,7 @@ class RedisRequestLog:
         fields = {name.decode(): value for name, value in fields.items()}
         if "record" not in fields:
             return None
-        record = _parse(fields["record"])
+        record = parse_record(fields["record"])
         if record is None:
             raise DependencyError("redis", "a stored record cannot be read")
         return _stored(record, fields) if owner in (None, record.owner) else None
@@ -119,6 +121,7 @@ class RedisRequestLog:
             terms.per_minute,
             fingerprint,
             "1" if terms.by_link else "0",
+            *self._outbox,
         ]
         keys = [
             redis_keys.EVENTS,
@@ -168,7 +171,10 @@ class RedisRequestLog:
         """Take ratings back."""
         if not own_ids:
             return []
-        answers = await self._withdraw.call_many([([redis_keys.request(own_id)], []) for own_id in own_ids])
+        now = repr(self._clock.now())
+        answers = await self._withdraw.call_many(
+            [([redis_keys.request(own_id)], [own_id, now, *self._outbox]) for own_id in own_ids]
+        )
         return [0 if isinstance(answer, Damaged) else int(answer) for answer in answers]
 
     async def load(self, own_ids: Sequence[str]) -> list[LoggedRequest | None]:
@@ -199,6 +205,12 @@ class RedisRequestLog:
         return [own_id for own_id, anew in zip(marks, answers, strict=True) if anew == 1]
 
 
+def alias_keys(record: RequestRecord) -> list[str]:
+    """Return the keys under which the request is known: to its owner, and to admins, who know no owner."""
+    anybody = _PUBLIC if record.owner == _PUBLIC else _ANY_OWNER
+    return [redis_keys.alias(owner, record.public_id) for owner in (record.owner, anybody)]
+
+
 def _aliases(owner: str | None, public_id: str) -> list[str]:
     owners = (owner,) if owner is not None else (_ANY_OWNER, _PUBLIC)
     return [redis_keys.alias(name, public_id) for name in owners]
@@ -209,7 +221,8 @@ def _fingerprint(public_id: str, score: float, text: str | None, words: bytes) -
     return hashlib.sha256(said).hexdigest()
 
 
-def _parse(raw: bytes) -> RequestRecord | None:
+def parse_record(raw: bytes) -> RequestRecord | None:
+    """Read a stored record; None where it cannot be read."""
     try:
         return RequestRecord.from_json(raw)
     except ValidationError:
@@ -220,18 +233,19 @@ def _logged(row: list[bytes | None] | Damaged) -> LoggedRequest | None:
     if isinstance(row, Damaged):
         return None
     raw, vector, score, revision = row
-    record = None if raw is None else _parse(raw)
+    record = None if raw is None else parse_record(raw)
     if record is None:
         return None
     return LoggedRequest(
         record=record,
-        vector=_vector(vector),
+        vector=stored_vector(vector),
         score=None if score is None else float(score),
         revision=int(revision or 0),
     )
 
 
-def _vector(raw: bytes | None) -> Vector | None:
+def stored_vector(raw: bytes | None) -> Vector | None:
+    """Read a stored vector."""
     return None if raw is None else np.frombuffer(raw, dtype="<f4").astype(np.float32, copy=False)
 
 
@@ -253,4 +267,4 @@ def _stored(record: RequestRecord, fields: Mapping[str, bytes]) -> StoredRequest
     )
 
 
-__all__ = ["GRACE_S", "RedisRequestLog"]
+__all__ = ["GRACE_S", "RedisRequestLog", "alias_keys", "parse_record", "stored_vector"]

@@ -1,4 +1,4 @@
-"""The four ports that live in Redis, as fakes that share a memory or as adapters that share a server."""
+"""The ports that live in Redis, as fakes that share a memory or as adapters that share a server."""
 
 from __future__ import annotations
 
@@ -8,18 +8,22 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from shared.ports import EventQueue, Heartbeats, PosteriorStore, RequestLog
+from shared.ports import EventQueue, Heartbeats, Outbox, PosteriorStore, RequestLog, Restorer
 from shared.settings import Settings
 from shared.storage.redis_connection import connect
+from shared.storage.redis_outbox import RedisOutbox
 from shared.storage.redis_posteriors import RedisPosteriorStore
 from shared.storage.redis_queue import RedisEventQueue, RedisHeartbeats
 from shared.storage.redis_requests import RedisRequestLog
+from shared.storage.redis_restore import RedisRestorer
 from tests.fakes.clock import FakeClock
 from tests.fakes.event_queue import FakeEventQueue
 from tests.fakes.heartbeats import FakeHeartbeats
 from tests.fakes.memory import Memory
+from tests.fakes.outbox import FakeOutbox
 from tests.fakes.posterior_store import FakePosteriorStore
 from tests.fakes.request_log import FakeRequestLog
+from tests.fakes.restorer import FakeRestorer
 
 WINDOW_S = 3600.0
 RECENCY_DAYS = 30.0
@@ -34,6 +38,8 @@ class Rig:
     second_reader: PosteriorStore
     queue: EventQueue
     heartbeats: Heartbeats
+    outbox: Outbox
+    restorer: Restorer
     clock: FakeClock
     raw: Any = None  # redis-py says "awaitable or value" of every command
     """The server, for tests of what only Redis has; None with fakes."""
@@ -45,32 +51,36 @@ class Rig:
             await asyncio.sleep(seconds)
 
 
-def fake_rig() -> Rig:
+def fake_rig(history_bound: int = 0) -> Rig:
     """Everything in memory."""
     memory = Memory()
     return Rig(
-        log=FakeRequestLog(memory, window_s=WINDOW_S),
+        log=FakeRequestLog(memory, window_s=WINDOW_S, history_bound=history_bound),
         posteriors=FakePosteriorStore(memory, recency_days=RECENCY_DAYS),
         second_reader=FakePosteriorStore(memory, recency_days=RECENCY_DAYS),
         queue=FakeEventQueue(memory),
         heartbeats=FakeHeartbeats(memory),
+        outbox=FakeOutbox(memory),
+        restorer=FakeRestorer(memory),
         clock=memory.clock,
     )
 
 
 @asynccontextmanager
-async def redis_rig(url: str) -> AsyncIterator[Rig]:
+async def redis_rig(url: str, history_bound: int = 0) -> AsyncIterator[Rig]:
     """Everything on a real Redis, with a clock that we hold."""
     client, clock = connect(Settings(REDIS_URL=url)), FakeClock()
     await client.flushall()
     queue = RedisEventQueue(client)
     await queue.prepare()
     yield Rig(
-        log=RedisRequestLog(client, window_s=WINDOW_S, clock=clock),
+        log=RedisRequestLog(client, window_s=WINDOW_S, clock=clock, history_bound=history_bound),
         posteriors=RedisPosteriorStore(client, recency_days=RECENCY_DAYS, clock=clock),
         second_reader=RedisPosteriorStore(client, recency_days=RECENCY_DAYS, clock=clock),
         queue=queue,
         heartbeats=RedisHeartbeats(client),
+        outbox=RedisOutbox(client),
+        restorer=RedisRestorer(client, window_s=WINDOW_S, clock=clock),
         clock=clock,
         raw=client,
     )

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from shared.bandit.context import Vector
 from shared.bandit.sums import Centroids
 from shared.schemas.events import Event, EventKind
+from shared.schemas.history import Waiting
 from shared.schemas.records import RequestRecord
 from shared.schemas.storage import DeadLetter, Verdict
 from tests.fakes.clock import FakeClock
@@ -54,6 +55,8 @@ class Memory:
     answers: dict[tuple[str, str], tuple[object, Verdict]] = field(default_factory=dict)
     rated: Counter[tuple[str, int]] = field(default_factory=Counter)
     unindexed: dict[str, None] = field(default_factory=dict)
+    outbox: dict[str, Waiting] = field(default_factory=dict)
+    dropped: int = 0
     centroids: Centroids | None = None
     wakes: int = 0
     last_entry: int = 0
@@ -63,6 +66,15 @@ class Memory:
         self.last_entry += 1
         entry_id = f"{round(self.clock.now() * 1000)}-{self.last_entry}"
         self.events[entry_id] = replace(event, entry_id=entry_id, deliveries=0)
+
+    def remember(self, bound: int, waiting: Waiting) -> None:
+        """Put something on its way to the history, unless there is none (bound 0) or it waits in vain."""
+        if len(self.outbox) < bound:
+            self.last_entry += 1
+            entry_id = f"{round(self.clock.now() * 1000)}-{self.last_entry}"
+            self.outbox[entry_id] = replace(waiting, entry_id=entry_id)
+        elif bound:
+            self.dropped += 1
 
     def acknowledge(self, entry_id: str) -> None:
         """Forget an event."""

@@ -8,6 +8,7 @@ from shared.bandit.arms import ArmId
 from shared.bandit.sums import NANO
 from shared.errors import DependencyError
 from shared.schemas.events import Event, EventKind
+from shared.schemas.history import PastRating, Waiting
 from shared.schemas.records import Rating, Status, StoredRequest
 from shared.schemas.storage import LoggedRequest, NewRecord, RatingTerms, Reservation, Verdict
 from shared.storage.redis_keys import day_of
@@ -17,9 +18,10 @@ from tests.fakes.memory import Alias, Memory, Story
 class FakeRequestLog:
     """The contract, without Redis."""
 
-    def __init__(self, memory: Memory | None = None, *, window_s: float = 7 * 86_400.0) -> None:
+    def __init__(self, memory: Memory | None = None, *, window_s: float = 7 * 86_400.0, history_bound: int = 0) -> None:
         self.memory = memory or Memory()
         self._window_s = window_s
+        self._history_bound = history_bound
 
     async def reserve(self, *, owner: str, public_id: str, own_id: str) -> Reservation:
         self._here()
@@ -47,6 +49,7 @@ class FakeRequestLog:
         if record.session and record.outcome.status is not Status.FAILED:
             self.memory.sessions[record.owner, record.session] = (record.outcome.arm, self.memory.clock.now())
         self.memory.explored[day_of(record.created_at)] += round(record.explored_usd * NANO)
+        self.memory.remember(self._history_bound, Waiting("", record.id, request=entry))
         self.memory.add(Event("", EventKind.OUTCOME, record.id, 1))
         if story.score is not None:
             self.memory.add(Event("", EventKind.FEEDBACK, record.id, story.revision, score=story.score))
@@ -110,6 +113,7 @@ class FakeRequestLog:
             return Verdict.DUPLICATE
         first = story.score is None
         story.score, story.text, story.rated_at, story.revision = score, text, now, story.revision + 1
+        self._remember(own_id, story, score, text, now)
         self.memory.add(Event("", EventKind.FEEDBACK, own_id, story.revision, score=score))
         return Verdict.ACCEPTED if first else Verdict.REVISED
 
@@ -131,13 +135,18 @@ class FakeRequestLog:
 
     async def withdraw(self, own_ids: Sequence[str]) -> list[int]:
         self._here()
-        return [self._withdraw(self.memory.stories[own_id]) for own_id in own_ids]
+        return [self._withdraw(own_id, self.memory.stories[own_id]) for own_id in own_ids]
 
-    def _withdraw(self, story: Story) -> int:
+    def _withdraw(self, own_id: str, story: Story) -> int:
         if story.score is not None:
             story.score, story.text, story.revision = None, None, story.revision + 1
+            self._remember(own_id, story, None, None, self.memory.clock.now())
             return story.revision
         return story.revision if story.revision > story.ledger.get(EventKind.FEEDBACK, (0, {}))[0] else 0
+
+    def _remember(self, own_id: str, story: Story, score: float | None, text: str | None, now: float) -> None:
+        rating = PastRating(own_id, story.revision, score, text, now)
+        self.memory.remember(self._history_bound, Waiting("", own_id, rating=rating))
 
     async def load(self, own_ids: Sequence[str]) -> list[LoggedRequest | None]:
         self._here()

@@ -9,8 +9,10 @@ CREATE TABLE requests (
     created_at timestamptz GENERATED ALWAYS AS (to_timestamp(created_s)) STORED,
     requested_model text,
     embedding_model text,
+    session text,
     vector bytea,
-    prompt text
+    prompt text,
+    more jsonb
 );
 
 CREATE INDEX requests_by_time ON requests (created_s, id);
@@ -26,6 +28,9 @@ CREATE TABLE decisions (
     policy text NOT NULL,
     snapshot text NOT NULL,
     settings_hash text NOT NULL,
+    exploration text NOT NULL,
+    session_kept boolean NOT NULL,
+    shadow jsonb,
     cluster_epoch integer,
     cluster integer,
     degraded text[] NOT NULL,
@@ -50,7 +55,8 @@ CREATE TABLE decisions (
     neighbour_arms text[] NOT NULL,
     neighbour_scores double precision[] NOT NULL,
     neighbour_similarities double precision[] NOT NULL,
-    neighbour_weights double precision[] NOT NULL
+    neighbour_weights double precision[] NOT NULL,
+    more jsonb
 );
 
 CREATE TABLE outcomes (
@@ -64,7 +70,8 @@ CREATE TABLE outcomes (
     overhead_s double precision NOT NULL,
     upstream_s double precision NOT NULL,
     first_token_s double precision,
-    streamed boolean NOT NULL
+    streamed boolean NOT NULL,
+    more jsonb
 );
 
 CREATE TABLE attempts (
@@ -74,13 +81,15 @@ CREATE TABLE attempts (
     error text,
     duration_s double precision NOT NULL,
     spent boolean NOT NULL,
+    cost_usd double precision NOT NULL,
+    more jsonb,
     PRIMARY KEY (request_id, number)
 );
 
 CREATE TABLE feedback (
     request_id uuid NOT NULL,
     revision integer NOT NULL,
-    score double precision NOT NULL,
+    score double precision,
     feedback_text text,
     rated_s double precision NOT NULL,
     rated_at timestamptz GENERATED ALWAYS AS (to_timestamp(rated_s)) STORED,

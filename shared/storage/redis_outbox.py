@@ -1,0 +1,86 @@
+"""The outbox of the history in Redis: a stream that the scripts fill and the learner empties.
+
+Its entries name requests; the facts are in the requests' hashes, which outlive any backlog. Nothing is handed out or
+claimed: an entry is there until it has been stored, and storing it twice changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from shared.schemas.history import OutboxDepth, PastRating, Waiting
+from shared.schemas.storage import NewRecord
+from shared.storage import redis_keys
+from shared.storage.redis_connection import Client, Damaged, answers_of, redis_errors
+from shared.storage.redis_requests import parse_record, stored_vector
+
+Fields = Mapping[bytes, bytes]
+
+
+class RedisOutbox:
+    """`Outbox` on a stream without a consumer group."""
+
+    def __init__(self, client: Client) -> None:
+        self._client: Any = client  # redis-py says "awaitable or value" of every command
+
+    async def read(self, limit: int) -> list[Waiting]:
+        """Return the oldest entries, with what their requests' hashes hold now."""
+        with redis_errors():
+            entries = await self._client.xrange(redis_keys.HISTORY, count=limit)
+        pipeline = self._client.pipeline(transaction=False)
+        asked = [entry_id for entry_id, fields in entries if fields.get(b"kind") == b"request"]
+        for _, fields in entries:
+            if fields.get(b"kind") == b"request":
+                pipeline.hmget(redis_keys.request(_text(fields.get(b"id"))), "record", "vector")
+        stories = dict(zip(asked, await answers_of(pipeline) if asked else [], strict=True))
+        return [_waiting(entry_id, fields, stories.get(entry_id)) for entry_id, fields in entries]
+
+    async def done(self, entries: Sequence[Waiting]) -> None:
+        """Delete entries."""
+        if entries:
+            with redis_errors():
+                await self._client.xdel(redis_keys.HISTORY, *(entry.entry_id for entry in entries))
+
+    async def depth(self) -> OutboxDepth:
+        """Return how much waits."""
+        pipeline = self._client.pipeline(transaction=False)
+        pipeline.xlen(redis_keys.HISTORY)
+        pipeline.xrange(redis_keys.HISTORY, count=1)
+        pipeline.get(redis_keys.HISTORY_DROPPED)
+        pipeline.time()
+        with redis_errors():
+            waiting, first, dropped, (seconds, micros) = await pipeline.execute()
+        # Entry ids carry the time of Redis: compared with its own clock, skew does not matter.
+        age_s = seconds + micros / 1e6 - int(first[0][0].split(b"-")[0]) / 1000 if first else 0.0
+        return OutboxDepth(waiting, max(age_s, 0.0), int(dropped or 0))
+
+
+def _waiting(entry_id: bytes, fields: Fields, story: list[bytes | None] | Damaged | None) -> Waiting:
+    """Read an entry; what cannot be read holds neither a request nor a rating."""
+    name, request_id = entry_id.decode(), _text(fields.get(b"id"))
+    if isinstance(story, list) and story[0] is not None:
+        record = parse_record(story[0])
+        if record is not None:
+            prompt = _text(fields.get(b"prompt")) or None
+            return Waiting(name, request_id, request=NewRecord(record, stored_vector(story[1]), prompt))
+    if fields.get(b"kind") != b"rating":
+        return Waiting(name, request_id)
+    try:
+        return Waiting(name, request_id, rating=_rating(request_id, fields))
+    except (KeyError, ValueError):
+        return Waiting(name, request_id)
+
+
+def _rating(request_id: str, fields: Fields) -> PastRating:
+    return PastRating(
+        request_id=request_id,
+        revision=int(fields[b"revision"]),
+        score=float(fields[b"score"]) if b"score" in fields else None,
+        text=_text(fields[b"text"]) if fields.get(b"worded") == b"1" else None,
+        rated_at=float(fields[b"rated_at"]),
+    )
+
+
+def _text(raw: bytes | None) -> str:
+    return (raw or b"").decode("utf-8", "surrogatepass")

@@ -1,0 +1,116 @@
+"""Puts requests and sums back into Redis, from the history. Nobody else may write them meanwhile."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from shared.bandit.arms import ArmId
+from shared.ports import Clock
+from shared.schemas.history import RestoredRequest
+from shared.schemas.records import Status
+from shared.storage import redis_keys
+from shared.storage.redis_connection import Client, redis_errors
+from shared.storage.redis_requests import GRACE_S, alias_keys
+
+_AT_ONCE = 500
+
+Field = str | bytes | int | float
+
+
+class RedisRestorer:
+    """`Restorer` by plain commands: repeated, they leave the same."""
+
+    def __init__(self, client: Client, *, window_s: float, clock: Clock) -> None:
+        self._client: Any = client  # redis-py says "awaitable or value" of every command
+        self._lifetime_s = window_s + GRACE_S
+        self._clock = clock
+        self._failed: set[str] = set()
+
+    async def is_empty(self) -> bool:
+        """Whether there is neither a request nor a sum."""
+        for pattern in (redis_keys.request("*"), redis_keys.sums("*", "*")):
+            with redis_errors():
+                async for _ in self._client.scan_iter(pattern, count=_AT_ONCE):
+                    return False
+        return True
+
+    async def clear(self) -> None:
+        """Forget requests, their public ids and what was learned."""
+        self._failed.clear()
+        for pattern in (redis_keys.request("*"), redis_keys.alias("*", "*"), redis_keys.sums("*", "*")):
+            with redis_errors():
+                found = [key async for key in self._client.scan_iter(pattern, count=_AT_ONCE)]
+                for start in range(0, len(found), _AT_ONCE):
+                    await self._client.unlink(*found[start : start + _AT_ONCE])
+        with redis_errors():
+            await self._client.unlink(redis_keys.VERSIONS, redis_keys.UNINDEXED, redis_keys.CENTROIDS)
+
+    async def requests(self, restored: Sequence[RestoredRequest]) -> None:
+        """Store those that would still be there; the others have outlived their feedback window long ago."""
+        pipeline = self._client.pipeline(transaction=True)
+        for one in restored:
+            self._put(pipeline, one)
+        with redis_errors():
+            await pipeline.execute()
+
+    def _put(self, pipeline: Any, one: RestoredRequest) -> None:
+        record = one.past.entry.record
+        left_ms = round((record.created_at + self._lifetime_s - self._clock.now()) * 1000)
+        if left_ms <= 0:
+            return
+        key = redis_keys.request(record.id)
+        pipeline.delete(key)
+        pipeline.hset(key, mapping=_story(one))
+        pipeline.pexpire(key, left_ms)
+        failed = record.outcome.status is Status.FAILED
+        for alias in set(alias_keys(record)):
+            # A public id whose request failed may have been claimed again, by a later one that keeps it.
+            known = record.id + "!" if failed else record.id
+            pipeline.set(alias, known, px=left_ms, nx=failed or alias not in self._failed)
+            (self._failed.add if failed else self._failed.discard)(alias)
+
+    async def sums(self, days: Mapping[tuple[ArmId, str], Mapping[str, int]]) -> None:
+        """Replace the hashes of these days, and the versions by which gateways notice."""
+        # Beginning at the time, as a first contribution does, so that no gateway takes this for what it has read.
+        version = round(self._clock.now() * 1000)
+        pipeline = self._client.pipeline(transaction=True)
+        for (arm, day), sums in days.items():
+            key = redis_keys.sums(arm, day)
+            pipeline.delete(key)
+            if sums:
+                pipeline.hset(key, mapping=dict(sums))
+                pipeline.hset(redis_keys.VERSIONS, f"{arm}|{day}", version)
+        with redis_errors():
+            await pipeline.execute()
+
+
+def _story(one: RestoredRequest) -> dict[str, Field]:
+    """Return the request's hash as recording, rating and learning would have left it."""
+    entry, rating = one.past.entry, one.past.rating
+    record = entry.record
+    fields: dict[str, Field] = {
+        "record": record.to_json(),
+        "owner": record.owner,
+        "status": record.outcome.status.value,
+        "created_at": repr(record.created_at),
+    }
+    if entry.vector is not None:
+        fields["vector"] = np.asarray(entry.vector, dtype="<f4").tobytes()
+    if rating is not None:
+        fields["revision"] = rating.revision
+        if rating.score is not None:
+            fields |= {"score": repr(float(rating.score)), "rated_at": repr(rating.rated_at)}
+            fields |= {} if rating.text is None else {"text": rating.text}
+    if one.outcome_sums is not None:
+        fields |= {"applied:outcome": _ledger(one.outcome_sums), "applied:outcome:revision": 1}
+    if rating is not None and one.rating_sums is not None:
+        fields |= {"applied:feedback": _ledger(one.rating_sums), "applied:feedback:revision": rating.revision}
+    return fields
+
+
+def _ledger(sums: Mapping[str, int]) -> str:
+    return json.dumps(dict(sums), separators=(",", ":"))

@@ -1,0 +1,134 @@
+"""What every `Outbox` promises, and what `RequestLog` puts into it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from shared.schemas.history import PastRating, Waiting
+from shared.schemas.storage import Verdict
+from shared.storage import redis_keys
+from tests.contracts.redis_rig import Rig, fake_rig, redis_rig
+from tests.stories import a_new_record, own_id, without_vector
+
+BOUND = 8
+
+
+@pytest.fixture(params=["fake", "redis"])
+async def rig(request: pytest.FixtureRequest) -> AsyncIterator[Rig]:
+    if request.param == "fake":
+        yield fake_rig(BOUND)
+        return
+    async with redis_rig(request.getfixturevalue("redis_server"), BOUND) as real:
+        yield real
+
+
+async def rate(rig: Rig, public_id: str, score: float, text: str | None = None) -> Verdict:
+    return await rig.log.rate(owner="public", public_id=public_id, score=score, text=text, now=rig.clock.now())
+
+
+async def test_every_record_and_every_revision_is_remembered_once(rig: Rig) -> None:
+    """Repeats leave nothing; request and ratings come as they were, oldest first, until they are done."""
+    entry = replace(a_new_record(rig.clock.now(), public_id="x"), prompt="What? \ud800")
+    bare = without_vector(a_new_record(rig.clock.now()))
+    for _ in range(2):
+        await rig.log.record([entry, bare])
+    rated_at = rig.clock.now()
+    for score, text in ((0.25, None), (0.25, None), (0.5, "meh\x00 \ud800"), (0.5, "")):
+        await rate(rig, "x", score, text)
+    first, second, *ratings = await rig.outbox.read(100)
+    assert first.request is not None
+    assert first.request.record == entry.record
+    assert first.request.prompt == entry.prompt
+    np.testing.assert_array_equal(first.request.vector, entry.vector)
+    assert second.request is not None
+    assert (second.request.vector, second.request.prompt) == (None, None)
+    assert [waiting.rating for waiting in ratings] == [
+        PastRating(entry.record.id, revision, score, text, rated_at)
+        for revision, (score, text) in enumerate(((0.25, None), (0.5, "meh\x00 \ud800"), (0.5, "")), 1)
+    ]
+    assert {waiting.request_id for waiting in (first, *ratings)} == {entry.record.id}
+    assert len(await rig.outbox.read(2)) == 2
+    assert (await rig.outbox.depth()).waiting == 5
+    await rig.outbox.done([first, ratings[0]])
+    await rig.outbox.done([first, Waiting("1-1", "")])
+    assert [waiting.entry_id for waiting in await rig.outbox.read(100)] == [
+        waiting.entry_id for waiting in (second, *ratings[1:])
+    ]
+
+
+async def test_a_rating_that_is_taken_back_is_remembered_as_such(rig: Rig) -> None:
+    """One revision more, without a score; asking again adds nothing."""
+    entry = a_new_record(rig.clock.now())
+    await rig.log.record([entry])
+    await rate(rig, entry.record.id, 0.5, "good")
+    for _ in range(2):
+        await rig.log.withdraw([entry.record.id])
+    *_, last = await rig.outbox.read(100)
+    assert last.rating == PastRating(entry.record.id, 2, None, None, rig.clock.now())
+    assert (await rig.outbox.depth()).waiting == 3
+
+
+async def test_a_rating_before_its_record_is_remembered_once(rig: Rig) -> None:
+    """The event is said again when the record comes; the history needs it once."""
+    entry = a_new_record(rig.clock.now(), public_id="x")
+    await rig.log.reserve(owner="public", public_id="x", own_id=entry.record.id)
+    await rate(rig, "x", 0.5)
+    await rig.log.record([entry])
+    assert [(waiting.rating is None, waiting.request is None) for waiting in await rig.outbox.read(9)] == [
+        (False, True),
+        (True, False),
+    ]
+
+
+async def test_a_full_outbox_counts_what_it_cannot_take_and_nothing_else_changes(rig: Rig) -> None:
+    """Records are stored, ratings are accepted, events are told; only the history has a gap, and says so."""
+    entries = [a_new_record(rig.clock.now()) for _ in range(BOUND + 3)]
+    await rig.log.record(entries)
+    assert await rate(rig, entries[-1].record.id, 0.5) is Verdict.ACCEPTED
+    depth = await rig.outbox.depth()
+    assert (depth.waiting, depth.dropped) == (BOUND, 4)
+    assert (await rig.queue.depth()).waiting == BOUND + 4
+    await rig.outbox.done(await rig.outbox.read(1))
+    assert await rate(rig, entries[0].record.id, 0.5) is Verdict.ACCEPTED
+    depth = await rig.outbox.depth()
+    assert (depth.waiting, depth.dropped) == (BOUND, 4)
+
+
+async def test_depth_tells_the_age_of_the_oldest(rig: Rig) -> None:
+    """Nothing waits for no time; what waits grows old."""
+    assert (await rig.outbox.depth()) == (depth := await rig.outbox.depth())
+    assert (depth.waiting, depth.age_s, depth.dropped) == (0, 0, 0)
+    await rig.log.record([a_new_record(rig.clock.now())])
+    await rig.pass_time(0.05)
+    assert 0.04 <= (await rig.outbox.depth()).age_s < 5
+
+
+@pytest.mark.parametrize("rig", ["redis"], indirect=True)
+async def test_a_damaged_outbox_keeps_nothing_else_out(rig: Rig) -> None:
+    """Should the key hold something else, requests and ratings are stored and learned all the same."""
+    await rig.raw.set(redis_keys.HISTORY, "nonsense")
+    entry = a_new_record(rig.clock.now())
+    await rig.log.record([entry])
+    assert await rate(rig, entry.record.id, 0.5) is Verdict.ACCEPTED
+    assert (await rig.queue.depth()).waiting == 2
+    assert await rig.raw.get(redis_keys.HISTORY_DROPPED) == b"2"
+
+
+@pytest.mark.parametrize("rig", ["redis"], indirect=True)
+async def test_what_cannot_be_read_is_handed_out_empty(rig: Rig) -> None:
+    """A request that is gone, a damaged one, an entry of another version: each can be told apart and taken out."""
+    gone, damaged = (a_new_record(rig.clock.now()) for _ in range(2))
+    await rig.log.record([gone, damaged])
+    await rig.raw.delete(redis_keys.request(gone.record.id))
+    await rig.raw.hset(redis_keys.request(damaged.record.id), "record", "{}")
+    await rig.raw.xadd(redis_keys.HISTORY, {"kind": "novelty", "id": own_id(rig.clock.now())})
+    await rig.raw.xadd(redis_keys.HISTORY, {"kind": "rating", "id": gone.record.id, "revision": "many"})
+    found = await rig.outbox.read(9)
+    assert len(found) == 4
+    assert all(waiting.request is None and waiting.rating is None for waiting in found)
+    await rig.outbox.done(found)
+    assert (await rig.outbox.depth()).waiting == 0

@@ -1,0 +1,51 @@
+"""`Restorer` in memory."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from shared.bandit.arms import ArmId
+from shared.schemas.events import EventKind
+from shared.schemas.history import RestoredRequest
+from shared.schemas.records import Status
+from tests.fakes.memory import Alias, Memory, Story
+
+
+class FakeRestorer:
+    """The contract, without Redis. Here nothing expires."""
+
+    def __init__(self, memory: Memory | None = None) -> None:
+        self.memory = memory or Memory()
+
+    async def is_empty(self) -> bool:
+        return not self.memory.stories and not self.memory.sums
+
+    async def clear(self) -> None:
+        memory = self.memory
+        for kept in (memory.stories, memory.aliases, memory.sums, memory.versions, memory.unindexed):
+            kept.clear()
+        memory.centroids = None
+
+    async def requests(self, restored: Sequence[RestoredRequest]) -> None:
+        for one in restored:
+            entry, rating = one.past.entry, one.past.rating
+            story = self.memory.stories[entry.record.id] = Story(record=entry.record, vector=entry.vector)
+            if rating is not None:
+                story.score, story.text, story.rated_at = rating.score, rating.text, rating.rated_at
+                story.revision = rating.revision
+            if one.outcome_sums is not None:
+                story.ledger[EventKind.OUTCOME] = (1, dict(one.outcome_sums))
+            if one.rating_sums is not None:
+                story.ledger[EventKind.FEEDBACK] = (story.revision, dict(one.rating_sums))
+            for owner in (entry.record.owner, "*"):
+                held = self.memory.aliases.get((owner, entry.record.public_id))
+                if held is None or held.failed:
+                    failed = entry.record.outcome.status is Status.FAILED
+                    alias = Alias(entry.record.id, entry.record.created_at, failed)
+                    self.memory.aliases[owner, entry.record.public_id] = alias
+
+    async def sums(self, days: Mapping[tuple[ArmId, str], Mapping[str, int]]) -> None:
+        for key, sums in days.items():
+            self.memory.sums[key] = Counter(sums)
+            self.memory.versions[key] += 1
