@@ -1,68 +1,124 @@
-"""Logging: structlog through the standard library, JSON or text, with secrets cut out of every line."""
+"""Logging: structlog, with secrets cut out of every line. JSON for collectors, text for people, the same facts in both.
+
+Our own lines go from the logger to standard error as bytes, past the standard library, which cost two thirds of a
+line's time. Libraries' lines come through the standard library, and look the same.
+"""
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import sys
 from collections.abc import MutableMapping
+from functools import lru_cache, partial
 from typing import Any
 
+import orjson
 import structlog
+from structlog.typing import FilteringBoundLogger
 
 from shared.settings import Settings
 
 _SECRET_VALUE = re.compile(r"(?i)\b(?:bearer\s+[^\s\"',]+|sk-[a-z0-9_-]{6,})|(?<=://)[^/\s:@]*:[^/\s@]+(?=@)")
+_MARKS = ("bearer", "sk-", "://")
+"""One of them is in every value that has something to cut out; looking for these takes a tenth of the time."""
 _SECRET_NAME = re.compile(r"(?i)(api_?key|authorization|password|secret|token$)")
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warn": logging.WARNING, "error": logging.ERROR}
-_QUIET = ("aiohttp.access", "arq", "httpx", "httpcore", "qdrant_client", "huggingface_hub")
+_QUIET = ("aiohttp.access", "arq", "httpx", "httpcore", "qdrant_client", "huggingface_hub", "opentelemetry")
 """Libraries that log requests or arguments at INFO."""
 
 
 def redact(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Replace anything that looks like a key or a password (a structlog processor)."""
     for name, value in event.items():
-        if _SECRET_NAME.search(name):
+        if _is_secret(name):
             event[name] = "********"
-        elif isinstance(value, str):
-            event[name] = _SECRET_VALUE.sub("********", value)
+        elif type(value) is str:
+            lowered = value.lower()
+            if any(mark in lowered for mark in _MARKS):
+                event[name] = _SECRET_VALUE.sub("********", value)
+        elif not isinstance(value, int | float | None):
+            event[name] = _redacted(value)
     return event
 
 
+@lru_cache(maxsize=1024)
+def _is_secret(name: str) -> bool:
+    return _SECRET_NAME.search(name) is not None
+
+
+def _redacted(value: Any) -> Any:
+    """Return a value of another kind without its secrets."""
+    if isinstance(value, dict):
+        return {str(k): "********" if _is_secret(str(k)) else _redacted(v) for k, v in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_redacted(one) for one in value]
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    return _SECRET_VALUE.sub("********", str(value))
+
+
 def set_up_logging(settings: Settings, service: str) -> None:
-    """Configure the process: one handler on standard error, the same processors for our lines and libraries'."""
+    """Configure the process: everything on standard error, the same processors for our lines and libraries'."""
     as_text = settings.LOG_FORMAT == "text" or (settings.LOG_FORMAT == "auto" and sys.stderr.isatty())
+    level = _LEVELS[settings.LOG_LEVEL]
+
+    def name_service(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        event["service"] = service
+        return event
+
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_log_level,
+        name_service,
+        structlog.processors.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
         redact,
     ]
-    renderer: Any = structlog.dev.ConsoleRenderer() if as_text else structlog.processors.JSONRenderer()
+    render: Any = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()) if as_text else _json
+    structlog.configure(
+        processors=[*shared, partial(_encoded, render) if as_text else _json_bytes],
+        logger_factory=_to_standard_error,
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        cache_logger_on_first_use=True,
+    )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, render],
         )
     )
     root = logging.getLogger()
     root.handlers = [handler]
-    root.setLevel(_LEVELS[settings.LOG_LEVEL])
+    root.setLevel(level)
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
-    structlog.configure(
-        processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.stdlib.BoundLogger,
-        cache_logger_on_first_use=True,
-    )
-    structlog.contextvars.bind_contextvars(service=service)
 
 
-def get_logger(name: str) -> structlog.stdlib.BoundLogger:
+def get_logger(name: str) -> FilteringBoundLogger:
     """Return the logger of a module."""
-    logger: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(name)
+    logger: FilteringBoundLogger = structlog.get_logger(name)
     return logger
+
+
+def _to_standard_error(name: str = "") -> structlog.BytesLogger:
+    return structlog.BytesLogger(sys.stderr.buffer, name=name)
+
+
+def _json_bytes(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(event, default=str)
+    except TypeError:  # a lone surrogate in text from outside, an integer beyond 64 bits: no line may cost a request
+        return json.dumps(event, default=str).encode()
+
+
+def _json(logger: Any, method: str, event: MutableMapping[str, Any]) -> str:
+    return _json_bytes(logger, method, event).decode()
+
+
+def _encoded(render: Any, logger: Any, method: str, event: MutableMapping[str, Any]) -> bytes:
+    line: str = render(logger, method, event)
+    return line.encode("utf-8", "backslashreplace")

@@ -1,0 +1,76 @@
+"""What a log line is: one, complete, without secrets, the same whoever writes it."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shared.logs import redact
+
+WRITE = """
+import logging, sys
+from shared.logs import get_logger, set_up_logging
+from shared.settings import load_settings
+set_up_logging(load_settings({"LOG_FORMAT": sys.argv[1], "LOG_LEVEL": "info"}, None), "gateway")
+log = get_logger("ours")
+log.debug("too fine")
+log.info("request", status=200, propensity=0.25, missing=["Bearer abcdef"], stream=False, huge=2**70, odd="\\ud800")
+logging.getLogger("library").warning("calling redis://user:hunter2@host with sk-abcdefgh")
+try:
+    raise ValueError("with Bearer abcdef inside")
+except ValueError:
+    log.exception("broke")
+"""
+
+
+def written(form: str, project: Path, stderr: int = subprocess.PIPE) -> str:
+    """Return what a process writes to standard error in one format."""
+    environment = {**os.environ, "PYTHONPATH": str(project)}
+    done = subprocess.run([sys.executable, "-c", WRITE, form], env=environment, stderr=stderr, check=True)
+    return (done.stderr or b"").decode()
+
+
+def test_json_lines_are_whole_and_have_the_same_facts(project: Path) -> None:
+    """Each line is one JSON object with time, level, service and logger; libraries' lines, too; types survive."""
+    lines: list[dict[str, Any]] = [json.loads(line) for line in written("json", project).splitlines()]
+    assert [line["event"] for line in lines][::2] == ["request", "broke"]
+    for line in lines:
+        assert {"event", "level", "logger", "service", "timestamp"} <= set(line)
+    assert (lines[0]["status"], lines[0]["propensity"], lines[0]["stream"]) == (200, 0.25, False)
+    assert lines[0]["huge"] == 2**70
+    assert [line["logger"] for line in lines] == ["ours", "library", "ours"]
+
+
+@pytest.mark.parametrize("form", ["json", "text"])
+def test_no_secret_leaves_whoever_writes_it(form: str, project: Path) -> None:
+    """Keys and passwords are cut out of our lines, of libraries' lines, of nested values and of tracebacks."""
+    text = written(form, project)
+    assert "too fine" not in text
+    assert [secret for secret in ("abcdef", "hunter2") if secret in text] == []
+    assert text.count("********") >= 4
+
+
+def test_auto_is_json_into_a_pipe_and_text_on_a_terminal(project: Path) -> None:
+    """LOG_FORMAT=auto looks at where standard error goes."""
+    assert written("auto", project).startswith("{")
+    ours, theirs = pty.openpty()
+    try:
+        written("auto", project, stderr=theirs)
+        assert not os.read(ours, 4096).startswith(b"{")
+    finally:
+        os.close(ours)
+        os.close(theirs)
+
+
+@pytest.mark.parametrize("value", ["Bearer abc", "bEaRER abc", "x sk-123456", "SK-123456 y", "https://me:pw@host/x"])
+def test_the_quick_look_misses_nothing(value: str) -> None:
+    """Whatever the thorough pattern finds, the quick one finds as well, however it is written."""
+    event = redact(None, "info", {"event": value})
+    assert "********" in event["event"]
