@@ -20,8 +20,8 @@ from shared.settings import Settings
 ANYBODY = "public"
 """Owner of every request while API_KEYS is empty."""
 
-OPEN_ROUTES = frozenset({"/health", "/ready", "/openapi.json", "/docs"})
-"""Answer without a key: probes and the contract."""
+OPEN_ROUTES = frozenset({"/health", "/ready", "/openapi.json", "/docs", "/feedback/{token}"})
+"""Answer without a key: probes, the contract, and links that are signed themselves."""
 
 METRICS_ROUTE = "/metrics"
 OPERATOR_ROUTES = frozenset({METRICS_ROUTE, "/arms", "/v1/arms"})

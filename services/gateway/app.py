@@ -20,8 +20,20 @@ from services.gateway.catalogue import RETRY_S, Catalogue
 from services.gateway.context import ContextGatherer, ContextLimits
 from services.gateway.cooldown import Breaker, CoolDowns
 from services.gateway.exploration import ExplorationBudget
+from services.gateway.feedback_links import FeedbackLinks
 from services.gateway.health import Health
-from services.gateway.keys import ADMISSION, CHAT, FORWARD_CONTROL, HEALTH, LIFECYCLE, METRICS, REGISTRY, SETTINGS
+from services.gateway.keys import (
+    ADMISSION,
+    CHAT,
+    FORWARD_CONTROL,
+    FORWARD_SESSION,
+    HEALTH,
+    LIFECYCLE,
+    LINKS,
+    METRICS,
+    REGISTRY,
+    SETTINGS,
+)
 from services.gateway.lifecycle import Lifecycle
 from services.gateway.middlewares import build_middlewares, limit_places
 from services.gateway.plan import ChatPorts
@@ -51,10 +63,15 @@ REPLAY_S = 1.0
 LOAD_TIMEOUT_S = 2.0
 
 
+def asks_openrouter(settings: Settings) -> bool:
+    """Return whether the upstream is OpenRouter itself."""
+    host = urlsplit(settings.OPENROUTER_BASE_URL).hostname or ""
+    return host == "openrouter.ai" or host.endswith(".openrouter.ai")
+
+
 def check_settings(settings: Settings) -> None:
     """Raise SettingsError where the settings are right one by one but not together."""
-    host = urlsplit(settings.OPENROUTER_BASE_URL).hostname or ""
-    if settings.OPENROUTER_API_KEY is None and (host == "openrouter.ai" or host.endswith(".openrouter.ai")):
+    if settings.OPENROUTER_API_KEY is None and asks_openrouter(settings):
         raise SettingsError(
             "OPENROUTER_API_KEY is required for openrouter.ai. Without a key, `make run` starts a simulated upstream, "
             "and OPENROUTER_BASE_URL may name any other OpenAI-compatible address."
@@ -123,6 +140,8 @@ def build_app(settings: Settings, adapters: Adapters) -> web.Application:
     app[LIFECYCLE] = lifecycle
     app[CHAT] = ports
     app[FORWARD_CONTROL] = settings.OPENROUTER_API_KEY is None
+    app[FORWARD_SESSION] = asks_openrouter(settings)
+    app[LINKS] = FeedbackLinks(settings.FEEDBACK_LINK_SECRET)
     app[HEALTH] = _health(adapters, ports, lifecycle)
     app.cleanup_ctx.append(_background)
     app.router.add_routes(all_routes())

@@ -18,6 +18,14 @@ ROUTER_HEADERS = {
     "x-router-cost-usd": "Cost of the answer in USD (not on streams)",
     "x-router-overhead-ms": "Our own time before the upstream was called",
     "x-router-degraded": "What the decision had to do without, if anything",
+    "x-router-session": "`held` where the conversation stayed with its model",
+    "x-router-exploration": "Why nothing was explored, if so: `off` by your wish, `spent` with the day's budget",
+    "x-router-feedback-url": "A path that rates this answer, once, without a key (with FEEDBACK_LINK_SECRET)",
+}
+
+SENT_HEADERS: dict[str, Schema] = {
+    "x-session-id": {"type": "string", "minLength": 1, "maxLength": 128},
+    "x-router-explore": {"type": "string", "enum": ["on", "off"]},
 }
 
 
@@ -57,6 +65,12 @@ CHAT_BODY = _object(
     messages={"type": "array", "minItems": 1, "items": _object("role", role=_STRING)},
     model={"type": ["string", "null"], "description": "absent or `auto`: the router chooses; else that model answers"},
     models={"type": ["array", "null"], "items": _STRING, "description": "narrows what the router chooses from"},
+    session_id={
+        "type": ["string", "null"],
+        "minLength": 1,
+        "maxLength": 128,
+        "description": "names the conversation, which keeps its model while that is good enough",
+    },
     stream={"type": ["boolean", "null"]},
     stream_options={"type": ["object", "null"], "description": "`include_usage: true` adds the usage chunk"},
 )
@@ -80,10 +94,31 @@ OPERATIONS = (
         (202, "It will be learned, exactly once", _JSON,
          _object("status request_id duplicate", status=_STRING, request_id=_STRING, duplicate={"type": "boolean"})),
         _BODY_ERRORS | {
-            404: "request_not_found", 409: "not_rateable: no whole answer", 410: "feedback_window_over",
+            404: "request_not_found", 409: "not_rateable: no whole answer; idempotency_key_reused",
+            410: "feedback_window_over", 429: "feedback_rate_limited",
             503: "feedback_unavailable: come again after Retry-After",
         },
         FEEDBACK_BODY,
+    ),
+    Operation(
+        "/feedback/{token}", "post", "Rate an answer by the link that came with it, once; also takes a form's fields",
+        (202, "It will be learned, exactly once; 200 and a page for a form", _JSON, _object("status request_id")),
+        _BODY_ERRORS | {
+            403: "invalid_link: altered", 404: "not_found: there are no links here",
+            409: "not_rateable: no whole answer",
+            410: "link_used, feedback_window_over", 503: "feedback_unavailable: come again after Retry-After",
+        },
+        _object("score", score=SCORE, feedback_text={"type": ["string", "null"]}), versioned=False, open=True,
+    ),
+    Operation(
+        "/feedback/{token}", "get", "A page with a form that rates the answer; looking changes nothing",
+        (200, "The page", "text/html", _STRING), {403: "invalid_link", 404: "not_found: there are no links here"},
+        versioned=False, open=True,
+    ),
+    Operation(
+        "/route", "post", "Dry run: what would be chosen for this chat request, and why; no model is asked",
+        (200, "The decision", _JSON, _object("object model order decision")),
+        _BODY_ERRORS | {404: "model_not_found"}, CHAT_BODY,
     ),
     Operation(
         "/models", "get", "`auto` and every arm",
@@ -175,6 +210,11 @@ def _describe(operation: Operation, path: str) -> Schema:
 def _parameters(path: str) -> list[Schema]:
     names = [part[1:-1] for part in path.split("/") if part.startswith("{")]
     parameters: list[Schema] = [{"name": name, "in": "path", "required": True, "schema": _STRING} for name in names]
+    if path.endswith(("/chat/completions", "/route")):
+        parameters += [{"name": name, "in": "header", "schema": schema} for name, schema in SENT_HEADERS.items()]
+    if path in {"/feedback", "/v1/feedback"}:
+        key = {"type": "string", "minLength": 1, "maxLength": 255}
+        parameters.append({"name": "Idempotency-Key", "in": "header", "schema": key})
     if path.endswith("/chat/completions"):
         needed = not path.startswith("/v1")
         parameters.append({"name": "X-Request-ID", "in": "header", "required": needed, "schema": REQUEST_ID})

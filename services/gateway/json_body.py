@@ -13,18 +13,21 @@ from shared.errors import InvalidRequest, PayloadTooLarge, RequestTimeout, Unsup
 from shared.settings import Settings
 
 _JSON = re.compile(r"application/(?:[a-z0-9.-]+\+)?json", re.IGNORECASE)
+FORM = "application/x-www-form-urlencoded"
 _UNPACKED = frozenset({"", "identity", "gzip", "deflate"})
 _CHARSETS = frozenset({"utf-8", "utf8", "us-ascii"})
 
 
-async def read_body(request: web.Request, settings: Settings) -> bytes:
-    """Return the unpacked body.
+async def read_body(
+    request: web.Request, settings: Settings, *, most: int | None = None, or_form: bool = False
+) -> bytes:
+    """Return the unpacked body, JSON (or, where that is allowed, a form's fields) of at most `most` bytes.
 
     Raises UnsupportedMedia, PayloadTooLarge (by the declared length before a byte is read), RequestTimeout, or
     InvalidRequest for a broken encoding.
     """
-    _check_headers(request)
-    limit = settings.MAX_BODY_BYTES
+    _check_headers(request, or_form=or_form)
+    limit = min(settings.MAX_BODY_BYTES, most or settings.MAX_BODY_BYTES)
     if (request.content_length or 0) > limit:
         raise too_large(limit)
     try:
@@ -57,14 +60,20 @@ async def _read(request: web.Request, limit: int) -> bytes:
     return bytes(body)
 
 
-def _check_headers(request: web.Request) -> None:
+def is_form(request: web.Request) -> bool:
+    """Return whether the body is what a browser's form sends."""
+    return request.content_type == FORM
+
+
+def _check_headers(request: web.Request, *, or_form: bool) -> None:
     encodings = request.headers.getall(hdrs.CONTENT_ENCODING, [])
     if len(encodings) > 1 or (encodings and encodings[0].strip().lower() not in _UNPACKED):
         raise unsupported_encoding()
     types = request.headers.getall(hdrs.CONTENT_TYPE, [])
     if not types:
         return
-    if len(types) > 1 or _JSON.fullmatch(request.content_type) is None:
+    known = _JSON.fullmatch(request.content_type) is not None or (or_form and is_form(request))
+    if len(types) > 1 or not known:
         raise UnsupportedMedia("The content type must be application/json.", code="unsupported_media_type")
     if (request.charset or "utf-8").lower() not in _CHARSETS:
         raise InvalidRequest("The charset must be utf-8.", code="unsupported_charset")

@@ -7,6 +7,7 @@ from prometheus_client import CollectorRegistry
 
 from services.gateway.access import Caller
 from services.gateway.admission import Admission
+from services.gateway.feedback_links import FeedbackLinks
 from services.gateway.health import Health
 from services.gateway.lifecycle import Lifecycle
 from services.gateway.plan import ChatPorts
@@ -42,3 +43,8 @@ ADMISSION = web.AppKey("admission", Admission)
 LIFECYCLE = web.AppKey("lifecycle", Lifecycle)
 FORWARD_CONTROL = web.AppKey("forward_control", bool)
 """Whether `x-simulate` goes on to the upstream: only where no real key is set, so never to one that costs money."""
+
+FORWARD_SESSION = web.AppKey("forward_session", bool)
+"""Whether `session_id` goes on in the body: to OpenRouter alone, for others refuse fields that they do not know."""
+
+LINKS = web.AppKey("links", FeedbackLinks)

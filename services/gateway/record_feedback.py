@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 
 from services.gateway.recorder import Recorder
-from shared.errors import Conflict, DependencyError, Gone, NotFound, Unavailable
+from shared.errors import ClientError, Conflict, DependencyError, Gone, NotFound, RateLimited, Unavailable
 from shared.metrics import GatewayMetrics
 from shared.ports import Clock, RequestLog
 from shared.schemas.feedback import FeedbackRequest
-from shared.schemas.storage import Verdict
+from shared.schemas.storage import RatingTerms, Verdict
 
 RETRY_AFTER_S = 1.0
 FEEDBACK_TIMEOUT_S = 2.0
 """Nobody's answer waits for a rating, so it may take longer than a record before the client is told to come again."""
+
+_TAKEN = frozenset({Verdict.ACCEPTED, Verdict.REVISED, Verdict.DUPLICATE})
 
 
 async def record_feedback(
@@ -24,10 +26,12 @@ async def record_feedback(
     recorder: Recorder,
     clock: Clock,
     metrics: GatewayMetrics,
+    terms: RatingTerms | None = None,
 ) -> Verdict:
     """Store a rating; return ACCEPTED, REVISED or DUPLICATE.
 
-    Raises NotFound, Gone or Conflict where it cannot count, and Unavailable while Redis is away: a 202 is a promise.
+    Raises NotFound, Gone, Conflict or RateLimited where it cannot count, and Unavailable while Redis is away: a 202 is
+    a promise.
     """
     try:
         async with asyncio.timeout(FEEDBACK_TIMEOUT_S):
@@ -37,6 +41,7 @@ async def record_feedback(
                 score=feedback.score,
                 text=feedback.text,
                 now=clock.now(),
+                terms=terms,
             )
     except (DependencyError, TimeoutError) as error:
         metrics.feedback.labels("unavailable").inc()
@@ -44,15 +49,29 @@ async def record_feedback(
             "Feedback cannot be stored right now.", code="feedback_unavailable", retry_after_s=RETRY_AFTER_S
         ) from error
     metrics.feedback.labels(verdict.value).inc()
-    match verdict:
-        case Verdict.UNKNOWN:
-            raise NotFound("There is no such request.", code="request_not_found", param="request_id")
-        case Verdict.EXPIRED:
-            raise Gone("The time for rating this request is over.", code="feedback_window_over", param="request_id")
-        case Verdict.NOT_RATEABLE:
-            raise Conflict("The request did not end with a whole answer.", code="not_rateable", param="request_id")
-        case Verdict.ACCEPTED | Verdict.REVISED:
+    if verdict in _TAKEN:
+        if verdict is not Verdict.DUPLICATE:
             recorder.wake()
-        case Verdict.DUPLICATE:
-            pass
-    return verdict
+        return verdict
+    raise _refusal(verdict, clock)
+
+
+def _refusal(verdict: Verdict, clock: Clock) -> ClientError:
+    match verdict:
+        case Verdict.EXPIRED:
+            return Gone("The time for rating this request is over.", code="feedback_window_over", param="request_id")
+        case Verdict.LINK_USED:
+            return Gone("Somebody has rated by this link already.", code="link_used")
+        case Verdict.NOT_RATEABLE:
+            return Conflict("The request did not end with a whole answer.", code="not_rateable", param="request_id")
+        case Verdict.KEY_REUSED:
+            return Conflict(
+                "This Idempotency-Key came with another rating before.",
+                code="idempotency_key_reused",
+                param="Idempotency-Key",
+            )
+        case Verdict.LIMITED:
+            left_s = 60.0 - clock.now() % 60.0
+            return RateLimited("Too many ratings a minute.", code="feedback_rate_limited", retry_after_s=left_s)
+        case _:
+            return NotFound("There is no such request.", code="request_not_found", param="request_id")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from services.gateway.handlers import arms, chat, feedback, health, metrics, models, openapi, records
+from services.gateway.handlers import arms, chat, dry_run, feedback, health, metrics, models, openapi, records
 
 PREFIX = "/v1"
 
 API = (
     web.post("/chat/completions", chat.chat),
+    web.post("/route", dry_run.dry_run),
     web.post("/feedback", feedback.feedback),
     web.get("/models", models.models),
     web.get("/models/{model:.+}", models.model),
@@ -21,6 +22,8 @@ API = (
 OPERATIONS = (
     web.get("/metrics", metrics.metrics),
     web.get("/metrics/{request_id}", records.request_metrics),
+    web.get("/feedback/{token}", feedback.show_form),
+    web.post("/feedback/{token}", feedback.rate_by_link),
     web.get("/health", health.health),
     web.get("/ready", health.ready),
     web.get("/openapi.json", openapi.openapi),

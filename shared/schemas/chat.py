@@ -31,6 +31,7 @@ class ChatRequest:
         routing_text: text of the last user message; "" where it has none (images only).
         stream: whether the answer is streamed.
         include_usage: whether the client asked for a usage chunk.
+        session_id: the conversation's name, or None. It is in `body`, too, where the upstream knows the field.
     """
 
     body: Mapping[str, object]
@@ -39,10 +40,15 @@ class ChatRequest:
     routing_text: str
     stream: bool
     include_usage: bool
+    session_id: str | None = None
 
 
-def parse_chat(raw: bytes) -> ChatRequest:
-    """Parse and validate a chat body. Raises InvalidRequest, with the field named."""
+def parse_chat(raw: bytes, *, forward_session: bool = False) -> ChatRequest:
+    """Parse and validate a chat body. Raises InvalidRequest, with the field named.
+
+    `session_id` is ours and OpenRouter's; others refuse what they do not know, so it goes on only with
+    `forward_session`.
+    """
     body = load_object(raw)
     refuse_forbidden(body)
     fields = validate(ChatFields, body)
@@ -53,13 +59,15 @@ def parse_chat(raw: bytes) -> ChatRequest:
             code="context_length_exceeded",
             param="messages",
         )
+    kept_back = _NOT_FORWARDED if forward_session else _NOT_FORWARDED | {"session_id"}
     return ChatRequest(
-        body={name: value for name, value in body.items() if name not in _NOT_FORWARDED},
+        body={name: value for name, value in body.items() if name not in kept_back},
         model=None if fields.model == AUTO else fields.model,
         models=tuple(fields.models or ()),
         routing_text=_routing_text(messages),
         stream=bool(fields.stream),
         include_usage=bool(fields.stream_options and fields.stream_options.include_usage),
+        session_id=fields.session_id,
     )
 
 

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 MAX_MESSAGES = 2048
 MAX_OUTPUT_TOKENS = 1_000_000
+MAX_SESSION_CHARS = 128
 
 # A name of a model is printable ASCII without spaces: it ends up in headers, labels, keys and logs.
 ModelName = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[!-~]+\z")]
@@ -60,3 +61,4 @@ class ChatFields(_Strict):
     response_format: dict[str, Any] | None = None
     metadata: dict[str, Any] | None = None
     user: Annotated[str, Field(max_length=512)] | None = None
+    session_id: Annotated[str, Field(min_length=1, max_length=MAX_SESSION_CHARS)] | None = None

@@ -6,16 +6,16 @@ from contextlib import aclosing
 
 from aiohttp import web
 
+from services.gateway.handlers.asking import asker_of
 from services.gateway.json_body import read_body
-from services.gateway.keys import CHAT, FORWARD_CONTROL, LINE, OWN_ID, OWNER, PUBLIC_ID, SETTINGS
-from services.gateway.plan import Asker, ChatPorts, Plan
+from services.gateway.keys import CHAT, FORWARD_SESSION, LINE, LINKS, OWN_ID, SETTINGS
+from services.gateway.plan import ChatPorts, Plan
 from services.gateway.route_chat import complete, route
 from services.gateway.streaming import open_stream
 from shared.bandit.arms import ArmId
 from shared.bandit.decision import Decision
 from shared.schemas.chat import parse_chat
 
-CONTROL = "x-simulate"
 _EVENT_STREAM = {
     "Content-Type": "text/event-stream; charset=utf-8",
     "Cache-Control": "no-cache",
@@ -28,22 +28,15 @@ async def chat(request: web.Request) -> web.StreamResponse:
     ports = request.app[CHAT]
     raw = await read_body(request, request.app[SETTINGS])
     started = ports.clock.monotonic()
-    control = request.headers.get(CONTROL) if request.app[FORWARD_CONTROL] else None
-    asker = Asker(
-        own_id=request[OWN_ID],
-        public_id=request[PUBLIC_ID],
-        owner=request[OWNER],
-        started=started,
-        control={} if control is None else {CONTROL: control},
-        line=request[LINE],
-    )
+    asked = parse_chat(raw, forward_session=request.app[FORWARD_SESSION])
+    asker = asker_of(request, asked, started)
     with ports.metrics.in_flight.track_inprogress():
-        plan = await route(parse_chat(raw), asker, ports)
+        plan = await route(asked, asker, ports)
         if plan.chat.stream:
             return await _stream(request, plan, ports)
         done = await complete(plan, ports)
     outcome = done.served.outcome
-    headers = _headers(done.served.decision, outcome.arm, outcome.overhead_s)
+    headers = _headers(request, done.served.decision, outcome.arm, outcome.overhead_s)
     headers["x-router-cost-usd"] = f"{outcome.cost_usd:.9f}"
     return web.Response(body=done.answer.body, content_type="application/json", headers=headers)
 
@@ -52,7 +45,7 @@ async def _stream(request: web.Request, plan: Plan, ports: ChatPorts) -> web.Str
     response = web.StreamResponse(headers=_EVENT_STREAM)
     try:
         async with open_stream(plan, ports) as opened:
-            response.headers.update(_headers(opened.decision, opened.arm, opened.journal.overhead_s))
+            response.headers.update(_headers(request, opened.decision, opened.arm, opened.journal.overhead_s))
             await response.prepare(request)
             async with aclosing(opened.frames()) as frames:
                 async for frame in frames:
@@ -64,7 +57,7 @@ async def _stream(request: web.Request, plan: Plan, ports: ChatPorts) -> web.Str
     return response
 
 
-def _headers(decision: Decision, arm: ArmId, overhead_s: float) -> dict[str, str]:
+def _headers(request: web.Request, decision: Decision, arm: ArmId, overhead_s: float) -> dict[str, str]:
     headers = {
         "x-router-model": arm,
         "x-router-decision": decision.kind.value,
@@ -73,4 +66,11 @@ def _headers(decision: Decision, arm: ArmId, overhead_s: float) -> dict[str, str
     }
     if decision.degraded:
         headers["x-router-degraded"] = ",".join(decision.degraded)
+    if decision.session:
+        headers["x-router-session"] = "held"
+    if decision.exploration != "on":
+        headers["x-router-exploration"] = decision.exploration
+    link = request.app[LINKS].path(request[OWN_ID])
+    if link is not None:
+        headers["x-router-feedback-url"] = link
     return headers

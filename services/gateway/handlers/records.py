@@ -53,7 +53,9 @@ def _story(stored: StoredRequest) -> dict[str, Any]:
         "embedding_model": record.embedding_model,
         "model": record.outcome.arm,
         "status": record.outcome.status,
-        "decision": _decision(record.decision),
+        "decision": decision_story(record.decision),
+        "shadow": None if record.shadow is None else decision_story(record.shadow),
+        "session": record.session,
         "outcome": asdict(record.outcome),
         "feedback": None if stored.rating is None else asdict(stored.rating),
         "learned": {
@@ -65,7 +67,8 @@ def _story(stored: StoredRequest) -> dict[str, Any]:
     }
 
 
-def _decision(decision: Decision) -> dict[str, Any]:
+def decision_story(decision: Decision) -> dict[str, Any]:
+    """Return a decision as people read it."""
     content = asdict(decision)
     return {
         "kind": decision.kind,
@@ -73,6 +76,9 @@ def _decision(decision: Decision) -> dict[str, Any]:
         "propensity": decision.propensity,
         "confidence": decision.confidence,
         "reason": decision.reason,
+        "session_held": decision.session,
+        "exploration": decision.exploration,
+        "explored": decision.explored,
         "eligible": list(decision.ranked),
         "arms": content.pop("views"),
         **{name: content[name] for name in ("neighbours", "weights", "policy", "snapshot", "cluster", "degraded")},

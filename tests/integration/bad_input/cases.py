@@ -7,6 +7,7 @@ import json
 import zlib
 from dataclasses import dataclass
 
+from shared.schemas.feedback import MAX_FEEDBACK_BYTES
 from tests.integration.bad_input.process import BODY_LIMIT
 from tests.integration.bad_input.wire import CHAT, KEY, MESSAGES, PROMPT, SECRET, chat, request
 
@@ -108,6 +109,7 @@ def _json(row: int, name: str, body: bytes, code: str = "invalid_json", **header
     return [
         case(row, f"{name}{path.replace('/', '-')}", request(path, body, **headers), 400, code)
         for path in (CHAT, "/feedback")
+        if path == CHAT or len(body) <= MAX_FEEDBACK_BYTES  # a rating that large is refused as too large
     ]
 
 
@@ -127,6 +129,7 @@ JSON = [
     *_json(25, "charset-utf16", GOOD, "unsupported_charset", content_type="application/json; charset=utf-16"),
     *_json(26, "deep-lists", b'{"a":' + b"[" * 100_000, "too_deep"),
     *_json(26, "deep-objects", b'{"a":' * 100_000, "too_deep"),
+    *_json(26, "deep-enough", b'{"a":' * 40_000, "too_deep"),
     *_json(26, "wide", b'{"a":[' + b"1," * 200_000 + b"1]}", "too_complex"),
     *_json(27, "5000-digits", b'{"seed":' + b"7" * 5000 + b"}"),
     *_json(28, "nan", b'{"temperature": NaN}'),
@@ -232,7 +235,14 @@ FEEDBACK = [
     case(56, "no-id", request("/feedback", {"score": 1}), 400, None, "request_id"),
     *(case(56, f"bad-id-{number}", rating(request_id=value), 400, None, "request_id")
       for number, value in enumerate((7, "", "x" * 129, "a b", "a\n", "*?", None, "\u00e9"))),
-    case(63, "1-mb", rating(feedback_text="x" * 1_000_000), 413, "body_too_large", "feedback_text"),
+    case(63, "20-kb", rating(feedback_text="x" * 20_000), 413, "body_too_large", "feedback_text"),
+    case(63, "1-mb", rating(feedback_text="x" * 1_000_000), 413, "body_too_large"),
+    case(65, "batch", request("/feedback", json.dumps([{"request_id": "x" * 36, "score": 0.5}] * 10_000).encode()), 413, "body_too_large"),
+    case(65, "small-batch", request("/feedback", b'[{"request_id": "x", "score": 0.5}]'), 400, "invalid_json"),
+    *(case(58, f"key-{number}", request("/feedback", {"request_id": "some-request", "score": 0.5}, idempotency_key=key),
+           400, "invalid_value", "Idempotency-Key")
+      for number, key in enumerate(("", "x" * 256, "r\xe9sum\xe9"))),
+    case(67, "no-links-here", request("/feedback/x.y", {"score": 1}, key=None), 404, "not_found"),
     case(63, "not-text", rating(feedback_text=7), 400, None, "feedback_text"),
 ]  # fmt: skip
 
@@ -256,5 +266,17 @@ IDS = [
     case(70, "ansi", request(body=GOOD, user_agent='\x7f${jndi:x}"}'), (OK, 400)),
 ]  # fmt: skip
 
-CASES = [*HTTP, *JSON, *CHATS, *ACCESS, *FEEDBACK, *IDS]
+ASIDE = [
+    *(case(33, f"session-{number}", chat(session_id=value), 400, None, "session_id")
+      for number, value in enumerate(("", "x" * 129, 7, ["x"]))),
+    case(33, "session-header", request(body=GOOD, x_session_id="x" * 129), 400, "invalid_value", "x-session-id"),
+    case(33, "explore-header", request(body=GOOD, x_router_explore="maybe"), 400, "invalid_value", "x-router-explore"),
+    case(38, "dry-run", request("/route", {"messages": [{"role": "user", "content": "x"}], "model": "no/such"}), 404,
+         "model_not_found"),
+    case(22, "dry-run", request("/v1/route", b""), 400, "invalid_json"),
+    case(41, "dry-run", request("/route", GOOD, key=None), 401, "missing_api_key"),
+]  # fmt: skip
+"""What goes beside a chat request, and the dry run."""
+
+CASES = [*HTTP, *JSON, *CHATS, *ACCESS, *FEEDBACK, *IDS, *ASIDE]
 FORBIDDEN_IN_LOGS = (SECRET, PROMPT, KEY)

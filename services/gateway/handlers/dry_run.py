@@ -1,0 +1,44 @@
+"""`POST /route`: what would be chosen and why, without asking a model and without leaving a trace."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from services.gateway.choose import wish_of
+from services.gateway.handlers.asking import asker_of
+from services.gateway.handlers.records import decision_story
+from services.gateway.json_body import read_body
+from services.gateway.keys import CHAT, FORWARD_SESSION, LINE, SETTINGS
+from services.gateway.route_chat import Considered, consider
+from shared.schemas.chat import parse_chat
+
+
+async def dry_run(request: web.Request) -> web.Response:
+    """Decide as a chat request would, with a draw of its own; nothing is called, reserved or recorded."""
+    ports = request.app[CHAT]
+    raw = await read_body(request, request.app[SETTINGS])
+    started = ports.clock.monotonic()
+    asked = parse_chat(raw, forward_session=request.app[FORWARD_SESSION])
+    asker = asker_of(request, asked, started)
+    considered = await consider(asked, wish_of(asked, ports.catalogue), asker, ports)
+    decision = considered.choice.decision
+    request[LINE].update(model=decision.arm, decision=decision.kind.value)
+    return web.Response(body=orjson.dumps(_story(considered)), content_type="application/json")
+
+
+def _story(considered: Considered) -> dict[str, Any]:
+    decision, shadow = considered.choice.decision, considered.choice.shadow
+    view = decision.view(decision.arm)
+    return {
+        "object": "decision",
+        "model": decision.arm,
+        "order": considered.order,
+        "expected_cost_usd": None if view is None else view.cost_usd,
+        "expected_latency_s": None if view is None else view.latency_s,
+        "embedding_model": considered.gathered.embedding_model,
+        "decision": decision_story(decision),
+        "shadow": None if shadow is None else decision_story(shadow),
+    }
