@@ -5,11 +5,33 @@ A process makes one `CollectorRegistry` and the metric set of its service; nothi
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import (
+    GC_COLLECTOR,
+    PLATFORM_COLLECTOR,
+    PROCESS_COLLECTOR,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+)
+
+from shared import __version__
 
 PREFIX = "llm_router"
 SHORT_S = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.008, 0.012, 0.02, 0.035, 0.06, 0.1, 0.25, 1.0)
 LONG_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0, 120.0, 300.0)
+COST_USD = (0.0, 0.00001, 0.00003, 0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
+TOKENS = (10, 30, 100, 300, 1_000, 3_000, 10_000, 30_000, 100_000)
+
+
+def new_registry(service: str) -> CollectorRegistry:
+    """Return the registry of a process, with what Python says of itself and `llm_router_build_info`."""
+    registry = CollectorRegistry()
+    for collector in (GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTOR):
+        registry.register(collector)
+    build = Gauge(f"{PREFIX}_build_info", "1, with service and version", ("service", "version"), registry=registry)
+    build.labels(service, __version__).set(1)
+    return registry
 
 
 class GatewayMetrics:
@@ -37,6 +59,13 @@ class GatewayMetrics:
         self.feedback = counter("feedback_total", "Ratings by verdict", "verdict")
         self.cost = counter("cost_usd_total", "Spent on answers, USD", "arm")
         self.tokens = counter("tokens_total", "Tokens by direction", "arm", "direction")
+        self.answer_cost = histogram("answer_cost_usd", "Cost of one answer, USD", COST_USD)
+        self.answer_tokens = histogram("answer_tokens", "Tokens of one answer by direction", TOKENS, "direction")
+        self.weighed = counter("weighed_decisions_total", "Decisions in which models were weighed")
+        self.explored_decisions = counter("explored_decisions_total", "Those by an arm that only the draw put first")
+        self.gain = counter("gain_utility_estimated_total", "Expected utility above the best fixed model, summed")
+        self.loss = counter("loss_utility_estimated_total", "Expected utility below the best fixed model, summed")
+        self.regret = counter("regret_utility_estimated_total", "Expected utility below the best choice, summed")
         self.overhead = histogram("overhead_seconds", "Our own time before the upstream is called", SHORT_S)
         self.upstream = histogram("upstream_seconds", "Upstream time of an answer", LONG_S, "arm")
         self.first_token = histogram("first_token_seconds", "Upstream time to first token of a stream", LONG_S, "arm")
@@ -46,6 +75,12 @@ class GatewayMetrics:
         self.in_flight = gauge("in_flight_requests", "Chat requests being served")
         self.concurrency_limit = gauge("concurrency_limit", "Chat requests that may be served at once, as adapted")
         self.refused = counter("refused_requests_total", "Chat requests refused at a limit", "limit")
+        self.dependency = gauge("dependency_up", "1 where it answers: embedder, qdrant, redis, ...", "dependency")
+        self.arm_ratings = gauge("arm_ratings", "Ratings behind what is believed, faded ones in part", "arm")
+        self.arm_answers = gauge("arm_answers", "Answers behind it, faded ones in part", "arm")
+        self.arm_quality = gauge("arm_quality_estimated", "Expected score over all traffic", "arm")
+        self.arm_utility = gauge("arm_utility_estimated", "Expected utility over all traffic", "arm")
+        self.arm_cooling = gauge("arm_cooling", "1 while a model rests after failures", "arm")
         self.snapshot_age = gauge("snapshot_age_seconds", "Since the learned state was last read")
         self.snapshot_refused = counter("snapshots_refused_total", "Learned states that failed validation")
         self.spooled = gauge("spooled_records", "Records waiting on local disk for Redis")
@@ -79,6 +114,19 @@ class LearnerMetrics:
         self.age = Gauge(f"{PREFIX}_oldest_event_seconds", "Age of the oldest event", registry=registry)
         self.dead = Gauge(f"{PREFIX}_dead_letters", "Events that could not be applied", registry=registry)
         self.unindexed = Gauge(f"{PREFIX}_unindexed_requests", "Requests whose point is out of date", registry=registry)
+        self.history_rows = Counter(
+            f"{PREFIX}_history_rows_total",
+            "Requests and ratings by what became of them",
+            ("result",),
+            registry=registry,
+        )
+        self.history_waiting = Gauge(
+            f"{PREFIX}_history_waiting", "What the database does not have yet", registry=registry
+        )
+        self.history_age = Gauge(f"{PREFIX}_history_oldest_seconds", "Age of the oldest of it", registry=registry)
+        self.history_dropped = Gauge(
+            f"{PREFIX}_history_dropped", "What found no room to wait for the database", registry=registry
+        )
         self.batch_seconds = Histogram(
             f"{PREFIX}_learn_batch_seconds", "Time to apply one batch of events", buckets=SHORT_S, registry=registry
         )

@@ -7,14 +7,13 @@ import signal
 from collections.abc import AsyncIterator
 
 from aiohttp import web
-from prometheus_client import CollectorRegistry
 
 from services.embedder import handlers
 from services.embedder.batcher import Batcher, Limits
 from services.embedder.encoder import Encoder
 from shared.errors import SettingsError
 from shared.logs import get_logger
-from shared.metrics import EmbedderMetrics
+from shared.metrics import EmbedderMetrics, new_registry
 from shared.settings import Settings
 
 KEEP_ALIVE_S = 75.0
@@ -28,7 +27,7 @@ def build_app(settings: Settings, encoder: Encoder) -> web.Application:
     app = web.Application(middlewares=[handlers.errors], client_max_size=settings.MAX_BODY_BYTES)
     app[handlers.SETTINGS] = settings
     app[handlers.MODEL] = encoder.model
-    app[handlers.REGISTRY] = CollectorRegistry()
+    app[handlers.REGISTRY] = new_registry("embedder")
     app[handlers.DRAINING] = asyncio.Event()
     limits = Limits(
         size=settings.EMBED_BATCH_SIZE,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import orjson
 
 from services.gateway.plan import ChatPorts, Plan
+from services.gateway.tally import count_request, error_label
 from shared.bandit.arms import ArmId, Price
 from shared.bandit.decision import Decision, DecisionKind
 from shared.errors import UpstreamError
@@ -88,7 +89,7 @@ class Journal:
         """It failed before its first byte."""
         word = error_word(error)
         self._attempts.append(Attempt(self._arm, word, self._elapsed(), error.spent))
-        self._ports.metrics.fallbacks.labels(self._ports.catalogue.label(self._arm), word).inc()
+        self._ports.metrics.fallbacks.labels(self._ports.catalogue.label(self._arm), error_label(word)).inc()
 
     def cancelled(self) -> None:
         """The client went away while we waited; the upstream may bill what it had begun."""
@@ -124,8 +125,7 @@ class Journal:
         entry = self._record(decision, outcome)
         self.closed = Served(decision, outcome, ports.recorder.put(entry))
         ports.exploration.spend(entry.record.explored_usd)
-        _count(ports, decision, outcome)
-        _count_steering(ports, plan)
+        count_request(ports, plan, decision, outcome)
         _tell(plan, decision, outcome)
         return self.closed
 
@@ -145,6 +145,7 @@ class Journal:
             outcome=outcome,
             session=plan.asker.session,
             shadow=plan.shadow,
+            toll=self._ports.quotas.settle(plan.asker.owner, plan.charge, outcome, in_redis=plan.charged_in_redis),
         )
         return NewRecord(record, plan.gathered.context.vector)
 
@@ -163,32 +164,6 @@ def error_word(error: UpstreamError) -> str:
     if error.status is not None:
         return "bad_answer"
     return "broken" if error.spent else "refused"
-
-
-def _count(ports: ChatPorts, decision: Decision, outcome: Outcome) -> None:
-    metrics, arm = ports.metrics, ports.catalogue.label(outcome.arm)
-    metrics.outcomes.labels(outcome.status.value).inc()
-    if outcome.status is not Status.FAILED:
-        metrics.decisions.labels(arm, decision.kind.value).inc()
-    metrics.cost.labels(arm).inc(outcome.cost_usd)
-    metrics.tokens.labels(arm, "prompt").inc(outcome.prompt_tokens)
-    metrics.tokens.labels(arm, "completion").inc(outcome.completion_tokens)
-    if outcome.status is Status.ANSWERED:
-        metrics.upstream.labels(arm).observe(outcome.upstream_s)
-    if outcome.first_token_s is not None:
-        metrics.first_token.labels(arm).observe(outcome.first_token_s)
-
-
-def _count_steering(ports: ChatPorts, plan: Plan) -> None:
-    decision = plan.decision
-    if decision.kind is DecisionKind.PINNED:
-        return
-    if plan.asker.session is not None:
-        ports.metrics.sessions.labels("held" if decision.session else "drawn").inc()
-    if decision.exploration != "on":
-        ports.metrics.unexplored.labels(decision.exploration).inc()
-    if plan.shadow is not None:
-        ports.metrics.shadow.labels("yes" if plan.shadow.arm == decision.arm else "no").inc()
 
 
 def _tell(plan: Plan, decision: Decision, outcome: Outcome) -> None:

@@ -104,6 +104,5 @@ class PosteriorCache:
             raise
         finally:
             self.asked = True
-            self._metrics.snapshot_age.set(-1.0 if self.age_s is None else self.age_s)
         self._loaded_at = self._clock.monotonic()
         self.refused = None
