@@ -6,8 +6,10 @@ A `CONFIG_FILE` is flat YAML with exactly the variables' names as keys, so the s
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -31,10 +33,28 @@ NEARLY_ONE = 0.999999
 """Cosines are float32: with a threshold of 1, the very same prompt must still match."""
 
 
+DECISIVE = (
+    *("LLM_MODELS", "DEFAULT_MODEL", "FEEDBACK_WEIGHT", "LATENCY_WEIGHT", "COST_WEIGHT", "EXPLORATION_RATE"),
+    *("SIMILARITY_THRESHOLD", "MAX_SIMILAR_REQUESTS", "RECENCY_DAYS", "MIN_SIMILAR_REQUESTS", "MIN_CONFIDENCE_SCORE"),
+    *("OPTIMISTIC_PRIOR", "EXPLORATION_BONUS", "MIN_REQUESTS_FOR_GLOBAL", "SAFE_START", "EXPLORATION_BUDGET_USD"),
+    *("SESSION_MARGIN", "SHADOW_MODE"),
+)
+"""Settings that shape a decision."""
+
+
 def _split(value: object) -> object:
     """Turn `a, b, a` into the tuple (a, b); leave lists alone."""
     parts = (part.strip() for part in value.split(",")) if isinstance(value, str) else None
     return value if parts is None else tuple(dict.fromkeys(part for part in parts if part))
+
+
+_KEY_LIMIT = re.compile(r"([0-9a-f]{8,16})((?::(?:rpm=\d{1,8}|tpm=\d{1,10}|usd=\d{1,7}(?:\.\d{1,9})?))+)")
+
+
+def _check_key_limits(entries: tuple[str, ...]) -> tuple[str, ...]:
+    if not all(_KEY_LIMIT.fullmatch(entry) for entry in entries):
+        raise ValueError("not a list of limits")
+    return entries
 
 
 CommaSeparated = Annotated[tuple[str, ...], BeforeValidator(_split), Said("a list, with commas")]
@@ -70,6 +90,22 @@ class Settings(BaseModel):
     )
     MAX_CONCURRENT_PER_KEY: int = Field(
         0, ge=0, le=100_000, description="Most of them of one key, beyond it 429; 0: half, where there are several keys"
+    )
+    RATE_LIMIT_RPM: int = Field(0, ge=0, le=10_000_000, description="Chat requests a minute of one key; 0: no limit")
+    RATE_LIMIT_TPM: int = Field(
+        0, ge=0, le=1_000_000_000, description="Tokens a minute of one key, prompts and answers; 0: no limit"
+    )
+    BUDGET_USD_PER_DAY: float = Field(
+        0.0, ge=0, le=1_000_000, description="What one key may spend on a day (UTC); 0: no limit"
+    )
+    KEY_LIMITS: Annotated[
+        tuple[str, ...],
+        BeforeValidator(_split),
+        AfterValidator(_check_key_limits),
+        Said("a list, with commas, of hash:rpm=60:tpm=9000:usd=5"),
+    ] = Field((), description="Other limits for keys by the first 8 to 16 digits of their SHA-256")
+    ASSUMED_GATEWAYS: int = Field(
+        2, ge=1, le=1000, description="While Redis is away, a gateway gives out one part in so many of each limit"
     )
     MAX_BODY_BYTES: int = Field(8_388_608, ge=1024, le=268_435_456, description="Largest request body, unpacked")
     BODY_TIMEOUT_S: float = Field(30.0, gt=0, le=600, description="Time a client has to send headers and body")
@@ -168,6 +204,12 @@ class Settings(BaseModel):
     DATABASE_SSL_MODE: Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] = Field(
         "prefer", description="libpq sslmode"
     )
+    STORE_PROMPTS: bool = Field(
+        default=False, description="Keep the text that was embedded of each prompt in the database (never in a log)"
+    )
+    HISTORY_MAX_WAITING: int = Field(
+        500_000, ge=1, le=1_000_000_000, description="Entries that may wait for the database; what is above is dropped"
+    )
 
     # -- logging
     LOG_LEVEL: Literal["debug", "info", "warn", "error"] = Field("info", description="debug/info/warn/error")
@@ -188,6 +230,19 @@ class Settings(BaseModel):
             default_arm=self.DEFAULT_MODEL,
             safe_start=self.SAFE_START,
         )
+
+    def decisive(self) -> dict[str, object]:
+        """Return what shapes a decision: the same values, the same hash, in every process."""
+        return {name: getattr(self, name) for name in DECISIVE}
+
+    def decisive_hash(self) -> str:
+        """Return a short name for these values; it goes into the record of every request."""
+        return hashlib.blake2b(repr(sorted(self.decisive().items())).encode(), digest_size=8).hexdigest()
+
+    @property
+    def history_bound(self) -> int:
+        """How much may wait for the database; 0 where there is none."""
+        return self.HISTORY_MAX_WAITING if self.ENABLE_PERSISTENCE else 0
 
     def masked(self) -> dict[str, str]:
         """Return every setting as text, secrets as `********`, credentials in URLs cut out."""

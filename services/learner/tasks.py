@@ -11,6 +11,7 @@ from arq import Retry, cron
 from arq.cron import CronJob
 from arq.worker import Function, func
 
+from services.learner.historian import Historian
 from services.learner.index import Indexer
 from services.learner.learn import EventLearner
 from services.learner.maintenance import keep_house
@@ -34,8 +35,10 @@ class Duties:
     queue: EventQueue
     clock: Clock
     recency_days: float
+    historian: Historian | None = None
     _learning: asyncio.Lock = field(default_factory=asyncio.Lock)
     _indexing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _remembering: asyncio.Lock = field(default_factory=asyncio.Lock)
     _again: bool = False
 
     async def learn(self, *, sweep: bool) -> None:
@@ -55,6 +58,12 @@ class Duties:
             async with self._indexing:
                 await self.indexer.step()
 
+    async def remember(self) -> None:
+        """Write what waits for the history."""
+        if self.historian is not None and not self._remembering.locked():
+            async with self._remembering:
+                await self.historian.step()
+
     async def keep_house(self) -> None:
         """Drop what has faded."""
         await keep_house(
@@ -68,6 +77,8 @@ class Duties:
     def stop(self) -> None:
         """Finish the batches at hand, begin no other."""
         self.learner.stopping = self.indexer.stopping = True
+        if self.historian is not None:
+            self.historian.stopping = True
 
 
 async def learn(ctx: Mapping[str, Any]) -> None:
@@ -89,6 +100,14 @@ async def sweep(ctx: Mapping[str, Any]) -> None:
         _log.warning("sweep failed", error=type(error).__name__, reason=str(error))
 
 
+async def remember(ctx: Mapping[str, Any]) -> None:
+    """Tick: the database gets what it does not have yet. A job of its own: nothing learned ever waits for it."""
+    try:
+        await _duties(ctx).remember()
+    except Exception as error:  # noqa: BLE001 - the next tick is the retry
+        _log.warning("history failed", error=type(error).__name__, reason=str(error))
+
+
 async def tidy(ctx: Mapping[str, Any]) -> None:
     """Tick: housekeeping."""
     try:
@@ -106,6 +125,7 @@ def crons() -> list[CronJob]:
     """Return the jobs that come by themselves; each runs on one of the learners."""
     return [
         cron(sweep, second=set(range(60)), run_at_startup=True),
+        cron(remember, second=set(range(60)), run_at_startup=True),
         cron(tidy, minute=set(range(0, 60, 10)), run_at_startup=True),
     ]
 

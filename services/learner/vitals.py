@@ -7,7 +7,7 @@ import asyncio
 from shared.errors import DependencyError
 from shared.logs import get_logger
 from shared.metrics import LearnerMetrics
-from shared.ports import EventQueue, Heartbeats
+from shared.ports import EventQueue, Heartbeats, Outbox
 
 EVERY_S = 5.0
 _TTL_S = 3 * EVERY_S
@@ -20,13 +20,22 @@ class Vitals:
     """Beats while the process lives. `redis_away` is what the last beat found."""
 
     def __init__(
-        self, worker: str, version: str, *, heartbeats: Heartbeats, queue: EventQueue, metrics: LearnerMetrics
+        self,
+        worker: str,
+        version: str,
+        *,
+        heartbeats: Heartbeats,
+        queue: EventQueue,
+        outbox: Outbox,
+        metrics: LearnerMetrics,
     ) -> None:
         self.worker = worker
         self.version = version
         self.redis_away = True
+        self._dropped = 0
         self._heartbeats = heartbeats
         self._queue = queue
+        self._outbox = outbox
         self._metrics = metrics
 
     async def run(self) -> None:
@@ -39,7 +48,7 @@ class Vitals:
         """Beat once, and measure what waits."""
         try:
             await self._heartbeats.beat(self.worker, self.version, _TTL_S)
-            depth = await self._queue.depth()
+            depth, history = await self._queue.depth(), await self._outbox.depth()
         except DependencyError as error:
             if not self.redis_away:
                 _log.warning("no heartbeat", reason=str(error))
@@ -50,3 +59,9 @@ class Vitals:
         self._metrics.age.set(depth.age_s)
         self._metrics.dead.set(depth.dead)
         self._metrics.unindexed.set(depth.unindexed)
+        self._metrics.history_waiting.set(history.waiting)
+        self._metrics.history_age.set(history.age_s)
+        if history.dropped > self._dropped:
+            _log.error("the history has a gap: too much waited for the database", dropped=history.dropped)
+        self._dropped = history.dropped
+        self._metrics.history_dropped.set(history.dropped)

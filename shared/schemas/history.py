@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from shared.schemas.events import EventKind
 from shared.schemas.storage import NewRecord
 
 
@@ -22,36 +23,48 @@ class PastRating:
     rated_at: float
 
 
+@dataclass(frozen=True, slots=True)
+class Contribution:
+    """What the outcome or the rating of a request has added to the sums, as of that revision."""
+
+    request_id: str
+    kind: EventKind
+    revision: int
+    sums: Mapping[str, int]
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class PastRequest:
-    """A finished request and every revision of its rating, in order."""
+    """A finished request, every revision of its rating, in order, and what has been learned from it (its ledger)."""
 
     entry: NewRecord
     ratings: tuple[PastRating, ...] = ()
+    ledger: tuple[Contribution, ...] = ()
 
     @property
     def rating(self) -> PastRating | None:
         """The one that counts: the last."""
         return self.ratings[-1] if self.ratings else None
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class RestoredRequest:
-    """A past request with its ledger: what outcome and rating have added to the sums, None for what adds nothing."""
-
-    past: PastRequest
-    outcome_sums: Mapping[str, int] | None
-    rating_sums: Mapping[str, int] | None
+    def contribution(self, kind: EventKind) -> Contribution | None:
+        """Return what its outcome, or its rating, has added."""
+        return next((each for each in self.ledger if each.kind is kind), None)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Waiting:
-    """One entry of the outbox: a request or a rating; neither where the request is gone or cannot be read."""
+    """One entry of the outbox. It holds nothing where its request is gone or it cannot be read."""
 
     entry_id: str
     request_id: str
     request: NewRecord | None = None
     rating: PastRating | None = None
+    contribution: Contribution | None = None
+
+    @property
+    def empty(self) -> bool:
+        """Whether it holds nothing."""
+        return self.request is None and self.rating is None and self.contribution is None
 
 
 @dataclass(frozen=True, slots=True)

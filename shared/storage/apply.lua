@@ -1,7 +1,7 @@
 -- Apply the contribution of one event and acknowledge the event, both or neither.
 -- KEYS: 1 request hash, 2 versions, 3 unindexed, 4 events.
 -- ARGV: 1 kind, 2 revision, 3 group, 4 entry id, 5 own id, 6 now, 7 the contribution as JSON, 8 its arm, 9 its day,
---       10 what the keys of sums start with.
+--       10 what the keys of sums start with, 11 outbox of the history ('' for none), 12 its bound.
 -- A contribution is {"field": integer, "field|other arm": integer, …}; a field without an arm is that of ARGV[8].
 -- Answers: applied, replayed, missing, refused. There is no rollback in Lua: everything is checked before the first
 -- write.
@@ -60,6 +60,7 @@ for _, change in ipairs(changes) do
   redis.call('HINCRBY', ARGV[10] .. change[1], change[2], change[3])
 end
 redis.call('HSET', KEYS[1], ledger, ARGV[7], ledger .. ':revision', ARGV[2])
+remember(ARGV[11], ARGV[12], 'kind', 'applied', 'id', ARGV[5], 'of', ARGV[1], 'revision', ARGV[2], 'sums', ARGV[7])
 for member in pairs(touched) do
   -- Starting at the time tells a gateway that the counter began anew, should Redis ever lose its memory.
   redis.call('HSETNX', KEYS[2], member, ARGV[6])

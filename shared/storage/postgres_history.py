@@ -18,11 +18,10 @@ from psycopg_pool import AsyncConnectionPool
 
 from shared.bandit.sums import Centroids
 from shared.errors import DependencyError, SettingsError
-from shared.schemas.history import PastRating, PastRequest
-from shared.schemas.storage import NewRecord
+from shared.schemas.history import PastRequest, Waiting
 from shared.settings import Settings
 from shared.storage.postgres_migrations import migrate
-from shared.storage.postgres_rows import COLUMNS, Row, past_request, rating_row, request_rows
+from shared.storage.postgres_rows import COLUMNS, Row, contribution_row, past_request, rating_row, request_rows
 
 CONNECT_S = 4
 _MAX_CONNECTIONS = 4
@@ -39,11 +38,18 @@ _INSERT = {
     for table, columns in COLUMNS.items()
 }
 _ONCE = sql.SQL(" ON CONFLICT DO NOTHING")
-_LATEST = sql.SQL(
-    " ON CONFLICT (request_id, revision) DO UPDATE SET score = EXCLUDED.score, feedback_text = EXCLUDED.feedback_text, "
-    "rated_s = EXCLUDED.rated_s WHERE feedback.rated_s < EXCLUDED.rated_s"
-)
-"""A Redis that lost its last second may give out a revision twice; what was said later counts."""
+_AGAIN = {
+    # A Redis that lost its last second may give out a revision twice; what was said later counts.
+    "feedback": sql.SQL(
+        " ON CONFLICT (request_id, revision) DO UPDATE SET score = EXCLUDED.score, feedback_text = "
+        "EXCLUDED.feedback_text, rated_s = EXCLUDED.rated_s WHERE feedback.rated_s < EXCLUDED.rated_s"
+    ),
+    "contributions": sql.SQL(
+        " ON CONFLICT (request_id, kind) DO UPDATE SET revision = EXCLUDED.revision, sums = EXCLUDED.sums "
+        "WHERE contributions.revision < EXCLUDED.revision"
+    ),
+}
+"""What happens to a row that is there already, where it is not left alone."""
 
 _PAGE = """SELECT r.*, d.*, r.more AS more, d.more AS decision_more FROM requests r JOIN decisions d
     ON d.request_id = r.id WHERE r.created_s >= %s AND (r.created_s, r.id) > (%s, %s)
@@ -106,36 +112,40 @@ class PostgresHistory:
         async with self._connection() as connection:
             return str(connection.info.server_version)
 
-    async def write(self, requests: Sequence[NewRecord], ratings: Sequence[PastRating]) -> list[str]:
+    async def write(self, entries: Sequence[Waiting]) -> list[Waiting]:
         """Store a batch in one transaction; where it is refused, one by one."""
         try:
-            await self._write(requests, ratings)
+            await self._write(entries)
         except _REFUSED:
-            refused = [request.record.id for request in requests if await self._refuses([request], [])]
-            return refused + [rating.request_id for rating in ratings if await self._refuses([], [rating])]
+            return [entry for entry in entries if await self._refuses(entry)]
         return []
 
-    async def _refuses(self, requests: Sequence[NewRecord], ratings: Sequence[PastRating]) -> bool:
+    async def _refuses(self, entry: Waiting) -> bool:
         try:
-            await self._write(requests, ratings)
+            await self._write([entry])
         except _REFUSED:
             return True
         return False
 
-    async def _write(self, requests: Sequence[NewRecord], ratings: Sequence[PastRating]) -> None:
+    async def _write(self, entries: Sequence[Waiting]) -> None:
         # In one order: two who write the same rows in different orders would wait for each other.
-        rows = [request_rows(request) for request in sorted(requests, key=lambda entry: entry.record.id)]
-        tables = {
+        entries = sorted(
+            entries, key=lambda entry: (entry.request_id, 0 if entry.rating is None else entry.rating.revision)
+        )
+        rows = [request_rows(entry.request) for entry in entries if entry.request is not None]
+        ratings = [rating_row(entry.rating) for entry in entries if entry.rating is not None]
+        tables: dict[str, Sequence[Sequence[Any]]] = {
             "requests": [row.request for row in rows],
             "decisions": [row.decision for row in rows],
             "outcomes": [row.outcome for row in rows],
             "attempts": [attempt for row in rows for attempt in row.attempts],
-            "feedback": [rating_row(each) for each in sorted(ratings, key=lambda one: (one.request_id, one.revision))],
+            "feedback": ratings,
+            "contributions": [contribution_row(one.contribution) for one in entries if one.contribution is not None],
         }
         async with self._connection() as connection, connection.transaction(), connection.cursor() as cursor:
             for table, values in tables.items():
                 if values:
-                    await cursor.executemany(_INSERT[table] + (_LATEST if table == "feedback" else _ONCE), values)
+                    await cursor.executemany(_INSERT[table] + _AGAIN.get(table, _ONCE), values)
 
     async def read(self, *, since: float, batch: int = 500) -> AsyncIterator[list[PastRequest]]:
         """Yield requests by time, a page a transaction: a long read holds nothing."""
@@ -149,8 +159,9 @@ class PostgresHistory:
                 outcomes = await _by_request(connection, "outcomes", "request_id", ids)
                 attempts = await _by_request(connection, "attempts", "number", ids)
                 ratings = await _by_request(connection, "feedback", "revision", ids)
+                ledgers = await _by_request(connection, "contributions", "kind", ids)
             yield [
-                past_request(row, outcomes[own_id][0], attempts[own_id], ratings[own_id])
+                past_request(row, outcomes[own_id][0], attempts[own_id], ratings[own_id], ledgers[own_id])
                 for own_id, row in zip(ids, page, strict=True)
             ]
             place = (page[-1]["created_s"], page[-1]["id"])

@@ -13,9 +13,11 @@ from typing import Any
 
 import numpy as np
 import orjson
+from psycopg.types.json import Json as JsonText
 from psycopg.types.json import Jsonb
 
-from shared.schemas.history import PastRating, PastRequest
+from shared.schemas.events import EventKind
+from shared.schemas.history import Contribution, PastRating, PastRequest
 from shared.schemas.records import RequestRecord
 from shared.schemas.storage import NewRecord
 
@@ -66,6 +68,7 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     "outcomes": ("request_id", "more", *OUTCOME),
     "attempts": ("request_id", "number", "more", *ATTEMPT),
     "feedback": ("request_id", "revision", "score", "feedback_text", "rated_s"),
+    "contributions": ("request_id", "kind", "revision", "sums"),
 }  # fmt: skip
 """What is written, by table; generated columns and defaults are not."""
 
@@ -96,12 +99,20 @@ def request_rows(entry: NewRecord) -> RequestRows:
     return RequestRows(request, told, (own_id, *_with_more(outcome, OUTCOME)), attempts)
 
 
-def rating_row(rating: PastRating) -> Sequence[Any]:
+def contribution_row(contribution: Contribution) -> Sequence[Any]:
+    """Return the row of a contribution. Raises ValueError where its request's id is none of ours."""
+    sums = JsonText(dict(contribution.sums))  # as text: the order of fields stays, and large numbers stay exact
+    return (uuid.UUID(contribution.request_id), contribution.kind.value, contribution.revision, sums)
+
+
+def rating_row(rating: PastRating) -> tuple[Any, ...]:
     """Return the row of a rating. Raises ValueError where its request's id is none of ours."""
     return (uuid.UUID(rating.request_id), rating.revision, rating.score, _plain(rating.text), rating.rated_at)
 
 
-def past_request(row: Row, outcome: Row, attempts: Iterable[Row], ratings: Iterable[Row]) -> PastRequest:
+def past_request(
+    row: Row, outcome: Row, attempts: Iterable[Row], ratings: Iterable[Row], ledger: Iterable[Row]
+) -> PastRequest:
     """Return a request of its rows; `row` is that of requests and that of decisions joined."""
     tried = [_named(each, ATTEMPT) | (each["more"] or {}) for each in attempts]
     record = {
@@ -117,7 +128,9 @@ def past_request(row: Row, outcome: Row, attempts: Iterable[Row], ratings: Itera
     raw = row["vector"]
     vector = None if raw is None else np.frombuffer(raw, dtype="<f4").astype(np.float32, copy=False)
     entry = NewRecord(RequestRecord.from_json(orjson.dumps(record)), vector, row["prompt"])
-    return PastRequest(entry, tuple(_past_rating(each) for each in ratings))
+    return PastRequest(
+        entry, tuple(_past_rating(each) for each in ratings), tuple(_past_contribution(each) for each in ledger)
+    )
 
 
 def _decision(decision: Json, shadow: Json | None) -> Sequence[Any]:
@@ -159,6 +172,10 @@ def _transposed(row: Row, columns: Mapping[str, str], more: Sequence[Json] | Non
 
 def _past_rating(row: Row) -> PastRating:
     return PastRating(str(row["request_id"]), row["revision"], row["score"], row["feedback_text"], row["rated_s"])
+
+
+def _past_contribution(row: Row) -> Contribution:
+    return Contribution(str(row["request_id"]), EventKind(row["kind"]), row["revision"], row["sums"])
 
 
 def _taken(source: Json, names: Iterable[str]) -> list[Any]:

@@ -9,7 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from shared.schemas.history import OutboxDepth, PastRating, Waiting
+import orjson
+
+from shared.schemas.events import EventKind
+from shared.schemas.history import Contribution, OutboxDepth, PastRating, Waiting
 from shared.schemas.storage import NewRecord
 from shared.storage import redis_keys
 from shared.storage.redis_connection import Client, Damaged, answers_of, redis_errors
@@ -57,19 +60,21 @@ class RedisOutbox:
 
 
 def _waiting(entry_id: bytes, fields: Fields, story: list[bytes | None] | Damaged | None) -> Waiting:
-    """Read an entry; what cannot be read holds neither a request nor a rating."""
+    """Read an entry; what cannot be read holds nothing."""
     name, request_id = entry_id.decode(), _text(fields.get(b"id"))
     if isinstance(story, list) and story[0] is not None:
         record = parse_record(story[0])
         if record is not None:
             prompt = _text(fields.get(b"prompt")) or None
             return Waiting(name, request_id, request=NewRecord(record, stored_vector(story[1]), prompt))
-    if fields.get(b"kind") != b"rating":
-        return Waiting(name, request_id)
     try:
-        return Waiting(name, request_id, rating=_rating(request_id, fields))
+        if fields.get(b"kind") == b"rating":
+            return Waiting(name, request_id, rating=_rating(request_id, fields))
+        if fields.get(b"kind") == b"applied":
+            return Waiting(name, request_id, contribution=_contribution(request_id, fields))
     except (KeyError, ValueError):
-        return Waiting(name, request_id)
+        pass
+    return Waiting(name, request_id)
 
 
 def _rating(request_id: str, fields: Fields) -> PastRating:
@@ -79,6 +84,15 @@ def _rating(request_id: str, fields: Fields) -> PastRating:
         score=float(fields[b"score"]) if b"score" in fields else None,
         text=_text(fields[b"text"]) if fields.get(b"worded") == b"1" else None,
         rated_at=float(fields[b"rated_at"]),
+    )
+
+
+def _contribution(request_id: str, fields: Fields) -> Contribution:
+    return Contribution(
+        request_id=request_id,
+        kind=EventKind(_text(fields[b"of"])),
+        revision=int(fields[b"revision"]),
+        sums=orjson.loads(fields[b"sums"]),
     )
 
 

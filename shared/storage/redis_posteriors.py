@@ -30,11 +30,13 @@ class RedisPosteriorStore:
     has. One instance serves one reader at a time.
     """
 
-    def __init__(self, client: Client, *, recency_days: float, clock: Clock) -> None:
+    def __init__(self, client: Client, *, recency_days: float, clock: Clock, history_bound: int = 0) -> None:
+        """Take the half-life of evidence, and how many entries may wait for the history: 0 where none is kept."""
         self._client: Any = client  # redis-py says "awaitable or value" of every command
+        self._outbox: tuple[str, int] = (redis_keys.HISTORY if history_bound else "", history_bound)
         self._recency_days = recency_days
         self._clock = clock
-        self._apply = Script(client, "apply.lua")
+        self._apply = Script(client, "outbox.lua", "apply.lua")
         self._read: dict[bytes, tuple[bytes, IntSums]] = {}
         self._centroids: tuple[bytes, Centroids] | None = None
 
@@ -43,8 +45,27 @@ class RedisPosteriorStore:
         if not effects:
             return []
         now = self._clock.now()
-        answers = await self._apply.call_many([_apply_call(effect, now) for effect in effects])
+        answers = await self._apply.call_many([self._apply_call(effect, now) for effect in effects])
         return [Applied.REFUSED if isinstance(answer, Damaged) else Applied(answer.decode()) for answer in answers]
+
+    def _apply_call(self, effect: Effect, now: float) -> tuple[list[str], list[str | bytes | int | float]]:
+        event, day = effect.event, redis_keys.day_of(effect.created_at)
+        keys = [
+            redis_keys.request(event.request_id),
+            redis_keys.VERSIONS,
+            redis_keys.UNINDEXED,
+            redis_keys.EVENTS,
+        ]
+        ledger = json.dumps(dict(effect.sums), separators=(",", ":"))  # of any size: the script judges
+        arguments: list[str | bytes | int | float] = [
+            event.kind.value,
+            event.revision,
+            redis_keys.GROUP,
+            event.entry_id,
+        ]
+        arguments += [event.request_id, str(round(now * 1000)), ledger, effect.arm, day, redis_keys.SUMS]
+        arguments += self._outbox
+        return keys, arguments
 
     async def load(self) -> LearnedState:
         """Return the recency-weighted sums of all arms; CorruptState if any hash is damaged."""
@@ -116,20 +137,6 @@ class RedisPosteriorStore:
             self._read[member] = (live[member], _parse(member, fields))
         if stale_centroids:
             self._centroids = _parse_centroids(answers[-1])
-
-
-def _apply_call(effect: Effect, now: float) -> tuple[list[str], list[str | bytes | int | float]]:
-    event, day = effect.event, redis_keys.day_of(effect.created_at)
-    keys = [
-        redis_keys.request(event.request_id),
-        redis_keys.VERSIONS,
-        redis_keys.UNINDEXED,
-        redis_keys.EVENTS,
-    ]
-    ledger = json.dumps(dict(effect.sums), separators=(",", ":"))  # of any size: the script judges
-    arguments: list[str | bytes | int | float] = [event.kind.value, event.revision, redis_keys.GROUP, event.entry_id]
-    arguments += [event.request_id, str(round(now * 1000)), ledger, effect.arm, day, redis_keys.SUMS]
-    return keys, arguments
 
 
 def _split(member: bytes) -> tuple[ArmId, date]:

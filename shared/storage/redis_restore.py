@@ -10,7 +10,7 @@ import numpy as np
 
 from shared.bandit.arms import ArmId
 from shared.ports import Clock
-from shared.schemas.history import RestoredRequest
+from shared.schemas.history import PastRequest
 from shared.schemas.records import Status
 from shared.storage import redis_keys
 from shared.storage.redis_connection import Client, redis_errors
@@ -49,16 +49,16 @@ class RedisRestorer:
         with redis_errors():
             await self._client.unlink(redis_keys.VERSIONS, redis_keys.UNINDEXED, redis_keys.CENTROIDS)
 
-    async def requests(self, restored: Sequence[RestoredRequest]) -> None:
+    async def requests(self, past: Sequence[PastRequest]) -> None:
         """Store those that would still be there; the others have outlived their feedback window long ago."""
         pipeline = self._client.pipeline(transaction=True)
-        for one in restored:
+        for one in past:
             self._put(pipeline, one)
         with redis_errors():
             await pipeline.execute()
 
-    def _put(self, pipeline: Any, one: RestoredRequest) -> None:
-        record = one.past.entry.record
+    def _put(self, pipeline: Any, one: PastRequest) -> None:
+        record = one.entry.record
         left_ms = round((record.created_at + self._lifetime_s - self._clock.now()) * 1000)
         if left_ms <= 0:
             return
@@ -88,9 +88,9 @@ class RedisRestorer:
             await pipeline.execute()
 
 
-def _story(one: RestoredRequest) -> dict[str, Field]:
+def _story(one: PastRequest) -> dict[str, Field]:
     """Return the request's hash as recording, rating and learning would have left it."""
-    entry, rating = one.past.entry, one.past.rating
+    entry, rating = one.entry, one.rating
     record = entry.record
     fields: dict[str, Field] = {
         "record": record.to_json(),
@@ -105,10 +105,9 @@ def _story(one: RestoredRequest) -> dict[str, Field]:
         if rating.score is not None:
             fields |= {"score": repr(float(rating.score)), "rated_at": repr(rating.rated_at)}
             fields |= {} if rating.text is None else {"text": rating.text}
-    if one.outcome_sums is not None:
-        fields |= {"applied:outcome": _ledger(one.outcome_sums), "applied:outcome:revision": 1}
-    if rating is not None and one.rating_sums is not None:
-        fields |= {"applied:feedback": _ledger(one.rating_sums), "applied:feedback:revision": rating.revision}
+    for contribution in one.ledger:
+        ledger = f"applied:{contribution.kind.value}"
+        fields |= {ledger: _ledger(contribution.sums), f"{ledger}:revision": contribution.revision}
     return fields
 
 

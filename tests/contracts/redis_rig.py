@@ -56,7 +56,7 @@ def fake_rig(history_bound: int = 0) -> Rig:
     memory = Memory()
     return Rig(
         log=FakeRequestLog(memory, window_s=WINDOW_S, history_bound=history_bound),
-        posteriors=FakePosteriorStore(memory, recency_days=RECENCY_DAYS),
+        posteriors=FakePosteriorStore(memory, recency_days=RECENCY_DAYS, history_bound=history_bound),
         second_reader=FakePosteriorStore(memory, recency_days=RECENCY_DAYS),
         queue=FakeEventQueue(memory),
         heartbeats=FakeHeartbeats(memory),
@@ -75,7 +75,7 @@ async def redis_rig(url: str, history_bound: int = 0) -> AsyncIterator[Rig]:
     await queue.prepare()
     yield Rig(
         log=RedisRequestLog(client, window_s=WINDOW_S, clock=clock, history_bound=history_bound),
-        posteriors=RedisPosteriorStore(client, recency_days=RECENCY_DAYS, clock=clock),
+        posteriors=RedisPosteriorStore(client, recency_days=RECENCY_DAYS, clock=clock, history_bound=history_bound),
         second_reader=RedisPosteriorStore(client, recency_days=RECENCY_DAYS, clock=clock),
         queue=queue,
         heartbeats=RedisHeartbeats(client),

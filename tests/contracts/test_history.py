@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +13,8 @@ import pytest
 from shared.bandit.decision import NeighbourUse, Weights
 from shared.bandit.sums import Centroids
 from shared.ports import History
-from shared.schemas.history import PastRating, PastRequest
+from shared.schemas.events import EventKind
+from shared.schemas.history import Contribution, PastRating, PastRequest, Waiting
 from shared.schemas.records import Attempt, Status
 from shared.schemas.storage import NewRecord
 from shared.settings import Settings
@@ -35,9 +36,22 @@ async def history(request: pytest.FixtureRequest) -> AsyncIterator[History]:
     await real.close()
 
 
-def rated(entry: NewRecord, revision: int = 1, score: float = 0.8, **facts: object) -> PastRating:
+def rated(entry: NewRecord, revision: int = 1, score: float | None = 0.8, **facts: object) -> PastRating:
     values: dict[str, object] = {"text": None, "rated_at": NOW + revision, **facts}
     return PastRating(entry.record.id, revision, score, **values)  # type: ignore[arg-type]  # the facts are its own
+
+
+async def write(
+    history: History,
+    requests: Sequence[NewRecord] = (),
+    ratings: Sequence[PastRating] = (),
+    ledger: Sequence[Contribution] = (),
+) -> list[str]:
+    """Write as the outbox hands out; return the ids of what was refused."""
+    entries = [Waiting("1-1", entry.record.id, request=entry) for entry in requests]
+    entries += [Waiting("1-2", rating.request_id, rating=rating) for rating in ratings]
+    entries += [Waiting("1-3", each.request_id, contribution=each) for each in ledger]
+    return [refused.request_id for refused in await history.write(entries)]
 
 
 async def everything(history: History, since: float = 0.0, batch: int = 500) -> list[PastRequest]:
@@ -50,6 +64,7 @@ def a_full_story() -> NewRecord:
     view = replace(record.decision.views[0], cost_usd=None, latency_s=None, propensity=2 / 3)
     other = replace(view, arm="b/ünï", cost_usd=1e-9, latency_s=2.0, propensity=1 / 3)
     neighbours = tuple(NeighbourUse(str(uuid.uuid4()), 1 - n / 7, "a/b", n / 3, n / 9) for n in range(3))
+    shadow = replace(record.decision, exploration="off", views=(view,), neighbours=neighbours)
     decision = replace(
         record.decision,
         ranked=(view.arm, other.arm),
@@ -59,19 +74,22 @@ def a_full_story() -> NewRecord:
         policy="p-1",
         snapshot="s",
         degraded=("qdrant", "redis"),
+        session=True,
+        exploration="spent",
     )
-    attempts = (Attempt("a/b", "timeout", 1.5, spent=True), Attempt("b/ünï", None, 0.25, spent=False))
+    attempts = (Attempt("a/b", "timeout", 1.5, spent=True, cost_usd=0.1), Attempt("b/ünï", None, 0.25, spent=False))
     outcome = replace(record.outcome, attempts=attempts, first_token_s=0.125, streamed=True)
     vector = np.random.default_rng(1).normal(size=256).astype(np.float32)
     record = replace(record, decision=decision, outcome=outcome, requested_model="auto", settings_hash="abc")
+    record = replace(record, session="0a1b", shadow=shadow)
     return NewRecord(record, vector, "What is this?")
 
 
 async def test_what_was_written_is_read_bit_for_bit(history: History) -> None:
     """Record, vector, prompt and ratings come back as they were; so does a request that has none of them."""
     full, bare = a_full_story(), without_vector(a_new_record(NOW + 5, status=Status.FAILED, embedding_model=None))
-    ratings = [rated(full, 2, 1 / 3, text="meh ünï"), rated(full, 1, 0.0), rated(bare)]
-    assert await history.write([full, bare], ratings) == []
+    ratings = [rated(full, 2, 1 / 3, text="meh ünï"), rated(full, 1, 0.0), rated(bare), rated(full, 3, None)]
+    assert await write(history, [full, bare], ratings) == []
     first, second = await everything(history)
     assert first.entry.record == full.record
     assert first.entry.record.to_json() == full.record.to_json()
@@ -79,8 +97,8 @@ async def test_what_was_written_is_read_bit_for_bit(history: History) -> None:
     assert first.entry.vector is not None
     assert first.entry.vector.dtype == np.float32
     np.testing.assert_array_equal(first.entry.vector, full.vector)
-    assert first.ratings == (ratings[1], ratings[0])
-    assert first.rating == ratings[0]
+    assert first.ratings == (ratings[1], ratings[0], ratings[3])
+    assert first.rating == ratings[3]
     assert second.entry.record == bare.record
     assert (second.entry.vector, second.entry.prompt) == (None, None)
 
@@ -89,23 +107,41 @@ async def test_writing_again_changes_nothing(history: History) -> None:
     """A batch whose acknowledgement was lost may come again, whole or in part."""
     entries = [a_new_record(NOW + at) for at in range(5)]
     ratings = [rated(entry) for entry in entries]
-    await history.write(entries, ratings)
-    await history.write(entries[2:], ratings[:3])
-    await history.write([replace(entries[0], prompt="another")], [])
+    await write(history, entries, ratings)
+    await write(history, entries[2:], ratings[:3])
+    await write(history, [replace(entries[0], prompt="another")], [])
     assert [past.entry.record for past in await everything(history)] == [entry.record for entry in entries]
     assert [past.ratings for past in await everything(history)] == [(rating,) for rating in ratings]
     assert (await everything(history))[0].entry.prompt is None
-    assert await history.write([], []) == []
+    assert await write(history, [], []) == []
 
 
 async def test_a_rating_may_come_before_its_request(history: History) -> None:
     """It is kept, and found as soon as the request is there."""
     entry = a_new_record(NOW)
-    await history.write([], [rated(entry)])
+    await write(history, [], [rated(entry)])
     assert await everything(history) == []
-    await history.write([entry], [])
+    await write(history, [entry], [])
     (past,) = await everything(history)
     assert past.ratings == (rated(entry),)
+
+
+async def test_of_a_ledger_the_newest_revision_stays(history: History) -> None:
+    """What was learned last is kept whole, fields in their order; older news changes nothing, none at all is fine."""
+    entry = a_new_record(NOW)
+    outcome = Contribution(entry.record.id, EventKind.OUTCOME, 1, {"requests": 1, "failures|a/b": 2, "cost_nanousd": 3})
+    first, second, third = (
+        Contribution(entry.record.id, EventKind.FEEDBACK, at, {"labels": at, "score_micro": -(10**15) + at})
+        for at in (1, 2, 3)
+    )
+    await write(history, [entry], [], [second])
+    await write(history, [], [], [first, outcome])
+    assert (await everything(history))[0].ledger == (second, outcome)
+    await write(history, [], [], [third, replace(third, revision=4, sums={})])
+    (past,) = await everything(history)
+    assert past.contribution(EventKind.OUTCOME) == outcome
+    assert list((past.contribution(EventKind.OUTCOME) or third).sums) == list(outcome.sums)
+    assert past.contribution(EventKind.FEEDBACK) == replace(third, revision=4, sums={})
 
 
 async def test_of_two_ratings_with_one_revision_the_later_stays(history: History) -> None:
@@ -113,7 +149,7 @@ async def test_of_two_ratings_with_one_revision_the_later_stays(history: History
     entry = a_new_record(NOW)
     lost, last = rated(entry, 2, 0.1, rated_at=NOW + 1), rated(entry, 2, 0.9, rated_at=NOW + 2, text="again")
     for rating in (lost, last, lost):
-        await history.write([entry], [rating])
+        await write(history, [entry], [rating])
     assert (await everything(history))[0].ratings == (last,)
 
 
@@ -121,7 +157,7 @@ async def test_pages_hold_every_request_once_in_order(history: History) -> None:
     """Oldest first, those of one instant too, from `since` on."""
     times = [NOW + at // 3 for at in range(10)]
     entries = [a_new_record(at) for at in times]
-    await history.write(entries[::-1], [])
+    await write(history, entries[::-1], [])
     for batch in (1, 3, 100):
         found = await everything(history, batch=batch)
         assert [past.entry.record.created_at for past in found] == times
@@ -134,7 +170,7 @@ async def test_pages_hold_every_request_once_in_order(history: History) -> None:
 async def test_no_text_costs_a_row(history: History, text: str) -> None:
     """NUL and lone surrogates, which PostgreSQL has no room for, are replaced; everything else is as it was."""
     entry = a_new_record(NOW)
-    await history.write([entry], [rated(entry, text=text, score=0.25)])
+    await write(history, [entry], [rated(entry, text=text, score=0.25)])
     ((stored,),) = [past.ratings for past in await everything(history)]
     assert stored.score == 0.25
     assert stored.text is not None
@@ -147,7 +183,7 @@ async def test_one_bad_row_keeps_nobody_else_out(history: History) -> None:
     entries = [a_new_record(NOW + at) for at in range(4)]
     outcome = replace(entries[1].record.outcome, prompt_tokens=2**63)
     bad = replace(entries[1], record=replace(entries[1].record, outcome=outcome))
-    assert await history.write([entries[0], bad, *entries[2:]], [rated(entries[3])]) == [bad.record.id]
+    assert await write(history, [entries[0], bad, *entries[2:]], [rated(entries[3])]) == [bad.record.id]
     found = await everything(history)
     assert [past.entry.record.id for past in found] == [entries[at].record.id for at in (0, 2, 3)]
     assert len(found[2].ratings) == 1
@@ -157,7 +193,9 @@ async def test_many_writers_of_the_same_batch_leave_one_row_each(history: Histor
     """Two learners may drain the same entries at the same time, in any order, without a deadlock."""
     entries = [a_new_record(NOW + at) for at in range(50)]
     ratings = [rated(entry) for entry in entries]
-    await asyncio.gather(*(history.write(entries[::step], ratings[::-step]) for step in (1, -1, 1, -1)))
+    ledger = [Contribution(entry.record.id, EventKind.OUTCOME, 1, {"requests": 1}) for entry in entries]
+    steps = (1, -1, 1, -1)
+    await asyncio.gather(*(write(history, entries[::step], ratings[::-step], ledger[::step]) for step in steps))
     assert await history.count(since=0) == 50
     assert all(len(past.ratings) == 1 for past in await everything(history))
 
@@ -179,6 +217,6 @@ async def test_settings_and_the_newest_centres_are_kept(history: History) -> Non
 async def test_preparing_is_safe_for_many_at_once(history: History) -> None:
     """Two learners that start together, or one that starts again, harm nothing."""
     entry = a_new_record(NOW)
-    await history.write([entry], [])
+    await write(history, [entry], [])
     await asyncio.gather(*(history.prepare() for _ in range(5)))
     assert await history.count(since=0) == 1

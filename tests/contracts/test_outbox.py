@@ -8,8 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from shared.schemas.history import PastRating, Waiting
-from shared.schemas.storage import Verdict
+from shared.schemas.events import EventKind
+from shared.schemas.history import Contribution, PastRating, Waiting
+from shared.schemas.storage import Effect, Verdict
 from shared.storage import redis_keys
 from tests.contracts.redis_rig import Rig, fake_rig, redis_rig
 from tests.stories import a_new_record, own_id, without_vector
@@ -72,6 +73,23 @@ async def test_a_rating_that_is_taken_back_is_remembered_as_such(rig: Rig) -> No
     assert (await rig.outbox.depth()).waiting == 3
 
 
+async def test_what_was_learned_is_remembered_with_it(rig: Rig) -> None:
+    """Each contribution that is applied, once: replays and older revisions add nothing, taking it back does."""
+    entry = a_new_record(rig.clock.now())
+    await rig.log.record([entry])
+    await rig.outbox.done(await rig.outbox.read(9))
+    (event,) = await rig.queue.read("test", 10)
+    sums = {"requests": 1, "cost_nanousd": 7, "failures|vendor/model-b": 1}
+    effect = Effect(event, entry.record.outcome.arm, entry.record.created_at, sums)
+    emptied = replace(effect, event=replace(event, revision=2), sums={})
+    await rig.posteriors.apply([effect, effect, emptied, effect])
+    own_id = entry.record.id
+    assert [waiting.contribution for waiting in await rig.outbox.read(9)] == [
+        Contribution(own_id, EventKind.OUTCOME, 1, sums),
+        Contribution(own_id, EventKind.OUTCOME, 2, {}),
+    ]
+
+
 async def test_a_rating_before_its_record_is_remembered_once(rig: Rig) -> None:
     """The event is said again when the record comes; the history needs it once."""
     entry = a_new_record(rig.clock.now(), public_id="x")
@@ -127,8 +145,11 @@ async def test_what_cannot_be_read_is_handed_out_empty(rig: Rig) -> None:
     await rig.raw.hset(redis_keys.request(damaged.record.id), "record", "{}")
     await rig.raw.xadd(redis_keys.HISTORY, {"kind": "novelty", "id": own_id(rig.clock.now())})
     await rig.raw.xadd(redis_keys.HISTORY, {"kind": "rating", "id": gone.record.id, "revision": "many"})
+    await rig.raw.xadd(
+        redis_keys.HISTORY, {"kind": "applied", "id": "x", "of": "outcome", "revision": "1", "sums": "{"}
+    )
     found = await rig.outbox.read(9)
-    assert len(found) == 4
-    assert all(waiting.request is None and waiting.rating is None for waiting in found)
+    assert len(found) == 5
+    assert all(waiting.empty for waiting in found)
     await rig.outbox.done(found)
     assert (await rig.outbox.depth()).waiting == 0

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from shared.bandit.sums import Centroids
 from shared.errors import DependencyError
-from shared.schemas.history import PastRating, PastRequest
+from shared.schemas.events import EventKind
+from shared.schemas.history import Contribution, PastRating, PastRequest, Waiting
 from shared.schemas.storage import NewRecord
 
 
@@ -19,6 +20,7 @@ class FakeHistory:
         self.prepared = 0
         self.requests: dict[str, NewRecord] = {}
         self.ratings: dict[tuple[str, int], PastRating] = {}
+        self.ledger: dict[tuple[str, EventKind], Contribution] = {}
         self.settings: dict[str, Mapping[str, object]] = {}
         self.epochs: dict[int, Centroids] = {}
 
@@ -26,18 +28,28 @@ class FakeHistory:
         self._here()
         self.prepared += 1
 
-    async def write(self, requests: Sequence[NewRecord], ratings: Sequence[PastRating]) -> list[str]:
+    async def write(self, entries: Sequence[Waiting]) -> list[Waiting]:
         self._here()
-        refused = [entry.record.id for entry in requests if not _takes(entry)]
-        for entry in requests:
-            if _takes(entry):
-                self.requests.setdefault(entry.record.id, entry)
-        for rating in ratings:
-            key = (rating.request_id, rating.revision)
-            text = None if rating.text is None else _plain(rating.text)
-            if key not in self.ratings or self.ratings[key].rated_at < rating.rated_at:
-                self.ratings[key] = replace(rating, text=text)
+        refused = [entry for entry in entries if entry.request is not None and not _takes(entry.request)]
+        for entry in entries:
+            if entry.request is not None and entry not in refused:
+                self.requests.setdefault(entry.request_id, entry.request)
+            if entry.rating is not None:
+                self._rate(entry.rating)
+            if entry.contribution is not None:
+                self._learn(entry.contribution)
         return refused
+
+    def _rate(self, rating: PastRating) -> None:
+        key = (rating.request_id, rating.revision)
+        text = None if rating.text is None else _plain(rating.text)
+        if key not in self.ratings or self.ratings[key].rated_at < rating.rated_at:
+            self.ratings[key] = replace(rating, text=text)
+
+    def _learn(self, contribution: Contribution) -> None:
+        key = (contribution.request_id, contribution.kind)
+        if key not in self.ledger or self.ledger[key].revision < contribution.revision:
+            self.ledger[key] = contribution
 
     async def read(self, *, since: float, batch: int = 500) -> AsyncIterator[list[PastRequest]]:
         self._here()
@@ -46,10 +58,13 @@ class FakeHistory:
             key=lambda entry: (entry.record.created_at, entry.record.id),
         )
         for start in range(0, len(found), batch):
-            yield [PastRequest(entry, self._rated(entry.record.id)) for entry in found[start : start + batch]]
+            yield [self._past(entry) for entry in found[start : start + batch]]
 
-    def _rated(self, own_id: str) -> tuple[PastRating, ...]:
-        return tuple(rating for key, rating in sorted(self.ratings.items()) if key[0] == own_id)
+    def _past(self, entry: NewRecord) -> PastRequest:
+        ratings = tuple(rating for key, rating in sorted(self.ratings.items()) if key[0] == entry.record.id)
+        kinds = (EventKind.FEEDBACK, EventKind.OUTCOME)
+        ledger = [self.ledger.get((entry.record.id, kind)) for kind in kinds]
+        return PastRequest(entry, ratings, tuple(each for each in ledger if each is not None))
 
     async def count(self, *, since: float) -> int:
         self._here()

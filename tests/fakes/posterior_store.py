@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime
 
 from shared.bandit.sums import Centroids, IntSums, LearnedState, by_arm, parse_sums, weighted_sums
 from shared.errors import DependencyError
+from shared.schemas.history import Contribution, Waiting
 from shared.schemas.storage import Applied, Effect
 from shared.storage.redis_keys import day_of
 from tests.fakes.memory import Memory
@@ -18,8 +19,9 @@ _MOST = 10**15
 class FakePosteriorStore:
     """The contract, without Redis."""
 
-    def __init__(self, memory: Memory | None = None, *, recency_days: float = 30.0) -> None:
+    def __init__(self, memory: Memory | None = None, *, recency_days: float = 30.0, history_bound: int = 0) -> None:
         self.memory = memory or Memory()
+        self._history_bound = history_bound
         self._recency_days = recency_days
 
     async def load(self) -> LearnedState:
@@ -59,6 +61,8 @@ class FakePosteriorStore:
             sums.update(after.get(arm, {}))
             self.memory.versions[key] += 1
         story.ledger[event.kind] = (event.revision, dict(effect.sums))
+        contribution = Contribution(event.request_id, event.kind, event.revision, dict(effect.sums))
+        self.memory.remember(self._history_bound, Waiting("", event.request_id, contribution=contribution))
         if story.vector is not None:
             self.memory.unindexed.setdefault(event.request_id)
         self.memory.acknowledge(event.entry_id)

@@ -6,8 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from shared.bandit.arms import ArmId
-from shared.schemas.events import EventKind
-from shared.schemas.history import RestoredRequest
+from shared.schemas.history import PastRequest
 from shared.schemas.records import Status
 from tests.fakes.memory import Alias, Memory, Story
 
@@ -27,17 +26,14 @@ class FakeRestorer:
             kept.clear()
         memory.centroids = None
 
-    async def requests(self, restored: Sequence[RestoredRequest]) -> None:
-        for one in restored:
-            entry, rating = one.past.entry, one.past.rating
+    async def requests(self, past: Sequence[PastRequest]) -> None:
+        for one in past:
+            entry, rating = one.entry, one.rating
             story = self.memory.stories[entry.record.id] = Story(record=entry.record, vector=entry.vector)
             if rating is not None:
                 story.score, story.text, story.rated_at = rating.score, rating.text, rating.rated_at
                 story.revision = rating.revision
-            if one.outcome_sums is not None:
-                story.ledger[EventKind.OUTCOME] = (1, dict(one.outcome_sums))
-            if one.rating_sums is not None:
-                story.ledger[EventKind.FEEDBACK] = (story.revision, dict(one.rating_sums))
+            story.ledger = {each.kind: (each.revision, dict(each.sums)) for each in one.ledger}
             for owner in (entry.record.owner, "*"):
                 held = self.memory.aliases.get((owner, entry.record.public_id))
                 if held is None or held.failed:

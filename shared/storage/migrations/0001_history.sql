@@ -96,6 +96,14 @@ CREATE TABLE feedback (
     PRIMARY KEY (request_id, revision)
 );
 
+CREATE TABLE contributions (
+    request_id uuid NOT NULL,
+    kind text NOT NULL,
+    revision integer NOT NULL,
+    sums json NOT NULL,
+    PRIMARY KEY (request_id, kind)
+);
+
 CREATE TABLE settings (
     hash text PRIMARY KEY,
     content jsonb NOT NULL,
