@@ -17,10 +17,12 @@ from shared.bandit.arms import Arm, ArmId
 from shared.bandit.context import Neighbour, Vector
 from shared.bandit.sums import Centroids, LearnedState
 from shared.schemas.events import Event
-from shared.schemas.history import OutboxDepth, PastRating, PastRequest, RestoredRequest, Waiting
+from shared.schemas.history import OutboxDepth, PastRequest, Waiting
+from shared.schemas.quota import Charge
 from shared.schemas.records import StoredRequest
 from shared.schemas.storage import (
     Applied,
+    Claim,
     DeadLetter,
     Effect,
     EmbeddingModel,
@@ -29,7 +31,6 @@ from shared.schemas.storage import (
     Point,
     QueueDepth,
     RatingTerms,
-    Reservation,
     Verdict,
 )
 from shared.schemas.upstream import Answer, Call, Usage
@@ -111,8 +112,11 @@ class PosteriorStore(Protocol):
 class RequestLog(Protocol):
     """Requests by id, their ratings, and the events that tell the learner. Writes are atomic per request."""
 
-    async def reserve(self, *, owner: str, public_id: str, own_id: str) -> Reservation:
-        """Claim `public_id` for `own_id`. An id whose request failed may be claimed again."""
+    async def reserve(self, *, owner: str, public_id: str, own_id: str, charge: Charge | None = None) -> Claim:
+        """Claim `public_id` for `own_id`, and take `charge` from what `owner` may use: both or neither.
+
+        An id whose request failed may be claimed again. Claiming one's own again changes nothing.
+        """
 
     async def record(self, entries: Sequence[NewRecord]) -> None:
         """Store records and their outcome events, all in one write. Storing one again changes nothing."""

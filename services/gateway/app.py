@@ -37,6 +37,7 @@ from services.gateway.keys import (
 from services.gateway.lifecycle import Lifecycle
 from services.gateway.middlewares import build_middlewares, limit_places
 from services.gateway.plan import ChatPorts
+from services.gateway.quotas import build_quotas
 from services.gateway.posterior_cache import REFRESH_S, PosteriorCache
 from services.gateway.recorder import Recorder
 from services.gateway.routes import all_routes
@@ -200,6 +201,7 @@ def build_ports(settings: Settings, adapters: Adapters, metrics: GatewayMetrics)
             adapters.log, budget_usd=settings.EXPLORATION_BUDGET_USD, clock=clock, metrics=metrics
         ),
         session_margin=settings.SESSION_MARGIN,
+        quotas=build_quotas(settings, clock),
         shadow_mode=settings.SHADOW_MODE,
     )
 

@@ -33,6 +33,9 @@ OWNER = web.RequestKey("owner", str)
 LINE = web.RequestKey[dict[str, object]]("line")
 """Fields of the canonical log line. Handlers add ids, names and numbers; the outermost middleware writes the line."""
 
+TOLD = web.RequestKey[dict[str, str]]("told")
+"""Headers of the answer, whatever it is: what the key has left of its limits."""
+
 # -- on the application, set by `app.py` -----------------------------------------------------------------------------
 SETTINGS = web.AppKey("settings", Settings)
 METRICS = web.AppKey("metrics", GatewayMetrics)

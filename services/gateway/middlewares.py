@@ -17,7 +17,7 @@ from aiohttp.typedefs import Handler, Middleware
 
 from services.gateway.access import Access
 from services.gateway.admission import Admission
-from services.gateway.keys import CALLER, CLIENT_ID, LINE, OWN_ID, OWNER, PUBLIC_ID
+from services.gateway.keys import CALLER, CLIENT_ID, LINE, OWN_ID, OWNER, PUBLIC_ID, TOLD
 from services.gateway.problems import problem_response
 from shared.errors import ClientError, InvalidRequest
 from shared.logs import get_logger
@@ -32,7 +32,8 @@ CLIENT_GONE = 499
 """Status in log and metrics of a request whose client went away; nobody receives it."""
 
 _EXPOSED = "x-request-id, x-router-model, x-router-decision, x-router-propensity, x-router-cost-usd, \
-x-router-overhead-ms, x-router-degraded, retry-after"
+x-router-overhead-ms, x-router-degraded, x-router-session, x-router-exploration, x-router-feedback-url, retry-after, \
+x-ratelimit-remaining-requests, x-ratelimit-remaining-tokens, x-ratelimit-remaining-usd"
 
 log = get_logger(__name__)
 
@@ -52,6 +53,7 @@ def build_finisher(settings: Settings) -> Callable[[web.Request, web.StreamRespo
         headers["X-Content-Type-Options"] = "nosniff"
         if PUBLIC_ID in request:
             headers[REQUEST_ID] = request[PUBLIC_ID]
+            headers.update(request[TOLD])
         if hdrs.ORIGIN in request.headers:
             headers.update(cors_headers(request, origins))
 
@@ -115,6 +117,7 @@ def _observe(metrics: GatewayMetrics) -> Middleware:
 def _name(request: web.Request) -> None:
     """Give the request its ids. A client's id that does not fit is treated as absent, never echoed."""
     request[LINE] = {}
+    request[TOLD] = {}
     request[OWN_ID] = own_id = uuid7(time.time())
     sent = request.headers.getall(REQUEST_ID, [])
     request[CLIENT_ID] = client_id = sent[0] if len(sent) == 1 and is_request_id(sent[0]) else None

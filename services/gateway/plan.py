@@ -12,12 +12,14 @@ from services.gateway.context import ContextGatherer, Gathered
 from services.gateway.cooldown import Breaker, CoolDowns
 from services.gateway.exploration import ExplorationBudget
 from services.gateway.posterior_cache import PosteriorCache
+from services.gateway.quotas import Quotas
 from services.gateway.recorder import Recorder
 from shared.bandit.arms import ArmId
 from shared.bandit.decision import Decision
 from shared.metrics import GatewayMetrics
 from shared.ports import ChatModel, Clock, RequestLog
 from shared.schemas.chat import ChatRequest
+from shared.schemas.quota import Charge
 from shared.schemas.upstream import Call
 
 
@@ -41,6 +43,7 @@ class ChatPorts:
     exploration: ExplorationBudget
     session_margin: float
     shadow_mode: bool
+    quotas: Quotas
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,6 +51,7 @@ class Asker:
     """Who asks, under which ids. `line` collects the facts of the canonical log line.
 
     `started` is the `Clock.monotonic` instant at which the body had been read; `control` goes to a simulated upstream.
+    `told` are headers of the answer, whatever becomes of it.
     `session` is the hash of the conversation's id; without `explore` the client wants no exploration.
     """
 
@@ -59,6 +63,7 @@ class Asker:
     line: dict[str, object] = field(default_factory=dict)
     session: str | None = None
     explore: bool = True
+    told: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,6 +78,8 @@ class Plan:
     created_at: float
     deadline: float
     shadow: Decision | None = None
+    charge: Charge | None = None
+    charged_in_redis: bool = False
 
     def call(self, arm: ArmId) -> Call:
         """Return the call of `arm`."""

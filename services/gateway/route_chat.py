@@ -11,6 +11,7 @@ Whatever fails before the upstream costs context, never the answer.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from services.gateway.choose import Choice, Wish, choose, wish_of
@@ -18,11 +19,13 @@ from services.gateway.context import Gathered
 from services.gateway.fallback import candidates, first_answer
 from services.gateway.outcome import Journal, Served
 from services.gateway.plan import Asker, ChatPorts, Plan
-from shared.bandit.arms import ArmId
+from services.gateway.quotas import refusal, told
+from shared.bandit.arms import ArmId, Price
 from shared.errors import Conflict, DependencyError
 from shared.schemas.chat import ChatRequest
+from shared.schemas.quota import Charge
 from shared.schemas.records import Status
-from shared.schemas.storage import Reservation
+from shared.schemas.storage import Claim, Reservation
 from shared.schemas.upstream import Answer
 
 
@@ -46,14 +49,14 @@ class Considered:
 async def route(chat: ChatRequest, asker: Asker, ports: ChatPorts) -> Plan:
     """Decide who answers. Raises NotFound for an unknown model and Conflict for an id that was used before."""
     wish = wish_of(chat, ports.catalogue)
+    charge = ports.quotas.charge(asker.owner, chat, _prices(wish, ports))
     async with asyncio.TaskGroup() as group:
-        reserving = group.create_task(_reserve(asker, ports))
+        reserving = group.create_task(_reserve(asker, charge, ports))
         considering = group.create_task(consider(chat, wish, asker, ports))
-    reservation, considered = reserving.result(), considering.result()
-    if reservation is Reservation.TAKEN:
-        raise Conflict("This X-Request-ID has been used before.", code="duplicate_request_id", param="X-Request-ID")
+    claim, considered = reserving.result(), considering.result()
+    _check(claim, asker, ports)
     decision = considered.choice.decision
-    if reservation is None and "redis" not in decision.degraded:
+    if claim.reservation is Reservation.UNASKED and "redis" not in decision.degraded:
         decision = replace(decision, degraded=(*decision.degraded, "redis"))
     for dependency in decision.degraded:
         ports.metrics.degraded.labels(dependency).inc()
@@ -66,6 +69,8 @@ async def route(chat: ChatRequest, asker: Asker, ports: ChatPorts) -> Plan:
         created_at=ports.clock.now(),
         deadline=asker.started + ports.request_timeout_s,
         shadow=considered.choice.shadow,
+        charge=charge,
+        charged_in_redis=claim.reservation is Reservation.NEW,
     )
 
 
@@ -103,18 +108,42 @@ async def complete(plan: Plan, ports: ChatPorts) -> Completed:
     return Completed(answer, served)
 
 
-async def _reserve(asker: Asker, ports: ChatPorts) -> Reservation | None:
-    """Claim the public id; None where Redis cannot be asked: a duplicate is then noticed by nobody."""
-    if not ports.reserving.allows():
-        return None
-    try:
-        async with asyncio.timeout(ports.redis_timeout_s):
-            reservation = await ports.log.reserve(owner=asker.owner, public_id=asker.public_id, own_id=asker.own_id)
-    except (DependencyError, TimeoutError):
-        ports.reserving.failed()
-        return None
-    ports.reserving.succeeded()
-    return reservation
+def _prices(wish: Wish, ports: ChatPorts) -> Iterator[Price | None]:
+    """Yield the prices of whoever may answer."""
+    default = ports.catalogue.default
+    arms = wish.allowed if wish.pinned is None else (wish.pinned,)
+    last_resort = (default,) if default is not None and wish.pinned is None and not wish.narrowed else ()
+    return (ports.catalogue.price(arm) for arm in (*arms, *last_resort))
+
+
+async def _reserve(asker: Asker, charge: Charge | None, ports: ChatPorts) -> Claim:
+    """Claim the public id and take the charge; where Redis cannot be asked, take it from this gateway's share."""
+    if ports.reserving.allows():
+        try:
+            async with asyncio.timeout(ports.redis_timeout_s):
+                claim = await ports.log.reserve(
+                    owner=asker.owner, public_id=asker.public_id, own_id=asker.own_id, charge=charge
+                )
+        except (DependencyError, TimeoutError):
+            ports.reserving.failed()
+        else:
+            ports.reserving.succeeded()
+            return claim
+    return Claim(Reservation.UNASKED, None if charge is None else ports.quotas.without_redis(asker.owner, charge))
+
+
+def _check(claim: Claim, asker: Asker, ports: ChatPorts) -> None:
+    """Raise Conflict for an id that is taken, RateLimited at a limit; else note what the key has left."""
+    if claim.reservation is Reservation.TAKEN:
+        raise Conflict("This X-Request-ID has been used before.", code="duplicate_request_id", param="X-Request-ID")
+    quota = claim.quota
+    if quota is None:
+        return
+    now = ports.clock.now()
+    asker.told.update(told(quota, now))
+    if quota.refused is not None:
+        ports.metrics.refused.labels(quota.refused.value).inc()
+        raise refusal(quota, now)
 
 
 async def _session_arm(wish: Wish, asker: Asker, ports: ChatPorts) -> ArmId | None:

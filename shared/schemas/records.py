@@ -10,6 +10,7 @@ from pydantic import TypeAdapter
 
 from shared.bandit.arms import ArmId
 from shared.bandit.decision import Decision
+from shared.schemas.quota import Toll
 
 
 class Status(StrEnum):
@@ -89,6 +90,7 @@ class RequestRecord:
         settings_hash: names the bandit settings under which it was decided.
         session: hash of the conversation's id, or None for a request that belongs to none.
         shadow: in shadow mode, the choice that was not followed.
+        toll: what its key paid in advance, to be settled by recording it; None for a key without limits.
     """
 
     id: str
@@ -102,6 +104,7 @@ class RequestRecord:
     settings_hash: str = ""
     session: str | None = None
     shadow: Decision | None = None
+    toll: Toll | None = None
 
     @property
     def explored_usd(self) -> float:

@@ -9,6 +9,7 @@ from enum import StrEnum
 from shared.bandit.arms import ArmId
 from shared.bandit.context import Vector
 from shared.schemas.events import Event
+from shared.schemas.quota import Quota
 from shared.schemas.records import RequestRecord
 
 
@@ -59,6 +60,16 @@ class Reservation(StrEnum):
 
     NEW = "new"
     TAKEN = "taken"
+    REFUSED = "refused"  # a limit of the key is reached; the id is still free
+    UNASKED = "unasked"  # Redis is away; nobody notices a duplicate
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What became of a claim, and what its key has left, where it has limits."""
+
+    reservation: Reservation
+    quota: Quota | None = None
 
 
 class Verdict(StrEnum):

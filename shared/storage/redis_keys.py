@@ -78,6 +78,16 @@ def feedback_rate(owner: str, minute: int) -> str:
     return f"{TAG}:feedback-rate:{owner}:{minute}"
 
 
+def rate(owner: str) -> str:
+    """Hash: requests and tokens that a key has left of its minute, and when (`at`, ms). Expires after an idle hour."""
+    return f"{TAG}:rate:{owner}"
+
+
+def spent(owner: str, day: str) -> str:
+    """String: what a key has spent on one UTC day, in 1e-9 USD, reservations included. Expires after two days."""
+    return f"{TAG}:spent:{owner}:{day}"
+
+
 def sums(arm: str, day: str) -> str:
     """Hash: the integer sums of one arm and one UTC day. Dropped when its weight has fallen below 1/256."""
     return f"{SUMS}{arm}|{day}"

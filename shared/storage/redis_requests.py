@@ -15,8 +15,9 @@ from shared.bandit.sums import NANO
 from shared.errors import DependencyError
 from shared.ports import Clock
 from shared.schemas.events import EVENT_VERSION
+from shared.schemas.quota import Charge, Limit, Quota
 from shared.schemas.records import Rating, RequestRecord, Status, StoredRequest
-from shared.schemas.storage import LoggedRequest, NewRecord, RatingTerms, Reservation, Verdict
+from shared.schemas.storage import Claim, LoggedRequest, NewRecord, RatingTerms, Reservation, Verdict
 from shared.storage import redis_keys
 from shared.storage.redis_connection import Client, Damaged, Script, answers_of, redis_errors
 
@@ -48,10 +49,20 @@ class RedisRequestLog:
         self._indexed = Script(client, "indexed.lua")
         self._withdraw = Script(client, "outbox.lua", "withdraw.lua")
 
-    async def reserve(self, *, owner: str, public_id: str, own_id: str) -> Reservation:
-        """Claim a public id."""
-        new = await self._reserve.call([redis_keys.alias(owner, public_id)], [own_id, self._ttl_ms])
-        return Reservation.NEW if new else Reservation.TAKEN
+    async def reserve(self, *, owner: str, public_id: str, own_id: str, charge: Charge | None = None) -> Claim:
+        """Claim a public id, and take the charge."""
+        keys = [redis_keys.alias(owner, public_id)]
+        arguments: list[str | int] = [own_id, self._ttl_ms]
+        if charge is not None:
+            limits = charge.limits
+            keys += [redis_keys.rate(owner), redis_keys.spent(owner, charge.day)]
+            arguments += [limits.requests, limits.tokens, limits.nano_usd, charge.tokens, charge.nano_usd]
+        what, *left = (part.decode() for part in await self._reserve.call(keys, arguments))
+        refused = None if what in set(Reservation) else Limit(what)
+        quota = None
+        if charge is not None and left:
+            quota = Quota(charge.limits, float(left[0]), float(left[1]), int(left[2]), refused)
+        return Claim(Reservation(what) if refused is None else Reservation.REFUSED, quota)
 
     async def record(self, entries: Sequence[NewRecord]) -> None:
         """Store records and their events in one round trip, each request atomically."""
@@ -69,13 +80,16 @@ class RedisRequestLog:
             redis_keys.EVENTS,
             redis_keys.session(record.owner, record.session or ""),
             redis_keys.explored(redis_keys.day_of(record.created_at)),
+            redis_keys.rate(record.owner),
+            redis_keys.spent(record.owner, record.toll.day if record.toll else ""),
         ]
         outcome, created_at = record.outcome, repr(record.created_at)
         arm = outcome.arm if record.session and outcome.status is not Status.FAILED else ""
         story = record.to_json()
         return keys, [record.id, story, vector, record.owner, outcome.status.value, created_at, self._ttl_ms,
                       EVENT_VERSION, arm, round(record.explored_usd * NANO), *self._outbox,
-                      (entry.prompt or "").encode("utf-8", "surrogatepass")]  # fmt: skip
+                      (entry.prompt or "").encode("utf-8", "surrogatepass"),
+                      *_unreserved(record)]  # fmt: skip
 
     async def find(self, *, owner: str | None, public_id: str) -> StoredRequest | None:
         """Return the request that `owner` knows by `public_id`, or by its own id."""
@@ -209,6 +223,15 @@ def alias_keys(record: RequestRecord) -> list[str]:
     """Return the keys under which the request is known: to its owner, and to admins, who know no owner."""
     anybody = _PUBLIC if record.owner == _PUBLIC else _ANY_OWNER
     return [redis_keys.alias(owner, record.public_id) for owner in (record.owner, anybody)]
+
+
+def _unreserved(record: RequestRecord) -> tuple[int | str, int | str]:
+    """Return tokens and 1e-9 USD that were used beyond the reservation; '' for nothing to settle."""
+    toll, outcome = record.toll, record.outcome
+    if toll is None:
+        return "", ""
+    used = outcome.prompt_tokens + outcome.completion_tokens
+    return "" if toll.tokens is None else used - toll.tokens, round(outcome.spent_usd * NANO) - toll.nano_usd
 
 
 def _aliases(owner: str | None, public_id: str) -> list[str]:

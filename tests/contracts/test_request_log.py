@@ -27,16 +27,16 @@ async def events(rig: Rig) -> list[tuple[EventKind, str, int]]:
 async def test_a_public_id_belongs_to_one_request_of_one_owner(rig: Rig) -> None:
     """The second claim is refused, a repeated one and another owner's are not."""
     mine, other = own_id(rig.clock.now()), own_id(rig.clock.now())
-    assert await rig.log.reserve(owner="a", public_id="x", own_id=mine) is Reservation.NEW
-    assert await rig.log.reserve(owner="a", public_id="x", own_id=other) is Reservation.TAKEN
-    assert await rig.log.reserve(owner="a", public_id="x", own_id=mine) is Reservation.NEW
-    assert await rig.log.reserve(owner="b", public_id="x", own_id=other) is Reservation.NEW
+    assert (await rig.log.reserve(owner="a", public_id="x", own_id=mine)).reservation is Reservation.NEW
+    assert (await rig.log.reserve(owner="a", public_id="x", own_id=other)).reservation is Reservation.TAKEN
+    assert (await rig.log.reserve(owner="a", public_id="x", own_id=mine)).reservation is Reservation.NEW
+    assert (await rig.log.reserve(owner="b", public_id="x", own_id=other)).reservation is Reservation.NEW
 
 
 async def test_of_many_who_claim_at_once_one_wins(rig: Rig) -> None:
     """No two requests share a public id."""
     claims = [rig.log.reserve(owner="a", public_id="x", own_id=own_id(rig.clock.now())) for _ in range(20)]
-    assert (await asyncio.gather(*claims)).count(Reservation.NEW) == 1
+    assert [claim.reservation for claim in await asyncio.gather(*claims)].count(Reservation.NEW) == 1
 
 
 async def test_the_id_of_a_failed_request_may_be_claimed_again(rig: Rig) -> None:
@@ -49,9 +49,9 @@ async def test_the_id_of_a_failed_request_may_be_claimed_again(rig: Rig) -> None
     assert found.record == failed.record
 
     again = a_new_record(rig.clock.now(), public_id="x")
-    assert await rig.log.reserve(owner="public", public_id="x", own_id=again.record.id) is Reservation.NEW
+    assert (await rig.log.reserve(owner="public", public_id="x", own_id=again.record.id)).reservation is Reservation.NEW
     third = await rig.log.reserve(owner="public", public_id="x", own_id=own_id(rig.clock.now()))
-    assert third is Reservation.TAKEN
+    assert third.reservation is Reservation.TAKEN
     await rig.log.record([again])
     by_public, by_own = [await rig.log.find(owner="public", public_id=i) for i in ("x", failed.record.id)]
     assert by_public is not None

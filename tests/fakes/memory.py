@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field, replace
 
+from services.gateway.quotas import Quotas
 from shared.bandit.context import Vector
 from shared.bandit.sums import Centroids
 from shared.schemas.events import Event, EventKind
 from shared.schemas.history import Waiting
+from shared.schemas.quota import Limits
 from shared.schemas.records import RequestRecord
 from shared.schemas.storage import DeadLetter, Verdict
 from tests.fakes.clock import FakeClock
@@ -60,6 +62,10 @@ class Memory:
     centroids: Centroids | None = None
     wakes: int = 0
     last_entry: int = 0
+    quotas: Quotas = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.quotas = Quotas(Limits(), {}, gateways=1, clock=self.clock)
 
     def add(self, event: Event) -> None:
         """Append an event to the stream under a new entry id."""

@@ -9,8 +9,9 @@ from shared.bandit.sums import NANO
 from shared.errors import DependencyError
 from shared.schemas.events import Event, EventKind
 from shared.schemas.history import PastRating, Waiting
-from shared.schemas.records import Rating, Status, StoredRequest
-from shared.schemas.storage import LoggedRequest, NewRecord, RatingTerms, Reservation, Verdict
+from shared.schemas.quota import Charge, Limits, Toll
+from shared.schemas.records import Outcome, Rating, Status, StoredRequest
+from shared.schemas.storage import Claim, LoggedRequest, NewRecord, RatingTerms, Reservation, Verdict
 from shared.storage.redis_keys import day_of
 from tests.fakes.memory import Alias, Memory, Story
 
@@ -23,13 +24,18 @@ class FakeRequestLog:
         self._window_s = window_s
         self._history_bound = history_bound
 
-    async def reserve(self, *, owner: str, public_id: str, own_id: str) -> Reservation:
+    async def reserve(self, *, owner: str, public_id: str, own_id: str, charge: Charge | None = None) -> Claim:
         self._here()
         held = self.memory.aliases.get((owner, public_id))
         if held is not None and held.own_id != own_id and not held.failed:
-            return Reservation.TAKEN
+            return Claim(Reservation.TAKEN)
+        quota = None
+        if charge is not None and (held is None or held.own_id != own_id):
+            quota = self.memory.quotas.without_redis(owner, charge)
+            if quota.refused is not None:
+                return Claim(Reservation.REFUSED, quota)
         self.memory.aliases[owner, public_id] = Alias(own_id, self.memory.clock.now())
-        return Reservation.NEW
+        return Claim(Reservation.NEW, quota)
 
     async def record(self, entries: Sequence[NewRecord]) -> None:
         self._here()
@@ -46,6 +52,9 @@ class FakeRequestLog:
             if held is None or held.own_id == record.id:
                 failed = record.outcome.status is Status.FAILED
                 self.memory.aliases[owner, record.public_id] = Alias(record.id, record.created_at, failed)
+        if record.toll is not None:
+            charge = _charge_of(record.toll, record.outcome)
+            self.memory.quotas.settle(record.owner, charge, record.outcome, in_redis=False)
         if record.session and record.outcome.status is not Status.FAILED:
             self.memory.sessions[record.owner, record.session] = (record.outcome.arm, self.memory.clock.now())
         self.memory.explored[day_of(record.created_at)] += round(record.explored_usd * NANO)
@@ -184,3 +193,9 @@ class FakeRequestLog:
     def _here(self) -> None:
         if self.memory.away:
             raise DependencyError("redis", "away")
+
+
+def _charge_of(toll: Toll, outcome: Outcome) -> Charge:
+    """What was reserved; tokens that were not are not settled."""
+    tokens = outcome.prompt_tokens + outcome.completion_tokens if toll.tokens is None else toll.tokens
+    return Charge(Limits(), tokens, toll.nano_usd, toll.day)
