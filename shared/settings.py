@@ -244,6 +244,11 @@ class Settings(BaseModel):
         """How much may wait for the database; 0 where there is none."""
         return self.HISTORY_MAX_WAITING if self.ENABLE_PERSISTENCE else 0
 
+    @property
+    def prompt_chars(self) -> int:
+        """How much of a prompt's routing text is kept; 0 for none."""
+        return self.EMBED_MAX_CHARS if self.STORE_PROMPTS and self.ENABLE_PERSISTENCE else 0
+
     def masked(self) -> dict[str, str]:
         """Return every setting as text, secrets as `********`, credentials in URLs cut out."""
         return {name: masked(getattr(self, name)) for name in type(self).model_fields}

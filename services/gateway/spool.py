@@ -183,7 +183,8 @@ def _write_through(descriptor: int, content: bytes) -> None:
 
 def _encode(entry: NewRecord) -> bytes:
     vector = None if entry.vector is None else base64.b64encode(entry.vector.astype("<f4").tobytes()).decode()
-    body = orjson.dumps({"record": entry.record, "vector": vector})
+    prompt = {} if entry.prompt is None else {"prompt": entry.prompt.encode("utf-8", "replace").decode()}
+    body = orjson.dumps({"record": entry.record, "vector": vector, **prompt})
     return b"%08x %b\n" % (zlib.crc32(body), body)
 
 
@@ -197,6 +198,7 @@ def _decode(lines: Iterable[bytes]) -> Iterator[NewRecord | None]:
             content = orjson.loads(body)
             vector = content["vector"]
             decoded = None if vector is None else np.frombuffer(base64.b64decode(vector), dtype="<f4")
-            yield NewRecord(RequestRecord.from_json(orjson.dumps(content["record"])), decoded)
+            record = RequestRecord.from_json(orjson.dumps(content["record"]))
+            yield NewRecord(record, decoded, content.get("prompt"))
         except (ValueError, KeyError, TypeError, ValidationError):
             yield None

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import os
 import secrets
 import signal
 import socket
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import orjson
 from arq.connections import ArqRedis
 from arq.worker import Worker
-from prometheus_client import CollectorRegistry
 from redis.asyncio import ConnectionPool
 
+from services.learner.historian import Historian
 from services.learner.index import Indexer
 from services.learner.learn import EventLearner, Patience
 from services.learner.status import make_status_app, serving
@@ -27,15 +28,20 @@ from shared import __version__
 from shared.clients.embedder_client import HttpEmbedder
 from shared.clock import SystemClock
 from shared.logs import get_logger
-from shared.metrics import LearnerMetrics
+from shared.metrics import LearnerMetrics, new_registry
+from shared.ports import Clock
 from shared.schemas.storage import EmbeddingModel
 from shared.settings import Settings
 from shared.storage import redis_keys
 from shared.storage.qdrant_index import QdrantIndex
 from shared.storage.redis_connection import SOCKET_TIMEOUT_S, Client, connect, connection_options, eviction_policy
+from shared.storage.redis_outbox import RedisOutbox
 from shared.storage.redis_posteriors import RedisPosteriorStore
 from shared.storage.redis_queue import RedisEventQueue, RedisHeartbeats
 from shared.storage.redis_requests import RedisRequestLog
+
+if TYPE_CHECKING:
+    from shared.storage.postgres_history import PostgresHistory
 
 _CALL_TIMEOUT_S = 4.0
 """For embedder and Qdrant: nobody waits for the index, but a job has to end in time."""
@@ -60,11 +66,18 @@ async def run(settings: Settings, patience: Patience | None = None) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     worker = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
-    registry = CollectorRegistry()
+    registry = new_registry("learner")
     metrics, clock = LearnerMetrics(registry), SystemClock()
     client = connect(settings)
     queue = RedisEventQueue(client)
-    vitals = Vitals(worker, __version__, heartbeats=RedisHeartbeats(client), queue=queue, metrics=metrics)
+    vitals = Vitals(
+        worker,
+        __version__,
+        heartbeats=RedisHeartbeats(client),
+        queue=queue,
+        outbox=RedisOutbox(client),
+        metrics=metrics,
+    )
     timeout = aiohttp.ClientTimeout(total=_CALL_TIMEOUT_S)
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(client.aclose, close_connection_pool=True)
@@ -79,6 +92,13 @@ async def run(settings: Settings, patience: Patience | None = None) -> None:
             metrics=metrics,
             patience=patience,
         )
+        if settings.ENABLE_PERSISTENCE:
+            history = open_history(settings)
+            stack.push_async_callback(history.close)
+            duties.historian = Historian(
+                RedisOutbox(client), history, duties.posteriors, settings.decisive_hash(), settings.decisive(),
+                clock=clock, metrics=metrics,
+            )  # fmt: skip
         app = make_status_app(vitals, registry)
         await stack.enter_async_context(serving(app, settings.LEARNER_HOST, settings.LEARNER_PORT))
         beating = asyncio.create_task(vitals.run())
@@ -90,9 +110,25 @@ async def run(settings: Settings, patience: Patience | None = None) -> None:
     _log.info("learner stopped", worker=worker)
 
 
+def open_history(settings: Settings) -> PostgresHistory:
+    """Return the history. Imported here: without it nobody pays for the driver."""
+    module = importlib.import_module("shared.storage.postgres_history")
+    history: PostgresHistory = module.PostgresHistory(settings)
+    return history
+
+
 async def _stop_duties(stop: asyncio.Event, duties: Duties) -> None:
     await stop.wait()
     duties.stop()
+
+
+def stores(settings: Settings, client: Client, clock: Clock) -> tuple[RedisRequestLog, RedisPosteriorStore]:
+    """Return the requests and what was learned of them."""
+    window_s = settings.FEEDBACK_WINDOW_HOURS * 3600.0
+    log = RedisRequestLog(client, window_s=window_s, clock=clock, history_bound=settings.history_bound)
+    return log, RedisPosteriorStore(
+        client, recency_days=settings.RECENCY_DAYS, clock=clock, history_bound=settings.history_bound
+    )
 
 
 def _duties(
@@ -107,8 +143,7 @@ def _duties(
     patience: Patience | None,
 ) -> Duties:
     days = settings.RECENCY_DAYS
-    log = RedisRequestLog(client, window_s=settings.FEEDBACK_WINDOW_HOURS * 3600.0, clock=clock)
-    posteriors = RedisPosteriorStore(client, recency_days=days, clock=clock)
+    log, posteriors = stores(settings, client, clock)
     key = settings.QDRANT_API_KEY
     index = QdrantIndex(
         session, settings.QDRANT_URL, api_key=key.get_secret_value() if key else None, timeout_s=_CALL_TIMEOUT_S
