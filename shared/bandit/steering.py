@@ -42,10 +42,10 @@ def hold(decision: Decision, arm: ArmId | None, margin: float) -> Decision:
 
 def overrule(decision: Decision, arm: ArmId) -> Decision:
     """Return what shadow mode does instead of `decision`: `arm` alone answers, with what was believed of it."""
-    served = _order(decision, (arm, *(other for other in decision.ranked if other != arm)))
-    kind, reason = DecisionKind.DEFAULT, f"{arm} answers everything in shadow mode."
+    served = _order(decision, (arm,))
     # Neighbours and confidence belong to the choice that was not followed; it is kept beside this one.
-    return replace(served, kind=kind, ranked=(arm,), neighbours=(), confidence=0.0, reason=reason)
+    reason = f"{arm} answers everything in shadow mode."
+    return replace(served, kind=DecisionKind.DEFAULT, neighbours=(), confidence=0.0, reason=reason)
 
 
 _WHY = {"off": "the client asked for that", "spent": "the day's budget is spent"}

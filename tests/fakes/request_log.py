@@ -105,7 +105,7 @@ class FakeRequestLog:
     def _rate(
         self, owner: str | None, public_id: str, score: float, text: str | None, now: float, *, by_link: bool
     ) -> Verdict:
-        own_id, alias = (public_id, Alias(public_id, now)) if by_link else self._resolve(owner, public_id)
+        own_id, alias = (public_id, Alias(public_id, _stamp(public_id))) if by_link else self._resolve(owner, public_id)
         record = self.memory.stories[own_id].record if own_id in self.memory.stories else None
         if (record is None and alias is None) or (record is not None and owner not in (None, record.owner)):
             return Verdict.UNKNOWN
@@ -199,3 +199,8 @@ def _charge_of(toll: Toll, outcome: Outcome) -> Charge:
     """What was reserved; tokens that were not are not settled."""
     tokens = outcome.prompt_tokens + outcome.completion_tokens if toll.tokens is None else toll.tokens
     return Charge(Limits(), tokens, toll.nano_usd, toll.day)
+
+
+def _stamp(own_id: str) -> float:
+    """Return when a UUIDv7 was made."""
+    return int(own_id.replace("-", "")[:12], 16) / 1000
