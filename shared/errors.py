@@ -48,6 +48,7 @@ class UpstreamError(RouterError):
         spent: whether the call may have been billed.
         cool_s: seconds for which the arm should be left alone; 0 for none.
         relay: status, and body in OpenAI's shape, to hand to the client unchanged (an upstream 400), else None.
+        account: whether our key or its credit was refused, which is the same for every arm.
     """
 
     def __init__(
@@ -60,14 +61,29 @@ class UpstreamError(RouterError):
         cool_s: float = 0.0,
         timed_out: bool = False,
         relay: bytes | None = None,
+        account: bool = False,
     ) -> None:
         super().__init__(message)
+        self.account = account
         self.status = status
         self.try_next = try_next
         self.spent = spent
         self.cool_s = cool_s
         self.timed_out = timed_out
         self.relay = relay
+
+    @property
+    def ambiguous(self) -> bool:
+        """Whether nobody knows if an answer was made, and billed: asked, and then nothing came back."""
+        return self.spent and self.status is None
+
+    @property
+    def passing(self) -> bool:
+        """Whether the same call may well work in a moment."""
+        return self.relay is None and (self.status is None or self.status in _PASSING or self.status >= 500)
+
+
+_PASSING = frozenset({200, 408, 409, 425, 429})
 
 
 class ClientError(RouterError):

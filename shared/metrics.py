@@ -51,6 +51,7 @@ class GatewayMetrics:
         self.decisions = counter("decisions_total", "Chat requests by arm that answered and kind", "arm", "kind")
         self.outcomes = counter("outcomes_total", "Chat requests by how they ended", "status")
         self.fallbacks = counter("upstream_errors_total", "Failed upstream calls", "arm", "error")
+        self.retries_refused = counter("retries_refused_total", "Second tries that RETRY_BUDGET had no room for")
         self.degraded = counter("degraded_decisions_total", "Decisions without a dependency", "dependency")
         self.sessions = counter("session_decisions_total", "Choices in conversations: model held, or drawn", "choice")
         self.unexplored = counter("unexplored_decisions_total", "Choices without exploration, by why", "reason")

@@ -124,6 +124,12 @@ class Settings(BaseModel):
     REQUEST_TIMEOUT_S: float = Field(600.0, gt=0, le=3600, description="Overall deadline of a chat request")
     FIRST_BYTE_TIMEOUT_S: float = Field(60.0, gt=0, le=3600, description="Longest wait for an upstream's first byte")
     STREAM_GAP_TIMEOUT_S: float = Field(30.0, gt=0, le=3600, description="Longest silence between streamed events")
+    RETRY_AMBIGUOUS: bool = Field(
+        default=True, description="Ask another model once after a call that may have been billed without an answer"
+    )
+    RETRY_BUDGET: float = Field(
+        0.2, ge=0, le=1, description="Share of the calls under way that may be second tries; three always may"
+    )
 
     # -- bandit
     FEEDBACK_WEIGHT: float = Field(0.6, ge=0, le=1, description="How much user feedback influences selection")

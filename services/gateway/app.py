@@ -37,9 +37,10 @@ from services.gateway.keys import (
 from services.gateway.lifecycle import Lifecycle
 from services.gateway.middlewares import build_middlewares, limit_places
 from services.gateway.plan import ChatPorts
-from services.gateway.quotas import build_quotas
 from services.gateway.posterior_cache import REFRESH_S, PosteriorCache
+from services.gateway.quotas import build_quotas
 from services.gateway.recorder import Recorder
+from services.gateway.retry_budget import RetryBudget
 from services.gateway.routes import all_routes
 from services.gateway.spool import Spool
 from services.gateway.version import VERSION
@@ -203,6 +204,8 @@ def build_ports(settings: Settings, adapters: Adapters, metrics: GatewayMetrics)
         session_margin=settings.SESSION_MARGIN,
         quotas=build_quotas(settings, clock),
         shadow_mode=settings.SHADOW_MODE,
+        retries=RetryBudget(settings.RETRY_BUDGET),
+        retry_ambiguous=settings.RETRY_AMBIGUOUS,
     )
 
 

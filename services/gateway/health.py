@@ -95,8 +95,13 @@ class Health:
             "draining": self._lifecycle.draining,
             "parts": {name: asdict(part) for name, part in parts.items()},
             "exploration": self._exploration(),
-            "cooling": {arm: round(left, 1) for arm, left in self._ports.cooldowns.resting().items()},
+            "arms": self._arms(),
         }
+
+    def _arms(self) -> dict[str, Any]:
+        cooldowns, catalogue = self._ports.cooldowns, self._ports.catalogue
+        arms = dict.fromkeys((*catalogue.arm_ids, *([catalogue.default] if catalogue.default else [])))
+        return {arm: {"circuit": cooldowns.circuit(arm), "rests_s": round(cooldowns.rests_s(arm), 1)} for arm in arms}
 
     async def _ask(self, probe: Probe) -> Part:
         started = self._ports.clock.monotonic()
@@ -134,7 +139,10 @@ class Health:
         if catalogue.age_s is None:
             return Part("down" if catalogue.error else "unknown", detail=catalogue.error and "its models are unknown")
         detail = f"{len(catalogue.listed)} models, read {catalogue.age_s:.0f} s ago"
-        return Part("degraded" if catalogue.error else "ok", latency_ms=latency_ms, detail=detail)
+        refused = self._ports.cooldowns.account.open
+        if refused:
+            detail = "our key or its credit is refused"
+        return Part("degraded" if catalogue.error or refused else "ok", latency_ms=latency_ms, detail=detail)
 
     def _snapshot(self) -> Part:
         cache = self._ports.posteriors

@@ -17,7 +17,8 @@ from shared.schemas.storage import NewRecord
 from shared.schemas.upstream import Usage
 
 CHARS_PER_TOKEN = 4
-"""For the estimate of an answer that was broken off before its usage came."""
+ASSUMED_TOKENS = 400
+"""For the estimate of an answer that was broken off before its usage came, or of which nothing came at all."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,10 +40,8 @@ class Bill:
     completion_tokens: int = 0
 
 
-def bill(usage: Usage | None, price: Price | None) -> Bill:
+def bill(usage: Usage, price: Price | None) -> Bill:
     """Return what the upstream says it cost, else tokens at list price, else zero, flagged as unknown."""
-    if usage is None:
-        return Bill()
     tokens = usage.prompt_tokens, usage.completion_tokens
     if usage.cost_usd is not None:
         return Bill(usage.cost_usd, "upstream", *tokens)
@@ -51,11 +50,11 @@ def bill(usage: Usage | None, price: Price | None) -> Bill:
     return Bill(0.0, "unknown", *tokens)
 
 
-def estimated_bill(plan: Plan, frames: int, price: Price | None) -> Bill:
-    """Guess the bill of an answer that broke off: characters of the prompt, and a token for each frame."""
+def estimated_bill(plan: Plan, completion_tokens: int, price: Price | None) -> Bill:
+    """Guess the bill of an answer that said nothing of it: characters of the prompt, and what came of the answer."""
     prompt_tokens = len(orjson.dumps(plan.chat.body.get("messages"))) // CHARS_PER_TOKEN
-    cost = 0.0 if price is None else price.cost_usd(prompt_tokens, frames)
-    return Bill(cost, "unknown" if price is None else "estimate", prompt_tokens, frames)
+    cost = 0.0 if price is None else price.cost_usd(prompt_tokens, completion_tokens)
+    return Bill(cost, "unknown" if price is None else "estimate", prompt_tokens, completion_tokens)
 
 
 class Journal:
@@ -69,6 +68,7 @@ class Journal:
         self._arm: ArmId = plan.order[0]
         self._began = plan.asker.started
         self._first_token_s: float | None = None
+        self._calling = False
         self.closed: Served | None = None
         self.frames = 0
 
@@ -80,31 +80,59 @@ class Journal:
     def begin(self, arm: ArmId) -> None:
         """An upstream call starts."""
         self._arm = arm
+        self._calling = True
         self._began = self._ports.clock.monotonic()
         if self._overhead_s is None:
             self._overhead_s = self._began - self._plan.asker.started
             self._ports.metrics.overhead.observe(self._overhead_s)
 
-    def failed(self, error: UpstreamError) -> None:
-        """It failed before its first byte."""
-        word = error_word(error)
-        self._attempts.append(Attempt(self._arm, word, self._elapsed(), error.spent))
-        self._ports.metrics.fallbacks.labels(self._ports.catalogue.label(self._arm), error_label(word)).inc()
+    def failed(self, error: UpstreamError | None) -> None:
+        """It failed before its first byte; None for a fault of ours."""
+        spent = error is None or error.spent
+        cost_usd = self._unanswered_usd() if spent else 0.0
+        word = "internal" if error is None else error_word(error)
+        attempt = Attempt(self._arm, word, self._elapsed(), spent, cost_usd)
+        self._attempts.append(attempt)
+        self._calling = False
+        self._ports.metrics.cost.labels(self._ports.catalogue.label(self._arm)).inc(cost_usd)
+        if error is not None:
+            self._failure(error, attempt)
+
+    def broke_off(self, error: UpstreamError) -> None:
+        """It failed after its first byte; `close` follows."""
+        self._failure(error, Attempt(self._arm, error_word(error), 0.0, spent=True))
+
+    def _failure(self, error: UpstreamError, attempt: Attempt) -> None:
+        ports, label = self._ports, self._ports.catalogue.label(attempt.arm)
+        ports.cooldowns.failed(attempt.arm, error, blames_arm=attempt.blames_arm)
+        ports.metrics.fallbacks.labels(label, error_label(attempt.error or "")).inc()
+
+    def _unanswered_usd(self) -> float:
+        """Return what a call may have cost of which no answer came."""
+        asked = self._plan.chat.body.get("max_tokens") or self._plan.chat.body.get("max_completion_tokens")
+        tokens = min(asked, ASSUMED_TOKENS) if isinstance(asked, int) else ASSUMED_TOKENS
+        return estimated_bill(self._plan, tokens, self._ports.catalogue.price(self._arm)).cost_usd
 
     def cancelled(self) -> None:
         """The client went away while we waited; the upstream may bill what it had begun."""
-        self._attempts.append(Attempt(self._arm, "cancelled", self._elapsed(), spent=True))
+        if self._calling:  # else it went away in a pause, and nothing was under way
+            self._attempts.append(Attempt(self._arm, "cancelled", self._elapsed(), spent=True))
 
     def first_token(self) -> None:
         """The first event of a stream is here."""
         self._first_token_s = self._elapsed()
 
-    def close(self, status: Status, arm: ArmId, *, usage: Usage | None = None, error: str | None = None) -> Served:
-        """Write it all down, once; the caller awaits `stored` where a client still waits."""
+    def close(
+        self, status: Status, arm: ArmId, *, usage: Usage | None = None, error: str | None = None, own_count: int = 0
+    ) -> Served:
+        """Write it all down, once; the caller awaits `stored` where a client still waits.
+
+        `own_count` is our count of the answer's tokens, for an answer that says nothing of its usage.
+        """
         plan, ports = self._plan, self._ports
-        price = ports.catalogue.price(arm)
-        broken_off = status in (Status.TRUNCATED, Status.CANCELLED)
-        costs = estimated_bill(plan, self.frames, price) if broken_off and usage is None else bill(usage, price)
+        if status is Status.ANSWERED:
+            ports.cooldowns.succeeded(arm)
+        costs = self._bill(status, arm, usage, own_count)
         upstream_s = self._elapsed()
         if status in (Status.ANSWERED, Status.TRUNCATED) or (status is Status.CANCELLED and self.frames):
             self._attempts.append(Attempt(arm, error, upstream_s, spent=True))
@@ -128,6 +156,13 @@ class Journal:
         count_request(ports, plan, decision, outcome)
         _tell(plan, decision, outcome)
         return self.closed
+
+    def _bill(self, status: Status, arm: ArmId, usage: Usage | None, own_count: int) -> Bill:
+        price = self._ports.catalogue.price(arm)
+        if usage is not None:
+            return bill(usage, price)
+        nothing = status is Status.FAILED or (status is Status.CANCELLED and not self._calling)
+        return Bill() if nothing else estimated_bill(self._plan, own_count or self.frames, price)
 
     def _elapsed(self) -> float:
         return self._ports.clock.monotonic() - self._began

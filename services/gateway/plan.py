@@ -14,6 +14,7 @@ from services.gateway.exploration import ExplorationBudget
 from services.gateway.posterior_cache import PosteriorCache
 from services.gateway.quotas import Quotas
 from services.gateway.recorder import Recorder
+from services.gateway.retry_budget import RetryBudget
 from shared.bandit.arms import ArmId
 from shared.bandit.decision import Decision
 from shared.metrics import GatewayMetrics
@@ -44,6 +45,8 @@ class ChatPorts:
     session_margin: float
     shadow_mode: bool
     quotas: Quotas
+    retries: RetryBudget
+    retry_ambiguous: bool
 
 
 @dataclass(frozen=True, slots=True, eq=False)

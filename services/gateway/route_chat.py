@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from services.gateway.choose import Choice, Wish, choose, wish_of
 from services.gateway.context import Gathered
 from services.gateway.fallback import candidates, first_answer
-from services.gateway.outcome import Journal, Served
+from services.gateway.outcome import CHARS_PER_TOKEN, Journal, Served
 from services.gateway.plan import Asker, ChatPorts, Plan
 from services.gateway.quotas import refusal, told
 from shared.bandit.arms import ArmId, Price
@@ -87,7 +87,8 @@ async def consider(chat: ChatRequest, wish: Wish, asker: Asker, ports: ChatPorts
     decision = replace(choice.decision, degraded=degraded)
     # In shadow mode nobody but the safe arm answers, and who narrows the choice wants no other arm either.
     last_resort = None if wish.narrowed or ports.shadow_mode else ports.catalogue.default
-    order = candidates(decision, ports.cooldowns, last_resort)
+    others = () if ports.shadow_mode else wish.allowed
+    order = candidates(decision, ports.cooldowns, last_resort, others)
     return Considered(replace(choice, decision=decision), gathered, order)
 
 
@@ -103,7 +104,7 @@ async def complete(plan: Plan, ports: ChatPorts) -> Completed:
         return await ports.upstream.complete(plan.call(arm))
 
     answer, arm = await first_answer(plan, ports, journal, ask)
-    served = journal.close(Status.ANSWERED, arm, usage=answer.usage)
+    served = journal.close(Status.ANSWERED, arm, usage=answer.usage, own_count=answer.chars // CHARS_PER_TOKEN)
     await served.stored
     return Completed(answer, served)
 

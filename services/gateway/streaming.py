@@ -37,6 +37,7 @@ class OpenStream:
                 self.journal.frames += 1
                 yield frame
         except UpstreamError as error:
+            self.journal.broke_off(error)
             await self._close(Status.TRUNCATED, error_word(error))
             yield _error_event(error)
         else:

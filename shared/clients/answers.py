@@ -68,6 +68,25 @@ def choices_of(body: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
     return (choice for choice in choices if isinstance(choice, dict)) if isinstance(choices, list) else ()
 
 
+def text_length_of(body: Mapping[str, Any]) -> int:
+    """Return the characters of all that the choices say, tool calls included."""
+    said = (choice.get("message") for choice in choices_of(body))
+    return sum(
+        len(text)
+        for message in said
+        if isinstance(message, dict)
+        for text in (message.get("content"), message.get("reasoning"), *_arguments(message.get("tool_calls")))
+        if isinstance(text, str)
+    )
+
+
+def _arguments(calls: Any) -> Iterable[Any]:
+    for call in calls if isinstance(calls, list) else ():
+        function = call.get("function") if isinstance(call, dict) else None
+        if isinstance(function, dict):
+            yield function.get("arguments")
+
+
 def usage_of(body: Mapping[str, Any]) -> Usage | None:
     """Return the usage if its figures are possible, else None; an impossible cost alone is dropped alone."""
     usage = body.get("usage")

@@ -18,7 +18,16 @@ import orjson
 
 from shared.bandit.arms import Arm
 from shared.clients.answer_stream import HttpAnswerStream
-from shared.clients.answers import BadAnswer, arms_of, error_of, model_of, parse_answer, parse_object, usage_of
+from shared.clients.answers import (
+    BadAnswer,
+    arms_of,
+    error_of,
+    model_of,
+    parse_answer,
+    parse_object,
+    text_length_of,
+    usage_of,
+)
 from shared.clients.upstream_errors import garbage, of_error_body, of_exception, of_status
 from shared.schemas.upstream import Answer, Call
 
@@ -173,7 +182,7 @@ def answer_of(raw: bytes) -> Answer:
     failure = error_of(body)
     if failure is not None:
         raise of_error_body(failure)
-    return Answer(body=raw, usage=usage_of(body), model=model_of(body))
+    return Answer(body=raw, usage=usage_of(body), model=model_of(body), chars=text_length_of(body))
 
 
 async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:

@@ -1,12 +1,12 @@
-"""What a failed upstream call means: for the next arm, for the bill, and for the client (`docs/operations.md`).
+"""What a failed upstream call means: for the next arm, for the bill, and for the client.
 
 | failure                                   | next arm | may be billed |
 |-------------------------------------------|----------|---------------|
 | no connection: DNS, refused, TLS, timeout | yes      | no            |
-| 408, 425, 429, 5xx                        | yes, the arm rests as long as Retry-After says, a minute at most | no |
+| 408, 409, 425, 429, 5xx                   | yes, the arm rests as long as Retry-After says, a minute at most | no |
 | timeout or reset after the request went out | yes, once | yes        |
 | 200 with an error or garbage              | yes, once | yes          |
-| 401, 402, 403                             | no: our key, the same for every arm (moderation of one model: yes) | no |
+| 401, 402, 403                             | no: our key, and all arms rest (moderation of one model: yes) | no |
 | 400, 413, 422                             | no: the client's mistake, told to it (too long for this model: yes) | no |
 | 404, 410: the model is gone               | yes, it rests | no       |
 
@@ -78,8 +78,9 @@ def of_status(status: int, headers: Mapping[str, str], raw: bytes, secret: str |
     if status == 403 and isinstance(error.get("metadata"), dict):  # moderation: this model refuses this prompt
         return UpstreamError(message, status=status)
     cool_s = _cool_s(status, headers)
-    try_next = status in (404, 408, 410, 425, 429, 451) or status >= 500
-    return UpstreamError(message, status=status, try_next=try_next, cool_s=cool_s)
+    try_next = status in (404, 408, 409, 410, 425, 429, 451) or status >= 500
+    account = status in (401, 402, 403)
+    return UpstreamError(message, status=status, try_next=try_next, cool_s=cool_s, account=account)
 
 
 def _cool_s(status: int, headers: Mapping[str, str]) -> float:

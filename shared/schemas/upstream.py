@@ -34,8 +34,9 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A whole answer: the upstream's body, verbatim."""
+    """A whole answer: the upstream's body, verbatim; `chars` is the length of its text."""
 
     body: bytes
     usage: Usage | None
     model: str | None
+    chars: int = 0

@@ -68,7 +68,7 @@ class FakeChatModel:
             "choices": [{"index": 0, "message": {"role": "assistant", "content": reply.text}, "finish_reason": "stop"}],
             "usage": _usage_json(reply.usage),
         }
-        return Answer(orjson.dumps(body), reply.usage, call.arm)
+        return Answer(orjson.dumps(body), reply.usage, call.arm, len(reply.text))
 
     @asynccontextmanager
     async def stream(self, call: Call) -> AsyncIterator[FakeStream]:

@@ -21,6 +21,7 @@ from tests.fakes.chat_model import Reply
 from tests.fakes.gateway import ARMS, World, asker, chat
 
 REFUSED = UpstreamError("refused", cool_s=1.0)
+LONG = UpstreamError("busy", status=503, cool_s=30.0)
 BROKEN = UpstreamError("broke off", spent=True)
 
 
@@ -44,18 +45,19 @@ async def test_an_answer_is_recorded_with_its_decision_before_it_is_handed_out(w
     assert not record.decision.degraded
 
 
-async def test_without_cost_from_the_upstream_tokens_are_priced_and_without_tokens_it_says_unknown(
+async def test_without_cost_from_the_upstream_tokens_are_priced_and_without_tokens_they_are_counted(
     world: World,
 ) -> None:
-    """The cost is the upstream's own figure, else tokens times list price, else zero and flagged."""
+    """The cost is the upstream's own figure, else tokens times list price, else our own count, flagged as such."""
     async with world.gateway() as ports:
         for usage in (Usage(1000, 500, None), None):
             world.upstream.tell("b/middle", Reply(usage=usage))
             await complete(await route(chat(model="b/middle"), asker(), ports), ports)
-    priced, unknown = (record.outcome for record in world.records)
+    priced, counted = (record.outcome for record in world.records)
     assert priced.cost_usd == pytest.approx(1000 * 1e-6 + 500 * 2e-6)
     assert priced.cost_source == "price"
-    assert (unknown.cost_usd, unknown.cost_source) == (0.0, "unknown")
+    assert counted.cost_usd > 0
+    assert counted.cost_source == "estimate"
 
 
 async def test_neighbours_reach_the_decision_and_its_record(world: World) -> None:
@@ -148,9 +150,10 @@ async def test_a_pinned_model_answers_alone_and_is_recorded_as_pinned(world: Wor
     async with world.gateway() as ports:
         assert await answer(world, ports, model="c/large") == ("c/large", DecisionKind.PINNED)
         assert await answer(world, ports, model="spare") == ("d/spare", DecisionKind.PINNED)
-        world.upstream.tell("c/large", Reply(error=REFUSED))
+        world.upstream.tell("c/large", Reply(error=LONG), Reply(error=LONG))
         with pytest.raises(UpstreamFailed):
             await answer(world, ports, model="c/large")
+    assert {call.arm for call in world.upstream.calls[2:]} == {"c/large"}
     assert [record.outcome.status for record in world.records][-1] is Status.FAILED
 
 
@@ -209,15 +212,16 @@ async def test_the_next_ranked_arm_answers_and_the_record_credits_it(world: Worl
         assert first not in (await route(chat(), asker(), ports)).decision.ranked
 
 
-async def test_at_most_three_arms_are_asked_and_the_default_is_the_last(world: World) -> None:
+async def test_at_most_four_arms_are_asked_and_the_default_is_the_last(world: World) -> None:
     """Attempts are bounded, and the last resort is DEFAULT_MODEL."""
     async with world.gateway() as ports:
         for arm in ARMS:
             world.upstream.tell(arm.id, Reply(error=REFUSED))
+        plan = await route(chat(), asker(), ports)
         with pytest.raises(UpstreamFailed):
-            await complete(await route(chat(), asker(), ports), ports)
+            await complete(plan, ports)
     asked = [call.arm for call in world.upstream.calls]
-    assert len(asked) == 3
+    assert len(asked) == len(set(asked)) == 4
     assert asked[-1] == "d/spare"
 
 

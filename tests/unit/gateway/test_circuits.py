@@ -1,0 +1,112 @@
+"""Which arms are left alone, for how long, and how many second tries there may be."""
+
+from __future__ import annotations
+
+import pytest
+
+from services.gateway.cooldown import Breaker, CoolDowns, Window
+from services.gateway.retry_budget import AT_LEAST, RetryBudget, Tries
+from shared.errors import UpstreamError
+from tests.fakes.clock import FakeClock
+
+BROKEN = UpstreamError("broke off", spent=True)
+
+
+def fail(arms: CoolDowns, arm: str, times: int = 1, error: UpstreamError = BROKEN) -> None:
+    for _ in range(times):
+        arms.failed(arm, error, blames_arm=not error.account)
+
+
+def test_half_of_the_last_calls_open_a_circuit_if_they_are_recent() -> None:
+    """Ten of twenty within ten seconds; the same ten spread over a longer time are bad luck."""
+    for pause_s, opens in ((0.1, True), (1.0, False)):
+        clock = FakeClock()
+        breaker = Breaker(clock, threshold=5, rest_s=5.0, window=Window(20, 10.0))
+        for number in range(20):
+            clock.advance(pause_s)
+            (breaker.failed if number % 2 else breaker.succeeded)()
+        assert breaker.open is opens
+
+
+def test_a_circuit_that_closed_again_has_a_clean_record() -> None:
+    """What happened before a probe succeeded is not held against the arm."""
+    clock = FakeClock()
+    breaker = Breaker(clock, threshold=5, rest_s=5.0, window=Window(20, 10.0))
+    for _ in range(5):
+        breaker.failed()
+    clock.advance(5.0)
+    assert breaker.state == "half_open"
+    assert breaker.allows()
+    assert breaker.state == "open"
+    breaker.succeeded()
+    assert breaker.state == "closed"
+    for _ in range(4):
+        breaker.failed()
+    assert breaker.state == "closed"
+
+
+def test_calls_under_way_when_a_circuit_opens_do_not_lengthen_its_rest() -> None:
+    """Only a failed probe doubles it: otherwise busy times would always end at the maximum."""
+    clock = FakeClock()
+    breaker = Breaker(clock, threshold=5, rest_s=5.0, max_rest_s=60.0)
+    for _ in range(50):
+        breaker.failed()
+    assert breaker.rests_s == 5.0
+    for rest_s in (10.0, 20.0, 40.0, 60.0, 60.0):
+        clock.advance(breaker.rests_s)
+        assert breaker.allows()
+        breaker.failed()
+        assert breaker.rests_s == rest_s
+
+
+def test_an_arm_that_keeps_failing_is_asked_last_and_then_probed_by_one() -> None:
+    """Five in a row open its circuit: 5 s behind all others; then one request tries it, the next does not."""
+    clock = FakeClock()
+    arms = CoolDowns(clock)
+    fail(arms, "a", 5)
+    assert arms.circuit("a") == "open"
+    assert arms.warm(("a", "b")) == ("b",)
+    assert arms.begin(("a", "b")) == "b"
+    clock.advance(5.0)
+    assert arms.circuit("a") == "half_open"
+    assert arms.begin(("a", "b")) == "a"
+    assert arms.begin(("a", "b")) == "b", "one probe at a time"
+    arms.succeeded("a")
+    assert arms.begin(("a", "b")) == "a"
+
+
+def test_if_all_rest_the_one_that_rests_shortest_is_asked() -> None:
+    """Trying beats refusing."""
+    arms = CoolDowns(FakeClock())
+    arms.cool("a", 30)
+    arms.cool("b", 10)
+    fail(arms, "c", 5)
+    assert arms.begin(("a", "b", "c")) == "c"
+    assert arms.by_rest(("a", "b", "c")) == ("c", "b", "a")
+
+
+@pytest.mark.parametrize("status", [401, 402, 403])
+def test_a_refused_account_rests_all_arms_and_blames_none(status: int) -> None:
+    """One circuit for the key that all arms share: closed by the first answer, else probed."""
+    clock = FakeClock()
+    arms = CoolDowns(clock)
+    fail(arms, "a", 9, UpstreamError("no", status=status, try_next=False, cool_s=60.0, account=True))
+    assert not arms.account.allows()
+    assert (arms.circuit("a"), arms.rests_s("a")) == ("closed", 0.0)
+    clock.advance(5.0)
+    assert arms.account.allows()
+    assert not arms.account.allows()
+    arms.succeeded("b")
+    assert arms.account.allows()
+
+
+def test_second_tries_are_a_share_of_what_is_under_way_and_three_at_least() -> None:
+    """20 % of 40 are 8; of 5 they are 3; a place is held once a request and given back at its end."""
+    for active, most in ((5, AT_LEAST), (40, 8)):
+        budget = RetryBudget(0.2)
+        requests = [Tries(budget).__enter__() for _ in range(active)]
+        assert sum(request.again() for request in requests) == most
+        assert [request.again() for request in requests] == [True] * most + [False] * (active - most)
+        for request in requests:
+            request.__exit__()
+        assert (budget.active, budget.retrying) == (0, 0)
