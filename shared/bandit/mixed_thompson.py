@@ -51,7 +51,7 @@ class MixedThompson:
             quality_sd=np.sqrt(variance),
             draw_sd=draw_sd(
                 fit.variance,
-                float(cells.labels.sum()),
+                cells.labels.sum(axis=1),
                 sum(one.requests for one in totals),
                 self.settings.exploration_rate,
                 variance - fit.variance,
