@@ -71,7 +71,7 @@ def test_cost_weight_prefers_the_cheaper_arm_before_and_after_the_first_request(
     by_weight = [chance(decide(NOTHING_LEARNED, arms=arms, settings=weights(0.6, 0, w)), B) for w in (0, -0.05, -0.5)]
     assert by_weight == sorted(by_weight)
     assert by_weight[0] < 0.5
-    assert by_weight[2] > 0.99
+    assert by_weight[2] > 0.9
     wrong_list = state({A: Sums(requests=500, cost_usd=0.001), B: Sums(requests=500, cost_usd=5.0)})
     assert chance(decide(wrong_list, arms=arms, settings=weights(0.6, 0, -0.5)), A) > 0.99
 
