@@ -18,7 +18,6 @@ from deploy.local.postgres import postgres_url
 from deploy.local.probes import postgres_answers
 from deploy.local.servers import Server, free_port, postgres_command, qdrant_command, redis_command, running
 
-
 # How long an example takes says more of the machine than of the law; the first draw of a fresh clone is always slow.
 hypothesis_settings.register_profile("laws", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 hypothesis_settings.load_profile("laws")
