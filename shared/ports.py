@@ -196,9 +196,6 @@ class EventQueue(Protocol):
         """Return how much waits."""
 
 
-# -- history ---------------------------------------------------------------------------------------------------------
-
-
 class Outbox(Protocol):
     """What `RequestLog` has stored and the history does not have yet. Reading takes nothing out."""
 
@@ -218,10 +215,10 @@ class History(Protocol):
     async def prepare(self) -> None:
         """Bring the tables up to date; safe when many do it at once."""
 
-    async def write(self, requests: Sequence[NewRecord], ratings: Sequence[PastRating]) -> list[str]:
-        """Store all of it; return the ids of requests whose rows the database cannot take, and only these are left out.
+    async def write(self, entries: Sequence[Waiting]) -> list[Waiting]:
+        """Store what they hold; return those that the database cannot take: only these are left out.
 
-        A rating may come before its request. Of two ratings with the same revision the later one stays.
+        A rating may come before its request. Of two with one revision the later stays, and the newest contribution.
         """
 
     def read(self, *, since: float, batch: int = 500) -> AsyncIterator[list[PastRequest]]:
@@ -241,7 +238,7 @@ class History(Protocol):
 
 
 class Restorer(Protocol):
-    """Puts what the history remembers back in place, while no learner runs."""
+    """Puts back what the history remembers, while nobody else writes."""
 
     async def is_empty(self) -> bool:
         """Whether nothing is known of any request and nothing has been learned."""
@@ -249,8 +246,8 @@ class Restorer(Protocol):
     async def clear(self) -> None:
         """Forget requests, their public ids and what was learned; events that wait stay."""
 
-    async def requests(self, restored: Sequence[RestoredRequest]) -> None:
-        """Store requests as if they had been recorded, rated and learned from, oldest first."""
+    async def requests(self, past: Sequence[PastRequest]) -> None:
+        """Store requests as recording, rating and learning had left them, oldest first."""
 
     async def sums(self, days: Mapping[tuple[ArmId, str], Mapping[str, int]]) -> None:
         """Store sums by arm and UTC day, in place of what is stored for them."""

@@ -178,11 +178,13 @@ class Journal:
             embedding_model=plan.gathered.embedding_model,
             decision=decision,
             outcome=outcome,
+            settings_hash=self._ports.settings_hash,
             session=plan.asker.session,
             shadow=plan.shadow,
             toll=self._ports.quotas.settle(plan.asker.owner, plan.charge, outcome, in_redis=plan.charged_in_redis),
         )
-        return NewRecord(record, plan.gathered.context.vector)
+        prompt = plan.chat.routing_text[: self._ports.prompt_chars] or None
+        return NewRecord(record, plan.gathered.context.vector, prompt)
 
 
 def effective(decision: Decision, arm: ArmId) -> Decision:

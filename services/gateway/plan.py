@@ -44,6 +44,8 @@ class ChatPorts:
     exploration: ExplorationBudget
     session_margin: float
     shadow_mode: bool
+    settings_hash: str
+    prompt_chars: int
     quotas: Quotas
     retries: RetryBudget
     retry_ambiguous: bool

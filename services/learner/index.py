@@ -81,7 +81,8 @@ class Indexer:
             if any(request is not None and _is_of_another(request, model) for request in requests):
                 # Either they are old, and are skipped, or the embedder has changed and we have not noticed.
                 model = await self._prepare(anew=True)
-            points = [self._point(request, model) for request in requests if request is not None]
+            since = self._clock.now() - self._recency_s
+            points = [point_of(request, model, since=since) for request in requests if request is not None]
             await self._index.upsert([point for point in points if point is not None])
             marks = {own_id: request.revision if request else 0 for own_id, request in zip(due, requests, strict=True)}
             # Rated anew while we wrote: the new score may have been overwritten by our old one, so it stays due.
@@ -106,24 +107,6 @@ class Indexer:
             _log.info("collection prepared", model=model.id, dimension=model.dimension)
         return model
 
-    def _point(self, request: LoggedRequest, model: EmbeddingModel) -> Point | None:
-        """Return the point, or None where there is none to write: no vector of this model, no answer, too old."""
-        record, vector = request.record, request.vector
-        if vector is None or _is_of_another(request, model) or vector.shape != (model.dimension,):
-            return None
-        if not record.rateable or not np.isfinite(vector).all():
-            return None
-        if record.created_at < self._clock.now() - self._recency_s:
-            return None
-        return Point(
-            request_id=record.id,
-            vector=vector,
-            arm=record.outcome.arm,
-            created_at=record.created_at,
-            owner=record.owner,
-            score=request.score,
-        )
-
     def _back_off(self, error: DependencyError) -> None:
         if not self._rest_s:
             _log.warning("index waits", reason=str(error))
@@ -134,3 +117,20 @@ class Indexer:
 
 def _is_of_another(request: LoggedRequest, model: EmbeddingModel) -> bool:
     return request.vector is not None and request.record.embedding_model != model.id
+
+
+def point_of(request: LoggedRequest, model: EmbeddingModel, *, since: float) -> Point | None:
+    """Return the point, or None where there is none to write: no vector of this model, no answer, too old."""
+    record, vector = request.record, request.vector
+    if vector is None or _is_of_another(request, model) or vector.shape != (model.dimension,):
+        return None
+    if not record.rateable or not np.isfinite(vector).all() or record.created_at < since:
+        return None
+    return Point(
+        request_id=record.id,
+        vector=vector,
+        arm=record.outcome.arm,
+        created_at=record.created_at,
+        owner=record.owner,
+        score=request.score,
+    )

@@ -16,13 +16,17 @@ _CONSUMER_IDLE_S = 600.0
 _log = get_logger(__name__)
 
 
+def faded_before(now: float, recency_days: float) -> float:
+    """Return the Unix second before which nothing counts any more."""
+    return now - (_HALF_LIVES * recency_days + 1) * DAY_S
+
+
 async def keep_house(
     *, posteriors: PosteriorStore, queue: EventQueue, indexer: Indexer, clock: Clock, recency_days: float
 ) -> None:
     """Drop faded days, old points and dead consumers. Each part is tried even when another's dependency is away."""
-    faded = clock.now() - (_HALF_LIVES * recency_days + 1) * DAY_S
     try:
-        days = await posteriors.forget_before(faded)
+        days = await posteriors.forget_before(faded_before(clock.now(), recency_days))
         consumers = await queue.forget_consumers(_CONSUMER_IDLE_S)
         if days or consumers:
             _log.info("faded state dropped", days=days, consumers=consumers)

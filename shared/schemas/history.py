@@ -46,6 +46,12 @@ class PastRequest:
         """The one that counts: the last."""
         return self.ratings[-1] if self.ratings else None
 
+    @property
+    def revision(self) -> int:
+        """The newest revision of its rating that anything is known of; 0 for none."""
+        learned = self.contribution(EventKind.FEEDBACK)
+        return max(self.rating.revision if self.rating else 0, learned.revision if learned else 0)
+
     def contribution(self, kind: EventKind) -> Contribution | None:
         """Return what its outcome, or its rating, has added."""
         return next((each for each in self.ledger if each.kind is kind), None)

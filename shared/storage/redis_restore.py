@@ -100,11 +100,11 @@ def _story(one: PastRequest) -> dict[str, Field]:
     }
     if entry.vector is not None:
         fields["vector"] = np.asarray(entry.vector, dtype="<f4").tobytes()
-    if rating is not None:
-        fields["revision"] = rating.revision
-        if rating.score is not None:
-            fields |= {"score": repr(float(rating.score)), "rated_at": repr(rating.rated_at)}
-            fields |= {} if rating.text is None else {"text": rating.text}
+    if one.revision:
+        fields["revision"] = one.revision
+    if rating is not None and rating.score is not None:
+        fields |= {"score": repr(float(rating.score)), "rated_at": repr(rating.rated_at)}
+        fields |= {} if rating.text is None else {"text": rating.text}
     for contribution in one.ledger:
         ledger = f"applied:{contribution.kind.value}"
         fields |= {ledger: _ledger(contribution.sums), f"{ledger}:revision": contribution.revision}

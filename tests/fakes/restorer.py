@@ -32,7 +32,7 @@ class FakeRestorer:
             story = self.memory.stories[entry.record.id] = Story(record=entry.record, vector=entry.vector)
             if rating is not None:
                 story.score, story.text, story.rated_at = rating.score, rating.text, rating.rated_at
-                story.revision = rating.revision
+            story.revision = one.revision
             story.ledger = {each.kind: (each.revision, dict(each.sums)) for each in one.ledger}
             for owner in (entry.record.owner, "*"):
                 held = self.memory.aliases.get((owner, entry.record.public_id))
