@@ -109,7 +109,12 @@ async def open_adapters(settings: Settings) -> AsyncIterator[Adapters]:
                 None if qdrant_key is None else qdrant_key.get_secret_value(),
                 settings.SEARCH_TIMEOUT_MS / 1000,
             ),
-            log=RedisRequestLog(redis, window_s=settings.FEEDBACK_WINDOW_HOURS * 3600, clock=clock),
+            log=RedisRequestLog(
+                redis,
+                window_s=settings.FEEDBACK_WINDOW_HOURS * 3600,
+                clock=clock,
+                history_bound=settings.history_bound,
+            ),
             store=RedisPosteriorStore(redis, recency_days=settings.RECENCY_DAYS, clock=clock),
             queue=RedisEventQueue(redis),
             heartbeats=RedisHeartbeats(redis),
@@ -205,6 +210,9 @@ def build_ports(settings: Settings, adapters: Adapters, metrics: GatewayMetrics)
         quotas=build_quotas(settings, clock),
         shadow_mode=settings.SHADOW_MODE,
         retries=RetryBudget(settings.RETRY_BUDGET),
+        settings_hash=settings.decisive_hash(),
+        prompt_chars=settings.prompt_chars,
+        quotas=build_quotas(settings, clock),
         retry_ambiguous=settings.RETRY_AMBIGUOUS,
     )
 
