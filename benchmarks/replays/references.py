@@ -85,7 +85,11 @@ class EpsilonGreedy(Reference):
 
 
 class LinUcb(Reference):
-    """Disjoint LinUCB (Li et al. 2010), alpha 1, on 25 principal components (of the whole set: a gift) and a 1."""
+    """Disjoint LinUCB (Li et al. 2010) on 25 principal components (of the whole set: a gift) and a constant.
+
+    It learns the reward's difference to .8, the prior of the others: from 0 it would stay with the first arm it tries.
+    The bound is one standard error of a reward with standard deviation .35.
+    """
 
     def __init__(self, table: Table, alpha: float = 1.0) -> None:
         super().__init__(table)
@@ -109,7 +113,7 @@ class LinUcb(Reference):
         x = self.features[t]
         column = self.inverse[arm] @ x
         self.inverse[arm] -= np.outer(column, column) / (1 + x @ column)
-        self.totals[arm] += reward * x
+        self.totals[arm] += (reward - 0.8) * x
         self.weights[arm] = self.inverse[arm] @ self.totals[arm]
 
 
