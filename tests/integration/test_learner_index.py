@@ -6,6 +6,7 @@ import aiohttp
 import numpy as np
 from prometheus_client import CollectorRegistry
 
+from services.learner.forget import Source, forget
 from services.learner.index import Indexer
 from services.learner.learn import EventLearner
 from shared.metrics import LearnerMetrics
@@ -18,7 +19,7 @@ from tests.stories import a_new_record
 async def test_a_rated_request_becomes_a_neighbour_and_a_revision_its_new_label(
     redis_server: str, qdrant_url: str
 ) -> None:
-    """Unrated it is no neighbour; rated it is, with its score; rated anew, with the new one."""
+    """Unrated it is no neighbour; rated it is, with its score; rated anew, with the new one; forgotten, no more."""
     model = EmbeddingModel("test-4", 4)
 
     async def ask_model() -> EmbeddingModel:
@@ -49,3 +50,6 @@ async def test_a_rated_request_becomes_a_neighbour_and_a_revision_its_new_label(
         arm = entry.record.outcome.arm
         assert seen == [[], [(entry.record.id, arm, 0.25)], [(entry.record.id, arm, 0.75)]]
         assert (await rig.queue.depth()).unindexed == 0
+        await forget(Source(owner="public"), rig.log, rig.posteriors, lambda _: None)
+        assert await indexer.step() == 1
+        assert not await index.neighbours(vector, limit=10, threshold=0.9, since=rig.clock.now() - 60)

@@ -237,7 +237,8 @@ FEEDBACK = [
       for number, value in enumerate((7, "", "x" * 129, "a b", "a\n", "*?", None, "\u00e9"))),
     case(63, "20-kb", rating(feedback_text="x" * 20_000), 413, "body_too_large", "feedback_text"),
     case(63, "1-mb", rating(feedback_text="x" * 1_000_000), 413, "body_too_large"),
-    case(65, "batch", request("/feedback", json.dumps([{"request_id": "x" * 36, "score": 0.5}] * 10_000).encode()), 413, "body_too_large"),
+    case(65, "batch", request("/feedback", json.dumps([{"request_id": "x" * 36, "score": 0.5}] * 10_000).encode()),
+         413, "body_too_large"),
     case(65, "small-batch", request("/feedback", b'[{"request_id": "x", "score": 0.5}]'), 400, "invalid_json"),
     *(case(58, f"key-{number}", request("/feedback", {"request_id": "some-request", "score": 0.5}, idempotency_key=key),
            400, "invalid_value", "Idempotency-Key")
