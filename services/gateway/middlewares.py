@@ -27,7 +27,7 @@ from shared.settings import Settings
 
 REQUEST_ID = "X-Request-ID"
 NEEDS_CLIENT_ID = "/chat/completions"
-LIMITED_ROUTES = frozenset({"/chat/completions", "/v1/chat/completions"})
+LIMITED_ROUTES = frozenset({"/chat/completions", "/v1/chat/completions", "/route", "/v1/route"})
 CLIENT_GONE = 499
 """Status in log and metrics of a request whose client went away; nobody receives it."""
 
