@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
@@ -30,6 +31,7 @@ from services.gateway.keys import (
     HEALTH,
     LIFECYCLE,
     LINKS,
+    PARSING,
     METRICS,
     REGISTRY,
     SETTINGS,
@@ -168,6 +170,7 @@ def build_ports(settings: Settings, adapters: Adapters, metrics: GatewayMetrics)
     clock = adapters.clock
     redis_timeout_s = settings.REDIS_TIMEOUT_MS / 1000
     catalogue = Catalogue(adapters.upstream, models=settings.LLM_MODELS, default=settings.DEFAULT_MODEL, clock=clock)
+    app[PARSING] = asyncio.Lock()
     limits = ContextLimits(
         embed_timeout_s=settings.EMBED_TIMEOUT_MS / 1000,
         search_timeout_s=settings.SEARCH_TIMEOUT_MS / 1000,

@@ -14,6 +14,7 @@ from shared.settings import Settings
 
 _JSON = re.compile(r"application/(?:[a-z0-9.-]+\+)?json", re.IGNORECASE)
 FORM = "application/x-www-form-urlencoded"
+_READ_STEP = 1 << 18
 _UNPACKED = frozenset({"", "identity", "gzip", "deflate"})
 _CHARSETS = frozenset({"utf-8", "utf8", "us-ascii"})
 
@@ -51,10 +52,12 @@ def unsupported_encoding() -> UnsupportedMedia:
 
 async def _read(request: web.Request, limit: int) -> bytes:
     content = request.content
-    content.set_read_chunk_size(min(limit, 1 << 18))  # unpack in larger steps
+    content.set_read_chunk_size(min(limit, _READ_STEP))  # unpack in larger steps
     body = bytearray()
     while chunk := await content.readany():
         body += chunk
+        if len(body) > _READ_STEP:
+            await asyncio.sleep(0)  # `readany` itself lets nobody else go on while there is more to unpack
         if len(body) > limit:
             raise too_large(limit)
     return bytes(body)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
@@ -49,5 +51,8 @@ FORWARD_CONTROL = web.AppKey("forward_control", bool)
 
 FORWARD_SESSION = web.AppKey("forward_session", bool)
 """Whether `session_id` goes on in the body: to OpenRouter alone, for others refuse fields that they do not know."""
+
+PARSING = web.AppKey("parsing", asyncio.Lock)
+"""Held while a big body is parsed."""
 
 LINKS = web.AppKey("links", FeedbackLinks)

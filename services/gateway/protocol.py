@@ -10,11 +10,12 @@ from __future__ import annotations
 import asyncio
 import resource
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any, cast
 
-from aiohttp import hdrs, web
-from aiohttp.http_exceptions import ContentEncodingError
-from aiohttp.web_protocol import RequestHandler
+from aiohttp import StreamReader, hdrs, web
+from aiohttp.http_exceptions import ContentEncodingError, HttpProcessingError
+from aiohttp.web_protocol import RequestHandler, RequestPayloadError
 
 from services.gateway.json_body import too_large, unsupported_encoding
 from services.gateway.middlewares import build_finisher
@@ -29,7 +30,9 @@ KEEP_ALIVE_S = 75.0
 
 WRITE_TIMEOUT_S = 30.0
 LINGER_S = 2.0
-"""How long an unwanted rest of a body is read and dropped, so that the client sees the answer and no reset."""
+LINGER_BYTES = 33_554_432
+"""How long, and how much of, an unwanted rest of a body is read and dropped, so that the client sees the answer and no
+reset."""
 
 MAX_CONNECTIONS = 4096
 
@@ -128,6 +131,16 @@ class HardenedHandler(RequestHandler):
         self._disarm_write_timer()
         super().connection_lost(exc)
 
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """Send the answer, then drop what is left of the body; aiohttp would not let the loop go meanwhile."""
+        finished = await super().finish_response(request, resp, start_time)
+        if not request.content.is_eof() and not self._force_close:
+            with suppress(TimeoutError, HttpProcessingError, RequestPayloadError, ConnectionError):
+                await _drop(request.content)
+        return finished
+
     # -- errors before or outside the application --------------------------------------------------------------------
 
     def handle_error(
@@ -177,7 +190,7 @@ class HardenedServer(web.Server):
             loop=self._loop,
             access_log=cast("Any", None),
             keepalive_timeout=KEEP_ALIVE_S,
-            lingering_time=LINGER_S,
+            lingering_time=0,  # ours is `_drop`
             **self._timeouts,
         )
 
@@ -225,6 +238,15 @@ def connection_cap() -> int:
         soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     return max(16, min(MAX_CONNECTIONS, soft // 2))
+
+
+async def _drop(content: StreamReader) -> None:
+    """Read on for a while. A packed body unpacks without end while it is read: each step lets others go on."""
+    dropped = 0
+    async with asyncio.timeout(LINGER_S):
+        while dropped < LINGER_BYTES and (piece := await content.readany()):
+            dropped += len(piece)
+            await asyncio.sleep(0)
 
 
 _AppHandler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]

@@ -2,20 +2,54 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+from functools import partial
 
 from aiohttp import web
 
-from services.gateway.keys import FORWARD_CONTROL, LINE, OWN_ID, OWNER, PUBLIC_ID, TOLD
+from services.gateway.json_body import read_body
+from services.gateway.keys import (
+    CHAT,
+    FORWARD_CONTROL,
+    FORWARD_SESSION,
+    LINE,
+    OWN_ID,
+    OWNER,
+    PARSING,
+    PUBLIC_ID,
+    SETTINGS,
+    TOLD,
+)
 from services.gateway.plan import Asker
 from shared.errors import InvalidRequest
-from shared.schemas.chat import ChatRequest
+from shared.schemas.chat import ChatRequest, parse_chat
 from shared.schemas.chat_fields import MAX_SESSION_CHARS
 
 CONTROL = "x-simulate"
 SESSION = "x-session-id"
 EXPLORE = "x-router-explore"
 _SESSION_DIGITS = 32
+
+BIG_BODY = 131_072
+"""Up to this, parsing takes less than handing it to a thread and back is worth: about a millisecond."""
+
+
+async def read_chat(request: web.Request) -> tuple[ChatRequest, Asker]:
+    """Return a chat request and who asks. Raises InvalidRequest and whatever `read_body` does.
+
+    A big body is parsed in a thread, and only one at a time: no step of the parser holds the interpreter for long, but
+    all of them together would let everybody else wait, and so would two threads that take turns.
+    """
+    raw = await read_body(request, request.app[SETTINGS])
+    started = request.app[CHAT].clock.monotonic()
+    parse = partial(parse_chat, raw, forward_session=request.app[FORWARD_SESSION])
+    if len(raw) < BIG_BODY:
+        chat = parse()
+    else:
+        async with request.app[PARSING]:
+            chat = await asyncio.to_thread(parse)
+    return chat, asker_of(request, chat, started)
 
 
 def asker_of(request: web.Request, chat: ChatRequest, started: float) -> Asker:

@@ -6,15 +6,13 @@ from contextlib import aclosing
 
 from aiohttp import web
 
-from services.gateway.handlers.asking import asker_of
-from services.gateway.json_body import read_body
-from services.gateway.keys import CHAT, FORWARD_SESSION, LINE, LINKS, OWN_ID, SETTINGS
+from services.gateway.handlers.asking import read_chat
+from services.gateway.keys import CHAT, LINE, LINKS, OWN_ID
 from services.gateway.plan import ChatPorts, Plan
 from services.gateway.route_chat import complete, route
 from services.gateway.streaming import open_stream
 from shared.bandit.arms import ArmId
 from shared.bandit.decision import Decision
-from shared.schemas.chat import parse_chat
 
 _EVENT_STREAM = {
     "Content-Type": "text/event-stream; charset=utf-8",
@@ -26,10 +24,7 @@ _EVENT_STREAM = {
 async def chat(request: web.Request) -> web.StreamResponse:
     """Route a chat completion, answer it, and have it recorded before the last byte leaves."""
     ports = request.app[CHAT]
-    raw = await read_body(request, request.app[SETTINGS])
-    started = ports.clock.monotonic()
-    asked = parse_chat(raw, forward_session=request.app[FORWARD_SESSION])
-    asker = asker_of(request, asked, started)
+    asked, asker = await read_chat(request)
     with ports.metrics.in_flight.track_inprogress():
         plan = await route(asked, asker, ports)
         if plan.chat.stream:

@@ -8,21 +8,16 @@ import orjson
 from aiohttp import web
 
 from services.gateway.choose import wish_of
-from services.gateway.handlers.asking import asker_of
+from services.gateway.handlers.asking import read_chat
 from services.gateway.handlers.records import decision_story
-from services.gateway.json_body import read_body
-from services.gateway.keys import CHAT, FORWARD_SESSION, LINE, SETTINGS
+from services.gateway.keys import CHAT, LINE
 from services.gateway.route_chat import Considered, consider
-from shared.schemas.chat import parse_chat
 
 
 async def dry_run(request: web.Request) -> web.Response:
     """Decide as a chat request would, with a draw of its own; nothing is called, reserved or recorded."""
     ports = request.app[CHAT]
-    raw = await read_body(request, request.app[SETTINGS])
-    started = ports.clock.monotonic()
-    asked = parse_chat(raw, forward_session=request.app[FORWARD_SESSION])
-    asker = asker_of(request, asked, started)
+    asked, asker = await read_chat(request)
     considered = await consider(asked, wish_of(asked, ports.catalogue), asker, ports)
     decision = considered.choice.decision
     request[LINE].update(model=decision.arm, decision=decision.kind.value)
