@@ -43,7 +43,7 @@ from shared.storage.redis_requests import RedisRequestLog
 if TYPE_CHECKING:
     from shared.storage.postgres_history import PostgresHistory
 
-_CALL_TIMEOUT_S = 4.0
+CALL_TIMEOUT_S = 4.0
 """For embedder and Qdrant: nobody waits for the index, but a job has to end in time."""
 
 _POLL_S = 0.05
@@ -78,7 +78,7 @@ async def run(settings: Settings, patience: Patience | None = None) -> None:
         outbox=RedisOutbox(client),
         metrics=metrics,
     )
-    timeout = aiohttp.ClientTimeout(total=_CALL_TIMEOUT_S)
+    timeout = aiohttp.ClientTimeout(total=CALL_TIMEOUT_S)
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(client.aclose, close_connection_pool=True)
         session = await stack.enter_async_context(aiohttp.ClientSession(timeout=timeout))
@@ -110,11 +110,19 @@ async def run(settings: Settings, patience: Patience | None = None) -> None:
     _log.info("learner stopped", worker=worker)
 
 
-def open_history(settings: Settings) -> PostgresHistory:
+def open_history(settings: Settings, *, timeout_s: float = CALL_TIMEOUT_S) -> PostgresHistory:
     """Return the history. Imported here: without it nobody pays for the driver."""
     module = importlib.import_module("shared.storage.postgres_history")
-    history: PostgresHistory = module.PostgresHistory(settings)
+    history: PostgresHistory = module.PostgresHistory(settings, timeout_s=timeout_s)
     return history
+
+
+def make_index(settings: Settings, session: aiohttp.ClientSession) -> QdrantIndex:
+    """Return the index."""
+    key = settings.QDRANT_API_KEY
+    return QdrantIndex(
+        session, settings.QDRANT_URL, api_key=key.get_secret_value() if key else None, timeout_s=CALL_TIMEOUT_S
+    )
 
 
 async def _stop_duties(stop: asyncio.Event, duties: Duties) -> None:
@@ -144,20 +152,18 @@ def _duties(
 ) -> Duties:
     days = settings.RECENCY_DAYS
     log, posteriors = stores(settings, client, clock)
-    key = settings.QDRANT_API_KEY
-    index = QdrantIndex(
-        session, settings.QDRANT_URL, api_key=key.get_secret_value() if key else None, timeout_s=_CALL_TIMEOUT_S
-    )
 
     async def ask_model() -> EmbeddingModel:
         # The client remembers the model until it has embedded with another; we only ask, so we ask with a new one.
-        return await HttpEmbedder(session, settings.EMBEDDER_URL, timeout_s=_CALL_TIMEOUT_S).model()
+        return await HttpEmbedder(session, settings.EMBEDDER_URL, timeout_s=CALL_TIMEOUT_S).model()
 
     return Duties(
         learner=EventLearner(
             worker, queue=queue, log=log, posteriors=posteriors, clock=clock, metrics=metrics, patience=patience
         ),
-        indexer=Indexer(log=log, index=index, ask_model=ask_model, clock=clock, recency_days=days),
+        indexer=Indexer(
+            log=log, index=make_index(settings, session), ask_model=ask_model, clock=clock, recency_days=days
+        ),
         posteriors=posteriors,
         queue=queue,
         clock=clock,

@@ -92,7 +92,7 @@ class PostgresHistory:
             max_size=_MAX_CONNECTIONS,
             open=False,
             timeout=CONNECT_S + 1.0,
-            reconnect_timeout=CONNECT_S + 1.0,
+            reconnect_timeout=0.5,  # one attempt: whoever calls has a patience of its own
             max_idle=60.0,
             check=AsyncConnectionPool.check_connection,
             name="history",
