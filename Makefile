@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q install
 LOCKS := deploy/requirements
 
-.PHONY: run demo replay test check compose-test format lock clean help
+.PHONY: run demo soak langchain replay test check compose-test format lock clean help
 
 run: $(VENV)/.local  ## Start the whole system; Ctrl-C stops it
 	@$(BIN)/python -m deploy.local
@@ -19,6 +19,9 @@ replay: $(VENV)/.local  ## The policy and its references on recorded outcomes (D
 	  $(if $(COST_WEIGHT),--cost-weight $(COST_WEIGHT)) $(if $(STREAM),--stream $(STREAM)) \
 	  $(if $(SEEDS),--seeds $(SEEDS)) $(if $(POLICY),--policy $(POLICY))
 
+soak: $(VENV)/.local  ## Load with faults and the account of it (MINUTES=10 RPS=50 FAULTS=0.2, KILL=1: parts are killed)
+	@$(BIN)/python -m benchmarks.soak --minutes $(or $(MINUTES),10) --rps $(or $(RPS),50) --faults $(or $(FAULTS),0.2) $(if $(KILL),--kill)
+
 test: check  ## Everything, with real Redis, Qdrant engine and PostgreSQL
 	@$(BIN)/python -m pytest
 
@@ -28,6 +31,12 @@ check: $(VENV)/.test  ## Format, lint, types, import contracts, size limits, doc
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m tests.sizes
 	@$(BIN)/python -m pytest tests/unit/test_docs.py
+
+langchain: .local/langchain/.installed  ## Install LangChain's client, so that `make test` tries it, too
+.local/langchain/.installed: $(LOCKS)/langchain.txt
+	@$(PYTHON) -m venv .local/langchain
+	@.local/langchain/bin/python -m pip --disable-pip-version-check -q install --require-hashes -r $(LOCKS)/langchain.txt
+	@touch $@
 
 compose-test:  ## Build, start and try deploy/docker-compose.yml; skips where no Docker engine answers
 	@$(PYTHON) -m deploy.compose_test

@@ -46,6 +46,7 @@ LOCKS = (
     Lock("runtime.txt"),
     Lock("local.txt", extras=("local",), agrees_with="runtime.txt"),
     Lock("test.txt", extras=("local", "test"), agrees_with="local.txt"),
+    Lock("langchain.txt", source=str(FOLDER / "langchain.in")),
     Lock("data.txt", source=str(FOLDER / "data.in"), options=("--no-deps",)),
 )
 

@@ -31,6 +31,7 @@ def main() -> int:
     parser.add_argument("--replay", metavar="FOLDER", help="recorded outcomes; `example`: those of the demo")
     parser.add_argument("--speed", type=positive, default=1.0, help="divides every latency")
     parser.add_argument("--failures", type=float, default=1.0, help="multiplies every failure rate; 0: none")
+    parser.add_argument("--faults", type=float, default=0.0, help="share of calls that get a fault of any kind")
     parser.add_argument("--seed", type=int, default=0, help="of latencies and failures")
     options = parser.parse_args()
     try:
@@ -40,7 +41,7 @@ def main() -> int:
     except (OSError, ValueError, KeyError) as error:
         print(f"simulator: {error}", file=sys.stderr)
         return 2
-    pace = Pace(options.speed, options.failures)
+    pace = Pace(options.speed, options.failures, options.faults)
     app = Simulator(world, pace, random.Random(options.seed)).application()
     print(f"simulated upstream: {len(world.models)} models on http://{options.host}:{options.port}/v1", file=sys.stderr)
     # Open streams are worth nothing here: leave at once.

@@ -6,6 +6,7 @@ import asyncio
 import json
 import math
 import random
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,22 +14,28 @@ from typing import Any
 from aiohttp import web
 
 from benchmarks.simulator import wire
-from benchmarks.simulator.faults import HEADER, Fault, abort, misbehave, parse_fault
+from benchmarks.simulator.faults import AT_RANDOM, HEADER, Fault, abort, misbehave, parse_fault
 from benchmarks.simulator.models import Reply, SimulatedModel, World
 
 FIRST_TOKEN_SHARE = 0.3
 """Part of an answer's time that passes before the first token of a stream."""
 SLOW_S = 5.0
 MAX_CHOICES = 128
+SEEN = 256
 MAX_BODY = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How fast and how reliable: `speed` divides every latency, `failures` multiplies every failure rate."""
+    """How fast and how reliable.
+
+    `speed` divides every latency, `failures` multiplies every failure rate, and `faults` is the share of calls that get
+    a fault of any kind.
+    """
 
     speed: float = 1.0
     failures: float = 1.0
+    faults: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +65,7 @@ class Simulator:
         self._world = world
         self._pace = pace
         self._rng = rng
+        self._seen: deque[Any] = deque(maxlen=SEEN)
 
     def application(self) -> web.Application:
         """Return the web application; every path works with and without `/v1`."""
@@ -66,11 +74,16 @@ class Simulator:
             app.router.add_post(f"{prefix}/chat/completions", self.chat)
             app.router.add_get(f"{prefix}/models", self.models)
         app.router.add_get("/health", self.health)
+        app.router.add_get("/seen", self.seen)
         return app
 
     async def health(self, _request: web.Request) -> web.Response:
         """Say that it lives, and that it is not real."""
         return web.json_response({"status": "ok", "simulated": True, "models": len(self._world.models)})
+
+    async def seen(self, _request: web.Request) -> web.Response:
+        """Show the last chat bodies: what a gateway has made of what its clients sent."""
+        return web.json_response(list(self._seen))
 
     async def models(self, _request: web.Request) -> web.Response:
         """List the models with prices."""
@@ -79,7 +92,9 @@ class Simulator:
     async def chat(self, request: web.Request) -> web.StreamResponse:
         """Answer, or misbehave."""
         try:
-            work = self._understand(json.loads(await request.read()), request.headers.get(HEADER))
+            body = json.loads(await request.read())
+            self._seen.append(body)
+            work = self._understand(body, request.headers.get(HEADER))
         except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
             return _refused(400, f"Invalid request: {error}")
         spoiled = await misbehave(work.fault, request)
@@ -101,6 +116,8 @@ class Simulator:
         characters = sum(len(_text_of(message.get("content"))) for message in messages)
         reply = self._world.reply(model, prompt, characters)
         choices = [wire.choice_of(body, reply.text)] * min(int(body.get("n") or 1), MAX_CHOICES)
+        if not header and self._rng.random() < self._pace.faults:
+            header = self._rng.choice(AT_RANDOM)
         fault = parse_fault(header, model.id)
         usage = None if fault.kind == "no-usage" else wire.usage_of(reply, len(choices))
         latency_s = model.latency_s * math.exp(self._rng.gauss(0.0, 0.25)) / self._pace.speed

@@ -27,6 +27,11 @@ from aiohttp import web
 from benchmarks.simulator.wire import error_body
 
 HEADER = "x-simulate"
+AT_RANDOM = (
+    *("status-429", "status-500", "status-502", "status-503", "status-529"),
+    *("garbage", "html", "empty", "error-200", "cut", "cut-clean", "stall;seconds=5", "hang;seconds=5", "reset"),
+)
+"""What `--faults` draws from; who waits for a silent one should give up sooner."""
 FOREVER_S = 3600.0
 BODIES = {
     "garbage": (b'{"id": "gen-1", "choices": [{"mess', "application/json"),

@@ -23,11 +23,24 @@ class Choice:
     text: str | None
     tool_calls: list[dict[str, Any]] | None
     finish_reason: str
+    logprobs: bool = False
 
     def message(self) -> dict[str, Any]:
         """Return it as the `message` of a whole answer."""
         message: dict[str, Any] = {"role": "assistant", "content": self.text, "refusal": None}
         return message | ({"tool_calls": self.tool_calls} if self.tool_calls else {})
+
+    def logprobs_of(self, text: str | None) -> dict[str, Any] | None:
+        """Return OpenAI's `logprobs` of a text, a word a token, if they were asked for."""
+        if not self.logprobs or not text:
+            return None
+        return {
+            "content": [
+                {"token": word, "logprob": -0.25, "bytes": list(word.encode()), "top_logprobs": []}
+                for word in _words(text)
+            ],
+            "refusal": None,
+        }
 
     def deltas(self) -> Iterator[dict[str, Any]]:
         """Yield it as the `delta`s of a stream, the role first."""
@@ -37,8 +50,12 @@ class Choice:
             head = call | {"index": index, "function": call["function"] | {"arguments": ""}}
             yield {"tool_calls": [head]}
             yield {"tool_calls": [{"index": index, "function": {"arguments": arguments}}]}
-        for word in re.findall(r"\s*\S+\s*$|\s*\S+|\s+", self.text or ""):
+        for word in _words(self.text or ""):
             yield {"content": word}
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"\s*\S+\s*$|\s*\S+|\s+", text)
 
 
 def choice_of(body: Mapping[str, Any], text: str) -> Choice:
@@ -55,7 +72,7 @@ def choice_of(body: Mapping[str, Any], text: str) -> Choice:
     limit = body.get("max_completion_tokens") or body.get("max_tokens")
     if isinstance(limit, int) and limit * CHARS_PER_TOKEN < len(text):
         return Choice(text[: limit * CHARS_PER_TOKEN], None, "length")
-    return Choice(text, None, "stop")
+    return Choice(text, None, "stop", logprobs=body.get("logprobs") is True)
 
 
 def _tool_calls(body: Mapping[str, Any]) -> list[dict[str, Any]] | None:
@@ -90,7 +107,12 @@ def completion(model: SimulatedModel, choices: Sequence[Choice], usage: dict[str
     """Return a whole answer. `simulated_quality` is ours: what a person would have scored it."""
     body: dict[str, Any] = _head(model, "chat.completion") | {
         "choices": [
-            {"index": index, "message": choice.message(), "finish_reason": choice.finish_reason, "logprobs": None}
+            {
+                "index": index,
+                "message": choice.message(),
+                "finish_reason": choice.finish_reason,
+                "logprobs": choice.logprobs_of(choice.text),
+            }
             for index, choice in enumerate(choices)
         ],
         "simulated_quality": quality,
@@ -103,7 +125,8 @@ def chunks(model: SimulatedModel, choices: Sequence[Choice], usage: dict[str, An
     head = _head(model, "chat.completion.chunk")
     for index, choice in enumerate(choices):
         for delta in choice.deltas():
-            yield event(head | {"choices": [{"index": index, "delta": delta, "finish_reason": None}]})
+            said = choice.logprobs_of(delta.get("content"))
+            yield event(head | {"choices": [{"index": index, "delta": delta, "finish_reason": None, "logprobs": said}]})
         yield event(head | {"choices": [{"index": index, "delta": {}, "finish_reason": choice.finish_reason}]})
     if usage is not None:
         yield event(head | {"choices": [], "usage": usage})

@@ -27,6 +27,7 @@ class Simulation:
     replay: str | None = None
     speed: float = 1.0
     failures: float = 1.0
+    faults: float = 0.0
 
 
 @dataclass
@@ -127,6 +128,7 @@ class Planner:
         port = self._choose("the simulated upstream", LOOPBACK, 8090, None)
         command = [sys.executable, "-m", "benchmarks.simulator", "--host", LOOPBACK, "--port", str(port)]
         command += ["--speed", str(self.simulation.speed), "--failures", str(self.simulation.failures)]
+        command += ["--faults", str(self.simulation.faults)]
         if self.simulation.replay:
             command += ["--replay", self.simulation.replay]
         url = f"http://{LOOPBACK}:{port}/v1"

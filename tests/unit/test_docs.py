@@ -19,6 +19,7 @@ from shared.schemas.feedback import parse_feedback
 from shared.settings import Settings, load_settings
 from shared.settings_sources import COMPOSE_PREFIX
 from shared.storage import redis_keys
+from tests.compatibility.clients import table
 from tests.doc_tables import metric_rows, setting_rows
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -224,6 +225,11 @@ def test_every_redis_key_is_documented() -> None:
     shapes = {re.sub(r"<[^>]*>", "<>", key) for key in made}
     table = re.findall(r"^\| `(\{router\}:[^`]+)` \|", read("docs/architecture.md").replace("\\|", "|"), re.MULTILINE)
     assert {re.sub(r"<[^>]*>", "<>", key) for key in table} == shapes
+
+
+def test_the_table_of_clients_is_what_is_tested() -> None:
+    """The API page's table has exactly the cells that the compatibility tests try."""
+    assert table() in read("docs/api.md")
 
 
 def test_the_way_through_the_code_is_at_most_eight_files() -> None:

@@ -1,0 +1,1 @@
+"""Parts of the soak: load, watching processes, and the account at the end."""

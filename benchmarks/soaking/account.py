@@ -1,0 +1,62 @@
+"""What Redis says of it: every request recorded, and no failure that another model could have answered."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+import orjson
+import redis.asyncio as aioredis
+
+from services.gateway.fallback import MAX_SPENT
+from shared.storage import redis_keys
+
+_PAGE = 1000
+
+
+@dataclass
+class Records:
+    """`recorded`: requests in Redis; `needless`: ids of failures though an arm was left that might have answered."""
+
+    recorded: int = 0
+    attempts: Counter[int] = field(default_factory=Counter)
+    statuses: Counter[str] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
+    needless: list[str] = field(default_factory=list)
+
+
+async def read_records(redis_url: str, failed: Collection[str], arms: int) -> Records:
+    """Read every record; `failed` are the public ids that got a 5xx, `arms` how many models may answer."""
+    records, told = Records(), set(failed)
+    async with aioredis.Redis.from_url(redis_url) as client:
+        keys = [key async for key in client.scan_iter(match=redis_keys.request("*"), count=_PAGE)]
+        for start in range(0, len(keys), _PAGE):
+            pipeline = client.pipeline(transaction=False)
+            for key in keys[start : start + _PAGE]:
+                pipeline.hget(key, "record")
+            for raw in await pipeline.execute():
+                if raw is not None:
+                    _count(records, orjson.loads(raw), told, arms)
+            await asyncio.sleep(0)
+    records.needless += told  # no record tells why
+    return records
+
+
+def _count(records: Records, record: dict[str, object], told: set[str], arms: int) -> None:
+    public_id, outcome = str(record["public_id"]), record["outcome"]
+    assert isinstance(outcome, dict)  # noqa: S101 - for the type alone
+    attempts = outcome["attempts"]
+    records.recorded += 1
+    records.statuses[str(outcome["status"])] += 1
+    records.attempts[len(attempts)] += 1
+    if public_id not in told:
+        return
+    told.discard(public_id)
+    if sum(attempt["spent"] for attempt in attempts) >= MAX_SPENT:
+        records.reasons["two calls may have been billed: nobody pays for a third"] += 1
+    elif len({attempt["arm"] for attempt in attempts}) >= arms:
+        records.reasons["all models were asked, all failed"] += 1
+    else:
+        records.needless.append(public_id)

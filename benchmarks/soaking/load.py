@@ -1,0 +1,88 @@
+"""Chat at a fixed rate, streamed and whole in turns, and a rating for half of the whole answers."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+
+import aiohttp
+import orjson
+
+TIMEOUT_S = 30.0
+SUBJECTS = ("tax", "roses", "Python", "Peru", "a headache", "chess", "bread", "rust", "a lease", "the moon")
+TASKS = ("Explain {}", "Write a poem on {}", "Give me three facts about {}", "What is wrong with {}", "Translate {}")
+PROMPTS = tuple(f"{task.format(subject)}, for a {age} year old" for task in TASKS for subject in SUBJECTS
+                for age in range(8, 18))  # fmt: skip
+
+
+@dataclass
+class Tally:
+    """What clients saw. `failed` holds the ids of requests that got a 5xx."""
+
+    sent: int = 0
+    ends: Counter[str] = field(default_factory=Counter)
+    failed: list[str] = field(default_factory=list)
+    unreached: int = 0
+    rated: int = 0
+    not_rated: int = 0
+    overhead_ms: list[float] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """`rps` requests a second for `seconds`; ids begin with `prefix`."""
+
+    url: str
+    prefix: str
+    rps: float
+    seconds: float
+
+    async def send(self, tally: Tally) -> None:
+        """Send everything; nothing that goes wrong is raised."""
+        connector = aiohttp.TCPConnector(limit=0)
+        timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
+        async with (
+            aiohttp.ClientSession(self.url, connector=connector, timeout=timeout) as session,
+            asyncio.TaskGroup() as clients,
+        ):
+            began, number = time.monotonic(), 0
+            while time.monotonic() - began < self.seconds:
+                clients.create_task(self._one(session, number, tally))
+                number += 1
+                await asyncio.sleep(began + number / self.rps - time.monotonic())
+
+    async def _one(self, session: aiohttp.ClientSession, number: int, tally: Tally) -> None:
+        rng = random.Random(number)
+        request_id = f"{self.prefix}-{number}"
+        tally.sent += 1
+        try:
+            whole = await self._ask(session, request_id, rng, tally, stream=number % 2 == 0)
+            if whole and rng.random() < 0.5:
+                rating = {"request_id": request_id, "score": round(rng.random(), 2)}
+                async with session.post("/feedback", json=rating) as answer:
+                    accepted = answer.status == 202
+                    tally.rated += accepted
+                    tally.not_rated += not accepted
+        except (aiohttp.ClientError, TimeoutError) as error:
+            tally.unreached += 1
+            tally.ends[type(error).__name__] += 1
+
+    async def _ask(
+        self, session: aiohttp.ClientSession, request_id: str, rng: random.Random, tally: Tally, *, stream: bool
+    ) -> bool:
+        """Return whether a whole answer came."""
+        body = {"messages": [{"role": "user", "content": rng.choice(PROMPTS)}], "stream": stream}
+        async with session.post("/chat/completions", json=body, headers={"X-Request-ID": request_id}) as answer:
+            content = await answer.read()
+            if answer.status != 200:
+                tally.ends[f"{answer.status} {orjson.loads(content)['error']['code']}"] += 1
+                if answer.status >= 500:
+                    tally.failed.append(request_id)
+                return False
+            whole = not stream or content.endswith(b"data: [DONE]\n\n")
+            tally.ends["200 whole" if whole else "200 broken off, and said so"] += 1
+            tally.overhead_ms.append(float(answer.headers["x-router-overhead-ms"]))
+            return whole

@@ -1,0 +1,95 @@
+"""Memory, file descriptors and threads of the parts, from /proc; and the chaos of `--kill`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from deploy.local.stack import Stack
+
+STORES = frozenset({"redis", "qdrant"})
+"""They keep what they are given: their memory grows with it, and is shown, not judged."""
+
+VICTIMS = ("embedder", "qdrant", "redis", "learner")
+DEAD_S = 3.0
+EVERY_S = 1.0
+WARM_S = 60.0
+GROWTH = 1.1
+SLACK_FDS = 20
+SLACK_THREADS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One process."""
+
+    rss_kib: int
+    fds: int
+    threads: int
+
+
+def sample(pid: int) -> Sample | None:
+    """Read one process; None where it is gone."""
+    try:
+        status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+        fds = len(os.listdir(f"/proc/{pid}/fd"))  # noqa: PTH208 - names alone
+        return Sample(int(status["VmRSS"].split()[0]), fds, int(status["Threads"]))
+    except (OSError, KeyError):
+        return None
+
+
+def _most(before: Sample, now: Sample) -> Sample:
+    """Return the memory of now, and the most descriptors and threads: connections come and go."""
+    return Sample(now.rss_kib, max(before.fds, now.fds), max(before.threads, now.threads))
+
+
+class Watcher:
+    """Keeps what each part needed by the end of the first minute, and its last sample."""
+
+    def __init__(self, stack: Stack) -> None:
+        self._stack = stack
+        self.first: dict[str, Sample] = {}
+        self.last: dict[str, Sample] = {}
+        self.restarted: set[str] = set()
+        self.kills = 0
+
+    async def follow(self, until_s: float) -> None:
+        """Sample every second; the first minute is for warming up (a fifth of a shorter run)."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        warm_s = min(WARM_S, until_s / 5)
+        while True:
+            samples = {name: found for name, pid in self._stack.pids().items() if (found := sample(pid))}
+            if loop.time() - began < warm_s:
+                self.first = {name: _most(self.first.get(name, now), now) for name, now in samples.items()}
+            self.last = samples
+            await asyncio.sleep(EVERY_S)
+
+    async def kill(self, pause_s: float) -> None:
+        """Kill -9 one dependency after the other, each for a few seconds."""
+        parts = {part.name: part for part in self._stack.plan.parts}
+        while True:
+            name = VICTIMS[self.kills % len(VICTIMS)]
+            await asyncio.sleep(pause_s)
+            await asyncio.to_thread(parts[name].server.kill)
+            self.kills += 1
+            self.restarted.add(name)
+            await asyncio.sleep(DEAD_S)
+            parts[name].server.start()
+
+    def judged(self) -> Mapping[str, tuple[Sample, Sample, bool]]:
+        """Return by part: after the first minute, at the end, and whether it stayed flat."""
+        return {
+            name: (first, self.last[name], self._flat(name, first, self.last[name]))
+            for name, first in self.first.items()
+            if name in self.last
+        }
+
+    def _flat(self, name: str, first: Sample, last: Sample) -> bool:
+        if name in STORES or name in self.restarted:
+            return True
+        flat = last.fds <= first.fds + SLACK_FDS and last.threads <= first.threads + SLACK_THREADS
+        return flat and last.rss_kib <= GROWTH * first.rss_kib
