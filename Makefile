@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q install
 LOCKS := deploy/requirements
 
-.PHONY: run demo soak langchain replay test check compose-test format lock clean help
+.PHONY: run demo soak langchain replay test check compose-test chaos-test format lock clean help
 
 run: $(VENV)/.local  ## Start the whole system; Ctrl-C stops it
 	@$(BIN)/python -m deploy.local
@@ -40,6 +40,9 @@ langchain: .local/langchain/.installed  ## Install LangChain's client, so that `
 
 compose-test:  ## Build, start and try deploy/docker-compose.yml; skips where no Docker engine answers
 	@$(PYTHON) -m deploy.compose_test
+
+chaos-test:  ## kill -9 of each container in turn under load (RATE=50); what clients saw, what was lost
+	@$(PYTHON) -m deploy.chaos_test
 
 format: $(VENV)/.test
 	@$(BIN)/ruff check -q --fix . ; $(BIN)/ruff format -q .

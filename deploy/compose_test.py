@@ -18,6 +18,7 @@ import urllib.request
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -43,14 +44,16 @@ class Compose:
     command: Sequence[str]
     port: int
     files: tuple[str, ...] = ("docker-compose.yml",)
+    profiles: tuple[str, ...] = ("simulated",)
     environment: dict[str, str] = field(default_factory=dict)
     project: str = field(default_factory=lambda: f"llm-router-test-{os.getpid()}")
 
     def __call__(self, *arguments: str, quiet: bool = False, **environment: str) -> str:
         """Run a compose command; return its output, or raise Broken with it. `quiet` hides what it reports."""
-        files = [part for name in self.files for part in ("-f", name)]
+        options = [part for name in self.files for part in ("-f", name)]
+        options += [part for name in self.profiles for part in ("--profile", name)]
         done = subprocess.run(
-            [*self.command, "-p", self.project, *files, "--profile", "simulated", *arguments],
+            [*self.command, "-p", self.project, *options, *arguments],
             cwd=FOLDER,
             env={**os.environ, **self.environment, **environment},
             stdout=subprocess.PIPE,
@@ -117,7 +120,7 @@ def compose_command() -> list[str] | None:
 
 def choose_images(compose: Compose) -> None:
     """Replace images that cannot be had."""
-    for name in ("nginx", "redis", "qdrant"):
+    for name in ("nginx", "redis", "qdrant", "postgres"):
         wanted = _default_image(name)
         if not _fails("docker", "image", "inspect", wanted) or not _fails("docker", "pull", "-q", wanted):
             continue
@@ -144,8 +147,8 @@ def builds(compose: Compose) -> None:
 def starts(compose: Compose) -> None:
     """The system becomes ready, and every part of it healthy."""
     compose("up", "-d", quiet=True)
-    _until(START_S, "ready", lambda: compose.call("GET", "/ready")[0] == 200)
-    _until(START_S, "all parts are healthy", lambda: compose.call("GET", "/health")[1].get("status") == "ok")
+    until(START_S, "ready", lambda: compose.call("GET", "/ready")[0] == 200)
+    until(START_S, "all parts are healthy", lambda: compose.call("GET", "/health")[1].get("status") == "ok")
 
 
 def answers(compose: Compose) -> None:
@@ -167,7 +170,7 @@ def learns(compose: Compose) -> None:
     status, body, _ = rate(compose, "compose-first", 0.25)
     if status != 202:
         raise Broken(f"feedback gave {status}: {body}")
-    _until(LEARN_S, "the rating is learned", lambda: round(labels(compose) - before, 3) == 1)
+    until(LEARN_S, "the rating is learned", lambda: round(labels(compose) - before, 3) == 1)
     story = compose.call("GET", "/requests/compose-first")[1]
     if story["feedback"]["score"] != 0.25 or not story["learned"]["feedback"]:
         raise Broken(f"the record does not tell it: {story}")
@@ -176,7 +179,7 @@ def learns(compose: Compose) -> None:
 def scales(compose: Compose) -> None:
     """Two of each service share the work, and every rating counts once."""
     compose("up", "-d", "--no-recreate", *SCALE, quiet=True)
-    _until(START_S, "two learners live", lambda: "2 alive" in str(compose.call("GET", "/health")[1]))
+    until(START_S, "two learners live", lambda: "2 alive" in str(compose.call("GET", "/health")[1]))
     before, names = labels(compose), [f"compose-{number}" for number in range(40)]
     time.sleep(6)  # until llm-proxy has asked the name server again
     for name in names:
@@ -185,7 +188,7 @@ def scales(compose: Compose) -> None:
             raise Broken(f"chat gave {status}: {body}")
         if rate(compose, name, 0.5)[0] != 202:
             raise Broken("feedback was not taken")
-    _until(LEARN_S, "all ratings are learned, once", lambda: round(labels(compose) - before, 3) == len(names))
+    until(LEARN_S, "all ratings are learned, once", lambda: round(labels(compose) - before, 3) == len(names))
     served = {line.partition("|")[0].strip() for line in compose("logs", "gateway", quiet=True).splitlines()
               if "/chat/completions" in line}  # fmt: skip
     if len(served) != 2:
@@ -229,13 +232,14 @@ def labels(compose: Compose) -> float:
     return float(sum(arm["labels"] for arm in compose.call("GET", "/arms")[1].get("data", [])))
 
 
-def _until(timeout_s: float, what: str, holds: Callable[[], bool]) -> None:
+def until(timeout_s: float, what: str, holds: Callable[[], bool]) -> None:
+    """Wait until it holds; what is not there yet may fail. Raises Broken."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         try:
             if holds():
                 return
-        except (OSError, KeyError, ValueError):
+        except (OSError, HTTPException, KeyError, ValueError):
             pass
         time.sleep(0.5)
     raise Broken(f"not within {timeout_s:.0f} s: {what}")

@@ -45,7 +45,8 @@ class Lock:
 LOCKS = (
     Lock("runtime.txt"),
     Lock("local.txt", extras=("local",), agrees_with="runtime.txt"),
-    Lock("test.txt", extras=("local", "test"), agrees_with="local.txt"),
+    Lock("otel.txt", extras=("otel",), agrees_with="local.txt"),
+    Lock("test.txt", extras=("local", "otel", "test"), agrees_with="local.txt"),
     Lock("langchain.txt", source=str(FOLDER / "langchain.in")),
     Lock("data.txt", source=str(FOLDER / "data.in"), options=("--no-deps",)),
 )

@@ -220,6 +220,9 @@ class Settings(BaseModel):
     # -- logging
     LOG_LEVEL: Literal["debug", "info", "warn", "error"] = Field("info", description="debug/info/warn/error")
     LOG_FORMAT: Literal["json", "text", "auto"] = Field("auto", description="json/text/auto (text on a terminal)")
+    OTEL_EXPORTER_OTLP_ENDPOINT: HttpUrl | None = Field(
+        None, description="Collector of OpenTelemetry traces (OTLP over HTTP); empty: none are sent"
+    )
 
     def bandit(self) -> BanditSettings:
         """Return the part that the policy reads."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from shared.ports import ChatModel, Clock, Embedder, EventQueue, Heartbeats, PosteriorStore, RequestIndex, RequestLog
+from shared.tracing import IdTracer, Tracer
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -21,3 +22,4 @@ class Adapters:
     upstream: ChatModel
     clock: Clock
     redis_version: Callable[[], Awaitable[str]]
+    tracer: Tracer = field(default_factory=IdTracer)

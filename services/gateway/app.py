@@ -6,13 +6,13 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from importlib.util import find_spec
 from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
 import numpy as np
 from aiohttp import web
-from prometheus_client import GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTOR, CollectorRegistry
 
 from services.gateway import background, exploration
 from services.gateway.adapters import Adapters
@@ -31,8 +31,8 @@ from services.gateway.keys import (
     HEALTH,
     LIFECYCLE,
     LINKS,
-    PARSING,
     METRICS,
+    PARSING,
     REGISTRY,
     SETTINGS,
 )
@@ -45,6 +45,7 @@ from services.gateway.recorder import Recorder
 from services.gateway.retry_budget import RetryBudget
 from services.gateway.routes import all_routes
 from services.gateway.spool import Spool
+from services.gateway.tally import seed
 from services.gateway.version import VERSION
 from shared.bandit.arms import ArmId
 from shared.bandit.build import build_policy
@@ -53,13 +54,14 @@ from shared.clients.chat_client import HttpChatModel
 from shared.clients.embedder_client import HttpEmbedder
 from shared.clock import SystemClock
 from shared.errors import SettingsError
-from shared.metrics import GatewayMetrics
+from shared.metrics import GatewayMetrics, new_registry
 from shared.settings import Settings
 from shared.storage.qdrant_index import QdrantIndex
 from shared.storage.redis_connection import connect, redis_errors
 from shared.storage.redis_posteriors import RedisPosteriorStore
 from shared.storage.redis_queue import RedisEventQueue, RedisHeartbeats
 from shared.storage.redis_requests import RedisRequestLog
+from shared.tracing import IdTracer, Tracer
 
 FLUSH_S = 5.0
 PREPARE_S = 1.0
@@ -80,6 +82,28 @@ def check_settings(settings: Settings) -> None:
             "OPENROUTER_API_KEY is required for openrouter.ai. Without a key, `make run` starts a simulated upstream, "
             "and OPENROUTER_BASE_URL may name any other OpenAI-compatible address."
         )
+    if settings.OTEL_EXPORTER_OTLP_ENDPOINT is not None and not _installed("opentelemetry.exporter.otlp.proto.http"):
+        raise SettingsError(
+            "OTEL_EXPORTER_OTLP_ENDPOINT needs the extra `otel`, which is not installed: pip install -r "
+            "deploy/requirements/otel.txt, or for the image: COMPOSE_REQUIREMENTS=otel.txt docker-compose build"
+        )
+
+
+def _installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ImportError:
+        return False
+
+
+def open_tracer(settings: Settings) -> Tracer:
+    """Return what exports traces, where that is wanted."""
+    endpoint = settings.OTEL_EXPORTER_OTLP_ENDPOINT
+    if endpoint is None:
+        return IdTracer()
+    from shared.clients.otel import OtelTracer  # noqa: PLC0415 - an extra, which need not be installed
+
+    return OtelTracer.to_endpoint("gateway", endpoint)
 
 
 @asynccontextmanager
@@ -103,7 +127,11 @@ async def open_adapters(settings: Settings) -> AsyncIterator[Adapters]:
             with redis_errors():
                 return str((await redis.info("server"))["redis_version"])
 
+        tracer = open_tracer(settings)
+        stack.callback(tracer.close)
+
         yield Adapters(
+            tracer=tracer,
             embedder=HttpEmbedder(await session(64), settings.EMBEDDER_URL, settings.EMBED_TIMEOUT_MS / 1000),
             index=QdrantIndex(
                 await session(64),
@@ -134,14 +162,13 @@ async def open_adapters(settings: Settings) -> AsyncIterator[Adapters]:
 
 def build_app(settings: Settings, adapters: Adapters) -> web.Application:
     """Return the application; its background loops run from start-up to clean-up."""
-    registry = CollectorRegistry()
-    for collector in (GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTOR):
-        registry.register(collector)
+    registry = new_registry("gateway")
     metrics = GatewayMetrics(registry)
+    seed(metrics)
     lifecycle = Lifecycle()
     ports = build_ports(settings, adapters, metrics)
     admission = build_admission(settings, adapters, metrics)
-    app = web.Application(middlewares=[*build_middlewares(settings, metrics), limit_places(admission)])
+    app = web.Application(middlewares=[*build_middlewares(settings, metrics, adapters.tracer), limit_places(admission)])
     app[ADMISSION] = admission
     app[SETTINGS] = settings
     app[METRICS] = metrics
@@ -151,6 +178,7 @@ def build_app(settings: Settings, adapters: Adapters) -> web.Application:
     app[FORWARD_CONTROL] = settings.OPENROUTER_API_KEY is None
     app[FORWARD_SESSION] = asks_openrouter(settings)
     app[LINKS] = FeedbackLinks(settings.FEEDBACK_LINK_SECRET)
+    app[PARSING] = asyncio.Lock()
     app[HEALTH] = _health(adapters, ports, lifecycle)
     app.cleanup_ctx.append(_background)
     app.router.add_routes(all_routes())
@@ -170,7 +198,6 @@ def build_ports(settings: Settings, adapters: Adapters, metrics: GatewayMetrics)
     clock = adapters.clock
     redis_timeout_s = settings.REDIS_TIMEOUT_MS / 1000
     catalogue = Catalogue(adapters.upstream, models=settings.LLM_MODELS, default=settings.DEFAULT_MODEL, clock=clock)
-    app[PARSING] = asyncio.Lock()
     limits = ContextLimits(
         embed_timeout_s=settings.EMBED_TIMEOUT_MS / 1000,
         search_timeout_s=settings.SEARCH_TIMEOUT_MS / 1000,
@@ -210,12 +237,11 @@ def build_ports(settings: Settings, adapters: Adapters, metrics: GatewayMetrics)
             adapters.log, budget_usd=settings.EXPLORATION_BUDGET_USD, clock=clock, metrics=metrics
         ),
         session_margin=settings.SESSION_MARGIN,
-        quotas=build_quotas(settings, clock),
         shadow_mode=settings.SHADOW_MODE,
-        retries=RetryBudget(settings.RETRY_BUDGET),
         settings_hash=settings.decisive_hash(),
         prompt_chars=settings.prompt_chars,
         quotas=build_quotas(settings, clock),
+        retries=RetryBudget(settings.RETRY_BUDGET),
         retry_ambiguous=settings.RETRY_AMBIGUOUS,
     )
 

@@ -12,6 +12,7 @@ from shared.bandit.decision import Decision, DecisionKind
 from shared.bandit.steering import greedy, hold, overrule
 from shared.logs import get_logger
 from shared.schemas.chat import ChatRequest
+from shared.tracing import span
 
 _log = get_logger(__name__)
 
@@ -70,7 +71,7 @@ def _draw(wish: Wish, context: Context, ports: ChatPorts) -> Decision:
     if not eligible:
         return _default(default, wish.allowed, "the models are newer than the learned state")
     try:
-        with ports.metrics.decide.time():
+        with ports.metrics.decide.time(), span("decide"):
             return snapshot.decide(context, eligible, ports.rng)
     except Exception:  # noqa: BLE001 - fail open: no learned state, however odd, may cost an answer
         _log.exception("the policy broke", arms=len(eligible), snapshot=snapshot.version)

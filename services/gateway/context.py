@@ -17,6 +17,7 @@ from shared.logs import get_logger
 from shared.metrics import GatewayMetrics
 from shared.ports import Clock, Embedder, RequestIndex
 from shared.schemas.storage import EmbeddingModel
+from shared.tracing import span
 
 _log = get_logger(__name__)
 _T = TypeVar("_T")
@@ -117,7 +118,7 @@ class ContextGatherer:
         model = self._model
         if model is None:
             raise DependencyError("embedder", "has not answered yet")
-        with self._metrics.embed.time():
+        with self._metrics.embed.time(), span("embed"):
             vectors = await self._embedder.embed([text])
         if vectors.shape != (1, model.dimension) or not np.isfinite(vectors).all():
             raise DependencyError("embedder", f"answered the shape {vectors.shape} instead of (1, {model.dimension})")
@@ -126,7 +127,7 @@ class ContextGatherer:
     async def _search(self, vector: Vector, model: EmbeddingModel) -> tuple[Neighbour, ...]:
         if self._prepared != model:
             raise DependencyError("qdrant", "the collection is not ready yet")
-        with self._metrics.search.time():
+        with self._metrics.search.time(), span("search"):
             return await self._index.neighbours(
                 vector,
                 limit=self._limits.neighbours,

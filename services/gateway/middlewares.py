@@ -19,11 +19,13 @@ from services.gateway.access import Access
 from services.gateway.admission import Admission
 from services.gateway.keys import CALLER, CLIENT_ID, LINE, OWN_ID, OWNER, PUBLIC_ID, TOLD
 from services.gateway.problems import problem_response
+from shared import tracing
 from shared.errors import ClientError, InvalidRequest
 from shared.logs import get_logger
 from shared.metrics import GatewayMetrics
 from shared.schemas.ids import is_request_id, uuid7
 from shared.settings import Settings
+from shared.tracing import TRACEPARENT, TRACESTATE, IdTracer, Tracer
 
 REQUEST_ID = "X-Request-ID"
 NEEDS_CLIENT_ID = "/chat/completions"
@@ -38,9 +40,9 @@ x-ratelimit-remaining-requests, x-ratelimit-remaining-tokens, x-ratelimit-remain
 log = get_logger(__name__)
 
 
-def build_middlewares(settings: Settings, metrics: GatewayMetrics) -> list[Middleware]:
+def build_middlewares(settings: Settings, metrics: GatewayMetrics, tracer: Tracer | None = None) -> list[Middleware]:
     """Return the middlewares in the order in which `web.Application` wants them."""
-    return [_observe(metrics), _render_errors, _admit(settings)]
+    return [_observe(metrics, tracer or IdTracer()), _render_errors, _admit(settings)]
 
 
 def build_finisher(settings: Settings) -> Callable[[web.Request, web.StreamResponse], Awaitable[None]]:
@@ -85,11 +87,13 @@ def route_of(request: web.Request) -> str:
     return resource.canonical if resource is not None else "other"
 
 
-def _observe(metrics: GatewayMetrics) -> Middleware:
+def _observe(metrics: GatewayMetrics, tracer: Tracer) -> Middleware:
     @web.middleware
     async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
         started = time.perf_counter()
         _name(request)
+        sent = request.headers
+        trace = tracing.begin(tracer, sent.getall(TRACEPARENT, ()), sent.getall(TRACESTATE, ()), request[OWN_ID])
         status = 500
         try:
             response = await handler(request)
@@ -107,8 +111,10 @@ def _observe(metrics: GatewayMetrics) -> Middleware:
                 "duration_ms": round((time.perf_counter() - started) * 1000, 3),
                 "id": request[OWN_ID],
                 "public_id": request[PUBLIC_ID],
+                "trace_id": trace.trace_id,
             }
             log.info("request", **(request[LINE] | facts))
+            tracing.end(trace, request[LINE] | facts)
         return response
 
     return observe

@@ -30,6 +30,7 @@ from shared.clients.answers import (
 )
 from shared.clients.upstream_errors import garbage, of_error_body, of_exception, of_status
 from shared.schemas.upstream import Answer, Call
+from shared.tracing import span
 
 CONNECT_TIMEOUT_S = 3.0
 CATALOGUE_TIMEOUT_S = 10.0
@@ -121,6 +122,14 @@ class HttpChatModel:
         headers = self._headers | {"X-Request-ID": call.request_id}
         if not self._api_key:
             headers |= call.headers
+        with span("upstream") as trace_headers:
+            async with self._post(call, payload, {**headers, **trace_headers}) as response:
+                yield response
+
+    @asynccontextmanager
+    async def _post(
+        self, call: Call, payload: Mapping[str, Any], headers: Mapping[str, str]
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
         wait_s = min(self._first_byte_timeout_s, call.deadline - time.monotonic())
         try:
             async with asyncio.timeout(wait_s):

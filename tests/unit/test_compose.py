@@ -43,8 +43,10 @@ def test_what_compose_sets_by_itself_is_accepted(compose: dict[str, Any]) -> Non
 
 
 def test_only_the_door_is_public(compose: dict[str, Any]) -> None:
-    """One service publishes a port; Redis, Qdrant and PostgreSQL are reached from inside alone."""
-    assert [name for name, service in compose["services"].items() if "ports" in service] == ["llm-proxy"]
+    """One service is reached from outside; monitoring from this machine alone; stores from inside alone."""
+    published = {name: service["ports"] for name, service in compose["services"].items() if "ports" in service}
+    assert set(published) == {"llm-proxy", "prometheus", "grafana"}
+    assert all(port.startswith("127.0.0.1:") for name in ("prometheus", "grafana") for port in published[name])
 
 
 def test_every_service_is_watched_and_restarted(compose: dict[str, Any]) -> None:
@@ -62,16 +64,32 @@ def test_draining_fits_into_the_grace_period(compose: dict[str, Any]) -> None:
     assert delay + float(Settings.model_fields["DRAIN_TIMEOUT_S"].default) < 60
 
 
+def test_every_container_is_confined(compose: dict[str, Any]) -> None:
+    """Each has a read-only root, no capability but those to give up root, no way to gain any, and bounds."""
+    for name, service in compose["services"].items():
+        assert service["read_only"] is True, name
+        assert service["cap_drop"] == ["ALL"], name
+        assert set(service.get("cap_add", ())) <= {"CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID"}, name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert service["mem_limit"], name
+        assert service["pids_limit"] > 0, name
+        assert not re.search(r":-?[^}]*:latest", service["image"]), name
+
+
 @pytest.mark.parametrize("service", [*OURS, "simulator"])
-def test_our_containers_can_do_little(compose: dict[str, Any], service: str) -> None:
-    """Read-only, without capabilities, and not as root (the Dockerfile's last USER of every stage)."""
+def test_our_containers_are_not_root(compose: dict[str, Any], service: str) -> None:
+    """The Dockerfile's last USER of every stage is an ordinary one."""
     content = compose["services"][service]
-    assert content["read_only"] is True
-    assert content["cap_drop"] == ["ALL"]
     stages = (ROOT / "deploy/Dockerfile").read_text(encoding="utf-8").split("\nFROM ")
     users = {stage.split(" AS ")[1].split()[0]: re.findall(r"^USER (\S+)", stage, re.MULTILINE) for stage in stages[1:]}
     target = content["build"]["target"]
     assert (users[target] or users["router"])[-1] == "10001"
+
+
+def test_nothing_reports_to_its_maker(compose: dict[str, Any]) -> None:
+    """Usage reports of other people's programs are switched off."""
+    assert compose["services"]["qdrant"]["environment"]["QDRANT__TELEMETRY_DISABLED"] == "true"
+    assert compose["services"]["grafana"]["environment"]["GF_ANALYTICS_REPORTING_ENABLED"] == "false"
 
 
 def test_both_example_files_are_one_and_valid() -> None:

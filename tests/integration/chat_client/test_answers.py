@@ -8,6 +8,7 @@ import json
 import aiohttp
 import pytest
 
+from shared import tracing
 from shared.clients.chat_client import HttpChatModel
 from shared.errors import UpstreamError
 from tests import raw_upstream as raw
@@ -105,3 +106,14 @@ async def test_a_packed_bomb_is_cut_at_the_bound(upstream: raw.RawUpstream, mode
     bomb = gzip.compress(b" " * (100 * MIB))
     upstream.script = raw.whole(bomb, content_encoding="gzip")
     assert "too large" in str(await failure(model, streaming=False))
+
+
+async def test_the_upstream_gets_the_trace(upstream: raw.RawUpstream, model: HttpChatModel) -> None:
+    """Within a request's trace the call carries it on; outside there is none."""
+    upstream.script = raw.whole()
+    trace = tracing.begin(tracing.IdTracer(), [], [], "0190b0c2-1111-7222-8333-444455556666")
+    await model.complete(call())
+    tracing.end(trace, {})
+    await model.complete(call())
+    assert upstream.seen[0].headers["traceparent"].split("-")[1] == trace.trace_id
+    assert "traceparent" not in upstream.seen[1].headers

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 
 import pytest
@@ -186,3 +187,12 @@ def test_a_key_is_required_for_openrouter_and_nowhere_else() -> None:
         check_settings(load_settings({}, dotenv=None))
     check_settings(load_settings({"OPENROUTER_API_KEY": "sk-x"}, dotenv=None))
     check_settings(load_settings({"OPENROUTER_BASE_URL": "http://localhost:8090/v1"}, dotenv=None))
+
+
+def test_traces_without_their_extra_are_refused_with_the_way_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A start that would silently trace nothing does not happen."""
+    settings = load_settings({"OPENROUTER_API_KEY": "sk-x", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://otel:4318"}, None)
+    for name in ("opentelemetry", "opentelemetry.exporter.otlp.proto.http"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(SettingsError, match=r"OTEL_EXPORTER_OTLP_ENDPOINT.*otel\.txt"):
+        check_settings(settings)

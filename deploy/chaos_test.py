@@ -1,0 +1,243 @@
+"""`make chaos-test`: `kill -9` of each container in turn under load; what clients saw, and that nothing is lost.
+
+Acknowledged is an answer that a client got whole (200) and a rating that was taken (202). At the end every acknowledged
+answer must have its record, every acknowledged rating its place in what was learned, and nothing may count twice.
+A container is killed from the host's side, so that the engine restarts it as after a crash. Standard library only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.error
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from http.client import HTTPException
+from threading import Lock
+from typing import Any
+
+from deploy.compose_test import START_S, Broken, Compose, chat, choose_images, compose_command, labels, rate, until
+from deploy.local.servers import free_port
+
+RATE = float(os.environ.get("RATE", "50"))
+BEFORE_S, AFTER_S, SETTLE_S = 4.0, 16.0, 120.0
+BUSY = 503
+"""A gateway at its limit says so at once, with Retry-After; on a small machine the load alone brings it there."""
+VICTIMS = ("llm-proxy", "gateway", "embedder", "learner", "redis", "qdrant", "postgres")
+HEAD = (
+    "killed",
+    "sent",
+    "200",
+    "degraded",
+    "busy",
+    "5xx",
+    "cut",
+    "ratings",
+    "refused",
+    "longest gap",
+    "p99",
+    "healthy after",
+)
+
+
+@dataclass
+class Seen:
+    """What one client saw of one request."""
+
+    name: str
+    began: float
+    ended: float = 0.0
+    status: int = 0
+    degraded: bool = False
+    rated: int | None = None
+
+
+@dataclass
+class Load:
+    """Requests at a steady pace, each from its own connection; every second answer is rated."""
+
+    compose: Compose
+    pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(256))
+    seen: list[Seen] = field(default_factory=list)
+    lock: Lock = field(default_factory=Lock)
+
+    def run(self, seconds: float) -> None:
+        """Send for so long; answers come in beside."""
+        began, sent = time.monotonic(), 0
+        while time.monotonic() < began + seconds:
+            while sent < (time.monotonic() - began) * RATE:
+                self.pool.submit(self._one, len(self.seen) + sent)
+                sent += 1
+            time.sleep(0.005)
+
+    def _one(self, number: int) -> None:
+        seen = Seen(f"chaos-{number}-{os.urandom(4).hex()}", time.monotonic())
+        try:
+            seen.status, _, headers = chat(self.compose, seen.name)
+            seen.degraded = any(name.lower() == "x-router-degraded" for name in headers)
+        except (OSError, HTTPException, urllib.error.URLError, ValueError):
+            seen.status = 0
+        seen.ended = time.monotonic()
+        if seen.status == 200 and number % 2:
+            try:
+                seen.rated = rate(self.compose, seen.name, 0.5)[0]
+            except (OSError, HTTPException, urllib.error.URLError, ValueError):
+                seen.rated = 0
+        with self.lock:
+            self.seen.append(seen)
+
+
+def main() -> int:
+    """Run the trial; return 0 when nothing acknowledged was lost, or there is nothing to run it on."""
+    command = compose_command()
+    if command is None:
+        print("\n=== SKIPPED: no Docker engine, or no docker compose, answers here. Nothing was tested. ===\n")
+        return 0
+    environment = {"COMPOSE_BUILD_NETWORK": os.environ.get("COMPOSE_BUILD_NETWORK", "host"), "API_KEYS": ""}
+    environment |= {
+        "PORT": str(free_port()),
+        "OPENROUTER_API_KEY": "",
+        "OPENROUTER_BASE_URL": "http://simulator:8090/v1",
+    }
+    environment |= {"COMPOSE_SIMULATOR_FAILURES": "0", "ENABLE_PERSISTENCE": "true"}
+    compose = Compose(command, int(environment["PORT"]), environment=environment, profiles=("simulated", "persistence"))
+    choose_images(compose)
+    try:
+        if "--no-build" not in sys.argv:
+            compose("build", quiet=True)
+        return trial(compose)
+    except Broken as broken:
+        print(f"\nBROKEN: {broken}\n", file=sys.stderr)
+        print(compose("logs", "--tail", "40", quiet=True)[-12000:], file=sys.stderr)
+        return 1
+    finally:
+        compose("down", "--volumes", "--timeout", "20", quiet=True)
+
+
+def trial(compose: Compose) -> int:
+    """Start, load, kill one after the other, and settle the account."""
+    compose("up", "-d", "--scale", "gateway=2", "--scale", "learner=2", quiet=True)
+    until(START_S, "all parts are healthy", lambda: _healthy(compose))
+    until(START_S, "two learners live", lambda: "2 alive" in str(compose.call("GET", "/health")[1]))
+    load = Load(compose)
+    print(f"{RATE:.0f} requests/s, two gateways, two learners; each row covers {AFTER_S:.0f} s from the kill\n")
+    print(_row(HEAD), flush=True)
+    for victim in (None, *VICTIMS):
+        print(_row(_turn(compose, load, victim)), flush=True)
+    load.pool.shutdown(wait=True)
+    return settle(compose, load.seen)
+
+
+def _turn(compose: Compose, load: Load, victim: str | None) -> Sequence[str]:
+    """Kill one container (none: for comparison), watch, and wait until all is well again."""
+    load.run(BEFORE_S)
+    began = time.monotonic()
+    if victim is not None:
+        began = kill(compose, victim)
+    load.run(AFTER_S)
+    until(START_S, f"all parts are healthy after {victim}", lambda: _healthy(compose))
+    healthy_s = time.monotonic() - began
+    time.sleep(1)
+    with load.lock:
+        window = [seen for seen in load.seen if began <= seen.ended and seen.began <= began + AFTER_S]
+    good = [seen for seen in window if seen.status == 200]
+    ends = sorted([began, *(seen.ended for seen in good)])
+    gap_s = max((later - earlier for earlier, later in itertools.pairwise(ends)), default=0.0)
+    times = sorted(seen.ended - seen.began for seen in good)
+    return (
+        victim or "(none)",
+        str(len(window)),
+        str(len(good)),
+        str(sum(seen.degraded for seen in good)),
+        str(sum(seen.status == BUSY for seen in window)),
+        str(sum(seen.status >= 500 and seen.status != BUSY for seen in window)),
+        str(sum(seen.status == 0 for seen in window)),
+        str(sum(seen.rated == 202 for seen in window)),
+        str(sum(seen.rated not in (202, None) for seen in window)),
+        f"{gap_s:.2f} s",
+        f"{times[int(0.99 * len(times))]:.2f} s" if times else "-",
+        f"<{healthy_s:.0f} s" if victim else "-",
+    )
+
+
+def kill(compose: Compose, service: str) -> float:
+    """`kill -9` one container's first process; return when. `docker kill` would count as stopped by hand."""
+    name = compose("ps", "-q", service, quiet=True).split()[0]
+    pid = subprocess.run(
+        ["docker", "inspect", "-f", "{{.State.Pid}}", name], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    if pid == "0":
+        raise Broken(f"{service} does not run: {compose('logs', '--tail', '5', service, quiet=True)}")
+    command = ["docker", "run", "--rm", "--pid=host", "--network=none", "--user=0", "--entrypoint=python", "llm-router"]
+    subprocess.run([*command, "-c", f"import os; os.kill({int(pid)}, 9)"], check=True, capture_output=True)
+    return time.monotonic()
+
+
+def settle(compose: Compose, seen: Sequence[Seen]) -> int:
+    """Compare what clients were told with what is recorded and learned."""
+    answered = {one.name for one in seen if one.status == 200}
+    rated = {one.name for one in seen if one.rated == 202}
+    until(SETTLE_S, "nothing waits any more", lambda: _drained(compose))
+    with ThreadPoolExecutor(16) as pool:
+        stories = dict(zip([one.name for one in seen], pool.map(lambda one: _story(compose, one), seen), strict=True))
+    recorded = {name for name, story in stories.items() if (story.get("outcome") or {}).get("status") == "answered"}
+    learned = {name for name, story in stories.items() if (story.get("learned") or {}).get("feedback")}
+    counted = labels(compose)
+    print(
+        f"\nanswers acknowledged {len(answered)}, recorded {len(answered & recorded)}, lost {len(answered - recorded)}"
+    )
+    print(f"ratings acknowledged {len(rated)}, learned {len(rated & learned)}, lost {len(rated - learned)}")
+    print(f"ratings in what was learned {counted:.3f}, of requests {len(learned)} (each counts exactly once)")
+    lost = (answered - recorded) | (rated - learned) | _missing_history(compose, answered, rated)
+    if lost:
+        print("LOST:", sorted(lost)[:10], json.dumps({name: stories[name] for name in sorted(lost)[:2]})[:2000])
+    return 1 if lost or round(counted - len(learned), 2) != 0 else 0
+
+
+def _missing_history(compose: Compose, answered: set[str], rated: set[str]) -> set[str]:
+    """Return what PostgreSQL does not have, after it had time to get it."""
+    rows: list[set[str]] = [set(), set()]
+    queries = (
+        "SELECT public_id FROM requests JOIN outcomes ON request_id = id",
+        "SELECT DISTINCT public_id FROM requests JOIN feedback ON request_id = id",
+    )
+
+    def complete() -> bool:
+        for i, query in enumerate(queries):
+            asked = ("psql", "-h", "127.0.0.1", "-U", "llm_router", "-d", "llm_router", "-tA", "-c", query)
+            rows[i] = set(compose("exec", "-T", "-e", "PGPASSWORD=llm_router", "postgres", *asked, quiet=True).split())
+        return answered <= rows[0] and rated <= rows[1]
+
+    with contextlib.suppress(Broken):
+        until(SETTLE_S, "the history is complete", complete)
+    missing = (answered - rows[0]) | (rated - rows[1])
+    print(f"in PostgreSQL: answers {len(answered & rows[0])}, ratings {len(rated & rows[1])}, lost {len(missing)}")
+    return missing
+
+
+def _story(compose: Compose, seen: Seen) -> dict[str, Any]:
+    return compose.call("GET", f"/requests/{seen.name}")[1]
+
+
+def _healthy(compose: Compose) -> bool:
+    return compose.call("GET", "/health")[1].get("status") == "ok"
+
+
+def _drained(compose: Compose) -> bool:
+    parts = compose.call("GET", "/health")[1]["parts"]
+    return parts["recorder"]["status"] == "ok" and str(parts["queue"]["detail"]).startswith("0 waiting")
+
+
+def _row(cells: Sequence[str]) -> str:
+    widths = (11, *([9] * 8), 12, 8, 14)
+    return "".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

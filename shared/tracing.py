@@ -1,0 +1,133 @@
+"""Traces by W3C Trace Context: a request keeps the trace it came with, and hands it on to the upstream.
+
+    begin(tracer, sent, own_id)     a request starts; its trace is the current one until `end`
+    with span("embed"):             a step of it; does nothing outside a request
+
+Ids always; spans go somewhere only where a tracer that exports them is set (`shared/clients/otel.py`). A step's span
+yields the headers that a call made in it should carry.
+
+Reference: https://www.w3.org/TR/trace-context/
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Protocol
+
+Headers = Mapping[str, str]
+
+TRACEPARENT, TRACESTATE = "traceparent", "tracestate"
+_PARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
+_STATE = re.compile(r"[ -~\t]{1,512}")
+_NO_HEADERS: AbstractContextManager[Headers] = nullcontext({})
+
+
+@dataclass(frozen=True, slots=True)
+class Parent:
+    """What a request was sent with: a valid `traceparent` and the `tracestate` that belongs to it."""
+
+    trace_id: str
+    span_id: str
+    flags: str
+    state: str = ""
+
+
+class Trace(Protocol):
+    """The trace of one request."""
+
+    @property
+    def trace_id(self) -> str:
+        """32 hex digits."""
+        ...
+
+    def span(self, name: str) -> AbstractContextManager[Headers]:
+        """Time a step."""
+        ...
+
+    def end(self, facts: Mapping[str, object]) -> None:
+        """The request has ended; `facts` is its log line."""
+        ...
+
+
+class Tracer(Protocol):
+    """Starts traces."""
+
+    def begin(self, parent: Parent | None, own_id: str) -> Trace:
+        """Start the trace of a request, as part of its parent's; without one it may be named after `own_id`, a UUID."""
+        ...
+
+    def close(self) -> None:
+        """Send what waits, and stop."""
+        ...
+
+
+class IdTracer:
+    """Ids without spans."""
+
+    def begin(self, parent: Parent | None, own_id: str) -> Trace:
+        """Return the parent's trace, or a new one under the request's own id."""
+        if parent is None:
+            return _Ids(Parent(own_id.replace("-", ""), "", "00"))
+        return _Ids(parent)
+
+    def close(self) -> None:
+        """There is nothing to send."""
+
+
+class _Ids:
+    def __init__(self, parent: Parent) -> None:
+        self.trace_id = parent.trace_id
+        self._headers = headers_of(Parent(parent.trace_id, secrets.token_hex(8), parent.flags, parent.state))
+
+    def span(self, name: str) -> AbstractContextManager[Headers]:  # noqa: ARG002 - nobody wants it
+        return nullcontext(self._headers)
+
+    def end(self, facts: Mapping[str, object]) -> None:
+        pass
+
+
+_current: ContextVar[Trace | None] = ContextVar("trace", default=None)
+
+
+def begin(tracer: Tracer, traceparents: Sequence[str], tracestates: Sequence[str], own_id: str) -> Trace:
+    """Start the trace of a request from the headers that it came with."""
+    trace = tracer.begin(parse_parent(traceparents, tracestates), own_id)
+    _current.set(trace)
+    return trace
+
+
+def end(trace: Trace, facts: Mapping[str, object]) -> None:
+    """End it; the connection's next request starts anew."""
+    _current.set(None)
+    trace.end(facts)
+
+
+def span(name: str) -> AbstractContextManager[Headers]:
+    """Time a step of the current request; yields the headers for a call within it."""
+    trace = _current.get()
+    return _NO_HEADERS if trace is None else trace.span(name)
+
+
+def parse_parent(traceparents: Sequence[str], tracestates: Sequence[str]) -> Parent | None:
+    """Return what was sent, or None where it is absent, doubled or not valid: then a new trace starts."""
+    found = _PARENT.fullmatch(traceparents[0].strip()) if len(traceparents) == 1 else None
+    if found is None:
+        return None
+    version, trace_id, span_id, flags, more = found.groups()
+    if version == "ff" or (version == "00" and more) or not trace_id.strip("0") or not span_id.strip("0"):
+        return None
+    state = ",".join(tracestates)
+    return Parent(trace_id, span_id, "01" if int(flags, 16) & 1 else "00", state if _STATE.fullmatch(state) else "")
+
+
+def headers_of(parent: Parent) -> dict[str, str]:
+    """Return the headers that hand a trace on."""
+    headers = {TRACEPARENT: f"00-{parent.trace_id}-{parent.span_id}-{parent.flags}"}
+    if parent.state:
+        headers[TRACESTATE] = parent.state
+    return headers
