@@ -12,7 +12,8 @@ from pydantic import SecretStr
 
 from deploy.local import probes
 from deploy.local.ports import PortChooser
-from deploy.local.servers import Server, free_port, qdrant_command, redis_command
+from deploy.local.postgres import postgres_url
+from deploy.local.servers import Server, free_port, postgres_command, qdrant_command, redis_command
 from shared.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -92,6 +93,7 @@ class Planner:
         wired = {
             "REDIS_URL": self._redis(),
             "QDRANT_URL": self._qdrant(),
+            "DATABASE_URL": self._database(),
             "EMBEDDER_URL": "",
             **self._upstream(),
         }
@@ -121,6 +123,18 @@ class Planner:
         command = qdrant_command(port, self.folder / "qdrant")
         self._add("qdrant", command, url, lambda: probes.http_ok(port, "/readyz"))
         return url
+
+    def _database(self) -> str:
+        given = next((name for name in ("DATABASE_URL", "DATABASE_HOST") if self._is_given(name)), None)
+        if not self.settings.ENABLE_PERSISTENCE:
+            return ""
+        if given is not None:
+            self._plan.given[given] = self.settings.masked()[given]
+            return ""
+        port = self._choose("PostgreSQL", LOOPBACK, 5432, None)
+        command = postgres_command(port, self.folder / "postgres")
+        self._add("postgres", command, postgres_url(port), lambda: probes.postgres_answers(port), stop_order=3)
+        return postgres_url(port) + "?sslmode=disable"  # it never leaves this machine
 
     def _upstream(self) -> dict[str, str]:
         if self.settings.OPENROUTER_API_KEY is not None or self._is_given("OPENROUTER_BASE_URL"):

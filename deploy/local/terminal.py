@@ -13,13 +13,14 @@ from rich.table import Table
 from deploy.local.plan import Plan
 from shared.settings import Settings
 
-COLOURS = {"gateway": 36, "embedder": 35, "learner": 32, "redis": 31, "qdrant": 34, "simulator": 33}
+COLOURS = {"gateway": 36, "embedder": 35, "learner": 32, "redis": 31, "postgres": 33, "qdrant": 34, "simulator": 33}
 USE = {
     "gateway": "the API",
     "embedder": "texts to vectors",
     "learner": "feedback to posteriors",
     "redis": "learned state, records, events",
     "qdrant": "similar requests",
+    "postgres": "history",
     "simulator": "SIMULATED upstream",
 }
 
