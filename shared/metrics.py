@@ -101,7 +101,9 @@ class EmbedderMetrics:
             f"{PREFIX}_embedder_batch_seconds", "Time of one forward pass", buckets=SHORT_S, registry=registry
         )
         self.queued = Gauge(f"{PREFIX}_embedder_queued_texts", "Texts waiting for a forward pass", registry=registry)
-        self.refused = Counter(f"{PREFIX}_embedder_refused_total", "Requests refused at the limit", registry=registry)
+        self.refused = Counter(
+            f"{PREFIX}_embedder_refused_total", "Requests refused at the limit, or as too late", registry=registry
+        )
 
 
 class LearnerMetrics:

@@ -1,8 +1,11 @@
 """Micro-batching: many callers, one model.
 
 Callers put texts into a queue; one loop takes up to `size` of them at a time to the one worker thread. Texts that are
-equal wait together, and vectors are remembered by text hash. What a caller awaits is its own ticket and nothing shared,
-so cancelling it cannot touch the loop or a neighbour; a text that nobody waits for any more leaves the queue.
+equal wait together, and vectors are remembered by text hash. Who says how long it waits is refused at once where what
+is ahead will take longer: work for somebody who has given up would make the next one late, too.
+
+What a caller awaits is its own ticket and nothing shared, so cancelling it cannot touch the loop or a neighbour; a text
+that nobody waits for any more leaves the queue.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -27,6 +31,8 @@ from shared.metrics import EmbedderMetrics
 
 Key = bytes
 RETRY_AFTER_S = 1.0
+SMOOTHING = 0.2
+"""Weight of the last pass in the usual time of a text."""
 
 log = get_logger(__name__)
 
@@ -44,9 +50,10 @@ class Limits:
 class _Ticket:
     """What one caller waits for: its rows, filled as batches end."""
 
-    __slots__ = ("done", "missing", "rows")
+    __slots__ = ("deadline", "done", "missing", "rows")
 
-    def __init__(self, rows: NDArray[np.float32], missing: int) -> None:
+    def __init__(self, rows: NDArray[np.float32], missing: int, deadline: float) -> None:
+        self.deadline = deadline
         self.rows = rows
         self.missing = missing
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -80,6 +87,7 @@ class Batcher:
         self._waiting: OrderedDict[Key, _Job] = OrderedDict()
         self._running: dict[Key, _Job] = {}
         self._vectors: OrderedDict[Key, Vector] = OrderedDict()
+        self._text_s = 0.0
         self._arrived = asyncio.Event()
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="encode")
         self._loop = asyncio.create_task(self._serve(), name="batch loop")
@@ -94,12 +102,15 @@ class Batcher:
         """Whether the loop lives."""
         return not self._loop.done()
 
-    async def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Return one row a text. Raises Unavailable when the queue is full; what the encoder raised, if it failed."""
+    async def embed(self, texts: Sequence[str], *, within_s: float | None = None) -> NDArray[np.float32]:
+        """Return one row a text.
+
+        Raises Unavailable when the queue is full or too long for `within_s`; what the encoder raised, if it failed.
+        """
         rows = np.empty((len(texts), self._encoder.model.dimension), dtype=np.float32)
         missing = self._recall(texts, rows)
         if missing:
-            ticket = self._queue(texts, rows, missing)
+            ticket = self._queue(texts, rows, missing, math.inf if within_s is None else within_s)
             try:
                 await ticket.done
             except BaseException:
@@ -135,7 +146,9 @@ class Batcher:
             self._metrics.texts.labels("cache").inc(known)
         return missing
 
-    def _queue(self, texts: Sequence[str], rows: NDArray[np.float32], missing: dict[Key, list[int]]) -> _Ticket:
+    def _queue(
+        self, texts: Sequence[str], rows: NDArray[np.float32], missing: dict[Key, list[int]], within_s: float
+    ) -> _Ticket:
         """Claim every missing text, all or none."""
         if not self.running:
             raise Unavailable("The embedder is stopping.", code="draining", retry_after_s=RETRY_AFTER_S)
@@ -143,7 +156,11 @@ class Batcher:
         if len(self._waiting) + new > self._limits.queue:
             self._metrics.refused.inc()
             raise Unavailable("Too many texts are waiting.", code="overloaded", retry_after_s=RETRY_AFTER_S)
-        ticket = _Ticket(rows, len(missing))
+        ahead = len(self._waiting) + len(self._running)
+        if ahead and (ahead + new) * self._text_s > within_s:  # with nothing ahead we try: it may be faster by now
+            self._metrics.refused.inc()
+            raise _too_late()
+        ticket = _Ticket(rows, len(missing), time.monotonic() + within_s)
         for key, positions in missing.items():
             job = self._running.get(key) or self._waiting.get(key)
             if job is None:
@@ -187,7 +204,9 @@ class Batcher:
 
     async def _run(self) -> None:
         """Encode the running jobs and deliver. Whatever goes wrong reaches their callers, and them only."""
-        jobs = self._running
+        jobs = self._running = self._in_time(self._running)
+        if not jobs:
+            return
         try:
             vectors = await asyncio.get_running_loop().run_in_executor(
                 self._worker, self._encode, [job.text for job in jobs.values()]
@@ -204,10 +223,21 @@ class Batcher:
                 _fail(job, error)
         self._running = {}
 
+    def _in_time(self, jobs: dict[Key, _Job]) -> dict[Key, _Job]:
+        """Return the jobs that somebody still waits for."""
+        now = time.monotonic()
+        late = [key for key, job in jobs.items() if all(ticket.deadline < now for ticket in job.claims)]
+        for key in late:
+            self._metrics.refused.inc()
+            _fail(jobs[key], _too_late())
+        return {key: job for key, job in jobs.items() if key not in late} if late else jobs
+
     def _encode(self, texts: list[str]) -> NDArray[np.float32]:
         start = time.perf_counter()
         vectors = self._encoder.encode(texts)
-        self._metrics.seconds.observe(time.perf_counter() - start)
+        took_s = time.perf_counter() - start
+        self._text_s += SMOOTHING * (took_s / len(texts) - self._text_s)
+        self._metrics.seconds.observe(took_s)
         self._metrics.batch.observe(len(texts))
         self._metrics.texts.labels("model").inc(len(texts))
         return vectors
@@ -222,3 +252,7 @@ class Batcher:
 def _fail(job: _Job, error: Exception) -> None:
     for ticket in job.claims:
         ticket.fail(error)
+
+
+def _too_late() -> Unavailable:
+    return Unavailable("This cannot be done in time.", code="too_late", retry_after_s=RETRY_AFTER_S)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 from collections.abc import Awaitable, Callable
 
 import numpy as np
@@ -24,7 +25,7 @@ from shared.errors import (
     UnsupportedMedia,
 )
 from shared.logs import get_logger
-from shared.schemas.embedding import DIMENSION_HEADER, MODEL_HEADER, RAW_VECTORS, EmbedRequest
+from shared.schemas.embedding import DEADLINE_HEADER, DIMENSION_HEADER, MODEL_HEADER, RAW_VECTORS, EmbedRequest
 from shared.schemas.problem import problem
 from shared.schemas.storage import EmbeddingModel
 from shared.settings import Settings
@@ -42,6 +43,7 @@ _STATUS: dict[type[ClientError], int] = {
     UnsupportedMedia: 415,
     Unavailable: 503,
 }
+_MILLISECONDS = re.compile(r"[0-9]{1,9}")
 _HTTP_CODES = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
 
 log = get_logger(__name__)
@@ -51,7 +53,7 @@ async def embed(request: web.Request) -> web.Response:
     """`POST /embed`: texts in, vectors out, as JSON or (by Accept) raw float32."""
     settings, model = request.app[SETTINGS], request.app[MODEL]
     texts = _texts(await _body(request, settings.BODY_TIMEOUT_S), settings)
-    vectors = await request.app[BATCHER].embed(texts)
+    vectors = await request.app[BATCHER].embed(texts, within_s=_deadline_s(request))
     headers = {MODEL_HEADER: model.id, DIMENSION_HEADER: str(model.dimension)}
     if RAW_VECTORS in request.headers.get(hdrs.ACCEPT, ""):
         body = vectors.astype("<f4", copy=False).tobytes()
@@ -84,6 +86,12 @@ async def metrics(request: web.Request) -> web.Response:
     """`GET /metrics`: Prometheus."""
     body = generate_latest(request.app[REGISTRY])
     return web.Response(body=body, headers={hdrs.CONTENT_TYPE: CONTENT_TYPE_LATEST})
+
+
+def _deadline_s(request: web.Request) -> float | None:
+    """Return how long the asker waits, counted from now; None where it does not say."""
+    left_ms = request.headers.get(DEADLINE_HEADER, "")
+    return int(left_ms) / 1000 if _MILLISECONDS.fullmatch(left_ms) else None
 
 
 async def _body(request: web.Request, timeout_s: float) -> bytes:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from yarl import URL
 
 from shared.errors import DependencyError
-from shared.schemas.embedding import DIMENSION_HEADER, MODEL_HEADER, RAW_VECTORS
+from shared.schemas.embedding import DEADLINE_HEADER, DIMENSION_HEADER, MODEL_HEADER, RAW_VECTORS
 from shared.schemas.storage import EmbeddingModel
 
 MAX_DIMENSION = 16_384
@@ -77,19 +77,23 @@ class HttpEmbedder:
     async def _ask(self, method: str, url: URL, body: bytes, limit: int) -> tuple[Mapping[str, str], bytes]:
         """Call within the deadline; twice where a kept connection turns out to be closed, since asking is free."""
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with asyncio.timeout(self._timeout_s) as within:
                 try:
-                    return await self._call(method, url, body, limit)
+                    return await self._call(method, url, body, limit, within)
                 except (aiohttp.ServerDisconnectedError, ConnectionResetError):
-                    return await self._call(method, url, body, limit)
+                    return await self._call(method, url, body, limit, within)
         except TimeoutError as error:
             raise DependencyError("embedder", f"no answer within {1000 * self._timeout_s:.0f} ms") from error
         except (aiohttp.ClientError, OSError) as error:
             raise DependencyError("embedder", f"the call failed ({type(error).__name__})") from error
 
-    async def _call(self, method: str, url: URL, body: bytes, limit: int) -> tuple[Mapping[str, str], bytes]:
+    async def _call(
+        self, method: str, url: URL, body: bytes, limit: int, within: asyncio.Timeout
+    ) -> tuple[Mapping[str, str], bytes]:
+        left_s = (within.when() or 0.0) - asyncio.get_running_loop().time()
+        headers = {**_HEADERS, DEADLINE_HEADER: str(max(0, int(left_s * 1000)))} if body else None
         async with self._session.request(
-            method, url, data=body or None, headers=_HEADERS if body else None, allow_redirects=False
+            method, url, data=body or None, headers=headers, allow_redirects=False
         ) as response:
             if response.status != HTTPStatus.OK:
                 raise DependencyError("embedder", f"it answered status {response.status}")

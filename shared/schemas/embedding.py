@@ -12,6 +12,9 @@ RAW_VECTORS = "application/octet-stream"
 MODEL_HEADER = "x-embedding-model"
 DIMENSION_HEADER = "x-embedding-dimension"
 
+DEADLINE_HEADER = "x-deadline-ms"
+"""Milliseconds that are left until the asker gives up. What is left, not when: the clocks of two hosts differ."""
+
 
 class EmbedRequest(BaseModel):
     """`POST /embed`. A blank text is allowed; a long one is embedded up to EMBED_MAX_CHARS."""

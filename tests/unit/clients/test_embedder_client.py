@@ -227,3 +227,22 @@ async def test_a_health_report_that_names_no_model_is_a_dependency_error(report:
         with pytest.raises(DependencyError):
             await client.model()
         assert await client.model() == EmbeddingModel("m-3", 3)
+
+
+async def test_the_embedder_is_told_how_long_we_wait() -> None:
+    """Milliseconds that are left, so that it can refuse what would come too late; less of them on the second try."""
+    told: list[int] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        told.append(int(request.headers["x-deadline-ms"]))
+        if len(told) == 1:
+            await asyncio.sleep(0.05)
+            assert request.transport is not None
+            request.transport.abort()
+        return vectors()
+
+    async with client_of(answer, timeout_s=0.8) as client:
+        await client.embed(["a", "b"])
+    first, second = told
+    assert 700 <= first <= 800
+    assert second <= first - 40
