@@ -1,0 +1,146 @@
+"""A closed-loop client: so many connections, each asking again as soon as it has its answer.
+
+`python -m benchmarks.load.client` prints one JSON object: answers a second, latencies in milliseconds, failures. It is a
+process of its own, so that it can be kept off the core of what it measures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import re
+import time
+from collections.abc import Callable, Iterator
+from itertools import count
+from typing import cast
+from urllib.parse import urlsplit
+
+import numpy as np
+import uvloop
+
+from benchmarks.load.questions import REPEATED, prompt, question
+
+_LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d+)")
+LAST_CHUNK = b"0\r\n\r\n"
+
+
+class Asker(asyncio.Protocol):
+    """One connection that asks for ever; an answer is timed to its first byte after the head and to its last."""
+
+    def __init__(self, next_request: Callable[[], bytes], tally: Tally) -> None:
+        self._next_request = next_request
+        self._tally = tally
+        self._buffer = bytearray()
+        self._asked = 0.0
+        self._first = 0.0
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Ask the first question."""
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's are of no class of asyncio
+        self._ask()
+
+    def _ask(self) -> None:
+        if self._transport is not None:
+            self._first = 0.0
+            self._buffer.clear()
+            self._asked = time.perf_counter()
+            self._transport.write(self._next_request())
+
+    def data_received(self, data: bytes) -> None:
+        """Time an answer, and ask again."""
+        self._buffer += data
+        end = self._buffer.find(b"\r\n\r\n")
+        if end < 0:
+            return
+        if not self._first and len(self._buffer) > end + 4:
+            self._first = time.perf_counter()
+        length = _LENGTH.search(self._buffer, 0, end)
+        whole = len(self._buffer) >= end + 4 + int(length[1]) if length else self._buffer.endswith(LAST_CHUNK)
+        if whole:
+            now = time.perf_counter()
+            self._tally.add(now - self._asked, self._first - self._asked, ok=self._buffer.startswith(b"HTTP/1.1 200"))
+            self._ask()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the protocol's signature
+        """Count what was cut."""
+        self._transport = None
+        self._tally.lost += 1
+
+
+class Tally:
+    """What was measured since `counting` was set."""
+
+    def __init__(self) -> None:
+        self.counting = False
+        self.latencies: list[float] = []
+        self.firsts: list[float] = []
+        self.failed = 0
+        self.lost = 0
+        self.all_answers = 0
+
+    def add(self, latency_s: float, first_s: float, *, ok: bool) -> None:
+        """Take note of one answer."""
+        self.all_answers += 1
+        if self.counting and ok:
+            self.latencies.append(latency_s)
+            self.firsts.append(first_s)
+        elif self.counting:
+            self.failed += 1
+
+    def report(self, seconds: float) -> dict[str, float]:
+        """Return the figures."""
+        latency, first = np.array(self.latencies or [np.nan]) * 1000, np.array(self.firsts or [np.nan]) * 1000
+        return {
+            "answers": len(self.latencies),
+            "all_answers": self.all_answers,
+            "per_second": len(self.latencies) / seconds,
+            "p50_ms": float(np.percentile(latency, 50)),
+            "p99_ms": float(np.percentile(latency, 99)),
+            "first_p50_ms": float(np.percentile(first, 50)),
+            "failed": self.failed + self.lost,
+        }
+
+
+def requests(url: str, kind: str, model: str | None, chunks: int, start: int, headers: str) -> Iterator[bytes]:
+    """Yield whole HTTP requests for ever: `unique` prompts from number `start` on, or `repeated` ones."""
+    parts = urlsplit(url)
+    more = "".join(f"{line.strip()}\r\n" for line in headers.split("|") if line)
+    head = f"POST {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Type: application/json\r\n{more}"
+    for number in count(start):
+        body = question(prompt(number % REPEATED if kind == "repeated" else number), model=model, chunks=chunks)
+        yield b"%bContent-Length: %d\r\n\r\n%b" % (head.encode(), len(body), body)
+
+
+async def run(options: argparse.Namespace) -> dict[str, float]:
+    """Load `options.url` for a while; return the figures."""
+    tally, parts = Tally(), urlsplit(options.url)
+    stream = requests(options.url, options.kind, options.model, options.chunks, options.start, options.headers)
+    loop = asyncio.get_running_loop()
+    made = [
+        await loop.create_connection(lambda: Asker(stream.__next__, tally), parts.hostname, parts.port)
+        for _ in range(options.connections)
+    ]
+    await asyncio.sleep(options.warm_up)
+    tally.counting, began = True, time.perf_counter()
+    await asyncio.sleep(options.seconds)
+    tally.counting, seconds = False, time.perf_counter() - began
+    report = tally.report(seconds)
+    for transport, _ in made:
+        transport.abort()
+    return report
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("url")
+    parser.add_argument("--connections", type=int, default=32)
+    parser.add_argument("--seconds", type=float, default=2.0)
+    parser.add_argument("--warm-up", type=float, default=0.3)
+    parser.add_argument("--kind", choices=("unique", "repeated"), default="unique")
+    parser.add_argument("--model")
+    parser.add_argument("--chunks", type=int, default=0)
+    parser.add_argument("--start", type=int, default=0)
+    parser.add_argument("--headers", default="", help="more headers, separated by |")
+    print(json.dumps(uvloop.run(run(parser.parse_args()))))

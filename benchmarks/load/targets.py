@@ -1,0 +1,56 @@
+"""What is measured: an address, the process behind it, and what it is asked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+CHUNKS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One line of the table.
+
+    Attributes:
+        name: as in the table.
+        url: where chat requests go.
+        pid: the process under test; 0 for the upstream itself.
+        kind: `unique` prompts or the same `repeated` ones.
+        model: the model that is asked for; None leaves it to the router.
+        chunks: 0, or the length of the stream that is asked for.
+        headers: what else this one wants, `Name: value` separated by `|`.
+    """
+
+    name: str
+    url: str
+    pid: int
+    kind: str = "unique"
+    model: str | None = None
+    chunks: int = 0
+    headers: str = ""
+
+
+DIRECT, BARE, OFF = "direct", "bare proxy", "gateway, routing off"
+UNIQUE, REPEATED = "gateway, routing on, unique prompts", "gateway, routing on, repeated prompts"
+
+
+def targets(upstream: str, bare: str, bare_pid: int, gateway: str, gateway_pid: int) -> list[Target]:
+    """Return what is measured in every run, whole answers first."""
+    path, pinned = "/v1/chat/completions", "instant-a"
+    return [
+        Target(DIRECT, upstream + path, 0, model=pinned),
+        Target(BARE, bare + path, bare_pid, model=pinned),
+        Target(OFF, gateway + path, gateway_pid, model=pinned),
+        Target(UNIQUE, gateway + path, gateway_pid),
+        Target(REPEATED, gateway + path, gateway_pid, kind="repeated"),
+    ]
+
+
+def streamed(whole: list[Target]) -> list[Target]:
+    """Return the same as streams: of one chunk, for the time to it, and of many, for what each costs."""
+    kept = [target for target in whole if target.name in (DIRECT, BARE, UNIQUE)]
+    return [
+        Target(f"{target.name}, stream of {chunks}", target.url, target.pid, target.kind, target.model, chunks)
+        for chunks in (1, CHUNKS + 1)
+        for target in kept
+    ]
