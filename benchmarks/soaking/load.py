@@ -12,6 +12,7 @@ import aiohttp
 import orjson
 
 TIMEOUT_S = 30.0
+SHED = "overloaded"
 SUBJECTS = ("tax", "roses", "Python", "Peru", "a headache", "chess", "bread", "rust", "a lease", "the moon")
 TASKS = ("Explain {}", "Write a poem on {}", "Give me three facts about {}", "What is wrong with {}", "Translate {}")
 PROMPTS = tuple(f"{task.format(subject)}, for a {age} year old" for task in TASKS for subject in SUBJECTS
@@ -20,11 +21,12 @@ PROMPTS = tuple(f"{task.format(subject)}, for a {age} year old" for task in TASK
 
 @dataclass
 class Tally:
-    """What clients saw. `failed` holds the ids of requests that got a 5xx."""
+    """What clients saw. `failed`: ids of requests that got a 5xx; `shed`: how many were refused at the door."""
 
     sent: int = 0
     ends: Counter[str] = field(default_factory=Counter)
     failed: list[str] = field(default_factory=list)
+    shed: int = 0
     unreached: int = 0
     rated: int = 0
     not_rated: int = 0
@@ -66,6 +68,8 @@ class Load:
                     accepted = answer.status == 202
                     tally.rated += accepted
                     tally.not_rated += not accepted
+                    if not accepted:
+                        tally.ends[f"feedback: {answer.status} {(await answer.json())['error']['code']}"] += 1
         except (aiohttp.ClientError, TimeoutError) as error:
             tally.unreached += 1
             tally.ends[type(error).__name__] += 1
@@ -78,8 +82,11 @@ class Load:
         async with session.post("/chat/completions", json=body, headers={"X-Request-ID": request_id}) as answer:
             content = await answer.read()
             if answer.status != 200:
-                tally.ends[f"{answer.status} {orjson.loads(content)['error']['code']}"] += 1
-                if answer.status >= 500:
+                code = orjson.loads(content)["error"]["code"]
+                tally.ends[f"{answer.status} {code}"] += 1
+                if code == SHED:
+                    tally.shed += 1
+                elif answer.status >= 500:
                     tally.failed.append(request_id)
                 return False
             whole = not stream or content.endswith(b"data: [DONE]\n\n")
