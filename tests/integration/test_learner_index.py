@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import uuid
+
 import aiohttp
 import numpy as np
 from prometheus_client import CollectorRegistry
@@ -20,7 +22,7 @@ async def test_a_rated_request_becomes_a_neighbour_and_a_revision_its_new_label(
     redis_server: str, qdrant_url: str
 ) -> None:
     """Unrated it is no neighbour; rated it is, with its score; rated anew, with the new one; forgotten, no more."""
-    model = EmbeddingModel("test-4", 4)
+    model = EmbeddingModel(f"test-{uuid.uuid4().hex[:8]}", 4)  # a collection of its own
 
     async def ask_model() -> EmbeddingModel:
         return model
@@ -36,7 +38,7 @@ async def test_a_rated_request_becomes_a_neighbour_and_a_revision_its_new_label(
             metrics=LearnerMetrics(CollectorRegistry()),
         )
         indexer = Indexer(log=rig.log, index=index, ask_model=ask_model, clock=rig.clock, recency_days=30.0)
-        entry = a_new_record(rig.clock.now(), public_id="x")
+        entry = a_new_record(rig.clock.now(), public_id="x", embedding_model=model.id)
         vector = np.full(4, 0.5, dtype=np.float32)
         await rig.log.record([entry])
         seen = []
