@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q install
 LOCKS := deploy/requirements
 
-.PHONY: run demo soak langchain replay test check compose-test chaos-test format lock clean help
+.PHONY: run demo rebuild soak langchain replay test check compose-test chaos-test format lock clean help
 
 run: $(VENV)/.local  ## Start the whole system; Ctrl-C stops it
 	@$(BIN)/python -m deploy.local
@@ -13,6 +13,9 @@ run: $(VENV)/.local  ## Start the whole system; Ctrl-C stops it
 demo: $(VENV)/.local  ## Replay real prompts and watch the router learn (DATA=folder REQUESTS=1000 SEED=0)
 	@$(BIN)/python -m deploy.local.demo $(if $(DATA),--data "$(DATA)") $(if $(REQUESTS),--requests $(REQUESTS)) \
 	  $(if $(SEED),--seed $(SEED))
+
+rebuild: $(VENV)/.local  ## Redis and Qdrant from the history, while `make run` is stopped (REPLACE=1: over what is there)
+	@$(BIN)/python -m deploy.local.rebuild $(if $(REPLACE),--replace)
 
 replay: $(VENV)/.local  ## The policy and its references on recorded outcomes (DATA, FEEDBACK, COST_WEIGHT, STREAM, SEEDS, POLICY)
 	@$(BIN)/python -m benchmarks.replay $(if $(DATA),--data $(DATA)) $(if $(FEEDBACK),--feedback $(FEEDBACK)) \

@@ -124,6 +124,7 @@ def trial(compose: Compose) -> int:
     """Start, load, kill one after the other, and settle the account."""
     compose("up", "-d", "--scale", "gateway=2", "--scale", "learner=2", quiet=True)
     until(START_S, "all parts are healthy", lambda: _healthy(compose))
+    until(START_S, "PostgreSQL answers", lambda: bool(_rows(compose, "SELECT 'yes'")))
     until(START_S, "two learners live", lambda: "2 alive" in str(compose.call("GET", "/health")[1]))
     load = Load(compose)
     print(f"{RATE:.0f} requests/s, two gateways, two learners; each row covers {AFTER_S:.0f} s from the kill\n")
@@ -210,8 +211,7 @@ def _missing_history(compose: Compose, answered: set[str], rated: set[str]) -> s
 
     def complete() -> bool:
         for i, query in enumerate(queries):
-            asked = ("psql", "-h", "127.0.0.1", "-U", "llm_router", "-d", "llm_router", "-tA", "-c", query)
-            rows[i] = set(compose("exec", "-T", "-e", "PGPASSWORD=llm_router", "postgres", *asked, quiet=True).split())
+            rows[i] = _rows(compose, query)
         return answered <= rows[0] and rated <= rows[1]
 
     with contextlib.suppress(Broken):
@@ -219,6 +219,15 @@ def _missing_history(compose: Compose, answered: set[str], rated: set[str]) -> s
     missing = (answered - rows[0]) | (rated - rows[1])
     print(f"in PostgreSQL: answers {len(answered & rows[0])}, ratings {len(rated & rows[1])}, lost {len(missing)}")
     return missing
+
+
+def _rows(compose: Compose, query: str) -> set[str]:
+    """Return one column; nothing while PostgreSQL cannot be asked."""
+    asked = ("psql", "-h", "127.0.0.1", "-U", "llm_router", "-d", "llm_router", "-tA", "-c", query)
+    try:
+        return set(compose("exec", "-T", "-e", "PGPASSWORD=llm_router", "postgres", *asked, quiet=True).split())
+    except Broken:
+        return set()
 
 
 def _story(compose: Compose, seen: Seen) -> dict[str, Any]:

@@ -48,6 +48,10 @@ async def record_feedback(
         raise Unavailable(
             "Feedback cannot be stored right now.", code="feedback_unavailable", retry_after_s=RETRY_AFTER_S
         ) from error
+    if verdict is Verdict.UNKNOWN and recorder.spooled:
+        # Its record may be among those that wait on disk; "no such request" would be believed.
+        metrics.feedback.labels("unavailable").inc()
+        raise Unavailable("Records are behind.", code="feedback_unavailable", retry_after_s=RETRY_AFTER_S)
     metrics.feedback.labels(verdict.value).inc()
     if verdict in _TAKEN:
         if verdict is not Verdict.DUPLICATE:
