@@ -25,7 +25,7 @@ OPTIONS = {
     "unix_socket_directories": "",
     "shared_buffers": "32MB",
     "max_connections": "40",
-    "log_min_messages": "warning",
+    "log_min_messages": "fatal",  # whoever sent what failed is told, and logs it
 }
 
 

@@ -1,0 +1,73 @@
+"""`make rebuild`: Redis and Qdrant of this machine from the history in PostgreSQL, while `make run` is stopped."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from deploy.local.interrupts import StopRequests
+from deploy.local.plan import ROOT, Plan, Planner
+from deploy.local.stack import TICK_S, Interrupted, Stack
+from deploy.local.terminal import say, show_line
+from shared.errors import DependencyError, SettingsError
+from shared.settings import load_settings
+
+STORES = ("redis", "qdrant", "postgres")
+
+
+@dataclass
+class Stores(Planner):
+    """The parts that keep something, and nobody who uses them."""
+
+    def plan(self) -> Plan:
+        """Choose as for the whole system, without the services. Raises SettingsError where there is no history."""
+        if not self.settings.ENABLE_PERSISTENCE:
+            raise SettingsError("ENABLE_PERSISTENCE is not set: there is no history to rebuild from")
+        plan = super().plan()
+        self.environment = next(part.server.environment for part in plan.parts if part.name == "learner")
+        plan.parts = [part for part in plan.parts if part.name in STORES]
+        return plan
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Start what keeps things, rebuild, stop; return the exit code of the rebuild."""
+    parser = argparse.ArgumentParser(prog="python -m deploy.local.rebuild")
+    parser.add_argument("--folder", type=Path, default=ROOT / ".local", help="data and logs (default: .local)")
+    parser.add_argument("--anywhere", action="store_true", help="any free ports instead of the usual ones")
+    parser.add_argument("--replace", action="store_true", help="first forget what Redis and Qdrant hold")
+    options = parser.parse_args(arguments)
+    folder, words = options.folder.resolve(), ["--replace"] if options.replace else []
+    try:
+        settings = load_settings()
+        planner = Stores(settings, folder, folder / "models", say=say, anywhere=options.anywhere)
+        requests = StopRequests()
+        with Stack(planner, show=show_line, stop_requests=requests) as stack:
+            stack.start()
+            return _rebuild(stack, dict(planner.environment), words)
+    except Interrupted:
+        return 130
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except DependencyError as error:
+        say(f"stopped, because of {error}")
+        return 1
+
+
+def _rebuild(stack: Stack, environment: dict[str, str], words: list[str]) -> int:
+    process = subprocess.Popen([sys.executable, "-m", "services.learner", "rebuild", *words], env=environment)
+    try:
+        while process.poll() is None:
+            stack.poll()
+            time.sleep(TICK_S)
+    finally:
+        process.kill()
+    return process.returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())
