@@ -137,7 +137,8 @@ class Health:
         catalogue = self._ports.catalogue
         latency_ms = None if catalogue.fetch_s is None else round(catalogue.fetch_s * 1000, 2)
         if catalogue.age_s is None:
-            return Part("down" if catalogue.error else "unknown", detail=catalogue.error and "its models are unknown")
+            why = catalogue.error and f"its models are unknown: {catalogue.error}"
+            return Part("down" if catalogue.error else "unknown", detail=why)
         detail = f"{len(catalogue.listed)} models, read {catalogue.age_s:.0f} s ago"
         refused = self._ports.cooldowns.account.open
         if refused:
