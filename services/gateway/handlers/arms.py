@@ -8,6 +8,7 @@ import orjson
 from aiohttp import web
 
 from services.gateway.keys import CHAT
+from shared.bandit.policy import ArmSummary
 from shared.errors import Unavailable
 
 
@@ -25,8 +26,19 @@ async def arms(request: web.Request) -> web.Response:
         "snapshot": snapshot.version,
         "snapshot_age_s": round(cache.age_s, 3),
         "data": [
-            {"object": "arm", **asdict(summary), "share": summary.requests / total if total else 0.0}
+            {
+                "object": "arm",
+                **asdict(summary),
+                "reliability": _reliability(summary),
+                "share": summary.requests / total if total else 0.0,
+            }
             for summary in summaries
         ],
     }
     return web.Response(body=orjson.dumps(body), content_type="application/json")
+
+
+def _reliability(summary: ArmSummary) -> float | None:
+    """Return the share of calls that were answered; None before the first call."""
+    calls = summary.requests + summary.failures
+    return summary.requests / calls if calls else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ from services.gateway.protocol import serve
 from services.gateway.routes import all_routes
 from shared.errors import DependencyError, UpstreamError
 from shared.schemas.records import Status
+from shared.storage.redis_keys import day_of
 from tests.fakes.chat_model import Reply
 from tests.fakes.gateway import World, settings_for
 
@@ -173,9 +175,16 @@ async def test_models_lists_auto_and_every_arm(client: Client) -> None:
     assert (await ask(client, "/v1/models/a/small"))[1] == listed["data"][1]
 
 
-async def test_arms_show_belief_and_evidence(client: Client) -> None:
-    """One row an arm, with an interval around the mean."""
-    _, shown, _ = await ask(client, "/arms")
+async def test_arms_show_belief_and_evidence(client: Client, world: World) -> None:
+    """One row an arm, with an interval around the mean, and what share of its calls were answered."""
+    world.memory.sums["a/small", day_of(world.clock.now())] = Counter(requests=3, failures=1)
+    world.memory.versions["a/small", day_of(world.clock.now())] = 1
+    for _ in range(100):
+        _, shown, _ = await ask(client, "/arms")
+        if shown["data"][0]["requests"]:
+            break
+        await asyncio.sleep(0.05)
+    assert [arm["reliability"] for arm in shown["data"]] == [0.75, None, None]
     assert [arm["arm"] for arm in shown["data"]] == ["a/small", "b/middle", "c/large"]
     assert all(arm["quality_low"] <= arm["quality"] <= arm["quality_high"] for arm in shown["data"])
 
