@@ -97,6 +97,10 @@ class RedisRequestLog:
             aliases = await self._client.mget(_aliases(owner, public_id))
             known = next((alias for alias in aliases if alias is not None), None)
             own_id = public_id if known is None else known.decode().rstrip("!")
+            # Asked first, and alone: what is another's must not take longer to deny than what never was.
+            holder = await self._client.hget(redis_keys.request(own_id), "owner")
+            if holder is None or owner not in (None, holder.decode()):
+                return None
             fields = await self._client.hgetall(redis_keys.request(own_id))
         fields = {name.decode(): value for name, value in fields.items()}
         if "record" not in fields:
@@ -104,7 +108,7 @@ class RedisRequestLog:
         record = parse_record(fields["record"])
         if record is None:
             raise DependencyError("redis", "a stored record cannot be read")
-        return _stored(record, fields) if owner in (None, record.owner) else None
+        return _stored(record, fields)
 
     async def rate(
         self,

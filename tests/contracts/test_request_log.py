@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from shared.schemas.events import EventKind
 from shared.schemas.records import Status
-from shared.schemas.storage import Effect, Reservation, Verdict
+from shared.schemas.storage import Effect, NewRecord, Reservation, Verdict
 from tests.contracts.redis_rig import WINDOW_S, Rig
-from tests.stories import a_new_record, own_id
+from tests.stories import a_new_record, a_record, own_id
 
 
 async def rate(
@@ -204,3 +206,20 @@ async def test_points_are_due_until_written_with_the_latest_rating(rig: Rig) -> 
     assert await rig.log.pending_index(10) == [own]
     assert await rig.log.indexed({own: 1, "gone": 0}) == []
     assert await rig.log.indexed({}) == []
+
+
+async def test_what_is_anothers_is_denied_as_fast_as_what_never_was(rig: Rig) -> None:
+    """A record of any size is not read for somebody who may not see it: the time tells nothing (row 46)."""
+    if rig.raw is None:
+        return  # a dictionary has no telling times
+    big = replace(a_record(rig.clock.now(), owner="a"), requested_model="x" * 3_000_000)
+    await rig.log.record([NewRecord(big, None)])
+
+    async def seconds(public_id: str) -> float:
+        started = time.perf_counter()
+        assert await rig.log.find(owner="b", public_id=public_id) is None
+        return time.perf_counter() - started
+
+    hidden = min([await seconds(big.id) for _ in range(20)])
+    unknown = min([await seconds(own_id(rig.clock.now())) for _ in range(20)])
+    assert hidden < 2 * unknown + 0.001
