@@ -44,8 +44,9 @@ class Compose:
     command: Sequence[str]
     port: int
     files: tuple[str, ...] = ("docker-compose.yml",)
-    profiles: tuple[str, ...] = ("simulated",)
+    profiles: tuple[str, ...] = ("simulated", "persistence")
     environment: dict[str, str] = field(default_factory=dict)
+    monitored: bool = True
     project: str = field(default_factory=lambda: f"llm-router-test-{os.getpid()}")
 
     def __call__(self, *arguments: str, quiet: bool = False, **environment: str) -> str:
@@ -91,11 +92,12 @@ def main() -> int:
     port = free_port()
     # With the host's network a build finds packages wherever this machine does.
     environment = {"COMPOSE_BUILD_NETWORK": os.environ.get("COMPOSE_BUILD_NETWORK", "host"), "PORT": str(port)}
+    environment |= {"ENABLE_PERSISTENCE": "true", "DATABASE_SSL_MODE": "require"}
     environment |= {"OPENROUTER_API_KEY": "", "OPENROUTER_BASE_URL": "http://simulator:8090/v1", "API_KEYS": ""}
     compose = Compose(command, port, environment=environment)
     choose_images(compose)
     try:
-        for promise in (builds, starts, answers, learns, scales, takes_a_preset, stops_cleanly):
+        for promise in (builds, starts, answers, learns, scales, is_watched, remembers, takes_a_preset, stops_cleanly):
             began = time.monotonic()
             print(f"... {promise.__doc__}", flush=True)
             promise(compose)
@@ -120,7 +122,7 @@ def compose_command() -> list[str] | None:
 
 def choose_images(compose: Compose) -> None:
     """Replace images that cannot be had."""
-    for name in ("nginx", "redis", "qdrant", "postgres"):
+    for name in ("nginx", "redis", "qdrant", "postgres", "prometheus"):
         wanted = _default_image(name)
         if not _fails("docker", "image", "inspect", wanted) or not _fails("docker", "pull", "-q", wanted):
             continue
@@ -135,6 +137,9 @@ def choose_images(compose: Compose) -> None:
         elif name == "qdrant":
             print(f"!!! {wanted} cannot be had here; Qdrant's engine in a process takes its place")
             compose.files = (*compose.files, "docker-compose.engine.yml")
+        elif name == "prometheus":
+            print(f"!!! {wanted} cannot be had here: monitoring is NOT tried")
+            compose.monitored = False
         else:
             raise SystemExit(f"{wanted} cannot be pulled, and there is no other {repository} image")
 
@@ -193,6 +198,45 @@ def scales(compose: Compose) -> None:
               if "/chat/completions" in line}  # fmt: skip
     if len(served) != 2:
         raise Broken(f"only {served} served")
+
+
+def is_watched(compose: Compose) -> None:
+    """Prometheus finds every process, scaled ones too, and our rules have values."""
+    if not compose.monitored:
+        print("!!! not tried: no Prometheus image")
+        return
+    compose("up", "-d", "--no-deps", "prometheus", quiet=True)
+    asking = ("exec", "-T", "prometheus", "promtool", "query", "instant", "http://127.0.0.1:9090")
+
+    def found() -> bool:
+        try:
+            targets = compose(*asking, 'count by (job) (up{job!="prometheus"} == 1)', quiet=True)
+            rules = compose(*asking, "llm_router:requests:rate5m", quiet=True)
+        except Broken:
+            return False
+        return all(f'job="{name}"}} => 2 @' in targets for name in ("gateway", "embedder", "learner")) and bool(rules)
+
+    until(START_S, "two targets of each service", found)
+
+
+def remembers(compose: Compose) -> None:
+    """Every request and rating is in PostgreSQL, over TLS; Redis emptied, what was learned comes back from it."""
+    known, stored = labels(compose), "SELECT count(*) FROM contributions WHERE kind = 'feedback'"
+    until(LEARN_S, "the history has every rating", lambda: query(compose, stored) == f"{known:.0f}")
+    encrypted = "SELECT bool_and(ssl) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)"
+    if query(compose, f"{encrypted} WHERE application_name = 'llm-router'") != "t":
+        raise Broken("a learner speaks to PostgreSQL in the clear")
+    compose("stop", "gateway", "learner", quiet=True)
+    compose("exec", "-T", "redis", "redis-cli", "flushall", quiet=True)
+    print(compose("run", "--rm", "-T", "--no-deps", "learner", "python", "-m", "services.learner", "rebuild").strip())
+    compose("start", "gateway", "learner", quiet=True)
+    until(START_S, "as much is known as before", lambda: round(labels(compose) - known, 3) == 0)
+
+
+def query(compose: Compose, sql: str) -> str:
+    """Ask PostgreSQL; return the one value."""
+    shell = 'PGPASSWORD=$POSTGRES_PASSWORD exec psql -h 127.0.0.1 -U "$POSTGRES_USER" -d "$POSTGRES_DB" -Atc "$0"'
+    return compose("exec", "-T", "postgres", "sh", "-c", shell, sql, quiet=True).strip()
 
 
 def takes_a_preset(compose: Compose) -> None:

@@ -6,16 +6,17 @@ import contextlib
 import sys
 from pathlib import Path
 
-import aiohttp
 from prometheus_client import CollectorRegistry
 
 from services.learner.export import export
 from services.learner.historian import Historian
 from services.learner.progress import shown
 from services.learner.rebuild import Places, rebuild
-from services.learner.worker import CALL_TIMEOUT_S, make_index, open_history, stores
+from services.learner.vitals import TTL_S as HEARTBEAT_S
+from services.learner.worker import make_index, open_history, stores
 from shared.clock import SystemClock
 from shared.metrics import LearnerMetrics
+from shared.quick_http import QuickHttp
 from shared.settings import Settings
 from shared.storage.redis_connection import connect
 from shared.storage.redis_outbox import RedisOutbox
@@ -33,8 +34,7 @@ async def rebuild_all(settings: Settings, *, wipe: bool) -> str:
     async with contextlib.AsyncExitStack() as stack:
         client = connect(settings)
         stack.push_async_callback(client.aclose, close_connection_pool=True)
-        timeout = aiohttp.ClientTimeout(total=CALL_TIMEOUT_S)
-        session = await stack.enter_async_context(aiohttp.ClientSession(timeout=timeout))
+        qdrant = await stack.enter_async_context(QuickHttp(settings.QDRANT_URL))
         history = open_history(settings, timeout_s=COMMAND_TIMEOUT_S)
         stack.push_async_callback(history.close)
         _, posteriors = stores(settings, client, clock)
@@ -48,7 +48,7 @@ async def rebuild_all(settings: Settings, *, wipe: bool) -> str:
             outbox=outbox,
             restorer=RedisRestorer(client, window_s=window_s, clock=clock),
             posteriors=posteriors,
-            index=make_index(settings, session),
+            index=make_index(settings, qdrant),
             heartbeats=RedisHeartbeats(client),
             clock=clock,
         )
@@ -58,6 +58,7 @@ async def rebuild_all(settings: Settings, *, wipe: bool) -> str:
             recency_days=settings.RECENCY_DAYS,
             lifetime_s=window_s + GRACE_S,
             wipe=wipe,
+            patience_s=HEARTBEAT_S + 2.0,
         )
     models = len({arm for arm, _ in done.days})
     words = f"{done.requests:,} requests: beliefs of {models} models, {done.points:,} points"

@@ -6,6 +6,7 @@ recorded or rated but not yet learned when Redis was lost is learned now. Repeat
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -56,13 +57,17 @@ class Rebuilt:
     models: set[EmbeddingModel] = field(default_factory=set)
 
 
-async def rebuild(places: Places, progress: Progress, *, recency_days: float, lifetime_s: float, wipe: bool) -> Rebuilt:
+async def rebuild(
+    places: Places, progress: Progress, *, recency_days: float, lifetime_s: float, wipe: bool, patience_s: float = 0.0
+) -> Rebuilt:
     """Put everything back. `lifetime_s` is how long a request is kept in Redis; `wipe` forgets what is there first.
+
+    `patience_s` is how long learners that have just been stopped may still seem to live.
 
     Raises Refused where there is something and `wipe` is not set, or while others write; DependencyError: run it again,
     with `wipe`.
     """
-    await _check(places, wipe=wipe)
+    await _check(places, wipe=wipe, patience_s=patience_s)
     if wipe:
         await places.restorer.clear()
     now = places.clock.now()
@@ -86,10 +91,12 @@ async def rebuild(places: Places, progress: Progress, *, recency_days: float, li
     return done
 
 
-async def _check(places: Places, *, wipe: bool) -> None:
-    learners = await places.heartbeats.alive()
-    if learners:
-        raise Refused(f"{len(learners)} learner(s) at work, or stopped within the last 15 s: stop them and try again")
+async def _check(places: Places, *, wipe: bool, patience_s: float) -> None:
+    until = places.clock.monotonic() + patience_s
+    while learners := await places.heartbeats.alive():
+        if places.clock.monotonic() >= until:
+            raise Refused(f"{len(learners)} learner(s) at work: stop them and try again")
+        await asyncio.sleep(1.0)
     if not wipe and not await places.restorer.is_empty():
         raise Refused(
             "Redis holds requests or learned state; --replace forgets them first, what the history lacks, too"

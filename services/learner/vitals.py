@@ -10,7 +10,7 @@ from shared.metrics import LearnerMetrics
 from shared.ports import EventQueue, Heartbeats, Outbox
 
 EVERY_S = 5.0
-_TTL_S = 3 * EVERY_S
+TTL_S = 3 * EVERY_S
 """Two lost beats are no death."""
 
 _log = get_logger(__name__)
@@ -47,7 +47,7 @@ class Vitals:
     async def beat(self) -> None:
         """Beat once, and measure what waits."""
         try:
-            await self._heartbeats.beat(self.worker, self.version, _TTL_S)
+            await self._heartbeats.beat(self.worker, self.version, TTL_S)
             depth, history = await self._queue.depth(), await self._outbox.depth()
         except DependencyError as error:
             if not self.redis_away:

@@ -265,6 +265,6 @@ def test_no_setting_is_dead(project: Path) -> None:
         for path in (project / folder).rglob("*.py")
         if path.name != "settings.py"
     )
-    derived = (Settings.bandit, Settings.history_bound.fget, Settings.prompt_chars.fget)
-    code += "".join(inspect.getsource(method) for method in derived if method is not None)
+    derived = [Settings.bandit, *(vars(Settings)[name].fget for name in ("history_bound", "prompt_chars"))]
+    code += "".join(inspect.getsource(method) for method in derived)
     assert {name for name in Settings.model_fields if not re.search(rf"\.{name}\b", code)} == set()
