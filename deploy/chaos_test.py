@@ -105,7 +105,7 @@ def main() -> int:
         "OPENROUTER_API_KEY": "",
         "OPENROUTER_BASE_URL": "http://simulator:8090/v1",
     }
-    environment |= {"COMPOSE_SIMULATOR_FAILURES": "0", "ENABLE_PERSISTENCE": "true"}
+    environment |= {"COMPOSE_SIMULATOR_FAILURES": "0", "COMPOSE_SIMULATOR_SPEED": "5", "ENABLE_PERSISTENCE": "true"}
     compose = Compose(command, int(environment["PORT"]), environment=environment, profiles=("simulated", "persistence"))
     choose_images(compose)
     try:
