@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from redis import Redis
 
 from tests.integration.bad_input.process import MODELS, Gateway, gateway_process
 from tests.integration.bad_input.wire import KEY, OTHER_KEY, Answer, chat, request
@@ -23,6 +24,8 @@ FORM = "application/x-www-form-urlencoded"
 @pytest.fixture(scope="module")
 def gateway(redis_server: str, qdrant_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     folder = tmp_path_factory.mktemp("steered")
+    with Redis.from_url(redis_server) as client:
+        client.flushall()  # other tests rate with the same keys
     changes = {"FEEDBACK_LINK_SECRET": SECRET, "FEEDBACK_RPM": "100", "SESSION_MARGIN": "2"}
     with gateway_process(folder, redis_server, qdrant_url, **changes) as started:
         yield started
