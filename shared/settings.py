@@ -214,7 +214,10 @@ class Settings(BaseModel):
         default=False, description="Keep the text that was embedded of each prompt in the database (never in a log)"
     )
     HISTORY_MAX_WAITING: int = Field(
-        1_000_000, ge=1, le=1_000_000_000, description="Entries that may wait for the database; what is above is dropped"
+        1_000_000,
+        ge=1,
+        le=1_000_000_000,
+        description="Entries that may wait for the database; what is above is dropped",
     )
 
     # -- logging
