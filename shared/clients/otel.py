@@ -21,6 +21,8 @@ from shared import __version__
 from shared.tracing import Headers, Parent, Trace, headers_of
 
 TRACES = "/v1/traces"
+TIMEOUT_S = 2.0
+"""Of one export with its retries; a collector that is away must not hold up a process that stops."""
 
 
 class OtelTracer:
@@ -35,7 +37,7 @@ class OtelTracer:
     @classmethod
     def to_endpoint(cls, service: str, endpoint: str) -> OtelTracer:
         """Return one that sends to a collector, in batches, from a thread of its own."""
-        return cls(service, BatchSpanProcessor(OTLPSpanExporter(endpoint=endpoint.rstrip("/") + TRACES)))
+        return cls(service, BatchSpanProcessor(OTLPSpanExporter(endpoint.rstrip("/") + TRACES, timeout=TIMEOUT_S)))
 
     def begin(self, parent: Parent | None, own_id: str) -> Trace:  # noqa: ARG002 - the SDK makes ids by itself
         """Start a request's span below its parent."""
