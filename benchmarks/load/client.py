@@ -1,7 +1,7 @@
 """A closed-loop client: so many connections, each asking again as soon as it has its answer.
 
-`python -m benchmarks.load.client` prints one JSON object: answers a second, latencies in milliseconds, failures. It is a
-process of its own, so that it can be kept off the core of what it measures.
+`python -m benchmarks.load.client` prints one JSON object: answers a second, latencies in milliseconds, failures. It is
+a process of its own, so that it can be kept off the core of what it measures.
 """
 
 from __future__ import annotations
@@ -103,20 +103,21 @@ class Tally:
         }
 
 
-def requests(url: str, kind: str, model: str | None, chunks: int, start: int, headers: str) -> Iterator[bytes]:
+def requests(options: argparse.Namespace) -> Iterator[bytes]:
     """Yield whole HTTP requests for ever: `unique` prompts from number `start` on, or `repeated` ones."""
-    parts = urlsplit(url)
+    parts, headers, repeated = urlsplit(options.url), options.headers, options.kind == "repeated"
     more = "".join(f"{line.strip()}\r\n" for line in headers.split("|") if line)
     head = f"POST {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Type: application/json\r\n{more}"
-    for number in count(start):
-        body = question(prompt(number % REPEATED if kind == "repeated" else number), model=model, chunks=chunks)
+    for number in count(options.start):
+        text = prompt(number % REPEATED if repeated else number)
+        body = question(text, model=options.model, chunks=options.chunks)
         yield b"%bContent-Length: %d\r\n\r\n%b" % (head.encode(), len(body), body)
 
 
 async def run(options: argparse.Namespace) -> dict[str, float]:
     """Load `options.url` for a while; return the figures."""
     tally, parts = Tally(), urlsplit(options.url)
-    stream = requests(options.url, options.kind, options.model, options.chunks, options.start, options.headers)
+    stream = requests(options)
     loop = asyncio.get_running_loop()
     made = [
         await loop.create_connection(lambda: Asker(stream.__next__, tally), parts.hostname, parts.port)

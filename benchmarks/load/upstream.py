@@ -1,6 +1,6 @@
-"""An upstream that answers at once: one canned answer, or a canned stream. It costs next to nothing, so what is
-measured is what stands before it.
+"""An upstream that answers at once: one canned answer, or a canned stream.
 
+It costs next to nothing, so what is measured is what stands before it.
 `"chunks": N` in a streamed question asks for N chunks, a millisecond apart, as a fast model sends them.
 """
 

@@ -55,6 +55,7 @@ from shared.clients.embedder_client import HttpEmbedder
 from shared.clock import SystemClock
 from shared.errors import SettingsError
 from shared.metrics import GatewayMetrics, new_registry
+from shared.quick_http import QuickHttp
 from shared.settings import Settings
 from shared.storage.qdrant_index import QdrantIndex
 from shared.storage.redis_connection import connect, redis_errors
@@ -110,10 +111,12 @@ def open_tracer(settings: Settings) -> Tracer:
 async def open_adapters(settings: Settings) -> AsyncIterator[Adapters]:
     """Make the real adapters. Nothing is asked of anybody yet: all of them may be away."""
     async with AsyncExitStack() as stack:
+        # One pool a destination: a slow upstream must not starve the embedder of connections.
+        async def quick(url: str) -> QuickHttp:
+            return await stack.enter_async_context(QuickHttp(url))
 
-        async def session(limit: int) -> aiohttp.ClientSession:
-            # One pool a destination: a slow upstream must not starve the embedder of connections.
-            connector = aiohttp.TCPConnector(limit=limit, keepalive_timeout=30.0)
+        async def session() -> aiohttp.ClientSession:
+            connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=30.0)
             jar = aiohttp.DummyCookieJar()  # what one answer sets must not travel with another one's question
             return await stack.enter_async_context(aiohttp.ClientSession(connector=connector, cookie_jar=jar))
 
@@ -132,10 +135,9 @@ async def open_adapters(settings: Settings) -> AsyncIterator[Adapters]:
 
         yield Adapters(
             tracer=tracer,
-            embedder=HttpEmbedder(await session(64), settings.EMBEDDER_URL, settings.EMBED_TIMEOUT_MS / 1000),
+            embedder=HttpEmbedder(await quick(settings.EMBEDDER_URL), settings.EMBED_TIMEOUT_MS / 1000),
             index=QdrantIndex(
-                await session(64),
-                settings.QDRANT_URL,
+                await quick(settings.QDRANT_URL),
                 None if qdrant_key is None else qdrant_key.get_secret_value(),
                 settings.SEARCH_TIMEOUT_MS / 1000,
             ),
@@ -149,7 +151,7 @@ async def open_adapters(settings: Settings) -> AsyncIterator[Adapters]:
             queue=RedisEventQueue(redis),
             heartbeats=RedisHeartbeats(redis),
             upstream=HttpChatModel(
-                await session(0),
+                await session(),
                 settings.OPENROUTER_BASE_URL,
                 None if key is None else key.get_secret_value(),
                 first_byte_timeout_s=settings.FIRST_BYTE_TIMEOUT_S,

@@ -11,7 +11,6 @@ import signal
 import socket
 from typing import TYPE_CHECKING, Any
 
-import aiohttp
 import orjson
 from arq.connections import ArqRedis
 from arq.worker import Worker
@@ -30,6 +29,7 @@ from shared.clock import SystemClock
 from shared.logs import get_logger
 from shared.metrics import LearnerMetrics, new_registry
 from shared.ports import Clock
+from shared.quick_http import QuickHttp
 from shared.schemas.storage import EmbeddingModel
 from shared.settings import Settings
 from shared.storage import redis_keys
@@ -78,15 +78,16 @@ async def run(settings: Settings, patience: Patience | None = None) -> None:
         outbox=RedisOutbox(client),
         metrics=metrics,
     )
-    timeout = aiohttp.ClientTimeout(total=CALL_TIMEOUT_S)
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(client.aclose, close_connection_pool=True)
-        session = await stack.enter_async_context(aiohttp.ClientSession(timeout=timeout))
+        qdrant = await stack.enter_async_context(QuickHttp(settings.QDRANT_URL))
+        embedder = await stack.enter_async_context(QuickHttp(settings.EMBEDDER_URL))
         duties = _duties(
             settings,
             worker=worker,
             client=client,
-            session=session,
+            qdrant=qdrant,
+            embedder=embedder,
             queue=queue,
             clock=clock,
             metrics=metrics,
@@ -117,12 +118,10 @@ def open_history(settings: Settings, *, timeout_s: float = CALL_TIMEOUT_S) -> Po
     return history
 
 
-def make_index(settings: Settings, session: aiohttp.ClientSession) -> QdrantIndex:
+def make_index(settings: Settings, http: QuickHttp) -> QdrantIndex:
     """Return the index."""
     key = settings.QDRANT_API_KEY
-    return QdrantIndex(
-        session, settings.QDRANT_URL, api_key=key.get_secret_value() if key else None, timeout_s=CALL_TIMEOUT_S
-    )
+    return QdrantIndex(http, api_key=key.get_secret_value() if key else None, timeout_s=CALL_TIMEOUT_S)
 
 
 async def _stop_duties(stop: asyncio.Event, duties: Duties) -> None:
@@ -144,7 +143,8 @@ def _duties(
     *,
     worker: str,
     client: Client,
-    session: aiohttp.ClientSession,
+    qdrant: QuickHttp,
+    embedder: QuickHttp,
     queue: RedisEventQueue,
     clock: SystemClock,
     metrics: LearnerMetrics,
@@ -155,14 +155,14 @@ def _duties(
 
     async def ask_model() -> EmbeddingModel:
         # The client remembers the model until it has embedded with another; we only ask, so we ask with a new one.
-        return await HttpEmbedder(session, settings.EMBEDDER_URL, timeout_s=CALL_TIMEOUT_S).model()
+        return await HttpEmbedder(embedder, timeout_s=CALL_TIMEOUT_S).model()
 
     return Duties(
         learner=EventLearner(
             worker, queue=queue, log=log, posteriors=posteriors, clock=clock, metrics=metrics, patience=patience
         ),
         indexer=Indexer(
-            log=log, index=make_index(settings, session), ask_model=ask_model, clock=clock, recency_days=days
+            log=log, index=make_index(settings, qdrant), ask_model=ask_model, clock=clock, recency_days=days
         ),
         posteriors=posteriors,
         queue=queue,

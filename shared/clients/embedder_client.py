@@ -6,13 +6,12 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 
-import aiohttp
 import numpy as np
 import orjson
 from numpy.typing import NDArray
-from yarl import URL
 
 from shared.errors import DependencyError
+from shared.quick_http import Closed, QuickHttp
 from shared.schemas.embedding import DEADLINE_HEADER, DIMENSION_HEADER, MODEL_HEADER, RAW_VECTORS
 from shared.schemas.storage import EmbeddingModel
 
@@ -29,10 +28,8 @@ class HttpEmbedder:
     `model` has been asked again. So whoever keeps an index by model learns of a change before a vector of it.
     """
 
-    def __init__(self, session: aiohttp.ClientSession, base_url: str, timeout_s: float) -> None:
-        base = base_url.rstrip("/")
-        self._session = session
-        self._embed_url, self._health_url = URL(f"{base}/embed"), URL(f"{base}/health")
+    def __init__(self, http: QuickHttp, timeout_s: float) -> None:
+        self._http = http
         self._timeout_s = timeout_s
         self._model: EmbeddingModel | None = None
         self._changed = False
@@ -40,7 +37,7 @@ class HttpEmbedder:
     async def model(self) -> EmbeddingModel:
         """Return which model answers; asked once, and again after it has changed."""
         if self._model is None or self._changed:
-            _, body = await self._ask("GET", self._health_url, b"", MAX_REPORT_BYTES)
+            _, body = await self._ask("GET", "/health", b"", MAX_REPORT_BYTES)
             try:
                 report = orjson.loads(body)
                 self._model = _model(report["model"], report["dimension"])
@@ -57,7 +54,7 @@ class HttpEmbedder:
             question = orjson.dumps({"texts": list(texts)})
         except orjson.JSONEncodeError as error:
             raise DependencyError("embedder", "a text is not valid Unicode") from error
-        headers, body = await self._ask("POST", self._embed_url, question, 4 * MAX_DIMENSION * len(texts))
+        headers, body = await self._ask("POST", "/embed", question, 4 * MAX_DIMENSION * len(texts))
         try:
             model = _model(headers.get(MODEL_HEADER), int(headers.get(DIMENSION_HEADER, "0")))
             vectors = np.frombuffer(body, dtype="<f4").reshape(len(texts), model.dimension).astype(np.float32)
@@ -74,32 +71,27 @@ class HttpEmbedder:
             self._changed = True
             raise DependencyError("embedder", f"the model is now {model.id}, not {self._model.id}")
 
-    async def _ask(self, method: str, url: URL, body: bytes, limit: int) -> tuple[Mapping[str, str], bytes]:
-        """Call within the deadline; twice where a kept connection turns out to be closed, since asking is free."""
+    async def _ask(self, method: str, path: str, body: bytes, limit: int) -> tuple[Mapping[str, str], bytes]:
+        """Call within the deadline; twice where the connection ends without an answer, since asking is free."""
         try:
             async with asyncio.timeout(self._timeout_s) as within:
                 try:
-                    return await self._call(method, url, body, limit, within)
-                except (aiohttp.ServerDisconnectedError, ConnectionResetError):
-                    return await self._call(method, url, body, limit, within)
+                    reply = await self._http.request(method, path, body, _headers(body, within), most=limit)
+                except Closed:
+                    reply = await self._http.request(method, path, body, _headers(body, within), most=limit)
         except TimeoutError as error:
             raise DependencyError("embedder", f"no answer within {1000 * self._timeout_s:.0f} ms") from error
-        except (aiohttp.ClientError, OSError) as error:
+        except OSError as error:
             raise DependencyError("embedder", f"the call failed ({type(error).__name__})") from error
+        if reply.status != HTTPStatus.OK:
+            raise DependencyError("embedder", f"it answered status {reply.status}")
+        return reply.headers, reply.body
 
-    async def _call(
-        self, method: str, url: URL, body: bytes, limit: int, within: asyncio.Timeout
-    ) -> tuple[Mapping[str, str], bytes]:
-        left_s = (within.when() or 0.0) - asyncio.get_running_loop().time()
-        headers = {**_HEADERS, DEADLINE_HEADER: str(max(0, int(left_s * 1000)))} if body else None
-        async with self._session.request(
-            method, url, data=body or None, headers=headers, allow_redirects=False
-        ) as response:
-            if response.status != HTTPStatus.OK:
-                raise DependencyError("embedder", f"it answered status {response.status}")
-            if response.content_length is None or response.content_length > limit:
-                raise DependencyError("embedder", "the answer is of an unexpected length")
-            return response.headers, await response.read()
+
+def _headers(body: bytes, within: asyncio.Timeout) -> Mapping[str, str]:
+    """Return the headers of a call that has until then."""
+    left_s = (within.when() or 0.0) - asyncio.get_running_loop().time()
+    return {**_HEADERS, DEADLINE_HEADER: str(max(0, int(left_s * 1000)))} if body else {}
 
 
 def _model(name: object, dimension: object) -> EmbeddingModel:

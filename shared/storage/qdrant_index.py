@@ -17,7 +17,6 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-import aiohttp
 import numpy as np
 import orjson
 from numpy.typing import NDArray
@@ -25,6 +24,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, w
 
 from shared.bandit.context import Neighbour, Vector
 from shared.errors import DependencyError
+from shared.quick_http import QuickHttp
 from shared.schemas.storage import EmbeddingModel, Point
 from shared.storage import qdrant_answers as answers
 
@@ -44,14 +44,13 @@ def collection_name(model: EmbeddingModel) -> str:
 class QdrantIndex:
     """Past requests by similarity. `prepare` comes first; every other method needs the collection's name from it."""
 
-    def __init__(self, session: aiohttp.ClientSession, url: str, api_key: str | None, timeout_s: float) -> None:
-        """Take the session (whose connector is the bulkhead) and the time that one `neighbours` may take."""
-        self._session = session
-        self._url = url.rstrip("/")
+    def __init__(self, http: QuickHttp, api_key: str | None, timeout_s: float) -> None:
+        """Take the connections (whose limit is the bulkhead) and the time that one `neighbours` may take."""
+        self._http = http
         self._api_key = api_key
         self._headers = {"content-type": "application/json", **({"api-key": api_key} if api_key else {})}
-        self._hot = aiohttp.ClientTimeout(total=timeout_s)
-        self._slow = aiohttp.ClientTimeout(total=max(timeout_s, SLOW_S))
+        self._hot_s = timeout_s
+        self._slow_s = max(timeout_s, SLOW_S)
         self._model: EmbeddingModel | None = None
 
     async def prepare(self, model: EmbeddingModel) -> None:
@@ -83,7 +82,7 @@ class QdrantIndex:
                 ]
             },
         }
-        return answers.neighbours(await self._post("/points/query", body, patience=self._hot), limit)
+        return answers.neighbours(await self._post("/points/query", body, patience_s=self._hot_s), limit)
 
     async def upsert(self, points: Sequence[Point]) -> None:
         """Write points; the same id again replaces. Searchable when it returns."""
@@ -118,7 +117,7 @@ class QdrantIndex:
 
     async def ping(self) -> str:
         """Return the engine's version."""
-        return answers.version(await self._call("GET", "/", None, self._hot))
+        return answers.version(await self._call("GET", "/", None, self._hot_s))
 
     # -- the wire ------------------------------------------------------------------------------------------------
 
@@ -127,21 +126,18 @@ class QdrantIndex:
             raise DependencyError("qdrant", "the collection is not prepared yet")
         return self._model
 
-    async def _post(
-        self, path: str, body: object, *, method: str = "POST", patience: aiohttp.ClientTimeout | None = None
-    ) -> Any:
+    async def _post(self, path: str, body: object, *, method: str = "POST", patience_s: float | None = None) -> Any:
         path = f"/collections/{collection_name(self._known())}{path}"
-        return answers.result(await self._call(method, path, body, patience or self._slow))
+        return answers.result(await self._call(method, path, body, patience_s or self._slow_s))
 
-    async def _call(self, method: str, path: str, body: object, patience: aiohttp.ClientTimeout) -> Any:
-        raw = None if body is None else orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
+    async def _call(self, method: str, path: str, body: object, patience_s: float) -> Any:
+        raw = b"" if body is None else orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
         try:
-            async with self._session.request(
-                method, self._url + path, data=raw, headers=self._headers, timeout=patience, allow_redirects=False
-            ) as response:
-                return answers.decoded(response.status, await response.read())
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            async with asyncio.timeout(patience_s):
+                reply = await self._http.request(method, path, raw, self._headers)
+        except (TimeoutError, OSError) as error:
             raise DependencyError("qdrant", f"no answer: {type(error).__name__}") from error
+        return answers.decoded(reply.status, reply.body)
 
     # -- set-up --------------------------------------------------------------------------------------------------
 
@@ -150,14 +146,14 @@ class QdrantIndex:
             return
         # Imported in a thread: a second of import would stall every request of this process.
         setup = await asyncio.to_thread(importlib.import_module, "shared.storage.qdrant_setup")
-        await setup.create(self._url, self._api_key, collection_name(model), model)
+        await setup.create(self._http.base_url, self._api_key, collection_name(model), model)
         if not await self._is_complete(model):
             raise answers.NotYet("qdrant", "the collection is not complete yet")
 
     async def _is_complete(self, model: EmbeddingModel) -> bool:
         path = f"/collections/{collection_name(model)}"
         try:
-            described = answers.result(await self._call("GET", path, None, self._slow))
+            described = answers.result(await self._call("GET", path, None, self._slow_s))
         except answers.NoCollection:
             return False
         return answers.is_complete(described, model)

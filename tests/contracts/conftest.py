@@ -10,6 +10,7 @@ import aiohttp
 import pytest
 from qdrant_client import AsyncQdrantClient
 
+from shared.quick_http import QuickHttp
 from shared.schemas.storage import EmbeddingModel
 from shared.storage.qdrant_index import QdrantIndex, collection_name
 from tests.contracts.index_rig import DIMENSION, MODEL, NOW
@@ -57,9 +58,16 @@ async def collection(client: AsyncQdrantClient) -> AsyncIterator[str]:
 
 
 @pytest.fixture
-async def real(server: str, session: aiohttp.ClientSession) -> QdrantIndex:
+async def http(server: str) -> AsyncIterator[QuickHttp]:
+    """Connections to Qdrant, as the adapter wants them."""
+    async with QuickHttp(server) as pool:
+        yield pool
+
+
+@pytest.fixture
+async def real(http: QuickHttp) -> QdrantIndex:
     """The adapter on an emptied collection; creating one takes longer than a test."""
-    index = QdrantIndex(session, server, None, 5.0)
+    index = QdrantIndex(http, None, 5.0)
     await index.prepare(MODEL)
     await index.delete_before(2 * NOW)
     return index

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
-import aiohttp
 import numpy as np
 import pytest
 
 from services.embedder.encoder import STATIC
 from shared.clients.embedder_client import HttpEmbedder
 from shared.ports import Embedder
+from shared.quick_http import QuickHttp
 from tests.embedder_rig import real_encoder, running_embedder
 from tests.fakes.embedder import FakeEmbedder
 
@@ -21,8 +21,8 @@ async def embedder(request: pytest.FixtureRequest) -> AsyncIterator[Embedder]:
     if request.param == "fake":
         yield FakeEmbedder()
         return
-    async with running_embedder(real_encoder(STATIC)) as url, aiohttp.ClientSession() as session:
-        yield HttpEmbedder(session, url, timeout_s=5.0)
+    async with running_embedder(real_encoder(STATIC)) as url, QuickHttp(url) as http:
+        yield HttpEmbedder(http, timeout_s=5.0)
 
 
 async def test_it_says_which_model_answers(embedder: Embedder) -> None:

@@ -18,14 +18,17 @@ from hypothesis import strategies as st
 
 from shared.bandit.context import Neighbour, Vector
 from shared.errors import DependencyError
+from shared.quick_http import QuickHttp
 from shared.schemas.storage import EmbeddingModel, Point
 from shared.storage.qdrant_index import QdrantIndex, collection_name
 from tests.contracts.index_rig import DIMENSION, MODEL, NOW, near, point, vector
 
 
-async def test_four_creators_at_once(server: str, session: aiohttp.ClientSession, fresh_model: EmbeddingModel) -> None:
+async def test_four_creators_at_once(
+    server: str, session: aiohttp.ClientSession, http: QuickHttp, fresh_model: EmbeddingModel
+) -> None:
     """Gateways and learners that start together all find one complete collection."""
-    indexes = [QdrantIndex(session, server, None, 5.0) for _ in range(4)]
+    indexes = [QdrantIndex(http, None, 5.0) for _ in range(4)]
     await asyncio.gather(*(index.prepare(fresh_model) for index in indexes))
     await indexes[0].upsert([point(vector(1))])
     assert [await index.count() for index in indexes] == [1] * 4
@@ -46,10 +49,10 @@ async def test_payload_is_ids_and_numbers_only(real: QdrantIndex, server: str, s
 
 
 async def test_an_emptied_qdrant_heals(
-    server: str, session: aiohttp.ClientSession, fresh_model: EmbeddingModel
+    server: str, session: aiohttp.ClientSession, http: QuickHttp, fresh_model: EmbeddingModel
 ) -> None:
     """When somebody deletes the collection, reads fail as a dependency and the next write makes a new one."""
-    index = QdrantIndex(session, server, None, 5.0)
+    index = QdrantIndex(http, None, 5.0)
     await index.prepare(fresh_model)
     async with session.delete(f"{server}/collections/{collection_name(fresh_model)}"):
         pass
@@ -60,14 +63,14 @@ async def test_an_emptied_qdrant_heals(
 
 
 async def test_a_collection_of_other_vectors_is_refused(
-    server: str, session: aiohttp.ClientSession, fresh_model: EmbeddingModel
+    server: str, session: aiohttp.ClientSession, http: QuickHttp, fresh_model: EmbeddingModel
 ) -> None:
     """A collection of that name with another dimension is an error at the start, not a wrong neighbour later."""
     url = f"{server}/collections/{collection_name(fresh_model)}"
     async with session.put(url, json={"vectors": {"size": DIMENSION + 1, "distance": "Cosine"}}) as answer:
         assert answer.status == 200
     with pytest.raises(DependencyError, match="expected Cosine of 8"):
-        await QdrantIndex(session, server, None, 5.0).prepare(fresh_model)
+        await QdrantIndex(http, None, 5.0).prepare(fresh_model)
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -120,11 +123,11 @@ def check_exact(
 # -- a Qdrant that is away, slow or lying -----------------------------------------------------------------------------
 
 
-async def test_nobody_listens(session: aiohttp.ClientSession, unused_tcp_port: int) -> None:
+async def test_nobody_listens(unused_tcp_port: int) -> None:
     """A refused connection is a DependencyError at once."""
     started = time.monotonic()
     with pytest.raises(DependencyError):
-        await QdrantIndex(session, f"http://127.0.0.1:{unused_tcp_port}", None, 0.2).prepare(MODEL)
+        await QdrantIndex(QuickHttp(f"http://127.0.0.1:{unused_tcp_port}"), None, 0.2).prepare(MODEL)
     assert time.monotonic() - started < 2
 
 
@@ -183,9 +186,10 @@ async def liar(session: aiohttp.ClientSession, server: str) -> AsyncIterator[Lia
     app.router.add_route("*", "/{rest:.*}", handle)
     proxy = TestServer(app)
     await proxy.start_server()
-    index = QdrantIndex(session, str(proxy.make_url("/")), "a-key", 0.2)
-    await index.prepare(MODEL)
-    yield index, say
+    async with QuickHttp(str(proxy.make_url("/"))) as http:
+        index = QdrantIndex(http, "a-key", 0.2)
+        await index.prepare(MODEL)
+        yield index, say
     await proxy.close()
 
 

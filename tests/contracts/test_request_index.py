@@ -5,13 +5,13 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable
 
-import aiohttp
 import numpy as np
 import pytest
 
 from shared.bandit.context import Vector
 from shared.errors import DependencyError
 from shared.ports import RequestIndex
+from shared.quick_http import QuickHttp
 from shared.schemas.storage import EmbeddingModel, Point
 from shared.storage.qdrant_index import QdrantIndex
 from tests.contracts.index_rig import DIMENSION, MODEL, NOW, near, point, vector
@@ -143,11 +143,9 @@ async def test_ping_names_a_version(index: RequestIndex) -> None:
 
 
 @pytest.mark.parametrize("make", [FakeRequestIndex, None], ids=["fake", "real"])
-async def test_before_prepare_there_is_no_answer(
-    make: Callable[[], RequestIndex] | None, server: str, session: aiohttp.ClientSession
-) -> None:
+async def test_before_prepare_there_is_no_answer(make: Callable[[], RequestIndex] | None, http: QuickHttp) -> None:
     """Using the index too early costs context like any other failure."""
-    index = make() if make else QdrantIndex(session, server, None, 1.0)
+    index = make() if make else QdrantIndex(http, None, 1.0)
     for call in (near(index, vector(1)), index.upsert([point(vector(1))]), index.count()):
         with pytest.raises(DependencyError):
             await call

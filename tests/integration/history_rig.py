@@ -18,6 +18,7 @@ from services.learner.index import Indexer
 from services.learner.learn import EventLearner
 from services.learner.rebuild import Places, Rebuilt, rebuild
 from shared.metrics import LearnerMetrics
+from shared.quick_http import QuickHttp
 from shared.schemas.records import Attempt, Status
 from shared.schemas.storage import EmbeddingModel, NewRecord
 from shared.settings import Settings
@@ -166,7 +167,8 @@ async def memory(redis_url: str, qdrant_url: str, database_url: str) -> AsyncIte
         session = await stack.enter_async_context(aiohttp.ClientSession())
         history = PostgresHistory(Settings(DATABASE_URL=database_url))
         stack.push_async_callback(history.close)
-        yield Memory(rig, history, QdrantIndex(session, qdrant_url, None, 5.0), session, qdrant_url)
+        http = await stack.enter_async_context(QuickHttp(qdrant_url))
+        yield Memory(rig, history, QdrantIndex(http, None, 5.0), session, qdrant_url)
 
 
 __all__ = ["Memory", "memory", "own_id"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import uuid
 
-import aiohttp
 import numpy as np
 from prometheus_client import CollectorRegistry
 
@@ -12,6 +11,7 @@ from services.learner.forget import Source, forget
 from services.learner.index import Indexer
 from services.learner.learn import EventLearner
 from shared.metrics import LearnerMetrics
+from shared.quick_http import QuickHttp
 from shared.schemas.storage import EmbeddingModel
 from shared.storage.qdrant_index import QdrantIndex
 from tests.contracts.redis_rig import redis_rig
@@ -27,8 +27,8 @@ async def test_a_rated_request_becomes_a_neighbour_and_a_revision_its_new_label(
     async def ask_model() -> EmbeddingModel:
         return model
 
-    async with redis_rig(redis_server) as rig, aiohttp.ClientSession() as session:
-        index = QdrantIndex(session, qdrant_url, api_key=None, timeout_s=5.0)
+    async with redis_rig(redis_server) as rig, QuickHttp(qdrant_url) as http:
+        index = QdrantIndex(http, api_key=None, timeout_s=5.0)
         learner = EventLearner(
             "me",
             queue=rig.queue,

@@ -1,0 +1,147 @@
+"""Laws of the small HTTP client: whole answers, however they arrive; nothing of one call is ever seen by another."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shared.quick_http import BadReply, QuickHttp
+
+
+@asynccontextmanager
+async def scripted(
+    *answers: bytes, pieces: int = 1_000_000, close: bool = False
+) -> AsyncIterator[tuple[str, list[bytes]]]:
+    """A server that gives these answers in turn, whatever it is asked, cut into pieces; yields its address."""
+    left, asked = list(answers), list[bytes]()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while left:
+                head = await reader.readuntil(b"\r\n\r\n")
+                length = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0])
+                asked.append(head + await reader.readexactly(length))
+                answer = left.pop(0)
+                for start in range(0, len(answer), pieces):
+                    writer.write(answer[start : start + pieces])
+                    await writer.drain()
+                    await asyncio.sleep(0)
+                if close:
+                    return
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", asked
+    finally:
+        server.close()
+
+
+def whole(body: bytes, more: str = "") -> bytes:
+    return f"HTTP/1.1 200 OK\r\nX-Name: value\r\n{more}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+def chunked(body: bytes, size: int, trailers: bytes = b"") -> bytes:
+    parts = [body[at : at + size] for at in range(0, len(body), size)]
+    sent = b"".join(b"%x;note=1\r\n%b\r\n" % (len(part), part) for part in parts)
+    return b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + sent + b"0\r\n" + trailers + b"\r\n"
+
+
+@settings(max_examples=30, deadline=None)
+@given(body=st.binary(max_size=300), size=st.integers(1, 40), pieces=st.integers(1, 50), trailers=st.booleans())
+def test_an_answer_is_the_same_however_it_is_cut(body: bytes, size: int, pieces: int, trailers: bool) -> None:
+    """By length or in chunks, in one packet or byte by byte, over one connection."""
+
+    async def both() -> None:
+        last = b"X-More: 1\r\n" if trailers else b""
+        answers = (whole(body), chunked(body, size, last), whole(b"after"))
+        async with scripted(*answers, pieces=pieces) as (url, asked), QuickHttp(url) as http:
+            for expected in (body, body, b"after"):
+                reply = await http.request("POST", "/ask", b"question", {"X-Own": "1"})
+                assert (reply.status, reply.body) == (200, expected)
+            assert all(one.endswith(b"\r\n\r\nquestion") and b"X-Own: 1" in one for one in asked)
+
+    asyncio.run(both())
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"SSH-2.0-x\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 1001\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3e9\r\n" + b"x" * 1001 + b"\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX: " + b"x" * 70_000,
+    ],
+)
+async def test_what_is_not_an_answer_is_an_error(answer: bytes) -> None:
+    """And never waited for: nonsense, no length, too much."""
+    async with scripted(answer) as (url, _), QuickHttp(url) as http, asyncio.timeout(5):
+        with pytest.raises(BadReply):
+            await http.request("POST", "/ask", b"", most=1000)
+
+
+async def test_a_cut_answer_is_an_error_and_is_not_asked_for_again() -> None:
+    """Half an answer says that the question arrived."""
+    async with scripted(whole(b"0123456789")[:-3], close=True) as (url, asked), QuickHttp(url) as http:
+        with pytest.raises(BadReply, match="cut"):
+            await http.request("POST", "/ask", b"")
+        assert len(asked) == 1
+
+
+async def test_a_connection_that_was_closed_meanwhile_costs_nothing() -> None:
+    """The question goes out again, on a new one."""
+    async with scripted(whole(b"one"), whole(b"two"), close=True) as (url, _), QuickHttp(url) as http:
+        assert (await http.request("GET", "/")).body == b"one"
+        assert (await http.request("GET", "/")).body == b"two"
+
+
+async def test_a_late_answer_never_reaches_another_call() -> None:
+    """Who stops waiting takes the connection with him."""
+    async with scripted(b"", whole(b"two")) as (url, _), QuickHttp(url) as http:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await http.request("GET", "/")
+        assert (await http.request("GET", "/")).body == b"two"
+
+
+async def test_one_address_gets_no_more_connections_than_the_limit() -> None:
+    """The others wait."""
+    most = now = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal most, now
+        now += 1
+        most = max(most, now)
+        while await reader.readline() not in (b"\r\n", b""):
+            pass
+        await asyncio.sleep(0.01)
+        now -= 1
+        writer.write(whole(b"x", "Connection: close\r\n"))
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with QuickHttp(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", limit=3) as http:
+        replies = await asyncio.gather(*(http.request("GET", "/") for _ in range(12)))
+    server.close()
+    assert most <= 3
+    assert {reply.body for reply in replies} == {b"x"}
+
+
+async def test_what_the_address_says_is_sent() -> None:
+    """A path is a prefix; a name and a password are an authorization."""
+    async with scripted(whole(b"x")) as (url, asked), QuickHttp(url.replace("//", "//me:p%40ss@") + "/base/") as http:
+        await http.request("GET", "/ask")
+    assert asked[0].startswith(b"GET /base/ask HTTP/1.1\r\nHost: 127.0.0.1:")
+    assert b"Authorization: Basic bWU6cEBzcw==\r\n" in asked[0]
