@@ -22,7 +22,7 @@ from http.client import HTTPException
 from threading import Lock
 from typing import Any
 
-from deploy.compose_test import START_S, Broken, Compose, chat, choose_images, compose_command, labels, rate, until
+from deploy.compose_trial import START_S, Broken, Compose, chat, choose_images, compose_command, labels, rate, until
 from deploy.local.servers import free_port
 
 RATE = float(os.environ.get("RATE", "50"))
