@@ -1,0 +1,109 @@
+"""`make bench`: see docs/performance.md for what is measured, how, and what came out."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import signal
+import tempfile
+from contextlib import nullcontext
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+
+from benchmarks.load.breakdown import by_part
+from benchmarks.load.measure import Meter
+from benchmarks.load.peers import peers, versions
+from benchmarks.load.processes import cpu_model, rss_mb
+from benchmarks.load.report import Findings, tables, write
+from benchmarks.load.rig import Rig, cores, rig
+from benchmarks.load.targets import UNIQUE, Target, streamed, targets
+from deploy.local.plan import ROOT
+from shared.errors import DependencyError
+
+STREAMS = 8
+MARKS = "<!-- bench: begin -->", "<!-- bench: end -->"
+PROFILED = 32
+
+
+def main() -> int:
+    """Measure, print, and write it down."""
+    options = _options()
+    found = Findings(_facts(with_peers=options.peers))
+    try:
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            with rig() as running:
+                _measure(running, found, options, folder)
+            if options.profile:
+                _profile(found, options, folder)
+    except (DependencyError, RuntimeError) as error:
+        print(f"bench: {error}")
+        return 1
+    text = tables(found)
+    print(text)
+    write(found, options.out)
+    if options.page:
+        head, rest = options.page.read_text(encoding="utf-8").split(MARKS[0])
+        options.page.write_text(f"{head}{MARKS[0]}\n{text}{MARKS[1]}{rest.split(MARKS[1])[1]}", encoding="utf-8")
+    return 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.load", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=2.0, help="of one measurement")
+    parser.add_argument("--connections", type=int, nargs="+", default=[1, 32, 128])
+    parser.add_argument("--peers", action="store_true", help="also what is installed under .local/peers")
+    parser.add_argument("--no-profile", dest="profile", action="store_false", help="no breakdown of the gateway's time")
+    parser.add_argument(
+        "--out", type=Path, default=ROOT / "benchmarks" / "out", help="folder of load.json and load.png"
+    )
+    parser.add_argument("--page", type=Path, help="a page to write the tables into, between its marks")
+    return parser.parse_args()
+
+
+def _measure(running: Rig, found: Findings, options: argparse.Namespace, folder: Path) -> None:
+    bare, gateway = running.pids["bare proxy"], running.pids["gateway"]
+    meter = Meter(running, options.seconds, folder)
+    found.facts = {**found.facts, "client": meter.client}
+    no_peers: list[Target] = []
+    whole = targets(running.upstream, running.bare, bare, running.gateway, gateway)
+    with peers(running, folder) if options.peers else nullcontext(no_peers) as others:
+        for number in range(options.rounds):
+            print(f"round {number + 1} of {options.rounds}", flush=True)
+            samples = [meter.measure(one, many) for one in (*whole, *others) for many in options.connections]
+            found.rounds.append([*samples, *(meter.measure(one, STREAMS) for one in streamed(whole))])
+        found.memory_mb = {name: rss_mb(pid) for name, pid in running.pids.items()}
+
+
+def _profile(found: Findings, options: argparse.Namespace, folder: Path) -> None:
+    print("profile", flush=True)
+    stacks = folder / "stacks.json"
+    with rig(stacks) as running:
+        meter = Meter(running, 5 * options.seconds, folder)
+        gateway = Target(UNIQUE, f"{running.gateway}/v1/chat/completions", running.pids["gateway"])
+        meter.measure(replace(gateway, kind="repeated"), PROFILED)  # warm
+        os.kill(running.pids["gateway"], signal.SIGUSR1)
+        cpu_us = meter.measure(gateway, PROFILED).cpu_us
+    found.breakdown_us = by_part(json.loads(stacks.read_text(encoding="utf-8")), cpu_us)
+
+
+def _facts(*, with_peers: bool) -> dict[str, str]:
+    own, others = cores()
+    libraries = ("aiohttp", "uvloop", "redis", "orjson", "numpy", "pydantic")
+    return {
+        "processor": f"{cpu_model()}, {os.cpu_count()} cores",
+        "cores": f"{own}: the process under test, alone; {', '.join(map(str, others))}: everything else",
+        "load before": f"{os.getloadavg()[0]:.1f}",
+        "system": platform.platform(),
+        "Python": platform.python_version(),
+        **{name: version(name) for name in libraries},
+        **(versions() if with_peers else {}),
+    }
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
