@@ -24,6 +24,9 @@ ADAPT_S = 0.05
 LAG_S = 0.05
 """A callback that is later than this says that the event loop has more to do than it can."""
 
+MOST_FREED = 4096
+"""Bound of what is remembered of places that came free."""
+
 FLOOR = 16
 """The limit never adapts below this, whatever a busy machine does to our timers."""
 
@@ -40,7 +43,7 @@ class Admission:
         self._taken = 0
         self._by_owner: Counter[str] = Counter()
         self._queue: deque[asyncio.Future[None]] = deque()
-        self._freed: deque[float] = deque(maxlen=limit)
+        self._freed: deque[float] = deque(maxlen=MOST_FREED)
         self._lagged = False
         metrics.concurrency_limit.set_function(lambda: self.limit)
 
@@ -85,7 +88,8 @@ class Admission:
         if self._taken < self.limit and not self._queue:
             self._taken += 1
             return
-        if len(self._queue) >= max(1, self._lately_freed()):
+        # Half of what comes free while one may wait: the last in the queue, too, is likely to be served in time.
+        if len(self._queue) >= max(1, self._lately_freed() // 2):
             raise self._overloaded()
         place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._queue.append(place)
