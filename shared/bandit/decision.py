@@ -62,9 +62,9 @@ class ArmView:
     labels: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class NeighbourUse:
-    """A neighbour and the weight it had."""
+    """A neighbour and the weight it had. Not frozen: a decision makes fifty, and each would cost four times as much."""
 
     request_id: str
     similarity: float

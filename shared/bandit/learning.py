@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from shared.bandit.arms import ArmId
 from shared.bandit.decision import ArmView
@@ -46,7 +46,7 @@ def outcome_sums(
             PROMPT_TOKENS: prompt_tokens,
             COMPLETION_TOKENS: completion_tokens,
         }
-    return _with_cluster(sums, cluster)
+    return with_cluster(sums, cluster)
 
 
 def failure_sums(failed: Iterable[ArmId], arm: ArmId) -> dict[str, int]:
@@ -67,11 +67,13 @@ def feedback_sums(*, score: float, view: ArmView | None, cluster: tuple[int, int
     if view is not None and view.local_shift != 0.0:
         gain = (score - view.base_quality) ** 2 - (score - view.base_quality - view.local_shift) ** 2
         sums |= {GAIN: round(gain * MICRO), GAIN_SQ: round(gain * gain * MICRO)}
-    return _with_cluster(sums, cluster)
+    return with_cluster(sums, cluster)
 
 
-def _with_cluster(sums: dict[str, int], cluster: tuple[int, int] | None) -> dict[str, int]:
+def with_cluster(sums: Mapping[str, int], cluster: tuple[int, int] | None) -> dict[str, int]:
+    """Return the same contribution, counted in `cluster` and in no other; what it adds in total does not change."""
+    total = {name: value for name, value in sums.items() if "@" not in name.partition("|")[0]}
     if cluster is None:
-        return sums
+        return total
     epoch, index = cluster
-    return sums | {f"{name}@{epoch}.{index}": sums[name] for name in CLUSTERED if name in sums}
+    return total | {f"{name}@{epoch}.{index}": total[name] for name in CLUSTERED if name in total}

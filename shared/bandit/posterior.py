@@ -48,9 +48,7 @@ class GaussianPosterior:
 
     def cluster_of(self, vector: Vector | None) -> tuple[int, int] | None:
         """Return (epoch, cluster) of a prompt, or None where there is no vector of the right size or no cluster."""
-        if vector is None or self.centroids is None or self.centroids.centres.shape[1] != vector.shape[0]:
-            return None
-        return self.centroids.epoch, int((self.centroids.centres @ vector).argmax())
+        return None if self.centroids is None else self.centroids.cluster_of(vector)
 
     def row_of(self, cluster: tuple[int, int] | None) -> int:
         """Return the row for prompts of `cluster`."""

@@ -88,10 +88,21 @@ class ArmSums:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Centroids:
-    """Cluster centres of the traffic: `centres` is (M, d) float32, unit rows; `epoch` counts refits."""
+    """Cluster centres of the traffic: `centres` is (M, d) float32, unit rows; `epoch` counts refits.
+
+    `model` made the vectors ("" where nobody knows any more), `requests` is how many there were.
+    """
 
     epoch: int
     centres: NDArray[np.float32]
+    model: str = ""
+    requests: int = 0
+
+    def cluster_of(self, vector: NDArray[np.float32] | None) -> tuple[int, int] | None:
+        """Return (epoch, cluster) of a prompt, or None where there is no vector of the right size."""
+        if vector is None or vector.shape != self.centres.shape[1:]:
+            return None
+        return self.epoch, int((self.centres @ vector).argmax())
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -10,15 +10,16 @@ Reference: Thompson (1933); Russo et al., A Tutorial on Thompson Sampling (2018)
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shared.bandit.arms import ArmId
 from shared.bandit.context import Context
-from shared.bandit.decision import ArmView, Decision, DecisionKind
-from shared.bandit.local import LocalEvidence, local_evidence
+from shared.bandit.decision import ArmView, Decision, DecisionKind, Weights
+from shared.bandit.local import local_evidence
 from shared.bandit.policy import BanditSettings
 from shared.bandit.posterior import GaussianPosterior, known
 from shared.bandit.propensity import chance_of_best, normal_cdf, propensities
@@ -30,21 +31,54 @@ SAFE_START_CHANCE = 0.95
 """SAFE_START ends where some arm is better than the default one with at least this probability."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Weighed:
-    """The eligible arms as columns, in the order in which they were given."""
+_Facts = tuple[
+    ArmId, float, float, float, float, float | None, float | None, float, float, float, float, float
+]  # fmt: skip
 
-    columns: NDArray[np.intp]
+
+@dataclass(frozen=True, eq=False)
+class _Weighed:
+    """The eligible arms as columns, in the order in which they were given, and what follows from them."""
+
+    arms: tuple[ArmId, ...]
     quality: Floats
     quality_sd: Floats
     draw_sd: Floats
-    shifts: Floats
     base: Floats
     cost_usd: Floats
     latency_s: Floats
     cost_terms: Floats
     speed_terms: Floats
+    labels: tuple[float, ...]
     utility: Floats
+    weights: Weights
+    confidences: dict[int, float] = field(default_factory=dict)
+
+    @cached_property
+    def utility_sd(self) -> Floats:
+        """Standard deviation of each draw of the utility."""
+        return self.weights.quality * self.draw_sd
+
+    @cached_property
+    def chances(self) -> Floats:
+        """Probability that each arm's draw is the largest."""
+        return propensities(self.utility, self.utility_sd)
+
+    def confidence(self, chosen: int) -> float:
+        """Return the posterior probability that an arm is the best."""
+        if chosen not in self.confidences:
+            sd = self.weights.quality * self.quality_sd
+            self.confidences[chosen] = chance_of_best(self.utility, sd, chosen)
+        return self.confidences[chosen]
+
+    @cached_property
+    def facts(self) -> list[_Facts]:
+        """Return what a view of each arm says besides its shift and its draw."""
+        columns = (self.quality, self.quality_sd, self.draw_sd, self.base)
+        more = (self.cost_terms, self.speed_terms, self.utility, self.chances)
+        prices = ([known(each) for each in column.tolist()] for column in (self.cost_usd, self.latency_s))
+        rows = (*(column.tolist() for column in columns), *prices, *(column.tolist() for column in more))
+        return list(zip(self.arms, *rows, self.labels, strict=True))
 
 
 def decide(
@@ -60,26 +94,27 @@ def decide(
     cluster = posterior.cluster_of(context.vector)
     row = posterior.row_of(cluster)
     local = local_evidence(context.neighbours, posterior.quality[row].tolist(), posterior.index, settings)
-    weighed = _weigh(posterior, row, local, eligible, settings)
-    scale = settings.weights.quality
-    draws = weighed.utility + scale * weighed.draw_sd * rng.standard_normal(len(eligible))
+    weighed = _weigh(posterior, row, tuple(eligible), settings)
+    shifts = local.shifts[[posterior.index[arm] for arm in eligible]]
+    if posterior.local_gate and shifts.any():
+        weighed = _shifted(weighed, shifts)
+    draws = weighed.utility + weighed.utility_sd * rng.standard_normal(len(eligible))
     order = np.argsort(-draws, kind="stable")
     default = _safe_start(weighed, eligible, settings)
     if default is not None:
         order = np.concatenate(([default], order[order != default]))
     chosen = int(order[0])
-    confidence = chance_of_best(weighed.utility, scale * weighed.quality_sd, chosen)
-    chances, views = np.ones(len(eligible)), tuple[ArmView, ...]()
+    chance, views = 1.0, tuple[ArmView, ...]()
     if default is None:
-        chances = propensities(weighed.utility, scale * weighed.draw_sd)
-        views = _views(posterior, weighed, draws, chances, order)
-    kind = _kind(weighed, posterior, default)
+        chance = float(weighed.chances[chosen])
+        views = _views(weighed, shifts, draws, order)
+    kind = _kind(posterior, shifts, default)
     return Decision(
         kind=kind,
         ranked=tuple(eligible[i] for i in order.tolist()),
-        propensity=float(chances[chosen]),
-        confidence=confidence,
-        reason=_reason(kind, eligible[chosen], weighed, chosen, posterior),
+        propensity=chance,
+        confidence=weighed.confidence(chosen),
+        reason=_reason(kind, weighed, chosen, float(shifts[chosen])),
         views=views,
         neighbours=local.used,
         weights=settings.weights,
@@ -89,33 +124,34 @@ def decide(
     )
 
 
-def _weigh(
-    posterior: GaussianPosterior,
-    row: int,
-    local: LocalEvidence,
-    eligible: Sequence[ArmId],
-    settings: BanditSettings,
-) -> _Weighed:
+@lru_cache(maxsize=64)
+def _weigh(posterior: GaussianPosterior, row: int, eligible: tuple[ArmId, ...], settings: BanditSettings) -> _Weighed:
+    """Weigh without neighbours. Requests of one cluster share it until something is learned: most of a decision."""
     columns = np.array([posterior.index[arm] for arm in eligible])
-    base, shifts = posterior.quality[row, columns], local.shifts[columns]
-    quality = base + shifts if posterior.local_gate else base
+    quality = posterior.quality[row, columns]
     cost, latency = posterior.cost_usd[row, columns], posterior.latency_s[row, columns]
     cost_terms = share_of_largest(cost)
     speed_terms = np.zeros(len(columns)) if np.isnan(latency).all() else 1.0 - share_of_largest(latency)
     weights = settings.weights
     return _Weighed(
-        columns=columns,
+        arms=eligible,
         quality=quality,
         quality_sd=posterior.quality_sd[row, columns],
         draw_sd=posterior.draw_sd[row, columns],
-        shifts=shifts,
-        base=base,
+        base=quality,
         cost_usd=cost,
         latency_s=latency,
         cost_terms=cost_terms,
         speed_terms=speed_terms,
+        labels=tuple(posterior.sums[column].labels for column in columns.tolist()),
         utility=weights.quality * quality + weights.latency * speed_terms + weights.cost * cost_terms,
+        weights=weights,
     )
+
+
+def _shifted(weighed: _Weighed, shifts: Floats) -> _Weighed:
+    utility = weighed.utility + weighed.weights.quality * shifts
+    return replace(weighed, quality=weighed.base + shifts, utility=utility, confidences={})
 
 
 def _safe_start(weighed: _Weighed, eligible: Sequence[ArmId], settings: BanditSettings) -> int | None:
@@ -129,53 +165,31 @@ def _safe_start(weighed: _Weighed, eligible: Sequence[ArmId], settings: BanditSe
     return default if float(better.max()) < SAFE_START_CHANCE else None
 
 
-def _views(
-    posterior: GaussianPosterior, weighed: _Weighed, draws: Floats, chances: Floats, order: NDArray[np.intp]
-) -> tuple[ArmView, ...]:
-    columns = weighed.columns[order].tolist()
-    figures = np.stack(
-        (
-            weighed.quality, weighed.quality_sd, weighed.draw_sd, weighed.base, weighed.shifts,
-            weighed.cost_terms, weighed.speed_terms, weighed.utility, draws, chances,
-        )
-    )[:, order].T.tolist()  # fmt: skip
-    costs, latencies = weighed.cost_usd[order].tolist(), weighed.latency_s[order].tolist()
-    return tuple(
-        ArmView(
-            arm=posterior.arms[column],
-            quality=quality,
-            quality_sd=quality_sd,
-            draw_sd=spread,
-            base_quality=base,
-            local_shift=shift,
-            cost_usd=known(cost),
-            latency_s=known(latency),
-            cost_term=cost_term,
-            speed_term=speed_term,
-            utility=utility,
-            draw=draw,
-            propensity=chance,
-            labels=posterior.sums[column].labels,
-        )
-        for column, cost, latency, (
-            quality, quality_sd, spread, base, shift, cost_term, speed_term, utility, draw, chance,
-        ) in zip(columns, costs, latencies, figures, strict=True)
-    )  # fmt: skip
+def _views(weighed: _Weighed, shifts: Floats, draws: Floats, order: NDArray[np.intp]) -> tuple[ArmView, ...]:
+    facts, shift, draw = weighed.facts, shifts.tolist(), draws.tolist()
+    return tuple(_view(facts[i], shift[i], draw[i]) for i in order.tolist())
 
 
-def _kind(weighed: _Weighed, posterior: GaussianPosterior, default: int | None) -> DecisionKind:
+def _view(facts: _Facts, shift: float, draw: float) -> ArmView:
+    arm, quality, sd, draw_sd, base, cost, latency, cost_term, speed_term, utility, chance, labels = facts
+    return ArmView(
+        arm, quality, sd, draw_sd, base, shift, cost, latency, cost_term, speed_term, utility, draw, chance, labels
+    )
+
+
+def _kind(posterior: GaussianPosterior, shifts: Floats, default: int | None) -> DecisionKind:
     if default is not None:
         return DecisionKind.DEFAULT
-    return DecisionKind.LOCAL if posterior.local_gate and weighed.shifts.any() else DecisionKind.GLOBAL
+    return DecisionKind.LOCAL if posterior.local_gate and shifts.any() else DecisionKind.GLOBAL
 
 
-def _reason(kind: DecisionKind, arm: ArmId, weighed: _Weighed, chosen: int, posterior: GaussianPosterior) -> str:
-    labels = posterior.sums[int(weighed.columns[chosen])].labels
+def _reason(kind: DecisionKind, weighed: _Weighed, chosen: int, shift: float) -> str:
+    arm, labels = weighed.arms[chosen], weighed.labels[chosen]
     belief = (
         f"expected quality {weighed.quality[chosen]:.2f} ± {weighed.quality_sd[chosen]:.2f} from {labels:.0f} ratings"
     )
     if kind is DecisionKind.DEFAULT:
         return f"{arm} is the default model, and no other is better with enough certainty yet."
     if kind is DecisionKind.LOCAL:
-        return f"{arm} drew the best utility: {belief}, shifted by {weighed.shifts[chosen]:+.2f} for similar requests."
+        return f"{arm} drew the best utility: {belief}, shifted by {shift:+.2f} for similar requests."
     return f"{arm} drew the best utility: {belief} over all requests."
