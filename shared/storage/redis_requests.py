@@ -19,7 +19,7 @@ from shared.schemas.quota import Charge, Limit, Quota
 from shared.schemas.records import Rating, RequestRecord, Status, StoredRequest
 from shared.schemas.storage import Claim, LoggedRequest, NewRecord, RatingTerms, Reservation, Verdict
 from shared.storage import redis_keys
-from shared.storage.redis_connection import Client, Damaged, Script, answers_of, redis_errors
+from shared.storage.redis_connection import Client, Damaged, Script, Together, answers_of, redis_errors
 
 GRACE_S = 7 * 86_400.0
 """A request outlives its feedback window by this: longer than any backlog, so that no late event finds it gone."""
@@ -43,7 +43,7 @@ class RedisRequestLog:
         self._window_s = window_s
         self._ttl_ms = round((window_s + GRACE_S) * 1000)
         self._clock = clock
-        self._reserve = Script(client, "reserve.lua")
+        self._reserve = Together(Script(client, "reserve.lua"))
         self._record = Script(client, "outbox.lua", "record.lua")
         self._rate = Script(client, "outbox.lua", "rate.lua")
         self._indexed = Script(client, "indexed.lua")

@@ -1,0 +1,47 @@
+"""Ids that are claimed in the same moment go to Redis in one write, and each claim stays its own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+
+from shared.errors import DependencyError
+from shared.schemas.storage import Reservation
+from shared.settings import Settings
+from shared.storage.redis_connection import connect
+from shared.storage.redis_requests import RedisRequestLog
+from tests.contracts.redis_rig import redis_rig
+from tests.fakes.clock import FakeClock
+
+
+async def test_of_a_crowd_that_claims_one_id_one_gets_it(redis_server: str) -> None:
+    """Beside claims of other ids, which all succeed."""
+    async with redis_rig(redis_server) as rig:
+        one = [rig.log.reserve(owner="me", public_id="same", own_id=f"a{n}") for n in range(20)]
+        others = [rig.log.reserve(owner="me", public_id=f"p{n}", own_id=f"b{n}") for n in range(20)]
+        claims = await asyncio.gather(*one, *others)
+    assert Counter(claim.reservation for claim in claims[:20]) == {Reservation.NEW: 1, Reservation.TAKEN: 19}
+    assert {claim.reservation for claim in claims[20:]} == {Reservation.NEW}
+
+
+async def test_who_gives_up_takes_nobody_along(redis_server: str) -> None:
+    """A client that leaves costs those nothing whose claims went out with its own."""
+    async with redis_rig(redis_server) as rig:
+        claims = [
+            asyncio.create_task(rig.log.reserve(owner="me", public_id=f"p{n}", own_id=f"a{n}")) for n in range(10)
+        ]
+        await asyncio.sleep(0)
+        claims[3].cancel()
+        done = await asyncio.gather(*claims, return_exceptions=True)
+    assert isinstance(done.pop(3), asyncio.CancelledError)
+    assert {claim.reservation for claim in done if not isinstance(claim, BaseException)} == {Reservation.NEW}
+    assert len(done) == 9
+
+
+async def test_a_failure_reaches_everybody(unused_tcp_port: int) -> None:
+    """Nobody waits for an answer that cannot come."""
+    client = connect(Settings(REDIS_URL=f"redis://127.0.0.1:{unused_tcp_port}/0"))
+    log = RedisRequestLog(client, window_s=60.0, clock=FakeClock())
+    claims = [log.reserve(owner="me", public_id=f"q{n}", own_id=f"a{n}") for n in range(5)]
+    done = await asyncio.wait_for(asyncio.gather(*claims, return_exceptions=True), 5)
+    assert [type(one) for one in done] == [DependencyError] * 5
