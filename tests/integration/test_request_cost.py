@@ -1,0 +1,84 @@
+"""What a request costs in function calls: a loss of speed shows without a stopwatch, on any machine at any load."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from unittest.mock import Mock
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+
+from services.gateway import middlewares
+from services.gateway.app import build_app
+from services.gateway.keys import CHAT
+from tests.fakes.gateway import World, settings_for
+
+ROUTED, PINNED = 3.7, 3.2
+"""Calls of a request over those of a bare handler, client included, as measured; print them with `pytest -s`."""
+
+LOSS = 1.25
+REQUESTS, BATCHES = 20, 5
+
+
+async def calls_of(ask: Callable[[], Awaitable[None]]) -> float:
+    """Return the Python and C calls of one request: of several batches the least, for loops run beside them."""
+    batches = []
+    for _ in range(BATCHES):
+        calls = 0
+
+        def count(_frame: object, event: str, _argument: object) -> None:
+            nonlocal calls
+            calls += event in ("call", "c_call")
+
+        sys.setprofile(count)
+        try:
+            for _ in range(REQUESTS):
+                await ask()
+        finally:
+            sys.setprofile(None)
+        batches.append(calls / REQUESTS)
+    return min(batches)
+
+
+async def bare_calls() -> float:
+    """Return the calls of the least that an aiohttp server and its test client can do."""
+
+    async def answer(request: web.Request) -> web.Response:
+        return web.Response(body=await request.read(), content_type="application/json")
+
+    app = web.Application()
+    app.router.add_post("/v1/chat/completions", answer)
+    async with TestClient(TestServer(app)) as client:
+        return await calls_of(lambda: asked(client, {}))
+
+
+async def asked(client: TestClient[web.Request, web.Application], fields: dict[str, str]) -> None:
+    body = {"messages": [{"role": "user", "content": "What is the capital of Peru?"}], **fields}
+    async with client.post("/v1/chat/completions", json=body) as answer:
+        assert answer.status == 200
+        assert "x-router-degraded" not in answer.headers  # what is missing costs nothing
+        await answer.read()
+
+
+@pytest.mark.parametrize(("fields", "stored"), [({}, ROUTED), ({"model": "a/small"}, PINNED)], ids=["routed", "pinned"])
+async def test_a_request_costs_no_more_calls_than_it_did(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fields: dict[str, str], stored: float
+) -> None:
+    """Within 25 %: who makes it dearer says so here, or takes it back."""
+    world = World(settings_for(tmp_path))
+    monkeypatch.setattr(middlewares, "log", Mock())  # how lines are written depends on what ran before this test
+    app = build_app(world.settings, world.adapters)
+    ports = app[CHAT]
+    async with TestClient(TestServer(app)) as client:
+        for _ in range(500):
+            if ports.gatherer.prepared and ports.posteriors.snapshot:
+                break
+            await asyncio.sleep(0.01)
+        await asked(client, fields)  # fills caches
+        ratio = await calls_of(lambda: asked(client, fields)) / await bare_calls()
+    print(f"{ratio:.2f} times the calls of a bare handler")
+    assert ratio < LOSS * stored
