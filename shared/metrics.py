@@ -130,6 +130,7 @@ class LearnerMetrics:
         self.history_dropped = Gauge(
             f"{PREFIX}_history_dropped", "What found no room to wait for the database", registry=registry
         )
+        self.cluster_epoch = Gauge(f"{PREFIX}_cluster_epoch", "How often clusters were fitted", registry=registry)
         self.batch_seconds = Histogram(
             f"{PREFIX}_learn_batch_seconds", "Time to apply one batch of events", buckets=SHORT_S, registry=registry
         )

@@ -102,8 +102,8 @@ class PosteriorStore(Protocol):
     async def apply(self, effects: Sequence[Effect]) -> list[Applied]:
         """Apply contributions and acknowledge their events, each atomically; in order, one answer each."""
 
-    async def save_centroids(self, centroids: Centroids) -> None:
-        """Replace the cluster centres."""
+    async def save_centroids(self, centroids: Centroids) -> bool:
+        """Replace the cluster centres by those of a later epoch; False where that epoch, or a later one, is there."""
 
     async def forget_before(self, created_at: float) -> int:
         """Drop the hashes of days that ended before that Unix second; return how many."""

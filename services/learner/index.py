@@ -67,7 +67,7 @@ class Indexer:
 
     async def forget_old(self) -> None:
         """Delete points that no decision looks at any more."""
-        await self._prepare()
+        await self.prepare()
         await self._index.delete_before(self._clock.now() - self._recency_s)
 
     async def _write_due(self) -> int:
@@ -76,11 +76,11 @@ class Indexer:
             due = await self._log.pending_index(BATCH)
             if not due:
                 break
-            model = await self._prepare()
+            model = await self.prepare()
             requests = await self._log.load(due)
             if any(request is not None and _is_of_another(request, model) for request in requests):
                 # Either they are old, and are skipped, or the embedder has changed and we have not noticed.
-                model = await self._prepare(anew=True)
+                model = await self.prepare(anew=True)
             since = self._clock.now() - self._recency_s
             points = [point_of(request, model, since=since) for request in requests if request is not None]
             await self._index.upsert([point for point in points if point is not None])
@@ -90,7 +90,7 @@ class Indexer:
             done += len(due) - len(anew)
         return done
 
-    async def _prepare(self, *, anew: bool = False) -> EmbeddingModel:
+    async def prepare(self, *, anew: bool = False) -> EmbeddingModel:
         """Return the model whose collection exists, asking the embedder now and then whether it is still that one."""
         if self._model is not None and not anew and self._clock.monotonic() - self._asked_at < _ASK_MODEL_EVERY_S:
             return self._model

@@ -16,7 +16,8 @@ from services.learner.index import DAY_S, point_of
 from services.learner.learn import effect_of
 from services.learner.maintenance import faded_before
 from shared.bandit.arms import ArmId
-from shared.bandit.sums import by_arm
+from shared.bandit.learning import with_cluster
+from shared.bandit.sums import Centroids, by_arm
 from shared.errors import CorruptState, RouterError
 from shared.ports import Clock, Heartbeats, History, Outbox, PosteriorStore, RequestIndex, Restorer
 from shared.schemas.events import Event, EventKind
@@ -75,8 +76,9 @@ async def rebuild(
     since = min(faded, now - lifetime_s)
     done, total = Rebuilt(), await places.history.count(since=since)
     progress(0, total)
+    centroids = await places.history.centroids()
     async for page in places.history.read(since=since):
-        past = [replace(each, ledger=tuple(_ledger(each, done))) for each in page]
+        past = [replace(each, ledger=tuple(_counted(each, _ledger(each, done), centroids))) for each in page]
         for each in past:
             if each.entry.record.created_at >= faded:
                 _add(each, done)
@@ -84,7 +86,6 @@ async def rebuild(
         await _index(past, places, done, since=recent, wipe=wipe)
         done.requests += len(past)
         progress(done.requests, max(total, done.requests))
-    centroids = await places.history.centroids()
     if centroids is not None:
         await places.posteriors.save_centroids(centroids)
     await places.restorer.sums(done.days)
@@ -120,6 +121,15 @@ def _ledger(past: PastRequest, done: Rebuilt) -> Iterator[Contribution]:
         taken_back = Contribution(record.id, EventKind.FEEDBACK, rating.revision, {})
         feedback = taken_back if rating.score is None else _learned(event, past, done)
     yield from (each for each in (outcome, feedback) if each is not None)
+
+
+def _counted(past: PastRequest, ledger: Iterator[Contribution], centroids: Centroids | None) -> Iterator[Contribution]:
+    """Yield the ledger counted by the newest clusters, as learners do; the history keeps it as it was learned."""
+    for each in ledger:
+        if centroids is None or past.entry.vector is None:
+            yield each
+        else:
+            yield replace(each, sums=with_cluster(each.sums, centroids.cluster_of(past.entry.vector)))
 
 
 def _learned(event: Event, past: PastRequest, done: Rebuilt) -> Contribution | None:

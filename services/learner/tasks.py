@@ -11,6 +11,7 @@ from arq import Retry, cron
 from arq.cron import CronJob
 from arq.worker import Function, func
 
+from services.learner.clusterer import Clusterer
 from services.learner.historian import Historian
 from services.learner.index import Indexer
 from services.learner.learn import EventLearner
@@ -36,9 +37,11 @@ class Duties:
     clock: Clock
     recency_days: float
     historian: Historian | None = None
+    clusterer: Clusterer | None = None
     _learning: asyncio.Lock = field(default_factory=asyncio.Lock)
     _indexing: asyncio.Lock = field(default_factory=asyncio.Lock)
     _remembering: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _clustering: asyncio.Lock = field(default_factory=asyncio.Lock)
     _again: bool = False
 
     async def learn(self, *, sweep: bool) -> None:
@@ -64,6 +67,12 @@ class Duties:
             async with self._remembering:
                 await self.historian.step()
 
+    async def cluster(self) -> None:
+        """Fit clusters if it is time, and count by them what was learned before."""
+        if self.clusterer is not None and not self._clustering.locked():
+            async with self._clustering:
+                await self.clusterer.step()
+
     async def keep_house(self) -> None:
         """Drop what has faded."""
         await keep_house(
@@ -79,6 +88,8 @@ class Duties:
         self.learner.stopping = self.indexer.stopping = True
         if self.historian is not None:
             self.historian.stopping = True
+        if self.clusterer is not None:
+            self.clusterer.stopping = True
 
 
 async def learn(ctx: Mapping[str, Any]) -> None:
@@ -108,6 +119,14 @@ async def remember(ctx: Mapping[str, Any]) -> None:
         _log.warning("history failed", error=type(error).__name__, reason=str(error))
 
 
+async def cluster(ctx: Mapping[str, Any]) -> None:
+    """Tick: the kinds of prompt follow the traffic, and what was learned follows them."""
+    try:
+        await _duties(ctx).cluster()
+    except Exception as error:  # noqa: BLE001 - the next tick is the retry
+        _log.warning("clustering failed", error=type(error).__name__, reason=str(error))
+
+
 async def tidy(ctx: Mapping[str, Any]) -> None:
     """Tick: housekeeping."""
     try:
@@ -126,6 +145,7 @@ def crons() -> list[CronJob]:
     return [
         cron(sweep, second=set(range(60)), run_at_startup=True),
         cron(remember, second=set(range(60)), run_at_startup=True),
+        cron(cluster, second=set(range(0, 60, 2)), run_at_startup=True),
         cron(tidy, minute=set(range(0, 60, 10)), run_at_startup=True),
     ]
 

@@ -16,6 +16,7 @@ from arq.connections import ArqRedis
 from arq.worker import Worker
 from redis.asyncio import ConnectionPool
 
+from services.learner.clusterer import Clusterer
 from services.learner.historian import Historian
 from services.learner.index import Indexer
 from services.learner.learn import EventLearner, Patience
@@ -38,6 +39,7 @@ from shared.storage.redis_connection import SOCKET_TIMEOUT_S, Client, connect, c
 from shared.storage.redis_outbox import RedisOutbox
 from shared.storage.redis_posteriors import RedisPosteriorStore
 from shared.storage.redis_queue import RedisEventQueue, RedisHeartbeats
+from shared.storage.redis_recount import RedisRecounter
 from shared.storage.redis_requests import RedisRequestLog
 
 if TYPE_CHECKING:
@@ -157,12 +159,22 @@ def _duties(
         # The client remembers the model until it has embedded with another; we only ask, so we ask with a new one.
         return await HttpEmbedder(embedder, timeout_s=CALL_TIMEOUT_S).model()
 
+    index = make_index(settings, qdrant)
+    indexer = Indexer(log=log, index=index, ask_model=ask_model, clock=clock, recency_days=days)
     return Duties(
         learner=EventLearner(
             worker, queue=queue, log=log, posteriors=posteriors, clock=clock, metrics=metrics, patience=patience
         ),
-        indexer=Indexer(
-            log=log, index=make_index(settings, qdrant), ask_model=ask_model, clock=clock, recency_days=days
+        indexer=indexer,
+        clusterer=Clusterer(
+            log=log,
+            index=index,
+            indexer=indexer,
+            posteriors=posteriors,
+            recounter=RedisRecounter(client, clock=clock),
+            clock=clock,
+            metrics=metrics,
+            recency_days=days,
         ),
         posteriors=posteriors,
         queue=queue,

@@ -16,6 +16,11 @@ REFIT_AT = (50, 200, 800)
 _ROUNDS = 15
 
 
+def refit_due(fitted: int, requests: int) -> bool:
+    """Whether clusters last fitted to `fitted` requests (0: never) are to be fitted anew to `requests`."""
+    return any(fitted < threshold <= requests for threshold in REFIT_AT)
+
+
 def fit_centroids(vectors: NDArray[np.float32], *, epoch: int, rng: np.random.Generator) -> Centroids:
     """Return the centres of up to `CLUSTERS` kinds of prompt; `vectors` are unit rows, at least one.
 

@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from shared.bandit.arms import ArmId
 from shared.bandit.context import Vector
+from shared.bandit.sums import Centroids
 from shared.schemas.events import Event
 from shared.schemas.quota import Quota
 from shared.schemas.records import RequestRecord
@@ -53,6 +54,32 @@ class Effect:
     arm: ArmId
     created_at: float
     sums: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """Where one request is to be counted: `cluster` is (epoch, cluster), None for unknown."""
+
+    arm: ArmId
+    created_at: float
+    cluster: tuple[int, int] | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Recounting:
+    """How far the counting by the newest clusters is.
+
+    Attributes:
+        centroids: the newest clusters.
+        counted: whether all requests have been gone through since they were fitted.
+        due: own ids, known to have been learned under other clusters.
+        run: another one after a restart of the store, when whoever goes through all requests has to begin anew.
+    """
+
+    centroids: Centroids | None
+    counted: bool
+    due: list[str]
+    run: str
 
 
 class Reservation(StrEnum):

@@ -25,7 +25,11 @@ VERSIONS = f"{TAG}:versions"
 """Hash: `<arm>|<day>` to a counter that grows with every change of that hash of sums. It is the index of them, too."""
 
 CENTROIDS = f"{TAG}:centroids"
-"""Hash: `epoch`, `rows`, `dimension`, `data` (little-endian float32). No expiry."""
+"""Hash: `epoch`, `rows`, `dimension`, `data` (little-endian float32), `model`, `requests`; `counted`: the epoch by
+whose clusters all requests are counted. No expiry."""
+
+MISCOUNTED = f"{TAG}:miscounted"
+"""Set: own ids of requests that were learned under another epoch than that of `CENTROIDS`."""
 
 UNINDEXED = f"{TAG}:unindexed"
 """Sorted set: own ids whose point in Qdrant is out of date, scored by Unix time. Survives Qdrant being away."""

@@ -36,7 +36,8 @@ class RedisPosteriorStore:
         self._outbox: tuple[str, int] = (redis_keys.HISTORY if history_bound else "", history_bound)
         self._recency_days = recency_days
         self._clock = clock
-        self._apply = Script(client, "outbox.lua", "apply.lua")
+        self._apply = Script(client, "outbox.lua", "ledger.lua", "apply.lua")
+        self._replace_centroids = Script(client, "centroids.lua")
         self._read: dict[bytes, tuple[bytes, IntSums]] = {}
         self._centroids: tuple[bytes, Centroids] | None = None
 
@@ -55,6 +56,8 @@ class RedisPosteriorStore:
             redis_keys.VERSIONS,
             redis_keys.UNINDEXED,
             redis_keys.EVENTS,
+            redis_keys.CENTROIDS,
+            redis_keys.MISCOUNTED,
         ]
         ledger = json.dumps(dict(effect.sums), separators=(",", ":"))  # of any size: the script judges
         arguments: list[str | bytes | int | float] = [
@@ -86,17 +89,13 @@ class RedisPosteriorStore:
         centroids = None if self._centroids is None else self._centroids[1]
         return LearnedState(version=_digest(live, epoch, today), arms=arms, centroids=centroids)
 
-    async def save_centroids(self, centroids: Centroids) -> None:
-        """Replace the cluster centres."""
+    async def save_centroids(self, centroids: Centroids) -> bool:
+        """Replace the cluster centres by those of a later epoch."""
         rows, dimension = centroids.centres.shape
-        fields: dict[str, str | int | bytes] = {
-            "epoch": centroids.epoch,
-            "rows": rows,
-            "dimension": dimension,
-            "data": np.ascontiguousarray(centroids.centres, dtype="<f4").tobytes(),
-        }
-        with redis_errors():
-            await self._client.hset(redis_keys.CENTROIDS, mapping=fields)
+        data = np.ascontiguousarray(centroids.centres, dtype="<f4").tobytes()
+        arguments: list[str | bytes | int | float] = [centroids.epoch, "rows", rows, "dimension", dimension]
+        arguments += ["data", data, "model", centroids.model, "requests", centroids.requests]
+        return bool(await self._replace_centroids.call([redis_keys.CENTROIDS], arguments))
 
     async def forget_before(self, created_at: float) -> int:
         """Drop the hashes of days that ended before then."""
@@ -136,7 +135,9 @@ class RedisPosteriorStore:
         for member, fields in zip(changed, answers, strict=False):
             self._read[member] = (live[member], _parse(member, fields))
         if stale_centroids:
-            self._centroids = _parse_centroids(answers[-1])
+            if isinstance(answers[-1], Damaged):
+                raise CorruptState("centroids are not a hash")
+            self._centroids = answers[-1].get(b"epoch"), parse_centroids(answers[-1])
 
 
 def _split(member: bytes) -> tuple[ArmId, date]:
@@ -156,18 +157,20 @@ def _parse(member: bytes, fields: Mapping[bytes | str, bytes | str] | Damaged) -
         raise CorruptState(f"sums of {member.decode('utf-8', 'replace')}: {error}") from error
 
 
-def _parse_centroids(fields: Mapping[bytes, bytes]) -> tuple[bytes, Centroids]:
+def parse_centroids(fields: Mapping[bytes, bytes]) -> Centroids:
+    """Read the stored hash. Raises CorruptState."""
     try:
-        epoch, shape = fields[b"epoch"], (int(fields[b"rows"]), int(fields[b"dimension"]))
+        shape = int(fields[b"rows"]), int(fields[b"dimension"])
         if min(shape) < 1:
             raise CorruptState("centroids have no shape")
         centres = np.frombuffer(fields[b"data"], dtype="<f4").reshape(shape).astype(np.float32, copy=False)
-        centroids = Centroids(int(epoch), centres)
+        model, requests = fields.get(b"model", b"").decode("utf-8", "replace"), int(fields.get(b"requests", 0))
+        centroids = Centroids(int(fields[b"epoch"]), centres, model, requests)
     except (KeyError, ValueError) as error:
         raise CorruptState(f"centroids: {type(error).__name__}") from error
     if not np.isfinite(centres).all():
         raise CorruptState("centroids are not finite")
-    return epoch, centroids
+    return centroids
 
 
 def _digest(live: Mapping[bytes, bytes], epoch: bytes | None, today: date) -> str:
@@ -178,4 +181,4 @@ def _digest(live: Mapping[bytes, bytes], epoch: bytes | None, today: date) -> st
     return hashlib.blake2b(text + b"|%d|%s" % (today.toordinal(), epoch or b""), digest_size=8).hexdigest()
 
 
-__all__ = ["FAINTEST", "RedisPosteriorStore"]
+__all__ = ["FAINTEST", "RedisPosteriorStore", "parse_centroids"]

@@ -17,6 +17,7 @@ from shared.storage.redis_connection import Client, redis_errors
 from shared.storage.redis_requests import GRACE_S, alias_keys
 
 _AT_ONCE = 500
+_GONE = (redis_keys.VERSIONS, redis_keys.UNINDEXED, redis_keys.CENTROIDS, redis_keys.MISCOUNTED)
 
 Field = str | bytes | int | float
 
@@ -47,7 +48,7 @@ class RedisRestorer:
                 for start in range(0, len(found), _AT_ONCE):
                     await self._client.unlink(*found[start : start + _AT_ONCE])
         with redis_errors():
-            await self._client.unlink(redis_keys.VERSIONS, redis_keys.UNINDEXED, redis_keys.CENTROIDS)
+            await self._client.unlink(*_GONE)
 
     async def requests(self, past: Sequence[PastRequest]) -> None:
         """Store those that would still be there; the others have outlived their feedback window long ago."""

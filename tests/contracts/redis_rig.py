@@ -8,12 +8,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from services.learner.clusterer import Recounter
 from shared.ports import EventQueue, Heartbeats, Outbox, PosteriorStore, RequestLog, Restorer
 from shared.settings import Settings
 from shared.storage.redis_connection import connect
 from shared.storage.redis_outbox import RedisOutbox
 from shared.storage.redis_posteriors import RedisPosteriorStore
 from shared.storage.redis_queue import RedisEventQueue, RedisHeartbeats
+from shared.storage.redis_recount import RedisRecounter
 from shared.storage.redis_requests import RedisRequestLog
 from shared.storage.redis_restore import RedisRestorer
 from tests.fakes.clock import FakeClock
@@ -22,6 +24,7 @@ from tests.fakes.heartbeats import FakeHeartbeats
 from tests.fakes.memory import Memory
 from tests.fakes.outbox import FakeOutbox
 from tests.fakes.posterior_store import FakePosteriorStore
+from tests.fakes.recounter import FakeRecounter
 from tests.fakes.request_log import FakeRequestLog
 from tests.fakes.restorer import FakeRestorer
 
@@ -40,6 +43,7 @@ class Rig:
     heartbeats: Heartbeats
     outbox: Outbox
     restorer: Restorer
+    recounter: Recounter
     clock: FakeClock
     raw: Any = None  # redis-py says "awaitable or value" of every command
     """The server, for tests of what only Redis has; None with fakes."""
@@ -62,6 +66,7 @@ def fake_rig(history_bound: int = 0) -> Rig:
         heartbeats=FakeHeartbeats(memory),
         outbox=FakeOutbox(memory),
         restorer=FakeRestorer(memory),
+        recounter=FakeRecounter(memory),
         clock=memory.clock,
     )
 
@@ -81,6 +86,7 @@ async def redis_rig(url: str, history_bound: int = 0) -> AsyncIterator[Rig]:
         heartbeats=RedisHeartbeats(client),
         outbox=RedisOutbox(client),
         restorer=RedisRestorer(client, window_s=WINDOW_S, clock=clock),
+        recounter=RedisRecounter(client, clock=clock),
         clock=clock,
         raw=client,
     )

@@ -60,6 +60,8 @@ class Memory:
     outbox: dict[str, Waiting] = field(default_factory=dict)
     dropped: int = 0
     centroids: Centroids | None = None
+    counted: int | None = None
+    miscounted: dict[str, None] = field(default_factory=dict)
     wakes: int = 0
     last_entry: int = 0
     quotas: Quotas = field(init=False)

@@ -65,12 +65,19 @@ class FakePosteriorStore:
         self.memory.remember(self._history_bound, Waiting("", event.request_id, contribution=contribution))
         if story.vector is not None:
             self.memory.unindexed.setdefault(event.request_id)
+            centroids, suffixes = self.memory.centroids, {name.partition("@")[2] for name in effect.sums if "@" in name}
+            current = centroids is None or any(at.startswith(f"{centroids.epoch}.") for at in suffixes)
+            if effect.sums and not current:
+                self.memory.miscounted.setdefault(event.request_id)
         self.memory.acknowledge(event.entry_id)
         return Applied.APPLIED
 
-    async def save_centroids(self, centroids: Centroids) -> None:
+    async def save_centroids(self, centroids: Centroids) -> bool:
         self._here()
+        if self.memory.centroids is not None and self.memory.centroids.epoch >= centroids.epoch:
+            return False
         self.memory.centroids = centroids
+        return True
 
     async def forget_before(self, created_at: float) -> int:
         self._here()

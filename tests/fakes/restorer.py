@@ -22,9 +22,9 @@ class FakeRestorer:
 
     async def clear(self) -> None:
         memory = self.memory
-        for kept in (memory.stories, memory.aliases, memory.sums, memory.versions, memory.unindexed):
+        for kept in (memory.stories, memory.aliases, memory.sums, memory.versions, memory.unindexed, memory.miscounted):
             kept.clear()
-        memory.centroids = None
+        memory.centroids = memory.counted = None
 
     async def requests(self, past: Sequence[PastRequest]) -> None:
         for one in past:
