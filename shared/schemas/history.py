@@ -32,6 +32,12 @@ class Contribution:
     revision: int
     sums: Mapping[str, int]
 
+    @property
+    def age(self) -> tuple[int, int]:
+        """Revision, and epoch of the clusters it is counted by (0 for none): of two, the larger one is the newer."""
+        epochs = [int(name.partition("@")[2].partition(".")[0]) for name in self.sums if "@" in name]
+        return self.revision, max(epochs, default=0)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PastRequest:

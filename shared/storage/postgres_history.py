@@ -45,8 +45,9 @@ _AGAIN = {
         "EXCLUDED.feedback_text, rated_s = EXCLUDED.rated_s WHERE feedback.rated_s < EXCLUDED.rated_s"
     ),
     "contributions": sql.SQL(
-        " ON CONFLICT (request_id, kind) DO UPDATE SET revision = EXCLUDED.revision, sums = EXCLUDED.sums "
-        "WHERE contributions.revision < EXCLUDED.revision"
+        " ON CONFLICT (request_id, kind) DO UPDATE SET revision = EXCLUDED.revision, sums = EXCLUDED.sums, "
+        "cluster_epoch = EXCLUDED.cluster_epoch "
+        "WHERE (contributions.revision, contributions.cluster_epoch) < (EXCLUDED.revision, EXCLUDED.cluster_epoch)"
     ),
 }
 """What happens to a row that is there already, where it is not left alone."""

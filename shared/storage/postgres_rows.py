@@ -68,7 +68,7 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     "outcomes": ("request_id", "more", *OUTCOME),
     "attempts": ("request_id", "number", "more", *ATTEMPT),
     "feedback": ("request_id", "revision", "score", "feedback_text", "rated_s"),
-    "contributions": ("request_id", "kind", "revision", "sums"),
+    "contributions": ("request_id", "kind", "revision", "cluster_epoch", "sums"),
 }  # fmt: skip
 """What is written, by table; generated columns and defaults are not."""
 
@@ -102,7 +102,8 @@ def request_rows(entry: NewRecord) -> RequestRows:
 def contribution_row(contribution: Contribution) -> Sequence[Any]:
     """Return the row of a contribution. Raises ValueError where its request's id is none of ours."""
     sums = JsonText(dict(contribution.sums))  # as text: the order of fields stays, and large numbers stay exact
-    return (uuid.UUID(contribution.request_id), contribution.kind.value, contribution.revision, sums)
+    revision, epoch = contribution.age
+    return (uuid.UUID(contribution.request_id), contribution.kind.value, revision, epoch, sums)
 
 
 def rating_row(rating: PastRating) -> tuple[Any, ...]:

@@ -142,6 +142,10 @@ async def test_of_a_ledger_the_newest_revision_stays(history: History) -> None:
     assert past.contribution(EventKind.OUTCOME) == outcome
     assert list((past.contribution(EventKind.OUTCOME) or third).sums) == list(outcome.sums)
     assert past.contribution(EventKind.FEEDBACK) == replace(third, revision=4, sums={})
+    for epoch in (2, 11, 3):  # counted anew by later clusters, without a new rating
+        await write(history, ledger=[replace(outcome, sums={"requests": 1, f"requests@{epoch}.0": 1})])
+    (past,) = await everything(history)
+    assert (past.contribution(EventKind.OUTCOME) or third).sums == {"requests": 1, "requests@11.0": 1}
 
 
 async def test_of_two_ratings_with_one_revision_the_later_stays(history: History) -> None:

@@ -48,7 +48,7 @@ class FakeHistory:
 
     def _learn(self, contribution: Contribution) -> None:
         key = (contribution.request_id, contribution.kind)
-        if key not in self.ledger or self.ledger[key].revision < contribution.revision:
+        if key not in self.ledger or self.ledger[key].age < contribution.age:
             self.ledger[key] = contribution
 
     async def read(self, *, since: float, batch: int = 500) -> AsyncIterator[list[PastRequest]]:

@@ -100,6 +100,7 @@ CREATE TABLE contributions (
     request_id uuid NOT NULL,
     kind text NOT NULL,
     revision integer NOT NULL,
+    cluster_epoch integer NOT NULL,
     sums json NOT NULL,
     PRIMARY KEY (request_id, kind)
 );
