@@ -1,0 +1,146 @@
+"""Off-policy evaluation: what other settings, or one model for everything, would have earned on logged requests.
+
+    python -m services.learner export --out log.jsonl
+    python -m benchmarks.evaluate --log log.jsonl --set COST_WEIGHT=-0.5 --arm openai/gpt-4o --uniform
+    python -m benchmarks.evaluate --validate --runs 200
+
+Without a target every model, uniform random choice and what is logged are judged. How, and how far to believe it:
+docs/evaluation.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.evaluations import tables
+from benchmarks.evaluations.log import Log
+from benchmarks.evaluations.sources import read_database, read_file
+from benchmarks.evaluations.targets import (
+    Target,
+    Verdict,
+    fixed,
+    judge,
+    other_settings,
+    settings_weights,
+    uniform,
+)
+from benchmarks.evaluations.validate import validate
+from benchmarks.outcomes import load_outcomes
+from services.learner.progress import shown
+from shared.bandit.policy import BanditSettings
+from shared.errors import DependencyError, SettingsError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run from the command line."""
+    options = _parse(arguments)
+    try:
+        return _validate(options) if options.validate else _evaluate(options)
+    except (ValueError, OSError, SettingsError, DependencyError) as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    reading = shown("reading")
+    reader = read_database(options.database, reading) if options.log is None else read_file(options.log, reading)
+    log = reader.log()
+    if not options.json:
+        print(tables.describe(log, reader.left_out))
+    if log is None:
+        print("nothing to judge by: no request was drawn, answered and rated", file=sys.stderr)
+        return 1
+    verdicts = [judge(target, np.random.default_rng(options.seed)) for target in _targets(log, options)]
+    if options.json:
+        print(json.dumps(_as_json(log, reader.left_out, verdicts), indent=1))
+        return 0
+    weights = settings_weights(log.weights, options.changes)
+    print(
+        f"utility = {weights.quality:g} quality + {weights.latency:g} speed {weights.cost:+g} cost / "
+        f"{log.dearest_usd:.3g} USD, what the dearest model costs"
+    )
+    print("\n".join(tables.judged(verdict) for verdict in verdicts))
+    return 0
+
+
+def _targets(log: Log, options: argparse.Namespace) -> Iterator[Target]:
+    weights = settings_weights(log.weights, options.changes)
+    unknown = set(options.arm) - set(log.arms)
+    if unknown:
+        raise ValueError(f"{', '.join(sorted(unknown))}: not among the models of the log ({', '.join(log.arms)})")
+    everything = not (options.arm or options.uniform or options.changes)
+    if options.changes or everything:
+        yield other_settings(log, options.changes, options.logged_rate, shown("deciding anew"))
+    if options.uniform or everything:
+        yield uniform(log, weights)
+    for arm in options.arm or (log.arms if everything else ()):
+        yield fixed(log, arm, weights)
+
+
+def _as_json(log: Log, left_out: Counter[str], verdicts: Sequence[Verdict]) -> dict[str, object]:
+    return {
+        "requests": len(log),
+        "left_out": dict(left_out),
+        "cost_unit_usd": log.dearest_usd,
+        "targets": [asdict(verdict) | {"refused": verdict.support.refusal} for verdict in verdicts],
+    }
+
+
+def _validate(options: argparse.Namespace) -> int:
+    outcomes = load_outcomes(options.data)
+    lines = validate(outcomes, options.runs, options.requests, shown(f"validating on {outcomes.name}"))
+    if options.json:
+        print(json.dumps({"data": outcomes.name, "lines": [asdict(line) for line in lines]}, indent=1))
+        return 0
+    print(
+        f"\n{outcomes.name}: {options.runs} logs of each kind with {options.requests:,} requests. Truth inside the "
+        "95 % interval of the utility, of its difference from the logged policy; then bias, root mean square error "
+        "and mean half width of the interval, all x 1000\n"
+    )
+    print(tables.validated(lines))
+    return 0
+
+
+def _change(text: str) -> tuple[str, float]:
+    name, _, value = text.partition("=")
+    try:
+        settings_weights(BanditSettings().weights, {name: 0.0})
+        return name, float(value)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text}: {error}") from error
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.evaluate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--log", type=Path, help="file that `python -m services.learner export` has written")
+    source.add_argument("--database", help="read the history itself: postgresql://user:password@host:5432/name")
+    source.add_argument("--validate", action="store_true", help="judge by logs of which every outcome is known")
+    parser.add_argument("--set", type=_change, action="append", default=[], dest="changes", metavar="NAME=VALUE")
+    parser.add_argument("--arm", action="append", default=[], help="judge this model alone; may be repeated")
+    parser.add_argument("--uniform", action="store_true", help="judge uniform random choice")
+    parser.add_argument(
+        "--logged-rate", type=float, default=BanditSettings().exploration_rate, help="EXPLORATION_RATE of the log"
+    )
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap")
+    parser.add_argument("--data", type=Path, help="validate: folder of recorded outcomes; none: the example data")
+    parser.add_argument("--runs", type=int, default=200, help="validate: logs of each kind")
+    parser.add_argument("--requests", type=int, default=1500, help="validate: requests in each")
+    options = parser.parse_args(arguments)
+    options.changes = dict(options.changes)
+    return options
+
+
+if __name__ == "__main__":
+    sys.exit(main())

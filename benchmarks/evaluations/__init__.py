@@ -1,0 +1,1 @@
+"""Off-policy evaluation: the log, the policies to judge, the check by replay."""

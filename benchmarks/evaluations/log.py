@@ -1,0 +1,165 @@
+"""A log to judge policies by: what was believed, with which probability what was chosen, and what came of it.
+
+Only choices that were drawn, answered and rated count. The others are counted by the reason why they do not.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.bandit.arms import ArmId
+from shared.bandit.decision import ArmView, Decision, DecisionKind, Weights
+from shared.schemas.records import RequestRecord
+
+Floats = NDArray[np.float64]
+
+BELIEFS = ("propensity", "quality", "draw_sd", "cost_term", "speed_term", "cost_usd", "latency_s")
+
+
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """One request that counts. Cost is NaN where it is unknown."""
+
+    decision: Decision
+    score: float
+    cost_usd: float
+    latency_s: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Log:
+    """n requests in order of time, K arms. Matrices are (n, K), NaN where an arm was not eligible.
+
+    Attributes:
+        weights: those of the last decision.
+        dearest_usd, slowest_s: expected cost of the dearest eligible arm and latency of the slowest, on the mean over
+            the whole log: the units of cost and latency in a utility.
+        chosen: column of the arm that was chosen and answered.
+        score, paid_usd, took_s: what came of it.
+        propensity: 0 where an arm was not eligible.
+        quality, draw_sd, cost_term, speed_term: what was believed.
+        cost_usd, latency_s: what was expected; filled with what came of it on the mean where nothing was.
+    """
+
+    arms: tuple[ArmId, ...]
+    weights: Weights
+    dearest_usd: float
+    slowest_s: float
+    chosen: NDArray[np.intp]
+    score: Floats
+    paid_usd: Floats
+    took_s: Floats
+    propensity: Floats
+    quality: Floats
+    draw_sd: Floats
+    cost_term: Floats
+    speed_term: Floats
+    cost_usd: Floats
+    latency_s: Floats
+
+    def __len__(self) -> int:
+        """Return the number of requests."""
+        return len(self.chosen)
+
+    @property
+    def eligible(self) -> NDArray[np.bool_]:
+        """Which arms were eligible, (n, K)."""
+        return ~np.isnan(self.quality)
+
+    def take(self, rows: NDArray[np.bool_]) -> Log:
+        """Return these requests only."""
+        names = [field.name for field in fields(self) if isinstance(getattr(self, field.name), np.ndarray)]
+        taken: dict[str, Any] = {name: getattr(self, name)[rows] for name in names}
+        return replace(self, **taken)
+
+
+def why_not(record: RequestRecord, score: float | None) -> str | None:
+    """Return why a request does not count, or None. Each reason but the last three is settled before the draw."""
+    decision = record.decision
+    reasons = (
+        (record.shadow is not None, "shadow mode"),
+        (decision.kind is DecisionKind.PINNED, "model named by the client"),
+        (decision.session, "conversation kept its model"),
+        (decision.exploration != "on", "not explored"),
+        (decision.kind is DecisionKind.DEFAULT, "default model"),
+        (not decision.views or decision.weights is None, "no probabilities recorded"),
+        (decision.kind is DecisionKind.FALLBACK or record.outcome.arm != decision.arm, "another model answered"),
+        (not record.rateable, "not answered"),
+        (score is None, "not rated"),
+    )
+    return next((why for applies, why in reasons if applies), None)
+
+
+class LogReader:
+    """Takes requests in any order, keeps those that count, and counts the others by reason in `left_out`."""
+
+    def __init__(self) -> None:
+        self.left_out: Counter[str] = Counter()
+        self._kept: list[tuple[float, Logged]] = []
+
+    def add(self, record: RequestRecord, score: float | None) -> None:
+        """Take one request with the rating that counts."""
+        why = why_not(record, score)
+        if why is not None or score is None:
+            self.left_out[why or "not rated"] += 1
+            return
+        outcome = record.outcome
+        cost_usd = float("nan") if outcome.cost_source == "unknown" else outcome.cost_usd
+        slim = replace(record.decision, neighbours=(), reason="")
+        self._kept.append((record.created_at, Logged(slim, score, cost_usd, outcome.upstream_s)))
+
+    def log(self) -> Log | None:
+        """Return the requests that count, in order of time; None where there are none."""
+        self._kept.sort(key=lambda pair: pair[0])
+        return make_log([logged for _, logged in self._kept]) if self._kept else None
+
+
+def make_log(requests: Sequence[Logged]) -> Log:
+    """Return the log of these requests, which are in order of time."""
+    arms = tuple(sorted({view.arm for request in requests for view in request.decision.views}))
+    index = {arm: i for i, arm in enumerate(arms)}
+    beliefs = np.full((len(BELIEFS), len(requests), len(arms)), np.nan)
+    for t, request in enumerate(requests):
+        columns = [index[view.arm] for view in request.decision.views]
+        beliefs[:, t, columns] = np.array([_beliefs(view) for view in request.decision.views]).T
+    named = dict(zip(BELIEFS, beliefs, strict=True))
+    eligible = ~np.isnan(named["quality"])
+    chosen = np.array([index[request.decision.arm] for request in requests], dtype=np.intp)
+    paid, took = (np.array([getattr(request, name) for request in requests]) for name in ("cost_usd", "latency_s"))
+    for name, seen in (("cost_usd", paid), ("latency_s", took)):
+        named[name] = np.where(np.isnan(named[name]), _mean(seen), named[name])
+    expected = named["cost_usd"][np.arange(len(chosen)), chosen]
+    weights = requests[-1].decision.weights
+    if weights is None:
+        raise ValueError("a decision without weights was not drawn")
+    return Log(
+        arms=arms,
+        weights=weights,
+        dearest_usd=_mean_of_largest(named["cost_usd"], eligible),
+        slowest_s=_mean_of_largest(named["latency_s"], eligible),
+        chosen=chosen,
+        score=np.array([request.score for request in requests]),
+        paid_usd=np.where(np.isnan(paid), expected, paid),
+        took_s=took,
+        **(named | {"propensity": np.nan_to_num(named["propensity"])}),
+    )
+
+
+def _beliefs(view: ArmView) -> list[float]:
+    values = [getattr(view, name) for name in BELIEFS]
+    return [np.nan if value is None else value for value in values]
+
+
+def _mean(seen: Floats) -> float:
+    known = seen[~np.isnan(seen)]
+    return float(known.mean()) if known.size else 0.0
+
+
+def _mean_of_largest(expected: Floats, eligible: NDArray[np.bool_]) -> float:
+    return max(1e-12, float(np.where(eligible, expected, -np.inf).max(axis=1).mean()))

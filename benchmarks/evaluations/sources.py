@@ -1,0 +1,54 @@
+"""Where a log comes from: the file that `python -m services.learner export` writes, or the database itself."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import orjson
+from pydantic import ValidationError
+
+from benchmarks.evaluations.log import LogReader
+from shared.schemas.records import RequestRecord
+from shared.settings import load_settings
+from shared.storage.postgres_history import PostgresHistory
+
+Progress = Callable[[int, int], None]
+TIMEOUT_S = 60.0
+
+
+def read_file(path: Path, progress: Progress) -> LogReader:
+    """Read an exported file. Raises ValueError for a line that is no record, and OSError."""
+    reader, done, total = LogReader(), 0, path.stat().st_size
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                score = orjson.loads(line)["score"]
+                reader.add(RequestRecord.from_json(line), None if score is None else float(score))
+            except (ValidationError, orjson.JSONDecodeError, KeyError, TypeError) as error:
+                what = f"{path.name}, line {number}: not a request as `python -m services.learner export` writes it"
+                raise ValueError(what) from error
+            done += len(line)
+            progress(done, total)
+    return reader
+
+
+def read_database(url: str, progress: Progress) -> LogReader:
+    """Read the history. Raises SettingsError, DependencyError."""
+    return asyncio.run(_read_database(url, progress))
+
+
+async def _read_database(url: str, progress: Progress) -> LogReader:
+    reader, done = LogReader(), 0
+    history = PostgresHistory(load_settings({"DATABASE_URL": url}, None), timeout_s=TIMEOUT_S)
+    try:
+        total = await history.count(since=0.0)
+        async for page in history.read(since=0.0):
+            for past in page:
+                reader.add(past.entry.record, None if past.rating is None else past.rating.score)
+            done += len(page)
+            progress(done, max(total, done))
+    finally:
+        await history.close()
+    return reader

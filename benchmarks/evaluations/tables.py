@@ -1,0 +1,68 @@
+"""What was found out, for people: one block a target, one line an estimator; and the table of the validation."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from benchmarks.evaluations.log import Log
+from benchmarks.evaluations.targets import MEASURES, Verdict
+from benchmarks.evaluations.validate import Coverage, pooled
+from shared.bandit.off_policy import ESTIMATORS, Interval
+
+
+def describe(log: Log | None, left_out: Counter[str]) -> str:
+    """Return what was read."""
+    counted = 0 if log is None else len(log)
+    reasons = ", ".join(f"{number:,} {why}" for why, number in left_out.most_common())
+    return f"{counted:,} requests count; left out: {reasons or 'none'}"
+
+
+def judged(verdict: Verdict) -> str:
+    """Return one target's block."""
+    known = verdict.support
+    head = f"\n{verdict.target}: {known.requests:,} requests, effective sample size {known.ess:,.0f}"
+    if not verdict.estimates:
+        return f"{head}\n  refused: {known.refusal}"
+    lines = [head, f"  {'':9}{'estimator':9}  {'value':27}  difference from the logged policy"]
+    for measure in MEASURES:
+        for name in ESTIMATORS:
+            found = verdict.estimates[measure][name]
+            lines.append(f"  {measure:9}{name:9}  {_shown(found.value):27}  {_shown(found.difference, '+')}")
+    return "\n".join(lines)
+
+
+def validated(lines: Sequence[Coverage]) -> str:
+    """Return the table of a validation."""
+    return "\n".join(_validated(lines))
+
+
+def _validated(lines: Sequence[Coverage]) -> Iterator[str]:
+    yield f"| log | policy judged | refused | {' | '.join(ESTIMATORS)} |"
+    yield f"|{'---|' * (3 + len(ESTIMATORS))}"
+    rows: dict[tuple[str, str], list[Coverage]] = {}
+    for line in lines:
+        rows.setdefault((line.log, line.target), []).append(line)
+    for (log, target), row in rows.items():
+        cells = " | ".join(_cell(line) for line in row)
+        yield f"| {log} | {target} | {row[0].refused} of {row[0].runs} | {cells} |"
+    totals = [pooled(lines, name) for name in ESTIMATORS]
+    cells = " | ".join(f"**{value:.1%}**, {difference:.1%}" for _, value, difference in totals)
+    yield f"| all | | {totals[0][0]:,} judged | {cells} |"
+
+
+def _cell(line: Coverage) -> str:
+    if not line.judged:
+        return "-"
+    return (
+        f"{line.covered:.0%}, {line.difference_covered:.0%}; {1000 * line.bias:+.1f}; {1000 * line.error:.1f}; "
+        f"{1000 * line.width:.1f}"
+    )
+
+
+def _shown(interval: Interval, sign: str = "") -> str:
+    digits = ".3e" if 0 < abs(interval.value) < 1e-2 and max(map(abs, (interval.low, interval.high))) < 1e-2 else ".4f"
+    if math.isnan(interval.value):
+        return "not known"
+    return f"{interval.value:{sign}{digits}} [{interval.low:{sign}{digits}}, {interval.high:{sign}{digits}}]"

@@ -1,0 +1,123 @@
+"""Policies to judge by a log: one arm always, all alike, the product's own with other weights or another exploration.
+
+Weights act at decision time only, so a target with other weights is computed exactly from the recorded beliefs:
+utility mean and draw's sd follow from them, the probabilities from these. It answers "what would these settings have
+chosen, knowing what was known then"; what they would have learned instead only a replay can tell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.evaluations.log import Log
+from shared.bandit.arms import ArmId
+from shared.bandit.decision import Weights
+from shared.bandit.exploration import SMALLEST_SD
+from shared.bandit.off_policy import REPLICATES, Choices, Estimate, Support, estimate, support
+from shared.bandit.propensity import propensities
+
+Floats = NDArray[np.float64]
+
+MEASURES = ("utility", "quality", "cost_usd")
+CHANGEABLE = {"FEEDBACK_WEIGHT": "quality", "LATENCY_WEIGHT": "latency", "COST_WEIGHT": "cost"}
+RATE = "EXPLORATION_RATE"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Target:
+    """A policy on the requests of `log`: probabilities, (n, K), and the weights that say what it is worth."""
+
+    name: str
+    log: Log
+    chances: Floats
+    weights: Weights
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Verdict:
+    """What the log says of a target; no estimates where it says too little. Utilities by the target's weights."""
+
+    target: str
+    support: Support
+    estimates: Mapping[str, Mapping[str, Estimate]]
+
+
+def fixed(log: Log, arm: ArmId, weights: Weights) -> Target:
+    """Always the same arm, on the requests for which it was eligible."""
+    column = log.arms.index(arm)
+    log = log.take(log.eligible[:, column])
+    chances = np.zeros(log.propensity.shape)
+    chances[:, column] = 1.0
+    return Target(f"always {arm}", log, chances, weights)
+
+
+def uniform(log: Log, weights: Weights) -> Target:
+    """Every eligible arm alike."""
+    return Target("uniform random", log, log.eligible / log.eligible.sum(axis=1, keepdims=True), weights)
+
+
+def other_settings(
+    log: Log, changes: Mapping[str, float], logged_rate: float, progress: Callable[[int, int], None]
+) -> Target:
+    """The policy that logged, with other settings (`settings_weights`).
+
+    A draw's sd grows with the root of EXPLORATION_RATE; one that was raised to its floor is taken for the floor.
+    """
+    weights = settings_weights(log.weights, changes)
+    scale = np.sqrt(changes[RATE] / logged_rate) if RATE in changes and logged_rate > 0 else 1.0
+    sds = log.draw_sd if scale == 1.0 else np.where(scale == 0, 0.0, np.maximum(log.draw_sd * scale, SMALLEST_SD))
+    utility = weights.quality * log.quality + weights.latency * log.speed_term + weights.cost * log.cost_term
+    chances, known = np.zeros(utility.shape), dict[bytes, Floats]()
+    for t, eligible in enumerate(log.eligible):
+        draw = np.stack((utility[t, eligible], weights.quality * sds[t, eligible]))
+        key = draw.tobytes()  # requests between two refreshes of the beliefs are often decided alike
+        if key not in known:
+            known[key] = propensities(draw[0], draw[1])
+        chances[t, eligible] = known[key]
+        if t % 500 == 0 or t + 1 == len(log):
+            progress(t + 1, len(log))
+    name = " ".join(f"{name}={value:g}" for name, value in changes.items())
+    return Target(name or "as it was", log, chances, weights)
+
+
+def settings_weights(weights: Weights, changes: Mapping[str, float]) -> Weights:
+    """Return the weights with these changes. Raises ValueError for a setting that needs relearning."""
+    unknown = set(changes) - set(CHANGEABLE) - {RATE}
+    if unknown:
+        can = ", ".join((*CHANGEABLE, RATE))
+        raise ValueError(f"{', '.join(sorted(unknown))}: a log can judge {can} only; for the others use make replay")
+    return replace(weights, **{CHANGEABLE[name]: value for name, value in changes.items() if name in CHANGEABLE})
+
+
+def utility_of(log: Log, weights: Weights, quality: Floats, cost_usd: Floats, latency_s: Floats) -> Floats:
+    """Return the utility of outcomes, or of expectations."""
+    cost, speed = cost_usd / log.dearest_usd, 1.0 - latency_s / log.slowest_s
+    return np.asarray(weights.quality * quality + weights.latency * speed + weights.cost * cost, dtype=np.float64)
+
+
+def judge(
+    target: Target, rng: np.random.Generator, replicates: int = REPLICATES, measures: Sequence[str] = MEASURES
+) -> Verdict:
+    """Return what the target's log says of it."""
+    log, weights = target.log, target.weights
+    choices = Choices(log.propensity, target.chances, log.chosen)
+    known = support(choices)
+    if known.refusal is not None:
+        return Verdict(target.name, known, {})
+    outcomes = {
+        "utility": (
+            utility_of(log, weights, log.score, log.paid_usd, log.took_s),
+            utility_of(log, weights, log.quality, log.cost_usd, log.latency_s),
+        ),
+        "quality": (log.score, log.quality),
+        "cost_usd": (log.paid_usd, log.cost_usd),
+    }
+    return Verdict(
+        target.name,
+        known,
+        {measure: estimate(choices, *outcomes[measure], rng, replicates) for measure in measures},
+    )
