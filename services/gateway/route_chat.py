@@ -11,8 +11,9 @@ Whatever fails before the upstream costs context, never the answer.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 from services.gateway.choose import Choice, Wish, choose, wish_of
 from services.gateway.context import Gathered
@@ -27,6 +28,9 @@ from shared.schemas.quota import Charge
 from shared.schemas.records import Status
 from shared.schemas.storage import Claim, Reservation
 from shared.schemas.upstream import Answer
+
+T = TypeVar("T")
+S = TypeVar("S")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,10 +54,7 @@ async def route(chat: ChatRequest, asker: Asker, ports: ChatPorts) -> Plan:
     """Decide who answers. Raises NotFound for an unknown model and Conflict for an id that was used before."""
     wish = wish_of(chat, ports.catalogue)
     charge = ports.quotas.charge(asker.owner, chat, _prices(wish, ports))
-    async with asyncio.TaskGroup() as group:
-        reserving = group.create_task(_reserve(asker, charge, ports))
-        considering = group.create_task(consider(chat, wish, asker, ports))
-    claim, considered = reserving.result(), considering.result()
+    claim, considered = await _both(_reserve(asker, charge, ports), consider(chat, wish, asker, ports))
     _check(claim, asker, ports)
     decision = considered.choice.decision
     if claim.reservation is Reservation.UNASKED and "redis" not in decision.degraded:
@@ -76,11 +77,12 @@ async def route(chat: ChatRequest, asker: Asker, ports: ChatPorts) -> Plan:
 
 async def consider(chat: ChatRequest, wish: Wish, asker: Asker, ports: ChatPorts) -> Considered:
     """Gather what is known, and choose. Whatever fails costs context."""
-    async with asyncio.TaskGroup() as group:
-        gathering = group.create_task(ports.gatherer.gather(chat.routing_text, with_neighbours=wish.pinned is None))
-        remembering = group.create_task(_session_arm(wish, asker, ports))
-    gathered = gathering.result()
-    choice = choose(wish, gathered.context, remembering.result(), ports, explore=asker.explore)
+    gathering = ports.gatherer.gather(chat.routing_text, with_neighbours=wish.pinned is None)
+    if asker.session is None:  # nobody to remember: two tasks less
+        gathered, session_arm = await gathering, None
+    else:
+        gathered, session_arm = await _both(gathering, _session_arm(asker.owner, asker.session, wish, ports))
+    choice = choose(wish, gathered.context, session_arm, ports, explore=asker.explore)
     degraded = (*choice.decision.degraded, *gathered.degraded)
     if ports.posteriors.stale and wish.pinned is None:
         degraded = (*degraded, "redis")
@@ -107,6 +109,13 @@ async def complete(plan: Plan, ports: ChatPorts) -> Completed:
     served = journal.close(Status.ANSWERED, arm, usage=answer.usage, own_count=answer.chars // CHARS_PER_TOKEN)
     await served.stored
     return Completed(answer, served)
+
+
+async def _both(one: Coroutine[Any, Any, T], other: Coroutine[Any, Any, S]) -> tuple[T, S]:
+    """Run both side by side; where one fails, the other is cancelled."""
+    async with asyncio.TaskGroup() as group:
+        first, second = group.create_task(one), group.create_task(other)
+    return first.result(), second.result()
 
 
 def _prices(wish: Wish, ports: ChatPorts) -> Iterator[Price | None]:
@@ -147,12 +156,12 @@ def _check(claim: Claim, asker: Asker, ports: ChatPorts) -> None:
         raise refusal(quota, now)
 
 
-async def _session_arm(wish: Wish, asker: Asker, ports: ChatPorts) -> ArmId | None:
+async def _session_arm(owner: str, session: str, wish: Wish, ports: ChatPorts) -> ArmId | None:
     """Return who answered last in the conversation; None, too, where Redis cannot say: then the draw decides."""
-    if asker.session is None or wish.pinned is not None or ports.shadow_mode or ports.reserving.open:
+    if wish.pinned is not None or ports.shadow_mode or ports.reserving.open:
         return None
     try:
         async with asyncio.timeout(ports.redis_timeout_s):
-            return await ports.log.session_arm(owner=asker.owner, session=asker.session)
+            return await ports.log.session_arm(owner=owner, session=session)
     except (DependencyError, TimeoutError):
         return None
