@@ -126,7 +126,7 @@ def _ledger(past: PastRequest, done: Rebuilt) -> Iterator[Contribution]:
 def _counted(past: PastRequest, ledger: Iterator[Contribution], centroids: Centroids | None) -> Iterator[Contribution]:
     """Yield the ledger counted by the newest clusters, as learners do; the history keeps it as it was learned."""
     for each in ledger:
-        if centroids is None or past.entry.vector is None:
+        if centroids is None:
             yield each
         else:
             yield replace(each, sums=with_cluster(each.sums, centroids.cluster_of(past.entry.vector)))

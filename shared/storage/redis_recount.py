@@ -31,7 +31,7 @@ class RedisRecounter:
             fields = await self._client.hgetall(redis_keys.CENTROIDS)
             due = await self._client.srandmember(redis_keys.MISCOUNTED, limit)
             server = await self._client.info("server")
-        centroids = parse_centroids(fields) if fields else None
+        centroids = parse_centroids(fields) if b"epoch" in fields else None
         return Recounting(
             centroids=centroids,
             counted=centroids is None or fields.get(b"counted") == fields[b"epoch"],

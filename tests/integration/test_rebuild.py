@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from services.learner.clusterer import Clusterer
 from services.learner.forget import Source, forget
 from services.learner.rebuild import Refused
 from shared.bandit.sums import Centroids
@@ -15,7 +16,7 @@ from shared.schemas.records import Status
 from shared.schemas.storage import Reservation, Verdict
 from shared.storage import redis_keys
 from shared.storage.redis_requests import GRACE_S
-from tests.contracts.redis_rig import WINDOW_S
+from tests.contracts.redis_rig import RECENCY_DAYS, WINDOW_S
 from tests.integration.history_rig import Memory, memory
 from tests.ledgers import ledgers_in, sums_in
 from tests.stories import a_new_record, own_id
@@ -136,6 +137,37 @@ async def test_cluster_centres_come_back(world: Memory) -> None:
     assert stored is not None
     assert stored.epoch == 2
     np.testing.assert_array_equal(stored.centres, centres * 2)
+
+
+async def test_what_was_counted_by_clusters_comes_back_so(world: Memory) -> None:
+    """Fitted and counted anew before the loss: the sums, by cluster, too, and the ledgers are the same after it."""
+    await world.send(world.traffic(120))
+    await world.learn()
+    clusterer = Clusterer(
+        log=world.rig.log,
+        index=world.index,
+        indexer=world.indexer,
+        posteriors=world.rig.posteriors,
+        recounter=world.rig.recounter,
+        clock=world.rig.clock,
+        metrics=world.metrics,
+        recency_days=RECENCY_DAYS,
+    )
+    await clusterer.step()
+    world.rig.clock.advance(60)
+    await world.learn()
+    sums, requests = nonzero(await world.sums_in_redis()), await world.requests_in_redis()
+    assert any(name.startswith(b"labels@1.") for fields in sums.values() for name in fields)
+    await world.lose()
+    await world.rebuild()
+    assert nonzero(await world.sums_in_redis()) == sums
+    kept = await world.requests_in_redis()
+    assert kept == {key: requests[key] for key in kept}
+    # The history does not know what the centres were fitted to: the next learner fits anew.
+    await clusterer.step()
+    stored = (await world.rig.posteriors.load()).centroids
+    assert stored is not None
+    assert (stored.epoch, stored.model) == (2, world.model.id)
 
 
 async def test_it_destroys_nothing_unasked(world: Memory) -> None:

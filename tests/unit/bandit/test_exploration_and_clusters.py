@@ -9,7 +9,7 @@ import pytest
 
 from shared.bandit.arms import Arm
 from shared.bandit.build import build_policy
-from shared.bandit.clusters import CLUSTERS, fit_centroids
+from shared.bandit.clusters import CLUSTERS, fit_centroids, refit_due
 from shared.bandit.context import Context
 from shared.bandit.exploration import draw_sd
 from shared.bandit.policy import BanditSettings
@@ -58,6 +58,13 @@ def test_clusters_are_the_kinds_of_prompt() -> None:
     assert fitted.epoch == 3
     assert np.linalg.norm(fitted.centres, axis=1) == pytest.approx(1.0, abs=1e-5)
     assert (fit_centroids(vectors, epoch=3, rng=np.random.default_rng(1)).centres == fitted.centres).all()
+
+
+def test_clusters_are_fitted_anew_once_for_each_step_of_the_traffic() -> None:
+    """However far it has grown between two looks, and never again after the last."""
+    assert [refit_due(0, requests) for requests in (0, 49, 50, 5000)] == [False, False, True, True]
+    assert [refit_due(60, requests) for requests in (60, 199, 200, 900)] == [False, False, True, True]
+    assert not refit_due(800, 10**9)
 
 
 def test_few_different_prompts_make_few_clusters() -> None:
