@@ -17,7 +17,7 @@ from benchmarks.load.breakdown import by_part
 from benchmarks.load.measure import Meter
 from benchmarks.load.peers import peers, versions
 from benchmarks.load.processes import cpu_model, rss_mb
-from benchmarks.load.report import Findings, tables, write
+from benchmarks.load.report import PROFILED, Findings, tables, write
 from benchmarks.load.rig import Rig, cores, rig
 from benchmarks.load.targets import UNIQUE, Target, streamed, targets
 from deploy.local.plan import ROOT
@@ -25,7 +25,6 @@ from shared.errors import DependencyError
 
 STREAMS = 8
 MARKS = "<!-- bench: begin -->", "<!-- bench: end -->"
-PROFILED = 32
 
 
 def main() -> int:
@@ -42,6 +41,7 @@ def main() -> int:
     except (DependencyError, RuntimeError) as error:
         print(f"bench: {error}")
         return 1
+    found.facts = {**found.facts, "load after": f"{os.getloadavg()[0]:.1f}"}
     text = tables(found)
     print(text)
     write(found, options.out)
@@ -97,7 +97,7 @@ def _facts(*, with_peers: bool) -> dict[str, str]:
     return {
         "processor": f"{cpu_model()}, {os.cpu_count()} cores",
         "cores": f"{own}: the process under test, alone; {', '.join(map(str, others))}: everything else",
-        "load before": f"{os.getloadavg()[0]:.1f}",
+        "load before": f"{os.getloadavg()[0]:.1f} (below 0.5 on a machine that does nothing else)",
         "system": platform.platform(),
         "Python": platform.python_version(),
         **{name: version(name) for name in libraries},

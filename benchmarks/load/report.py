@@ -13,6 +13,9 @@ from pathlib import Path
 from benchmarks.load.measure import Sample
 from benchmarks.load.targets import BARE, CHUNKS, DIRECT, UNIQUE
 
+PROFILED = 32
+"""Connections at which costs are broken down."""
+
 Cell = tuple[str, int]
 """A target's name and a number of connections."""
 
@@ -49,10 +52,21 @@ def tables(found: Findings) -> str:
     if found.breakdown_us:
         total = sum(found.breakdown_us.values())
         rows = [(name, f"{us:.0f}", f"{us / total:.0%}") for name, us in found.breakdown_us.items()]
-        parts += ["### Where the gateway's processor time goes (routing on, unique prompts, 32 connections)",
+        parts += ["### Where the gateway's processor time goes (routing on, unique prompts, 32 connections, sampled)",
                   _table(("part", "us a request", "share"), [*rows, ("all", f"{total:.0f}", "100%")])]  # fmt: skip
+    parts += [
+        f"### Processor time of every process (routing on, unique prompts, {PROFILED} connections)",
+        _costs(found),
+    ]
     memory = [(name, f"{megabytes:.0f}") for name, megabytes in found.memory_mb.items()]
     return "\n\n".join([*parts, "### Memory at the end", _table(("process", "RSS, MB"), memory)]) + "\n"
+
+
+def _costs(found: Findings) -> str:
+    samples = [s for samples in found.rounds for s in samples if (s.target, s.connections) == (UNIQUE, PROFILED)]
+    names = [name for name in (samples[0].parts_us if samples else ()) if name != "under test"]
+    median = {name: statistics.median(s.parts_us[name] for s in samples) for name in names}
+    return _table(("process", "us an answer"), [(name, f"{us:.0f}") for name, us in median.items()])
 
 
 def _whole(found: Findings) -> str:
