@@ -124,7 +124,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--log", type=Path, help="file that `python -m services.learner export` has written")
-    source.add_argument("--database", help="read the history itself: postgresql://user:password@host:5432/name")
+    source.add_argument(
+        "--database", nargs="?", const="", metavar="URL", help="read the history itself; without URL the settings' own"
+    )
     source.add_argument("--validate", action="store_true", help="judge by logs of which every outcome is known")
     parser.add_argument("--set", type=_change, action="append", default=[], dest="changes", metavar="NAME=VALUE")
     parser.add_argument("--arm", action="append", default=[], help="judge this model alone; may be repeated")

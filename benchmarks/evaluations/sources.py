@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from benchmarks.evaluations.log import LogReader
 from shared.schemas.records import RequestRecord
-from shared.settings import load_settings
+from shared.settings import Settings, load_settings
 from shared.storage.postgres_history import PostgresHistory
 
 Progress = Callable[[int, int], None]
@@ -35,13 +35,14 @@ def read_file(path: Path, progress: Progress) -> LogReader:
 
 
 def read_database(url: str, progress: Progress) -> LogReader:
-    """Read the history. Raises SettingsError, DependencyError."""
-    return asyncio.run(_read_database(url, progress))
+    """Read the history; an empty `url` means the one that the settings name. Raises SettingsError, DependencyError."""
+    settings = load_settings({"DATABASE_URL": url}, None) if url else load_settings()
+    return asyncio.run(_read_database(settings, progress))
 
 
-async def _read_database(url: str, progress: Progress) -> LogReader:
+async def _read_database(settings: Settings, progress: Progress) -> LogReader:
     reader, done = LogReader(), 0
-    history = PostgresHistory(load_settings({"DATABASE_URL": url}, None), timeout_s=TIMEOUT_S)
+    history = PostgresHistory(settings, timeout_s=TIMEOUT_S)
     try:
         total = await history.count(since=0.0)
         async for page in history.read(since=0.0):

@@ -7,7 +7,7 @@ over all traffic: what somebody would set who had to name one model today.
 
 Both are estimates by the same beliefs that decide, so they are as right as these are, and rather too good: a maximum
 over noisy means is biased upwards (Smith and Winkler, The Optimizer's Curse, 2006). They say how the router sees
-itself. Evidence needs outcomes: the recorded propensities allow inverse-propensity estimates (`docs/bandit.md`).
+itself. Evidence needs outcomes: `off_policy.py` takes them from a log.
 """
 
 from __future__ import annotations

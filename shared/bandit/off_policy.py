@@ -30,6 +30,7 @@ ESTIMATORS = ("IPS", "SNIPS", "DR", "DRos")
 MIN_ESS = 100.0
 MAX_UNCOVERED = 0.01
 COVERED_TIMES = 10.0
+COVERED_RATIO = 10.0
 REPLICATES = 1000
 _INTERVAL = (0.025, 0.975)
 
@@ -68,7 +69,8 @@ class Support:
         ess: effective sample size (sum w)^2 / sum w^2 of the weights as they came out.
         expected_ess: n / mean sum_a pi^2 / p: the same by the probabilities alone. Weights that are rare and huge show
             here even where none has come out, and `ess` looks fine for that very reason.
-        uncovered: share of the target's choices which the log would make less than ten times in all its requests.
+        uncovered: share of the target's choices which the log would make less than ten times in all its requests, and
+            the target more than ten times as often.
     """
 
     requests: int
@@ -115,7 +117,7 @@ def support(choices: Choices) -> Support:
     propensity, target, weights, n = choices.propensity, choices.target, choices.weights, len(choices)
     if n == 0:
         return Support(0, 0.0, 0.0, 1.0)
-    covered = propensity >= COVERED_TIMES / n
+    covered = (propensity >= COVERED_TIMES / n) | ((target <= COVERED_RATIO * propensity) & (propensity > 0))
     ratios = np.divide(target**2, propensity, out=np.zeros_like(target), where=covered)
     second = float(ratios.sum() / n)
     squares = float((weights**2).sum())
