@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q install
 LOCKS := deploy/requirements
 
-.PHONY: run demo rebuild soak langchain replay bench test check compose-test chaos-test format lock clean help
+.PHONY: run demo rebuild soak langchain replay evaluate bench test check compose-test chaos-test format lock clean help
 
 run: $(VENV)/.local  ## Start the whole system; Ctrl-C stops it
 	@$(BIN)/python -m deploy.local
@@ -25,6 +25,10 @@ replay: $(VENV)/.local  ## The policy and its references on recorded outcomes (D
 bench: $(VENV)/.local  ## Speed and cost of the gateway beside a bare proxy (ROUNDS=5 SECONDS=2 PEERS=1 PAGE=docs/performance.md)
 	@$(BIN)/python -m benchmarks.load $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SECONDS),--seconds $(SECONDS)) \
 	  $(if $(PEERS),--peers) $(if $(PAGE),--page $(PAGE))
+
+evaluate: $(VENV)/.local  ## What other settings would have earned (LOG=file, SET="COST_WEIGHT=-0.5"); no LOG: the check by replay (RUNS=200)
+	@$(BIN)/python -m benchmarks.evaluate $(if $(LOG),--log "$(LOG)" $(foreach one,$(SET),--set $(one)),--validate \
+	  $(if $(DATA),--data "$(DATA)") $(if $(RUNS),--runs $(RUNS)))
 
 soak: $(VENV)/.local  ## Load with faults and the account of it (MINUTES=10 RPS=50 FAULTS=0.2, KILL=1: parts are killed)
 	@$(BIN)/python -m benchmarks.soak --minutes $(or $(MINUTES),10) --rps $(or $(RPS),50) --faults $(or $(FAULTS),0.2) $(if $(KILL),--kill)
