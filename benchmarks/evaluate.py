@@ -77,7 +77,9 @@ def _targets(log: Log, options: argparse.Namespace) -> Iterator[Target]:
     if unknown:
         raise ValueError(f"{', '.join(sorted(unknown))}: not among the models of the log ({', '.join(log.arms)})")
     everything = not (options.arm or options.uniform or options.changes)
-    if options.changes or everything:
+    if everything:
+        yield Target("as it was", log, log.propensity, weights)
+    if options.changes:
         yield other_settings(log, options.changes, options.logged_rate, shown("deciding anew"))
     if options.uniform or everything:
         yield uniform(log, weights)

@@ -11,6 +11,9 @@ from benchmarks.evaluations.targets import MEASURES, Verdict
 from benchmarks.evaluations.validate import Coverage, pooled
 from shared.bandit.off_policy import ESTIMATORS, Interval
 
+SHOWN = {"utility": ("utility", 1.0), "quality": ("quality", 1.0), "cost_usd": ("USD per 1,000", 1000.0)}
+"""Title and unit of each measure."""
+
 
 def describe(log: Log | None, left_out: Counter[str]) -> str:
     """Return what was read."""
@@ -25,11 +28,13 @@ def judged(verdict: Verdict) -> str:
     head = f"\n{verdict.target}: {known.requests:,} requests, effective sample size {known.ess:,.0f}"
     if not verdict.estimates:
         return f"{head}\n  refused: {known.refusal}"
-    lines = [head, f"  {'':9}{'estimator':9}  {'value':27}  difference from the logged policy"]
+    lines = [head, f"  {'':15}{'estimator':11}{'value':27}difference from the logged policy"]
     for measure in MEASURES:
         for name in ESTIMATORS:
             found = verdict.estimates[measure][name]
-            lines.append(f"  {measure:9}{name:9}  {_shown(found.value):27}  {_shown(found.difference, '+')}")
+            title, unit = SHOWN[measure]
+            value, difference = _shown(found.value, unit), _shown(found.difference, unit, "+")
+            lines.append(f"  {title:15}{name:11}{value:27}{difference}")
     return "\n".join(lines)
 
 
@@ -61,8 +66,8 @@ def _cell(line: Coverage) -> str:
     )
 
 
-def _shown(interval: Interval, sign: str = "") -> str:
-    digits = ".3e" if 0 < abs(interval.value) < 1e-2 and max(map(abs, (interval.low, interval.high))) < 1e-2 else ".4f"
+def _shown(interval: Interval, unit: float, sign: str = "") -> str:
     if math.isnan(interval.value):
         return "not known"
-    return f"{interval.value:{sign}{digits}} [{interval.low:{sign}{digits}}, {interval.high:{sign}{digits}}]"
+    value, low, high = (f"{figure * unit:{sign}.4f}" for figure in (interval.value, interval.low, interval.high))
+    return f"{value} [{low}, {high}]"

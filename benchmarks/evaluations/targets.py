@@ -63,7 +63,7 @@ def uniform(log: Log, weights: Weights) -> Target:
 def other_settings(
     log: Log, changes: Mapping[str, float], logged_rate: float, progress: Callable[[int, int], None]
 ) -> Target:
-    """The policy that logged, with other settings (`settings_weights`).
+    """The policy that logged, with these settings changed (`settings_weights`) and the others as at the end of the log.
 
     A draw's sd grows with the root of EXPLORATION_RATE; one that was raised to its floor is taken for the floor.
     """
@@ -81,7 +81,7 @@ def other_settings(
         if t % 500 == 0 or t + 1 == len(log):
             progress(t + 1, len(log))
     name = " ".join(f"{name}={value:g}" for name, value in changes.items())
-    return Target(name or "as it was", log, chances, weights)
+    return Target(name, log, chances, weights)
 
 
 def settings_weights(weights: Weights, changes: Mapping[str, float]) -> Weights:
