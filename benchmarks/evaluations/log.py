@@ -5,6 +5,7 @@ Only choices that were drawn, answered and rated count. The others are counted b
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
@@ -22,14 +23,34 @@ Floats = NDArray[np.float64]
 BELIEFS = ("propensity", "quality", "draw_sd", "cost_term", "speed_term", "cost_usd", "latency_s")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Logged:
-    """One request that counts. Cost is NaN where it is unknown."""
+    """One request that counts, small: a log may hold millions.
 
-    decision: Decision
+    Attributes:
+        arms: those that were eligible.
+        beliefs: a row for each of `BELIEFS`, a column an arm; NaN for what was not known.
+        chosen: who was chosen and answered.
+        weights: as used.
+        score, cost_usd, latency_s: what came of it; the cost is NaN where it is unknown.
+    """
+
+    arms: tuple[ArmId, ...]
+    beliefs: Floats
+    chosen: ArmId
+    weights: Weights
     score: float
     cost_usd: float
     latency_s: float
+
+    @staticmethod
+    def of(decision: Decision, score: float, cost_usd: float, latency_s: float) -> Logged:
+        """Return what counts of a decision and its outcome. Raises ValueError where nothing was drawn."""
+        if decision.weights is None or not decision.views:
+            raise ValueError("this decision was not drawn")
+        arms = tuple(sys.intern(view.arm) for view in decision.views)
+        beliefs = np.array([_beliefs(view) for view in decision.views]).T
+        return Logged(arms, beliefs, decision.arm, decision.weights, score, cost_usd, latency_s)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -111,8 +132,7 @@ class LogReader:
             return
         outcome = record.outcome
         cost_usd = float("nan") if outcome.cost_source == "unknown" else outcome.cost_usd
-        slim = replace(record.decision, neighbours=(), reason="")
-        self._kept.append((record.created_at, Logged(slim, score, cost_usd, outcome.upstream_s)))
+        self._kept.append((record.created_at, Logged.of(record.decision, score, cost_usd, outcome.upstream_s)))
 
     def log(self) -> Log | None:
         """Return the requests that count, in order of time; None where there are none."""
@@ -122,25 +142,21 @@ class LogReader:
 
 def make_log(requests: Sequence[Logged]) -> Log:
     """Return the log of these requests, which are in order of time."""
-    arms = tuple(sorted({view.arm for request in requests for view in request.decision.views}))
+    arms = tuple(sorted({arm for request in requests for arm in request.arms}))
     index = {arm: i for i, arm in enumerate(arms)}
     beliefs = np.full((len(BELIEFS), len(requests), len(arms)), np.nan)
     for t, request in enumerate(requests):
-        columns = [index[view.arm] for view in request.decision.views]
-        beliefs[:, t, columns] = np.array([_beliefs(view) for view in request.decision.views]).T
+        beliefs[:, t, [index[arm] for arm in request.arms]] = request.beliefs
     named = dict(zip(BELIEFS, beliefs, strict=True))
     eligible = ~np.isnan(named["quality"])
-    chosen = np.array([index[request.decision.arm] for request in requests], dtype=np.intp)
+    chosen = np.array([index[request.chosen] for request in requests], dtype=np.intp)
     paid, took = (np.array([getattr(request, name) for request in requests]) for name in ("cost_usd", "latency_s"))
     for name, seen in (("cost_usd", paid), ("latency_s", took)):
         named[name] = np.where(np.isnan(named[name]), _mean(seen), named[name])
     expected = named["cost_usd"][np.arange(len(chosen)), chosen]
-    weights = requests[-1].decision.weights
-    if weights is None:
-        raise ValueError("a decision without weights was not drawn")
     return Log(
         arms=arms,
-        weights=weights,
+        weights=requests[-1].weights,
         dearest_usd=_mean_of_largest(named["cost_usd"], eligible),
         slowest_s=_mean_of_largest(named["latency_s"], eligible),
         chosen=chosen,

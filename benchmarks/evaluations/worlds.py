@@ -140,7 +140,7 @@ class _Player:
 
 def _outcome(outcomes: Outcomes, row: int, decision: Decision) -> Logged:
     arm = outcomes.models.index(decision.arm)
-    return Logged(decision, float(outcomes.scores[row, arm]), float(outcomes.costs[row, arm]), LATENCY_S)
+    return Logged.of(decision, float(outcomes.scores[row, arm]), float(outcomes.costs[row, arm]), LATENCY_S)
 
 
 def _known(outcomes: Outcomes, settings: BanditSettings, logged: list[Logged], scores: Floats, costs: Floats) -> Known:

@@ -47,7 +47,7 @@ def drawn(settings: BanditSettings = SETTINGS, seed: int = 0) -> Decision:
 def a_log(n: int = 800) -> Log:
     """Decisions of one posterior, with what came of them."""
     decisions = [drawn(seed=seed) for seed in range(n)]
-    return make_log([Logged(each, WORTH[each.arm], 0.01, 1.0) for each in decisions])
+    return make_log([Logged.of(each, WORTH[each.arm], 0.01, 1.0) for each in decisions])
 
 
 def a_request(decision: Decision, now: float, **changes: object) -> RequestRecord:
@@ -131,11 +131,11 @@ def test_an_arm_is_judged_where_it_was_eligible_and_never_where_it_was_not() -> 
     posterior = policy.fit(state(SUMS), ARMS)
     early = [policy.decide(posterior, EMPTY, (A, B), generator(seed)) for seed in range(100)]
     late = [policy.decide(posterior, EMPTY, (A, B, C), generator(seed)) for seed in range(300)]
-    log = make_log([Logged(each, WORTH[each.arm], 0.01, 1.0) for each in (*early, *late)])
+    log = make_log([Logged.of(each, WORTH[each.arm], 0.01, 1.0) for each in (*early, *late)])
     assert len(fixed(log, C, log.weights).log) == 300
     assert uniform(log, log.weights).chances.sum(axis=1) == pytest.approx(1)
     certain = [greedy(each, "off") for each in early]
-    unexplored = make_log([Logged(each, WORTH[each.arm], 0.01, 1.0) for each in certain])
+    unexplored = make_log([Logged.of(each, WORTH[each.arm], 0.01, 1.0) for each in certain])
     never = next(arm for arm in (A, B) if arm != certain[0].arm)
     verdict = judge(fixed(unexplored, never, log.weights), generator())
     assert verdict.estimates == {}
