@@ -134,8 +134,11 @@ class Clusterer:
 
     async def _count_anew(self, state: Recounting, centroids: Centroids) -> None:
         until = self._clock.monotonic() + _WORK_S
-        if state.due:
-            await self._move(state.due, centroids)
+        due = state.due
+        while due and not self.stopping:
+            await self._move(due, centroids)
+            more = len(due) == BATCH and self._clock.monotonic() <= until
+            due = (await self._recounter.state(BATCH)).due if more else []
         if state.counted:
             self._walk = None
             return

@@ -96,6 +96,21 @@ async def test_a_rating_revised_after_the_move_replaces_what_was_moved(rig: Rig)
     assert await due(rig) == []
 
 
+async def test_ratings_revised_during_the_move_count_once(rig: Rig) -> None:
+    """Whichever comes first, the sums are those of the last rating alone once what is due has been moved."""
+    made = dict([await learned(rig) for _ in range(20)])
+    await rig.posteriors.save_centroids(centroids(1))
+    moves = {own_id: Move(ARM, at, (1, 2)) for own_id, at in made.items()}
+    for revision in range(2, 12):
+        sums_of_it = feedback_sums(score=revision / 11, view=None, cluster=None)
+        revised = [Effect(rating(own_id, revision), ARM, at, sums_of_it) for own_id, at in made.items()]
+        await asyncio.gather(rig.recounter.move(moves, 1), rig.posteriors.apply(revised))
+    await rig.recounter.move({own_id: moves[own_id] for own_id in await due(rig)}, 1)
+    arm = await sums(rig)
+    assert (arm.total.labels, arm.total.score, arm.total.requests) == (20, 20, 20)
+    assert (arm.clusters[1, 2].labels, arm.clusters[1, 2].score, arm.clusters[1, 2].requests) == (20, 20, 20)
+
+
 async def test_what_is_learned_under_older_clusters_is_listed_until_it_is_moved(rig: Rig) -> None:
     """Decided before a fit and learned after it; those learned under the newest clusters are not."""
     await learned(rig)
