@@ -7,9 +7,10 @@
     DRos  = DR with lambda w / (w^2 + lambda) for w     narrower still, biased towards m
 
 m is what was believed before the outcome was known, so that w (r - m) stays a martingale difference although the log
-learns: DR needs no cross-fitting. lambda: `best_shrinkage`. Intervals are percentiles of a
-circular bootstrap of blocks in order of time, n^(1/3) long, because what a log chooses depends on what it has seen.
-That of DRos is widened by the bias it may have: m has learned from these very outcomes and shares their luck.
+learns: DR needs no cross-fitting. Intervals are percentiles of a circular bootstrap of blocks in order of time, n^(1/3)
+long, because what a log chooses depends on what it has seen. That of DRos has the width of DR's: what shrinking saves
+in variance it may bring back as a bias that the log does not show, for m has learned from these very outcomes and
+shares their luck.
 
 References: Horvitz and Thompson (1952); Swaminathan and Joachims (2015); Dudik, Langford and Li (2011); Su et al.,
 Doubly robust off-policy evaluation with shrinkage (2020); Politis and Romano (1992).
@@ -145,8 +146,6 @@ def estimate(
     direct = np.where(target > 0, target * model, 0.0).sum(axis=1)
     residual = reward - model[np.arange(len(chosen)), chosen]
     shrunk = shrink_weights(weights, best_shrinkage(weights, direct, residual))
-    missed = (weights - shrunk) * residual
-    bias = float(np.sqrt(missed.mean() ** 2 + missed.var() / len(missed)))
     columns = np.column_stack(
         (weights * reward, weights, direct + weights * residual, direct + shrunk * residual, reward)
     )
@@ -157,8 +156,7 @@ def estimate(
         name: Estimate(_interval(values[0, i], sampled[:, i]), _interval(differences[0, i], sampled_differences[:, i]))
         for i, name in enumerate(ESTIMATORS)
     }
-    honest = found["DRos"]
-    return found | {"DRos": Estimate(_widened(honest.value, bias), _widened(honest.difference, bias))}
+    return found | {"DRos": _moved(found["DR"], float(values[0, 3]), float(differences[0, 3]))}
 
 
 def shrink_weights(weights: Floats, shrinkage: float) -> Floats:
@@ -208,11 +206,7 @@ def _interval(value: float, sampled: Floats) -> Interval:
     return Interval(float(value), float(low), float(high))
 
 
-def _widened(interval: Interval, bias: float) -> Interval:
-    """Return the interval that allows for a bias of this size, as likely up as down."""
-    value, reach = interval.value, 1.959964 * bias
-    return Interval(
-        value,
-        value - float(np.hypot(value - interval.low, reach)),
-        value + float(np.hypot(interval.high - value, reach)),
-    )
+def _moved(estimate: Estimate, value: float, difference: float) -> Estimate:
+    """Return the same intervals around other values."""
+    pairs = ((estimate.value, value), (estimate.difference, difference))
+    return Estimate(*(Interval(to, to + one.low - one.value, to + one.high - one.value) for one, to in pairs))
