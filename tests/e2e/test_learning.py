@@ -12,6 +12,7 @@ import redis.asyncio as aioredis
 
 from benchmarks.demo.accounting import Account, settle
 from deploy.local.stack import Stack
+from shared.bandit.clusters import REFIT_AT
 from shared.bandit.sums import LABELS, MICRO, SCORE
 from shared.storage import redis_keys
 
@@ -24,8 +25,10 @@ async def get(client: aiohttp.ClientSession, path: str) -> Any:
         return await answer.json()
 
 
-async def until(true: Callable[[], Awaitable[bool]], what: str, seen: object = None) -> None:
-    deadline = time.monotonic() + 15.0
+async def until(
+    true: Callable[[], Awaitable[bool]], what: str, seen: object = None, *, patience_s: float = 15.0
+) -> None:
+    deadline = time.monotonic() + patience_s
     while not await true():
         assert time.monotonic() < deadline, f"never: {what}; seen: {seen}"
         await asyncio.sleep(0.05)
@@ -120,6 +123,26 @@ async def test_a_stream_is_recorded_and_can_be_rated(client: aiohttp.ClientSessi
     assert story["outcome"]["first_token_s"] is not None
     async with client.post("/feedback", json={"request_id": request_id, "score": 1}) as answer:
         assert answer.status == 202
+
+
+async def test_with_enough_traffic_decisions_name_the_kind_of_prompt(client: aiohttp.ClientSession) -> None:
+    """After `REFIT_AT` requests a learner has fitted clusters, and a decision says into which its prompt falls."""
+
+    async def ask(text: str) -> str:
+        body = {"messages": [{"role": "user", "content": text}]}
+        request_id = f"e2e-{uuid.uuid4()}"
+        async with client.post("/chat/completions", json=body, headers={"X-Request-ID": request_id}) as answer:
+            assert answer.status == 200
+        return request_id
+
+    for at in range(REFIT_AT[0]):
+        await ask(f"Tell me about number {at} in the history of {('music', 'physics', 'law', 'food')[at % 4]}.")
+
+    async def clustered() -> bool:
+        story = await get(client, f"/requests/{await ask('What is a fugue?')}")
+        return story["decision"]["cluster"] is not None
+
+    await until(clustered, "a decision with a cluster", patience_s=30.0)
 
 
 async def test_a_failing_model_is_replaced_without_the_client_noticing(client: aiohttp.ClientSession) -> None:
