@@ -140,9 +140,11 @@ def _turn(compose: Compose, load: Load, victim: str | None) -> Sequence[str]:
     """Kill one container (none: for comparison), watch, and wait until all is well again."""
     load.run(BEFORE_S)
     began = time.monotonic()
-    if victim is not None:
-        began = kill(compose, victim)
+    # Beside the load: what is under way in that moment is what matters.
+    killing = None if victim is None else load.pool.submit(kill, compose, victim)
     load.run(AFTER_S)
+    if killing is not None:
+        killing.result()
     until(START_S, f"all parts are healthy after {victim}", lambda: _healthy(compose))
     healthy_s = time.monotonic() - began
     time.sleep(1)
@@ -168,8 +170,8 @@ def _turn(compose: Compose, load: Load, victim: str | None) -> Sequence[str]:
     )
 
 
-def kill(compose: Compose, service: str) -> float:
-    """`kill -9` one container's first process; return when. `docker kill` would count as stopped by hand."""
+def kill(compose: Compose, service: str) -> None:
+    """`kill -9` one container's first process. `docker kill` would count as stopped by hand."""
     name = compose("ps", "-q", service, quiet=True).split()[0]
     pid = subprocess.run(
         ["docker", "inspect", "-f", "{{.State.Pid}}", name], capture_output=True, text=True, check=True
@@ -178,7 +180,6 @@ def kill(compose: Compose, service: str) -> float:
         raise Broken(f"{service} does not run: {compose('logs', '--tail', '5', service, quiet=True)}")
     command = ["docker", "run", "--rm", "--pid=host", "--network=none", "--user=0", "--entrypoint=python", "llm-router"]
     subprocess.run([*command, "-c", f"import os; os.kill({int(pid)}, 9)"], check=True, capture_output=True)
-    return time.monotonic()
 
 
 def settle(compose: Compose, seen: Sequence[Seen]) -> int:
