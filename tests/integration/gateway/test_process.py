@@ -153,7 +153,12 @@ async def test_faults_of_one_arm_are_answered_by_the_other(gateways: Any, redis_
     assert len(records) == 2 * len(faults)
     assert {record["outcome"]["status"] for record in records} == {"answered"}
     fallbacks = [record for record in records if record["decision"]["kind"] == "fallback"]
-    assert all(record["outcome"]["attempts"][0]["error"] for record in fallbacks)
+    for record in fallbacks:
+        attempts, chosen = record["outcome"]["attempts"], record["decision"]["ranked"][0]
+        # It was asked and failed, or it rested: by the end both models have failed so often that both do.
+        assert (
+            attempts[0]["error"] if attempts[0]["arm"] == chosen else chosen not in {each["arm"] for each in attempts}
+        )
 
 
 @pytest.mark.parametrize("fault", ["cut", "cut-clean"])
