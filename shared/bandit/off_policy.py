@@ -161,9 +161,9 @@ def estimate(
 
 def shrink_weights(weights: Floats, shrinkage: float) -> Floats:
     """Return lambda w / (w^2 + lambda): w for infinity, 0 for 0."""
-    if np.isinf(shrinkage):
-        return weights
-    return np.asarray(shrinkage * weights / np.maximum(weights**2 + shrinkage, 1e-300), dtype=np.float64)
+    if shrinkage == 0:
+        return np.zeros_like(weights)
+    return np.asarray(weights / (1 + weights**2 / shrinkage), dtype=np.float64)
 
 
 def best_shrinkage(weights: Floats, direct: Floats, residual: Floats) -> float:
