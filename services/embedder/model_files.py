@@ -7,8 +7,10 @@ that carries the hash of everything it was made from; so it is never stale, and 
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import importlib.metadata
+import os
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -105,12 +107,17 @@ def cached_folder(folder: Path, fill: Callable[[Path], None]) -> Path:
 
 
 def _put_in_place(staging: Path, folder: Path) -> None:
-    if not intact(folder) and folder.exists():
-        damaged = Path(tempfile.mkdtemp(prefix=f".{folder.name}-damaged-", dir=folder.parent))
-        folder.replace(damaged)
-        shutil.rmtree(damaged, ignore_errors=True)
+    # One process at a time, by a lock on the cache's own folder: between the look and the rename another could put an
+    # intact folder there, which would then be moved away as the damaged one.
+    cache = os.open(folder.parent, os.O_RDONLY)
     try:
+        fcntl.flock(cache, fcntl.LOCK_EX)
+        if intact(folder):
+            return  # the other process was faster
+        if folder.exists():
+            damaged = Path(tempfile.mkdtemp(prefix=f".{folder.name}-damaged-", dir=folder.parent))
+            folder.replace(damaged)
+            shutil.rmtree(damaged, ignore_errors=True)
         staging.rename(folder)
-    except OSError:  # the other process was faster
-        if not intact(folder):
-            raise
+    finally:
+        os.close(cache)
