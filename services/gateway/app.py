@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from importlib.util import find_spec
 from typing import Any
@@ -24,7 +24,6 @@ from services.gateway.exploration import ExplorationBudget
 from services.gateway.feedback_links import FeedbackLinks
 from services.gateway.health import Health
 from services.gateway.keys import (
-    ADMISSION,
     CHAT,
     FORWARD_CONTROL,
     FORWARD_SESSION,
@@ -68,6 +67,7 @@ FLUSH_S = 5.0
 PREPARE_S = 1.0
 REPLAY_S = 1.0
 LOAD_TIMEOUT_S = 2.0
+FIRST_LOOK_S = 2.0
 
 
 def asks_openrouter(settings: Settings) -> bool:
@@ -171,7 +171,6 @@ def build_app(settings: Settings, adapters: Adapters) -> web.Application:
     ports = build_ports(settings, adapters, metrics)
     admission = build_admission(settings, adapters, metrics)
     app = web.Application(middlewares=[*build_middlewares(settings, metrics, adapters.tracer), limit_places(admission)])
-    app[ADMISSION] = admission
     app[SETTINGS] = settings
     app[METRICS] = metrics
     app[REGISTRY] = registry
@@ -259,9 +258,21 @@ def _health(adapters: Adapters, ports: ChatPorts, lifecycle: Lifecycle) -> Healt
     )
 
 
+async def _first_look(ports: ChatPorts) -> None:
+    """Read models, learned state and collection once before the door opens, so that nobody meets an empty snapshot.
+
+    The state comes after the models that it is fitted to. What fails or takes long is left to the loops.
+    """
+    for step in (ports.catalogue.refresh, ports.posteriors.refresh, ports.gatherer.prepare):
+        with suppress(Exception):  # the loops meet it again at once, and say so
+            async with asyncio.timeout(FIRST_LOOK_S):
+                await step()
+
+
 async def _background(app: web.Application) -> AsyncIterator[None]:
     ports = app[CHAT]
     await ports.recorder.adopt()
+    await _first_look(ports)
     loops = (
         background.every("catalogue", RETRY_S, ports.catalogue.refresh_if_due),
         background.every("posteriors", REFRESH_S, ports.posteriors.refresh),
@@ -270,7 +281,6 @@ async def _background(app: web.Application) -> AsyncIterator[None]:
         background.every("replay", REPLAY_S, ports.recorder.replay),
         ports.recorder.write_for_ever(),
         ports.recorder.wake_for_ever(),
-        app[ADMISSION].adapt_for_ever(),
     )
     async with background.running(loops):
         yield

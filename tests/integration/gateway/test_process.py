@@ -31,6 +31,25 @@ async def test_it_starts_and_answers_with_everything_but_the_upstream_down(gatew
     assert await asyncio.to_thread(gateway.server.stop) == 0
 
 
+async def test_a_gateway_that_comes_back_opens_with_what_was_learned(gateways: Any, redis_url: str) -> None:
+    """A door that knocks before it is open sends nobody to DEFAULT_MODEL, which may be dear and is not in `/arms`."""
+    gateway = await gateways(REDIS_URL=redis_url, DEFAULT_MODEL="anthropic/claude-3.5-sonnet")
+    await asyncio.to_thread(gateway.server.kill)
+    gateway.server.start()
+    async with aiohttp.ClientSession(gateway.url) as client:
+        while True:
+            try:
+                async with client.post("/v1/chat/completions", json=BODY) as response:
+                    assert response.status == 200
+                    assert response.headers["x-router-decision"] in ("global", "local")
+                    assert response.headers["x-router-model"] in MODELS
+                    break
+            except aiohttp.ClientConnectionError:
+                await asyncio.sleep(0.001)
+        async with client.get("/ready") as response:
+            assert response.status == 200
+
+
 async def test_a_record_survives_redis_away_and_kill_9_of_the_gateway(gateways: Any, tmp_path: Path) -> None:
     """Answered while Redis was away, then killed: the next gateway stores it, exactly once."""
     port = free_port()
