@@ -235,3 +235,20 @@ async def test_one_line_a_request_without_prompt_or_key(gateways: Any, redis_url
     assert {"overhead_ms", "upstream_ms", "cost_usd", "propensity", "outcome"} <= line.keys()
     for secret in ("key-that-must-not-show", "capital of Peru", answer):
         assert secret not in text
+
+
+async def test_requests_do_not_make_the_garbage_collector_look_all_the_time(gateways: Any) -> None:
+    """Each look is a pause for every open stream; a request alone is no reason for one."""
+    gateway = await gateways()
+    async with aiohttp.ClientSession(gateway.url) as client:
+
+        async def looks() -> float:
+            async with client.get("/metrics") as response:
+                lines = (await response.text()).splitlines()
+            return sum(float(line.split()[-1]) for line in lines if line.startswith("python_gc_collections_total"))
+
+        before = await looks()
+        for _ in range(50):
+            async with client.post("/v1/chat/completions", json=BODY) as response:
+                await response.read()
+        assert await looks() - before < 10
