@@ -3,8 +3,9 @@
 Whoever finds no place waits a tenth of a second for one, and only where places have been coming free: a queue that does
 not move would make its refusals slow. A key at its own limit is told so at once and never waits in the way of others.
 
-The limit for all adapts (AIMD, Chiu and Jain 1989): while the event loop lags, more is in flight than this process can
-serve, and the limit shrinks to less than that; while it does not, the limit grows back, step by step.
+The limit is the one that is set; nothing moves it. A limit that shrinks while the event loop is late cannot tell our own
+overload from a busy machine, and a refusal takes time from those inside: clients that come again at once then fill the
+loop with refusals, and the limit never grows back.
 """
 
 from __future__ import annotations
@@ -20,23 +21,16 @@ from shared.ports import Clock
 
 QUEUE_S = 0.1
 RETRY_AFTER_S = 1.0
-ADAPT_S = 0.05
-LAG_S = 0.05
-"""A callback that is later than this says that the event loop has more to do than it can."""
 
 MOST_FREED = 4096
 """Bound of what is remembered of places that came free."""
-
-FLOOR = 16
-"""The limit never adapts below this, whatever a busy machine does to our timers."""
 
 
 class Admission:
     """The places."""
 
     def __init__(self, *, limit: int, per_key: int, clock: Clock, metrics: GatewayMetrics) -> None:
-        self.limit = limit
-        self._most = limit
+        self._limit = limit
         self._per_key = per_key
         self._clock = clock
         self._metrics = metrics
@@ -44,8 +38,7 @@ class Admission:
         self._by_owner: Counter[str] = Counter()
         self._queue: deque[asyncio.Future[None]] = deque()
         self._freed: deque[float] = deque(maxlen=MOST_FREED)
-        self._lagged = False
-        metrics.concurrency_limit.set_function(lambda: self.limit)
+        metrics.concurrency_limit.set(limit)
 
     @asynccontextmanager
     async def place(self, owner: str) -> AsyncIterator[None]:
@@ -68,24 +61,8 @@ class Admission:
             if not self._by_owner[owner]:
                 del self._by_owner[owner]
 
-    async def adapt_for_ever(self) -> None:
-        """Fit the limit to what the event loop can do; run as a task."""
-        while True:
-            due = self._clock.monotonic() + ADAPT_S
-            await asyncio.sleep(ADAPT_S)
-            self.adapt(self._clock.monotonic() - due)
-
-    def adapt(self, lag_s: float) -> None:
-        """Take note of how late a timer was."""
-        late, self._lagged = lag_s > LAG_S and self._lagged, lag_s > LAG_S
-        if late:  # twice in a row: one long step is not overload
-            self.limit = max(min(FLOOR, self._most), min(self.limit, int(0.9 * self._taken)))
-        elif self.limit < self._most:
-            self.limit = min(self._most, self.limit + max(1, self.limit // 50))
-            self._hand_on()
-
     async def _take(self) -> None:
-        if self._taken < self.limit and not self._queue:
+        if self._taken < self._limit and not self._queue:
             self._taken += 1
             return
         # Half of what comes free while one may wait: the last in the queue, too, is likely to be served in time.
@@ -111,7 +88,7 @@ class Admission:
         self._hand_on()
 
     def _hand_on(self) -> None:
-        while self._queue and self._taken < self.limit:
+        while self._queue and self._taken < self._limit:
             place = self._queue.popleft()
             if not place.done():
                 self._taken += 1

@@ -169,8 +169,8 @@ def build_app(settings: Settings, adapters: Adapters) -> web.Application:
     seed(metrics)
     lifecycle = Lifecycle()
     ports = build_ports(settings, adapters, metrics)
-    admission = build_admission(settings, adapters, metrics)
-    app = web.Application(middlewares=[*build_middlewares(settings, metrics, adapters.tracer), limit_places(admission)])
+    places = limit_places(build_admission(settings, adapters, metrics))
+    app = web.Application(middlewares=[*build_middlewares(settings, metrics, adapters.tracer), places])
     app[SETTINGS] = settings
     app[METRICS] = metrics
     app[REGISTRY] = registry

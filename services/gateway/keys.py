@@ -8,7 +8,6 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from services.gateway.access import Caller
-from services.gateway.admission import Admission
 from services.gateway.feedback_links import FeedbackLinks
 from services.gateway.health import Health
 from services.gateway.lifecycle import Lifecycle
@@ -44,7 +43,6 @@ METRICS = web.AppKey("metrics", GatewayMetrics)
 REGISTRY = web.AppKey("registry", CollectorRegistry)
 CHAT = web.AppKey("chat", ChatPorts)
 HEALTH = web.AppKey("health", Health)
-ADMISSION = web.AppKey("admission", Admission)
 LIFECYCLE = web.AppKey("lifecycle", Lifecycle)
 FORWARD_CONTROL = web.AppKey("forward_control", bool)
 """Whether `x-simulate` goes on to the upstream: only where no real key is set, so never to one that costs money."""
