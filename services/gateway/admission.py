@@ -3,9 +3,9 @@
 Whoever finds no place waits a tenth of a second for one, and only where places have been coming free: a queue that does
 not move would make its refusals slow. A key at its own limit is told so at once and never waits in the way of others.
 
-The limit is the one that is set; nothing moves it. A limit that shrinks while the event loop is late cannot tell our own
-overload from a busy machine, and a refusal takes time from those inside: clients that come again at once then fill the
-loop with refusals, and the limit never grows back.
+The limit is the one that is set; nothing moves it. A limit that shrinks while the event loop is late cannot tell our
+own overload from a busy machine, and a refusal takes time from those inside: clients that come again at once then fill
+the loop with refusals, and the limit never grows back.
 """
 
 from __future__ import annotations
