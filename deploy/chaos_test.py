@@ -1,16 +1,15 @@
 """`make chaos-test`: `kill -9` of each container in turn under load; what clients saw, and that nothing is lost.
 
 Acknowledged is an answer that a client got whole (200) and a rating that was taken (202). At the end every acknowledged
-answer must have its record, every acknowledged rating its place in what was learned, and nothing may count twice.
+answer must have its record, every acknowledged rating its place in what was learned, and nothing may count twice
+(`account.py`).
 `python -m deploy.chaos_test [--no-build] [container ...]` tries some of them alone.
 A container is killed from the host's side, so that the engine restarts it as after a crash. Standard library only.
 """
 
 from __future__ import annotations
 
-import contextlib
 import itertools
-import json
 import os
 import subprocess
 import sys
@@ -21,13 +20,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from http.client import HTTPException
 from threading import Lock
-from typing import Any
 
-from deploy.compose_trial import START_S, Broken, Compose, chat, choose_images, compose_command, labels, rate, until
+from deploy.account import rows, settle
+from deploy.compose_trial import START_S, Broken, Compose, chat, choose_images, compose_command, rate, until
 from deploy.local.servers import free_port
 
 RATE = float(os.environ.get("RATE", "50"))
-BEFORE_S, AFTER_S, SETTLE_S = 4.0, 16.0, 120.0
+BEFORE_S, AFTER_S = 4.0, 16.0
 BUSY = 503
 """A gateway at its limit says so at once, with Retry-After; on a small machine the load alone brings it there."""
 VICTIMS = ("llm-proxy", "gateway", "embedder", "learner", "redis", "qdrant", "postgres")
@@ -125,7 +124,7 @@ def trial(compose: Compose) -> int:
     """Start, load, kill one after the other, and settle the account."""
     compose("up", "-d", "--scale", "gateway=2", "--scale", "learner=2", quiet=True)
     until(START_S, "all parts are healthy", lambda: _healthy(compose))
-    until(START_S, "PostgreSQL answers", lambda: bool(_rows(compose, "SELECT 'yes'")))
+    until(START_S, "PostgreSQL answers", lambda: bool(rows(compose, "SELECT 'yes'")))
     until(START_S, "two learners live", lambda: "2 alive" in str(compose.call("GET", "/health")[1]))
     load = Load(compose)
     print(f"{RATE:.0f} requests/s, two gateways, two learners; each row covers {AFTER_S:.0f} s from the kill\n")
@@ -133,7 +132,9 @@ def trial(compose: Compose) -> int:
     for victim in (None, *([name for name in VICTIMS if name in sys.argv] or VICTIMS)):
         print(_row(_turn(compose, load, victim)), flush=True)
     load.pool.shutdown(wait=True)
-    return settle(compose, load.seen)
+    answered = {one.name for one in load.seen if one.status == 200}
+    rated = {one.name for one in load.seen if one.rated == 202}
+    return 0 if settle(compose, [one.name for one in load.seen], answered, rated) else 1
 
 
 def _turn(compose: Compose, load: Load, victim: str | None) -> Sequence[str]:
@@ -182,77 +183,8 @@ def kill(compose: Compose, service: str) -> None:
     subprocess.run([*command, "-c", f"import os; os.kill({int(pid)}, 9)"], check=True, capture_output=True)
 
 
-def settle(compose: Compose, seen: Sequence[Seen]) -> int:
-    """Compare what clients were told with what is recorded and learned."""
-    answered = {one.name for one in seen if one.status == 200}
-    rated = {one.name for one in seen if one.rated == 202}
-    until(SETTLE_S, "nothing waits any more", lambda: _drained(compose))
-    with ThreadPoolExecutor(16) as pool:
-        stories = dict(zip([one.name for one in seen], pool.map(lambda one: _story(compose, one), seen), strict=True))
-    recorded = {name for name, story in stories.items() if (story.get("outcome") or {}).get("status") == "answered"}
-    learned = {name for name, story in stories.items() if (story.get("learned") or {}).get("feedback")}
-    # What `/arms` lists are the models of LLM_MODELS; DEFAULT_MODEL, the last resort, may be another one.
-    data = compose.call("GET", "/arms")[1]["data"]
-    arms = {arm["arm"] for arm in data}
-    counted, listed = labels(compose), {name for name in learned if stories[name].get("model") in arms}
-    print(
-        f"\nanswers acknowledged {len(answered)}, recorded {len(answered & recorded)}, lost {len(answered - recorded)}"
-    )
-    print(f"ratings acknowledged {len(rated)}, learned {len(rated & learned)}, lost {len(rated - learned)}")
-    print(
-        f"ratings in what was learned {counted:.3f}, of requests {len(listed)} (each counts exactly once; "
-        f"{len(learned - listed)} more were answered by a last resort that `/arms` does not list)"
-    )
-    for arm in data:
-        told = sum(stories[name].get("model") == arm["arm"] for name in listed)
-        if round(arm["labels"] - told, 2) != 0:
-            print(f"NOT EXACTLY ONCE: {arm['arm']}: {arm['labels']:.3f} in the sums, {told} in the records")
-    lost = (answered - recorded) | (rated - learned) | _missing_history(compose, answered, rated)
-    if lost:
-        print("LOST:", sorted(lost)[:10], json.dumps({name: stories[name] for name in sorted(lost)[:2]})[:2000])
-    return 1 if lost or round(counted - len(listed), 2) != 0 else 0
-
-
-def _missing_history(compose: Compose, answered: set[str], rated: set[str]) -> set[str]:
-    """Return what PostgreSQL does not have, after it had time to get it."""
-    rows: list[set[str]] = [set(), set()]
-    queries = (
-        "SELECT public_id FROM requests JOIN outcomes ON request_id = id",
-        "SELECT DISTINCT public_id FROM requests JOIN feedback ON request_id = id",
-    )
-
-    def complete() -> bool:
-        for i, query in enumerate(queries):
-            rows[i] = _rows(compose, query)
-        return answered <= rows[0] and rated <= rows[1]
-
-    with contextlib.suppress(Broken):
-        until(SETTLE_S, "the history is complete", complete)
-    missing = (answered - rows[0]) | (rated - rows[1])
-    print(f"in PostgreSQL: answers {len(answered & rows[0])}, ratings {len(rated & rows[1])}, lost {len(missing)}")
-    return missing
-
-
-def _rows(compose: Compose, query: str) -> set[str]:
-    """Return one column; nothing while PostgreSQL cannot be asked."""
-    asked = ("psql", "-h", "127.0.0.1", "-U", "llm_router", "-d", "llm_router", "-tA", "-c", query)
-    try:
-        return set(compose("exec", "-T", "-e", "PGPASSWORD=llm_router", "postgres", *asked, quiet=True).split())
-    except Broken:
-        return set()
-
-
-def _story(compose: Compose, seen: Seen) -> dict[str, Any]:
-    return compose.call("GET", f"/requests/{seen.name}")[1]
-
-
 def _healthy(compose: Compose) -> bool:
     return compose.call("GET", "/health")[1].get("status") == "ok"
-
-
-def _drained(compose: Compose) -> bool:
-    parts = compose.call("GET", "/health")[1]["parts"]
-    return parts["recorder"]["status"] == "ok" and str(parts["queue"]["detail"]).startswith("0 waiting")
 
 
 def _row(cells: Sequence[str]) -> str:

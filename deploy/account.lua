@@ -1,0 +1,28 @@
+-- What has been summed, and what the requests themselves say has been: lines of place, arm, day, field and number.
+-- Reads only; it looks at every key, so it is for trials alone.
+local lines, ledgers = {}, {}
+for _, key in ipairs(redis.call('KEYS', '{router}:sums:*')) do
+  local arm, day = string.match(key, '^{router}:sums:(.+)|([^|]+)$')
+  local fields = redis.call('HGETALL', key)
+  for at = 1, #fields, 2 do
+    lines[#lines + 1] = table.concat({ 'sums', arm, day, fields[at], fields[at + 1] }, '\t')
+  end
+end
+for _, key in ipairs(redis.call('KEYS', '{router}:request:*')) do
+  local seen = redis.call('HMGET', key, 'record', 'applied:outcome', 'applied:feedback')
+  if seen[1] then
+    local record = cjson.decode(seen[1])
+    local day = math.floor(record.created_at / 86400) -- since 1970, in UTC
+    for _, ledger in ipairs({ seen[2] or '{}', seen[3] or '{}' }) do
+      for name, number in pairs(cjson.decode(ledger)) do
+        local field, other = string.match(name, '^([^|]+)|(.+)$')
+        local line = table.concat({ 'ledgers', other or record.outcome.arm, day, field or name }, '\t')
+        ledgers[line] = (ledgers[line] or 0) + number
+      end
+    end
+  end
+end
+for line, number in pairs(ledgers) do
+  lines[#lines + 1] = line .. string.format('\t%.0f', number)
+end
+return lines

@@ -1,0 +1,47 @@
+"""The account after a trial: it agrees with what learners do, and fails on one rating too many or too few."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from deploy.account import SCRIPT, Tally, different, tallies
+from shared.storage import redis_keys
+from tests.contracts.redis_rig import Rig, redis_rig
+from tests.integration.test_learner_redis import learner, rated
+
+
+@pytest.fixture
+async def rig(redis_server: str) -> AsyncIterator[Rig]:
+    async with redis_rig(redis_server) as real:
+        yield real
+
+
+async def account(rig: Rig) -> tuple[Tally, Tally]:
+    return tallies([line.decode() for line in await rig.raw.eval(SCRIPT, 0)])
+
+
+async def test_sums_are_the_ledgers_for_every_model_that_answered(rig: Rig) -> None:
+    """Over midnight, and for a model that nobody would choose: what was learned stands in both, on the same day."""
+    for arm in ("vendor/chosen", "vendor/last-resort"):
+        await rated(rig, arm)
+    rig.clock.advance(86_400)
+    await rated(rig, "vendor/chosen")
+    await learner(rig).drain()
+    sums, ledgers = await account(rig)
+    assert different(sums, ledgers) == []
+    counts = {(arm, day): number for (arm, day, field), number in sums.items() if field == "labels"}
+    assert sorted(number for (arm, _), number in counts.items() if arm == "vendor/chosen") == [1, 1]
+    assert sum(number for (arm, _), number in counts.items() if arm == "vendor/last-resort") == 1
+
+
+@pytest.mark.parametrize("by", [1, -1])
+async def test_one_too_many_or_too_few_is_told(rig: Rig, by: int) -> None:
+    """A rating that counts twice, or not at all, is a difference in its model, its day and its field."""
+    await rated(rig)
+    await learner(rig).drain()
+    (key,) = [key async for key in rig.raw.scan_iter(redis_keys.SUMS + "*")]
+    await rig.raw.hincrby(key, "labels", by)
+    (difference,) = different(*await account(rig))
+    assert f"labels: {1 + by} in the sums, 1 in the ledgers" in difference
