@@ -4,16 +4,18 @@ A collection belongs to one embedding model; its name carries the model's id and
 never mix. A point's payload is ids and numbers only: `arm`, `score` (absent before the rating), `labelled`,
 `created_at` (whole Unix seconds), `owner`.
 
-qdrant-client creates the collection. Everything else is plain HTTP: the client costs several times the processor
-time a query, and 1.3 s and 85 MB to import, which a process that finds its collection never pays.
+qdrant-client creates the collection, in a process of its own (`qdrant_setup.py`). Everything else is plain HTTP: the
+client costs several times the processor time a query, and 85 MB that would stay.
 """
 
 from __future__ import annotations
 
 import asyncio
-import importlib
 import math
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -30,6 +32,8 @@ from shared.storage import qdrant_answers as answers
 
 SET_UP_S = 5.0
 """Patience at the start: the loser of a race to create sees errors for a second or so."""
+CREATE_S = 30.0
+"""Most that creating may take: a second or two of it is the start of a process."""
 SLOW_S = 10.0
 """Least time for what is not on a request's way: writes, deletes, samples, counts."""
 WRITE_POINTS = 500
@@ -144,9 +148,10 @@ class QdrantIndex:
     async def _find_or_create(self, model: EmbeddingModel) -> None:
         if await self._is_complete(model):
             return
-        # Imported in a thread: a second of import would stall every request of this process.
-        setup = await asyncio.to_thread(importlib.import_module, "shared.storage.qdrant_setup")
-        await setup.create(self._http.base_url, self._api_key, collection_name(model), model)
+        wanted = [self._http.base_url, self._api_key, collection_name(model), model.id, model.dimension]
+        failure = await asyncio.to_thread(_created_apart, orjson.dumps(wanted))
+        if failure is not None:
+            raise answers.NotYet("qdrant", f"set-up failed: {failure}")
         if not await self._is_complete(model):
             raise answers.NotYet("qdrant", "the collection is not complete yet")
 
@@ -157,6 +162,20 @@ class QdrantIndex:
         except answers.NoCollection:
             return False
         return answers.is_complete(described, model)
+
+
+def _created_apart(wanted: bytes) -> str | None:
+    """Run `qdrant_setup`; return why it failed, if it did."""
+    command = [sys.executable, "-m", "shared.storage.qdrant_setup"]
+    places = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    try:
+        done = subprocess.run(  # noqa: S603 - our own module
+            command, input=wanted, env=places, capture_output=True, timeout=CREATE_S, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return type(error).__name__
+    last = (done.stderr.decode(errors="replace").strip().splitlines() or ["?"])[-1]
+    return last[:100] if done.returncode else None
 
 
 def _stored(point: Point) -> dict[str, object]:
