@@ -20,6 +20,8 @@ from shared.bandit.learning import feedback_sums, outcome_sums
 from shared.bandit.policy import BanditSettings, Policy
 from shared.bandit.sums import ArmSums, Centroids, LearnedState, weighted_sums
 
+BLOCK = 250
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Played:
@@ -48,6 +50,7 @@ class ProductPlayer:
         self._sums: dict[ArmId, Counter[str]] = {arm.id: Counter() for arm in self._arms}
         self._decisions: list[Decision] = []
         self._centroids: Centroids | None = None
+        self._similarity: NDArray[np.float32] | None = None
 
     def play(self, stream: Stream) -> Played:
         """Go through the stream once."""
@@ -130,7 +133,9 @@ class ProductPlayer:
     ) -> tuple[Neighbour, ...]:
         if t == 0:
             return ()
-        similarity = vectors[:t] @ vectors[t]
+        if t % BLOCK == 0 or self._similarity is None:  # many rows at once: ten times as fast
+            self._similarity = vectors[t - t % BLOCK :][:BLOCK] @ vectors[: t + BLOCK].T
+        similarity = self._similarity[t % BLOCK, :t]
         near = np.flatnonzero((similarity >= self._settings.similarity_threshold) & learned[:t])
         near = near[np.argsort(-similarity[near], kind="stable")[: self._settings.max_similar_requests]]
         index = {arm.id: i for i, arm in enumerate(self._arms)}

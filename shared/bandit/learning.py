@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from shared.bandit.arms import ArmId
+from shared.bandit.change import block_of
 from shared.bandit.decision import ArmView
 from shared.bandit.sums import (
     COMPLETION_TOKENS,
@@ -19,6 +20,7 @@ from shared.bandit.sums import (
     NANO,
     PROMPT_TOKENS,
     REQUESTS,
+    RESIDUAL,
     SCORE,
     SCORE_SQ,
     UNPRICED,
@@ -62,11 +64,15 @@ def feedback_sums(*, score: float, view: ArmView | None, cluster: tuple[int, int
 
     `view` is what was believed of that arm at decision time. It scores the neighbours' shift against the estimate
     without it (prequential test, before this rating is learned): positive gain means that the shift predicted better.
+    Its residual and its place among the arm's ratings show later whether the arm has changed.
     """
     sums = {LABELS: 1, SCORE: round(score * MICRO), SCORE_SQ: round(score * score * MICRO)}
     if view is not None and view.local_shift != 0.0:
         gain = (score - view.base_quality) ** 2 - (score - view.base_quality - view.local_shift) ** 2
         sums |= {GAIN: round(gain * MICRO), GAIN_SQ: round(gain * gain * MICRO)}
+    if view is not None:
+        at, residual = f"~{block_of(view.labels)}", score - view.base_quality
+        sums |= {LABELS + at: 1, SCORE + at: sums[SCORE], RESIDUAL + at: round(residual * MICRO)}
     return with_cluster(sums, cluster)
 
 

@@ -4,7 +4,8 @@ One hash in Redis holds the sums of one arm and one day. A request contributes t
 cost, latency, failure) and when it is rated (`feedback`). Each contribution is a mapping of field to integer; a revised
 rating first subtracts the old one. Units are in the names: `score_micro` is a sum of scores times 1e6.
 
-Fields may be followed by `@<epoch>.<cluster>`: the same sum restricted to requests whose prompt fell into that cluster.
+Fields may be followed by `@<epoch>.<cluster>`: the same sum restricted to requests whose prompt fell into that cluster;
+or by `~<block>`: restricted to requests decided when the arm had so many ratings (`change.py` looks for breaks there).
 
 A request may have been tried on several arms. Its contribution stays one flat mapping: a field that belongs to another
 arm than the one that answered is written `<field>|<arm>`, and `by_arm` takes them apart.
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import math
 import re
+import string
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -32,6 +34,7 @@ SCORE = "score_micro"
 SCORE_SQ = "score_sq_micro"
 GAIN = "local_gain_micro"
 GAIN_SQ = "local_gain_sq_micro"
+RESIDUAL = "residual_micro"
 REQUESTS = "requests"
 UNPRICED = "unpriced"
 FAILURES = "failures"
@@ -79,11 +82,28 @@ class Sums:
 
 
 @dataclass(frozen=True, slots=True)
+class Block:
+    """Successive ratings of one arm within a day, as counted; `weight` is what recency leaves of each.
+
+    `score` is their sum, `residual` the sum of score minus what had been expected when the answer was chosen.
+    """
+
+    weight: float
+    labels: float
+    score: float
+    residual: float
+
+
+@dataclass(frozen=True, slots=True)
 class ArmSums:
-    """All that is remembered of one arm: its totals and, by (epoch, cluster), the same restricted to a cluster."""
+    """All that is remembered of one arm.
+
+    Its totals; by (epoch, cluster) the same restricted to a cluster; and its rated decisions in blocks, oldest first.
+    """
 
     total: Sums = field(default_factory=Sums)
     clusters: Mapping[tuple[int, int], Sums] = field(default_factory=dict)
+    blocks: tuple[Block, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -119,7 +139,8 @@ NOTHING_LEARNED = LearnedState(version="0", arms={})
 
 # -- from stored fields ----------------------------------------------------------------------------------------------
 
-_FIELD = re.compile(r"([a-z_]+)(?:@(\d{1,9})\.(\d{1,9}))?")
+_FIELD = re.compile(r"([a-z_]+)(?:@(\d{1,9})\.(\d{1,9})|~(\d{1,4}))?")
+_LETTERS = "_" + string.ascii_lowercase  # a field without them is its suffix
 _INTEGER = re.compile(r"0|-?[1-9]\d{0,15}")  # at most 16 digits: exact in a float, far from Redis' own limit
 _NATURAL: Mapping[str, tuple[str, int]] = {
     LABELS: ("labels", 1),
@@ -137,11 +158,20 @@ _NATURAL: Mapping[str, tuple[str, int]] = {
 }
 """Stored field to the attribute of `Sums` and the stored units in one natural unit."""
 
+_IN_BLOCKS: Mapping[str, tuple[str, int]] = {
+    LABELS: ("labels", 1),
+    SCORE: ("score", MICRO),
+    RESIDUAL: ("residual", MICRO),
+}
+
+_BLOCK_ATTRIBUTES = tuple(attribute for attribute, _ in _IN_BLOCKS.values())
+
 _BOUNDS: tuple[tuple[str, str, int], ...] = (
     (SCORE, LABELS, MICRO),  # a score is at most 1
     (SCORE_SQ, LABELS, MICRO),
     (GAIN, LABELS, 16 * MICRO),  # estimates stay within a few units of [0, 1]
     (GAIN_SQ, LABELS, 256 * MICRO),
+    (RESIDUAL, LABELS, 4 * MICRO),
     (UNPRICED, REQUESTS, 1),
     (COST, REQUESTS, 10_000 * NANO),  # no answer costs more than 10,000 USD,
     (LATENCY, REQUESTS, 86_400 * MICRO),  # takes more than a day
@@ -163,7 +193,7 @@ def parse_sums(fields: Mapping[bytes | str, bytes | str]) -> dict[str, int]:
     for raw_name, raw_value in fields.items():
         name, value = _text(raw_name), _text(raw_value)
         match = _FIELD.fullmatch(name)
-        if match is None or match[1] not in _NATURAL:
+        if match is None or match[1] not in (_IN_BLOCKS if match[4] else _NATURAL):
             continue
         if _INTEGER.fullmatch(value) is None:
             raise CorruptState(f"{name} is not an integer in range")
@@ -175,16 +205,26 @@ def parse_sums(fields: Mapping[bytes | str, bytes | str]) -> dict[str, int]:
 def weighted_sums(days: Iterable[tuple[float, Mapping[str, int]]]) -> ArmSums:
     """Add up parsed hashes, each times its weight. The order of `days` does not change a single bit."""
     parts: dict[str, list[float]] = defaultdict(list)
+    blocks: dict[tuple[float, int], dict[str, float]] = defaultdict(lambda: dict.fromkeys(_BLOCK_ATTRIBUTES, 0.0))
     for weight, sums in days:
         for name, value in sums.items():
-            parts[name].append(weight * value)
+            base, _, block = name.partition("~")
+            if block:
+                attribute, units = _IN_BLOCKS[base]
+                blocks[weight, int(block)][attribute] += value / units
+            else:
+                parts[name].append(weight * value)
     grouped: dict[tuple[int, int] | None, dict[str, float]] = defaultdict(dict)
     for name, values in parts.items():
         base, cluster = _split(name)
         attribute, units = _NATURAL[base]
         grouped[cluster][attribute] = math.fsum(values) / units
     total = Sums(**grouped.pop(None, {}))
-    return ArmSums(total, {cluster: Sums(**values) for cluster, values in grouped.items() if cluster is not None})
+    return ArmSums(
+        total,
+        {cluster: Sums(**values) for cluster, values in grouped.items() if cluster is not None},
+        tuple(Block(weight, **values) for (weight, _), values in sorted(blocks.items())),
+    )
 
 
 def by_arm(arm: ArmId, contribution: Mapping[str, int]) -> dict[ArmId, dict[str, int]]:
@@ -210,10 +250,9 @@ def _split(name: str) -> tuple[str, tuple[int, int] | None]:
 
 def _check(sums: Mapping[str, int]) -> None:
     for name, value in sums.items():
-        if value < 0 and not name.startswith(GAIN):
+        if value < 0 and not name.startswith((GAIN, RESIDUAL)):
             raise CorruptState(f"{name} is negative")
-    for suffix in {name.partition("@")[2] for name in sums}:
-        at = f"@{suffix}" if suffix else ""
+    for at in {name.lstrip(_LETTERS) for name in sums}:
         for name, count, most in _BOUNDS:
             if abs(sums.get(name + at, 0)) > sums.get(count + at, 0) * most:
                 raise CorruptState(f"{name}{at} is larger than {count}{at} allows")
