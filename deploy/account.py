@@ -99,8 +99,11 @@ def _not_in_history(compose: Compose, ledgers: Tally) -> list[str]:
 
     with contextlib.suppress(Broken):
         until(SETTLE_S, "the history has what was learned", complete)
-    return [f"{field}: {theirs[field]} in PostgreSQL, {ours[field]} in the ledgers" for field in sorted(ours.keys() | theirs.keys())
-            if ours[field] != theirs[field]]  # fmt: skip
+    return [
+        f"{field}: {theirs[field]} in PostgreSQL, {ours[field]} in the ledgers"
+        for field in sorted(ours.keys() | theirs.keys())
+        if ours[field] != theirs[field]
+    ]
 
 
 def tallies(lines: Iterable[str]) -> tuple[Tally, Tally]:

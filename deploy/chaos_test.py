@@ -22,8 +22,7 @@ from http.client import HTTPException
 from threading import Lock
 
 from deploy.account import rows, settle
-from deploy.compose_trial import START_S, Broken, Compose, chat, choose_images, compose_command, rate, until
-from deploy.local.servers import free_port
+from deploy.compose_trial import START_S, Broken, Compose, chat, healthy, on_trial, rate, until
 
 RATE = float(os.environ.get("RATE", "50"))
 BEFORE_S, AFTER_S = 4.0, 16.0
@@ -95,35 +94,15 @@ class Load:
 
 def main() -> int:
     """Run the trial; return 0 when nothing acknowledged was lost, or there is nothing to run it on."""
-    command = compose_command()
-    if command is None:
-        print("\n=== SKIPPED: no Docker engine, or no docker compose, answers here. Nothing was tested. ===\n")
-        return 0
-    environment = {"COMPOSE_BUILD_NETWORK": os.environ.get("COMPOSE_BUILD_NETWORK", "host"), "API_KEYS": ""}
-    environment |= {
-        "PORT": str(free_port()),
-        "OPENROUTER_API_KEY": "",
-        "OPENROUTER_BASE_URL": "http://simulator:8090/v1",
-    }
-    environment |= {"COMPOSE_SIMULATOR_FAILURES": "0", "COMPOSE_SIMULATOR_SPEED": "5", "ENABLE_PERSISTENCE": "true"}
-    compose = Compose(command, int(environment["PORT"]), environment=environment, profiles=("simulated", "persistence"))
-    choose_images(compose)
-    try:
-        if "--no-build" not in sys.argv:
-            compose("build", quiet=True)
-        return trial(compose)
-    except Broken as broken:
-        print(f"\nBROKEN: {broken}\n", file=sys.stderr)
-        print(compose("logs", "--tail", "40", quiet=True)[-12000:], file=sys.stderr)
-        return 1
-    finally:
-        compose("down", "--volumes", "--timeout", "20", quiet=True)
+    return on_trial({"COMPOSE_SIMULATOR_FAILURES": "0", "COMPOSE_SIMULATOR_SPEED": "5"}, trial)
 
 
-def trial(compose: Compose) -> int:
-    """Start, load, kill one after the other, and settle the account."""
+def trial(compose: Compose) -> bool:
+    """Start, load, kill one after the other; return whether the account is right."""
+    if "--no-build" not in sys.argv:
+        compose("build", quiet=True)
     compose("up", "-d", "--scale", "gateway=2", "--scale", "learner=2", quiet=True)
-    until(START_S, "all parts are healthy", lambda: _healthy(compose))
+    until(START_S, "all parts are healthy", lambda: healthy(compose))
     until(START_S, "PostgreSQL answers", lambda: bool(rows(compose, "SELECT 'yes'")))
     until(START_S, "two learners live", lambda: "2 alive" in str(compose.call("GET", "/health")[1]))
     load = Load(compose)
@@ -134,7 +113,7 @@ def trial(compose: Compose) -> int:
     load.pool.shutdown(wait=True)
     answered = {one.name for one in load.seen if one.status == 200}
     rated = {one.name for one in load.seen if one.rated == 202}
-    return 0 if settle(compose, [one.name for one in load.seen], answered, rated) else 1
+    return settle(compose, [one.name for one in load.seen], answered, rated)
 
 
 def _turn(compose: Compose, load: Load, victim: str | None) -> Sequence[str]:
@@ -146,7 +125,7 @@ def _turn(compose: Compose, load: Load, victim: str | None) -> Sequence[str]:
     load.run(AFTER_S)
     if killing is not None:
         killing.result()
-    until(START_S, f"all parts are healthy after {victim}", lambda: _healthy(compose))
+    until(START_S, f"all parts are healthy after {victim}", lambda: healthy(compose))
     healthy_s = time.monotonic() - began
     time.sleep(1)
     with load.lock:
@@ -181,10 +160,6 @@ def kill(compose: Compose, service: str) -> None:
         raise Broken(f"{service} does not run: {compose('logs', '--tail', '5', service, quiet=True)}")
     command = ["docker", "run", "--rm", "--pid=host", "--network=none", "--user=0", "--entrypoint=python", "llm-router"]
     subprocess.run([*command, "-c", f"import os; os.kill({int(pid)}, 9)"], check=True, capture_output=True)
-
-
-def _healthy(compose: Compose) -> bool:
-    return compose.call("GET", "/health")[1].get("status") == "ok"
 
 
 def _row(cells: Sequence[str]) -> str:

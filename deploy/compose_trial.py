@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -18,6 +19,8 @@ from dataclasses import dataclass, field
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
+
+from deploy.local.servers import free_port
 
 FOLDER = Path(__file__).resolve().parent
 START_S = 180.0
@@ -76,7 +79,29 @@ class Compose:
             return error.code, _json(error.read()), dict(error.headers.items())
 
 
-def compose_command() -> list[str] | None:
+def on_trial(environment: dict[str, str], act: Callable[[Compose], bool]) -> int:
+    """Run `act` on a project of its own on the simulated upstream, and remove everything; return the exit code."""
+    command = _compose_command()
+    if command is None:
+        print("\n=== SKIPPED: no Docker engine, or no docker compose, answers here. Nothing was tested. ===\n")
+        return 0
+    port = free_port()
+    # With the host's network a build finds packages wherever this machine does.
+    common = {"COMPOSE_BUILD_NETWORK": os.environ.get("COMPOSE_BUILD_NETWORK", "host"), "PORT": str(port)}
+    common |= {"OPENROUTER_API_KEY": "", "OPENROUTER_BASE_URL": "http://simulator:8090/v1", "API_KEYS": ""}
+    compose = Compose(command, port, environment=common | {"ENABLE_PERSISTENCE": "true"} | environment)
+    _choose_images(compose)
+    try:
+        return 0 if act(compose) else 1
+    except Broken as broken:
+        print(f"\nBROKEN: {broken}\n", file=sys.stderr)
+        print(compose("logs", "--tail", "40", quiet=True)[-12000:], file=sys.stderr)
+        return 1
+    finally:
+        compose("down", "--volumes", "--timeout", "20", quiet=True)
+
+
+def _compose_command() -> list[str] | None:
     """Return `docker compose` or `docker-compose`, whichever works here, if an engine answers."""
     if shutil.which("docker") is None or _fails("docker", "info"):
         return None
@@ -84,7 +109,7 @@ def compose_command() -> list[str] | None:
     return next((command for command in candidates if not _fails(*command, "version")), None)
 
 
-def choose_images(compose: Compose) -> None:
+def _choose_images(compose: Compose) -> None:
     """Replace images that cannot be had."""
     for name in ("nginx", "redis", "qdrant", "postgres", "prometheus"):
         wanted = _default_image(name)
@@ -122,6 +147,11 @@ def rate(compose: Compose, name: str, score: float) -> Answer:
 def labels(compose: Compose) -> float:
     """Return how many ratings are behind what has been learned."""
     return float(sum(arm["labels"] for arm in compose.call("GET", "/arms")[1].get("data", [])))
+
+
+def healthy(compose: Compose) -> bool:
+    """Return whether every part answers and nothing is behind."""
+    return compose.call("GET", "/health")[1].get("status") == "ok"
 
 
 def until(timeout_s: float, what: str, holds: Callable[[], bool]) -> None:

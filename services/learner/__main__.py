@@ -12,13 +12,10 @@ import uvloop
 from services.learner import commands, dead_letters
 from services.learner.forget import Forgotten, Source, forget, owner_of
 from services.learner.rebuild import Refused
-from services.learner.worker import run, stores
-from shared.clock import SystemClock
+from services.learner.worker import Adapters, open_adapters, run
 from shared.errors import DependencyError, SettingsError
 from shared.logs import set_up_logging
 from shared.settings import Settings, load_settings
-from shared.storage.redis_connection import Client, connect
-from shared.storage.redis_queue import RedisEventQueue
 
 COMMANDS = ("run", "dead", "requeue", "forget", "rebuild", "export")
 
@@ -65,23 +62,17 @@ async def _command(settings: Settings, options: argparse.Namespace) -> None:
         exporting = commands.export_all(settings, options.out, since=options.since or 0.0, vectors=options.vectors)
         print(await exporting, file=sys.stderr)
         return
-    client = connect(settings)
-    try:
+    async with open_adapters(settings) as adapters:
         if options.command == "forget":
-            await _forget(settings, client, options)
-            return
-        queue = RedisEventQueue(client)
-        if options.command == "requeue":
-            print(f"{await dead_letters.requeue(queue)} events moved back to the stream")
-            return
-        lines = await dead_letters.listing(queue, options.limit)
-        print("\n".join(lines) if lines else "no dead letters")
-    finally:
-        await client.aclose(close_connection_pool=True)
+            await _forget(adapters, options)
+        elif options.command == "requeue":
+            print(f"{await dead_letters.requeue(adapters.queue)} events moved back to the stream")
+        else:
+            lines = await dead_letters.listing(adapters.queue, options.limit)
+            print("\n".join(lines) if lines else "no dead letters")
 
 
-async def _forget(settings: Settings, client: Client, options: argparse.Namespace) -> None:
-    log, posteriors = stores(settings, client, SystemClock())
+async def _forget(adapters: Adapters, options: argparse.Namespace) -> None:
     owner = owner_of(options.key) if options.key else None
     source = Source(owner=owner, arm=options.arm, since=options.since or 0.0)
     shown = sys.stderr.isatty()
@@ -90,7 +81,7 @@ async def _forget(settings: Settings, client: Client, options: argparse.Namespac
         if shown:
             print(f"\r{done.requests} requests", end="", file=sys.stderr, flush=True)
 
-    done = await forget(source, log, posteriors, progress)
+    done = await forget(source, adapters.log, adapters.posteriors, progress)
     if shown:
         print(file=sys.stderr)
     print(

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
 from services.learner.export import export
-from services.learner.historian import Historian
 from services.learner.progress import shown
 from services.learner.rebuild import Places, rebuild
 from services.learner.vitals import TTL_S as HEARTBEAT_S
-from services.learner.worker import make_index, open_history, stores
-from shared.clock import SystemClock
+from services.learner.worker import open_adapters, open_history
 from shared.metrics import LearnerMetrics
-from shared.quick_http import QuickHttp
 from shared.settings import Settings
-from shared.storage.redis_connection import connect
-from shared.storage.redis_outbox import RedisOutbox
-from shared.storage.redis_queue import RedisHeartbeats
 from shared.storage.redis_requests import GRACE_S
 from shared.storage.redis_restore import RedisRestorer
 
@@ -30,27 +23,17 @@ COMMAND_TIMEOUT_S = 60.0
 
 async def rebuild_all(settings: Settings, *, wipe: bool) -> str:
     """Put Redis and Qdrant back; return what was done, in words."""
-    clock, window_s = SystemClock(), settings.FEEDBACK_WINDOW_HOURS * 3600.0
-    async with contextlib.AsyncExitStack() as stack:
-        client = connect(settings)
-        stack.push_async_callback(client.aclose, close_connection_pool=True)
-        qdrant = await stack.enter_async_context(QuickHttp(settings.QDRANT_URL))
-        history = open_history(settings, timeout_s=COMMAND_TIMEOUT_S)
-        stack.push_async_callback(history.close)
-        _, posteriors = stores(settings, client, clock)
-        outbox, metrics = RedisOutbox(client), LearnerMetrics(CollectorRegistry())
-        historian = Historian(
-            outbox, history, posteriors, settings.decisive_hash(), settings.decisive(), clock=clock, metrics=metrics
-        )
+    window_s = settings.FEEDBACK_WINDOW_HOURS * 3600.0
+    async with open_adapters(settings) as adapters, open_history(settings, timeout_s=COMMAND_TIMEOUT_S) as history:
         places = Places(
             history=history,
-            historian=historian,
-            outbox=outbox,
-            restorer=RedisRestorer(client, window_s=window_s, clock=clock),
-            posteriors=posteriors,
-            index=make_index(settings, qdrant),
-            heartbeats=RedisHeartbeats(client),
-            clock=clock,
+            historian=adapters.historian(history, LearnerMetrics(CollectorRegistry())),
+            outbox=adapters.outbox,
+            restorer=RedisRestorer(adapters.client, window_s=window_s, clock=adapters.clock),
+            posteriors=adapters.posteriors,
+            index=adapters.index,
+            heartbeats=adapters.heartbeats,
+            clock=adapters.clock,
         )
         done = await rebuild(
             places,
@@ -67,8 +50,7 @@ async def rebuild_all(settings: Settings, *, wipe: bool) -> str:
 
 async def export_all(settings: Settings, out: Path | None, *, since: float, vectors: bool) -> str:
     """Write the history to a file, or standard output; return what was done, in words. A file appears when complete."""
-    history = open_history(settings, timeout_s=COMMAND_TIMEOUT_S)
-    try:
+    async with open_history(settings, timeout_s=COMMAND_TIMEOUT_S) as history:
         await history.prepare()
         if out is None:
             number = await export(history, sys.stdout.buffer, shown("exporting"), since=since, vectors=vectors)
@@ -77,6 +59,4 @@ async def export_all(settings: Settings, out: Path | None, *, since: float, vect
             with partial.open("wb") as file:
                 number = await export(history, file, shown("exporting"), since=since, vectors=vectors)
             partial.replace(out)
-    finally:
-        await history.close()
     return f"{number:,} requests exported"

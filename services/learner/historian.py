@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from services.learner.back_off import BackOff
 from shared.errors import CorruptState, DependencyError
 from shared.logs import get_logger
 from shared.metrics import LearnerMetrics
@@ -12,8 +13,6 @@ from shared.schemas.history import Waiting
 
 BATCH = 500
 _CENTROIDS_EVERY_S = 30.0
-_FIRST_REST_S = 1.0
-_LONGEST_REST_S = 30.0
 _WORK_S = 4.0
 """One step works at most this long; the next goes on."""
 
@@ -46,23 +45,21 @@ class Historian:
         self._prepared = False
         self._epoch: int | None = None
         self._looked_at = -1e9
-        self._rest_s = 0.0
-        self._not_before = -1e9
+        self._away = BackOff("history", clock)
         self.stopping = False
 
     async def step(self) -> int:
         """Write what waits; return how many entries were dealt with. Never raises DependencyError."""
-        if self._clock.monotonic() < self._not_before:
+        if self._away.resting:
             return 0
         try:
             done = await self._write_waiting()
             await self._keep_centroids()
         except DependencyError as error:
-            self._back_off(error)
+            self._away.failed(error)
+            self._prepared = False  # whoever comes back may have forgotten the tables
             return 0
-        if self._rest_s:
-            _log.info("history goes on")
-            self._rest_s = 0.0
+        self._away.worked()
         return done
 
     async def _write_waiting(self) -> int:
@@ -102,10 +99,3 @@ class Historian:
             await self._history.save_centroids(centroids)
             self._epoch = centroids.epoch
         self._looked_at = self._clock.monotonic()
-
-    def _back_off(self, error: DependencyError) -> None:
-        if not self._rest_s:
-            _log.warning("history waits", reason=str(error))
-        self._rest_s = min(max(2 * self._rest_s, _FIRST_REST_S), _LONGEST_REST_S)
-        self._not_before = self._clock.monotonic() + self._rest_s
-        self._prepared = False  # whoever comes back may have forgotten the tables

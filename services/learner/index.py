@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 
 import numpy as np
 
+from services.learner.back_off import BackOff
 from shared.errors import DependencyError
 from shared.logs import get_logger
 from shared.ports import Clock, RequestIndex, RequestLog
@@ -15,8 +16,6 @@ BATCH = 256
 _ASK_MODEL_EVERY_S = 30.0
 """How soon another embedding model, and so another collection, is noticed."""
 
-_FIRST_REST_S = 1.0
-_LONGEST_REST_S = 30.0
 _WORK_S = 4.0
 """One step works at most this long; the next goes on."""
 
@@ -47,22 +46,20 @@ class Indexer:
         self._recency_s = recency_days * DAY_S
         self._model: EmbeddingModel | None = None
         self._asked_at = -1e9
-        self._rest_s = 0.0
-        self._not_before = -1e9
+        self._away = BackOff("index", clock)
         self.stopping = False
 
     async def step(self) -> int:
         """Write what is due; return how many requests were dealt with. Never raises DependencyError."""
-        if self._clock.monotonic() < self._not_before:
+        if self._away.resting:
             return 0
         try:
             done = await self._write_due()
         except DependencyError as error:
-            self._back_off(error)
+            self._away.failed(error)
+            self._model = None  # whoever comes back may have forgotten the collection
             return 0
-        if self._rest_s:
-            _log.info("index is back")
-            self._rest_s = 0.0
+        self._away.worked()
         return done
 
     async def forget_old(self) -> None:
@@ -106,13 +103,6 @@ class Indexer:
             self._model = model
             _log.info("collection prepared", model=model.id, dimension=model.dimension)
         return model
-
-    def _back_off(self, error: DependencyError) -> None:
-        if not self._rest_s:
-            _log.warning("index waits", reason=str(error))
-        self._rest_s = min(max(2 * self._rest_s, _FIRST_REST_S), _LONGEST_REST_S)
-        self._not_before = self._clock.monotonic() + self._rest_s
-        self._model = None  # whoever comes back may have forgotten the collection
 
 
 def _is_of_another(request: LoggedRequest, model: EmbeddingModel) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -103,36 +103,18 @@ async def learn(ctx: Mapping[str, Any]) -> None:
             raise Retry(defer=2 ** ctx["job_try"]) from error
 
 
-async def sweep(ctx: Mapping[str, Any]) -> None:
-    """Tick: read what no wake-up announced, and take over what other learners have left."""
-    try:
-        await _duties(ctx).learn(sweep=True)
-    except Exception as error:  # noqa: BLE001 - the next tick is the retry
-        _log.warning("sweep failed", error=type(error).__name__, reason=str(error))
+def _tick(
+    name: str, act: Callable[[Duties], Awaitable[None]], *, second: set[int], minute: set[int] | None = None
+) -> CronJob:
+    """Return a job that comes by itself, on one of the learners; failing, it leaves it to the next tick."""
 
+    async def tick(ctx: Mapping[str, Any]) -> None:
+        try:
+            await act(_duties(ctx))
+        except Exception as error:  # noqa: BLE001 - the next tick is the retry
+            _log.warning(f"{name} failed", error=type(error).__name__, reason=str(error))
 
-async def remember(ctx: Mapping[str, Any]) -> None:
-    """Tick: the database gets what it does not have yet. A job of its own: nothing learned ever waits for it."""
-    try:
-        await _duties(ctx).remember()
-    except Exception as error:  # noqa: BLE001 - the next tick is the retry
-        _log.warning("history failed", error=type(error).__name__, reason=str(error))
-
-
-async def cluster(ctx: Mapping[str, Any]) -> None:
-    """Tick: the kinds of prompt follow the traffic, and what was learned follows them."""
-    try:
-        await _duties(ctx).cluster()
-    except Exception as error:  # noqa: BLE001 - the next tick is the retry
-        _log.warning("clustering failed", error=type(error).__name__, reason=str(error))
-
-
-async def tidy(ctx: Mapping[str, Any]) -> None:
-    """Tick: housekeeping."""
-    try:
-        await _duties(ctx).keep_house()
-    except Exception as error:  # noqa: BLE001 - the next tick is the retry
-        _log.warning("housekeeping failed", error=type(error).__name__, reason=str(error))
+    return cron(tick, name=f"cron:{name}", second=second, minute=minute, run_at_startup=True)
 
 
 def functions() -> list[Function]:
@@ -141,12 +123,17 @@ def functions() -> list[Function]:
 
 
 def crons() -> list[CronJob]:
-    """Return the jobs that come by themselves; each runs on one of the learners."""
+    """Return the jobs that come by themselves.
+
+    Each is a job of its own: nothing learned ever waits for the database, for clusters or for housekeeping.
+    """
+    every_s = set(range(60))
     return [
-        cron(sweep, second=set(range(60)), run_at_startup=True),
-        cron(remember, second=set(range(60)), run_at_startup=True),
-        cron(cluster, second=set(range(0, 60, 2)), run_at_startup=True),
-        cron(tidy, minute=set(range(0, 60, 10)), run_at_startup=True),
+        # What no wake-up announced, and what other learners have left.
+        _tick("sweep", lambda duties: duties.learn(sweep=True), second=every_s),
+        _tick("remember", Duties.remember, second=every_s),
+        _tick("cluster", Duties.cluster, second=set(range(0, 60, 2))),
+        _tick("tidy", Duties.keep_house, second={0}, minute=set(range(0, 60, 10))),
     ]
 
 

@@ -9,6 +9,8 @@ import os
 import secrets
 import signal
 import socket
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -61,6 +63,66 @@ _READ_LIMIT = 1000
 _log = get_logger(__name__)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Adapters:
+    """What the learner and its commands work with, made of one set of settings."""
+
+    settings: Settings
+    clock: Clock
+    client: Client
+    queue: RedisEventQueue
+    heartbeats: RedisHeartbeats
+    outbox: RedisOutbox
+    log: RedisRequestLog
+    posteriors: RedisPosteriorStore
+    index: QdrantIndex
+    embedder: QuickHttp
+
+    async def ask_model(self) -> EmbeddingModel:
+        """Ask the embedder which model it is."""
+        # The client remembers the model until it has embedded with another; we only ask, so we ask with a new one.
+        return await HttpEmbedder(self.embedder, timeout_s=CALL_TIMEOUT_S).model()
+
+    def historian(self, history: PostgresHistory, metrics: LearnerMetrics) -> Historian:
+        """Return who writes what waits into `history`."""
+        decisive = self.settings.decisive_hash(), self.settings.decisive()
+        return Historian(self.outbox, history, self.posteriors, *decisive, clock=self.clock, metrics=metrics)
+
+
+@contextlib.asynccontextmanager
+async def open_adapters(settings: Settings) -> AsyncIterator[Adapters]:
+    """Connect lazily, close at the end."""
+    clock, client = SystemClock(), connect(settings)
+    window_s, bound = settings.FEEDBACK_WINDOW_HOURS * 3600.0, settings.history_bound
+    days, key = settings.RECENCY_DAYS, settings.QDRANT_API_KEY
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(client.aclose, close_connection_pool=True)
+        qdrant = await stack.enter_async_context(QuickHttp(settings.QDRANT_URL))
+        yield Adapters(
+            settings=settings,
+            clock=clock,
+            client=client,
+            queue=RedisEventQueue(client),
+            heartbeats=RedisHeartbeats(client),
+            outbox=RedisOutbox(client),
+            log=RedisRequestLog(client, window_s=window_s, clock=clock, history_bound=bound),
+            posteriors=RedisPosteriorStore(client, recency_days=days, clock=clock, history_bound=bound),
+            index=QdrantIndex(qdrant, api_key=key.get_secret_value() if key else None, timeout_s=CALL_TIMEOUT_S),
+            embedder=await stack.enter_async_context(QuickHttp(settings.EMBEDDER_URL)),
+        )
+
+
+@contextlib.asynccontextmanager
+async def open_history(settings: Settings, *, timeout_s: float = CALL_TIMEOUT_S) -> AsyncIterator[PostgresHistory]:
+    """Open the history. Imported here: without it nobody pays for the driver."""
+    module = importlib.import_module("shared.storage.postgres_history")
+    history: PostgresHistory = module.PostgresHistory(settings, timeout_s=timeout_s)
+    try:
+        yield history
+    finally:
+        await history.close()
+
+
 async def run(settings: Settings, patience: Patience | None = None) -> None:
     """Learn until SIGTERM or SIGINT."""
     stop = asyncio.Event()
@@ -69,39 +131,21 @@ async def run(settings: Settings, patience: Patience | None = None) -> None:
         loop.add_signal_handler(number, stop.set)
     worker = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
     registry = new_registry("learner")
-    metrics, clock = LearnerMetrics(registry), SystemClock()
-    client = connect(settings)
-    queue = RedisEventQueue(client)
-    vitals = Vitals(
-        worker,
-        __version__,
-        heartbeats=RedisHeartbeats(client),
-        queue=queue,
-        outbox=RedisOutbox(client),
-        metrics=metrics,
-    )
+    metrics = LearnerMetrics(registry)
     async with contextlib.AsyncExitStack() as stack:
-        stack.push_async_callback(client.aclose, close_connection_pool=True)
-        qdrant = await stack.enter_async_context(QuickHttp(settings.QDRANT_URL))
-        embedder = await stack.enter_async_context(QuickHttp(settings.EMBEDDER_URL))
-        duties = _duties(
-            settings,
-            worker=worker,
-            client=client,
-            qdrant=qdrant,
-            embedder=embedder,
-            queue=queue,
-            clock=clock,
-            metrics=metrics,
-            patience=patience,
-        )
+        adapters = await stack.enter_async_context(open_adapters(settings))
+        duties = _duties(adapters, worker, metrics, patience)
         if settings.ENABLE_PERSISTENCE:
-            history = open_history(settings)
-            stack.push_async_callback(history.close)
-            duties.historian = Historian(
-                RedisOutbox(client), history, duties.posteriors, settings.decisive_hash(), settings.decisive(),
-                clock=clock, metrics=metrics,
-            )  # fmt: skip
+            history = await stack.enter_async_context(open_history(settings))
+            duties.historian = adapters.historian(history, metrics)
+        vitals = Vitals(
+            worker,
+            __version__,
+            heartbeats=adapters.heartbeats,
+            queue=adapters.queue,
+            outbox=adapters.outbox,
+            metrics=metrics,
+        )
         app = make_status_app(vitals, registry)
         await stack.enter_async_context(serving(app, settings.LEARNER_HOST, settings.LEARNER_PORT))
         beating = asyncio.create_task(vitals.run())
@@ -113,57 +157,19 @@ async def run(settings: Settings, patience: Patience | None = None) -> None:
     _log.info("learner stopped", worker=worker)
 
 
-def open_history(settings: Settings, *, timeout_s: float = CALL_TIMEOUT_S) -> PostgresHistory:
-    """Return the history. Imported here: without it nobody pays for the driver."""
-    module = importlib.import_module("shared.storage.postgres_history")
-    history: PostgresHistory = module.PostgresHistory(settings, timeout_s=timeout_s)
-    return history
-
-
-def make_index(settings: Settings, http: QuickHttp) -> QdrantIndex:
-    """Return the index."""
-    key = settings.QDRANT_API_KEY
-    return QdrantIndex(http, api_key=key.get_secret_value() if key else None, timeout_s=CALL_TIMEOUT_S)
-
-
 async def _stop_duties(stop: asyncio.Event, duties: Duties) -> None:
     await stop.wait()
     duties.stop()
 
 
-def stores(settings: Settings, client: Client, clock: Clock) -> tuple[RedisRequestLog, RedisPosteriorStore]:
-    """Return the requests and what was learned of them."""
-    window_s = settings.FEEDBACK_WINDOW_HOURS * 3600.0
-    log = RedisRequestLog(client, window_s=window_s, clock=clock, history_bound=settings.history_bound)
-    return log, RedisPosteriorStore(
-        client, recency_days=settings.RECENCY_DAYS, clock=clock, history_bound=settings.history_bound
-    )
-
-
-def _duties(
-    settings: Settings,
-    *,
-    worker: str,
-    client: Client,
-    qdrant: QuickHttp,
-    embedder: QuickHttp,
-    queue: RedisEventQueue,
-    clock: SystemClock,
-    metrics: LearnerMetrics,
-    patience: Patience | None,
-) -> Duties:
-    days = settings.RECENCY_DAYS
-    log, posteriors = stores(settings, client, clock)
-
-    async def ask_model() -> EmbeddingModel:
-        # The client remembers the model until it has embedded with another; we only ask, so we ask with a new one.
-        return await HttpEmbedder(embedder, timeout_s=CALL_TIMEOUT_S).model()
-
-    index = make_index(settings, qdrant)
-    indexer = Indexer(log=log, index=index, ask_model=ask_model, clock=clock, recency_days=days)
+def _duties(adapters: Adapters, worker: str, metrics: LearnerMetrics, patience: Patience | None) -> Duties:
+    log, posteriors, index, clock = adapters.log, adapters.posteriors, adapters.index, adapters.clock
+    days = adapters.settings.RECENCY_DAYS
+    indexer = Indexer(log=log, index=index, ask_model=adapters.ask_model, clock=clock, recency_days=days)
     return Duties(
         learner=EventLearner(
-            worker, queue=queue, log=log, posteriors=posteriors, clock=clock, metrics=metrics, patience=patience
+            worker, queue=adapters.queue, log=log, posteriors=posteriors, clock=clock, metrics=metrics,
+            patience=patience,
         ),
         indexer=indexer,
         clusterer=Clusterer(
@@ -171,16 +177,16 @@ def _duties(
             index=index,
             indexer=indexer,
             posteriors=posteriors,
-            recounter=RedisRecounter(client, clock=clock),
+            recounter=RedisRecounter(adapters.client, clock=clock),
             clock=clock,
             metrics=metrics,
             recency_days=days,
         ),
         posteriors=posteriors,
-        queue=queue,
+        queue=adapters.queue,
         clock=clock,
         recency_days=days,
-    )
+    )  # fmt: skip
 
 
 async def _check_eviction(ctx: dict[Any, Any]) -> None:
