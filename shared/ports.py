@@ -46,17 +46,14 @@ class Clock(Protocol):
         """Seconds that never step back."""
 
 
-# -- embeddings and similar requests ------------------------------------------------------------------------------
-
-
 class Embedder(Protocol):
     """Texts to unit vectors."""
 
     async def model(self) -> EmbeddingModel:
         """Return which model answers."""
 
-    async def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Return (len(texts), dimension) float32, rows of norm 1, all finite."""
+    async def embed(self, texts: Sequence[str], *, within_s: float | None = None) -> NDArray[np.float32]:
+        """Return (len(texts), dimension) float32, rows of norm 1, all finite; after `within_s` nobody wants them."""
 
 
 class RequestIndex(Protocol):
@@ -87,9 +84,6 @@ class RequestIndex(Protocol):
         """Return the engine's version."""
 
 
-# -- learned state, records and events -----------------------------------------------------------------------------
-
-
 class PosteriorStore(Protocol):
     """The sums, one hash per arm and day."""
 
@@ -117,6 +111,9 @@ class RequestLog(Protocol):
 
         An id whose request failed may be claimed again. Claiming one's own again changes nothing.
         """
+
+    async def release(self, *, owner: str, public_id: str, own_id: str, charge: Charge | None = None) -> None:
+        """Give back what `reserve` took for a request of which nothing came; again, or for another's id, nothing."""
 
     async def record(self, entries: Sequence[NewRecord]) -> None:
         """Store records and their outcome events, all in one write. Storing one again changes nothing."""
@@ -261,9 +258,6 @@ class Heartbeats(Protocol):
 
     async def alive(self) -> Mapping[str, str]:
         """Return version by worker."""
-
-
-# -- the upstream ----------------------------------------------------------------------------------------------------
 
 
 class AnswerStream(Protocol):

@@ -284,5 +284,6 @@ async def _background(app: web.Application) -> AsyncIterator[None]:
     )
     async with background.running(loops):
         yield
+        await asyncio.gather(*ports.returning)
         await ports.recorder.flush(FLUSH_S)
     await ports.recorder.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -96,30 +97,32 @@ class ContextGatherer:
         vector = np.full(model.dimension, model.dimension**-0.5, dtype=np.float32)
         await self._index.neighbours(vector, limit=1, threshold=0.0, since=self._clock.now())
 
-    async def gather(self, text: str, *, with_neighbours: bool) -> Gathered:
-        """Return what could be learned of `text` in time; never raises but for cancellation."""
+    async def gather(self, text: str, *, with_neighbours: bool, deadline: float = math.inf) -> Gathered:
+        """Return what could be learned of `text` in time; never raises but for cancellation.
+
+        `deadline` is the request's own, a `Clock.monotonic` instant.
+        """
         if not text:
             return Gathered()
-        limits = self._limits
-        embedded = await self._guarded(
-            "embedder", partial(self._embed, text[: limits.max_chars]), limits.embed_timeout_s
-        )
+        limits, text = self._limits, text[: self._limits.max_chars]
+        embed = partial(self._embed, text, deadline)
+        embedded = await self._guarded("embedder", embed, limits.embed_timeout_s, deadline)
         if embedded is None:
             return Gathered(degraded=("embedder",))
         vector, model = embedded
         if not with_neighbours or limits.neighbours == 0:
             return Gathered(Context(vector), model.id)
-        found = await self._guarded("qdrant", partial(self._search, vector, model), limits.search_timeout_s)
+        found = await self._guarded("qdrant", partial(self._search, vector, model), limits.search_timeout_s, deadline)
         if found is None:
             return Gathered(Context(vector), model.id, ("qdrant",))
         return Gathered(Context(vector, found), model.id)
 
-    async def _embed(self, text: str) -> tuple[Vector, EmbeddingModel]:
+    async def _embed(self, text: str, deadline: float) -> tuple[Vector, EmbeddingModel]:
         model = self._model
         if model is None:
             raise DependencyError("embedder", "has not answered yet")
         with self._metrics.embed.time(), span("embed"):
-            vectors = await self._embedder.embed([text])
+            vectors = await self._embedder.embed([text], within_s=deadline - self._clock.monotonic())
         if vectors.shape != (1, model.dimension) or not np.isfinite(vectors).all():
             raise DependencyError("embedder", f"answered the shape {vectors.shape} instead of (1, {model.dimension})")
         return vectors[0], model
@@ -135,16 +138,19 @@ class ContextGatherer:
                 since=self._clock.now() - self._limits.recency_s,
             )
 
-    async def _guarded(self, dependency: str, call: Callable[[], Awaitable[_T]], timeout_s: float) -> _T | None:
-        """Make the call within its deadline; None where it failed or its breaker is open."""
-        breaker = self._breakers[dependency]
-        if not breaker.allows():
+    async def _guarded(
+        self, dependency: str, call: Callable[[], Awaitable[_T]], timeout_s: float, deadline: float
+    ) -> _T | None:
+        """Make the call within its deadline, and the request's; None where it failed or its breaker is open."""
+        breaker, left_s = self._breakers[dependency], deadline - self._clock.monotonic()
+        if left_s <= 0 or not breaker.allows():
             return None
         try:
-            async with asyncio.timeout(timeout_s):
+            async with asyncio.timeout(min(timeout_s, left_s)):
                 answer = await call()
         except (DependencyError, TimeoutError) as error:
-            breaker.failed()
+            if left_s >= timeout_s:  # else it was the request that had no time
+                breaker.failed()
             self._checked_at = float("-inf")  # perhaps it came back with another model, or without its collection
             _log.debug("decision goes without context", dependency=dependency, error=str(error)[:300])
             return None

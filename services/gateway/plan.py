@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -49,6 +50,8 @@ class ChatPorts:
     quotas: Quotas
     retries: RetryBudget
     retry_ambiguous: bool
+    returning: set[asyncio.Task[None]] = field(default_factory=set)
+    """Claims that are being given back."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -84,6 +84,14 @@ class Quotas:
             purse.spent += charge.nano_usd
         return Quota(limits, purse.requests, purse.tokens, purse.spent, refused)
 
+    def give_back(self, owner: str, charge: Charge | None) -> None:
+        """Put back what `without_redis` took for a request of which nothing came."""
+        purse = self._purses.get(owner)
+        if charge is not None and purse is not None:
+            purse.requests += 1
+            purse.tokens += charge.tokens
+            purse.spent -= charge.nano_usd
+
     def settle(self, owner: str, charge: Charge | None, outcome: Outcome, *, in_redis: bool) -> Toll | None:
         """Give back what was not used, or tell the record to; None for a key without limits."""
         if charge is None:

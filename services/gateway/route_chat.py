@@ -16,17 +16,16 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from services.gateway.choose import Choice, Wish, choose, wish_of
+from services.gateway.claims import claimed
 from services.gateway.context import Gathered
 from services.gateway.fallback import candidates, first_answer
 from services.gateway.outcome import CHARS_PER_TOKEN, Journal, Served
 from services.gateway.plan import Asker, ChatPorts, Plan
-from services.gateway.quotas import refusal, told
 from shared.bandit.arms import ArmId, Price
-from shared.errors import Conflict, DependencyError
+from shared.errors import DependencyError
 from shared.schemas.chat import ChatRequest
-from shared.schemas.quota import Charge
 from shared.schemas.records import Status
-from shared.schemas.storage import Claim, Reservation
+from shared.schemas.storage import Reservation
 from shared.schemas.upstream import Answer
 
 T = TypeVar("T")
@@ -54,8 +53,9 @@ async def route(chat: ChatRequest, asker: Asker, ports: ChatPorts) -> Plan:
     """Decide who answers. Raises NotFound for an unknown model and Conflict for an id that was used before."""
     wish = wish_of(chat, ports.catalogue)
     charge = ports.quotas.charge(asker.owner, chat, _prices(wish, ports))
-    claim, considered = await _both(_reserve(asker, charge, ports), consider(chat, wish, asker, ports))
-    _check(claim, asker, ports)
+    async with claimed(asker, charge, ports) as answered:
+        considered = await consider(chat, wish, asker, ports)
+        claim = await answered()
     decision = considered.choice.decision
     if claim.reservation is Reservation.UNASKED and "redis" not in decision.degraded:
         decision = replace(decision, degraded=(*decision.degraded, "redis"))
@@ -77,7 +77,8 @@ async def route(chat: ChatRequest, asker: Asker, ports: ChatPorts) -> Plan:
 
 async def consider(chat: ChatRequest, wish: Wish, asker: Asker, ports: ChatPorts) -> Considered:
     """Gather what is known, and choose. Whatever fails costs context."""
-    gathering = ports.gatherer.gather(chat.routing_text, with_neighbours=wish.pinned is None)
+    deadline = asker.started + ports.request_timeout_s
+    gathering = ports.gatherer.gather(chat.routing_text, with_neighbours=wish.pinned is None, deadline=deadline)
     if asker.session is None:  # nobody to remember: two tasks less
         gathered, session_arm = await gathering, None
     else:
@@ -124,36 +125,6 @@ def _prices(wish: Wish, ports: ChatPorts) -> Iterator[Price | None]:
     arms = wish.allowed if wish.pinned is None else (wish.pinned,)
     last_resort = (default,) if default is not None and wish.pinned is None and not wish.narrowed else ()
     return (ports.catalogue.price(arm) for arm in (*arms, *last_resort))
-
-
-async def _reserve(asker: Asker, charge: Charge | None, ports: ChatPorts) -> Claim:
-    """Claim the public id and take the charge; where Redis cannot be asked, take it from this gateway's share."""
-    if ports.reserving.allows():
-        try:
-            async with asyncio.timeout(ports.redis_timeout_s):
-                claim = await ports.log.reserve(
-                    owner=asker.owner, public_id=asker.public_id, own_id=asker.own_id, charge=charge
-                )
-        except (DependencyError, TimeoutError):
-            ports.reserving.failed()
-        else:
-            ports.reserving.succeeded()
-            return claim
-    return Claim(Reservation.UNASKED, None if charge is None else ports.quotas.without_redis(asker.owner, charge))
-
-
-def _check(claim: Claim, asker: Asker, ports: ChatPorts) -> None:
-    """Raise Conflict for an id that is taken, RateLimited at a limit; else note what the key has left."""
-    if claim.reservation is Reservation.TAKEN:
-        raise Conflict("This X-Request-ID has been used before.", code="duplicate_request_id", param="X-Request-ID")
-    quota = claim.quota
-    if quota is None:
-        return
-    now = ports.clock.now()
-    asker.told.update(told(quota, now))
-    if quota.refused is not None:
-        ports.metrics.refused.labels(quota.refused.value).inc()
-        raise refusal(quota, now)
 
 
 async def _session_arm(owner: str, session: str, wish: Wish, ports: ChatPorts) -> ArmId | None:

@@ -46,7 +46,7 @@ class HttpEmbedder:
             self._changed = False
         return self._model
 
-    async def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+    async def embed(self, texts: Sequence[str], *, within_s: float | None = None) -> NDArray[np.float32]:
         """Return (len(texts), dimension) float32, rows of norm 1, all finite."""
         if not texts:
             return np.empty((0, (await self.model()).dimension), dtype=np.float32)
@@ -54,7 +54,7 @@ class HttpEmbedder:
             question = orjson.dumps({"texts": list(texts)})
         except orjson.JSONEncodeError as error:
             raise DependencyError("embedder", "a text is not valid Unicode") from error
-        headers, body = await self._ask("POST", "/embed", question, 4 * MAX_DIMENSION * len(texts))
+        headers, body = await self._ask("POST", "/embed", question, 4 * MAX_DIMENSION * len(texts), within_s)
         try:
             model = _model(headers.get(MODEL_HEADER), int(headers.get(DIMENSION_HEADER, "0")))
             vectors = np.frombuffer(body, dtype="<f4").reshape(len(texts), model.dimension).astype(np.float32)
@@ -71,16 +71,19 @@ class HttpEmbedder:
             self._changed = True
             raise DependencyError("embedder", f"the model is now {model.id}, not {self._model.id}")
 
-    async def _ask(self, method: str, path: str, body: bytes, limit: int) -> tuple[Mapping[str, str], bytes]:
+    async def _ask(
+        self, method: str, path: str, body: bytes, limit: int, within_s: float | None = None
+    ) -> tuple[Mapping[str, str], bytes]:
         """Call within the deadline; twice where the connection ends without an answer, since asking is free."""
+        timeout_s = self._timeout_s if within_s is None else min(self._timeout_s, within_s)
         try:
-            async with asyncio.timeout(self._timeout_s) as within:
+            async with asyncio.timeout(timeout_s) as within:
                 try:
                     reply = await self._http.request(method, path, body, _headers(body, within), most=limit)
                 except Closed:
                     reply = await self._http.request(method, path, body, _headers(body, within), most=limit)
         except TimeoutError as error:
-            raise DependencyError("embedder", f"no answer within {1000 * self._timeout_s:.0f} ms") from error
+            raise DependencyError("embedder", f"no answer within {1000 * timeout_s:.0f} ms") from error
         except OSError as error:
             raise DependencyError("embedder", f"the call failed ({type(error).__name__})") from error
         if reply.status != HTTPStatus.OK:

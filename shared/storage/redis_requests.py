@@ -7,19 +7,18 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from pydantic import ValidationError
 
 from shared.bandit.arms import ArmId
-from shared.bandit.context import Vector
 from shared.bandit.sums import NANO
 from shared.errors import DependencyError
 from shared.ports import Clock
 from shared.schemas.events import EVENT_VERSION
 from shared.schemas.quota import Charge, Limit, Quota
-from shared.schemas.records import Rating, RequestRecord, Status, StoredRequest
+from shared.schemas.records import RequestRecord, Status, StoredRequest
 from shared.schemas.storage import Claim, LoggedRequest, NewRecord, RatingTerms, Reservation, Verdict
 from shared.storage import redis_keys
 from shared.storage.redis_connection import Client, Damaged, Script, Together, answers_of, redis_errors
+from shared.storage.redis_stories import logged, parse_record, stored
 
 GRACE_S = 7 * 86_400.0
 """A request outlives its feedback window by this: longer than any backlog, so that no late event finds it gone."""
@@ -44,6 +43,7 @@ class RedisRequestLog:
         self._ttl_ms = round((window_s + GRACE_S) * 1000)
         self._clock = clock
         self._reserve = Together(Script(client, "reserve.lua"))
+        self._release = Script(client, "release.lua")
         self._record = Script(client, "outbox.lua", "record.lua")
         self._rate = Script(client, "outbox.lua", "rate.lua")
         self._indexed = Script(client, "indexed.lua")
@@ -63,6 +63,14 @@ class RedisRequestLog:
         if charge is not None and left:
             quota = Quota(charge.limits, float(left[0]), float(left[1]), int(left[2]), refused)
         return Claim(Reservation(what) if refused is None else Reservation.REFUSED, quota)
+
+    async def release(self, *, owner: str, public_id: str, own_id: str, charge: Charge | None = None) -> None:
+        """Free a public id, and give the charge back."""
+        keys = [redis_keys.alias(owner, public_id), redis_keys.request(own_id)]
+        if charge is not None:
+            keys += [redis_keys.rate(owner), redis_keys.spent(owner, charge.day)]
+        tokens, nano_usd = (charge.tokens, charge.nano_usd) if charge is not None else (0, 0)
+        await self._release.call(keys, [own_id, tokens, nano_usd])
 
     async def record(self, entries: Sequence[NewRecord]) -> None:
         """Store records and their events in one round trip, each request atomically."""
@@ -108,7 +116,7 @@ class RedisRequestLog:
         record = parse_record(fields["record"])
         if record is None:
             raise DependencyError("redis", "a stored record cannot be read")
-        return _stored(record, fields)
+        return stored(record, fields)
 
     async def rate(
         self,
@@ -201,7 +209,7 @@ class RedisRequestLog:
         for own_id in own_ids:
             pipeline.hmget(redis_keys.request(own_id), "record", "vector", "score", "revision")
         rows = await answers_of(pipeline) if own_ids else []
-        return [_logged(row) for row in rows]
+        return [logged(row) for row in rows]
 
     async def pending_index(self, limit: int) -> list[str]:
         """Return own ids whose point is out of date, oldest first."""
@@ -246,52 +254,3 @@ def _aliases(owner: str | None, public_id: str) -> list[str]:
 def _fingerprint(public_id: str, score: float, text: str | None, words: bytes) -> str:
     said = f"{public_id}|{float(score)!r}|{text is not None}|".encode() + words
     return hashlib.sha256(said).hexdigest()
-
-
-def parse_record(raw: bytes) -> RequestRecord | None:
-    """Read a stored record; None where it cannot be read."""
-    try:
-        return RequestRecord.from_json(raw)
-    except ValidationError:
-        return None
-
-
-def _logged(row: list[bytes | None] | Damaged) -> LoggedRequest | None:
-    if isinstance(row, Damaged):
-        return None
-    raw, vector, score, revision = row
-    record = None if raw is None else parse_record(raw)
-    if record is None:
-        return None
-    return LoggedRequest(
-        record=record,
-        vector=stored_vector(vector),
-        score=None if score is None else float(score),
-        revision=int(revision or 0),
-    )
-
-
-def stored_vector(raw: bytes | None) -> Vector | None:
-    """Read a stored vector."""
-    return None if raw is None else np.frombuffer(raw, dtype="<f4").astype(np.float32, copy=False)
-
-
-def _stored(record: RequestRecord, fields: Mapping[str, bytes]) -> StoredRequest:
-    rating = None
-    if "score" in fields:
-        text = fields.get("text")
-        rating = Rating(
-            score=float(fields["score"]),
-            revision=int(fields["revision"]),
-            text=None if text is None else text.decode("utf-8", "surrogatepass"),
-            rated_at=float(fields["rated_at"]),
-        )
-    return StoredRequest(
-        record=record,
-        rating=rating,
-        outcome_applied="applied:outcome:revision" in fields,
-        rating_applied=int(fields.get("applied:feedback:revision", 0)),
-    )
-
-
-__all__ = ["GRACE_S", "RedisRequestLog", "alias_keys", "parse_record", "stored_vector"]

@@ -133,3 +133,39 @@ async def test_however_it_ends_it_is_settled(rig: Rig, status: Status) -> None:
     after = (await claim(rig, charge(rig, Limits(nano_usd=NANO), usd=0))).quota
     assert after is not None
     assert after.spent == round(record.outcome.spent_usd * NANO)
+
+
+async def test_what_is_released_was_never_taken(rig: Rig) -> None:
+    """The id is free again and the key has what it had; releasing again, or another's, changes nothing."""
+    limits = Limits(requests=10, tokens=1000, nano_usd=NANO)
+    nothing, paid = charge(rig, limits, tokens=0, usd=0), charge(rig, limits, tokens=600, usd=0.6)
+    before = (await claim(rig, nothing)).quota
+    mine, other = own_id(rig.clock.now()), own_id(rig.clock.now())
+    await rig.log.reserve(owner="a", public_id="x", own_id=mine, charge=paid)
+    await rig.log.release(owner="a", public_id="x", own_id=other, charge=paid)
+    assert (await claim(rig, None, public_id="x")).reservation is Reservation.TAKEN
+    for _ in range(2):
+        await rig.log.release(owner="a", public_id="x", own_id=mine, charge=paid)
+    again = await rig.log.reserve(owner="a", public_id="x", own_id=other, charge=nothing)
+    assert again.reservation is Reservation.NEW
+    assert before is not None
+    assert again.quota is not None
+    assert again.quota.spent == before.spent == 0
+    assert again.quota.tokens == pytest.approx(before.tokens, abs=50)
+    assert again.quota.requests == pytest.approx(before.requests - 1, abs=0.5)
+
+
+@pytest.mark.parametrize("status", list(Status))
+async def test_what_is_recorded_is_not_released(rig: Rig, status: Status) -> None:
+    """However it ended: what it has spent stays spent, and an id that is taken stays taken."""
+    paid = charge(rig, Limits(nano_usd=NANO), usd=0.9)
+    entry = a_new_record(rig.clock.now(), owner="a", status=status, cost_usd=0.1)
+    record = replace(entry.record, toll=Toll(paid.day, paid.tokens, paid.nano_usd))
+    await rig.log.reserve(owner="a", public_id=record.public_id, own_id=record.id, charge=paid)
+    await rig.log.record([replace(entry, record=record)])
+    await rig.log.release(owner="a", public_id=record.public_id, own_id=record.id, charge=paid)
+    after = (await claim(rig, charge(rig, Limits(nano_usd=NANO), usd=0))).quota
+    assert after is not None
+    assert after.spent == round(record.outcome.spent_usd * NANO)
+    again = await claim(rig, None, public_id=record.public_id)
+    assert (again.reservation is Reservation.NEW) is (status is Status.FAILED)

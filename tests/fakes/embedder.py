@@ -20,6 +20,7 @@ class FakeEmbedder:
     def __init__(self, dimension: int = 256) -> None:
         self.error: DependencyError | None = None
         self.delay_s = 0.0
+        self.within_s: float | None = None
         self.asked: list[str] = []
         self._model = EmbeddingModel(f"fake-{dimension}", dimension)
 
@@ -29,8 +30,9 @@ class FakeEmbedder:
             raise self.error
         return self._model
 
-    async def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+    async def embed(self, texts: Sequence[str], *, within_s: float | None = None) -> NDArray[np.float32]:
         """Return (len(texts), dimension), rows of norm 1."""
+        self.within_s = within_s
         if self.delay_s:
             await asyncio.sleep(self.delay_s)
         if self.error is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -107,6 +108,7 @@ class World:
                 await ports.gatherer.prepare()
                 await ports.posteriors.refresh()
             yield ports
+            await asyncio.gather(*ports.returning)
             await ports.recorder.flush(5.0)
         await ports.recorder.close()
 

@@ -37,6 +37,14 @@ class FakeRequestLog:
         self.memory.aliases[owner, public_id] = Alias(own_id, self.memory.clock.now())
         return Claim(Reservation.NEW, quota)
 
+    async def release(self, *, owner: str, public_id: str, own_id: str, charge: Charge | None = None) -> None:
+        self._here()
+        held = self.memory.aliases.get((owner, public_id))
+        recorded = own_id in self.memory.stories and self.memory.stories[own_id].record is not None
+        if held is not None and held.own_id == own_id and not recorded:
+            del self.memory.aliases[owner, public_id]
+            self.memory.quotas.give_back(owner, charge)
+
     async def record(self, entries: Sequence[NewRecord]) -> None:
         self._here()
         for entry in entries:

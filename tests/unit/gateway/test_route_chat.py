@@ -111,7 +111,7 @@ async def test_a_vector_of_the_wrong_shape_or_not_finite_is_never_used_nor_store
     async with world.gateway() as ports:
         for lie in (np.zeros((1, 3), np.float32), np.full((1, 256), np.nan, np.float32)):
 
-            async def embed(_texts: object, lie: Vector = lie) -> Vector:
+            async def embed(_texts: object, lie: Vector = lie, **_: object) -> Vector:
                 return lie
 
             monkeypatch.setattr(world.embedder, "embed", embed)

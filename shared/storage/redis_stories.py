@@ -1,0 +1,61 @@
+"""Reading the hash of a request."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from pydantic import ValidationError
+
+from shared.bandit.context import Vector
+from shared.schemas.records import Rating, RequestRecord, StoredRequest
+from shared.schemas.storage import LoggedRequest
+from shared.storage.redis_connection import Damaged
+
+
+def parse_record(raw: bytes) -> RequestRecord | None:
+    """Read a stored record; None where it cannot be read."""
+    try:
+        return RequestRecord.from_json(raw)
+    except ValidationError:
+        return None
+
+
+def logged(row: list[bytes | None] | Damaged) -> LoggedRequest | None:
+    """Return what the learner needs, of `record`, `vector`, `score` and `revision`; None where it cannot be read."""
+    if isinstance(row, Damaged):
+        return None
+    raw, vector, score, revision = row
+    record = None if raw is None else parse_record(raw)
+    if record is None:
+        return None
+    return LoggedRequest(
+        record=record,
+        vector=stored_vector(vector),
+        score=None if score is None else float(score),
+        revision=int(revision or 0),
+    )
+
+
+def stored_vector(raw: bytes | None) -> Vector | None:
+    """Read a stored vector."""
+    return None if raw is None else np.frombuffer(raw, dtype="<f4").astype(np.float32, copy=False)
+
+
+def stored(record: RequestRecord, fields: Mapping[str, bytes]) -> StoredRequest:
+    """Return a request with its rating, and what of both has been learned."""
+    rating = None
+    if "score" in fields:
+        text = fields.get("text")
+        rating = Rating(
+            score=float(fields["score"]),
+            revision=int(fields["revision"]),
+            text=None if text is None else text.decode("utf-8", "surrogatepass"),
+            rated_at=float(fields["rated_at"]),
+        )
+    return StoredRequest(
+        record=record,
+        rating=rating,
+        outcome_applied="applied:outcome:revision" in fields,
+        rating_applied=int(fields.get("applied:feedback:revision", 0)),
+    )
