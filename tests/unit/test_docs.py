@@ -81,6 +81,7 @@ def test_every_metric_is_documented_as_it_is() -> None:
     """The operations page's table says of every metric what the code says: service, type, labels, meaning."""
     rows = re.findall(r"^(\| `(llm_router_\w+)` \|.*\|)$", read("docs/operations.md"), re.MULTILINE)
     assert {name: row for row, name in rows} == metric_rows(), "run: python -m tests.doc_tables"
+    assert len(rows) == len(metric_rows()), "a row stands twice"
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/api.md"])
