@@ -26,6 +26,7 @@ from benchmarks.replays.plots import write_plots
 from benchmarks.replays.product import Played, ProductPlayer
 from benchmarks.replays.references import REFERENCES, Table
 from benchmarks.replays.streams import STREAMS, Condition, Stream, make_stream
+from benchmarks.replays.summary import Cell, summary
 from benchmarks.replays.vectors import prompt_vectors
 from shared.bandit.baselines import PooledThompson
 from shared.bandit.build import build_policy
@@ -121,6 +122,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run from the command line."""
     options = _parse(arguments)
     report: list[dict[str, object]] = []
+    cells: list[Cell] = []
     for folder in options.data or [None]:
         outcomes = load_outcomes(folder)
         world = World(outcomes, prompt_vectors(outcomes, options.embedding_model, options.cache))
@@ -133,9 +135,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for condition in conditions:
             runs = play_condition(world, condition, players, range(options.seeds), tick)
             rows = rows_of(runs)
+            cells.append(Cell(outcomes.name, condition, {row.player: row for row in rows}))
             print(render(outcomes.name, condition, options.seeds, rows), flush=True)
             report.append({"data": outcomes.name, **asdict(condition), "rows": [row.as_json() for row in rows]})
             write_plots(options.out, f"{outcomes.name}-{_slug(condition)}", runs, outcomes.models)
+    if len(cells) > 1 and PRODUCT in options.policy:
+        bounds = [name for name in ("known-values", "knn-full-information") if name in options.policy]
+        print(f"\nproduct v best fixed / v pooled TS, x 1000 a request\n{summary(cells, PRODUCT, bounds)}", flush=True)
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "replay.json").write_text(json.dumps({"seeds": options.seeds, "conditions": report}, indent=1))
     return 0

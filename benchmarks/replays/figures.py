@@ -11,7 +11,10 @@ from benchmarks.replays.product import Played
 from benchmarks.replays.streams import Stream
 
 Floats = NDArray[np.float64]
-T_QUANTILES = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23, 2.20, 2.18, 2.16, 2.14, 2.13)
+T_QUANTILES = (
+    *(12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23),
+    *(2.20, 2.18, 2.16, 2.14, 2.13, 2.12, 2.11, 2.10, 2.09),
+)
 """0.975 quantile of Student's t with 1, 2, ... degrees of freedom."""
 
 

@@ -172,10 +172,42 @@ class FullInformationKnn(Reference):
         return Played(chosen, np.full(utility.shape, np.nan))
 
 
+class KnownValues(Reference):
+    """Knows what the arms are worth, but not which is which: no learner can know this much, and yet it loses.
+
+    Told the list of the arms' true utilities and the noise, it only has to find out which arm has which. It draws the
+    owner of the largest from its belief, tempered. A bound on what any rule without context could do here.
+    """
+
+    def __init__(self, table: Table, scale: float = 0.5) -> None:
+        super().__init__(table)
+        utility = table.stream.utility(table.condition.cost_weight)
+        self.values, self.noise = utility.mean(axis=0), float(utility.var(axis=0).mean())
+        self.counts, self.totals = np.zeros(self.arms), np.zeros(self.arms)
+        self.sharpness = scale**-2
+
+    def choose(self, t: int, eligible: NDArray[np.intp]) -> int:  # noqa: ARG002 - the interface
+        """Draw who owns the largest value."""
+        mean = self.totals / np.maximum(self.counts, 1)
+        fit = -self.counts[:, None] / (2 * self.noise) * (mean[:, None] - self.values) ** 2
+        owner = np.exp(fit - fit.max(axis=1, keepdims=True)) + 1e-12
+        for _ in range(15):  # every arm has one value, every value one arm (Sinkhorn)
+            owner /= owner.sum(axis=0)
+            owner /= owner.sum(axis=1, keepdims=True)
+        chances = (owner[:, self.values.argmax()] ** self.sharpness)[eligible]
+        return int(self.table.rng.choice(eligible, p=chances / chances.sum()))
+
+    def learn(self, t: int, arm: int, reward: float) -> None:  # noqa: ARG002 - the interface
+        """Count."""
+        self.counts[arm] += 1
+        self.totals[arm] += reward
+
+
 REFERENCES: dict[str, Callable[[Table], Reference]] = {
     "random": RandomChoice,
     "epsilon-greedy": EpsilonGreedy,
     "linucb": LinUcb,
     "literal": LiteralRule,
+    "known-values": KnownValues,
     "knn-full-information": FullInformationKnn,
 }

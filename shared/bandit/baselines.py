@@ -16,7 +16,7 @@ from shared.bandit.decision import Decision
 from shared.bandit.mixed import LEVEL_SD, Cells, noise_variance
 from shared.bandit.policy import BanditSettings
 from shared.bandit.posterior import GaussianPosterior
-from shared.bandit.reward import expect
+from shared.bandit.reward import expect, reliability
 from shared.bandit.sums import ArmSums, LearnedState
 from shared.bandit.thompson import decide
 
@@ -49,6 +49,7 @@ class PooledThompson:
             draw_sd=self.scale * np.sqrt(variance)[None],
             cost_usd=expected.cost_usd[None],
             latency_s=expected.latency_s[None],
+            reliability=reliability(sums, self.settings.min_requests_for_global),
             local_gate=False,
             centroids=None,
         )

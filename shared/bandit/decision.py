@@ -32,10 +32,11 @@ class ArmView:
     """What the policy believed of one eligible arm when it decided.
 
     Attributes:
-        quality: posterior mean of the score for this prompt, with the local shift where it was active.
+        quality: posterior mean of the score for this prompt, with the local shift where it was active, times the
+            probability that the arm answers at all.
         quality_sd: posterior standard deviation of that mean.
         draw_sd: standard deviation that the draw used (exploration scale included).
-        base_quality: the mean without the local shift.
+        base_quality: the mean of an answer's score, without the local shift.
         local_shift: what the neighbours would add; logged even while the gate keeps it out.
         cost_usd, latency_s: expected cost and latency of the answer; None where nothing is known.
         cost_term, speed_term: scale-free terms in [0, 1]: cost over the dearest eligible arm's, and 1 minus the same

@@ -34,7 +34,7 @@ class Worth:
 
 def expected_utilities(beliefs: Sequence[ArmSummary], weights: Weights) -> dict[ArmId, float]:
     """Return the expected utility of every arm over all traffic, best first; ties by name."""
-    quality = np.array([belief.quality for belief in beliefs])
+    quality = np.array([belief.quality * belief.reliability for belief in beliefs])
     latency, cost = (_known([getattr(belief, name) for belief in beliefs]) for name in ("latency_s", "cost_usd"))
     speed = np.zeros(len(beliefs)) if np.isnan(latency).all() else 1.0 - share_of_largest(latency)
     utility = weights.quality * quality + weights.latency * speed + weights.cost * share_of_largest(cost)

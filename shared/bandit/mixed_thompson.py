@@ -17,7 +17,7 @@ from shared.bandit.local import gate_open
 from shared.bandit.mixed import Cells, fit_mixed, noise_variance
 from shared.bandit.policy import BanditSettings
 from shared.bandit.posterior import GaussianPosterior
-from shared.bandit.reward import expect, shrink
+from shared.bandit.reward import expect, reliability, shrink
 from shared.bandit.sums import ArmSums, LearnedState, Sums
 from shared.bandit.thompson import decide
 
@@ -59,6 +59,7 @@ class MixedThompson:
             ),
             cost_usd=_rows(expected.cost_usd, _matrix(by_cluster, "cost_usd"), _matrix(by_cluster, "priced"), m),
             latency_s=_rows(expected.latency_s, _matrix(by_cluster, "latency_s"), requests, m),
+            reliability=reliability(totals, m),
             local_gate=gate_open(totals),
             centroids=state.centroids,
         )

@@ -35,7 +35,7 @@ class BanditSettings:
 
 @dataclass(frozen=True, slots=True)
 class ArmSummary:
-    """What `GET /arms` shows of one arm: evidence, posterior mean and 95 % interval of quality, cost, latency."""
+    """What `GET /arms` shows of one arm: evidence, quality with its 95 % interval, cost, latency, reliability."""
 
     arm: ArmId
     labels: float
@@ -46,6 +46,7 @@ class ArmSummary:
     quality_high: float
     cost_usd: float | None
     latency_s: float | None
+    reliability: float = 1.0
 
 
 class Posterior(Protocol):

@@ -30,6 +30,7 @@ class GaussianPosterior:
         quality, quality_sd: posterior mean and standard deviation of the mean score.
         draw_sd: standard deviation to draw with.
         cost_usd, latency_s: expectations; NaN where nothing is known.
+        reliability: probability that a call is answered, (K,).
         local_gate: whether neighbours may move the estimates.
         centroids: of the clusters, if there are any.
     """
@@ -43,6 +44,7 @@ class GaussianPosterior:
     draw_sd: Floats
     cost_usd: Floats
     latency_s: Floats
+    reliability: Floats
     local_gate: bool
     centroids: Centroids | None
 
@@ -69,6 +71,7 @@ class GaussianPosterior:
                 quality_high=float(high[i]),
                 cost_usd=known(self.cost_usd[0, i]),
                 latency_s=known(self.latency_s[0, i]),
+                reliability=float(self.reliability[i]),
             )
             for i, (arm, sums) in enumerate(zip(self.arms, self.sums, strict=True))
         )

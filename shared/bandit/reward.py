@@ -4,7 +4,8 @@
     cost term = cost_a / cost of the dearest eligible arm,      speed term = 1 - latency_a / latency of the slowest
 
 Both terms lie in [0, 1] whatever the currency, so that a weight means the same for cheap and for dear sets of arms.
-m is MIN_REQUESTS_FOR_GLOBAL. Learned from every answered request, rated or not.
+m is MIN_REQUESTS_FOR_GLOBAL. Learned from every answered request, rated or not. Quality is that of an answer; a call
+that fails has none, so it counts times the probability that there is one (`reliability`).
 """
 
 from __future__ import annotations
@@ -60,6 +61,12 @@ def shrink(total: Floats, count: Floats, prior: Floats, pseudo_count: float) -> 
     mean = np.full(len(total), np.nan)
     np.divide(summed, count + weight, out=mean, where=count + weight > 0)
     return mean
+
+
+def reliability(sums: Sequence[Sums], pseudo_requests: float) -> Floats:
+    """Return the probability that each arm answers a call, with some more calls taken as answered."""
+    answered = np.array([one.requests for one in sums]) + max(pseudo_requests, 1e-9)
+    return np.asarray(answered / (answered + [one.failures for one in sums]), dtype=np.float64)
 
 
 def share_of_largest(values: Floats) -> Floats:

@@ -45,6 +45,7 @@ class _Weighed:
     quality_sd: Floats
     draw_sd: Floats
     base: Floats
+    reliability: Floats
     cost_usd: Floats
     latency_s: Floats
     cost_terms: Floats
@@ -128,7 +129,9 @@ def decide(
 def _weigh(posterior: GaussianPosterior, row: int, eligible: tuple[ArmId, ...], settings: BanditSettings) -> _Weighed:
     """Weigh without neighbours. Requests of one cluster share it until something is learned: most of a decision."""
     columns = np.array([posterior.index[arm] for arm in eligible])
-    quality = posterior.quality[row, columns]
+    base = posterior.quality[row, columns]
+    answers = posterior.reliability[columns]
+    quality = base * answers
     cost, latency = posterior.cost_usd[row, columns], posterior.latency_s[row, columns]
     cost_terms = share_of_largest(cost)
     speed_terms = np.zeros(len(columns)) if np.isnan(latency).all() else 1.0 - share_of_largest(latency)
@@ -136,9 +139,10 @@ def _weigh(posterior: GaussianPosterior, row: int, eligible: tuple[ArmId, ...], 
     return _Weighed(
         arms=eligible,
         quality=quality,
-        quality_sd=posterior.quality_sd[row, columns],
-        draw_sd=posterior.draw_sd[row, columns],
-        base=quality,
+        quality_sd=posterior.quality_sd[row, columns] * answers,
+        draw_sd=posterior.draw_sd[row, columns] * answers,
+        base=base,
+        reliability=answers,
         cost_usd=cost,
         latency_s=latency,
         cost_terms=cost_terms,
@@ -150,8 +154,9 @@ def _weigh(posterior: GaussianPosterior, row: int, eligible: tuple[ArmId, ...], 
 
 
 def _shifted(weighed: _Weighed, shifts: Floats) -> _Weighed:
-    utility = weighed.utility + weighed.weights.quality * shifts
-    return replace(weighed, quality=weighed.base + shifts, utility=utility, confidences={})
+    moved = weighed.reliability * shifts
+    utility = weighed.utility + weighed.weights.quality * moved
+    return replace(weighed, quality=weighed.quality + moved, utility=utility, confidences={})
 
 
 def _safe_start(weighed: _Weighed, eligible: Sequence[ArmId], settings: BanditSettings) -> int | None:

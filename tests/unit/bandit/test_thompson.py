@@ -137,3 +137,15 @@ def test_the_reason_is_one_sentence_that_names_the_arm() -> None:
     assert decision.arm in decision.reason
     assert decision.reason.endswith(".")
     assert "\n" not in decision.reason
+
+
+def test_an_arm_that_fails_counts_for_less() -> None:
+    """Of two arms with equal ratings the one whose calls fail is expected to be worth less, by the share that fails."""
+    learned = state({A: rated(*[0.9] * 40), B: rated(*[0.9] * 40, failures=40)})
+    decision = POLICY.decide(POLICY.fit(learned, ARMS), EMPTY, IDS, generator())
+    steady, failing = decision.view(A), decision.view(B)
+    assert steady is not None
+    assert failing is not None
+    assert failing.base_quality == pytest.approx(steady.base_quality)
+    assert failing.quality == pytest.approx(failing.base_quality * 50 / 90)
+    assert failing.propensity < 0.1 < steady.propensity
