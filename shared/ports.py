@@ -28,6 +28,7 @@ from shared.schemas.storage import (
     EmbeddingModel,
     LoggedRequest,
     NewRecord,
+    Notice,
     Point,
     QueueDepth,
     RatingTerms,
@@ -251,13 +252,16 @@ class Restorer(Protocol):
 
 
 class Heartbeats(Protocol):
-    """Which learners live."""
+    """Which learners live, and what gateways tell one another."""
 
     async def beat(self, worker: str, version: str, ttl_s: float) -> None:
         """Say that `worker` lives, for `ttl_s` seconds."""
 
     async def alive(self) -> Mapping[str, str]:
         """Return version by worker."""
+
+    async def exchange(self, gateway: str, notice: Notice | None, ttl_s: float) -> Mapping[str, Notice]:
+        """Replace what `gateway` says (None: nothing any more); return what others have said in the last `ttl_s`."""
 
 
 class AnswerStream(Protocol):

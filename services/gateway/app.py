@@ -14,7 +14,7 @@ import aiohttp
 import numpy as np
 from aiohttp import web
 
-from services.gateway import background, exploration
+from services.gateway import background, exploration, notices
 from services.gateway.adapters import Adapters
 from services.gateway.admission import Admission
 from services.gateway.catalogue import RETRY_S, Catalogue
@@ -37,6 +37,7 @@ from services.gateway.keys import (
 )
 from services.gateway.lifecycle import Lifecycle
 from services.gateway.middlewares import build_middlewares, limit_places
+from services.gateway.notices import Notices, name_of
 from services.gateway.plan import ChatPorts
 from services.gateway.posterior_cache import REFRESH_S, PosteriorCache
 from services.gateway.quotas import build_quotas
@@ -52,7 +53,7 @@ from shared.bandit.policy import Policy
 from shared.clients.chat_client import HttpChatModel
 from shared.clients.embedder_client import HttpEmbedder
 from shared.clock import SystemClock
-from shared.errors import SettingsError
+from shared.errors import DependencyError, SettingsError
 from shared.metrics import GatewayMetrics, new_registry
 from shared.quick_http import QuickHttp
 from shared.settings import Settings
@@ -211,23 +212,26 @@ def build_ports(settings: Settings, adapters: Adapters, metrics: GatewayMetrics)
     def make_policy(default: ArmId | None) -> Policy[Any]:
         return build_policy(replace(settings.bandit(), default_arm=default))
 
+    recorder = Recorder(
+        adapters.log,
+        adapters.queue,
+        Spool(settings.SPOOL_DIR, max_bytes=settings.SPOOL_MAX_BYTES),
+        timeout_s=redis_timeout_s,
+        clock=clock,
+        metrics=metrics,
+    )
+    cooldowns, name = CoolDowns(clock), name_of(settings.PORT)
     return ChatPorts(
         log=adapters.log,
-        recorder=Recorder(
-            adapters.log,
-            adapters.queue,
-            Spool(settings.SPOOL_DIR, max_bytes=settings.SPOOL_MAX_BYTES),
-            timeout_s=redis_timeout_s,
-            clock=clock,
-            metrics=metrics,
-        ),
+        recorder=recorder,
+        notices=Notices(adapters.heartbeats, recorder, cooldowns, name=name, timeout_s=LOAD_TIMEOUT_S),
         gatherer=ContextGatherer(adapters.embedder, adapters.index, limits, clock=clock, metrics=metrics),
         posteriors=PosteriorCache(
             adapters.store, catalogue, make_policy, clock=clock, metrics=metrics, load_timeout_s=LOAD_TIMEOUT_S
         ),
         catalogue=catalogue,
         upstream=adapters.upstream,
-        cooldowns=CoolDowns(clock),
+        cooldowns=cooldowns,
         reserving=Breaker(clock),
         clock=clock,
         metrics=metrics,
@@ -279,6 +283,7 @@ async def _background(app: web.Application) -> AsyncIterator[None]:
         background.every("context", PREPARE_S, ports.gatherer.prepare),
         background.every("exploration", exploration.REFRESH_S, ports.exploration.refresh),
         background.every("replay", REPLAY_S, ports.recorder.replay),
+        background.every("notices", notices.REFRESH_S, ports.notices.exchange),
         ports.recorder.write_for_ever(),
         ports.recorder.wake_for_ever(),
     )
@@ -286,4 +291,6 @@ async def _background(app: web.Application) -> AsyncIterator[None]:
         yield
         await asyncio.gather(*ports.returning)
         await ports.recorder.flush(FLUSH_S)
+    with suppress(DependencyError, TimeoutError):
+        await ports.notices.leave()
     await ports.recorder.close()

@@ -1,14 +1,24 @@
-"""Arms and dependencies that failed are left alone for a while. In memory: each gateway finds out by itself."""
+"""Arms and dependencies that failed are left alone for a while. In memory: each gateway finds out by itself, and tells.
+
+What another gateway says of an arm opens the circuit here, too, once; a success here closes it whatever others say. So
+one that has lost its own way out does not take the arms from all.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from shared.bandit.arms import ArmId
 from shared.errors import UpstreamError
 from shared.ports import Clock
+
+ACCOUNT = "*"
+"""Stands for all arms of our key, where gateways tell one another what rests."""
+
+NEWS_S = 1.0
+"""A rest that ends this much later than what was heard before is another one."""
 
 MAX_COOL_S = 60.0
 """A `Retry-After` of a year must not bury an arm."""
@@ -50,6 +60,8 @@ class Breaker:
         self._probing = False
         self.open = False
         """Whether calls are being skipped."""
+        self.told = False
+        """Whether that is because somebody else said so."""
 
     @property
     def rests_s(self) -> float:
@@ -78,7 +90,13 @@ class Breaker:
         self._note(failed=False)
         self._failures = 0
         self._rest_s = self._first_rest_s
-        self.open = self._probing = False
+        self.open = self._probing = self.told = False
+
+    def trip(self, rest_s: float) -> None:
+        """Open because somebody else has: the first caller after that rest is our probe. No effect while open."""
+        if not self.open:
+            self.open = self.told = True
+            self._until = self._clock.monotonic() + min(rest_s, self._max_rest_s)
 
     def failed(self) -> None:
         """Count a failure; open at the threshold, and rest longer after each failed probe."""
@@ -88,7 +106,7 @@ class Breaker:
             self._rest_s = min(self._rest_s * 2, self._max_rest_s)
         elif self.open or not (self._failures >= self._threshold or self._half_failed()):
             return  # calls that were under way when it opened say nothing new
-        self.open, self._probing = True, False
+        self.open, self._probing, self.told = True, False, False
         self._until = self._clock.monotonic() + self._rest_s
 
     def _note(self, *, failed: bool) -> None:
@@ -115,6 +133,7 @@ class CoolDowns:
         self._circuits: dict[ArmId, Breaker] = defaultdict(
             lambda: Breaker(clock, rest_s=5.0, max_rest_s=60.0, window=Window())
         )
+        self._heard: dict[tuple[str, ArmId], float] = {}
         self.account = Breaker(clock, threshold=1, rest_s=5.0, max_rest_s=60.0)
 
     def cool(self, arm: ArmId, seconds: float) -> None:
@@ -162,6 +181,19 @@ class CoolDowns:
         """Return the seconds left of each arm that rests."""
         known = self._until.keys() | self._circuits.keys()
         return {arm: left for arm in known if (left := self.rests_s(arm))}
+
+    def found(self) -> dict[ArmId, float]:
+        """Return for how long the arms rest whose circuits we have opened ourselves, ACCOUNT among them."""
+        circuits = {**self._circuits, ACCOUNT: self.account}
+        return {arm: one.rests_s for arm, one in circuits.items() if one.rests_s and not one.told}
+
+    def hear(self, said: Mapping[str, Mapping[ArmId, float]]) -> None:
+        """Take note of what other gateways, by name, have found; each rest is news only once."""
+        now, before = self._clock.monotonic(), self._heard
+        self._heard = {(name, arm): now + rest_s for name, rests in said.items() for arm, rest_s in rests.items()}
+        for (name, arm), until in self._heard.items():
+            if until > before.get((name, arm), 0.0) + NEWS_S:
+                (self.account if arm == ACCOUNT else self._circuits[arm]).trip(until - now)
 
     def circuit(self, arm: ArmId) -> str:
         """Return the state of the circuit of `arm`."""

@@ -96,12 +96,29 @@ class Health:
             "parts": {name: asdict(part) for name, part in parts.items()},
             "exploration": self._exploration(),
             "arms": self._arms(),
+            "gateways": self._gateways(),
         }
 
     def _arms(self) -> dict[str, Any]:
         cooldowns, catalogue = self._ports.cooldowns, self._ports.catalogue
         arms = dict.fromkeys((*catalogue.arm_ids, *([catalogue.default] if catalogue.default else [])))
-        return {arm: {"circuit": cooldowns.circuit(arm), "rests_s": round(cooldowns.rests_s(arm), 1)} for arm in arms}
+        found_by = self._ports.notices.found_by()
+        return {
+            arm: {
+                "circuit": cooldowns.circuit(arm),
+                "rests_s": round(cooldowns.rests_s(arm), 1),
+                "found_by": found_by.get(arm, []),
+            }
+            for arm in arms
+        }
+
+    def _gateways(self) -> dict[str, Any]:
+        """Return the living gateways: when they last said something, and whether their records are late."""
+        notices = self._ports.notices
+        others = {
+            name: {"said_s_ago": round(said.age_s, 1), "behind": said.behind} for name, said in notices.heard.items()
+        }
+        return {notices.name: {"said_s_ago": 0.0, "behind": self._ports.recorder.behind}, **others}
 
     async def _ask(self, probe: Probe) -> Part:
         started = self._ports.clock.monotonic()

@@ -12,6 +12,7 @@ from services.gateway.catalogue import Catalogue
 from services.gateway.context import ContextGatherer, Gathered
 from services.gateway.cooldown import Breaker, CoolDowns
 from services.gateway.exploration import ExplorationBudget
+from services.gateway.notices import Notices
 from services.gateway.posterior_cache import PosteriorCache
 from services.gateway.quotas import Quotas
 from services.gateway.recorder import Recorder
@@ -31,6 +32,7 @@ class ChatPorts:
 
     log: RequestLog
     recorder: Recorder
+    notices: Notices
     gatherer: ContextGatherer
     posteriors: PosteriorCache
     catalogue: Catalogue

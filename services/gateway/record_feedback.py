@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from services.gateway.notices import Notices
 from services.gateway.recorder import Recorder
 from shared.errors import ClientError, Conflict, DependencyError, Gone, NotFound, RateLimited, Unavailable
 from shared.metrics import GatewayMetrics
@@ -24,14 +25,15 @@ async def record_feedback(
     owner: str | None,
     log: RequestLog,
     recorder: Recorder,
+    notices: Notices,
     clock: Clock,
     metrics: GatewayMetrics,
     terms: RatingTerms | None = None,
 ) -> Verdict:
     """Store a rating; return ACCEPTED, REVISED or DUPLICATE.
 
-    Raises NotFound, Gone, Conflict or RateLimited where it cannot count, and Unavailable while Redis is away: a 202 is
-    a promise.
+    Raises NotFound, Gone, Conflict or RateLimited where it cannot count, and Unavailable while Redis is away, or does
+    not know yet of requests that this or another gateway has answered: a 202 is a promise, and a 404 would be believed.
     """
     try:
         async with asyncio.timeout(FEEDBACK_TIMEOUT_S):
@@ -48,8 +50,7 @@ async def record_feedback(
         raise Unavailable(
             "Feedback cannot be stored right now.", code="feedback_unavailable", retry_after_s=RETRY_AFTER_S
         ) from error
-    if verdict is Verdict.UNKNOWN and recorder.spooled:
-        # Its record may be among those that wait on disk; "no such request" would be believed.
+    if verdict is Verdict.UNKNOWN and await notices.in_doubt():
         metrics.feedback.labels("unavailable").inc()
         raise Unavailable("Records are behind.", code="feedback_unavailable", retry_after_s=RETRY_AFTER_S)
     metrics.feedback.labels(verdict.value).inc()

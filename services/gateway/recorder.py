@@ -23,6 +23,9 @@ BATCH = 256
 MAX_WAITING = 20_000
 """Bound of what waits for the writer: more than could be in flight, so that only a stuck disk reaches it."""
 WAKE_S = 0.1
+BEHIND_S = 5.0
+"""For this long after Redis has been caught up with, somebody may still hold an older answer of it."""
+
 REPLAY_TIMEOUT_S = 5.0
 
 
@@ -44,7 +47,10 @@ class Recorder:
         self._spool = spool
         self._timeout_s = timeout_s
         self._metrics = metrics
+        self._clock = clock
         self._breaker = Breaker(clock, threshold=2, rest_s=0.2, max_rest_s=1.0)
+        self._unclaimed: set[str] = set()
+        self._behind_until = float("-inf")
         self._waiting: list[tuple[NewRecord, asyncio.Future[None]]] = []
         self._work = asyncio.Event()
         self._idle = asyncio.Event()
@@ -60,6 +66,15 @@ class Recorder:
     def spooled(self) -> int:
         """Records on disk."""
         return self._spool.waiting
+
+    @property
+    def behind(self) -> bool:
+        """Whether there are requests of which Redis does not know, or were a moment ago."""
+        return bool(self._spool.waiting or self._unclaimed) or self._clock.monotonic() < self._behind_until
+
+    def expect(self, own_id: str) -> None:
+        """Announce the record of a request whose id Redis could not be told."""
+        self._unclaimed.add(own_id)
 
     def put(self, entry: NewRecord) -> asyncio.Future[None]:
         """Hand over a record; the future is done when it is in Redis or on disk (or lost, loudly). Never fails.
@@ -92,6 +107,9 @@ class Recorder:
             except Exception:  # noqa: BLE001 - the edge of the batch loop: one bad batch must not stop all others
                 _log.exception("batch of records broke")
                 self._lost(len(batch), "the writer broke")
+            if self._unclaimed:
+                self._unclaimed.difference_update(entry.record.id for entry, _ in batch)
+                self._fell_behind()
             for _, future in batch:
                 if not future.done():  # its request may have been cancelled
                     future.set_result(None)
@@ -124,6 +142,7 @@ class Recorder:
             replayed += len(entries)
             self._breaker.succeeded()
             self._metrics_spooled()
+        self._fell_behind()
         self.wake()
         _log.info("spooled records are stored", records=replayed)
 
@@ -168,6 +187,9 @@ class Recorder:
         except SpoolFull as error:
             self._lost(len(entries), str(error))
         self._metrics_spooled()
+
+    def _fell_behind(self) -> None:
+        self._behind_until = self._clock.monotonic() + BEHIND_S
 
     def _metrics_spooled(self) -> int:
         waiting = self._spool.waiting

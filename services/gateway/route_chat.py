@@ -57,8 +57,10 @@ async def route(chat: ChatRequest, asker: Asker, ports: ChatPorts) -> Plan:
         considered = await consider(chat, wish, asker, ports)
         claim = await answered()
     decision = considered.choice.decision
-    if claim.reservation is Reservation.UNASKED and "redis" not in decision.degraded:
-        decision = replace(decision, degraded=(*decision.degraded, "redis"))
+    if claim.reservation is Reservation.UNASKED:
+        ports.recorder.expect(asker.own_id)
+        if "redis" not in decision.degraded:
+            decision = replace(decision, degraded=(*decision.degraded, "redis"))
     for dependency in decision.degraded:
         ports.metrics.degraded.labels(dependency).inc()
     return Plan(

@@ -99,6 +99,21 @@ class Claim:
     quota: Quota | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """What one gateway tells the others.
+
+    Attributes:
+        rests: seconds for which models are left alone whose circuits it has opened.
+        behind: it has answered requests, or is about to, of which Redis may know nothing yet.
+        age_s: how long ago it said so, for the reader; `rests` are counted from now.
+    """
+
+    rests: Mapping[ArmId, float]
+    behind: bool = False
+    age_s: float = 0.0
+
+
 class Verdict(StrEnum):
     """Answer to `rate`."""
 

@@ -41,6 +41,9 @@ ARQ_QUEUE = f"{TAG}:arq"
 SUMS = f"{TAG}:sums:"
 """What the keys of sums start with; scripts that touch several of them add `<arm>|<day>`."""
 
+NOTICES = f"{TAG}:notices"
+"""Hash: gateway to what it tells the others, after the time (ms) at which it did. Expires a minute after the last."""
+
 LEARNERS = f"{TAG}:learners"
 """Set: names of learners, living or lately dead. Saves a scan of all keys; the dead are dropped by whoever looks."""
 

@@ -1,4 +1,4 @@
-"""The stream of events, its dead letters, arq's wake-ups, and the heartbeats of those who read it."""
+"""The stream of events, its dead letters, arq's wake-ups, and what its readers and writers tell one another."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from arq.connections import ArqRedis
 from redis.exceptions import ResponseError
 
 from shared.schemas.events import Event, EventKind
-from shared.schemas.storage import DeadLetter, QueueDepth
+from shared.schemas.storage import DeadLetter, Notice, QueueDepth
 from shared.storage import redis_keys
 from shared.storage.redis_connection import Client, Script, redis_errors
 
@@ -136,6 +136,7 @@ class RedisHeartbeats:
 
     def __init__(self, client: Client) -> None:
         self._client: Any = client  # redis-py says "awaitable or value" of every command
+        self._notices = Script(client, "notices.lua")
 
     async def beat(self, worker: str, version: str, ttl_s: float) -> None:
         """Say that `worker` lives."""
@@ -157,6 +158,25 @@ class RedisHeartbeats:
             if gone:
                 await self._client.srem(redis_keys.LEARNERS, *gone)
         return {name.decode(): version.decode() for name, version in seen if version is not None}
+
+    async def exchange(self, gateway: str, notice: Notice | None, ttl_s: float) -> Mapping[str, Notice]:
+        """Say it, and return what the others say."""
+        says = b"" if notice is None else orjson.dumps({"rests": dict(notice.rests), "behind": notice.behind})
+        said = await self._notices.call([redis_keys.NOTICES], [gateway, says, round(ttl_s * 1000)])
+        return {
+            name.decode("utf-8", "replace"): _notice(what, int(age) / 1000)
+            for name, age, what in zip(said[::3], said[1::3], said[2::3], strict=True)
+        }
+
+
+def _notice(raw: bytes, age_s: float) -> Notice:
+    """Read a notice. One that cannot be read, of a newer gateway perhaps, says nothing."""
+    try:
+        said = orjson.loads(raw)
+        rests = {str(arm): float(rest_s) - age_s for arm, rest_s in said["rests"].items()}
+        return Notice({arm: left for arm, left in rests.items() if left > 0}, said["behind"] is True, age_s)
+    except (ValueError, TypeError, LookupError, AttributeError):
+        return Notice({}, age_s=age_s)
 
 
 def _event(entry_id: bytes, fields: Fields, deliveries: int = 1) -> Event:

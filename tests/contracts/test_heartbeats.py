@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from shared.schemas.storage import Notice
 from tests.contracts.redis_rig import Rig
 
 
@@ -22,3 +25,37 @@ async def test_whoever_stops_beating_is_gone(rig: Rig) -> None:
     assert dict(await rig.heartbeats.alive()) == {"steady": "1"}
     await rig.heartbeats.beat("silent", "2", 5)
     assert dict(await rig.heartbeats.alive()) == {"silent": "2", "steady": "1"}
+
+
+async def test_gateways_hear_one_another_and_not_themselves(rig: Rig) -> None:
+    """The last notice of each counts, rests go on while they are on the way, and who leaves is silent."""
+    assert dict(await rig.heartbeats.exchange("one", Notice({"a/small": 9.0}), 60)) == {}
+    await rig.heartbeats.exchange("one", Notice({"b/large": 5.0, "c/brief": 0.01}, behind=True), 60)
+    await rig.pass_time(0.1)
+    heard = await rig.heartbeats.exchange("two", Notice({}), 60)
+    assert list(heard) == ["one"]
+    assert heard["one"].behind
+    assert heard["one"].age_s == pytest.approx(0.1, abs=0.09)
+    assert list(heard["one"].rests) == ["b/large"], "the other one's rest is over"
+    assert heard["one"].rests["b/large"] == pytest.approx(4.9, abs=0.09)
+    assert not (await rig.heartbeats.exchange("one", None, 60))["two"].behind
+    assert dict(await rig.heartbeats.exchange("two", Notice({}), 60)) == {}
+
+
+async def test_a_notice_fades(rig: Rig) -> None:
+    """Of a gateway that died, nothing is left after the time."""
+    await rig.heartbeats.exchange("dead", Notice({"a/small": 60.0}, behind=True), 60)
+    await rig.pass_time(0.05)
+    assert "dead" in await rig.heartbeats.exchange("living", Notice({}), 60)
+    assert dict(await rig.heartbeats.exchange("living", Notice({}), 0.01)) == {}
+
+
+async def test_a_notice_that_cannot_be_read_says_nothing(rig: Rig) -> None:
+    """Another version's, or a damaged one: neither an error nor a rest."""
+    if rig.raw is None:
+        pytest.skip("only Redis holds what others wrote")
+    now = int((await rig.raw.time())[0]) * 1000
+    for name, raw in (("newer", f"{now} [1]"), ("odd", f'{now} {{"rests": {{"a": "x"}}}}'), ("torn", "{")):
+        await rig.raw.hset("{router}:notices", name, raw)
+    heard = await rig.heartbeats.exchange("me", Notice({}), 60)
+    assert {name: dict(notice.rests) for name, notice in heard.items()} == {"newer": {}, "odd": {}}

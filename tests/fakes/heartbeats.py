@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from shared.errors import DependencyError
+from shared.schemas.storage import Notice
 from tests.fakes.memory import Memory
 
 
@@ -24,6 +25,20 @@ class FakeHeartbeats:
         now = self.memory.clock.now()
         return {worker: version for worker, (version, until) in self._beats.items() if until > now}
 
+    async def exchange(self, gateway: str, notice: Notice | None, ttl_s: float) -> Mapping[str, Notice]:
+        self._here()
+        now, notices = self.memory.clock.now(), self.memory.notices
+        notices.pop(gateway, None)
+        heard = {name: _faded(said, now - at) for name, (said, at) in notices.items() if now - at <= ttl_s}
+        if notice is not None:
+            notices[gateway] = notice, now
+        return heard
+
     def _here(self) -> None:
         if self.memory.away:
             raise DependencyError("redis", "away")
+
+
+def _faded(notice: Notice, age_s: float) -> Notice:
+    rests = {arm: rest_s - age_s for arm, rest_s in notice.rests.items() if rest_s > age_s}
+    return Notice(rests, notice.behind, age_s)

@@ -12,7 +12,7 @@ from shared.schemas.events import Event, EventKind
 from shared.schemas.history import Waiting
 from shared.schemas.quota import Limits
 from shared.schemas.records import RequestRecord
-from shared.schemas.storage import DeadLetter, Verdict
+from shared.schemas.storage import DeadLetter, Notice, Verdict
 from tests.fakes.clock import FakeClock
 
 
@@ -62,6 +62,7 @@ class Memory:
     centroids: Centroids | None = None
     counted: int | None = None
     miscounted: dict[str, None] = field(default_factory=dict)
+    notices: dict[str, tuple[Notice, float]] = field(default_factory=dict)
     wakes: int = 0
     last_entry: int = 0
     quotas: Quotas = field(init=False)

@@ -129,6 +129,7 @@ async def test_each_verdict_on_a_rating_is_what_the_client_hears(world: World) -
             owner=owner,
             log=world.log,
             recorder=ports.recorder,
+            notices=ports.notices,
             clock=world.clock,
             metrics=world.metrics,
         )
@@ -151,20 +152,6 @@ async def test_each_verdict_on_a_rating_is_what_the_client_hears(world: World) -
         world.memory.away = False
 
 
-async def test_an_unknown_request_is_told_to_come_again_while_records_wait_on_disk(world: World) -> None:
-    """Its record may be among them: 404 would be believed, 503 is not."""
-    async with world.gateway() as ports:
-        world.memory.away = True
-        await complete(await route(chat(), asker("late"), ports), ports)
-        world.memory.away = False
-        rating = FeedbackRequest("late", 0.5, None)
-        terms = {"owner": "public", "log": world.log, "clock": world.clock, "metrics": world.metrics}
-        with pytest.raises(Unavailable):
-            await record_feedback(rating, recorder=ports.recorder, **terms)  # type: ignore[arg-type]
-        await ports.recorder.replay()
-        assert await record_feedback(rating, recorder=ports.recorder, **terms) is Verdict.ACCEPTED  # type: ignore[arg-type]
-
-
 async def test_an_answer_that_never_was_cannot_be_rated(world: World) -> None:
     """Only whole answers are rateable: anything else would credit an arm for nothing."""
     async with world.gateway() as ports:
@@ -178,6 +165,7 @@ async def test_an_answer_that_never_was_cannot_be_rated(world: World) -> None:
                 owner="public",
                 log=world.log,
                 recorder=ports.recorder,
+                notices=ports.notices,
                 clock=world.clock,
                 metrics=world.metrics,
             )

@@ -268,6 +268,7 @@ async def test_health_shows_the_circuit_of_each_arm(world: World) -> None:
         adapters: Any = world.adapters
         health = Health(ports, Lifecycle(), probes={}, queue=adapters.queue, heartbeats=adapters.heartbeats, version="")
         report = await health.report()
-    assert report["arms"]["a/small"] == {"circuit": "closed", "rests_s": 7.0}
-    assert report["arms"]["b/middle"] == {"circuit": "open", "rests_s": 5.0}
-    assert report["arms"]["d/spare"] == {"circuit": "closed", "rests_s": 0.0}
+    small, middle, spare = (report["arms"][arm] for arm in ("a/small", "b/middle", "d/spare"))
+    assert small == {"circuit": "closed", "rests_s": 7.0, "found_by": []}
+    assert middle == {"circuit": "open", "rests_s": 5.0, "found_by": list(report["gateways"])}
+    assert spare == {"circuit": "closed", "rests_s": 0.0, "found_by": []}

@@ -1,0 +1,75 @@
+"""What gateways tell one another, once a second through Redis: which models rest, and whose records are late.
+
+No request waits for it. A model whose circuit one gateway has opened is left alone by all (`CoolDowns.hear`), and a
+rating is not told "no such request" by one gateway while another still holds its record.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import socket
+from collections.abc import Mapping
+
+from services.gateway.cooldown import CoolDowns
+from services.gateway.recorder import Recorder
+from shared.errors import DependencyError
+from shared.ports import Heartbeats
+from shared.schemas.storage import Notice
+
+REFRESH_S = 1.0
+TTL_S = 60.0
+SILENT_S = 5.0
+"""A gateway that has said nothing for this long has lost Redis, or its life: what it answered last may not be there."""
+
+
+def name_of(port: int) -> str:
+    """Return what this gateway is called: the same after a restart, and nothing that tells of the machine."""
+    place = f"{socket.gethostname()}:{port}"
+    return "gateway-" + hashlib.sha256(place.encode()).hexdigest()[:8]
+
+
+class Notices:
+    """What this gateway says, and what it has heard."""
+
+    def __init__(
+        self, heartbeats: Heartbeats, recorder: Recorder, cooldowns: CoolDowns, *, name: str, timeout_s: float
+    ) -> None:
+        self.name = name
+        self.heard: Mapping[str, Notice] = {}
+        self._heartbeats = heartbeats
+        self._recorder = recorder
+        self._cooldowns = cooldowns
+        self._timeout_s = timeout_s
+
+    async def exchange(self) -> None:
+        """Say how it is, and hear the others. Raises DependencyError or TimeoutError; what was heard before stays."""
+        notice = Notice(self._cooldowns.found(), self._recorder.behind)
+        async with asyncio.timeout(self._timeout_s):
+            self.heard = await self._heartbeats.exchange(self.name, notice, TTL_S)
+        self._cooldowns.hear({name: said.rests for name, said in self.heard.items()})
+
+    async def in_doubt(self) -> bool:
+        """Return whether there may be a request, here or with another gateway, that Redis does not know of yet."""
+        if self._recorder.behind:
+            return True
+        try:
+            await self.exchange()
+        except (DependencyError, TimeoutError):
+            return True
+        return any(said.behind or said.age_s > SILENT_S for said in self.heard.values())
+
+    async def leave(self) -> None:
+        """Say nothing any more, unless records stay behind on disk. Raises DependencyError or TimeoutError."""
+        if not self._recorder.spooled:
+            async with asyncio.timeout(self._timeout_s):
+                await self._heartbeats.exchange(self.name, None, TTL_S)
+
+    def found_by(self) -> dict[str, list[str]]:
+        """Return by arm which gateways have opened its circuit themselves."""
+        found: dict[str, list[str]] = {}
+        said = {self.name: self._cooldowns.found()} | {name: notice.rests for name, notice in self.heard.items()}
+        for name, rests in said.items():
+            for arm in rests:
+                found.setdefault(arm, []).append(name)
+        return found

@@ -1,0 +1,234 @@
+"""Two gateways on one Redis: what one finds out, the other knows; and no rating is denied that may be right."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from services.gateway.cooldown import ACCOUNT, CoolDowns
+from services.gateway.notices import SILENT_S, name_of
+from services.gateway.plan import ChatPorts
+from services.gateway.record_feedback import record_feedback
+from services.gateway.recorder import BEHIND_S
+from services.gateway.route_chat import complete, route
+from shared.errors import DependencyError, NotFound, Unavailable, UpstreamError
+from shared.schemas.feedback import FeedbackRequest
+from shared.schemas.storage import Verdict
+from tests.fakes.chat_model import Reply
+from tests.fakes.clock import FakeClock
+from tests.fakes.gateway import World, asker, chat, settings_for
+
+BROKEN = UpstreamError("broke off", spent=True)
+
+
+@pytest.fixture
+async def both(world: World, tmp_path: Path) -> AsyncIterator[tuple[ChatPorts, ChatPorts]]:
+    """Two gateways, each with a disk of its own."""
+    neighbour = World(settings_for(tmp_path / "other", PORT=8099), clock=world.clock)
+    neighbour.memory, neighbour.log, neighbour.heartbeats = world.memory, world.log, world.heartbeats
+    async with world.gateway() as one, neighbour.gateway() as other:
+        for ports in (one, other):
+            await ports.notices.exchange()
+        yield one, other
+
+
+async def rate(world: World, ports: ChatPorts, public_id: str) -> Verdict:
+    return await record_feedback(
+        FeedbackRequest(public_id, 0.5, None),
+        owner="public",
+        log=world.log,
+        recorder=ports.recorder,
+        notices=ports.notices,
+        clock=world.clock,
+        metrics=world.metrics,
+    )
+
+
+# -- circuits --------------------------------------------------------------------------------
+
+
+async def test_a_circuit_that_one_gateway_opens_is_open_for_all(both: tuple[ChatPorts, ChatPorts]) -> None:
+    """The second gateway leaves the arm alone without a failure of its own, and both say who found out."""
+    one, other = both
+    for _ in range(5):
+        one.cooldowns.failed("a/small", BROKEN, blames_arm=True)
+    assert other.cooldowns.circuit("a/small") == "closed"
+    await one.notices.exchange()
+    await other.notices.exchange()
+    assert other.cooldowns.circuit("a/small") == "open"
+    assert other.cooldowns.warm(("a/small", "b/middle")) == ("b/middle",)
+    assert one.notices.found_by() == other.notices.found_by() == {"a/small": [one.notices.name]}
+    plans = [await route(chat(), asker(), other) for _ in range(20)]
+    assert "a/small" not in {plan.order[0] for plan in plans}
+
+
+def test_who_was_told_probes_once_too() -> None:
+    """After the rest one request tries; its success closes the circuit, whatever the other one still says."""
+    clock = FakeClock()
+    arms = CoolDowns(clock)
+    for left_s in (5.0, 4.0, 3.0, 2.0, 1.0):
+        arms.hear({"other": {"a": left_s}})
+        assert arms.circuit("a") == "open"
+        assert not arms.found(), "what was heard is not said again: two would keep each other's circuit open"
+        clock.advance(1.0)
+    assert arms.circuit("a") == "half_open"
+    assert [arms.begin(("a", "b")), arms.begin(("a", "b"))] == ["a", "b"]
+    arms.succeeded("a")
+    assert arms.circuit("a") == "closed"
+
+
+def test_an_answer_here_outweighs_the_same_old_news() -> None:
+    """A gateway that has lost its own way out does not take the arms from the others; a new finding counts again."""
+    clock = FakeClock()
+    arms = CoolDowns(clock)
+    arms.hear({"cut off": {"a": 10.0, "b": 10.0}})
+    assert arms.warm(("a", "b")) == ("a", "b"), "where all rest, all are tried"
+    arms.succeeded("a")
+    for left_s in (9.0, 8.0):
+        clock.advance(1.0)
+        arms.hear({"cut off": {"a": left_s, "b": left_s}})
+        assert (arms.circuit("a"), arms.circuit("b")) == ("closed", "open")
+    clock.advance(8.0)
+    arms.hear({"cut off": {"a": 20.0}})
+    assert arms.circuit("a") == "open"
+
+
+def test_a_refused_account_is_told_as_well() -> None:
+    """401, 402 and 403 concern the key that all gateways share."""
+    one, other = CoolDowns(FakeClock()), CoolDowns(FakeClock())
+    one.failed("a", UpstreamError("no", status=402, try_next=False, account=True), blames_arm=False)
+    assert list(one.found()) == [ACCOUNT]
+    other.hear({"one": one.found()})
+    assert not other.account.allows()
+    assert other.circuit("a") == "closed"
+
+
+# -- ratings that come before their request ------------------------------------------------------------
+
+
+async def test_a_rating_of_a_request_that_waits_on_a_disk_is_told_to_come_again(
+    world: World, both: tuple[ChatPorts, ChatPorts]
+) -> None:
+    """By the gateway that has it and by the other one; and once Redis has it, 202."""
+    one, other = both
+    world.memory.away = True
+    await complete(await route(chat(), asker("late"), one), one)
+    world.memory.away = False
+    await one.notices.exchange()
+    for ports in both:
+        with pytest.raises(Unavailable) as caught:
+            await rate(world, ports, "late")
+        assert caught.value.retry_after_s
+    await one.recorder.replay()
+    assert await rate(world, other, "late") is Verdict.ACCEPTED
+    assert await rate(world, one, "late") is Verdict.DUPLICATE
+
+
+async def test_a_rating_of_an_answer_that_is_under_way_and_unclaimed_is_told_to_come_again(
+    world: World, both: tuple[ChatPorts, ChatPorts]
+) -> None:
+    """Redis could not be told of the id, and the record is not written yet: nobody but this gateway knows it."""
+    one, other = both
+    world.memory.away = True
+    plan = await route(chat(), asker("early"), one)
+    world.memory.away = False
+    await one.notices.exchange()
+    for ports in both:
+        with pytest.raises(Unavailable):
+            await rate(world, ports, "early")
+    one.recorder._breaker.succeeded()
+    await complete(plan, one)
+    assert await rate(world, other, "early") is Verdict.ACCEPTED
+
+
+async def test_what_nobody_can_have_is_denied(world: World, both: tuple[ChatPorts, ChatPorts]) -> None:
+    """An unknown id is 404 with both gateways, unless there was trouble a moment ago."""
+    one, _ = both
+    for ports in both:
+        with pytest.raises(NotFound):
+            await rate(world, ports, "never")
+    one.recorder._fell_behind()
+    with pytest.raises(Unavailable):
+        await rate(world, one, "never")
+    one.recorder._behind_until -= BEHIND_S
+    with pytest.raises(NotFound):
+        await rate(world, one, "never")
+
+
+async def test_a_gateway_that_is_silent_may_have_what_nobody_knows(
+    world: World, both: tuple[ChatPorts, ChatPorts]
+) -> None:
+    """It has lost Redis, or its life. One that left in peace, or is gone for a minute, is not waited for."""
+    one, other = both
+    world.clock.advance(SILENT_S + 1)
+    with pytest.raises(Unavailable):
+        await rate(world, other, "never")
+    await one.notices.leave()
+    with pytest.raises(NotFound):
+        await rate(world, other, "never")
+    await one.notices.exchange()
+    world.clock.advance(61)
+    with pytest.raises(NotFound):
+        await rate(world, other, "never")
+
+
+async def test_who_leaves_with_records_on_disk_says_so_to_the_end(
+    world: World, both: tuple[ChatPorts, ChatPorts]
+) -> None:
+    """Its notice stays until it fades, or until the next process of that place takes the disk over."""
+    one, other = both
+    world.memory.away = True
+    await complete(await route(chat(), asker("left-behind"), one), one)
+    with pytest.raises(DependencyError):
+        await one.notices.exchange()
+    world.memory.away = False
+    await one.notices.exchange()
+    await one.notices.leave()
+    with pytest.raises(Unavailable):
+        await rate(world, other, "left-behind")
+    await one.recorder.replay()
+
+
+async def test_while_redis_cannot_be_asked_for_notices_nothing_is_denied(
+    world: World, both: tuple[ChatPorts, ChatPorts]
+) -> None:
+    """Doubt is not a 404."""
+    one, _ = both
+    answered = world.log.rate
+
+    async def rate_and_go(**terms: object) -> Verdict:
+        verdict = await answered(**terms)  # type: ignore[arg-type]  # passed on as they came
+        world.memory.away = True
+        return verdict
+
+    world.log.rate = rate_and_go  # type: ignore[method-assign]  # Redis goes in between
+    with pytest.raises(Unavailable):
+        await rate(world, one, "never")
+    world.memory.away = False
+
+
+def test_a_name_stays_and_tells_nothing_of_the_machine() -> None:
+    """The same after a restart, another one for another port; no host name goes out in /health."""
+    assert name_of(8080) == name_of(8080) != name_of(8081)
+    assert name_of(8080).startswith("gateway-")
+
+
+async def test_nothing_is_kept_of_requests_that_ended(world: World) -> None:
+    """What is unclaimed is forgotten with its record, however it ends."""
+    async with world.gateway() as ports:
+        world.memory.away = True
+        await complete(await route(chat(), asker(), ports), ports)
+        world.upstream.default = Reply(delay_s=5.0)
+        leaving = asyncio.create_task(complete(await route(chat(), asker(), ports), ports))
+        await asyncio.sleep(0.05)
+        leaving.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await leaving
+        await ports.recorder.flush(1.0)
+        assert not ports.recorder._unclaimed
+        world.memory.away = False
+        await ports.recorder.replay()
