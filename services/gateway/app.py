@@ -10,7 +10,6 @@ from importlib.util import find_spec
 from typing import Any
 from urllib.parse import urlsplit
 
-import aiohttp
 import numpy as np
 from aiohttp import web
 
@@ -50,7 +49,7 @@ from services.gateway.version import VERSION
 from shared.bandit.arms import ArmId
 from shared.bandit.build import build_policy
 from shared.bandit.policy import Policy
-from shared.clients.chat_client import HttpChatModel
+from shared.clients.chat_client import HttpChatModel, connections
 from shared.clients.embedder_client import HttpEmbedder
 from shared.clock import SystemClock
 from shared.errors import DependencyError, SettingsError
@@ -113,13 +112,8 @@ async def open_adapters(settings: Settings) -> AsyncIterator[Adapters]:
     """Make the real adapters. Nothing is asked of anybody yet: all of them may be away."""
     async with AsyncExitStack() as stack:
         # One pool a destination: a slow upstream must not starve the embedder of connections.
-        async def quick(url: str) -> QuickHttp:
-            return await stack.enter_async_context(QuickHttp(url))
-
-        async def session() -> aiohttp.ClientSession:
-            connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=30.0)
-            jar = aiohttp.DummyCookieJar()  # what one answer sets must not travel with another one's question
-            return await stack.enter_async_context(aiohttp.ClientSession(connector=connector, cookie_jar=jar))
+        async def pool(http: QuickHttp) -> QuickHttp:
+            return await stack.enter_async_context(http)
 
         redis = connect(settings)
         stack.push_async_callback(redis.aclose)
@@ -136,9 +130,9 @@ async def open_adapters(settings: Settings) -> AsyncIterator[Adapters]:
 
         yield Adapters(
             tracer=tracer,
-            embedder=HttpEmbedder(await quick(settings.EMBEDDER_URL), settings.EMBED_TIMEOUT_MS / 1000),
+            embedder=HttpEmbedder(await pool(QuickHttp(settings.EMBEDDER_URL)), settings.EMBED_TIMEOUT_MS / 1000),
             index=QdrantIndex(
-                await quick(settings.QDRANT_URL),
+                await pool(QuickHttp(settings.QDRANT_URL)),
                 None if qdrant_key is None else qdrant_key.get_secret_value(),
                 settings.SEARCH_TIMEOUT_MS / 1000,
             ),
@@ -152,8 +146,7 @@ async def open_adapters(settings: Settings) -> AsyncIterator[Adapters]:
             queue=RedisEventQueue(redis),
             heartbeats=RedisHeartbeats(redis),
             upstream=HttpChatModel(
-                await session(),
-                settings.OPENROUTER_BASE_URL,
+                await pool(connections(settings.OPENROUTER_BASE_URL)),
                 None if key is None else key.get_secret_value(),
                 first_byte_timeout_s=settings.FIRST_BYTE_TIMEOUT_S,
                 gap_timeout_s=settings.STREAM_GAP_TIMEOUT_S,
@@ -286,6 +279,7 @@ async def _background(app: web.Application) -> AsyncIterator[None]:
         background.every("notices", notices.REFRESH_S, ports.notices.exchange),
         ports.recorder.write_for_ever(),
         ports.recorder.wake_for_ever(),
+        ports.notices.warn_for_ever(),
     )
     async with background.running(loops):
         yield

@@ -8,13 +8,13 @@ from collections import deque
 from collections.abc import AsyncIterator
 from typing import Any
 
-import aiohttp
 import orjson
 
 from shared.clients.answers import BadAnswer, choices_of, error_of, model_of, parse_object, usage_of
 from shared.clients.sse import EventParser, EventTooLarge
 from shared.clients.upstream_errors import garbage, of_error_body, of_exception, timed_out_error
 from shared.errors import UpstreamError
+from shared.quick_http import Incoming
 from shared.schemas.upstream import Usage
 
 MAX_STREAM_BYTES = 128 * 1024 * 1024
@@ -28,10 +28,8 @@ _DONE = b"[DONE]"
 class HttpAnswerStream:
     """`AnswerStream` over a response's body. `deadline` is a `time.monotonic` instant."""
 
-    def __init__(
-        self, content: aiohttp.StreamReader, *, gap_timeout_s: float, deadline: float, with_usage: bool
-    ) -> None:
-        self._content = content
+    def __init__(self, answer: Incoming, *, gap_timeout_s: float, deadline: float, with_usage: bool) -> None:
+        self._answer = answer
         self._gap_timeout_s = gap_timeout_s
         self._deadline = deadline
         self._with_usage = with_usage
@@ -72,9 +70,9 @@ class HttpAnswerStream:
         """Read the end of the response, if it is near."""
         try:
             async with asyncio.timeout(DRAIN_S):
-                while not self._content.at_eof() and self._received <= MAX_STREAM_BYTES:
-                    self._received += len(await self._content.readany())
-        except (TimeoutError, aiohttp.ClientError, OSError):
+                while not self._answer.ended and self._received <= MAX_STREAM_BYTES:
+                    self._received += len(await self._answer.read())
+        except OSError:
             pass  # then the connection is closed instead
 
     async def _next_frame(self, by: float) -> bytes | None:
@@ -104,10 +102,10 @@ class HttpAnswerStream:
     async def _read(self, by: float) -> bytes:
         try:
             async with asyncio.timeout(by - time.monotonic()):
-                chunk = await self._content.readany()
+                chunk = await self._answer.read()
         except TimeoutError as error:
             raise timed_out_error() from error
-        except (aiohttp.ClientError, OSError) as error:
+        except OSError as error:
             raise of_exception(error) from error
         self._received += len(chunk)
         if self._received > MAX_STREAM_BYTES:

@@ -13,9 +13,9 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
-import aiohttp
 import orjson
 
+from shared import __version__
 from shared.bandit.arms import Arm
 from shared.clients.answer_stream import HttpAnswerStream
 from shared.clients.answers import (
@@ -29,6 +29,7 @@ from shared.clients.answers import (
     usage_of,
 )
 from shared.clients.upstream_errors import garbage, of_error_body, of_exception, of_status
+from shared.quick_http import Incoming, QuickHttp
 from shared.schemas.upstream import Answer, Call
 from shared.tracing import span
 
@@ -37,34 +38,40 @@ CATALOGUE_TIMEOUT_S = 10.0
 MAX_ANSWER_BYTES = 32 * 1024 * 1024
 MAX_ERROR_BYTES = 64 * 1024
 
-_TIMEOUTS = aiohttp.ClientTimeout(total=None, connect=2 * CONNECT_TIMEOUT_S, sock_connect=CONNECT_TIMEOUT_S)
-"""Only the way to a connection; the waits after that are timed here, because a comment resets `sock_read`."""
+MAX_CALLS = 8192
+"""More than could be in flight; how many may be is the gateway's decision."""
 
-_FAILURES = (aiohttp.ClientError, OSError, asyncio.TimeoutError, ValueError)
+_FAILURES = (OSError, ValueError)
+_NOT_PACKED = frozenset({"", "identity"})
+
+
+def connections(base_url: str) -> QuickHttp:
+    """Return the connections to an upstream."""
+    return QuickHttp(base_url, limit=MAX_CALLS, connect_s=CONNECT_TIMEOUT_S)
 
 
 class HttpChatModel:
-    """`ChatModel` over a session that belongs to the caller and is used for nothing else.
+    """`ChatModel` over connections that belong to the caller and are used for nothing else.
 
     `api_key` goes out with every call; without one, the calls' own control headers do (a simulated upstream).
     """
 
     def __init__(
         self,
-        session: aiohttp.ClientSession,
-        base_url: str,
+        http: QuickHttp,
         api_key: str | None,
         *,
         first_byte_timeout_s: float,
         gap_timeout_s: float,
     ) -> None:
-        self._session = session
-        self._base_url = base_url.rstrip("/")
+        self._http = http
         self._api_key = api_key
         self._first_byte_timeout_s = first_byte_timeout_s
         self._gap_timeout_s = gap_timeout_s
         self._headers = {
             "Content-Type": "application/json",
+            "User-Agent": f"llm-router/{__version__}",
+            "Accept": "*/*",
             "Accept-Encoding": "identity",  # answers are small, and unpacking a stream delays it
             "HTTP-Referer": "https://github.com/llm-router/llm-router",
             "X-Title": "LLM Router",
@@ -76,8 +83,8 @@ class HttpChatModel:
         """Return the answer. Raises UpstreamError."""
         dropped = ("stream", "stream_options")
         payload = {name: value for name, value in call.body.items() if name not in dropped}
-        async with self._ask(call, payload) as response:
-            raw = await self._read_answer(response, call.deadline)
+        async with self._ask(call, payload) as answer:
+            raw = await self._read_answer(answer, call.deadline)
         return answer_of(raw)
 
     @asynccontextmanager
@@ -88,12 +95,13 @@ class HttpChatModel:
         options = {**asked} if isinstance(asked, Mapping) else {}
         include_usage = options.get("include_usage") is True
         payload = {**call.body, "stream": True, "stream_options": {**options, "include_usage": True}}
-        async with self._ask(call, payload) as response:
-            if response.content_type in ("application/json", "text/html"):
-                answer_of(await self._read_answer(response, call.deadline))  # raises what an error in it means
+        async with self._ask(call, payload) as answer:
+            kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
+            if kind in ("application/json", "text/html"):
+                answer_of(await self._read_answer(answer, call.deadline))  # raises what an error in it means
                 raise garbage("not a stream")
             stream = HttpAnswerStream(
-                response.content, gap_timeout_s=self._gap_timeout_s, deadline=call.deadline, with_usage=include_usage
+                answer, gap_timeout_s=self._gap_timeout_s, deadline=call.deadline, with_usage=include_usage
             )
             await stream.open(first_by)
             yield stream
@@ -102,77 +110,61 @@ class HttpChatModel:
     async def catalogue(self) -> tuple[Arm, ...]:
         """Return every model of the upstream with its price. Raises UpstreamError."""
         try:
-            async with (
-                asyncio.timeout(CATALOGUE_TIMEOUT_S),
-                self._session.get(
-                    f"{self._base_url}/models", headers=self._headers, allow_redirects=False, timeout=_TIMEOUTS
-                ) as response,
-            ):
-                if response.status != 200:
-                    raise of_status(response.status, response.headers, b"", self._api_key)
-                return arms_of(parse_object(await _read(response, MAX_ANSWER_BYTES)))
+            async with asyncio.timeout(CATALOGUE_TIMEOUT_S):
+                reply = await self._http.request("GET", "/models", headers=self._headers, most=MAX_ANSWER_BYTES)
+            if reply.status != 200:
+                raise of_status(reply.status, reply.headers, b"", self._api_key)
+            return arms_of(parse_object(reply.body))
         except BadAnswer as error:
             raise garbage(str(error)) from error
         except _FAILURES as error:
             raise of_exception(error) from error
 
     @asynccontextmanager
-    async def _ask(self, call: Call, payload: Mapping[str, Any]) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Send, and yield a response of status 200. Whatever is left unread closes the connection."""
+    async def _ask(self, call: Call, payload: Mapping[str, Any]) -> AsyncIterator[Incoming]:
+        """Send, and yield an answer of status 200. Whatever is left unread closes the connection."""
         headers = self._headers | {"X-Request-ID": call.request_id}
         if not self._api_key:
             headers |= call.headers
         with span("upstream") as trace_headers:
-            async with self._post(call, payload, {**headers, **trace_headers}) as response:
-                yield response
+            answer = await self._open(call, payload, {**headers, **trace_headers})
+            try:
+                if answer.status != 200:
+                    raise await self._refusal(answer)
+                if answer.headers.get("content-encoding", "").lower() not in _NOT_PACKED:
+                    raise garbage("packed, which it was asked not to be")
+                yield answer
+            finally:
+                answer.close()
 
-    @asynccontextmanager
-    async def _post(
-        self, call: Call, payload: Mapping[str, Any], headers: Mapping[str, str]
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
-        wait_s = min(self._first_byte_timeout_s, call.deadline - time.monotonic())
+    async def _open(self, call: Call, payload: Mapping[str, Any], headers: Mapping[str, str]) -> Incoming:
+        body = orjson.dumps({**payload, "model": call.arm})
         try:
-            async with asyncio.timeout(wait_s):
-                response = await self._session.post(
-                    f"{self._base_url}/chat/completions",
-                    data=orjson.dumps({**payload, "model": call.arm}),
-                    headers=headers,
-                    allow_redirects=False,
-                    timeout=_TIMEOUTS,
-                )
+            async with asyncio.timeout(min(self._first_byte_timeout_s, call.deadline - time.monotonic())):
+                return await self._http.open("POST", "/chat/completions", body, headers)
         except _FAILURES as error:
             raise of_exception(error) from error
-        try:
-            if response.status != 200:
-                raise await self._refusal(response)
-            yield response
-        finally:
-            if response.content.at_eof():
-                response.release()
-            else:
-                response.close()
 
-    async def _refusal(self, response: aiohttp.ClientResponse) -> Exception:
+    async def _refusal(self, answer: Incoming) -> Exception:
         raw = b""
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                raw = await _read(response, MAX_ERROR_BYTES)
-        except (*_FAILURES, BadAnswer):
-            pass  # the status says enough
-        return of_status(response.status, response.headers, raw, self._api_key)
+                while not answer.ended and len(raw) <= MAX_ERROR_BYTES:
+                    raw += await answer.read()
+        except _FAILURES:
+            raw = b""  # the status says enough
+        return of_status(answer.status, answer.headers, raw if len(raw) <= MAX_ERROR_BYTES else b"", self._api_key)
 
-    async def _read_answer(self, response: aiohttp.ClientResponse, deadline: float) -> bytes:
+    async def _read_answer(self, answer: Incoming, deadline: float) -> bytes:
         """Read a whole answer; once its text has begun, it may not stall."""
         parts: list[bytes] = []
         size = 0
         begun = False
         try:
-            while True:
+            while not answer.ended:
                 left = deadline - time.monotonic()
                 async with asyncio.timeout(min(left, self._gap_timeout_s) if begun else left):
-                    part = await response.content.readany()
-                if not part:
-                    return b"".join(parts).strip()
+                    part = await answer.read()
                 begun = begun or not part.isspace()  # OpenRouter sends blanks while a model thinks
                 size += len(part)
                 if size > MAX_ANSWER_BYTES:
@@ -180,6 +172,7 @@ class HttpChatModel:
                 parts.append(part)
         except _FAILURES as error:
             raise of_exception(error) from error
+        return b"".join(parts).strip()
 
 
 def answer_of(raw: bytes) -> Answer:
@@ -192,12 +185,3 @@ def answer_of(raw: bytes) -> Answer:
     if failure is not None:
         raise of_error_body(failure)
     return Answer(body=raw, usage=usage_of(body), model=model_of(body), chars=text_length_of(body))
-
-
-async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
-    body = bytearray()
-    async for part in response.content.iter_any():
-        body += part
-        if len(body) > limit:
-            raise BadAnswer("too large")
-    return bytes(body)

@@ -15,7 +15,6 @@ Texts of the upstream never go into messages or logs: they may hold prompts, add
 
 from __future__ import annotations
 
-import asyncio
 import email.utils
 import math
 import re
@@ -23,10 +22,10 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-import aiohttp
 import orjson
 
 from shared.errors import UpstreamError
+from shared.quick_http import NotConnected
 from shared.schemas.problem import problem
 
 MAX_RETRY_AFTER_S = 60.0
@@ -42,10 +41,10 @@ _SECRETS = re.compile(r"(?i)\bsk-[a-z0-9_-]{6,}|\bbearer\s+\S+|https?://\S+")
 
 def of_exception(error: BaseException) -> UpstreamError:
     """Return what an exception of the HTTP client means."""
-    if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
-        timed_out = isinstance(error, asyncio.TimeoutError)
+    if isinstance(error, NotConnected):
+        timed_out = isinstance(error, TimeoutError)
         return UpstreamError("no connection to the upstream", cool_s=_DEFAULT_COOL_S, timed_out=timed_out)
-    if isinstance(error, asyncio.TimeoutError):
+    if isinstance(error, TimeoutError):
         return timed_out_error()
     return UpstreamError("the upstream broke the connection off", spent=True)
 
@@ -86,7 +85,7 @@ def of_status(status: int, headers: Mapping[str, str], raw: bytes, secret: str |
 def _cool_s(status: int, headers: Mapping[str, str]) -> float:
     """Return how long the arm rests: what Retry-After says, seconds or a date, a minute at most."""
     default = _COOL_S.get(status, _DEFAULT_COOL_S)
-    text = headers.get("Retry-After", "").strip()
+    text = headers.get("retry-after", "").strip()
     if not text:
         return default
     try:

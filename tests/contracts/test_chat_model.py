@@ -9,11 +9,10 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Protocol
 
-import aiohttp
 import pytest
 
 from shared.bandit.arms import Arm, Price
-from shared.clients.chat_client import HttpChatModel
+from shared.clients.chat_client import HttpChatModel, connections
 from shared.errors import UpstreamError
 from shared.ports import ChatModel
 from shared.schemas.upstream import Call, Usage
@@ -84,8 +83,8 @@ async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
     if request.param == "fake":
         yield FakeWorld(FakeChatModel())
         return
-    async with raw.raw_upstream() as upstream, aiohttp.ClientSession() as session:
-        model = HttpChatModel(session, upstream.url, "sk-test", first_byte_timeout_s=2, gap_timeout_s=2)
+    async with raw.raw_upstream() as upstream, connections(upstream.url) as http:
+        model = HttpChatModel(http, "sk-test", first_byte_timeout_s=2, gap_timeout_s=2)
         yield RealWorld(model, upstream)
 
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-import aiohttp
 import pytest
 
-from shared.clients.chat_client import HttpChatModel
+from shared.clients.chat_client import HttpChatModel, connections
 from tests import raw_upstream as raw
 from tests.integration.chat_client.calls import KEY
 
@@ -20,5 +19,5 @@ async def upstream() -> AsyncIterator[raw.RawUpstream]:
 
 @pytest.fixture
 async def model(upstream: raw.RawUpstream) -> AsyncIterator[HttpChatModel]:
-    async with aiohttp.ClientSession() as session:
-        yield HttpChatModel(session, upstream.url, KEY, first_byte_timeout_s=0.5, gap_timeout_s=0.3)
+    async with connections(upstream.url) as http:
+        yield HttpChatModel(http, KEY, first_byte_timeout_s=0.5, gap_timeout_s=0.3)

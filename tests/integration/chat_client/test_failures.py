@@ -9,11 +9,10 @@ import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
-import aiohttp
 import pytest
 
 from deploy.local.servers import free_port
-from shared.clients.chat_client import HttpChatModel
+from shared.clients.chat_client import HttpChatModel, connections
 from tests import raw_upstream as raw
 from tests.integration.chat_client.calls import KEY, both, error, failure
 
@@ -65,9 +64,9 @@ async def test_a_200_that_is_no_answer_is_a_paid_failure(
 @both
 async def test_no_connection_costs_nothing(streaming: bool) -> None:
     """Refused: the next arm may be asked, and nothing was spent."""
-    async with aiohttp.ClientSession() as session:
-        url = f"http://127.0.0.1:{free_port()}"
-        away = HttpChatModel(session, url, KEY, first_byte_timeout_s=1, gap_timeout_s=1)
+    url = f"http://127.0.0.1:{free_port()}"
+    async with connections(url) as http:
+        away = HttpChatModel(http, KEY, first_byte_timeout_s=1, gap_timeout_s=1)
         refused = await failure(away, streaming=streaming)
     assert (refused.status, refused.try_next, refused.spent, refused.timed_out) == (None, True, False, False)
     assert url not in str(refused)

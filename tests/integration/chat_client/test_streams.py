@@ -6,10 +6,9 @@ import asyncio
 import time
 from collections.abc import Sequence
 
-import aiohttp
 import pytest
 
-from shared.clients.chat_client import HttpChatModel
+from shared.clients.chat_client import HttpChatModel, connections
 from shared.errors import UpstreamError
 from tests import raw_upstream as raw
 from tests.fakes.chat_model import text_of
@@ -127,8 +126,8 @@ async def test_a_client_that_leaves_stops_the_upstream(
     """Cancelled while waiting or in the middle: the upstream's connection is closed within a second."""
     upstream.script = raw.streamed([CUT], end="hang") if streaming else raw.silence()
     slow: Sequence[object] = ()
-    async with aiohttp.ClientSession() as session:
-        patient = HttpChatModel(session, upstream.url, KEY, first_byte_timeout_s=30, gap_timeout_s=30)
+    async with connections(upstream.url) as http:
+        patient = HttpChatModel(http, KEY, first_byte_timeout_s=30, gap_timeout_s=30)
         task = asyncio.ensure_future(read(patient) if streaming else patient.complete(call()))
         await asyncio.sleep(0.1)
         task.cancel()

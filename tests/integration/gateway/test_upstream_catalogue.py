@@ -13,11 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 
 from shared.clients import answer_stream
-from shared.clients.chat_client import HttpChatModel
+from shared.clients.chat_client import HttpChatModel, connections
 from shared.schemas.records import Outcome, Status
 from tests import raw_upstream as raw
 from tests.fakes.gateway import World, settings_for
@@ -65,9 +64,9 @@ class Attacked:
 @pytest.fixture
 async def attacked(tmp_path: Path) -> AsyncIterator[Attacked]:
     world = World(settings_for(tmp_path / "spool"))
-    async with raw.raw_upstream() as upstream, aiohttp.ClientSession() as session:
+    async with raw.raw_upstream() as upstream, connections(upstream.url) as http:
         world.upstream = HttpChatModel(  # type: ignore[assignment]  # the fake's place
-            session, upstream.url, KEY, first_byte_timeout_s=0.3, gap_timeout_s=0.2
+            http, KEY, first_byte_timeout_s=0.3, gap_timeout_s=0.2
         )
         listed = {"data": [{"id": MODEL, "pricing": {"prompt": "0.000001", "completion": "0.000002"}}]}
         upstream.script = raw.whole(listed)

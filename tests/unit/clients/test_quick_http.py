@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.quick_http import BadReply, QuickHttp
+from shared.quick_http import BadReply, Closed, Incoming, NotConnected, QuickHttp
 
 
 @asynccontextmanager
@@ -145,3 +145,79 @@ async def test_what_the_address_says_is_sent() -> None:
         await http.request("GET", "/ask")
     assert asked[0].startswith(b"GET /base/ask HTTP/1.1\r\nHost: 127.0.0.1:")
     assert b"Authorization: Basic bWU6cEBzcw==\r\n" in asked[0]
+
+
+# -- answers that are read as they come ------------------------------------------------------------------------------
+
+
+async def all_of(answer: Incoming) -> bytes:
+    parts = []
+    while not answer.ended:
+        parts.append(await answer.read())
+    answer.close()
+    return b"".join(parts)
+
+
+@settings(max_examples=20, deadline=None)
+@given(body=st.binary(max_size=300), size=st.integers(1, 40), pieces=st.integers(1, 50))
+def test_a_body_is_the_same_read_as_it_comes(body: bytes, size: int, pieces: int) -> None:
+    """By length, in chunks, or to the end of the connection; and one that ended well is used again."""
+
+    async def all_kinds() -> None:
+        to_the_end = b"HTTP/1.1 200 OK\r\n\r\n" + body
+        answers = (chunked(body, size), whole(body), to_the_end)
+        async with scripted(*answers, pieces=pieces) as (url, asked), QuickHttp(url) as http:
+            for _ in answers:
+                answer = await http.open("POST", "/ask", b"question")
+                assert (answer.status, await all_of(answer)) == (200, body)
+            assert len(asked) == 3
+
+    asyncio.run(all_kinds())
+
+
+async def test_what_is_read_as_it_comes_is_asked_for_once() -> None:
+    """Who asks a model twice pays twice: a connection that was closed meanwhile is an error here."""
+    async with scripted(whole(b"one"), whole(b"two"), close=True) as (url, asked), QuickHttp(url) as http:
+        assert await all_of(await http.open("POST", "/")) == b"one"
+        while True:  # until the end of the connection has been heard of, the question goes into nowhere
+            try:
+                answer = await http.open("POST", "/")
+            except Closed:
+                assert len(asked) == 1
+                continue
+            break
+        assert await all_of(answer) == b"two"
+
+
+async def test_a_cut_body_is_an_error_behind_what_has_come() -> None:
+    """In the middle of a chunk, or before the last one."""
+    for cut in (chunked(b"0123456789", 5)[:-9], chunked(b"01234", 5)[:-5]):
+        async with scripted(cut, close=True) as (url, _), QuickHttp(url) as http:
+            answer = await http.open("POST", "/")
+            with pytest.raises(BadReply, match="cut"):
+                await all_of(answer)
+            answer.close()
+
+
+async def test_a_slow_reader_makes_the_sender_wait() -> None:
+    """And the rest comes when he reads on."""
+    body = bytes(16 * 1024 * 1024)
+    async with scripted(whole(body), pieces=65_536) as (url, _), QuickHttp(url) as http:
+        answer = await http.open("POST", "/")
+        await asyncio.sleep(0.3)
+        assert len(await answer.read()) < len(body) // 4
+        answer.close()
+
+
+async def test_no_connection_is_told_from_a_lost_one(unused_tcp_port: int) -> None:
+    """Nothing was sent, so nothing can have been paid."""
+    async with QuickHttp(f"http://127.0.0.1:{unused_tcp_port}") as http:
+        with pytest.raises(NotConnected):
+            await http.open("POST", "/")
+
+
+async def test_a_header_cannot_bring_another_one() -> None:
+    """Nor a second request."""
+    async with QuickHttp("http://127.0.0.1:1") as http:
+        with pytest.raises(ValueError, match="more than one line"):
+            await http.request("GET", "/", headers={"X-Name": "value\r\nX-Other: value"})

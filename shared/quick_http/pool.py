@@ -1,0 +1,167 @@
+"""The connections to one address."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import socket
+import ssl
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Self
+from urllib.parse import unquote, urlsplit
+
+import aiohappyeyeballs
+
+from shared.quick_http.connection import Closed, Connection, Reply
+
+MAX_BODY_BYTES = 256 * 1024 * 1024
+EYEBALLS_S = 0.25
+"""After this the next address of a host is tried beside the first (RFC 8305)."""
+
+
+class NotConnected(ConnectionError):
+    """There was no connection: nothing has been sent."""
+
+
+class ConnectTimeout(NotConnected, TimeoutError):
+    """There was none in time."""
+
+
+class QuickHttp:
+    """A pool of connections to one address, at most `limit`; whoever finds none free waits."""
+
+    def __init__(self, base_url: str, *, limit: int = 64, connect_s: float | None = None) -> None:
+        """Take the address; a path in it is a prefix, a name and a password in it are sent as Basic authorization."""
+        parts = urlsplit(base_url)
+        self.base_url = base_url.rstrip("/")
+        self._prefix = parts.path.rstrip("/")
+        self._host = parts.hostname or ""
+        self._tls = ssl.create_default_context() if parts.scheme == "https" else None
+        if self._tls is not None:
+            self._tls.set_alpn_protocols(["http/1.1"])
+        self._port = parts.port or (443 if self._tls else 80)
+        self._head = f"Host: {parts.netloc.rpartition('@')[2]}\r\n"
+        if parts.username is not None:
+            pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
+            self._head += f"Authorization: Basic {base64.b64encode(pair).decode()}\r\n"
+        self._connect_s = connect_s
+        self._places = asyncio.Semaphore(limit)
+        self._idle: list[Connection] = []
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self.close()
+        await asyncio.sleep(0)  # the event loop tells the transports
+
+    def close(self) -> None:
+        """Close the connections that nobody uses; calls under way close theirs when they end."""
+        while self._idle:
+            self._idle.pop().abort()
+
+    async def request(
+        self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None,
+        *, most: int = MAX_BODY_BYTES,
+    ) -> Reply:  # fmt: skip
+        """Return the answer, whatever its status. Raises OSError; deadlines are the caller's."""
+        message = self._message(method, path, body, headers)
+        async with self._places:
+            kept = self._kept()
+            if kept is not None:
+                try:
+                    return await self._exchange(kept, message, most)
+                except Closed:
+                    pass
+            return await self._exchange(await self._connect(), message, most)
+
+    async def open(
+        self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None
+    ) -> Incoming:
+        """Return the answer as soon as its head is here; its `close` is the caller's. Raises OSError."""
+        message = self._message(method, path, body, headers)
+        await self._places.acquire()
+        connection = None
+        try:
+            connection = self._kept() or await self._connect()
+            return Incoming(connection, *await connection.open(message), self._leave)
+        except BaseException:  # cancelled, too
+            self._leave(connection)
+            raise
+
+    def _leave(self, connection: Connection | None) -> None:
+        if connection is not None:
+            self._give_back(connection)
+        self._places.release()
+
+    def _message(self, method: str, path: str, body: bytes, headers: Mapping[str, str] | None) -> bytes:
+        more = "".join(f"{name}: {value}\r\n" for name, value in headers.items()) if headers else ""
+        if more.count("\n") != len(headers or ()):
+            raise ValueError("a header of more than one line")
+        head = f"{method} {self._prefix}{path} HTTP/1.1\r\n{self._head}{more}Content-Length: {len(body)}\r\n\r\n"
+        return head.encode("utf-8", "surrogateescape") + body
+
+    def _kept(self) -> Connection | None:
+        while self._idle:
+            kept = self._idle.pop()
+            if kept.usable:
+                return kept
+            kept.abort()
+        return None
+
+    async def _connect(self) -> Connection:
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(self._connect_s):
+                addresses = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+                sock = await aiohappyeyeballs.start_connection(addresses, happy_eyeballs_delay=EYEBALLS_S, loop=loop)
+                name = self._host if self._tls else None
+                _, made = await loop.create_connection(Connection, sock=sock, ssl=self._tls, server_hostname=name)
+        except TimeoutError as error:
+            raise ConnectTimeout("no connection in time") from error
+        except OSError as error:
+            raise NotConnected(str(error)) from error
+        return made
+
+    async def _exchange(self, connection: Connection, message: bytes, most: int) -> Reply:
+        try:
+            return await connection.exchange(message, most)
+        finally:
+            self._give_back(connection)
+
+    def _give_back(self, connection: Connection) -> None:
+        """Keep a connection whose answer has ended well; close any other: what comes now belongs to nobody."""
+        if connection.rest():
+            self._idle.append(connection)
+            if not self._idle[0].usable:  # used least
+                self._idle.pop(0).abort()
+        else:
+            connection.abort()
+
+
+class Incoming:
+    """An answer whose body is still coming; names of headers are in lower case."""
+
+    def __init__(
+        self, connection: Connection, status: int, headers: Mapping[str, str], leave: Callable[[Connection], None]
+    ) -> None:
+        self.status = status
+        self.headers = headers
+        self._connection = connection
+        self._leave = leave
+
+    @property
+    def ended(self) -> bool:
+        """Whether all of the body has been read."""
+        return self._connection.ended
+
+    async def read(self) -> bytes:
+        """Return what has come, as soon as there is something; b"" at the end. Raises OSError where it is cut."""
+        return await self._connection.read()
+
+    def close(self) -> None:
+        """Give the connection back, or close it where the body is not at its end; once."""
+        self._leave(self._connection)
