@@ -101,12 +101,14 @@ def _report(options: argparse.Namespace, tally: Tally, watcher: Watcher, account
     checks = {
         f"5xx that another model could have answered: {len(records.needless)}": not records.needless,
         f"requests that got no answer at all: {tally.unreached}": tally.unreached == 0,
-        f"refused at the door, because this machine is too busy: {tally.shed}": tally.shed == 0,
+        f"refused at the door: {tally.shed}": tally.shed == 0,
         f"sent {tally.sent} = recorded {records.recorded} + refused {tally.shed}": tally.sent
         == records.recorded + tally.shed,
         account.line(): account.balanced,
-        f"ratings refused: {tally.not_rated}": tally.not_rated == 0 or bool(watcher.kills),
-        "memory, descriptors and threads flat": all(flat for *_, flat in watcher.judged().values()),
+        f"ratings that were never accepted: {tally.not_rated}": tally.not_rated == 0,
+        f"memory, descriptors and threads flat; most grown: {watcher.most_grown()}": all(
+            flat for *_, flat in watcher.judged().values()
+        ),
     }
     print()
     for text, holds in checks.items():

@@ -13,6 +13,7 @@ import orjson
 
 TIMEOUT_S = 30.0
 SHED = "overloaded"
+RATING_TRIES = 30
 SUBJECTS = ("tax", "roses", "Python", "Peru", "a headache", "chess", "bread", "rust", "a lease", "the moon")
 TASKS = ("Explain {}", "Write a poem on {}", "Give me three facts about {}", "What is wrong with {}", "Translate {}")
 PROMPTS = tuple(f"{task.format(subject)}, for a {age} year old" for task in TASKS for subject in SUBJECTS
@@ -63,16 +64,24 @@ class Load:
         try:
             whole = await self._ask(session, request_id, rng, tally, stream=number % 2 == 0)
             if whole and rng.random() < 0.5:
-                rating = {"request_id": request_id, "score": round(rng.random(), 2)}
-                async with session.post("/feedback", json=rating) as answer:
-                    accepted = answer.status == 202
-                    tally.rated += accepted
-                    tally.not_rated += not accepted
-                    if not accepted:
-                        tally.ends[f"feedback: {answer.status} {(await answer.json())['error']['code']}"] += 1
+                await self._rate(session, {"request_id": request_id, "score": round(rng.random(), 2)}, tally)
         except (aiohttp.ClientError, TimeoutError) as error:
             tally.unreached += 1
             tally.ends[type(error).__name__] += 1
+
+    async def _rate(self, session: aiohttp.ClientSession, rating: dict[str, object], tally: Tally) -> None:
+        """Rate an answer; where the router says to come again, do."""
+        for _ in range(RATING_TRIES):
+            async with session.post("/feedback", json=rating) as answer:
+                content = await answer.read()
+                if answer.status == 202:
+                    tally.rated += 1
+                    return
+                tally.ends[f"feedback: {answer.status} {orjson.loads(content)['error']['code']}"] += 1
+                if answer.status != 503:
+                    break
+                await asyncio.sleep(float(answer.headers["Retry-After"]))
+        tally.not_rated += 1
 
     async def _ask(
         self, session: aiohttp.ClientSession, request_id: str, rng: random.Random, tally: Tally, *, stream: bool

@@ -217,7 +217,7 @@ def build_ports(settings: Settings, adapters: Adapters, metrics: GatewayMetrics)
     return ChatPorts(
         log=adapters.log,
         recorder=recorder,
-        notices=Notices(adapters.heartbeats, recorder, cooldowns, name=name, timeout_s=LOAD_TIMEOUT_S),
+        notices=Notices(adapters.heartbeats, recorder, cooldowns, name=name, clock=clock, timeout_s=LOAD_TIMEOUT_S),
         gatherer=ContextGatherer(adapters.embedder, adapters.index, limits, clock=clock, metrics=metrics),
         posteriors=PosteriorCache(
             adapters.store, catalogue, make_policy, clock=clock, metrics=metrics, load_timeout_s=LOAD_TIMEOUT_S

@@ -14,12 +14,13 @@ from collections.abc import Mapping
 from services.gateway.cooldown import CoolDowns
 from services.gateway.recorder import Recorder
 from shared.errors import DependencyError
-from shared.ports import Heartbeats
+from shared.ports import Clock, Heartbeats
 from shared.schemas.storage import Notice
 
 REFRESH_S = 1.0
+LOOK_S = 0.3
 TTL_S = 60.0
-SILENT_S = 5.0
+SILENT_S = 3.0
 """A gateway that has said nothing for this long has lost Redis, or its life: what it answered last may not be there."""
 
 
@@ -33,31 +34,51 @@ class Notices:
     """What this gateway says, and what it has heard."""
 
     def __init__(
-        self, heartbeats: Heartbeats, recorder: Recorder, cooldowns: CoolDowns, *, name: str, timeout_s: float
+        self,
+        heartbeats: Heartbeats,
+        recorder: Recorder,
+        cooldowns: CoolDowns,
+        *,
+        name: str,
+        clock: Clock,
+        timeout_s: float,
     ) -> None:
         self.name = name
         self.heard: Mapping[str, Notice] = {}
+        self._heard_at = float("-inf")
         self._heartbeats = heartbeats
         self._recorder = recorder
         self._cooldowns = cooldowns
+        self._clock = clock
         self._timeout_s = timeout_s
 
     async def exchange(self) -> None:
         """Say how it is, and hear the others. Raises DependencyError or TimeoutError; what was heard before stays."""
-        notice = Notice(self._cooldowns.found(), self._recorder.behind)
+        notice, now = Notice(self._cooldowns.found(), self._recorder.behind), self._clock.monotonic()
         async with asyncio.timeout(self._timeout_s):
             self.heard = await self._heartbeats.exchange(self.name, notice, TTL_S)
+        self._heard_at = now
         self._cooldowns.hear({name: said.rests for name, said in self.heard.items()})
 
     async def in_doubt(self) -> bool:
-        """Return whether there may be a request, here or with another gateway, that Redis does not know of yet."""
-        if self._recorder.behind:
-            return True
-        try:
-            await self.exchange()
-        except (DependencyError, TimeoutError):
-            return True
-        return any(said.behind or said.age_s > SILENT_S for said in self.heard.values())
+        """Return whether there may be a request, here or with another gateway, that Redis does not know of yet.
+
+        That there is none is only known once every gateway has said so after it was asked: within a second, where all
+        is well.
+        """
+        asked = self._clock.monotonic()
+        while not self._recorder.behind:
+            if self._heard_at <= self._clock.monotonic() - LOOK_S or self._heard_at <= asked:
+                try:
+                    await self.exchange()
+                except (DependencyError, TimeoutError):
+                    return True
+            if any(said.behind or said.age_s > SILENT_S for said in self.heard.values()):
+                return True
+            if all(self._heard_at - said.age_s >= asked for said in self.heard.values()):
+                return False
+            await asyncio.sleep(LOOK_S)
+        return True
 
     async def leave(self) -> None:
         """Say nothing any more, unless records stay behind on disk. Raises DependencyError or TimeoutError."""
