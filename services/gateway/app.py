@@ -279,7 +279,6 @@ async def _background(app: web.Application) -> AsyncIterator[None]:
         background.every("notices", notices.REFRESH_S, ports.notices.exchange),
         ports.recorder.write_for_ever(),
         ports.recorder.wake_for_ever(),
-        ports.notices.warn_for_ever(),
     )
     async with background.running(loops):
         yield
