@@ -17,10 +17,11 @@ demo: $(VENV)/.local  ## Replay real prompts and watch the router learn (DATA=fo
 rebuild: $(VENV)/.local  ## Redis and Qdrant from the history, while `make run` is stopped (REPLACE=1: over what is there)
 	@$(BIN)/python -m deploy.local.rebuild $(if $(REPLACE),--replace)
 
-replay: $(VENV)/.local  ## The policy and its references on recorded outcomes (DATA, FEEDBACK, COST_WEIGHT, STREAM, SEEDS, POLICY)
+replay: $(VENV)/.plots  ## The policy and its references on recorded outcomes (DATA, FEEDBACK, COST_WEIGHT, STREAM, SEEDS, POLICY, REQUESTS, DELAY)
 	@$(BIN)/python -m benchmarks.replay $(if $(DATA),--data $(DATA)) $(if $(FEEDBACK),--feedback $(FEEDBACK)) \
 	  $(if $(COST_WEIGHT),--cost-weight $(COST_WEIGHT)) $(if $(STREAM),--stream $(STREAM)) \
-	  $(if $(SEEDS),--seeds $(SEEDS)) $(if $(POLICY),--policy $(POLICY))
+	  $(if $(SEEDS),--seeds $(SEEDS)) $(if $(POLICY),--policy $(POLICY)) $(if $(REQUESTS),--requests $(REQUESTS)) \
+	  $(if $(DELAY),--delay $(DELAY))
 
 bench: $(VENV)/.local  ## Speed and cost of the gateway beside a bare proxy (ROUNDS=5 SECONDS=2 PEERS=1 PAGE=docs/performance.md)
 	@$(BIN)/python -m benchmarks.load $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SECONDS),--seconds $(SECONDS)) \
@@ -75,6 +76,10 @@ $(VENV)/pyvenv.cfg:
 $(VENV)/.local: $(VENV)/pyvenv.cfg $(LOCKS)/local.txt $(LOCKS)/data.txt
 	@[ -f $(VENV)/.test ] || { echo 'Installing locked dependencies into $(VENV) (once) ...'; $(PIP) --require-hashes -r $(LOCKS)/local.txt; }
 	@$(PIP) --require-hashes --no-deps -r $(LOCKS)/data.txt
+	@touch $@
+
+$(VENV)/.plots: $(VENV)/.local $(LOCKS)/plots.txt
+	@$(PIP) --require-hashes -r $(LOCKS)/plots.txt
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.local $(LOCKS)/test.txt
