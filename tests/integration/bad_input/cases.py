@@ -78,6 +78,7 @@ HTTP = [
     case(10, "bare-lf", b"GET /ready HTTP/1.1\nhost: x\n\n", 400, "bad_request"),
     case(10, "folded", _head("host: x", "x-a: b", " c"), 400, "bad_request"),
     case(10, "space-before-colon", _head("host: x", "x-a : b"), 400, "bad_request"),
+    case(11, "no-host", b"GET /ready HTTP/1.1\r\nconnection: close\r\n\r\n", 400, "bad_request"),
     case(11, "two-hosts", _head("host: x", "host: y"), 400, "bad_request"),
     case(12, "host-with-path", request(body=GOOD, key=None, host="x/ready?"), (400, 401)),
     case(13, "long-header", _head("host: x", "x-long: " + "x" * 9000), (400, 431), "bad_request"),

@@ -20,6 +20,7 @@ from services.gateway.keys import LIFECYCLE
 from services.gateway.protocol import serve
 from services.gateway.routes import all_routes
 from shared.errors import DependencyError, UpstreamError
+from shared.schemas.events import EventKind
 from shared.schemas.records import Status
 from shared.storage.redis_keys import day_of
 from tests.fakes.chat_model import Reply
@@ -166,6 +167,29 @@ async def test_unknown_ids_and_models_are_404(client: Client) -> None:
     assert (status, told["error"]["code"]) == (404, "model_not_found")
     status, told, _ = await ask(client, "/v1/models/x/none")
     assert (status, told["error"]["code"]) == (404, "model_not_found")
+
+
+async def test_a_rating_may_come_before_the_answer_has_ended(client: Client, world: World) -> None:
+    """The id is claimed when the request comes in: 202 from then on, and it counts once the record is there (53)."""
+    world.upstream.default = Reply(delay_s=0.5)
+    asking = asyncio.create_task(ask(client, "/chat/completions", BODY, X_Request_ID="fresh"))
+    await asyncio.sleep(0.2)
+    assert (await ask(client, "/requests/fresh"))[0] == 404
+    assert (await ask(client, "/feedback", {"request_id": "fresh", "score": 0.9}))[0] == 202
+    assert (await asking)[0] == 200
+    assert (await ask(client, "/requests/fresh"))[1]["feedback"]["score"] == 0.9
+    kinds = [event.kind for event in world.memory.events.values()]
+    assert kinds == [EventKind.FEEDBACK, EventKind.OUTCOME, EventKind.FEEDBACK], "said again behind the record"
+
+
+async def test_after_the_window_it_is_too_late_to_rate(client: Client, world: World) -> None:
+    """410, with the field and the words for it; what was rated in time may not be changed either (61)."""
+    await ask(client, "/chat/completions", BODY, X_Request_ID="old")
+    assert (await ask(client, "/feedback", {"request_id": "old", "score": 0.9}))[0] == 202
+    world.clock.advance(world.settings.FEEDBACK_WINDOW_HOURS * 3600 + 1)
+    status, told, _ = await ask(client, "/feedback", {"request_id": "old", "score": 0.1})
+    assert (status, told["error"]["code"], told["error"]["param"]) == (410, "feedback_window_over", "request_id")
+    assert told["error"]["type"] == "invalid_request_error"
 
 
 async def test_models_lists_auto_and_every_arm(client: Client) -> None:
