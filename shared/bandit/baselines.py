@@ -50,6 +50,7 @@ class PooledThompson:
             cost_usd=expected.cost_usd[None],
             latency_s=expected.latency_s[None],
             reliability=reliability(sums, self.settings.min_requests_for_global),
+            kept=np.ones(len(sums)),
             local_gate=False,
             centroids=None,
         )

@@ -38,7 +38,7 @@ class MixedThompson:
         by_cluster = _by_cluster(learned, state)
         m = self.settings.min_requests_for_global
         expected = expect(arms, totals, m)
-        cells = _since_breaks(_cells(totals, by_cluster, expected.cost_usd), learned, self.settings)
+        cells, kept = _since_breaks(_cells(totals, by_cluster, expected.cost_usd), learned, self.settings)
         fit = fit_mixed(cells, self.settings)
         mean = np.vstack((fit.mean, fit.cluster_mean.T[1:]))
         variance = np.vstack((fit.variance, fit.cluster_variance.T[1:]))
@@ -60,6 +60,7 @@ class MixedThompson:
             cost_usd=_rows(expected.cost_usd, _matrix(by_cluster, "cost_usd"), _matrix(by_cluster, "priced"), m),
             latency_s=_rows(expected.latency_s, _matrix(by_cluster, "latency_s"), requests, m),
             reliability=reliability(totals, m),
+            kept=kept,
             local_gate=gate_open(totals),
             centroids=state.centroids,
         )
@@ -105,22 +106,23 @@ def _cells(totals: Sequence[Sums], by_cluster: Sequence[Sequence[Sums]], cost_us
     )
 
 
-def _since_breaks(cells: Cells, learned: Sequence[ArmSums], settings: BanditSettings) -> Cells:
-    """Return the cells with what is left of the evidence on arms that have become worse; see `change.py`."""
+def _since_breaks(cells: Cells, learned: Sequence[ArmSums], settings: BanditSettings) -> tuple[Cells, Floats]:
+    """Return the cells with what is left of the evidence on arms that have become worse, and the share that is left."""
     noise_sd = np.sqrt(noise_variance(cells, settings)).tolist()
     labels, scores = cells.labels.sum(axis=1), cells.scores.sum(axis=1)
     evidence = zip(learned, labels.tolist(), scores.tolist(), noise_sd, strict=True)
     breaks = [find_break(one.blocks, n, score, sd) for one, n, score, sd in evidence]
-    if not any(breaks):
-        return cells
     kept = np.array([1.0 if one is None else one.kept for one in breaks])
     shift = np.array([0.0 if one is None else one.shift for one in breaks])
-    return replace(
+    if (kept == 1.0).all():
+        return cells, kept
+    since = replace(
         cells,
         labels=kept[:, None] * cells.labels,
         scores=kept[:, None] * (cells.scores + shift[:, None] * cells.labels),
         squares=kept * (cells.squares + 2 * shift * scores + shift**2 * labels),
     )
+    return since, kept
 
 
 def _log_price(cost_usd: Floats) -> Floats:

@@ -35,7 +35,10 @@ class BanditSettings:
 
 @dataclass(frozen=True, slots=True)
 class ArmSummary:
-    """What `GET /arms` shows of one arm: evidence, quality with its 95 % interval, cost, latency, reliability."""
+    """What `GET /arms` shows of one arm: evidence, quality with its 95 % interval, cost, latency, reliability.
+
+    `kept` is the share of its ratings that still counts: below 1 since it was seen to become worse.
+    """
 
     arm: ArmId
     labels: float
@@ -47,6 +50,7 @@ class ArmSummary:
     cost_usd: float | None
     latency_s: float | None
     reliability: float = 1.0
+    kept: float = 1.0
 
 
 class Posterior(Protocol):

@@ -31,6 +31,7 @@ class GaussianPosterior:
         draw_sd: standard deviation to draw with.
         cost_usd, latency_s: expectations; NaN where nothing is known.
         reliability: probability that a call is answered, (K,).
+        kept: share of the ratings that still count; below 1 since an arm was seen to become worse, (K,).
         local_gate: whether neighbours may move the estimates.
         centroids: of the clusters, if there are any.
     """
@@ -45,6 +46,7 @@ class GaussianPosterior:
     cost_usd: Floats
     latency_s: Floats
     reliability: Floats
+    kept: Floats
     local_gate: bool
     centroids: Centroids | None
 
@@ -72,6 +74,7 @@ class GaussianPosterior:
                 cost_usd=known(self.cost_usd[0, i]),
                 latency_s=known(self.latency_s[0, i]),
                 reliability=float(self.reliability[i]),
+                kept=float(self.kept[i]),
             )
             for i, (arm, sums) in enumerate(zip(self.arms, self.sums, strict=True))
         )
