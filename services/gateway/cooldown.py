@@ -148,6 +148,8 @@ class CoolDowns:
             self.account.failed()
         else:
             self.cool(arm, error.cool_s)
+            if error.status is not None:  # it spoke of something else: our key is not what it minds
+                self.account.succeeded()
         if blames_arm:
             self._circuits[arm].failed()
 

@@ -86,7 +86,7 @@ def _of_client_error(error: ClientError) -> web.Response:
     if status == 502 and error.code == "upstream_timeout":
         status = 504
     response = Problem(status, kind, str(error), error.code, error.param)
-    if status in _RETRYABLE:
+    if status in _RETRYABLE or error.retry_after_s:
         response.headers[hdrs.RETRY_AFTER] = str(math.ceil(error.retry_after_s or 1))
     if status == 401:
         response.headers[hdrs.WWW_AUTHENTICATE] = "Bearer"

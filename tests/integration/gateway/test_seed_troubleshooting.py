@@ -23,6 +23,9 @@ async def test_a_refused_key_is_named_where_one_looks(world: World) -> None:
         world.upstream.tell(arm, Reply(error=UpstreamError("no", status=401, try_next=False, account=True, cool_s=60)))
     async with serving(world) as client:
         assert (await ask(client, "/v1/chat/completions", BODY))[0] == 502
+        status, told, headers = await ask(client, "/v1/chat/completions", BODY)
+        assert (status, told["error"]["code"]) == (502, "upstream_error")
+        assert 1 <= int(headers["Retry-After"]) <= 60, "nobody is called before then"
         status, report, _ = await ask(client, "/health")
     assert status == 200
     assert report["parts"]["upstream"]["status"] == "degraded"

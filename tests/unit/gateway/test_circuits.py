@@ -100,6 +100,23 @@ def test_a_refused_account_rests_all_arms_and_blames_none(status: int) -> None:
     assert arms.account.allows()
 
 
+@pytest.mark.parametrize("status", [200, 408, 429, 500])
+def test_another_kind_of_answer_says_that_the_account_is_fine(status: int) -> None:
+    """The probe need not be answered well: whoever is rate limited is known. No connection says nothing."""
+    clock = FakeClock()
+    arms = CoolDowns(clock)
+    fail(arms, "a", 1, UpstreamError("no", status=402, try_next=False, account=True))
+    clock.advance(5.0)
+    assert arms.account.allows()
+    fail(arms, "a", 1, UpstreamError("refused"))
+    assert not arms.account.allows()
+    clock.advance(5.0)
+    assert arms.account.allows()
+    fail(arms, "a", 1, UpstreamError("other", status=status))
+    assert arms.account.allows()
+    assert arms.account.state == "closed"
+
+
 def test_second_tries_are_a_share_of_what_is_under_way_and_three_at_least() -> None:
     """20 % of 40 are 8; of 5 they are 3; a place is held once a request and given back at its end."""
     for active, most in ((5, AT_LEAST), (40, 8)):

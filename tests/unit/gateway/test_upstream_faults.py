@@ -8,7 +8,6 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Any
 
-import aiohttp
 import orjson
 import pytest
 from prometheus_client import CollectorRegistry
@@ -20,6 +19,7 @@ from services.learner.learn import EventLearner
 from shared.clients.upstream_errors import garbage, of_error_body, of_exception, of_status, timed_out_error
 from shared.errors import ClientError, RouterError, UpstreamError, UpstreamFailed
 from shared.metrics import LearnerMetrics
+from shared.quick_http import NotConnected
 from shared.schemas.records import Outcome, Status
 from shared.schemas.upstream import Usage
 from tests.fakes.chat_model import Reply
@@ -31,8 +31,8 @@ def status(code: int, headers: Mapping[str, str] | None = None, **error: object)
     return of_status(code, headers or {}, orjson.dumps({"error": {"message": "no", **error}}), None)
 
 
-NO_WAY = of_exception(aiohttp.ClientConnectorError(None, OSError()))  # type: ignore[arg-type]  # never looked at
-CUT = of_exception(aiohttp.ServerDisconnectedError())
+NO_WAY = of_exception(NotConnected())
+CUT = of_exception(ConnectionResetError())
 NEXT_UNPAID = {
     "refused": NO_WAY,
     **{f"status_{code}": status(code) for code in (408, 409, 425, 429, 500, 502, 503, 529)},
