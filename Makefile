@@ -23,9 +23,10 @@ replay: $(VENV)/.plots  ## The policy and its references on recorded outcomes (D
 	  $(if $(SEEDS),--seeds $(SEEDS)) $(if $(POLICY),--policy $(POLICY)) $(if $(REQUESTS),--requests $(REQUESTS)) \
 	  $(if $(DELAY),--delay $(DELAY))
 
-bench: $(VENV)/.local  ## Speed and cost of the gateway beside a bare proxy (ROUNDS=5 SECONDS=2 PEERS=1 PAGE=docs/performance.md)
+bench: $(VENV)/.plots  ## Speed and cost of the gateway beside a bare proxy (ROUNDS=5 SECONDS=2 PEERS=1 PAGE=docs/performance.md PARTS="load memory ...")
 	@$(BIN)/python -m benchmarks.load $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SECONDS),--seconds $(SECONDS)) \
-	  $(if $(PEERS),--peers) $(if $(PAGE),--page $(PAGE))
+	  $(if $(PEERS),--peers) $(if $(PAGE),--page $(PAGE)) $(if $(POINTS),--points $(POINTS)) \
+	  $(if $(PARTS)$(MEMORY),--parts $(PARTS) $(if $(MEMORY),memory))
 
 evaluate: $(VENV)/.local  ## What other settings would have earned (LOG=file, SET="COST_WEIGHT=-0.5"); no LOG: the check by replay (RUNS=200)
 	@$(BIN)/python -m benchmarks.evaluate $(if $(LOG),--log "$(LOG)" $(foreach one,$(SET),--set $(one)),--validate \

@@ -24,7 +24,7 @@ def main() -> None:
     arms = [Arm(f"maker/model-{i}", Price(1e-7 * (i + 1), 4e-7 * (i + 1))) for i in range(ARMS)]
     for labels in (2.0, 40.0, 2000.0):
         for gain in (0.0, 100.0):
-            state = _state(arms, labels, gain, rng)
+            state = learned_state(arms, labels, gain, rng)
             posterior = policy.fit(state, arms)
             eligible = tuple(arm.id for arm in arms)
             contexts = [_context(eligible, rng) for _ in range(50)]
@@ -47,7 +47,9 @@ def _timed(call: object) -> float:
     return time.perf_counter() - start
 
 
-def _state(arms: list[Arm], labels: float, gain: float, rng: np.random.Generator) -> LearnedState:
+def learned_state(arms: list[Arm], labels: float, gain: float, rng: np.random.Generator) -> LearnedState:
+    """Return a state in which each arm has so many labels, and neighbours have gained so much."""
+
     def sums() -> Iterator[Sums]:
         for _ in range(CLUSTERS):
             n, quality = labels / CLUSTERS, rng.uniform(0.5, 0.9)

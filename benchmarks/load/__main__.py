@@ -7,38 +7,39 @@ import json
 import os
 import platform
 import signal
+import subprocess
 import tempfile
 from contextlib import nullcontext
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
+from benchmarks.load import embedding, keeping, learning, searching
 from benchmarks.load.breakdown import by_part
+from benchmarks.load.findings import PROFILED, Findings
 from benchmarks.load.measure import Meter
-from benchmarks.load.peers import peers, versions
+from benchmarks.load.peers import install, peers, versions
 from benchmarks.load.processes import cpu_model, rss_mb
-from benchmarks.load.report import PROFILED, Findings, tables, write
+from benchmarks.load.report import tables, write
 from benchmarks.load.rig import Rig, cores, rig
 from benchmarks.load.targets import UNIQUE, Target, streamed, targets
 from deploy.local.plan import ROOT
 from shared.errors import DependencyError
 
-STREAMS = 8
+PARTS = ("load", "learner", "memory", "embedder", "search")
 MARKS = "<!-- bench: begin -->", "<!-- bench: end -->"
 
 
 def main() -> int:
     """Measure, print, and write it down."""
     options = _options()
-    found = Findings(_facts(with_peers=options.peers))
     try:
+        if options.peers:
+            install()
+        found = Findings(_facts(with_peers=options.peers))
         with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
-            with rig() as running:
-                _measure(running, found, options, folder)
-            if options.profile:
-                _profile(found, options, folder)
-    except (DependencyError, RuntimeError) as error:
+            _run(found, options, Path(name))
+    except (DependencyError, RuntimeError, subprocess.CalledProcessError) as error:
         print(f"bench: {error}")
         return 1
     found.facts = {**found.facts, "load after": f"{os.getloadavg()[0]:.1f}"}
@@ -51,12 +52,37 @@ def main() -> int:
     return 0
 
 
+def _run(found: Findings, options: argparse.Namespace, folder: Path) -> None:
+    parts = options.parts or (PARTS if options.page else PARTS[:1])
+    if {"load", "learner"} & set(parts):
+        with rig() as running:
+            if "load" in parts:
+                _measure(running, found, options, folder)
+            if "learner" in parts:
+                learning.measure(running, found)
+        if "load" in parts and options.profile:
+            _profile(found, options, folder)
+    if "memory" in parts:
+        with rig() as running:  # another one: what went before must not count
+            keeping.measure(running, found)
+    if "embedder" in parts:
+        embedding.measure(found, options.rounds, options.seconds, folder)
+    if "search" in parts:
+        searching.measure(found, options.points, folder)
+
+
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.load", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=2.0, help="of one measurement")
     parser.add_argument("--connections", type=int, nargs="+", default=[1, 32, 128])
-    parser.add_argument("--peers", action="store_true", help="also what is installed under .local/peers")
+    parser.add_argument(
+        "--parts", nargs="+", choices=PARTS, help="what to measure: load alone, without this; all of them for a page"
+    )
+    parser.add_argument(
+        "--points", type=int, nargs="+", default=[1_000, 100_000], help="stored points beside which searches are timed"
+    )
+    parser.add_argument("--peers", action="store_true", help="also LiteLLM and Portkey, installed where they are not")
     parser.add_argument("--no-profile", dest="profile", action="store_false", help="no breakdown of the gateway's time")
     parser.add_argument(
         "--out", type=Path, default=ROOT / "benchmarks" / "out", help="folder of load.json and load.png"
@@ -75,7 +101,7 @@ def _measure(running: Rig, found: Findings, options: argparse.Namespace, folder:
         for number in range(options.rounds):
             print(f"round {number + 1} of {options.rounds}", flush=True)
             samples = [meter.measure(one, many) for one in (*whole, *others) for many in options.connections]
-            found.rounds.append([*samples, *(meter.measure(one, STREAMS) for one in streamed(whole))])
+            found.rounds.append([*samples, *(meter.measure(*one) for one in streamed(whole))])
         found.memory_mb = {name: rss_mb(pid) for name, pid in running.pids.items()}
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import re
 import time
@@ -72,8 +73,10 @@ class Asker(asyncio.Protocol):
 class Tally:
     """What was measured since `counting` was set."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = 0) -> None:
+        self._most = most
         self.counting = False
+        self.enough = asyncio.Event()
         self.latencies: list[float] = []
         self.firsts: list[float] = []
         self.failed = 0
@@ -83,6 +86,8 @@ class Tally:
     def add(self, latency_s: float, first_s: float, *, ok: bool) -> None:
         """Take note of one answer."""
         self.all_answers += 1
+        if self.all_answers == self._most:
+            self.enough.set()
         if self.counting and ok:
             self.latencies.append(latency_s)
             self.firsts.append(first_s)
@@ -116,7 +121,7 @@ def requests(options: argparse.Namespace) -> Iterator[bytes]:
 
 async def run(options: argparse.Namespace) -> dict[str, float]:
     """Load `options.url` for a while; return the figures."""
-    tally, parts = Tally(), urlsplit(options.url)
+    tally, parts = Tally(options.answers), urlsplit(options.url)
     stream = requests(options)
     loop = asyncio.get_running_loop()
     made = [
@@ -125,7 +130,9 @@ async def run(options: argparse.Namespace) -> dict[str, float]:
     ]
     await asyncio.sleep(options.warm_up)
     tally.counting, began = True, time.perf_counter()
-    await asyncio.sleep(options.seconds)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(None if options.answers else options.seconds):
+            await tally.enough.wait()
     tally.counting, seconds = False, time.perf_counter() - began
     report = tally.report(seconds)
     for transport, _ in made:
@@ -138,6 +145,7 @@ if __name__ == "__main__":
     parser.add_argument("url")
     parser.add_argument("--connections", type=int, default=32)
     parser.add_argument("--seconds", type=float, default=2.0)
+    parser.add_argument("--answers", type=int, default=0, help="stop after so many, not after some seconds")
     parser.add_argument("--warm-up", type=float, default=0.3)
     parser.add_argument("--kind", choices=("unique", "repeated"), default="unique")
     parser.add_argument("--model")

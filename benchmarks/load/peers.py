@@ -1,9 +1,11 @@
-"""Other gateways, where they are installed under `.local/peers`; docs/performance.md says how. Never in our `.venv`."""
+"""Other gateways, each in a folder of its own under `.local/peers`, never in our `.venv`."""
 
 from __future__ import annotations
 
 import contextlib
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,8 +16,12 @@ from deploy.local.plan import ROOT
 from deploy.local.servers import Server, free_port
 
 FOLDER = ROOT / ".local" / "peers"
+LITELLM_PACKAGE, PORTKEY_PACKAGE = "litellm[proxy]==1.106.2", "@portkey-ai/gateway@1.15.2"
+"""The versions that the targets speak of."""
+
 LITELLM = FOLDER / "litellm" / "bin" / "litellm"
-PORTKEY = FOLDER / "portkey" / "node_modules" / "@portkey-ai" / "gateway" / "build" / "start-server.js"
+PORTKEY_FOLDER = FOLDER / "portkey"
+PORTKEY = PORTKEY_FOLDER / "node_modules" / "@portkey-ai" / "gateway" / "build" / "start-server.js"
 START_S = 120.0
 
 _LITELLM_CONFIG = """\
@@ -25,6 +31,20 @@ model_list:
 litellm_settings: {{num_retries: 0, telemetry: false}}
 general_settings: {{dangerously_permit_weak_or_unset_master_key: true}}
 """
+
+
+def install() -> None:
+    """Install those that are not there. Without npm there is no Portkey. Raises CalledProcessError."""
+    if not LITELLM.exists():
+        print("installing LiteLLM into .local/peers (once) ...", flush=True)
+        folder = LITELLM.parents[1]
+        subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+        pip = [str(LITELLM.with_name("python")), "-m", "pip", "--disable-pip-version-check", "-q", "install"]
+        subprocess.run([*pip, LITELLM_PACKAGE], check=True)
+    npm = shutil.which("npm")
+    if npm and not PORTKEY.exists():
+        print("installing Portkey into .local/peers (once) ...", flush=True)
+        subprocess.run([npm, "install", "--silent", "--prefix", str(PORTKEY_FOLDER), PORTKEY_PACKAGE], check=True)
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""What a run found, as tables, JSON and a picture. Figures are medians over rounds, ratios are made within a round."""
+"""What a run found, as tables, JSON and a picture."""
 
 from __future__ import annotations
 
@@ -6,60 +6,37 @@ import importlib
 import importlib.util
 import json
 import statistics
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
-from benchmarks.load.measure import Sample
-from benchmarks.load.targets import BARE, CHUNKS, DIRECT, UNIQUE
-
-PROFILED = 32
-"""Connections at which costs are broken down."""
-
-Cell = tuple[str, int]
-"""A target's name and a number of connections."""
-
-
-@dataclass
-class Findings:
-    """One run: facts of the machine, samples by round, memory in MB by process, microseconds by part of the gateway."""
-
-    facts: Mapping[str, str]
-    rounds: list[list[Sample]] = field(default_factory=list)
-    memory_mb: dict[str, float] = field(default_factory=dict)
-    breakdown_us: dict[str, float] = field(default_factory=dict)
-
-    def median(self, cell: Cell, figure: Callable[[Sample], float]) -> float:
-        """Return the median of a figure over the rounds."""
-        return statistics.median(figure(sample) for sample in self._of(cell))
-
-    def against(self, cell: Cell, other: Cell, figure: Callable[[Sample, Sample], float]) -> float:
-        """Return the median over the rounds of what `figure` makes of both."""
-        return statistics.median(figure(a, b) for a, b in zip(self._of(cell), self._of(other), strict=True))
-
-    def cells(self) -> list[Cell]:
-        """Return what was measured, in order."""
-        return [(sample.target, sample.connections) for sample in self.rounds[0]] if self.rounds else []
-
-    def _of(self, cell: Cell) -> list[Sample]:
-        return [s for samples in self.rounds for s in samples if (s.target, s.connections) == cell]
+from benchmarks.load import goals
+from benchmarks.load.findings import PROFILED, Findings
+from benchmarks.load.targets import BARE, CHUNKS, DIRECT, STREAMS, UNIQUE, stream_of
 
 
 def tables(found: Findings) -> str:
     """Return everything as Markdown."""
     parts = [_table(("what", "value"), [(name, value) for name, value in found.facts.items()])]
-    parts += ["### Whole answers", _whole(found), "### Streams", _streams(found)]
+    parts += ["### Targets", _table(("what", "asked", "measured", ""), goals.rows(found))]
+    if found.rounds:
+        parts += ["### Whole answers", _whole(found), "### Streams", _streams(found), *_where(found)]
+    for table in found.more:
+        parts += [f"### {table.title}", table.note, _table(table.head, table.rows)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _where(found: Findings) -> list[str]:
+    """Return where time and memory go."""
+    parts = []
     if found.breakdown_us:
         total = sum(found.breakdown_us.values())
         rows = [(name, f"{us:.0f}", f"{us / total:.0%}") for name, us in found.breakdown_us.items()]
         parts += ["### Where the gateway's processor time goes (routing on, unique prompts, 32 connections, sampled)",
                   _table(("part", "us a request", "share"), [*rows, ("all", f"{total:.0f}", "100%")])]  # fmt: skip
-    parts += [
-        f"### Processor time of every process (routing on, unique prompts, {PROFILED} connections)",
-        _costs(found),
-    ]
+    title = f"### Processor time of every process (routing on, unique prompts, {PROFILED} connections)"
     memory = [(name, f"{megabytes:.0f}") for name, megabytes in found.memory_mb.items()]
-    return "\n\n".join([*parts, "### Memory at the end", _table(("process", "RSS, MB"), memory)]) + "\n"
+    return [*parts, title, _costs(found), "### Memory at the end", _table(("process", "RSS, MB"), memory)]
 
 
 def _costs(found: Findings) -> str:
@@ -106,23 +83,27 @@ def _whole(found: Findings) -> str:
 def _streams(found: Findings) -> str:
     rows = []
     for name in (DIRECT, BARE, UNIQUE):
-        short, long = (
-            next((c for c in found.cells() if c[0] == f"{name}, stream of {n}"), None) for n in (1, CHUNKS + 1)
+        one, short, long = (
+            (stream_of(name, 1), 1),
+            (stream_of(name, 1), STREAMS),
+            (stream_of(name, CHUNKS + 1), STREAMS),
         )
-        if short is None or long is None:
+        if long not in found.cells():
             continue
-        direct = (f"{DIRECT}, stream of 1", short[1])
+        direct = (stream_of(DIRECT, 1), 1)
         chunk_us = found.against(long, short, lambda a, b: (a.cpu_us - b.cpu_us) / CHUNKS)
         rows.append(
             (
                 name,
+                f"{found.median(one, lambda s: s.first_p50_ms):.2f}",
+                f"{found.against(one, direct, lambda a, b: a.first_p50_ms - b.first_p50_ms):.2f}",
                 f"{found.median(short, lambda s: s.first_p50_ms):.2f}",
-                f"{found.against(short, direct, lambda a, b: a.first_p50_ms - b.first_p50_ms):.2f}",
                 f"{found.median(short, lambda s: s.cpu_us):.0f}",
                 f"{chunk_us:.1f}",
             )
         )
-    return _table(("what", "first token p50 ms", "added ms", "CPU us/stream of 1", "CPU us/chunk"), rows)
+    head = ("what", "first token p50 ms, one at a time", "added ms", f"p50 ms, {STREAMS} at a time")
+    return _table((*head, "CPU us/stream of 1", "CPU us/chunk"), rows)
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -134,7 +115,7 @@ def write(found: Findings, folder: Path) -> None:
     """Write `load.json` and, where matplotlib is installed, `load.png`."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "load.json").write_text(json.dumps(asdict(found), indent=1), encoding="utf-8")
-    if importlib.util.find_spec("matplotlib") is None:
+    if not found.rounds or importlib.util.find_spec("matplotlib") is None:
         return
     figure = importlib.import_module("matplotlib.figure").Figure(figsize=(15, 5), layout="constrained")
     speed, latency, parts = figure.subplots(1, 3)

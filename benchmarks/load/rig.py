@@ -38,6 +38,7 @@ class Rig:
     upstream: str
     bare: str
     gateway: str
+    redis: str = ""
     pids: dict[str, int] = field(default_factory=dict)
     own_core: int = 0
     other_cores: tuple[int, ...] = ()
@@ -59,7 +60,9 @@ def rig(stacks: Path | None = None) -> Iterator[Rig]:
         upstream_port, bare_port = free_port(), free_port()
         upstream = f"http://127.0.0.1:{upstream_port}"
         process = stack.enter_context(server("upstream", folder, upstream_port))
-        started = Rig(upstream, f"http://127.0.0.1:{bare_port}", "", {"upstream": process}, own, others)
+        started = Rig(
+            upstream, f"http://127.0.0.1:{bare_port}", "", pids={"upstream": process}, own_core=own, other_cores=others
+        )
         started.pids["bare proxy"] = stack.enter_context(
             server("bare_proxy", folder, bare_port, "--upstream", f"{upstream}/v1")
         )
@@ -69,7 +72,7 @@ def rig(stacks: Path | None = None) -> Iterator[Rig]:
             if part.name == "gateway":
                 part.server.command = [sys.executable, "-m", "benchmarks.load.sampler", str(stacks)]
         router.start()
-        started.gateway = router.plan.gateway_url
+        started.gateway, started.redis = router.plan.gateway_url, router.plan.redis_url
         started.pids |= router.pids()
         for under_test in ("bare proxy", "gateway"):
             pin(started.pids[under_test], (own,))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 CHUNKS = 100
+STREAMS = 8
+"""Streams at once, where the cost of a chunk is measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +48,16 @@ def targets(upstream: str, bare: str, bare_pid: int, gateway: str, gateway_pid: 
     ]
 
 
-def streamed(whole: list[Target]) -> list[Target]:
-    """Return the same as streams: of one chunk, for the time to it, and of many, for what each costs."""
+def streamed(whole: list[Target]) -> list[tuple[Target, int]]:
+    """Return the same as streams, with how many at once: of one chunk, for the time to it, and of many, for each."""
     kept = [target for target in whole if target.name in (DIRECT, BARE, UNIQUE)]
     return [
-        Target(f"{target.name}, stream of {chunks}", target.url, target.pid, target.kind, target.model, chunks)
-        for chunks in (1, CHUNKS + 1)
+        (Target(stream_of(target.name, chunks), target.url, target.pid, target.kind, target.model, chunks), connections)
+        for chunks, connections in ((1, 1), (1, STREAMS), (CHUNKS + 1, STREAMS))
         for target in kept
     ]
+
+
+def stream_of(name: str, chunks: int) -> str:
+    """Return the name of a target that is asked for streams of so many chunks."""
+    return f"{name}, stream of {chunks}"

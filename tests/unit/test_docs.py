@@ -28,7 +28,7 @@ CODE_BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 PATHS = document("0")["paths"]
 METHODS = {"get", "post", "put", "delete", "patch"}
-COMMAND_VARIABLES = {"CONFIG_FILE", "PYTHON", "DATA", "PEERS", "PAGE"}
+COMMAND_VARIABLES = {"CONFIG_FILE", "PYTHON", "DATA", "PEERS", "PAGE", "MEMORY", "PARTS", "POINTS"}
 """Variables of commands in the docs that are no settings: what make and the shell read."""
 
 
