@@ -27,6 +27,9 @@ METRICS_ROUTE = "/metrics"
 OPERATOR_ROUTES = frozenset({METRICS_ROUTE, "/arms", "/v1/arms"})
 """Tell of all traffic at once: for admin keys only, where there are any."""
 
+CHANGING_ROUTES = frozenset({"/arms/{arm}", "/v1/arms/{arm}"})
+"""Change what everybody is answered by: for admin keys only, as soon as there is any key at all."""
+
 OWNER_DIGITS = 16
 
 
@@ -62,15 +65,17 @@ class Access:
             return caller or Caller()
         if caller is None:
             raise error
-        if route in OPERATOR_ROUTES and not self._may_watch(caller, route):
+        if not caller.admin and self._guards(route):
             if digest is None or caller.owner == ANYBODY:
                 raise error
             raise Forbidden("This needs an admin key.", code="admin_key_required")
         return caller
 
-    def _may_watch(self, caller: Caller, route: str) -> bool:
-        guarded = bool(self._admins) or (route == METRICS_ROUTE and bool(self._scrapers))
-        return caller.admin or not guarded
+    def _guards(self, route: str) -> bool:
+        """Return whether a route is for admin keys (or, where it is /metrics, METRICS_TOKEN) alone."""
+        if route in CHANGING_ROUTES:
+            return bool(self._admins or self._users)
+        return route in OPERATOR_ROUTES and bool(self._admins or (route == METRICS_ROUTE and self._scrapers))
 
     def _caller(self, digest: str | None) -> Caller | None:
         """Return whom a key stands for; without API_KEYS, anybody may ask."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
+from services.gateway.arm_list import ArmChanges
 from shared.ports import ChatModel, Clock, Embedder, EventQueue, Heartbeats, PosteriorStore, RequestIndex, RequestLog
 from shared.tracing import IdTracer, Tracer
 
@@ -19,6 +20,7 @@ class Adapters:
     store: PosteriorStore
     queue: EventQueue
     heartbeats: Heartbeats
+    arm_changes: ArmChanges
     upstream: ChatModel
     clock: Clock
     redis_version: Callable[[], Awaitable[str]]

@@ -1,12 +1,11 @@
-"""Which models there are: LLM_MODELS and DEFAULT_MODEL, resolved against what the upstream lists, with its prices."""
+"""Which models there are: LLM_MODELS, what was changed of it at run time, and DEFAULT_MODEL, with their prices."""
 
 from __future__ import annotations
 
 import asyncio
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from shared.bandit.arms import Arm, ArmId, Price
+from shared.bandit.arms import Arm, ArmId, Price, is_arm_name
 from shared.bandit.eligibility import resolve_arm
 from shared.errors import NotFound, UpstreamError
 from shared.logs import get_logger
@@ -17,7 +16,6 @@ _log = get_logger(__name__)
 REFRESH_S = 300.0
 RETRY_S = 2.0
 FETCH_TIMEOUT_S = 10.0
-_NAME = re.compile(r"[!-~]{1,256}")
 
 
 class Catalogue:
@@ -29,6 +27,7 @@ class Catalogue:
     def __init__(self, upstream: ChatModel, *, models: Sequence[str], default: str, clock: Clock) -> None:
         self._upstream = upstream
         self._models = tuple(dict.fromkeys(models))
+        self._changes: Mapping[ArmId, bool] = {}
         self._default = default
         self._clock = clock
         self._listed: dict[ArmId, Arm] = {}
@@ -38,6 +37,8 @@ class Catalogue:
         self.asked = False
         self.fetch_s: float | None = None
         self.arms: tuple[Arm, ...] = ()
+        self.added: tuple[ArmId, ...] = ()
+        self.removed: tuple[ArmId, ...] = ()
         self.default: ArmId | None = None
         self._resolve()
 
@@ -71,7 +72,7 @@ class Catalogue:
         self.fetch_s = self._fetched_at - started
         self.error = None
         # A listed name ends up in headers, keys and metrics; the upstream is input, too.
-        self._listed = {arm.id: arm for arm in listed if _NAME.fullmatch(arm.id)}
+        self._listed = {arm.id: arm for arm in listed if is_arm_name(arm.id)}
         self._resolve()
 
     async def refresh_if_due(self) -> None:
@@ -79,6 +80,20 @@ class Catalogue:
         age = self.age_s
         if age is None or age >= REFRESH_S:
             await self.refresh()
+
+    def change(self, changes: Mapping[ArmId, bool]) -> None:
+        """Take over what was added to LLM_MODELS (True) or taken out at run time: the last word on each model."""
+        if changes != self._changes:
+            self._changes = dict(changes)
+            self._resolve()
+
+    def named(self, name: str) -> ArmId | None:
+        """Return what the upstream calls `name`; until its list is known, that is `name` itself."""
+        return self._listed_as(name) if self._listed else name
+
+    def mentions(self, name: str) -> bool:
+        """Return whether LLM_MODELS or a change names `name`, whatever the upstream lists."""
+        return name in self._models or name in self._changes
 
     def price(self, arm: ArmId) -> Price | None:
         """Return the list price, if the upstream names one."""
@@ -119,18 +134,31 @@ class Catalogue:
         return name if name in self._listed else resolve_arm(name, self._listed)
 
     def _resolve(self) -> None:
-        if not self._listed:
-            self.arms = tuple(Arm(name) for name in self._models)
-            self.default = self._default
-        else:
-            found = {name: self._listed_as(name) for name in self._models}
-            missing = [name for name, arm in found.items() if arm is None]
-            ids = dict.fromkeys(arm for arm in found.values() if arm is not None)
-            if missing:
-                _log.warning("models are not in the upstream's list", missing=missing, used=list(ids))
-            # A list that knows none of ours is more likely wrong than our settings: keep serving.
-            self.arms = tuple(self._listed[arm] for arm in ids) or tuple(Arm(name) for name in self._models)
-            self.default = self._listed_as(self._default)
-            if self.default is None:
-                _log.warning("DEFAULT_MODEL is not in the upstream's list", model=self._default)
+        configured, last = self._known(self._models), self._last_words()
+        arms = [arm for arm in self._known((*configured, *last)) if last.get(arm, True)]
+        if not arms:  # A list that knows none of ours is more likely wrong than our settings: keep serving.
+            arms = configured = configured or list(self._models)
+        self.arms = tuple(self._listed.get(arm, Arm(arm)) for arm in arms)
+        self.added = tuple(arm for arm in arms if arm not in configured)
+        self.removed = tuple(arm for arm in configured if arm not in arms)
+        self.default = self.named(self._default)
         self._labels = frozenset({*self.arm_ids, *([self.default] if self.default else [])})
+        wanted = (name for name in (*self._models, *self._changes) if self._changes.get(name, True))
+        missing = [name for name in dict.fromkeys(wanted) if self.named(name) is None]
+        if missing:
+            _log.warning("models are not in the upstream's list", missing=missing, used=arms)
+        if self.default is None:
+            _log.warning("DEFAULT_MODEL is not in the upstream's list", model=self._default)
+
+    def _known(self, names: Iterable[str]) -> list[ArmId]:
+        """Return the arms that `names` mean, each once, without those that the upstream does not list."""
+        return list(dict.fromkeys(arm for name in names if (arm := self.named(name)) is not None))
+
+    def _last_words(self) -> dict[ArmId, bool]:
+        """Return the changes by arm. A short name was said while the list was unknown: the arm's own id goes before."""
+        last: dict[ArmId, bool] = {}
+        for name in sorted(self._changes, key=lambda name: (self.named(name) == name, name)):
+            arm = self.named(name)
+            if arm is not None:
+                last[arm] = self._changes[name]
+        return last

@@ -58,6 +58,15 @@ _BODY_ERRORS = {
     413: "body_too_large",
     415: "unsupported_media_type, unsupported_encoding",
 }
+_ARM_LIST = _object(
+    "arms added removed", **{key: {"type": "array", "items": _STRING} for key in ("arms", "added", "removed")}
+)
+_ARM_ERRORS = {
+    400: "invalid_value: no name of a model",
+    403: "admin_key_required",
+    404: "model_not_found",
+    503: "dependency_unavailable",
+}
 _JSON = "application/json"
 
 CHAT_BODY = _object(
@@ -137,6 +146,15 @@ OPERATIONS = (
         "/arms", "get", "What has been learned of every arm",
         (200, "Evidence, belief and share of traffic", _JSON, _object("object snapshot data")),
         {403: "admin_key_required", 503: "no_snapshot"},
+    ),
+    Operation(
+        "/arms/{arm}", "put", "Add a model to those that the router chooses from, at once and for good",
+        (200, "Those models now, and how they differ from LLM_MODELS", _JSON, _ARM_LIST), _ARM_ERRORS,
+    ),
+    Operation(
+        "/arms/{arm}", "delete", "Take a model out of those that the router chooses from; what was learned of it stays",
+        (200, "Those models now, and how they differ from LLM_MODELS", _JSON, _ARM_LIST),
+        _ARM_ERRORS | {409: "last_arm: another one has to be added first"},
     ),
     Operation(
         "/metrics/{request_id}", "get", "The numbers of a request: latency split, tokens, cost, score, reward terms",

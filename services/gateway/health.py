@@ -88,7 +88,7 @@ class Health:
         parts["upstream"] = self._upstream()
         parts["snapshot"] = self._snapshot()
         parts["recorder"] = self._recorder()
-        healthy = all(part.status == "ok" for part in parts.values())
+        healthy = all(part.status == "ok" for part in parts.values()) and self._ports.arm_list.refused is None
         return {
             "status": "ok" if healthy else "degraded",
             "version": self._version,
@@ -96,6 +96,7 @@ class Health:
             "parts": {name: asdict(part) for name, part in parts.items()},
             "exploration": self._exploration(),
             "arms": self._arms(),
+            "arm_list": {**self._ports.arm_list.view(), "refused": self._ports.arm_list.refused is not None},
             "gateways": self._gateways(),
         }
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from services.gateway.arm_list import ArmList
 from services.gateway.catalogue import Catalogue
 from services.gateway.context import ContextGatherer, Gathered
 from services.gateway.cooldown import Breaker, CoolDowns
@@ -36,6 +37,7 @@ class ChatPorts:
     gatherer: ContextGatherer
     posteriors: PosteriorCache
     catalogue: Catalogue
+    arm_list: ArmList
     upstream: ChatModel
     cooldowns: CoolDowns
     reserving: Breaker

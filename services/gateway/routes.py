@@ -16,6 +16,8 @@ API = (
     web.get("/models/{model:.+}", models.model),
     web.get("/requests/{request_id}", records.request_record),
     web.get("/arms", arms.arms),
+    web.put("/arms/{arm:.+}", arms.add),
+    web.delete("/arms/{arm:.+}", arms.remove),
 )
 """Answer with and without `/v1`: some SDKs insist on the prefix."""
 

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 
 ArmId = str
 """The upstream's name of the model, `provider/model-name`."""
+
+_NAME = re.compile(r"[!-~]{1,256}")
+
+
+def is_arm_name(text: str) -> bool:
+    """Whether a model may be called that: the name ends up in headers, keys, logs and metrics."""
+    return _NAME.fullmatch(text) is not None
 
 
 @dataclass(frozen=True, slots=True)

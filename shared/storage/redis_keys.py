@@ -41,6 +41,9 @@ ARQ_QUEUE = f"{TAG}:arq"
 SUMS = f"{TAG}:sums:"
 """What the keys of sums start with; scripts that touch several of them add `<arm>|<day>`."""
 
+ARMS = f"{TAG}:arms"
+"""Hash: model to `1`, added to LLM_MODELS at run time, or `0`, taken out. No expiry: it outlives restarts."""
+
 NOTICES = f"{TAG}:notices"
 """Hash: gateway to what it tells the others, after the time (ms) at which it did. Expires a minute after the last."""
 

@@ -23,6 +23,7 @@ from shared.schemas.chat import ChatRequest, parse_chat
 from shared.schemas.ids import uuid7
 from shared.schemas.records import RequestRecord
 from shared.settings import Settings, load_settings
+from tests.fakes.arm_changes import FakeArmChanges
 from tests.fakes.chat_model import FakeChatModel
 from tests.fakes.clock import FakeClock
 from tests.fakes.embedder import FakeEmbedder
@@ -82,6 +83,7 @@ class World:
         self.log = FakeRequestLog(self.memory)
         self.store = FakePosteriorStore(self.memory)
         self.heartbeats = FakeHeartbeats(self.memory)
+        self.arm_changes = FakeArmChanges(self.memory)
 
     @property
     def adapters(self) -> Adapters:
@@ -93,6 +95,7 @@ class World:
             store=self.store,
             queue=FakeEventQueue(self.memory),
             heartbeats=self.heartbeats,
+            arm_changes=self.arm_changes,
             upstream=self.upstream,
             clock=self.clock,
             redis_version=_version,

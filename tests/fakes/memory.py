@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field, replace
 
 from services.gateway.quotas import Quotas
+from shared.bandit.arms import ArmId
 from shared.bandit.context import Vector
 from shared.bandit.sums import Centroids
 from shared.schemas.events import Event, EventKind
@@ -63,6 +64,7 @@ class Memory:
     counted: int | None = None
     miscounted: dict[str, None] = field(default_factory=dict)
     notices: dict[str, tuple[Notice, float]] = field(default_factory=dict)
+    arms: dict[ArmId, bool] = field(default_factory=dict)
     wakes: int = 0
     last_entry: int = 0
     quotas: Quotas = field(init=False)

@@ -1,4 +1,4 @@
-"""`GET /arms`: what has been learned of each arm."""
+"""`GET /arms`: what has been learned of each arm. `PUT` and `DELETE /arms/{arm}`: which arms there are."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from dataclasses import asdict
 import orjson
 from aiohttp import web
 
-from services.gateway.keys import CHAT
+from services.gateway.keys import CALLER, CHAT
 from shared.bandit.policy import ArmSummary
 from shared.errors import Unavailable
 
 
 async def arms(request: web.Request) -> web.Response:
     """Show evidence, belief and share of traffic per arm, as of the snapshot that decides now."""
-    cache = request.app[CHAT].posteriors
+    ports = request.app[CHAT]
+    cache = ports.posteriors
     snapshot = cache.snapshot
     if snapshot is None or cache.age_s is None:
         raise Unavailable("What was learned has not been read yet.", code="no_snapshot", retry_after_s=1.0)
@@ -25,6 +26,8 @@ async def arms(request: web.Request) -> web.Response:
         "policy": snapshot.policy.name,
         "snapshot": snapshot.version,
         "snapshot_age_s": round(cache.age_s, 3),
+        "added": ports.catalogue.added,
+        "removed": ports.catalogue.removed,
         "data": [
             {
                 "object": "arm",
@@ -36,6 +39,22 @@ async def arms(request: web.Request) -> web.Response:
         ],
     }
     return web.Response(body=orjson.dumps(body), content_type="application/json")
+
+
+async def add(request: web.Request) -> web.Response:
+    """Add a model to those that the router chooses from, for all gateways and for good."""
+    return await _change(request, wanted=True)
+
+
+async def remove(request: web.Request) -> web.Response:
+    """Take a model out of them; what was learned of it stays."""
+    return await _change(request, wanted=False)
+
+
+async def _change(request: web.Request, *, wanted: bool) -> web.Response:
+    arm_list = request.app[CHAT].arm_list
+    await arm_list.change(request.match_info["arm"], wanted=wanted, by=request[CALLER].owner)
+    return web.Response(body=orjson.dumps(arm_list.view()), content_type="application/json")
 
 
 def _reliability(summary: ArmSummary) -> float | None:

@@ -59,6 +59,41 @@ async def test_operator_routes_are_guarded_by_settings(
             assert codes <= {"admin_key_required"}
 
 
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        # who: nobody's key, a user's, an admin's, Prometheus'
+        ({}, (200, 200, 200, 200)),
+        ({"METRICS_TOKEN": SCRAPER}, (200, 200, 200, 200)),
+        ({"API_KEYS": USERS}, (401, 403, 401, 401)),
+        ({"API_KEYS": USERS, "ADMIN_API_KEYS": ADMIN}, (401, 403, 200, 401)),
+        ({"ADMIN_API_KEYS": ADMIN, "METRICS_TOKEN": SCRAPER}, (401, 401, 200, 401)),
+    ],
+    ids=["open", "token", "keys", "keys-admin", "admin-token"],
+)
+@pytest.mark.parametrize(("method", "path"), [("PUT", "/arms/d/spare"), ("DELETE", "/v1/arms/a/small")])
+async def test_what_everybody_is_answered_by_is_changed_by_admins_alone(
+    tmp_path: Path, method: str, path: str, settings: dict[str, str], expected: tuple[int, ...]
+) -> None:
+    """Stricter than looking: as soon as there is any key, only an admin's will do; who may not changes nothing."""
+    world = World(settings_for(tmp_path, **settings))
+    async with serving(world) as client:
+        for key, status in zip((None, USER, ADMIN, SCRAPER), expected, strict=True):
+            world.memory.arms.clear()
+            async with client.request(method, path, headers=bearer(key)) as answer:
+                assert answer.status == status, key
+            assert bool(world.memory.arms) is (status == 200)
+
+
+async def test_no_web_page_changes_the_list_of_models(tmp_path: Path) -> None:
+    """Even where there are no keys, and pages of everywhere may ask: browsers are told of GET and POST alone."""
+    async with serving(World(settings_for(tmp_path, CORS_ORIGINS="*"))) as client:
+        asked = {"Origin": "https://evil.example", "Access-Control-Request-Method": "PUT"}
+        async with client.options("/arms/d/spare", headers=asked) as preflight:
+            allowed = preflight.headers["Access-Control-Allow-Methods"].split(", ")
+    assert not {"PUT", "DELETE"} & set(allowed)
+
+
 async def test_health_tells_strangers_the_state_alone(tmp_path: Path) -> None:
     """Versions, addresses of parts and resting models are for those with a key, where there are keys (row 74)."""
     async with serving(World(settings_for(tmp_path, API_KEYS=USERS, ADMIN_API_KEYS=ADMIN))) as client:

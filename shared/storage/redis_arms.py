@@ -1,0 +1,44 @@
+"""What operators have changed of the list of models, in Redis."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from shared.bandit.arms import ArmId, is_arm_name
+from shared.errors import CorruptState
+from shared.storage import redis_keys
+from shared.storage.redis_connection import Client, Damaged, Script, answers_of
+
+_WORDS = {b"1": True, b"0": False}
+
+
+class RedisArmChanges:
+    """`ArmChanges` by one small hash."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._change = Script(client, "change_arm.lua")
+
+    async def read(self) -> Mapping[ArmId, bool]:
+        """Return the last word on each model; CorruptState if any of it is damaged."""
+        pipeline = self._client.pipeline(transaction=False)
+        pipeline.hgetall(redis_keys.ARMS)
+        (fields,) = await answers_of(pipeline)
+        if isinstance(fields, Damaged):
+            raise CorruptState(f"{redis_keys.ARMS} is not a hash")
+        return dict(_said(name, word) for name, word in fields.items())
+
+    async def add(self, arm: ArmId) -> None:
+        """Add a model."""
+        await self._change.call([redis_keys.ARMS], [arm, "1"])
+
+    async def remove(self, arm: ArmId, others: Collection[ArmId]) -> bool:
+        """Take a model out, if one of `others` is left: judged in the same step, for others may take out others."""
+        return bool(await self._change.call([redis_keys.ARMS], [arm, "0", *others]))
+
+
+def _said(name: bytes, word: bytes) -> tuple[ArmId, bool]:
+    arm = name.decode("utf-8", "replace")
+    if not is_arm_name(arm) or word not in _WORDS:
+        raise CorruptState(f"{redis_keys.ARMS} has a field that is not a model and 1 or 0")
+    return arm, _WORDS[word]
