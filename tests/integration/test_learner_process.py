@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -56,6 +57,26 @@ async def test_kill_9_in_the_middle_of_a_thousand_feedbacks(rig: Rig) -> None:
             left.append((await rig.queue.depth()).waiting)
             learner = rig.start_learner()
     assert any(left), "no learner was killed with work in hand"
+    await settled(rig, FEEDBACKS, scores)
+
+
+async def test_a_learner_stopped_past_its_claim_comes_back_and_adds_nothing(rig: Rig) -> None:
+    """SIGSTOP with a batch in hand: another learner takes it over; what the first one still does has no effect (5)."""
+    frozen = rig.start_learner()
+    await rig.living(1)
+    ids = await rig.record(FEEDBACKS)
+    await until(rig.idle)
+    scores = [random.random() for _ in ids]
+    rating = asyncio.gather(*(rig.rate(own_id, score) for own_id, score in zip(ids, scores, strict=True)))
+    await rig.queue.wake()
+    await asyncio.sleep(0.05)
+    frozen.signal(signal.SIGSTOP)
+    assert set(await rating) == {Verdict.ACCEPTED}
+    assert (await rig.queue.depth()).waiting > 0, "it was stopped too late"
+    rig.start_learner()
+    await settled(rig, FEEDBACKS, scores)
+    frozen.signal(signal.SIGCONT)
+    await asyncio.sleep(1.0)
     await settled(rig, FEEDBACKS, scores)
 
 

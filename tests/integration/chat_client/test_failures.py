@@ -62,9 +62,10 @@ async def test_a_200_that_is_no_answer_is_a_paid_failure(
 
 
 @both
-async def test_no_connection_costs_nothing(streaming: bool) -> None:
-    """Refused: the next arm may be asked, and nothing was spent."""
-    url = f"http://127.0.0.1:{free_port()}"
+@pytest.mark.parametrize("host", ["127.0.0.1", "nowhere.invalid"])
+async def test_no_connection_costs_nothing(host: str, streaming: bool) -> None:
+    """Refused, or a name that nobody knows: the next arm may be asked, and nothing was spent."""
+    url = f"http://{host}:{free_port()}"
     async with connections(url) as http:
         away = HttpChatModel(http, KEY, first_byte_timeout_s=1, gap_timeout_s=1)
         refused = await failure(away, streaming=streaming)

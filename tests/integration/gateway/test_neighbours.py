@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import AsyncIterator
 from typing import Any
-from urllib.parse import urlsplit
 
 import aiohttp
 import redis.asyncio as aioredis
 
 from services.gateway.notices import SILENT_S
 from shared.storage import redis_keys
+from tests.integration.gateway.link import Link
 from tests.integration.gateway.process import BODY, MODELS
 
 
@@ -46,43 +45,6 @@ async def test_a_circuit_that_one_opens_is_seen_by_the_other(gateways: Any, redi
             assert response.status == 200
 
 
-class Link:
-    """A way to Redis that can be cut."""
-
-    def __init__(self, url: str) -> None:
-        self._host, self._port = urlsplit(url).hostname, urlsplit(url).port
-        self._open: set[asyncio.StreamWriter] = set()
-        self.whole = True
-
-    @contextlib.asynccontextmanager
-    async def url(self) -> AsyncIterator[str]:
-        """Serve it."""
-        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        async with server:
-            yield f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0"
-            self.cut()
-
-    def cut(self) -> None:
-        """Let nothing through from now on."""
-        self.whole = False
-        for writer in self._open:
-            writer.transport.abort()
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if not self.whole:
-            writer.transport.abort()
-            return
-        there, back = await asyncio.open_connection(self._host, self._port)
-        self._open |= {writer, back}
-        with contextlib.suppress(OSError):
-            await asyncio.gather(self._pump(reader, back), self._pump(there, writer))
-
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(65_536):
-            writer.write(data)
-        writer.close()
-
-
 async def test_a_rating_finds_its_request_wherever_it_comes_in(gateways: Any, redis_url: str) -> None:
     """One gateway alone loses Redis and answers on: the other denies none of its ratings, and takes each once."""
     link = Link(redis_url)
@@ -97,7 +59,7 @@ async def test_a_rating_finds_its_request_wherever_it_comes_in(gateways: Any, re
                     assert response.status == 200
             early = await asyncio.gather(*(rated(there, f"r-{number}") for number in range(3)))
             assert early == [503] * 3
-            link.whole = True
+            link.mend()
             for number in range(3):
                 for _ in range(30):
                     status = await rated(there, f"r-{number}")

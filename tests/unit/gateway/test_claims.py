@@ -11,6 +11,7 @@ from services.gateway.plan import ChatPorts
 from services.gateway.route_chat import complete, route
 from shared.errors import DependencyError, RateLimited
 from shared.schemas.quota import Limits, Quota
+from shared.schemas.storage import Verdict
 from tests.fakes.gateway import World, asker, chat, settings_for
 
 LIMITS = {"RATE_LIMIT_RPM": 60, "RATE_LIMIT_TPM": 100_000, "BUDGET_USD_PER_DAY": 1, "ASSUMED_GATEWAYS": 1}
@@ -128,3 +129,20 @@ async def test_redis_lost_in_the_middle_leaves_the_claim(world: World) -> None:
             await world.log.find(owner="public", public_id="mine")
         world.memory.away = False
         assert ("public", "mine") in world.memory.aliases
+
+
+@pytest.mark.parametrize("step_s", [-3600.0, 3600.0])
+async def test_a_clock_that_is_set_costs_nothing(world: World, step_s: float) -> None:
+    """An hour back or ahead in the middle of a request: durations are what passed, and it can be rated (26)."""
+    async with world.gateway() as ports:
+        plan = await route(chat(), asker("mine"), ports)
+        world.clock.advance(step_s)
+        outcome = (await complete(plan, ports)).served.outcome
+        assert 0 <= outcome.overhead_s < 60
+        assert 0 <= outcome.upstream_s < 60
+        for score in (0.5, 0.7):
+            now = world.clock.now()
+            verdict = await world.log.rate(owner="public", public_id="mine", score=score, text=None, now=now)
+            assert verdict in (Verdict.ACCEPTED, Verdict.REVISED)
+        assert (await left(ports, world)).spent >= 0
+        await complete(await route(chat(), asker(), ports), ports)
