@@ -7,6 +7,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 from deploy.account import SCRIPT, Tally, different, tallies
+from shared.bandit.arms import Arm
+from shared.bandit.build import build_policy
+from shared.bandit.policy import BanditSettings
 from shared.storage import redis_keys
 from tests.contracts.redis_rig import Rig, redis_rig
 from tests.integration.test_learner_redis import learner, rated
@@ -34,6 +37,17 @@ async def test_sums_are_the_ledgers_for_every_model_that_answered(rig: Rig) -> N
     counts = {(arm, day): number for (arm, day, field), number in sums.items() if field == "labels"}
     assert sorted(number for (arm, _), number in counts.items() if arm == "vendor/chosen") == [1, 1]
     assert sum(number for (arm, _), number in counts.items() if arm == "vendor/last-resort") == 1
+
+
+async def test_arms_shows_fewer_where_a_last_resort_was_rated(rig: Rig) -> None:
+    """A rating of DEFAULT_MODEL is in ledger and sums, and not in `/arms`, where the router does not choose from it."""
+    for arm in ("vendor/chosen", "vendor/last-resort"):
+        await rated(rig, arm)
+    await learner(rig).drain()
+    shown = build_policy(BanditSettings()).fit(await rig.posteriors.load(), (Arm("vendor/chosen"),)).summary()
+    sums, _ = await account(rig)
+    assert sum(number for (_, _, field), number in sums.items() if field == "labels") == 2
+    assert [(summary.arm, summary.labels) for summary in shown] == [("vendor/chosen", 1.0)]
 
 
 @pytest.mark.parametrize("by", [1, -1])
