@@ -80,7 +80,7 @@ class Settings(BaseModel):
         (), description="Comma-separated keys that clients must send as `Authorization: Bearer`; empty: no key needed"
     )
     ADMIN_API_KEYS: Annotated[tuple[SecretStr, ...], BeforeValidator(_split), Said("a list, with commas")] = Field(
-        (), description="Keys that see every request, `/arms` and `/metrics`; where there are any, no others see these"
+        (), description="Keys that see every request and `/metrics`, see and change `/arms`; if set, no others do"
     )
     METRICS_TOKEN: SecretStr | None = Field(
         None, description="What Prometheus sends as `Authorization: Bearer` to read `/metrics`, and nothing else"

@@ -67,7 +67,11 @@ def anchors(page: Path) -> set[str]:
 
 def known(path: str, method: str) -> bool:
     """Return whether the contract has this path: a literal of it, or one with parameters that fits."""
-    patterns = {re.sub(r"\{[^}]+\}", "[^/]+", known_path): operations for known_path, operations in PATHS.items()}
+    parts = {"{arm}": ".+", "{model}": ".+"}  # names of models have slashes
+    patterns = {
+        re.sub(r"\{[^}]+\}", lambda part: parts.get(part[0], "[^/]+"), known_path): operations
+        for known_path, operations in PATHS.items()
+    }
     return any(re.fullmatch(pattern, path) and method in operations for pattern, operations in patterns.items())
 
 
