@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.outcomes import Outcomes, load_outcomes
+from benchmarks.replays.ablations import ABLATIONS, Ablated
 from benchmarks.replays.figures import Row, Run, row_of, run_of
 from benchmarks.replays.plots import write_plots
 from benchmarks.replays.product import Played, ProductPlayer
@@ -34,7 +35,8 @@ from shared.bandit.decision import Weights
 from shared.bandit.policy import BanditSettings
 
 PRODUCT, POOLED, FIXED = "product", "pooled-ts", "each-fixed"
-PLAYERS = (PRODUCT, POOLED, *REFERENCES, FIXED)
+USUAL = (PRODUCT, POOLED, *REFERENCES, FIXED)
+PLAYERS = (*USUAL, *ABLATIONS)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,6 +60,17 @@ def pooled_player(world: World, stream: Stream, condition: Condition, seed: int)
     """Play Thompson sampling per arm, without context."""
     settings = _settings(condition)
     return ProductPlayer(PooledThompson(settings), settings, world.outcomes, None, seed).play(stream)
+
+
+def ablated_player(name: str) -> Play:
+    """Return the product's policy without one of its parts."""
+
+    def play(world: World, stream: Stream, condition: Condition, seed: int) -> Played:
+        settings = _settings(condition)
+        policy = Ablated(build_policy(settings), name)
+        return ProductPlayer(policy, settings, world.outcomes, world.vectors, seed).play(stream)
+
+    return play
 
 
 def reference_player(name: str) -> Play:
@@ -92,6 +105,8 @@ def players_of(names: Sequence[str], outcomes: Outcomes) -> dict[str, Play]:
             players[name] = product_player
         elif name == POOLED:
             players[name] = pooled_player
+        elif name in ABLATIONS:
+            players[name] = ablated_player(name)
         elif name == FIXED:
             players |= {f"always {model}": fixed_player(i) for i, model in enumerate(outcomes.models)}
         else:
@@ -212,7 +227,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--feedback", type=numbers, default=[1.0], help="share of requests that are rated: 1,0.3,0.1")
     parser.add_argument("--cost-weight", type=numbers, default=[0.0, 0.1, 0.3])
     parser.add_argument("--stream", type=words(list(STREAMS)), default=["shuffled"], help=", ".join(STREAMS))
-    parser.add_argument("--policy", type=words(PLAYERS), default=list(PLAYERS), help=", ".join(PLAYERS))
+    parser.add_argument("--policy", type=words(PLAYERS), default=list(USUAL), help=", ".join(PLAYERS))
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--requests", type=int, default=2500)
     parser.add_argument("--delay", type=int, default=0, help="requests until a rating arrives")

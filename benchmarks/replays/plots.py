@@ -23,7 +23,7 @@ def write_plots(folder: Path, name: str, runs: dict[str, list[Run]], models: tup
         time.plot(1000 * np.cumsum(gap) / np.arange(1, len(gap) + 1), label=player)
     time.axhline(0, color="black", linewidth=0.8)
     time.set(title="utility against best fixed so far, x 1000", xlabel="requests", ylim=(-200, 60))
-    time.legend(fontsize=7)
+    time.legend(fontsize=7, loc="lower right")
     for player, of_player in runs.items():
         cost, quality = (
             float(np.mean([getattr(run, kind).mean() for run in of_player])) for kind in ("cost", "quality")
@@ -38,6 +38,6 @@ def write_plots(folder: Path, name: str, runs: dict[str, list[Run]], models: tup
     shares = blocks.sum(axis=0) / blocks.sum(axis=(0, 2))[:, None]
     share.stackplot(np.linspace(0, len(first[0].arms), 25), shares.T, labels=models)
     share.set(title=f"share per arm: {next(iter(runs))}", xlabel="requests", ylim=(0, 1))
-    share.legend(fontsize=6)
+    share.legend(fontsize=6, loc="lower right")
     folder.mkdir(parents=True, exist_ok=True)
     figure.savefig(folder / f"{name}.png", dpi=110)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,8 +13,10 @@ import pytest
 from benchmarks import replay
 from benchmarks.outcomes import Outcomes
 from benchmarks.replay import FIXED, PLAYERS, POOLED, PRODUCT, World, play_condition, players_of, rows_of
+from benchmarks.replays.ablations import ABLATIONS
 from benchmarks.replays.figures import half_interval
 from benchmarks.replays.streams import STREAMS, Condition, make_stream
+from benchmarks.replays.summary import Cell, summary
 from shared.bandit.arms import Price
 
 ARMS, PROMPTS = 3, 240
@@ -132,3 +135,27 @@ def test_intervals_shrink_with_seeds() -> None:
     values = np.array([1.0, 2.0, 3.0, 4.0])
     assert half_interval(np.tile(values, 4)) < half_interval(values)
     assert np.isnan(half_interval(values[:1]))
+
+
+def test_each_ablation_takes_something_away(world: World) -> None:
+    """Without a part the policy plays on, and on the stream where that part matters it plays otherwise."""
+    streams = {"without-neighbours": "repeated"}
+    for name in ABLATIONS:
+        condition = Condition(streams.get(name, "drift"), requests=PROMPTS if name != "without-neighbours" else 1500)
+        runs = play_condition(world, condition, players_of([PRODUCT, name], world.outcomes), [0, 1], lambda: None)
+        same = [np.array_equal(a.arms, b.arms) for a, b in zip(runs[PRODUCT], runs[name], strict=True)]
+        assert not all(same), name
+
+
+def test_the_summary_says_where_the_product_is_worse(world: World) -> None:
+    """A cell whose whole interval against pooled Thompson sampling lies below 0 is marked and counted."""
+    condition = Condition(requests=PROMPTS)
+    players = players_of([PRODUCT, POOLED], world.outcomes)
+    rows = {row.player: row for row in rows_of(play_condition(world, condition, players, [0, 1], lambda: None))}
+    worse = replace(rows[PRODUCT], against_pooled=-3.0, pooled_interval=1.0)
+    better = replace(rows[PRODUCT], against_pooled=3.0, pooled_interval=1.0)
+    cells = [Cell("a", condition, {PRODUCT: worse}), Cell("b", condition, {PRODUCT: better})]
+    text = summary(cells, PRODUCT, [])
+    assert "/ -3.0*" in text
+    assert "/ +3.0 " in text
+    assert "significantly better in 1, significantly worse in 1" in text

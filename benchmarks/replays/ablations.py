@@ -1,0 +1,57 @@
+"""The product's policy with one of its parts taken away, to see what that part is worth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from shared.bandit.arms import Arm, ArmId
+from shared.bandit.context import Context
+from shared.bandit.decision import Decision
+from shared.bandit.policy import Policy
+from shared.bandit.sums import ArmSums, LearnedState, Sums
+
+Change = Callable[[ArmSums], ArmSums]
+
+
+@dataclass(frozen=True, slots=True)
+class Ablated:
+    """`policy`, from which something is hidden. Beliefs lose what was learned of it, and decisions what is known."""
+
+    policy: Policy[Any]
+    name: str
+
+    def fit(self, state: LearnedState, arms: Sequence[Arm]) -> Any:
+        """Fit to what is left."""
+        if self.name == "without-clusters":
+            state = replace(state, centroids=None)
+        if self.name == "without-price":
+            arms = [replace(arm, price=None) for arm in arms]
+        hide = _HIDE.get(self.name)
+        if hide is not None:
+            state = replace(state, arms={arm: hide(sums) for arm, sums in state.arms.items()})
+        return self.policy.fit(state, arms)
+
+    def decide(self, posterior: Any, context: Context, eligible: Sequence[ArmId], rng: np.random.Generator) -> Decision:
+        """Decide with what is left."""
+        if self.name == "without-neighbours":
+            context = replace(context, neighbours=())
+        return self.policy.decide(posterior, context, eligible, rng)
+
+
+def _without_costs(sums: Sums) -> Sums:
+    return replace(sums, cost_usd=0.0, unpriced=sums.requests)
+
+
+_HIDE: dict[str, Change] = {
+    "without-change": lambda sums: replace(sums, blocks=()),
+    "without-price": lambda sums: ArmSums(
+        _without_costs(sums.total), {key: _without_costs(part) for key, part in sums.clusters.items()}, sums.blocks
+    ),
+}
+
+ABLATIONS = ("without-clusters", "without-neighbours", "without-change", "without-price")
+"""The last one for weight 0 only: without prices there is no cost either."""
