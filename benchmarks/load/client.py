@@ -58,7 +58,9 @@ class Asker(asyncio.Protocol):
         if not self._first and len(self._buffer) > end + 4:
             self._first = time.perf_counter()
         length = _LENGTH.search(self._buffer, 0, end)
-        whole = len(self._buffer) >= end + 4 + int(length[1]) if length else self._buffer.endswith(LAST_CHUNK)
+        body = len(self._buffer) - end - 4
+        # A head may end as the last chunk does: "...: 10", and an empty line.
+        whole = body >= int(length[1]) if length else body > 0 and self._buffer.endswith(LAST_CHUNK)
         if whole:
             now = time.perf_counter()
             self._tally.add(now - self._asked, self._first - self._asked, ok=self._buffer.startswith(b"HTTP/1.1 200"))
