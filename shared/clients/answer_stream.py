@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncIterator
@@ -68,10 +67,10 @@ class HttpAnswerStream:
 
     async def drain(self) -> None:
         """Read the end of the response, if it is near."""
+        until = time.monotonic() + DRAIN_S
         try:
-            async with asyncio.timeout(DRAIN_S):
-                while not self._answer.ended and self._received <= MAX_STREAM_BYTES:
-                    self._received += len(await self._answer.read())
+            while not self._answer.ended and self._received <= MAX_STREAM_BYTES:
+                self._received += len(await self._answer.read(until - time.monotonic()))
         except OSError:
             pass  # then the connection is closed instead
 
@@ -101,8 +100,7 @@ class HttpAnswerStream:
 
     async def _read(self, by: float) -> bytes:
         try:
-            async with asyncio.timeout(by - time.monotonic()):
-                chunk = await self._answer.read()
+            chunk = await self._answer.read(by - time.monotonic())
         except TimeoutError as error:
             raise timed_out_error() from error
         except OSError as error:

@@ -147,10 +147,10 @@ class HttpChatModel:
 
     async def _refusal(self, answer: Incoming) -> Exception:
         raw = b""
+        until = time.monotonic() + CONNECT_TIMEOUT_S
         try:
-            async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                while not answer.ended and len(raw) <= MAX_ERROR_BYTES:
-                    raw += await answer.read()
+            while not answer.ended and len(raw) <= MAX_ERROR_BYTES:
+                raw += await answer.read(until - time.monotonic())
         except _FAILURES:
             raw = b""  # the status says enough
         return of_status(answer.status, answer.headers, raw if len(raw) <= MAX_ERROR_BYTES else b"", self._api_key)
@@ -163,8 +163,7 @@ class HttpChatModel:
         try:
             while not answer.ended:
                 left = deadline - time.monotonic()
-                async with asyncio.timeout(min(left, self._gap_timeout_s) if begun else left):
-                    part = await answer.read()
+                part = await answer.read(min(left, self._gap_timeout_s) if begun else left)
                 begun = begun or not part.isspace()  # OpenRouter sends blanks while a model thinks
                 size += len(part)
                 if size > MAX_ANSWER_BYTES:

@@ -82,10 +82,11 @@ class Connection(asyncio.Protocol):
             await self._more()
         return self._head
 
-    async def read(self) -> bytes:
-        """Return what has come of the body."""
+    async def read(self, within_s: float) -> bytes:
+        """Return what has come of the body. Raises TimeoutError."""
+        until = self._loop.time() + within_s
         while not self._body and not self._complete:
-            await self._more()
+            await self._more(until)
         data, self._body = bytes(self._body), bytearray()
         if self._paused and self._transport is not None:
             self._paused = False
@@ -99,14 +100,18 @@ class Connection(asyncio.Protocol):
         self._asked = True
         self._transport.write(message)
 
-    async def _more(self) -> None:
+    async def _more(self, until: float | None = None) -> None:
         if self._error is not None:
             raise self._error
-        self._waiter = self._loop.create_future()
+        waiter = self._waiter = self._loop.create_future()
+        # A third of what `asyncio.timeout` costs, for each piece of a stream.
+        timer = None if until is None else self._loop.call_at(until, _late, waiter)
         try:
-            await self._waiter
+            await waiter
         finally:
             self._waiter = None
+            if timer is not None:
+                timer.cancel()
 
     def rest(self) -> bool:
         """Return whether it can be kept for another question."""
@@ -235,3 +240,8 @@ class Connection(asyncio.Protocol):
             self._left, self._inside = size, True
         if len(self._buffer) > MAX_HEAD_BYTES:
             raise BadReply("too long a line")
+
+
+def _late(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_exception(TimeoutError())

@@ -158,9 +158,12 @@ class Incoming:
         """Whether all of the body has been read."""
         return self._connection.ended
 
-    async def read(self) -> bytes:
-        """Return what has come, as soon as there is something; b"" at the end. Raises OSError where it is cut."""
-        return await self._connection.read()
+    async def read(self, within_s: float) -> bytes:
+        """Return what has come, as soon as there is something; b"" at the end.
+
+        Raises OSError where it is cut, TimeoutError where nothing comes in time.
+        """
+        return await self._connection.read(within_s)
 
     def close(self) -> None:
         """Give the connection back, or close it where the body is not at its end; once."""

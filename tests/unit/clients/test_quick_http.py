@@ -153,7 +153,7 @@ async def test_what_the_address_says_is_sent() -> None:
 async def all_of(answer: Incoming) -> bytes:
     parts = []
     while not answer.ended:
-        parts.append(await answer.read())
+        parts.append(await answer.read(5))
     answer.close()
     return b"".join(parts)
 
@@ -199,13 +199,23 @@ async def test_a_cut_body_is_an_error_behind_what_has_come() -> None:
             answer.close()
 
 
+async def test_a_silent_sender_is_waited_for_as_long_as_was_said() -> None:
+    """And what he sent before is not lost."""
+    async with scripted(chunked(b"01234", 5)[:-5], b"never") as (url, _), QuickHttp(url) as http:
+        answer = await http.open("POST", "/")
+        assert await answer.read(5) == b"01234"
+        with pytest.raises(TimeoutError):
+            await answer.read(0.02)
+        answer.close()
+
+
 async def test_a_slow_reader_makes_the_sender_wait() -> None:
     """And the rest comes when he reads on."""
     body = bytes(16 * 1024 * 1024)
     async with scripted(whole(body), pieces=65_536) as (url, _), QuickHttp(url) as http:
         answer = await http.open("POST", "/")
         await asyncio.sleep(0.3)
-        assert len(await answer.read()) < len(body) // 4
+        assert len(await answer.read(5)) < len(body) // 4
         answer.close()
 
 
