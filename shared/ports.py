@@ -154,7 +154,10 @@ class RequestLog(Protocol):
         """
 
     async def load(self, own_ids: Sequence[str]) -> list[LoggedRequest | None]:
-        """Return what the learner needs of each request; None where the record is gone or not yet written."""
+        """Return what the learner needs of each request, which is all but the neighbours of its decision.
+
+        None where the record is gone or not yet written.
+        """
 
     async def pending_index(self, limit: int) -> list[str]:
         """Return own ids whose point in the index is out of date, oldest first."""

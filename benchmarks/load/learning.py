@@ -88,9 +88,10 @@ class _Writer:
         """Return a writer with a pattern out of what Redis holds."""
         log = RedisRequestLog(client, window_s=86_400, clock=SystemClock())
         async for ids in log.ids_of(None, since=0.0):
-            for request in await log.load(ids):
-                if request is not None and request.vector is not None:
-                    return cls(log, RedisEventQueue(client), NewRecord(request.record, request.vector))
+            for own_id, request in zip(ids, await log.load(ids), strict=True):
+                whole = await log.find(owner=None, public_id=own_id)
+                if request is not None and request.vector is not None and whole is not None:
+                    return cls(log, RedisEventQueue(client), NewRecord(whole.record, request.vector))
         raise RuntimeError("learner: no request to make others from")
 
     async def write(self, number: int) -> None:

@@ -126,6 +126,15 @@ class RequestRecord:
         """Parse and validate. Raises pydantic.ValidationError."""
         return _RECORD.validate_json(raw)
 
+    @staticmethod
+    def lessons_of(raw: bytes) -> RequestRecord:
+        """The same without neighbours, from which nobody learns: half of the time. Raises ValueError."""
+        body = orjson.loads(raw)
+        for decision in (body.get("decision"), body.get("shadow")) if isinstance(body, dict) else ():
+            if isinstance(decision, dict):
+                decision.pop("neighbours", None)
+        return _RECORD.validate_python(body)
+
 
 _RECORD = TypeAdapter(RequestRecord)
 

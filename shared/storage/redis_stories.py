@@ -26,8 +26,11 @@ def logged(row: list[bytes | None] | Damaged) -> LoggedRequest | None:
     if isinstance(row, Damaged):
         return None
     raw, vector, score, revision = row
-    record = None if raw is None else parse_record(raw)
-    if record is None:
+    if raw is None:
+        return None
+    try:
+        record = RequestRecord.lessons_of(raw)
+    except ValueError:
         return None
     return LoggedRequest(
         record=record,

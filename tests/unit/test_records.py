@@ -1,0 +1,35 @@
+"""Laws of stored requests: what is written can be read, whole or as far as it is learned from."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from shared.bandit.decision import ArmView, Decision, DecisionKind, NeighbourUse
+from shared.schemas.records import Attempt, Outcome, RequestRecord, Status
+
+VIEW = ArmView("maker/model", 0.5, 0.1, 0.1, 0.5, 0.0, None, 1.0, 0.1, 0.5, 0.3, 0.2, 1.0, 12.0)
+DECISION = Decision(
+    DecisionKind.LOCAL, ("maker/model",), 0.5, 0.5, "a reason", (VIEW,), cluster=(1, 2), degraded=("redis",),
+    neighbours=tuple(NeighbourUse(f"id-{number}", 0.8, "maker/model", 0.5, 0.1) for number in range(3)),
+)  # fmt: skip
+OUTCOME = Outcome(
+    Status.ANSWERED, "maker/model", 1e-3, "price", 10, 20, 0.001, 1.0, None, streamed=False,
+    attempts=(Attempt("maker/model", None, 1.0, spent=True),),
+)  # fmt: skip
+RECORD = RequestRecord("id", "public", "owner", 1e9, None, "model", DECISION, OUTCOME, shadow=DECISION)
+
+
+def test_what_is_learned_from_is_all_but_the_neighbours() -> None:
+    """Of the choice that was not followed, too."""
+    alone = replace(DECISION, neighbours=())
+    assert RequestRecord.from_json(RECORD.to_json()) == RECORD
+    assert RequestRecord.lessons_of(RECORD.to_json()) == replace(RECORD, decision=alone, shadow=alone)
+
+
+@pytest.mark.parametrize("raw", [b"", b"{", b"[]", b"null", b"{}", b'{"decision": 3}', RECORD.to_json()[:-1]])
+def test_what_is_no_record_is_refused(raw: bytes) -> None:
+    """By one kind of error, whatever is wrong with it."""
+    with pytest.raises(ValueError, match=r".+"):
+        RequestRecord.lessons_of(raw)
