@@ -22,12 +22,10 @@ from http.client import HTTPException
 from threading import Lock
 
 from deploy.account import rows, settle
-from deploy.compose_trial import START_S, Broken, Compose, chat, healthy, on_trial, rate, until
+from deploy.compose_trial import BUSY, START_S, Broken, Compose, chat, healthy, on_trial, rate, until
 
 RATE = float(os.environ.get("RATE", "50"))
 BEFORE_S, AFTER_S = 4.0, 16.0
-BUSY = 503
-"""A gateway at its limit says so at once, with Retry-After; on a small machine the load alone brings it there."""
 VICTIMS = ("llm-proxy", "gateway", "embedder", "learner", "redis", "qdrant", "postgres")
 HEAD = (
     "killed",

@@ -10,8 +10,13 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+import uuid
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPException
+from threading import Event
 
-from deploy.compose_trial import START_S, Broken, Compose, chat, healthy, labels, on_trial, rate, until
+from deploy.compose_trial import BUSY, START_S, Broken, Compose, chat, healthy, labels, on_trial, rate, until
 
 LEARN_S = 40.0
 SCALE = ("--scale", "gateway=2", "--scale", "embedder=2", "--scale", "learner=2")
@@ -31,7 +36,18 @@ def main() -> int:
 
 def keeps_its_promises(compose: Compose) -> bool:
     """Try one promise after the other. Raises Broken."""
-    for promise in (builds, starts, answers, learns, scales, is_watched, remembers, takes_presets, stops_cleanly):
+    for promise in (
+        builds,
+        starts,
+        answers,
+        learns,
+        scales,
+        replaces,
+        is_watched,
+        remembers,
+        takes_presets,
+        stops_cleanly,
+    ):
         began = time.monotonic()
         print(f"... {promise.__doc__}", flush=True)
         promise(compose)
@@ -94,6 +110,36 @@ def scales(compose: Compose) -> None:
               if "/chat/completions" in line}  # fmt: skip
     if len(served) != 2:
         raise Broken(f"only {served} served")
+
+
+def replaces(compose: Compose) -> None:
+    """New gateways take over from old ones while clients ask, as the operations page says, and no chat fails."""
+    seen: Counter[int] = Counter()
+    done = Event()
+
+    def ask() -> None:
+        while not done.is_set():
+            try:
+                seen[chat(compose, f"compose-{uuid.uuid4()}")[0]] += 1
+            except (OSError, HTTPException):
+                seen[0] += 1
+
+    with ThreadPoolExecutor(4) as clients:
+        for _ in range(4):
+            clients.submit(ask)
+        try:
+            old = compose("ps", "-q", "gateway", quiet=True).split()
+            compose("up", "-d", "--no-deps", "--no-recreate", "--scale", "gateway=4", "gateway", quiet=True)
+            time.sleep(20)
+            subprocess.run(["docker", "stop", "-t", "60", *old], check=True, capture_output=True)
+            subprocess.run(["docker", "rm", *old], check=True, capture_output=True)
+            time.sleep(6)
+        finally:
+            done.set()
+    failed = seen.total() - seen[200] - seen[BUSY]
+    print(f"    {seen[200]} chats answered, {seen[BUSY]} refused as too many at once, {failed} failed")
+    if failed:
+        raise Broken(f"statuses seen: {dict(seen)}")
 
 
 def is_watched(compose: Compose) -> None:

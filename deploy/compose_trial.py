@@ -24,6 +24,8 @@ from deploy.local.servers import free_port
 
 FOLDER = Path(__file__).resolve().parent
 START_S = 180.0
+BUSY = 503
+"""A gateway at its limit says so at once, with Retry-After; on a small machine the load alone brings it there."""
 Json = dict[str, Any]
 Answer = tuple[int, Json, dict[str, str]]
 """Status, body, headers."""

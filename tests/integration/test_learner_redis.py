@@ -87,3 +87,13 @@ async def test_an_event_of_a_newer_version_survives_this_learner(rig: Rig) -> No
     assert (depth.waiting, depth.dead) == (1, 0)
     (event,) = await rig.queue.claim("newer", idle_s=0, limit=10)
     assert event == Event(event.entry_id, EventKind.UNKNOWN, "x", 0, 2, event.deliveries)
+
+
+async def test_what_waits_for_the_history_is_small(redis_server: str) -> None:
+    """A rated request waits as four entries of at most 300 bytes, so an hour without PostgreSQL fits into memory."""
+    async with redis_rig(redis_server, 10_000) as rig:
+        for _ in range(200):
+            await rated(rig)
+        await learner(rig).drain()
+        assert (await rig.outbox.depth()).waiting == 4 * 200
+        assert await rig.raw.memory_usage(redis_keys.HISTORY, samples=0) < 4 * 200 * 300
