@@ -57,10 +57,10 @@ class Watcher:
         self.kills = 0
 
     async def follow(self, until_s: float) -> None:
-        """Sample every second; the first minute is for warming up (a fifth of a shorter run)."""
+        """Sample every second; the first minute is for warming up (half of a shorter run)."""
         loop = asyncio.get_running_loop()
         began = loop.time()
-        warm_s = min(WARM_S, until_s / 5)
+        warm_s = min(WARM_S, until_s / 2)
         while True:
             samples = {name: found for name, pid in self._stack.pids().items() if (found := sample(pid))}
             if loop.time() - began < warm_s:
