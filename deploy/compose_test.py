@@ -183,12 +183,11 @@ def query(compose: Compose, sql: str) -> str:
 
 def takes_presets(compose: Compose) -> None:
     """CONFIG_FILE names a preset: the services run with what it sets, and answer; the environment beats it."""
-    ask = ("exec", "-T", "gateway", "python", "-m", "services.gateway", "--check-config")
     unset = {"ENABLE_PERSISTENCE": "", "DATABASE_SSL_MODE": ""}
     for preset, told in PRESETS.items():
         compose("up", "-d", *SCALE, quiet=True, CONFIG_FILE=preset, **unset)
         until(START_S, f"all parts are healthy with {preset}", lambda: healthy(compose))
-        shown = set(compose(*ask, quiet=True).splitlines())
+        shown = in_effect(compose)
         if not told <= shown:
             raise Broken(f"{preset}: not {told - shown} but {shown}")
         status, body, _ = chat(compose, f"compose-{preset}")
@@ -196,8 +195,15 @@ def takes_presets(compose: Compose) -> None:
             raise Broken(f"{preset}: chat gave {status}: {body}")
         print(f"    {preset}: {', '.join(sorted(told))}")
     compose("up", "-d", *SCALE, quiet=True, CONFIG_FILE="config.dev.yaml", LOG_LEVEL="error")
-    if "LOG_LEVEL=error" not in compose(*ask, quiet=True).splitlines():
+    if "LOG_LEVEL=error" not in in_effect(compose):
         raise Broken("the environment does not beat the file")
+
+
+def in_effect(compose: Compose) -> set[str]:
+    """Return the settings of a gateway that runs; `exec` of compose knows no replica but the first."""
+    name = compose("ps", "-q", "gateway", quiet=True).split()[0]
+    command = ["docker", "exec", name, "python", "-m", "services.gateway", "--check-config"]
+    return set(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines())
 
 
 def stops_cleanly(compose: Compose) -> None:
