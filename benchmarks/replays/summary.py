@@ -31,10 +31,8 @@ def summary(cells: Sequence[Cell], product: str, bounds: Sequence[str]) -> str:
     for cell in cells:
         grouped[cell.condition].append(cell)
     names = list(dict.fromkeys(cell.data for cell in cells))
-    lines = [
-        "| stream, rated, weight | " + " | ".join(names) + " | mean | worst seed | " + " | ".join(bounds) + " |",
-        "|---" * (len(names) + 3 + len(bounds)) + "|",
-    ]
+    head = ["stream, rated, weight", *names, "mean", "worst seed", *bounds]
+    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for condition, group in grouped.items():
         rows = {cell.data: cell.rows[product] for cell in group}
         named = [_cell(rows[name]) if name in rows else "" for name in names]
