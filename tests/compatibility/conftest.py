@@ -35,7 +35,7 @@ class Door:
         return [body for body in bodies if text in json.dumps(body["messages"][0])]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def door(redis_server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
     """A running gateway."""
     folder, port = tmp_path_factory.mktemp("compatibility"), free_port()
