@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
+import itertools
 import os
+import random
 import shutil
 import signal
 import socket
@@ -17,13 +19,23 @@ from pathlib import Path
 
 from shared.errors import DependencyError
 
+FIRST_PORT, PORTS = 20_000, 12_000
+"""Below those that systems take for outgoing connections: one that is free now must still be when its server starts."""
+
+_turn = itertools.count(random.randrange(PORTS))
+
 
 def free_port() -> int:
-    """Return a TCP port of the loopback interface that is free right now."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
+    """Return a TCP port of the loopback interface that is free right now, and another one each time.
+
+    Raises OSError where all are taken.
+    """
+    for number in itertools.islice(_turn, PORTS):
+        port = FIRST_PORT + number % PORTS
+        with socket.socket() as listener, contextlib.suppress(OSError):
+            listener.bind(("127.0.0.1", port))
+            return port
+    raise OSError("no TCP port is free")
 
 
 def redis_binary() -> str:
