@@ -9,6 +9,7 @@ import gzip
 import time
 from pathlib import Path
 
+import orjson
 import pytest
 
 from tests.fakes.gateway import World, settings_for
@@ -18,6 +19,8 @@ from tests.integration.gateway.test_http import serving
 LIMIT = 8 * 1024 * 1024
 STALL_S = 0.05
 BEAT_S = 0.002
+PARSING_S = 0.009
+"""What parsing the first of the bodies takes, by itself, on the machine that the figure of the catalogue is for."""
 HEAD, TAIL = b'{"messages": [{"role": "user", "content": "', b'"}], "pad": 1}'
 
 
@@ -64,6 +67,16 @@ def waited_s() -> float:
     return waited / 1e9
 
 
+def slowness() -> float:
+    """Return how many times longer this machine takes than that one, right now; at least 1."""
+    took = []
+    for _ in range(5):
+        began = time.perf_counter()
+        orjson.loads(BODIES["escaped-quotes"])
+        took.append(time.perf_counter() - began)
+    return max(1.0, min(took) / PARSING_S)
+
+
 class Heartbeat:
     """Measures how late the loop is by its own fault: a busy machine is not a stall."""
 
@@ -97,4 +110,4 @@ async def test_the_loop_goes_on(tmp_path: Path, name: str) -> None:
             worst.append(heart.worst_s)
             if heart.worst_s < STALL_S:
                 break
-    assert min(worst) < STALL_S, worst
+    assert min(worst) < STALL_S * slowness(), worst
