@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import gzip
+import statistics
 import time
 from pathlib import Path
 
@@ -74,7 +75,7 @@ def slowness() -> float:
         began = time.perf_counter()
         orjson.loads(BODIES["escaped-quotes"])
         took.append(time.perf_counter() - began)
-    return max(1.0, min(took) / PARSING_S)
+    return max(1.0, statistics.median(took) / PARSING_S)
 
 
 class Heartbeat:
@@ -107,7 +108,7 @@ async def test_the_loop_goes_on(tmp_path: Path, name: str) -> None:
             beating.cancel()
             assert answer is not None
             assert answer.status in ({200} if name == "answered" else {200, 400, 413}), answer.body
-            worst.append(heart.worst_s)
-            if heart.worst_s < STALL_S:
+            worst.append(heart.worst_s if heart.worst_s < STALL_S else heart.worst_s / slowness())
+            if worst[-1] < STALL_S:
                 break
-    assert min(worst) < STALL_S * slowness(), worst
+    assert min(worst) < STALL_S, worst
