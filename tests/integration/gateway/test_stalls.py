@@ -99,7 +99,7 @@ async def test_the_loop_goes_on(tmp_path: Path, name: str) -> None:
     world = World(settings_for(tmp_path, MAX_BODY_BYTES=LIMIT))
     worst = []
     async with serving(world):
-        for _ in range(10):  # the best of them says what the input costs, the others what else the machine does
+        for _ in range(30):  # the best of them says what the input costs, the others what else the machine does
             gc.collect()
             heart = Heartbeat()
             beating = asyncio.create_task(heart.beat())
