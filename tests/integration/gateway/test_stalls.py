@@ -6,11 +6,9 @@ import asyncio
 import contextlib
 import gc
 import gzip
-import statistics
 import time
 from pathlib import Path
 
-import orjson
 import pytest
 
 from tests.fakes.gateway import World, settings_for
@@ -20,8 +18,6 @@ from tests.integration.gateway.test_http import serving
 LIMIT = 8 * 1024 * 1024
 STALL_S = 0.05
 BEAT_S = 0.002
-PARSING_S = 0.009
-"""What parsing the first of the bodies takes, by itself, on the machine that the figure of the catalogue is for."""
 HEAD, TAIL = b'{"messages": [{"role": "user", "content": "', b'"}], "pad": 1}'
 
 
@@ -68,16 +64,6 @@ def waited_s() -> float:
     return waited / 1e9
 
 
-def slowness() -> float:
-    """Return how many times longer this machine takes than that one, right now; at least 1."""
-    took = []
-    for _ in range(5):
-        began = time.perf_counter()
-        orjson.loads(BODIES["escaped-quotes"])
-        took.append(time.perf_counter() - began)
-    return max(1.0, statistics.median(took) / PARSING_S)
-
-
 class Heartbeat:
     """Measures how late the loop is by its own fault: a busy machine is not a stall."""
 
@@ -108,7 +94,7 @@ async def test_the_loop_goes_on(tmp_path: Path, name: str) -> None:
             beating.cancel()
             assert answer is not None
             assert answer.status in ({200} if name == "answered" else {200, 400, 413}), answer.body
-            worst.append(heart.worst_s if heart.worst_s < STALL_S else heart.worst_s / slowness())
-            if worst[-1] < STALL_S:
+            worst.append(heart.worst_s)
+            if heart.worst_s < STALL_S:
                 break
     assert min(worst) < STALL_S, worst
