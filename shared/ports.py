@@ -1,7 +1,7 @@
 """The ports: what the use cases need of the world. Adapters live in `shared.storage` and `shared.clients`.
 
-Every method may raise `DependencyError` (away, slow or lying), and nothing else unless it says so. Callers set
-deadlines.
+Every method may raise `DependencyError` (away, slow or lying), and nothing else unless it says so. Deadlines
+are the callers', but for `within_s`, after which the adapter itself raises.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Embedder(Protocol):
         """Return which model answers."""
 
     async def embed(self, texts: Sequence[str], *, within_s: float | None = None) -> NDArray[np.float32]:
-        """Return (len(texts), dimension) float32, rows of norm 1, all finite; after `within_s` nobody wants them."""
+        """Return (len(texts), dimension) float32, rows of norm 1, all finite."""
 
 
 class RequestIndex(Protocol):
@@ -63,7 +63,9 @@ class RequestIndex(Protocol):
     async def prepare(self, model: EmbeddingModel) -> None:
         """Create the collection of `model` and its payload indexes, or find them; safe when many do it at once."""
 
-    async def neighbours(self, vector: Vector, *, limit: int, threshold: float, since: float) -> tuple[Neighbour, ...]:
+    async def neighbours(
+        self, vector: Vector, *, limit: int, threshold: float, since: float, within_s: float | None = None
+    ) -> tuple[Neighbour, ...]:
         """Return labelled requests created at or after `since` (Unix s) with cosine >= threshold, nearest first."""
 
     async def upsert(self, points: Sequence[Point]) -> None:
@@ -154,10 +156,7 @@ class RequestLog(Protocol):
         """
 
     async def load(self, own_ids: Sequence[str]) -> list[LoggedRequest | None]:
-        """Return what the learner needs of each request, which is all but the neighbours of its decision.
-
-        None where the record is gone or not yet written.
-        """
+        """Return requests without the neighbours of their decisions; None where the record is gone or not yet there."""
 
     async def pending_index(self, limit: int) -> list[str]:
         """Return own ids whose point in the index is out of date, oldest first."""

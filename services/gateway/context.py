@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -105,8 +104,7 @@ class ContextGatherer:
         if not text:
             return Gathered()
         limits, text = self._limits, text[: self._limits.max_chars]
-        embed = partial(self._embed, text, deadline)
-        embedded = await self._guarded("embedder", embed, limits.embed_timeout_s, deadline)
+        embedded = await self._guarded("embedder", partial(self._embed, text), limits.embed_timeout_s, deadline)
         if embedded is None:
             return Gathered(degraded=("embedder",))
         vector, model = embedded
@@ -117,17 +115,17 @@ class ContextGatherer:
             return Gathered(Context(vector), model.id, ("qdrant",))
         return Gathered(Context(vector, found), model.id)
 
-    async def _embed(self, text: str, deadline: float) -> tuple[Vector, EmbeddingModel]:
+    async def _embed(self, text: str, within_s: float) -> tuple[Vector, EmbeddingModel]:
         model = self._model
         if model is None:
             raise DependencyError("embedder", "has not answered yet")
         with self._metrics.embed.time(), span("embed"):
-            vectors = await self._embedder.embed([text], within_s=deadline - self._clock.monotonic())
-        if vectors.shape != (1, model.dimension) or not np.isfinite(vectors).all():
+            vectors = await self._embedder.embed([text], within_s=within_s)
+        if vectors.shape != (1, model.dimension) or not math.isfinite(vectors[0] @ vectors[0]):
             raise DependencyError("embedder", f"answered the shape {vectors.shape} instead of (1, {model.dimension})")
         return vectors[0], model
 
-    async def _search(self, vector: Vector, model: EmbeddingModel) -> tuple[Neighbour, ...]:
+    async def _search(self, vector: Vector, model: EmbeddingModel, within_s: float) -> tuple[Neighbour, ...]:
         if self._prepared != model:
             raise DependencyError("qdrant", "the collection is not ready yet")
         with self._metrics.search.time(), span("search"):
@@ -136,19 +134,19 @@ class ContextGatherer:
                 limit=self._limits.neighbours,
                 threshold=self._limits.threshold,
                 since=self._clock.now() - self._limits.recency_s,
+                within_s=within_s,
             )
 
     async def _guarded(
-        self, dependency: str, call: Callable[[], Awaitable[_T]], timeout_s: float, deadline: float
+        self, dependency: str, call: Callable[[float], Awaitable[_T]], timeout_s: float, deadline: float
     ) -> _T | None:
         """Make the call within its deadline, and the request's; None where it failed or its breaker is open."""
         breaker, left_s = self._breakers[dependency], deadline - self._clock.monotonic()
         if left_s <= 0 or not breaker.allows():
             return None
         try:
-            async with asyncio.timeout(min(timeout_s, left_s)):
-                answer = await call()
-        except (DependencyError, TimeoutError) as error:
+            answer = await call(min(timeout_s, left_s))
+        except DependencyError as error:
             if left_s >= timeout_s:  # else it was the request that had no time
                 breaker.failed()
             self._checked_at = float("-inf")  # perhaps it came back with another model, or without its collection

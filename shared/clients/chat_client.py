@@ -7,7 +7,6 @@ another arm is asked is the gateway's decision, because it knows what has been p
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -110,8 +109,9 @@ class HttpChatModel:
     async def catalogue(self) -> tuple[Arm, ...]:
         """Return every model of the upstream with its price. Raises UpstreamError."""
         try:
-            async with asyncio.timeout(CATALOGUE_TIMEOUT_S):
-                reply = await self._http.request("GET", "/models", headers=self._headers, most=MAX_ANSWER_BYTES)
+            reply = await self._http.request(
+                "GET", "/models", headers=self._headers, most=MAX_ANSWER_BYTES, within_s=CATALOGUE_TIMEOUT_S
+            )
             if reply.status != 200:
                 raise of_status(reply.status, reply.headers, b"", self._api_key)
             return arms_of(parse_object(reply.body))
@@ -139,9 +139,9 @@ class HttpChatModel:
 
     async def _open(self, call: Call, payload: Mapping[str, Any], headers: Mapping[str, str]) -> Incoming:
         body = orjson.dumps({**payload, "model": call.arm})
+        within_s = min(self._first_byte_timeout_s, call.deadline - time.monotonic())
         try:
-            async with asyncio.timeout(min(self._first_byte_timeout_s, call.deadline - time.monotonic())):
-                return await self._http.open("POST", "/chat/completions", body, headers)
+            return await self._http.open("POST", "/chat/completions", body, headers, within_s=within_s)
         except _FAILURES as error:
             raise of_exception(error) from error
 

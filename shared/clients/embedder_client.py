@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
+import math
+import time
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 
@@ -11,7 +12,7 @@ import orjson
 from numpy.typing import NDArray
 
 from shared.errors import DependencyError
-from shared.quick_http import Closed, QuickHttp
+from shared.quick_http import Closed, QuickHttp, Reply
 from shared.schemas.embedding import DEADLINE_HEADER, DIMENSION_HEADER, MODEL_HEADER, RAW_VECTORS
 from shared.schemas.storage import EmbeddingModel
 
@@ -76,12 +77,12 @@ class HttpEmbedder:
     ) -> tuple[Mapping[str, str], bytes]:
         """Call within the deadline; twice where the connection ends without an answer, since asking is free."""
         timeout_s = self._timeout_s if within_s is None else min(self._timeout_s, within_s)
+        until = time.monotonic() + timeout_s
         try:
-            async with asyncio.timeout(timeout_s) as within:
-                try:
-                    reply = await self._http.request(method, path, body, _headers(body, within), most=limit)
-                except Closed:
-                    reply = await self._http.request(method, path, body, _headers(body, within), most=limit)
+            try:
+                reply = await self._once(method, path, body, limit, timeout_s)
+            except Closed:
+                reply = await self._once(method, path, body, limit, until - time.monotonic())
         except TimeoutError as error:
             raise DependencyError("embedder", f"no answer within {1000 * timeout_s:.0f} ms") from error
         except OSError as error:
@@ -90,11 +91,9 @@ class HttpEmbedder:
             raise DependencyError("embedder", f"it answered status {reply.status}")
         return reply.headers, reply.body
 
-
-def _headers(body: bytes, within: asyncio.Timeout) -> Mapping[str, str]:
-    """Return the headers of a call that has until then."""
-    left_s = (within.when() or 0.0) - asyncio.get_running_loop().time()
-    return {**_HEADERS, DEADLINE_HEADER: str(max(0, int(left_s * 1000)))} if body else {}
+    async def _once(self, method: str, path: str, body: bytes, limit: int, within_s: float) -> Reply:
+        headers = {**_HEADERS, DEADLINE_HEADER: str(max(0, int(within_s * 1000)))} if body else {}
+        return await self._http.request(method, path, body, headers, most=limit, within_s=within_s)
 
 
 def _model(name: object, dimension: object) -> EmbeddingModel:
@@ -106,6 +105,6 @@ def _model(name: object, dimension: object) -> EmbeddingModel:
 
 def _check_rows(vectors: NDArray[np.float32]) -> None:
     """A NaN, an infinity or a vector of another length would poison whatever is learned from it."""
-    norms = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
-    if not (np.abs(norms - 1.0) < _NORM_TOLERANCE).all():  # NaN compares false
+    squares = (float(row @ row) for row in vectors)
+    if not all(abs(math.sqrt(square) - 1.0) < _NORM_TOLERANCE for square in squares):  # NaN compares false
         raise DependencyError("embedder", "a vector is not finite or not of norm 1")

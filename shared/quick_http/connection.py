@@ -66,20 +66,20 @@ class Connection(asyncio.Protocol):
         """Whether the answer is complete and read."""
         return self._complete and not self._body
 
-    async def exchange(self, message: bytes, most: int) -> Reply:
-        """Send a message; return its answer, of at most `most` bytes."""
+    async def exchange(self, message: bytes, most: int, until: float | None) -> Reply:
+        """Send a message; return its answer, of at most `most` bytes. Raises TimeoutError."""
         self._send(message, whole=True, most=most)
         while not self._complete:
-            await self._more()
+            await self._more(until)
         status, headers = self._head or (0, {})
         body, self._body = bytes(self._body), bytearray()
         return Reply(status, headers, body)
 
-    async def open(self, message: bytes) -> tuple[int, Mapping[str, str]]:
-        """Send a message; return the head of its answer."""
+    async def open(self, message: bytes, until: float | None) -> tuple[int, Mapping[str, str]]:
+        """Send a message; return the head of its answer. Raises TimeoutError."""
         self._send(message, whole=False, most=2**62)
         while self._head is None:
-            await self._more()
+            await self._more(until)
         return self._head
 
     async def read(self, within_s: float) -> bytes:
@@ -100,7 +100,7 @@ class Connection(asyncio.Protocol):
         self._asked = True
         self._transport.write(message)
 
-    async def _more(self, until: float | None = None) -> None:
+    async def _more(self, until: float | None) -> None:
         if self._error is not None:
             raise self._error
         waiter = self._waiter = self._loop.create_future()

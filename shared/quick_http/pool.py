@@ -65,32 +65,52 @@ class QuickHttp:
 
     async def request(
         self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None,
-        *, most: int = MAX_BODY_BYTES,
+        *, most: int = MAX_BODY_BYTES, within_s: float | None = None,
     ) -> Reply:  # fmt: skip
-        """Return the answer, whatever its status. Raises OSError; deadlines are the caller's."""
+        """Return the answer, whatever its status. Raises OSError, and TimeoutError after `within_s`."""
         message = self._message(method, path, body, headers)
-        async with self._places:
+        until = _until(within_s)
+        await self._place(until)
+        try:
             kept = self._kept()
             if kept is not None:
                 try:
-                    return await self._exchange(kept, message, most)
+                    return await self._exchange(kept, message, most, until)
                 except Closed:
                     pass
-            return await self._exchange(await self._connect(), message, most)
+            return await self._exchange(await self._connect(until), message, most, until)
+        finally:
+            self._places.release()
 
     async def open(
-        self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None
-    ) -> Incoming:
-        """Return the answer as soon as its head is here; its `close` is the caller's. Raises OSError."""
+        self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None,
+        *, within_s: float | None = None,
+    ) -> Incoming:  # fmt: skip
+        """Return the answer as soon as its head is here; its `close` is the caller's.
+
+        Raises OSError, and TimeoutError where there is no head within `within_s`.
+        """
         message = self._message(method, path, body, headers)
-        await self._places.acquire()
+        until = _until(within_s)
+        await self._place(until)
         connection = None
         try:
-            connection = self._kept() or await self._connect()
-            return Incoming(connection, *await connection.open(message), self._leave)
+            connection = self._kept() or await self._connect(until)
+            return Incoming(connection, *await connection.open(message, until), self._leave)
         except BaseException:  # cancelled, too
             self._leave(connection)
             raise
+
+    async def _place(self, until: float | None) -> None:
+        """Take a place. The deadline costs something only where one has to be waited for."""
+        if self._places.locked():
+            try:
+                async with asyncio.timeout_at(until):
+                    await self._places.acquire()
+            except TimeoutError as error:
+                raise ConnectTimeout("no connection was free in time") from error
+        else:
+            await self._places.acquire()
 
     def _leave(self, connection: Connection | None) -> None:
         if connection is not None:
@@ -112,10 +132,11 @@ class QuickHttp:
             kept.abort()
         return None
 
-    async def _connect(self) -> Connection:
+    async def _connect(self, until: float | None) -> Connection:
         loop = asyncio.get_running_loop()
+        latest = [instant for instant in (until, _until(self._connect_s)) if instant is not None]
         try:
-            async with asyncio.timeout(self._connect_s):
+            async with asyncio.timeout_at(min(latest, default=None)):
                 addresses = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
                 sock = await aiohappyeyeballs.start_connection(addresses, happy_eyeballs_delay=EYEBALLS_S, loop=loop)
                 name = self._host if self._tls else None
@@ -126,9 +147,9 @@ class QuickHttp:
             raise NotConnected(str(error)) from error
         return made
 
-    async def _exchange(self, connection: Connection, message: bytes, most: int) -> Reply:
+    async def _exchange(self, connection: Connection, message: bytes, most: int, until: float | None) -> Reply:
         try:
-            return await connection.exchange(message, most)
+            return await connection.exchange(message, most, until)
         finally:
             self._give_back(connection)
 
@@ -140,6 +161,10 @@ class QuickHttp:
                 self._idle.pop(0).abort()
         else:
             connection.abort()
+
+
+def _until(within_s: float | None) -> float | None:
+    return None if within_s is None else asyncio.get_running_loop().time() + within_s
 
 
 class Incoming:

@@ -72,7 +72,9 @@ class QdrantIndex:
             raise DependencyError("qdrant", str(error)) from error
         self._model = model
 
-    async def neighbours(self, vector: Vector, *, limit: int, threshold: float, since: float) -> tuple[Neighbour, ...]:
+    async def neighbours(
+        self, vector: Vector, *, limit: int, threshold: float, since: float, within_s: float | None = None
+    ) -> tuple[Neighbour, ...]:
         """Return labelled requests created at or after `since` (to the second) with cosine >= threshold."""
         body = {
             "query": np.ascontiguousarray(vector, dtype=np.float32),
@@ -86,7 +88,10 @@ class QdrantIndex:
                 ]
             },
         }
-        return answers.neighbours(await self._post("/points/query", body, patience_s=self._hot_s), limit)
+        found = await self._post(
+            "/points/query", body, patience_s=self._hot_s if within_s is None else min(self._hot_s, within_s)
+        )
+        return answers.neighbours(found, limit)
 
     async def upsert(self, points: Sequence[Point]) -> None:
         """Write points; the same id again replaces. Searchable when it returns."""
@@ -132,13 +137,12 @@ class QdrantIndex:
 
     async def _post(self, path: str, body: object, *, method: str = "POST", patience_s: float | None = None) -> Any:
         path = f"/collections/{collection_name(self._known())}{path}"
-        return answers.result(await self._call(method, path, body, patience_s or self._slow_s))
+        return answers.result(await self._call(method, path, body, self._slow_s if patience_s is None else patience_s))
 
     async def _call(self, method: str, path: str, body: object, patience_s: float) -> Any:
         raw = b"" if body is None else orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
         try:
-            async with asyncio.timeout(patience_s):
-                reply = await self._http.request(method, path, raw, self._headers)
+            reply = await self._http.request(method, path, raw, self._headers, within_s=patience_s)
         except (TimeoutError, OSError) as error:
             raise DependencyError("qdrant", f"no answer: {type(error).__name__}") from error
         return answers.decoded(reply.status, reply.body)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 import zlib
 from collections.abc import Sequence
@@ -34,7 +35,9 @@ class FakeEmbedder:
         """Return (len(texts), dimension), rows of norm 1."""
         self.within_s = within_s
         if self.delay_s:
-            await asyncio.sleep(self.delay_s)
+            await asyncio.sleep(min(self.delay_s, math.inf if within_s is None else within_s))
+            if within_s is not None and within_s < self.delay_s:
+                raise DependencyError("embedder", "no answer in time")
         if self.error is not None:
             raise self.error
         self.asked.extend(texts)

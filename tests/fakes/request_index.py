@@ -26,7 +26,15 @@ class FakeRequestIndex:
         self.points.setdefault(model, {})
         self._model = model
 
-    async def neighbours(self, vector: Vector, *, limit: int, threshold: float, since: float) -> tuple[Neighbour, ...]:
+    async def neighbours(
+        self,
+        vector: Vector,
+        *,
+        limit: int,
+        threshold: float,
+        since: float,
+        within_s: float | None = None,  # noqa: ARG002
+    ) -> tuple[Neighbour, ...]:
         stored, model = self._stored()
         if vector.shape != (model.dimension,) or not np.isfinite(vector).all():
             raise DependencyError("qdrant", "wrong dimension")

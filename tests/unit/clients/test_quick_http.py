@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.quick_http import BadReply, Closed, Incoming, NotConnected, QuickHttp
+from shared.quick_http import BadReply, Closed, ConnectTimeout, Incoming, NotConnected, QuickHttp
 
 
 @asynccontextmanager
@@ -114,6 +114,21 @@ async def test_a_late_answer_never_reaches_another_call() -> None:
             async with asyncio.timeout(0.05):
                 await http.request("GET", "/")
         assert (await http.request("GET", "/")).body == b"two"
+
+
+async def test_within_a_time_or_not_at_all() -> None:
+    """Waiting for a free connection counts, too; then nothing has been sent."""
+    async with scripted(b"", b"", b"") as (url, asked), QuickHttp(url, limit=1) as http:
+        holder = asyncio.create_task(http.open("GET", "/", within_s=0.3))
+        await asyncio.sleep(0.05)
+        with pytest.raises(ConnectTimeout):
+            await http.request("GET", "/", within_s=0.05)
+        assert len(asked) == 1
+        with pytest.raises(TimeoutError):
+            await holder
+        with pytest.raises(TimeoutError) as late:
+            await http.request("GET", "/", within_s=0.05)
+        assert not isinstance(late.value, ConnectTimeout)
 
 
 async def test_one_address_gets_no_more_connections_than_the_limit() -> None:
