@@ -2,6 +2,9 @@
 
 A claim is never cancelled: it may have reached Redis already. Where the client leaves, or the decision fails, it is
 waited for and given back in the background.
+
+An id of our own making needs no claim, unless its client hears of it before the record is stored, as that of a stream
+does: nobody else can have it, and nobody can rate it yet.
 """
 
 from __future__ import annotations
@@ -22,6 +25,11 @@ _log = get_logger(__name__)
 
 Answered = Callable[[], Awaitable[Claim]]
 """Waits for the claim."""
+
+
+def needs_claim(asker: Asker, charge: Charge | None, *, stream: bool) -> bool:
+    """Return whether there is anything to claim."""
+    return stream or charge is not None or asker.public_id != asker.own_id
 
 
 @asynccontextmanager

@@ -23,11 +23,11 @@ ASSUMED_TOKENS = 400
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Served:
-    """A closed request. `stored` is done when its record is in Redis or on disk."""
+    """A closed request. `stored` is done when its record is in Redis (True) or on disk."""
 
     decision: Decision
     outcome: Outcome
-    stored: asyncio.Future[None]
+    stored: asyncio.Future[bool]
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,7 +51,7 @@ class Recorder:
         self._breaker = Breaker(clock, threshold=2, rest_s=0.2, max_rest_s=1.0)
         self._unclaimed: set[str] = set()
         self._behind_until = float("-inf")
-        self._waiting: list[tuple[NewRecord, asyncio.Future[None]]] = []
+        self._waiting: list[tuple[NewRecord, asyncio.Future[bool]]] = []
         self._work = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -76,15 +76,15 @@ class Recorder:
         """Announce the record of a request whose id Redis could not be told."""
         self._unclaimed.add(own_id)
 
-    def put(self, entry: NewRecord) -> asyncio.Future[None]:
-        """Hand over a record; the future is done when it is in Redis or on disk (or lost, loudly). Never fails.
+    def put(self, entry: NewRecord) -> asyncio.Future[bool]:
+        """Hand over a record; the future tells when it is in Redis (True) or on disk (or lost, loudly). Never fails.
 
         Not awaiting it is fine, and so is being cancelled while awaiting it: the record is written all the same.
         """
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         if len(self._waiting) >= MAX_WAITING:
             self._lost(1, "too many records wait")
-            future.set_result(None)
+            future.set_result(False)
             return future
         self._waiting.append((entry, future))
         self._idle.clear()
@@ -102,8 +102,9 @@ class Recorder:
             batch, self._waiting = self._waiting[:BATCH], self._waiting[BATCH:]
             if not self._waiting:
                 self._work.clear()
+            in_redis = False
             try:
-                await self._write([entry for entry, _ in batch])
+                in_redis = await self._write([entry for entry, _ in batch])
             except Exception:  # noqa: BLE001 - the edge of the batch loop: one bad batch must not stop all others
                 _log.exception("batch of records broke")
                 self._lost(len(batch), "the writer broke")
@@ -112,7 +113,7 @@ class Recorder:
                 self._fell_behind()
             for _, future in batch:
                 if not future.done():  # its request may have been cancelled
-                    future.set_result(None)
+                    future.set_result(in_redis)
             if not self._waiting:
                 self._idle.set()
 
@@ -167,7 +168,8 @@ class Recorder:
         """Release the spool's files."""
         await asyncio.to_thread(self._spool.close)
 
-    async def _write(self, entries: Sequence[NewRecord]) -> None:
+    async def _write(self, entries: Sequence[NewRecord]) -> bool:
+        """Return whether Redis has them."""
         if self._breaker.allows():
             try:
                 async with asyncio.timeout(self._timeout_s):
@@ -178,8 +180,9 @@ class Recorder:
             else:
                 self._breaker.succeeded()
                 self.wake()
-                return
+                return True
         await self._to_disk(entries)
+        return False
 
     async def _to_disk(self, entries: Sequence[NewRecord]) -> None:
         try:

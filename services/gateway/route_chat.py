@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from services.gateway.choose import Choice, Wish, choose, wish_of
-from services.gateway.claims import claimed
+from services.gateway.claims import claimed, needs_claim
 from services.gateway.context import Gathered
 from services.gateway.fallback import candidates, first_answer
 from services.gateway.outcome import CHARS_PER_TOKEN, Journal, Served
@@ -25,7 +25,7 @@ from shared.bandit.arms import ArmId, Price
 from shared.errors import DependencyError
 from shared.schemas.chat import ChatRequest
 from shared.schemas.records import Status
-from shared.schemas.storage import Reservation
+from shared.schemas.storage import Claim, Reservation
 from shared.schemas.upstream import Answer
 
 T = TypeVar("T")
@@ -34,10 +34,17 @@ S = TypeVar("S")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Completed:
-    """A recorded answer."""
+    """A recorded answer; where its record went to disk, Redis is missed."""
 
     answer: Answer
     served: Served
+    in_redis: bool
+
+    @property
+    def degraded(self) -> tuple[str, ...]:
+        """What was missing, from the decision to the record."""
+        missed = self.served.decision.degraded
+        return missed if self.in_redis or "redis" in missed else (*missed, "redis")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,9 +60,12 @@ async def route(chat: ChatRequest, asker: Asker, ports: ChatPorts) -> Plan:
     """Decide who answers. Raises NotFound for an unknown model and Conflict for an id that was used before."""
     wish = wish_of(chat, ports.catalogue)
     charge = ports.quotas.charge(asker.owner, chat, _prices(wish, ports))
-    async with claimed(asker, charge, ports) as answered:
-        considered = await consider(chat, wish, asker, ports)
-        claim = await answered()
+    if needs_claim(asker, charge, stream=chat.stream):
+        async with claimed(asker, charge, ports) as answered:
+            considered = await consider(chat, wish, asker, ports)
+            claim = await answered()
+    else:
+        considered, claim = await consider(chat, wish, asker, ports), Claim(Reservation.NEW)
     decision = considered.choice.decision
     if claim.reservation is Reservation.UNASKED:
         ports.recorder.expect(asker.own_id)
@@ -81,13 +91,16 @@ async def consider(chat: ChatRequest, wish: Wish, asker: Asker, ports: ChatPorts
     """Gather what is known, and choose. Whatever fails costs context."""
     deadline = asker.started + ports.request_timeout_s
     gathering = ports.gatherer.gather(chat.routing_text, with_neighbours=wish.pinned is None, deadline=deadline)
+    session_arm: ArmId | None = None
+    missed = False
     if asker.session is None:  # nobody to remember: two tasks less
-        gathered, session_arm = await gathering, None
+        gathered = await gathering
     else:
-        gathered, session_arm = await _both(gathering, _session_arm(asker.owner, asker.session, wish, ports))
+        looking = _session_arm(asker.owner, asker.session, wish, ports)
+        gathered, (session_arm, missed) = await _both(gathering, looking)
     choice = choose(wish, gathered.context, session_arm, ports, explore=asker.explore)
     degraded = (*choice.decision.degraded, *gathered.degraded)
-    if ports.posteriors.stale and wish.pinned is None:
+    if missed or (ports.posteriors.stale and wish.pinned is None):
         degraded = (*degraded, "redis")
     decision = replace(choice.decision, degraded=degraded)
     # In shadow mode nobody but the safe arm answers, and who narrows the choice wants no other arm either.
@@ -110,8 +123,7 @@ async def complete(plan: Plan, ports: ChatPorts) -> Completed:
 
     answer, arm = await first_answer(plan, ports, journal, ask)
     served = journal.close(Status.ANSWERED, arm, usage=answer.usage, own_count=answer.chars // CHARS_PER_TOKEN)
-    await served.stored
-    return Completed(answer, served)
+    return Completed(answer, served, await served.stored)
 
 
 async def _both(one: Coroutine[Any, Any, T], other: Coroutine[Any, Any, S]) -> tuple[T, S]:
@@ -129,12 +141,14 @@ def _prices(wish: Wish, ports: ChatPorts) -> Iterator[Price | None]:
     return (ports.catalogue.price(arm) for arm in (*arms, *last_resort))
 
 
-async def _session_arm(owner: str, session: str, wish: Wish, ports: ChatPorts) -> ArmId | None:
-    """Return who answered last in the conversation; None, too, where Redis cannot say: then the draw decides."""
-    if wish.pinned is not None or ports.shadow_mode or ports.reserving.open:
-        return None
+async def _session_arm(owner: str, session: str, wish: Wish, ports: ChatPorts) -> tuple[ArmId | None, bool]:
+    """Return who answered last in the conversation, and whether Redis could not say: then the draw decides."""
+    if wish.pinned is not None or ports.shadow_mode:
+        return None, False
+    if ports.reserving.open:
+        return None, True
     try:
         async with asyncio.timeout(ports.redis_timeout_s):
-            return await ports.log.session_arm(owner=owner, session=session)
+            return await ports.log.session_arm(owner=owner, session=session), False
     except (DependencyError, TimeoutError):
-        return None
+        return None, True

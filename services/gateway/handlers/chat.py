@@ -31,7 +31,7 @@ async def chat(request: web.Request) -> web.StreamResponse:
             return await _stream(request, plan, ports)
         done = await complete(plan, ports)
     outcome = done.served.outcome
-    headers = _headers(request, done.served.decision, outcome.arm, outcome.overhead_s)
+    headers = _headers(request, done.served.decision, done.degraded, outcome.arm, outcome.overhead_s)
     headers["x-router-cost-usd"] = f"{outcome.cost_usd:.9f}"
     return web.Response(body=done.answer.body, content_type="application/json", headers=headers)
 
@@ -40,7 +40,8 @@ async def _stream(request: web.Request, plan: Plan, ports: ChatPorts) -> web.Str
     response = web.StreamResponse(headers=_EVENT_STREAM)
     try:
         async with open_stream(plan, ports) as opened:
-            response.headers.update(_headers(request, opened.decision, opened.arm, opened.journal.overhead_s))
+            decision, overhead_s = opened.decision, opened.journal.overhead_s
+            response.headers.update(_headers(request, decision, decision.degraded, opened.arm, overhead_s))
             await response.prepare(request)
             async with aclosing(opened.frames()) as frames:
                 async for frame in frames:
@@ -52,15 +53,17 @@ async def _stream(request: web.Request, plan: Plan, ports: ChatPorts) -> web.Str
     return response
 
 
-def _headers(request: web.Request, decision: Decision, arm: ArmId, overhead_s: float) -> dict[str, str]:
+def _headers(
+    request: web.Request, decision: Decision, degraded: tuple[str, ...], arm: ArmId, overhead_s: float
+) -> dict[str, str]:
     headers = {
         "x-router-model": arm,
         "x-router-decision": decision.kind.value,
         "x-router-propensity": f"{decision.propensity:.6g}",
         "x-router-overhead-ms": f"{overhead_s * 1000:.2f}",
     }
-    if decision.degraded:
-        headers["x-router-degraded"] = ",".join(decision.degraded)
+    if degraded:
+        headers["x-router-degraded"] = ",".join(degraded)
     if decision.session:
         headers["x-router-session"] = "held"
     if decision.exploration != "on":

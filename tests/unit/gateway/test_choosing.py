@@ -98,7 +98,7 @@ async def test_a_dry_run_decides_as_the_request_would_and_leaves_no_trace(world:
     """The same chances as the chat request, but nothing reserved, asked, recorded or counted."""
     async with world.gateway() as ports:
         looked = [await look(ports) for _ in range(60)]
-        plan = await route(chat(), asker(), ports)
+        plan = await route(chat(), asker("mine"), ports)
         assert not world.upstream.calls
         assert not world.records
         assert world.memory.aliases.keys() == {("public", plan.asker.public_id)}

@@ -81,7 +81,7 @@ async def test_a_missing_dependency_costs_context_and_is_named(world: World, bro
             world.index.available = False
         else:
             world.memory.away = True
-        done = await complete(await route(chat(), asker(), ports), ports)
+        done = await complete(await route(chat(), asker("mine"), ports), ports)
         assert done.served.decision.degraded == (broken,)
         assert done.served.decision.kind is DecisionKind.GLOBAL
         world.memory.away = False
