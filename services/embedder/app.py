@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import AsyncIterator
+from typing import cast
 
 from aiohttp import web
 
 from services.embedder import handlers
+from services.embedder.answers import Embedding, failure
 from services.embedder.batcher import Batcher, Limits
 from services.embedder.encoder import Encoder
 from shared.errors import SettingsError
 from shared.logs import get_logger
 from shared.metrics import EmbedderMetrics, new_registry
+from shared.quick_http.lane import Lanes, LaneSite
 from shared.settings import Settings
 
 KEEP_ALIVE_S = 75.0
@@ -37,9 +40,12 @@ def build_app(settings: Settings, encoder: Encoder) -> web.Application:
     )
 
     async def batching(app: web.Application) -> AsyncIterator[None]:
-        app[handlers.BATCHER] = Batcher(encoder, limits, EmbedderMetrics(app[handlers.REGISTRY]))
+        batcher = app[handlers.BATCHER] = Batcher(encoder, limits, EmbedderMetrics(app[handlers.REGISTRY]))
+        app[handlers.EMBEDDING] = Embedding(
+            batcher, encoder.model, settings.EMBED_QUEUE_LIMIT, settings.EMBED_MAX_CHARS
+        )
         yield
-        await app[handlers.BATCHER].close()
+        await batcher.close()
 
     app.cleanup_ctx.append(batching)
     app.add_routes([
@@ -61,8 +67,15 @@ async def start(app: web.Application, settings: Settings) -> web.AppRunner:
         shutdown_timeout=settings.DRAIN_TIMEOUT_S,
     )
     await runner.setup()
+    lanes = Lanes(
+        cast("web.Server", runner.server),  # there is one from `setup` to `cleanup`
+        {handlers.EMBED: handlers.plain_embed(app)},
+        failure,
+        max_body=settings.MAX_BODY_BYTES,
+        keep_s=KEEP_ALIVE_S,
+    )
     try:
-        await web.TCPSite(runner, settings.EMBEDDER_HOST, settings.EMBEDDER_PORT, backlog=1024).start()
+        await LaneSite(runner, lanes, settings.EMBEDDER_HOST, settings.EMBEDDER_PORT, backlog=1024).start()
     except OSError as error:
         await runner.cleanup()
         where = f"EMBEDDER_HOST={settings.EMBEDDER_HOST} EMBEDDER_PORT={settings.EMBEDDER_PORT}"

@@ -1,4 +1,6 @@
-"""HTTP/1.1 to one address, for the three calls that an answer waits for: embedder, Qdrant and the upstream.
+"""HTTP/1.1 without what our calls do not need: a client to one address, and a server's lane for plain requests.
+
+The client is for the three calls that an answer waits for: embedder, Qdrant and the upstream.
 
 A call takes about a fifth of the processor time of the same call by aiohttp's client: no redirects, no cookies, no
 compression, no proxies.
@@ -8,6 +10,9 @@ compression, no proxies.
 
 `request` sends again once where a kept connection turns out to be closed before a byte has come back, so only what may
 arrive twice goes this way. `open` sends once: who asks a model twice pays twice.
+
+A lane (`lane.py`) answers plain requests to a few routes of a server, and leaves all others to aiohttp. It is not
+exported here: who only asks need not load aiohttp.
 """
 
 from shared.quick_http.connection import BadReply, Closed, Reply

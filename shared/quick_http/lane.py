@@ -1,0 +1,282 @@
+"""A server's fast lane: plain requests to a few routes are answered here, everything else by aiohttp.
+
+aiohttp's server takes about 50 us of processor time a request, most of it for what these requests do not need. A lane
+is the first protocol of a connection. While what comes is plain (`plain.py`) it reads, asks the route's handler and
+writes. At the first thing that is not, and where a client is slow, it gives the connection with every byte received to
+aiohttp's own protocol, for good; so each odd case is parsed, refused and timed by aiohttp as if there were no lane.
+
+A lane is one of the connections of aiohttp's `Server`, which counts and drains it like its own: it calls `close` and
+`shutdown`, and reads `_task_handler`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import math
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from email.utils import formatdate
+from http import HTTPStatus
+from typing import Any, NamedTuple, cast
+
+from aiohttp import web
+
+from shared.quick_http.plain import Head, NotPlain, Question, read_head
+
+PATIENCE_S = 1.0
+"""So long a request may take to arrive; then it is aiohttp's, with its deadlines."""
+MAX_BEHIND_BYTES = 65_536
+"""What may arrive behind a request in work; beyond it, the sender waits."""
+
+
+class Answer(NamedTuple):
+    """An answer; its length and date are added."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+Handler = Callable[[Question], Awaitable[Answer]]
+
+
+class Lanes:
+    """Makes a lane for each connection."""
+
+    def __init__(
+        self,
+        server: web.Server,
+        routes: Mapping[bytes, Handler],
+        failed: Callable[[Exception], Answer],
+        *, max_body: int, keep_s: float,
+    ) -> None:  # fmt: skip
+        """Take aiohttp's server, the handlers by their request lines, and what turns an error into an answer.
+
+        A body of more than `max_body` bytes is aiohttp's; an idle connection is closed after `keep_s`.
+        """
+        self.server = server
+        self.routes = routes
+        self.failed = failed
+        self.max_body = max_body
+        self.keep_s = keep_s
+
+    def __call__(self) -> Lane:
+        """Return the protocol of a new connection."""
+        return Lane(self)
+
+
+class Lane(asyncio.Protocol):
+    """One connection, one request at a time; what comes behind it waits in `_buffer`."""
+
+    def __init__(self, lanes: Lanes) -> None:
+        self._lanes = lanes
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._task_handler: asyncio.Task[None] | None = None  # aiohttp's name; the handler at work
+        self._buffer = bytearray()
+        self._head: Head | None = None
+        self._silent = True  # nothing has ever been asked
+        self._late = self._held = self._full = self._closing = False
+        self._due = 0.0
+        self._alarm = math.inf
+        self._timer: asyncio.TimerHandle | None = None
+
+    # -- opening and closing -------------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Become one of the server's connections."""
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's are of no class of asyncio
+        self._lanes.server.connection_made(cast("Any", self), self._transport)  # it takes what has the three names
+        self._wait(PATIENCE_S)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Cancel the handler: nobody waits for its answer."""
+        task = self._task_handler
+        self._leave(exc)
+        if task is not None:
+            task.cancel()
+
+    def close(self) -> None:
+        """Close now or behind the answer in work (aiohttp's `Server`, before it shuts down)."""
+        self._closing = True
+        if self._task_handler is None and self._transport is not None:
+            self._transport.close()
+
+    async def shutdown(self, timeout: float | None = 15.0) -> None:  # noqa: ASYNC109 - aiohttp's `Server` calls it
+        """Give the request in work so long, then cancel it."""
+        self.close()
+        task = self._task_handler
+        if task is not None:
+            await asyncio.wait([task], timeout=timeout)
+            task.cancel()
+            await asyncio.wait([task], timeout=timeout)
+        if self._transport is not None:
+            self._transport.close()
+
+    def _leave(self, exc: Exception | None = None) -> None:
+        self._transport = None
+        if self._timer is not None:
+            self._timer.cancel()
+        self._lanes.server.connection_lost(cast("Any", self), exc)
+
+    def _hand_over(self, data: bytes | bytearray) -> None:
+        """Let aiohttp's protocol have the connection and what has come."""
+        transport = self._transport
+        if transport is None or self._closing:
+            self.close()
+            return
+        self._leave()
+        heir = self._lanes.server()
+        transport.set_protocol(heir)
+        heir.connection_made(transport)
+        if data:
+            heir.data_received(bytes(data))
+
+    # -- time ----------------------------------------------------------------------------------------------------------
+
+    def _wait(self, seconds: float) -> None:
+        """Look in so many seconds. A timer that ends before stays: moving it each time would cost more."""
+        self._due = self._loop.time() + seconds
+        if self._alarm > self._due:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._alarm = self._due
+            self._timer = self._loop.call_at(self._alarm, self._look)
+
+    def _look(self) -> None:
+        self._timer, self._alarm = None, math.inf
+        left_s = self._due - self._loop.time()
+        if left_s > 0:
+            self._wait(left_s)
+        elif self._task_handler is not None or self._transport is None:
+            pass  # its end sets the next time
+        elif self._full:
+            self._transport.abort()  # it does not read its answer
+        elif self._silent or self._buffer:
+            self._hand_over(self._buffer)
+        else:
+            self._transport.close()
+
+    # -- reading -------------------------------------------------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        """Begin with a request when it is complete."""
+        if self._task_handler is not None or self._full:
+            self._buffer += data
+            if len(self._buffer) > MAX_BEHIND_BYTES and not self._held and self._transport is not None:
+                self._held = True
+                self._transport.pause_reading()
+        elif self._buffer:
+            self._buffer += data
+            self._read(self._buffer)
+        else:
+            self._read(data)
+
+    def _read(self, data: bytes | bytearray) -> None:
+        """Take a request from the beginning of `data`, which is the buffer or is kept there."""
+        lanes = self._lanes
+        try:
+            head = self._head or read_head(data, lanes.routes, lanes.max_body)
+        except NotPlain:
+            self._hand_over(data)
+            return
+        if head is None or len(data) < head.end:
+            self._head = head
+            if data is not self._buffer:
+                self._buffer += data
+            if not self._late:
+                self._late = True
+                self._wait(PATIENCE_S)
+            return
+        question = Question(head.headers, bytes(data[head.start : head.end]))
+        if len(data) > head.end or self._buffer:
+            self._buffer = bytearray(data[head.end :])
+        self._head, self._silent, self._late = None, False, False
+        self._task_handler = self._loop.create_task(self._work(lanes.routes[head.line], question))
+
+    # -- answering -----------------------------------------------------------------------------------------------------
+
+    async def _work(self, handler: Handler, question: Question) -> None:
+        try:
+            try:
+                answer = await handler(question)
+            except Exception as error:  # noqa: BLE001 - the edge of the service
+                answer = self._lanes.failed(error)
+            if self._transport is not None:
+                self._transport.write(_rendered(answer, last=self._closing))
+        except BaseException:
+            if self._transport is not None:
+                self._transport.abort()
+            raise
+        self._task_handler = None
+        self._rest()
+
+    def _rest(self) -> None:
+        """Go on after an answer, or when its last bytes are being read."""
+        if self._transport is None:
+            return
+        if self._closing:
+            self._transport.close()
+            return
+        self._wait(self._lanes.keep_s)
+        if self._full:
+            return
+        if self._held:
+            self._held = False
+            self._transport.resume_reading()
+        if self._buffer:
+            self._read(self._buffer)
+
+    def pause_writing(self) -> None:
+        """Begin with no other request: its answer, too, would have to be kept for a client that does not read."""
+        self._full = True
+
+    def resume_writing(self) -> None:
+        """Go on."""
+        self._full = False
+        if self._task_handler is None:
+            self._rest()
+
+
+class LaneSite(web.BaseSite):
+    """Where lanes listen: started, and stopped by its runner, like aiohttp's own sites."""
+
+    def __init__(self, runner: web.AppRunner, lanes: Lanes, host: str, port: int, *, backlog: int) -> None:
+        super().__init__(runner, backlog=backlog)
+        self._lanes = lanes
+        self._where = host, port
+
+    @property
+    def name(self) -> str:
+        """Its address."""
+        host, port = self._where
+        return f"http://{host}:{port}"
+
+    async def start(self) -> None:
+        """Listen. Raises OSError."""
+        await super().start()
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(self._lanes, *self._where, backlog=self._backlog)
+
+
+def _rendered(answer: Answer, *, last: bool) -> bytes:
+    rows = [f"{name}: {value}\r\n" for name, value in answer.headers.items()]
+    fields = "".join(rows)
+    if fields.count("\n") != len(rows) or fields.count("\r") != len(rows):
+        raise ValueError("a header holds the end of a line")
+    head = (
+        f"HTTP/1.1 {_status(answer.status)}\r\n{fields}"
+        f"Content-Length: {len(answer.body)}\r\nDate: {_date(int(time.time()))}\r\n"
+    )
+    return (head + ("Connection: close\r\n\r\n" if last else "\r\n")).encode("latin-1") + answer.body
+
+
+@functools.lru_cache(maxsize=1)
+def _date(second: int) -> str:
+    return formatdate(second, usegmt=True)
+
+
+@functools.cache
+def _status(status: int) -> str:
+    return f"{status} {HTTPStatus(status).phrase}"
