@@ -59,7 +59,8 @@ class _Ticket:
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def fill(self, positions: list[int], vector: Vector) -> None:
-        self.rows[positions] = vector
+        for position in positions:
+            self.rows[position] = vector
         self.missing -= 1
         if self.missing == 0 and not self.done.done():
             self.done.set_result(None)
@@ -152,7 +153,7 @@ class Batcher:
         """Claim every missing text, all or none."""
         if not self.running:
             raise Unavailable("The embedder is stopping.", code="draining", retry_after_s=RETRY_AFTER_S)
-        new = sum(key not in self._waiting and key not in self._running for key in missing)
+        new = len([key for key in missing if key not in self._waiting and key not in self._running])
         if len(self._waiting) + new > self._limits.queue:
             self._metrics.refused.inc()
             raise Unavailable("Too many texts are waiting.", code="overloaded", retry_after_s=RETRY_AFTER_S)
@@ -208,9 +209,11 @@ class Batcher:
         if not jobs:
             return
         try:
-            vectors = await asyncio.get_running_loop().run_in_executor(
-                self._worker, self._encode, [job.text for job in jobs.values()]
-            )
+            texts = [job.text for job in jobs.values()]
+            if sum(map(len, texts)) <= self._encoder.quick_chars:
+                vectors = self._encode(texts)
+            else:
+                vectors = await asyncio.get_running_loop().run_in_executor(self._worker, self._encode, texts)
             for (key, job), vector in zip(jobs.items(), vectors, strict=True):
                 self._remember(key, vector)
                 for ticket, positions in job.claims.items():

@@ -23,6 +23,8 @@ def row_of(text: str) -> NDArray[np.float32]:
 class GatedEncoder:
     """Encodes while `gate` is open, waits while it is closed; fails on texts that say so."""
 
+    quick_chars = 0
+
     def __init__(self) -> None:
         self.model = EmbeddingModel("gated-4", DIMENSION)
         self.gate = threading.Event()
