@@ -103,7 +103,7 @@ def _observe(metrics: GatewayMetrics, tracer: Tracer) -> Middleware:
             raise
         finally:
             route = route_of(request)
-            metrics.requests.labels(route=route, status=str(status)).inc()
+            metrics.requests.labels(route, str(status)).inc()
             facts = {
                 "method": request.method if route != "other" else "other",
                 "route": route,

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from shared.logs import redact
+from shared.logs import _json_line, redact
 
 WRITE = """
 import logging, sys
@@ -74,3 +74,12 @@ def test_the_quick_look_misses_nothing(value: str) -> None:
     """Whatever the thorough pattern finds, the quick one finds as well, however it is written."""
     event = redact(None, "info", {"event": value})
     assert "********" in event["event"]
+    assert b"********" in _json_line(None, "info", {"event": value})
+
+
+@pytest.mark.parametrize("name", ["api_key", "APIKEY", "Authorization", "db_password", "secret_of", "Some_Token"])
+def test_a_secret_is_known_by_its_name(name: str) -> None:
+    """At the top of a line and inside a value."""
+    for event in ({name: "hunter2"}, {"event": "x", "nested": [{name: "hunter2"}]}):
+        assert b"hunter2" not in _json_line(None, "info", dict(event))
+    assert _json_line(None, "info", {"completion_tokens": 7}) == b'{"completion_tokens":7}'
