@@ -200,11 +200,11 @@ class Lane(asyncio.Protocol):
     async def _work(self, handler: Handler, question: Question) -> None:
         try:
             try:
-                answer = await handler(question)
+                message = _rendered(await handler(question), last=self._closing)
             except Exception as error:  # noqa: BLE001 - the edge of the service
-                answer = self._lanes.failed(error)
+                message = _rendered(self._lanes.failed(error), last=self._closing)
             if self._transport is not None:
-                self._transport.write(_rendered(answer, last=self._closing))
+                self._transport.write(message)
         except BaseException:
             if self._transport is not None:
                 self._transport.abort()

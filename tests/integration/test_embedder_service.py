@@ -105,6 +105,42 @@ async def test_bad_input_is_refused_in_openais_shape(
 
 
 @pytest.mark.parametrize(
+    ("body", "headers"),
+    [
+        (b'{"texts": ["hello world"]}', {}),
+        (b'{"texts": ["hello world"]}', RAW),
+        (b'{"texts": ["hello world"]}', {"x-deadline-ms": "2000", "Content-Type": "Application/JSON; charset=utf-8"}),
+        (b'{"texts": ["hello world"]}', {"Content-Type": "text/plain"}),
+        (b'{"texts": ["hello world"', {}),
+        (b'{"texts": [1]}', {}),
+        (orjson.dumps({"texts": ["a"] * 101}), {}),
+    ],
+    ids=range(7),
+)
+async def test_the_fast_lane_answers_as_aiohttp_does(
+    embedder: str, session: aiohttp.ClientSession, body: bytes, headers: dict[str, str]
+) -> None:
+    """The same question, plain and in chunks: the same status, body and headers, but for who served it."""
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield body
+
+    async def ask(sent: object) -> tuple[int, bytes, dict[str, str]]:
+        async with session.post(f"{embedder}/embed", data=sent, headers={**JSON, **headers}) as response:
+            said = {name.lower(): value for name, value in response.headers.items()}
+            return response.status, await response.read(), said
+
+    plain, chunked = await ask(body), await ask(pieces())
+    assert plain[:2] == chunked[:2]
+    assert "server" in chunked[2], "aiohttp did not serve it"
+    assert "server" not in plain[2], "the lane did not serve it"
+    by_aiohttp = {"server", "connection", "date"}
+    assert {name: value for name, value in chunked[2].items() if name not in by_aiohttp} == {
+        name: value for name, value in plain[2].items() if name != "date"
+    }
+
+
+@pytest.mark.parametrize(
     ("headers", "status"),
     [
         ({"Content-Type": "text/plain"}, 415),

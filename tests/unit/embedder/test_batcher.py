@@ -48,6 +48,21 @@ async def test_encoding_happens_in_one_thread_that_is_not_the_event_loops(encode
     assert threading.get_ident() not in encoder.threads
 
 
+async def test_a_pass_is_done_on_the_event_loop_only_where_the_encoder_says_that_it_is_short(
+    encoder: GatedEncoder,
+) -> None:
+    """A thread costs more than a few characters, and a long pass would keep every other request waiting."""
+    encoder.quick_chars = 10
+    async with batching(encoder) as batcher:
+        await asyncio.gather(batcher.embed(["five5"]), batcher.embed(["5five"]))
+        assert encoder.threads == {threading.get_ident()}
+        encoder.threads.clear()
+        await batcher.embed(["eleven char"])
+        await asyncio.gather(batcher.embed(["five5", "5five"]), batcher.embed(["!"]))
+    assert len(encoder.threads) == 1
+    assert threading.get_ident() not in encoder.threads
+
+
 async def test_equal_texts_are_encoded_once(encoder: GatedEncoder) -> None:
     """Within one caller, between callers in the queue, and with the pass in progress."""
     async with batching(encoder) as batcher:

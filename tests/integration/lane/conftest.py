@@ -1,0 +1,13 @@
+"""Every story on both event loops: transports change their protocol in each by code of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+import uvloop
+
+
+def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """The loops of each test here."""
+    return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}

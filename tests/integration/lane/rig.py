@@ -1,0 +1,131 @@
+"""A server with a lane and, beside it, the same application without one."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import cast
+
+from aiohttp import web
+
+from deploy.local.servers import free_port
+from shared.quick_http.lane import Answer, Lanes, LaneSite
+from shared.quick_http.plain import Question
+
+LINE = b"POST /echo HTTP/1.1"
+LARGE = 8_000_000
+
+
+def plain(body: bytes, *fields: bytes) -> bytes:
+    """A request that the lane answers."""
+    rows = [LINE, b"Host: here", *fields, b"Content-Length: %d" % len(body)]
+    return b"\r\n".join(rows) + b"\r\n\r\n" + body
+
+
+@dataclass
+class Reply:
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def by(self) -> str:
+        return self.headers.get("x-by", "nobody")
+
+
+class Client:
+    """Raw bytes out, answers in."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    async def send(self, data: bytes) -> None:
+        self.writer.write(data)
+        await self.writer.drain()
+
+    async def reply(self) -> Reply:
+        async with asyncio.timeout(5):
+            head = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+            first, *rows = head.strip().split("\r\n")
+            headers = {name.lower(): value for name, _, value in (row.partition(": ") for row in rows)}
+            body = await self.reader.readexactly(int(headers.get("content-length", 0)))
+        return Reply(int(first.split()[1]), headers, body)
+
+    async def ask(self, data: bytes) -> Reply:
+        await self.send(data)
+        return await self.reply()
+
+    async def closed(self, within_s: float = 5) -> bool:
+        """Whether the server closes within so long, without another byte."""
+        try:
+            async with asyncio.timeout(within_s):
+                return await self.reader.read(1) == b""
+        except ConnectionError:
+            return True
+        except TimeoutError:
+            return False
+
+
+@dataclass
+class Rig:
+    runner: web.AppRunner
+    port: int
+    bare_port: int
+    gate: asyncio.Event = field(default_factory=asyncio.Event)
+    begun: list[bytes] = field(default_factory=list)
+    cancelled: list[bytes] = field(default_factory=list)
+
+    @contextlib.asynccontextmanager
+    async def client(self, *, bare: bool = False) -> AsyncIterator[Client]:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.bare_port if bare else self.port)
+        try:
+            yield Client(reader, writer)
+        finally:
+            writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
+
+    async def handle(self, question: Question) -> Answer:
+        """Echo; what else it does, the body says."""
+        body = question.body
+        self.begun.append(body)
+        if b"wait" in body:
+            try:
+                await self.gate.wait()
+            except asyncio.CancelledError:
+                self.cancelled.append(body)
+                raise
+        if body == b"fail":
+            raise RuntimeError("secret")
+        if body == b"split the answer":
+            return Answer(200, {"X-A": "1\r\nX-Smuggled: 1"}, b"")
+        return Answer(200, {"X-By": "lane"}, b"x" * LARGE if b"large" in body else body)
+
+
+async def echo(request: web.Request) -> web.Response:
+    return web.Response(body=await request.read(), headers={"X-By": "aiohttp"})
+
+
+def failed(error: Exception) -> Answer:
+    return Answer(500, {"X-By": "lane"}, type(error).__name__.encode())
+
+
+@contextlib.asynccontextmanager
+async def running(*, keep_s: float = 5.0, drain_s: float = 5.0, max_body: int = 100_000) -> AsyncIterator[Rig]:
+    app = web.Application(client_max_size=max_body)
+    app.router.add_post("/echo", echo)
+    runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=drain_s)
+    await runner.setup()
+    rig = Rig(runner, free_port(), free_port())
+    server = cast("web.Server", runner.server)
+    lanes = Lanes(server, {LINE: rig.handle}, failed, max_body=max_body, keep_s=keep_s)
+    await LaneSite(runner, lanes, "127.0.0.1", rig.port, backlog=16).start()
+    await web.TCPSite(runner, "127.0.0.1", rig.bare_port).start()
+    try:
+        yield rig
+    finally:
+        await runner.cleanup()
+    assert not server.connections

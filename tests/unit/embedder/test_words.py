@@ -1,0 +1,50 @@
+"""Words remembered by the static model: its ids and vectors are those of the tokenizer and of fastembed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.embedder import words
+from services.embedder.encoder import STATIC, StaticEncoder
+from services.embedder.words import Words
+from tests.embedder_rig import real_encoder
+
+ASCII = st.text(st.characters(min_codepoint=0, max_codepoint=127), max_size=60)
+WORDY = st.lists(st.sampled_from(["the", "Kubernetes", "can't", "[CLS]", "[MASK", "x" * 101, "42.5", "  ", "é"]))
+
+
+def tokenizer() -> Any:
+    loaded: Any = real_encoder(STATIC)._embedding.model
+    return loaded.tokenizer
+
+
+@given(st.one_of(ASCII, st.text(max_size=40), WORDY.map(" ".join), WORDY.map("".join)))
+def test_the_ids_are_the_tokenizers(text: str) -> None:
+    """For every text: words, control characters, special tokens, other scripts."""
+    asked = tokenizer().encode_batch_fast([text], add_special_tokens=False)[0].ids
+    assert Words(tokenizer()).ids(text) == asked
+
+
+def test_remembering_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where it is full and starts anew; long words are not kept at all."""
+    monkeypatch.setattr(words, "MOST_WORDS", 3)
+    remembered = Words(tokenizer())
+    text = "one two three four five one two " + "six" * 20
+    first, again = remembered.ids(text), remembered.ids(text)
+    assert first == again == Words(tokenizer()).ids(text)
+    assert len(remembered) <= 3
+    assert all(len(word) <= 30 for word in remembered)
+
+
+def test_the_vectors_are_those_of_fastembeds_own_loop() -> None:
+    """To the last digits; blank texts aside, for which it has none."""
+    encoder = real_encoder(STATIC)
+    assert isinstance(encoder, StaticEncoder)
+    texts = [f"Explain case {number} of the Krebs cycle, naïvely: [SEP] {'soup ' * number}" for number in range(40)]
+    expected = np.array(list(encoder._embedding.embed(texts)))
+    np.testing.assert_allclose(encoder.encode(texts), expected, atol=1e-5)
