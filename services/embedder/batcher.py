@@ -210,7 +210,7 @@ class Batcher:
             return
         try:
             texts = [job.text for job in jobs.values()]
-            if sum(map(len, texts)) <= self._encoder.quick_chars:
+            if self._encoder.quick(texts):
                 vectors = self._encode(texts)
             else:
                 vectors = await asyncio.get_running_loop().run_in_executor(self._worker, self._encode, texts)

@@ -1,4 +1,4 @@
-"""Texts to unit vectors, by whichever model EMBEDDING_MODEL names; fastembed runs all of them.
+"""Texts to unit vectors, by whichever model EMBEDDING_MODEL names; fastembed loads all of them, and runs all but ours.
 
 Importing fastembed takes half a second, so it happens when a model is loaded, not when this module is imported.
 """
@@ -35,6 +35,8 @@ MINILM_ID = f"minilm-int8-{MINILM_DIMENSION}-{short_hash(str(MINILM_TOKENS), WEI
 _PADDED = 4
 """Texts of like length that share one padded pass of a transformer. Measured on two cores with prompts of any length:
 16 cost half as much again, 1 costs short texts double."""
+_QUICK_CHARS = 4096
+_QUICK_WORD = 24
 
 log = get_logger(__name__)
 
@@ -43,8 +45,10 @@ class Encoder(Protocol):
     """A loaded model. `encode` blocks, and is called by one thread at a time."""
 
     model: EmbeddingModel
-    quick_chars: int
-    """Texts of so many characters together cost less than waking a thread for them, and keep no event loop waiting."""
+
+    def quick(self, texts: Sequence[str]) -> bool:
+        """Whether these cost less than waking a thread for them, and can keep no event loop waiting for long."""
+        ...
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return (len(texts), dimension), rows of norm 1, all finite."""
@@ -54,12 +58,14 @@ class Encoder(Protocol):
 class FastembedEncoder:
     """Any model of fastembed, on the processor."""
 
-    quick_chars = 0
-
     def __init__(self, embedding: TextEmbedding, model: EmbeddingModel) -> None:
         self.model = model
         self._embedding = embedding
         self._nothing = np.full(model.dimension, model.dimension**-0.5, dtype=np.float32)
+
+    def quick(self, texts: Sequence[str]) -> bool:  # noqa: ARG002 - of the port
+        """Never: a transformer takes milliseconds for a word."""
+        return False
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Embed; in order of length, so that a short text is not padded to a long one."""
@@ -82,13 +88,20 @@ class FastembedEncoder:
 class StaticEncoder(FastembedEncoder):
     """Our static model: a text's vector is the sum of its tokens' vectors, scaled to norm 1."""
 
-    quick_chars = 4096  # less than 1 ms
-
     def __init__(self, embedding: TextEmbedding, model: EmbeddingModel) -> None:
         super().__init__(embedding, model)
         loaded: Any = embedding.model
         self._vectors: NDArray[np.float32] = loaded.embeddings
         self._words = Words(loaded.tokenizer)
+
+    def quick(self, texts: Sequence[str]) -> bool:
+        """Short, in words of usual length: under 1 ms, a few where no word is known. Long ones cost their square."""
+        together = " ".join(texts)
+        return (
+            len(together) <= _QUICK_CHARS
+            and together.isascii()
+            and max(map(len, together.split()), default=0) <= _QUICK_WORD
+        )
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Embed, as fastembed's own loop does: the vector of an unknown token is zero."""

@@ -24,6 +24,7 @@ class GatedEncoder:
     """Encodes while `gate` is open, waits while it is closed; fails on texts that say so."""
 
     quick_chars = 0
+    """So many characters together are said to be quick."""
 
     def __init__(self) -> None:
         self.model = EmbeddingModel("gated-4", DIMENSION)
@@ -35,6 +36,9 @@ class GatedEncoder:
     @property
     def seen(self) -> list[str]:
         return [text for batch in self.batches for text in batch]
+
+    def quick(self, texts: Sequence[str]) -> bool:
+        return sum(map(len, texts)) <= self.quick_chars
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         self.batches.append(list(texts))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import numpy as np
@@ -48,3 +49,32 @@ def test_the_vectors_are_those_of_fastembeds_own_loop() -> None:
     texts = [f"Explain case {number} of the Krebs cycle, naïvely: [SEP] {'soup ' * number}" for number in range(40)]
     expected = np.array(list(encoder._embedding.embed(texts)))
     np.testing.assert_allclose(encoder.encode(texts), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("texts", "quick"),
+    [
+        (["Explain the Krebs cycle in fifty words."] * 32, True),
+        ([""], True),
+        (["word " * 1000], False),
+        (["a " * 30] * 100, False),
+        (["q" * 100], False),
+        (["字"], False),
+    ],
+    ids=["prose", "blank", "long", "many", "a long word", "another script"],
+)
+def test_only_what_is_sure_to_be_short_is_quick(texts: list[str], quick: bool) -> None:
+    """A word's cost grows with the square of its length; what the tokenizer reads itself may cost anything."""
+    assert real_encoder(STATIC).quick(texts) is quick
+
+
+def test_what_is_quick_keeps_no_loop_waiting() -> None:
+    """The dearest texts that still count as quick: 4,096 characters in words that nobody has met."""
+    encoder, took_s = real_encoder(STATIC), []
+    for number in range(5):
+        text = " ".join(f"q{number}x{word}z".ljust(24, "qjxz"[word % 4]) for word in range(163))
+        assert encoder.quick([text])
+        started = time.thread_time()
+        encoder.encode([text])
+        took_s.append(time.thread_time() - started)
+    assert min(took_s) < 0.05
