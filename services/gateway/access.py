@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
-from aiohttp import hdrs, web
+from aiohttp import hdrs
 from pydantic import SecretStr
 
 from shared.errors import Forbidden, Unauthenticated
@@ -31,6 +32,13 @@ CHANGING_ROUTES = frozenset({"/arms/{arm}", "/v1/arms/{arm}"})
 """Change what everybody is answered by: for admin keys only, as soon as there is any key at all."""
 
 OWNER_DIGITS = 16
+
+
+class Sent(Protocol):
+    """Headers of a request."""
+
+    def getall(self, name: str, default: Sequence[str], /) -> Sequence[str]:
+        """Return all of a name, or the default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +63,9 @@ class Access:
         self._admins = _digests(settings.ADMIN_API_KEYS)
         self._scrapers = _digests(() if settings.METRICS_TOKEN is None else (settings.METRICS_TOKEN,))
 
-    def admit(self, request: web.Request, route: str) -> Caller:
+    def admit(self, headers: Sent, route: str) -> Caller:
         """Return who calls. Raises Unauthenticated or Forbidden."""
-        digest, error = self._key_of(request)
+        digest, error = self._key_of(headers)
         if route == METRICS_ROUTE and _among(digest, self._scrapers):
             return Caller()
         caller = self._caller(digest)
@@ -84,9 +92,9 @@ class Access:
             return Caller(digest[:OWNER_DIGITS], admin=admin, operator=admin or not self._admins)
         return None if self._users else Caller(operator=not self._admins)
 
-    def _key_of(self, request: web.Request) -> tuple[str | None, Unauthenticated]:
+    def _key_of(self, headers: Sent) -> tuple[str | None, Unauthenticated]:
         """Return the digest of the key that was sent, if any, and what to say where it is not enough."""
-        sent = request.headers.getall(hdrs.AUTHORIZATION, [])
+        sent = headers.getall(hdrs.AUTHORIZATION, ())
         scheme, _, key = sent[0].partition(" ") if len(sent) == 1 else ("", "", "")
         if scheme.lower() != "bearer" or not key:
             return None, Unauthenticated(

@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 from shared.errors import RateLimited, Unavailable
 from shared.metrics import GatewayMetrics
@@ -40,9 +38,11 @@ class Admission:
         self._freed: deque[float] = deque(maxlen=MOST_FREED)
         metrics.concurrency_limit.set(limit)
 
-    @asynccontextmanager
-    async def place(self, owner: str) -> AsyncIterator[None]:
-        """Hold a place. Raises RateLimited where the key has its share, Unavailable where there is none."""
+    async def enter(self, owner: str) -> None:
+        """Take a place, which `leave` gives back.
+
+        Raises RateLimited where the key has its share, Unavailable where there is none.
+        """
         if self._per_key and self._by_owner[owner] >= self._per_key:
             self._metrics.refused.labels("key_concurrency").inc()
             raise RateLimited(
@@ -52,14 +52,19 @@ class Admission:
         self._by_owner[owner] += 1
         try:
             await self._take()
-            try:
-                yield
-            finally:
-                self._free()
-        finally:
-            self._by_owner[owner] -= 1
-            if not self._by_owner[owner]:
-                del self._by_owner[owner]
+        except BaseException:
+            self._one_less(owner)
+            raise
+
+    def leave(self, owner: str) -> None:
+        """Give a place back."""
+        self._free()
+        self._one_less(owner)
+
+    def _one_less(self, owner: str) -> None:
+        self._by_owner[owner] -= 1
+        if not self._by_owner[owner]:
+            del self._by_owner[owner]
 
     async def _take(self) -> None:
         if self._taken < self._limit and not self._queue:

@@ -17,16 +17,19 @@ from services.gateway import arm_list, background, exploration, notices
 from services.gateway.adapters import Adapters
 from services.gateway.admission import Admission
 from services.gateway.arm_list import ArmList
+from services.gateway.asking import Asking
 from services.gateway.catalogue import RETRY_S, Catalogue
 from services.gateway.context import ContextGatherer, ContextLimits
 from services.gateway.cooldown import Breaker, CoolDowns
+from services.gateway.door import Door
 from services.gateway.exploration import ExplorationBudget
 from services.gateway.feedback_links import FeedbackLinks
 from services.gateway.health import Health
 from services.gateway.keys import (
+    ADMISSION,
+    ASKING,
     CHAT,
-    FORWARD_CONTROL,
-    FORWARD_SESSION,
+    DOOR,
     HEALTH,
     LIFECYCLE,
     LINKS,
@@ -166,15 +169,21 @@ def build_app(settings: Settings, adapters: Adapters) -> web.Application:
     seed(metrics)
     lifecycle = Lifecycle()
     ports = build_ports(settings, adapters, metrics)
-    places = limit_places(build_admission(settings, adapters, metrics))
-    app = web.Application(middlewares=[*build_middlewares(settings, metrics, adapters.tracer), places])
+    door = Door(settings, metrics, adapters.tracer)
+    admission = build_admission(settings, adapters, metrics)
+    app = web.Application(middlewares=[*build_middlewares(door), limit_places(admission)])
+    app[DOOR] = door
+    app[ADMISSION] = admission
     app[SETTINGS] = settings
     app[METRICS] = metrics
     app[REGISTRY] = registry
     app[LIFECYCLE] = lifecycle
     app[CHAT] = ports
-    app[FORWARD_CONTROL] = settings.OPENROUTER_API_KEY is None
-    app[FORWARD_SESSION] = asks_openrouter(settings)
+    app[ASKING] = Asking(
+        adapters.clock,
+        forward_control=settings.OPENROUTER_API_KEY is None,
+        forward_session=asks_openrouter(settings),
+    )
     app[LINKS] = FeedbackLinks(settings.FEEDBACK_LINK_SECRET)
     app[PARSING] = asyncio.Lock()
     app[HEALTH] = _health(adapters, ports, lifecycle)

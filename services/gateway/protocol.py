@@ -18,10 +18,13 @@ from aiohttp.http_exceptions import ContentEncodingError, HttpProcessingError
 from aiohttp.web_protocol import RequestHandler, RequestPayloadError
 
 from services.gateway.json_body import too_large, unsupported_encoding
+from services.gateway.keys import CHAT, DOOR
 from services.gateway.middlewares import build_finisher
+from services.gateway.plain_chat import MAX_BODY_BYTES, plain_routes, takes
 from services.gateway.problems import Problem, problem_response
 from shared.errors import RequestTimeout, Unavailable
 from shared.logs import get_logger
+from shared.quick_http.lane import Answer, Lanes, LaneSite
 from shared.settings import Settings
 
 HEADER_TIMEOUT_S = 10.0
@@ -219,15 +222,33 @@ async def serve(app: web.Application, settings: Settings, **options: float) -> w
     Stopping closes the listener, lets open answers finish for DRAIN_TIMEOUT_S, cancels the rest, and runs the
     application's clean-up. `options` are `max_connections`, `header_timeout_s` and `write_timeout_s`.
     """
-    app.on_response_prepare.append(build_finisher(settings))
+    app.on_response_prepare.append(build_finisher(app[DOOR]))
     runner = _Runner(app, settings, **options)
     await runner.setup()
+    server = cast("HardenedServer", runner.server)  # there is one from `setup` to `cleanup`
+    lanes = Lanes(
+        server,
+        plain_routes(app) if CHAT in app else {},
+        _unforeseen,
+        max_body=min(MAX_BODY_BYTES, settings.MAX_BODY_BYTES),
+        keep_s=KEEP_ALIVE_S,
+        write_s=WRITE_TIMEOUT_S,
+        takes=takes,
+        full=lambda: server.full,
+    )
     try:
-        await web.TCPSite(runner, settings.HOST, settings.PORT, backlog=1024).start()
+        await LaneSite(runner, lanes, settings.HOST, settings.PORT, backlog=1024).start()
     except OSError:
         await runner.cleanup()
         raise
     return runner
+
+
+def _unforeseen(error: Exception) -> Answer:
+    """Return what a lane answers where the way to an answer broke outside its own door."""
+    log.error("request failed outside the application", exc_info=error)
+    response = problem_response(Exception())
+    return Answer(response.status, dict(response.headers), response.body if isinstance(response.body, bytes) else b"")
 
 
 def connection_cap() -> int:

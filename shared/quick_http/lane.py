@@ -50,16 +50,24 @@ class Lanes:
         routes: Mapping[bytes, Handler],
         failed: Callable[[Exception], Answer],
         *, max_body: int, keep_s: float,
+        write_s: float | None = None,
+        takes: Callable[[Question], bool] = lambda _question: True,
+        full: Callable[[], bool] = lambda: False,
     ) -> None:  # fmt: skip
         """Take aiohttp's server, the handlers by their request lines, and what turns an error into an answer.
 
-        A body of more than `max_body` bytes is aiohttp's; an idle connection is closed after `keep_s`.
+        A body of more than `max_body` bytes is aiohttp's, and so is what `takes` does not want; an idle connection is
+        closed after `keep_s`, one whose client does not read its answer after `write_s` (by default the same). A
+        connection that comes while it is `full` is aiohttp's at once, to be turned away.
         """
         self.server = server
         self.routes = routes
         self.failed = failed
         self.max_body = max_body
         self.keep_s = keep_s
+        self.write_s = keep_s if write_s is None else write_s
+        self.takes = takes
+        self.full = full
 
     def __call__(self) -> Lane:
         """Return the protocol of a new connection."""
@@ -86,9 +94,13 @@ class Lane(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Become one of the server's connections."""
+        full = self._lanes.full()
         self._transport = cast("asyncio.Transport", transport)  # uvloop's are of no class of asyncio
         self._lanes.server.connection_made(cast("Any", self), self._transport)  # it takes what has the three names
-        self._wait(PATIENCE_S)
+        if full:
+            self._hand_over(b"")
+        else:
+            self._wait(PATIENCE_S)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Cancel the handler: nobody waits for its answer."""
@@ -190,6 +202,9 @@ class Lane(asyncio.Protocol):
                 self._wait(PATIENCE_S)
             return
         question = Question(head.headers, bytes(data[head.start : head.end]))
+        if not lanes.takes(question):
+            self._hand_over(data)
+            return
         if len(data) > head.end or self._buffer:
             self._buffer = bytearray(data[head.end :])
         self._head, self._silent, self._late = None, False, False
@@ -219,7 +234,7 @@ class Lane(asyncio.Protocol):
         if self._closing:
             self._transport.close()
             return
-        self._wait(self._lanes.keep_s)
+        self._wait(self._lanes.write_s if self._full else self._lanes.keep_s)
         if self._full:
             return
         if self._held:

@@ -17,13 +17,15 @@ from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
 from deploy.local.servers import free_port
+from services.gateway.door import Door
 from services.gateway.json_body import read_body
-from services.gateway.keys import OWNER
+from services.gateway.keys import DOOR, VISIT
 from services.gateway.middlewares import build_middlewares
 from services.gateway.protocol import connection_cap, serve
 from shared.errors import DependencyError, RateLimited, UpstreamError, UpstreamFailed
 from shared.metrics import GatewayMetrics
 from shared.settings import Settings, load_settings
+from shared.tracing import IdTracer
 
 SECRET = "sk-a-secret-that-nobody-sees"
 
@@ -57,7 +59,7 @@ def routes(site: Callable[[], Site], settings: Settings) -> list[web.RouteDef]:
         except asyncio.CancelledError:
             site().cancelled.set()
             raise
-        return web.json_response({"owner": request[OWNER]})
+        return web.json_response({"owner": request[VISIT].caller.owner})
 
     async def stream(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"content-type": "text/event-stream"})
@@ -98,7 +100,9 @@ async def site(options: dict[str, float] | None = None, **changes: str) -> Async
         {"HOST": "127.0.0.1", "PORT": str(port), "DRAIN_TIMEOUT_S": "1", "BODY_TIMEOUT_S": "0.4"} | changes, dotenv=None
     )
     metrics = GatewayMetrics(CollectorRegistry())
-    app = web.Application(middlewares=build_middlewares(settings, metrics))
+    door = Door(settings, metrics, IdTracer())
+    app = web.Application(middlewares=build_middlewares(door))
+    app[DOOR] = door
     made: list[Site] = []
     app.add_routes(routes(lambda: made[0], settings))
     runner = await serve(app, settings, **(options or {}))

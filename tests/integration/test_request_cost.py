@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
-from services.gateway import middlewares
+from services.gateway import door
 from services.gateway.app import build_app
 from services.gateway.keys import CHAT
 from tests.fakes.gateway import World, settings_for
@@ -70,7 +70,7 @@ async def test_a_request_costs_no_more_calls_than_it_did(
 ) -> None:
     """Within 25 %: who makes it dearer says so here, or takes it back."""
     world = World(settings_for(tmp_path))
-    monkeypatch.setattr(middlewares, "log", Mock())  # how lines are written depends on what ran before this test
+    monkeypatch.setattr(door, "log", Mock())  # how lines are written depends on what ran before this test
     app = build_app(world.settings, world.adapters)
     ports = app[CHAT]
     async with TestClient(TestServer(app)) as client:

@@ -7,7 +7,7 @@ from dataclasses import asdict
 import orjson
 from aiohttp import web
 
-from services.gateway.keys import CALLER, CHAT
+from services.gateway.keys import CHAT, VISIT
 from shared.bandit.policy import ArmSummary
 from shared.errors import Unavailable
 
@@ -53,7 +53,7 @@ async def remove(request: web.Request) -> web.Response:
 
 async def _change(request: web.Request, *, wanted: bool) -> web.Response:
     arm_list = request.app[CHAT].arm_list
-    await arm_list.change(request.match_info["arm"], wanted=wanted, by=request[CALLER].owner)
+    await arm_list.change(request.match_info["arm"], wanted=wanted, by=request[VISIT].caller.owner)
     return web.Response(body=orjson.dumps(arm_list.view()), content_type="application/json")
 
 

@@ -2,46 +2,85 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import aclosing
 
 from aiohttp import web
 
-from services.gateway.handlers.asking import read_chat
-from services.gateway.keys import CHAT, LINE, LINKS, OWN_ID
-from services.gateway.plan import ChatPorts, Plan
-from services.gateway.route_chat import complete, route
+from services.gateway.asking import Asking
+from services.gateway.door import Visit
+from services.gateway.feedback_links import FeedbackLinks
+from services.gateway.json_body import read_body
+from services.gateway.keys import ASKING, CHAT, LINKS, PARSING, SETTINGS, VISIT
+from services.gateway.plan import Asker, ChatPorts, Plan
+from services.gateway.route_chat import Completed, complete, route
 from services.gateway.streaming import open_stream
 from shared.bandit.arms import ArmId
 from shared.bandit.decision import Decision
+from shared.schemas.chat import ChatRequest
 
+JSON_TYPE = "application/json"
 _EVENT_STREAM = {
     "Content-Type": "text/event-stream; charset=utf-8",
     "Cache-Control": "no-cache",
     "X-Accel-Buffering": "no",  # nginx would hold events back
 }
 
+BIG_BODY = 131_072
+"""Up to this, parsing takes less than handing it to a thread and back is worth: about a millisecond."""
+
+
+async def read_chat(request: web.Request) -> tuple[ChatRequest, Asker]:
+    """Return a chat request and who asks. Raises InvalidRequest and whatever `read_body` does.
+
+    A big body is parsed in a thread, and only one at a time: no step of the parser holds the interpreter for long, but
+    all of them together would let everybody else wait, and so would two threads that take turns.
+    """
+    raw, visit = await read_body(request, request.app[SETTINGS]), request[VISIT]
+    asking: Asking = request.app[ASKING]
+    if len(raw) < BIG_BODY:
+        return asking.read(visit, raw)
+    started = asking.now()
+    async with request.app[PARSING]:
+        chat = await asyncio.to_thread(asking.parse, raw)
+    return chat, asking.asker(visit, chat, started)
+
 
 async def chat(request: web.Request) -> web.StreamResponse:
     """Route a chat completion, answer it, and have it recorded before the last byte leaves."""
-    ports = request.app[CHAT]
+    ports, links = request.app[CHAT], request.app[LINKS]
     asked, asker = await read_chat(request)
+    if asked.stream:
+        with ports.metrics.in_flight.track_inprogress():
+            return await _stream(request, await route(asked, asker, ports), ports)
+    done = await whole_answer(asked, asker, ports)
+    headers = answer_headers(request[VISIT], done, links)
+    return web.Response(body=done.answer.body, headers=headers)
+
+
+async def whole_answer(asked: ChatRequest, asker: Asker, ports: ChatPorts) -> Completed:
+    """Route a chat completion that is not streamed; return the answer, recorded."""
     with ports.metrics.in_flight.track_inprogress():
-        plan = await route(asked, asker, ports)
-        if plan.chat.stream:
-            return await _stream(request, plan, ports)
-        done = await complete(plan, ports)
+        return await complete(await route(asked, asker, ports), ports)
+
+
+def answer_headers(visit: Visit, done: Completed, links: FeedbackLinks) -> dict[str, str]:
+    """Return the headers of a whole answer."""
     outcome = done.served.outcome
-    headers = _headers(request, done.served.decision, done.degraded, outcome.arm, outcome.overhead_s)
+    headers = _headers(visit, done.served.decision, outcome.arm, outcome.overhead_s, links)
+    if done.degraded:
+        headers["x-router-degraded"] = ",".join(done.degraded)
     headers["x-router-cost-usd"] = f"{outcome.cost_usd:.9f}"
-    return web.Response(body=done.answer.body, content_type="application/json", headers=headers)
+    headers["Content-Type"] = JSON_TYPE
+    return headers
 
 
 async def _stream(request: web.Request, plan: Plan, ports: ChatPorts) -> web.StreamResponse:
     response = web.StreamResponse(headers=_EVENT_STREAM)
     try:
         async with open_stream(plan, ports) as opened:
-            decision, overhead_s = opened.decision, opened.journal.overhead_s
-            response.headers.update(_headers(request, decision, decision.degraded, opened.arm, overhead_s))
+            links, overhead_s = request.app[LINKS], opened.journal.overhead_s
+            response.headers.update(_headers(request[VISIT], opened.decision, opened.arm, overhead_s, links))
             await response.prepare(request)
             async with aclosing(opened.frames()) as frames:
                 async for frame in frames:
@@ -49,26 +88,24 @@ async def _stream(request: web.Request, plan: Plan, ports: ChatPorts) -> web.Str
             await response.write_eof()
     except ConnectionResetError:
         # The client is gone; leaving `open_stream` by the error stopped the upstream and wrote down what was spent.
-        request[LINE]["error"] = "client_gone"
+        request[VISIT].line["error"] = "client_gone"
     return response
 
 
-def _headers(
-    request: web.Request, decision: Decision, degraded: tuple[str, ...], arm: ArmId, overhead_s: float
-) -> dict[str, str]:
+def _headers(visit: Visit, decision: Decision, arm: ArmId, overhead_s: float, links: FeedbackLinks) -> dict[str, str]:
     headers = {
         "x-router-model": arm,
         "x-router-decision": decision.kind.value,
         "x-router-propensity": f"{decision.propensity:.6g}",
         "x-router-overhead-ms": f"{overhead_s * 1000:.2f}",
     }
-    if degraded:
-        headers["x-router-degraded"] = ",".join(degraded)
+    if decision.degraded:
+        headers["x-router-degraded"] = ",".join(decision.degraded)
     if decision.session:
         headers["x-router-session"] = "held"
     if decision.exploration != "on":
         headers["x-router-exploration"] = decision.exploration
-    link = request.app[LINKS].path(request[OWN_ID])
+    link = links.path(visit.own_id)
     if link is not None:
         headers["x-router-feedback-url"] = link
     return headers

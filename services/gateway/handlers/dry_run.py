@@ -8,9 +8,9 @@ import orjson
 from aiohttp import web
 
 from services.gateway.choose import wish_of
-from services.gateway.handlers.asking import read_chat
+from services.gateway.handlers.chat import read_chat
 from services.gateway.handlers.records import decision_story
-from services.gateway.keys import CHAT, LINE
+from services.gateway.keys import CHAT, VISIT
 from services.gateway.route_chat import Considered, consider
 
 
@@ -20,7 +20,7 @@ async def dry_run(request: web.Request) -> web.Response:
     asked, asker = await read_chat(request)
     considered = await consider(asked, wish_of(asked, ports.catalogue), asker, ports)
     decision = considered.choice.decision
-    request[LINE].update(model=decision.arm, decision=decision.kind.value)
+    request[VISIT].line.update(model=decision.arm, decision=decision.kind.value)
     return web.Response(body=orjson.dumps(_story(considered)), content_type="application/json")
 
 

@@ -9,7 +9,7 @@ import orjson
 from aiohttp import hdrs, web
 
 from services.gateway.json_body import is_form, read_body
-from services.gateway.keys import CALLER, CHAT, LINE, LINKS, METRICS, SETTINGS
+from services.gateway.keys import CHAT, LINKS, METRICS, SETTINGS, VISIT
 from services.gateway.record_feedback import record_feedback
 from shared.errors import InvalidRequest
 from shared.schemas.feedback import MAX_FEEDBACK_BYTES, FeedbackRequest, parse_feedback, parse_rating
@@ -21,7 +21,7 @@ _KEY = re.compile(r"[ -~]{1,255}")
 
 async def feedback(request: web.Request) -> web.Response:
     """Take a rating; 202 is the promise that it changes the posterior exactly once."""
-    settings, caller = request.app[SETTINGS], request[CALLER]
+    settings, caller = request.app[SETTINGS], request[VISIT].caller
     rating = parse_feedback(await read_body(request, settings, most=MAX_FEEDBACK_BYTES))
     terms = RatingTerms(rater=caller.owner, idempotency_key=_idempotency_key(request), per_minute=settings.FEEDBACK_RPM)
     return _json(rating, await _record(request, rating, caller.scope, terms))
@@ -44,7 +44,7 @@ async def show_form(request: web.Request) -> web.Response:
 
 async def _record(request: web.Request, rating: FeedbackRequest, owner: str | None, terms: RatingTerms) -> Verdict:
     ports = request.app[CHAT]
-    request[LINE].update(rated=rating.request_id, score=rating.score)
+    request[VISIT].line.update(rated=rating.request_id, score=rating.score)
     verdict = await record_feedback(
         rating,
         owner=owner,
@@ -55,7 +55,7 @@ async def _record(request: web.Request, rating: FeedbackRequest, owner: str | No
         metrics=request.app[METRICS],
         terms=terms,
     )
-    request[LINE]["verdict"] = verdict.value
+    request[VISIT].line["verdict"] = verdict.value
     return verdict
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import orjson
 from aiohttp import web
 
-from services.gateway.keys import CALLER, HEALTH
+from services.gateway.keys import HEALTH, VISIT
 
 
 async def health(request: web.Request) -> web.Response:
@@ -14,7 +14,7 @@ async def health(request: web.Request) -> web.Response:
     Where keys are set, who shows none is told the state alone.
     """
     report = await request.app[HEALTH].report()
-    return _json(report if request[CALLER].operator else {"status": report["status"]})
+    return _json(report if request[VISIT].caller.operator else {"status": report["status"]})
 
 
 async def ready(request: web.Request) -> web.Response:

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from services.gateway.keys import CALLER, CHAT
+from services.gateway.keys import CHAT, VISIT
 from shared.bandit.decision import ArmView, Decision
 from shared.errors import DependencyError, NotFound, Unavailable
 from shared.schemas.ids import is_request_id
@@ -34,7 +34,7 @@ async def _find(request: web.Request) -> StoredRequest:
     if is_request_id(public_id):
         try:
             async with asyncio.timeout(FIND_TIMEOUT_S):
-                found = await request.app[CHAT].log.find(owner=request[CALLER].scope, public_id=public_id)
+                found = await request.app[CHAT].log.find(owner=request[VISIT].caller.scope, public_id=public_id)
         except (DependencyError, TimeoutError) as error:
             raise Unavailable("Records cannot be read right now.", code="records_unavailable") from error
     if found is None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 from hypothesis import given, settings
@@ -17,13 +19,22 @@ from shared.errors import ClientError, RateLimited, Unavailable
 from shared.metrics import GatewayMetrics
 
 
+@asynccontextmanager
+async def place(places: Admission, owner: str) -> AsyncIterator[None]:
+    await places.enter(owner)
+    try:
+        yield
+    finally:
+        places.leave(owner)
+
+
 def admission(limit: int, per_key: int = 0) -> Admission:
     return Admission(limit=limit, per_key=per_key, clock=SystemClock(), metrics=GatewayMetrics(CollectorRegistry()))
 
 
 async def visit(places: Admission, owner: str, seconds: float) -> str:
     try:
-        async with places.place(owner):
+        async with place(places, owner):
             await asyncio.sleep(seconds)
             return "served"
     except ClientError as error:
@@ -57,7 +68,7 @@ async def test_a_moving_queue_is_joined_in_order() -> None:
     order: list[int] = []
 
     async def one(number: int) -> None:
-        async with places.place("a"):
+        async with place(places, "a"):
             order.append(number)
             await asyncio.sleep(0.01)
 
@@ -72,7 +83,7 @@ async def test_one_key_cannot_take_every_place() -> None:
     await asyncio.sleep(0.01)
     assert await visit(places, "modest", 0) == "served"
     with pytest.raises(RateLimited) as caught:
-        async with places.place("greedy"):
+        async with place(places, "greedy"):
             pass
     assert caught.value.retry_after_s
     results = await asyncio.gather(*greedy)
@@ -95,7 +106,7 @@ def test_whoever_leaves_when_no_place_is_lost(visits: list[tuple[str, float, flo
         async def one(owner: str, delay: float, stay: float) -> None:
             nonlocal inside, most
             await asyncio.sleep(delay)
-            async with places.place(owner):
+            async with place(places, owner):
                 inside += 1
                 most = max(most, inside)
                 try:
@@ -138,7 +149,7 @@ async def test_waiting_is_bounded_by_the_time_of_the_queue(waiting: int) -> None
     async def wait() -> float:
         started = time.perf_counter()
         with pytest.raises(Unavailable) as caught:
-            async with places.place("b"):
+            async with place(places, "b"):
                 pass
         assert caught.value.retry_after_s
         return time.perf_counter() - started
