@@ -10,6 +10,7 @@ import json
 import logging
 import re
 import sys
+import time
 from collections.abc import MutableMapping
 from functools import lru_cache, partial
 from typing import Any
@@ -29,6 +30,7 @@ _LINE_MARKS = tuple(
 """One of them is in every JSON line that has something to cut out, in a value or as a name."""
 _SECRET_NAME = re.compile(r"(?i)(api_?key|authorization|password|secret|token$)")
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warn": logging.WARNING, "error": logging.ERROR}
+_LEVEL_NAMES = {"warn": "warning", "exception": "error", "fatal": "critical"}
 _QUIET = ("aiohttp.access", "arq", "httpx", "httpcore", "qdrant_client", "huggingface_hub", "opentelemetry")
 """Libraries that log requests or arguments at INFO."""
 
@@ -81,7 +83,7 @@ def set_up_logging(settings: Settings, service: str) -> None:
     ]
     render: Any = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()) if as_text else _json
     structlog.configure(
-        processors=[*shared, redact, partial(_encoded, render)] if as_text else [*shared, _json_line],
+        processors=[*shared, redact, partial(_encoded, render)] if as_text else [_JsonLines(service)],
         logger_factory=_to_standard_error,
         wrapper_class=structlog.make_filtering_bound_logger(level),
         cache_logger_on_first_use=True,
@@ -108,6 +110,29 @@ def get_logger(name: str) -> FilteringBoundLogger:
 
 def _to_standard_error(name: str = "") -> structlog.BytesLogger:
     return structlog.BytesLogger(sys.stderr.buffer, name=name)
+
+
+class _JsonLines:
+    """All that the processors do to one of our lines, in one: half of the time of seven, one after the other."""
+
+    def __init__(self, service: str) -> None:
+        self._service = service
+
+    def __call__(self, logger: Any, method: str, event: MutableMapping[str, Any]) -> bytes:
+        now = time.time()
+        second = int(now)
+        event["service"] = self._service
+        event["level"] = _LEVEL_NAMES.get(method, method)
+        event["logger"] = logger.name
+        event["timestamp"] = f"{_stamp(second)}.{int((now - second) * 1e6):06d}Z"
+        if "exc_info" in event:
+            event = structlog.processors.format_exc_info(logger, method, event)
+        return _json_line(logger, method, event)
+
+
+@lru_cache(maxsize=2)
+def _stamp(second: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
 
 
 def _json_line(logger: Any, method: str, event: MutableMapping[str, Any]) -> bytes:

@@ -53,7 +53,7 @@ def _describe(metric: Collector) -> tuple[str, str, tuple[str, ...]]:
     if not isinstance(metric, Counter | Gauge | Histogram):
         raise TypeError(f"{metric!r} is no metric")
     ending = "_total" if isinstance(metric, Counter) else ""
-    return metric._name + ending, type(metric).__name__.lower(), metric._labelnames
+    return metric._name + ending, type(metric).__name__.strip("_").lower(), metric._labelnames
 
 
 def _text(metric: Collector) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from aiohttp import hdrs
@@ -17,6 +16,7 @@ from pydantic import SecretStr
 
 from shared.errors import Forbidden, Unauthenticated
 from shared.settings import Settings
+from shared.values import dataclass
 
 ANYBODY = "public"
 """Owner of every request while API_KEYS is empty."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from services.gateway.catalogue import Catalogue
 from services.gateway.plan import ChatPorts
@@ -13,6 +13,7 @@ from shared.bandit.steering import greedy, hold, overrule
 from shared.logs import get_logger
 from shared.schemas.chat import ChatRequest
 from shared.tracing import span
+from shared.values import dataclass
 
 _log = get_logger(__name__)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from typing import TypeVar
 
@@ -18,6 +18,7 @@ from shared.metrics import GatewayMetrics
 from shared.ports import Clock, Embedder, RequestIndex
 from shared.schemas.storage import EmbeddingModel
 from shared.tracing import span
+from shared.values import dataclass
 
 _log = get_logger(__name__)
 _T = TypeVar("_T")
@@ -121,7 +122,7 @@ class ContextGatherer:
             raise DependencyError("embedder", "has not answered yet")
         with self._metrics.embed.time(), span("embed"):
             vectors = await self._embedder.embed([text], within_s=within_s)
-        if vectors.shape != (1, model.dimension) or not math.isfinite(vectors[0] @ vectors[0]):
+        if vectors.shape != (1, model.dimension) or not math.isfinite(np.vdot(vectors, vectors)):
             raise DependencyError("embedder", f"answered the shape {vectors.shape} instead of (1, {model.dimension})")
         return vectors[0], model
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import orjson
 
@@ -15,6 +15,7 @@ from shared.errors import UpstreamError
 from shared.schemas.records import Attempt, Outcome, RequestRecord, Status
 from shared.schemas.storage import NewRecord
 from shared.schemas.upstream import Usage
+from shared.values import dataclass
 
 CHARS_PER_TOKEN = 4
 ASSUMED_TOKENS = 400

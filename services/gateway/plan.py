@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import numpy as np
 
@@ -25,6 +25,7 @@ from shared.ports import ChatModel, Clock, RequestLog
 from shared.schemas.chat import ChatRequest
 from shared.schemas.quota import Charge
 from shared.schemas.upstream import Call
+from shared.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, eq=False)

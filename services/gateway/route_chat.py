@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from services.gateway.choose import Choice, Wish, choose, wish_of
@@ -27,6 +27,7 @@ from shared.schemas.chat import ChatRequest
 from shared.schemas.records import Status
 from shared.schemas.storage import Claim, Reservation
 from shared.schemas.upstream import Answer
+from shared.values import dataclass
 
 T = TypeVar("T")
 S = TypeVar("S")

@@ -82,8 +82,12 @@ class HttpChatModel:
         """Return the answer. Raises UpstreamError."""
         dropped = ("stream", "stream_options")
         payload = {name: value for name, value in call.body.items() if name not in dropped}
-        async with self._ask(call, payload) as answer:
-            raw = await self._read_answer(answer, call.deadline)
+        with span("upstream") as trace_headers:
+            answer = await self._ask(call, payload, trace_headers)
+            try:
+                raw = await self._read_answer(answer, call.deadline)
+            finally:
+                answer.close()
         return answer_of(raw)
 
     @asynccontextmanager
@@ -94,17 +98,21 @@ class HttpChatModel:
         options = {**asked} if isinstance(asked, Mapping) else {}
         include_usage = options.get("include_usage") is True
         payload = {**call.body, "stream": True, "stream_options": {**options, "include_usage": True}}
-        async with self._ask(call, payload) as answer:
-            kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
-            if kind in ("application/json", "text/html"):
-                answer_of(await self._read_answer(answer, call.deadline))  # raises what an error in it means
-                raise garbage("not a stream")
-            stream = HttpAnswerStream(
-                answer, gap_timeout_s=self._gap_timeout_s, deadline=call.deadline, with_usage=include_usage
-            )
-            await stream.open(first_by)
-            yield stream
-            await stream.drain()  # so that the connection can be used again
+        with span("upstream") as trace_headers:
+            answer = await self._ask(call, payload, trace_headers)
+            try:
+                kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
+                if kind in ("application/json", "text/html"):
+                    answer_of(await self._read_answer(answer, call.deadline))  # raises what an error in it means
+                    raise garbage("not a stream")
+                stream = HttpAnswerStream(
+                    answer, gap_timeout_s=self._gap_timeout_s, deadline=call.deadline, with_usage=include_usage
+                )
+                await stream.open(first_by)
+                yield stream
+                await stream.drain()  # so that the connection can be used again
+            finally:
+                answer.close()
 
     async def catalogue(self) -> tuple[Arm, ...]:
         """Return every model of the upstream with its price. Raises UpstreamError."""
@@ -120,22 +128,26 @@ class HttpChatModel:
         except _FAILURES as error:
             raise of_exception(error) from error
 
-    @asynccontextmanager
-    async def _ask(self, call: Call, payload: Mapping[str, Any]) -> AsyncIterator[Incoming]:
-        """Send, and yield an answer of status 200. Whatever is left unread closes the connection."""
-        headers = self._headers | {"X-Request-ID": call.request_id}
+    async def _ask(self, call: Call, payload: Mapping[str, Any], trace_headers: Mapping[str, str]) -> Incoming:
+        """Send; return an answer of status 200. Closing it is the caller's; what is left unread ends its connection."""
+        headers = {**self._headers, "X-Request-ID": call.request_id}
         if not self._api_key:
-            headers |= call.headers
-        with span("upstream") as trace_headers:
-            answer = await self._open(call, payload, {**headers, **trace_headers})
-            try:
-                if answer.status != 200:
-                    raise await self._refusal(answer)
-                if answer.headers.get("content-encoding", "").lower() not in _NOT_PACKED:
-                    raise garbage("packed, which it was asked not to be")
-                yield answer
-            finally:
-                answer.close()
+            headers.update(call.headers)
+        headers.update(trace_headers)
+        answer = await self._open(call, payload, headers)
+        try:
+            await self._check(answer)
+        except BaseException:  # cancelled, too
+            answer.close()
+            raise
+        return answer
+
+    async def _check(self, answer: Incoming) -> None:
+        """Raise what another status means, or a packed body."""
+        if answer.status != 200:
+            raise await self._refusal(answer)
+        if answer.headers.get("content-encoding", "").lower() not in _NOT_PACKED:
+            raise garbage("packed, which it was asked not to be")
 
     async def _open(self, call: Call, payload: Mapping[str, Any], headers: Mapping[str, str]) -> Incoming:
         body = orjson.dumps({**payload, "model": call.arm})

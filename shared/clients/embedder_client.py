@@ -105,6 +105,6 @@ def _model(name: object, dimension: object) -> EmbeddingModel:
 
 def _check_rows(vectors: NDArray[np.float32]) -> None:
     """A NaN, an infinity or a vector of another length would poison whatever is learned from it."""
-    squares = (float(row @ row) for row in vectors)
-    if not all(abs(math.sqrt(square) - 1.0) < _NORM_TOLERANCE for square in squares):  # NaN compares false
-        raise DependencyError("embedder", "a vector is not finite or not of norm 1")
+    for row in vectors:
+        if not abs(math.sqrt(np.vdot(row, row)) - 1.0) < _NORM_TOLERANCE:  # NaN compares false
+            raise DependencyError("embedder", "a vector is not finite or not of norm 1")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from shared.errors import InvalidRequest
@@ -11,6 +10,7 @@ from shared.schemas.chat_fields import ChatFields
 from shared.schemas.forbidden import PRICING, refuse_forbidden
 from shared.schemas.strict_json import load_object
 from shared.schemas.validation import validate
+from shared.values import dataclass
 
 AUTO = "auto"
 MAX_PROMPT_CHARS = 1_500_000

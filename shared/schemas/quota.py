@@ -6,8 +6,9 @@ number of requests at once overshoots a limit by no more than the last of them. 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from shared.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

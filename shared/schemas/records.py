@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 
 import orjson
@@ -11,6 +10,7 @@ from pydantic import TypeAdapter
 from shared.bandit.arms import ArmId
 from shared.bandit.decision import Decision
 from shared.schemas.quota import Toll
+from shared.values import dataclass
 
 
 class Status(StrEnum):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 
 from shared.bandit.arms import ArmId
@@ -12,6 +11,7 @@ from shared.bandit.sums import Centroids
 from shared.schemas.events import Event
 from shared.schemas.quota import Quota
 from shared.schemas.records import RequestRecord
+from shared.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)
