@@ -123,17 +123,18 @@ class HttpAnswerStream:
         if failure is not None:
             raise of_error_body(failure)
         self._model = self._model or model_of(body)
-        self._usage = usage_of(body) or self._usage
         for choice in choices_of(body):
             self._note(choice)
-        if body.get("usage") and not self._with_usage:
-            if not body.get("choices"):
-                return None
-            del body["usage"]
-            data = orjson.dumps(body)
-        elif b"\n" in data or b"\r" in data:
+        if body.get("usage"):
+            self._usage = usage_of(body) or self._usage
+            if not self._with_usage:
+                if not body.get("choices"):
+                    return None
+                del body["usage"]
+                return b"data: %b\n\n" % orjson.dumps(body)
+        if b"\n" in data or b"\r" in data:
             data = orjson.dumps(body)  # on one line again
-        return b"data: " + data + b"\n\n"
+        return b"data: %b\n\n" % data
 
     def _note(self, choice: dict[str, Any]) -> None:
         index = choice.get("index", 0)

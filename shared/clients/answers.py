@@ -54,9 +54,10 @@ def error_of(body: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """Return the error that a body of status 200 carries, at the top or in a choice; None without one."""
     error = body.get("error")
     if error is None:
-        error = next((choice["error"] for choice in choices_of(body) if choice.get("error")), None)
-    if error is None and any(choice.get("finish_reason") == "error" for choice in choices_of(body)):
-        error = {}
+        for choice in choices_of(body):
+            if choice.get("error") or choice.get("finish_reason") == "error":
+                error = choice.get("error") or {}
+                break
     if error is None:
         return None
     return error if isinstance(error, dict) else {"message": error}

@@ -215,9 +215,10 @@ class Connection(asyncio.Protocol):
 
     def _read_chunks(self) -> None:
         while True:
-            self._take()
             if self._left:
-                return
+                self._take()
+                if self._left:
+                    return
             if self._inside:  # behind a chunk
                 if len(self._buffer) < 2:
                     return
@@ -236,8 +237,13 @@ class Connection(asyncio.Protocol):
                     self._complete = True
                     return
                 break
-            del self._buffer[: end + 2]
-            self._left, self._inside = size, True
+            behind = end + 2 + size
+            if len(self._buffer) >= behind + 2:  # all of it is here: a stream's are small
+                self._body += self._buffer[end + 2 : behind]
+                del self._buffer[: behind + 2]
+            else:
+                del self._buffer[: end + 2]
+                self._left, self._inside = size, True
         if len(self._buffer) > MAX_HEAD_BYTES:
             raise BadReply("too long a line")
 
