@@ -1,50 +1,95 @@
-"""How long one decision takes: `python -m benchmarks.decide`. 12 arms, 64 neighbours, gate open and closed."""
+"""What a decision costs, and what is made of it: `python -m benchmarks.decide`. One thread, no server.
+
+Microseconds a call, minimum and median of many passes over the same prompts: the minimum is what the code costs, the
+median what it costs on this machine now.
+
+    decide       the policy, while the neighbours' gate is shut and while it is open (few and many ratings)
+    neighbours   what Qdrant answered, from the decoded JSON to checked neighbours
+    record       the whole story of the request as JSON
+    worth        what the decision is expected to be worth
+    fit          the posterior, off the request's way
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+import uuid
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import numpy as np
+import orjson
+from numpy.typing import NDArray
 
 from shared.bandit.arms import Arm, Price
 from shared.bandit.build import build_policy
-from shared.bandit.context import Context, Neighbour
-from shared.bandit.policy import BanditSettings
+from shared.bandit.context import Context
+from shared.bandit.decision import Decision
+from shared.bandit.evaluation import worth_of
+from shared.bandit.policy import BanditSettings, Policy, Posterior
 from shared.bandit.sums import ArmSums, Centroids, LearnedState, Sums
+from shared.schemas.records import Attempt, Outcome, RequestRecord, Status
+from shared.storage import qdrant_answers
 
-ARMS, NEIGHBOURS, DIMENSION, CLUSTERS, ROUNDS = 12, 64, 256, 8, 3000
+NEIGHBOURS, DIMENSION, CLUSTERS, PROMPTS, PASSES = 50, 256, 8, 50, 100
+SIZES = (5, 12)
+STATES = ((40.0, 0.0), (40.0, 100.0), (2000.0, 0.0), (2000.0, 100.0))
+"""Ratings of each arm, and what neighbours have gained: above 0 the gate is open."""
 
 
 def main() -> None:
-    """Print the median and the 99th percentile of `decide`, and the median of `fit`."""
+    """Print the figures for 5 and for 12 arms."""
+    for size in SIZES:
+        print(f"{size} arms, {NEIGHBOURS} neighbours: us, minimum and median")
+        for name, took in _figures(size):
+            print(f"  {name:<40} {1e6 * took.min():7.1f} {1e6 * np.median(took):7.1f}")
+
+
+def _figures(size: int) -> Iterator[tuple[str, NDArray[np.float64]]]:
     rng = np.random.default_rng(0)
     policy = build_policy(BanditSettings(max_similar_requests=NEIGHBOURS))
-    arms = [Arm(f"maker/model-{i}", Price(1e-7 * (i + 1), 4e-7 * (i + 1))) for i in range(ARMS)]
-    for labels in (2.0, 40.0, 2000.0):
-        for gain in (0.0, 100.0):
-            state = learned_state(arms, labels, gain, rng)
-            posterior = policy.fit(state, arms)
-            eligible = tuple(arm.id for arm in arms)
-            contexts = [_context(eligible, rng) for _ in range(50)]
-            took = []
-            for i in range(ROUNDS):
-                start = time.perf_counter()
-                policy.decide(posterior, contexts[i % 50], eligible, rng)
-                took.append(time.perf_counter() - start)
-            fits = [_timed(lambda state=state: policy.fit(state, arms)) for _ in range(50)]
-            print(
-                f"{labels:6.0f} labels an arm, gate {'open' if posterior.local_gate else 'shut'}: "
-                f"decide median {1e3 * np.median(took):.3f} ms, p99 {1e3 * np.quantile(took, 0.99):.3f} ms, "
-                f"fit median {1e3 * np.median(fits):.3f} ms"
-            )
+    arms = [Arm(f"maker/model-{i}", Price(1e-7 * (i + 1), 4e-7 * (i + 1))) for i in range(size)]
+    eligible = tuple(arm.id for arm in arms)
+    answers = [_answer(eligible, rng) for _ in range(PROMPTS)]
+    contexts = [Context(_vector(rng), qdrant_answers.neighbours(answer, NEIGHBOURS)) for answer in answers]
+    decisions = []
+    for labels, gain in STATES:
+        state = learned_state(arms, labels, gain, rng)
+        posterior = policy.fit(state, arms)
+        name = f"decide, {labels:.0f} ratings an arm, gate {'open' if posterior.local_gate else 'shut'}"
+        yield name, _timed(partial(_decide, policy, posterior, eligible, rng), contexts)
+        decisions = [policy.decide(posterior, context, eligible, rng) for context in contexts]
+    yield "neighbours", _timed(lambda answer: qdrant_answers.neighbours(answer, NEIGHBOURS), answers)
+    outcome = Outcome(
+        Status.ANSWERED, eligible[0], 1e-3, "upstream", 300, 300, 0.004, 1.2, None, streamed=False,
+        attempts=(Attempt(eligible[0], None, 1.2, spent=True),),
+    )  # fmt: skip
+    records = [
+        RequestRecord(str(uuid.uuid4()), "public", "owner", 1e9, None, "model", decision, outcome)
+        for decision in decisions
+    ]
+    yield "record", _timed(lambda record: record.to_json(), records)
+    yield "worth", _timed(lambda decision: worth_of(decision, eligible), decisions)
+    yield "fit", _timed(lambda state: policy.fit(state, arms), [state])
 
 
-def _timed(call: object) -> float:
-    start = time.perf_counter()
-    call()  # type: ignore[operator]
-    return time.perf_counter() - start
+def _timed(call: Callable[[Any], object], arguments: Sequence[Any]) -> NDArray[np.float64]:
+    """Return the seconds a call of each pass over all arguments."""
+    took = []
+    for _ in range(PASSES):
+        start = time.perf_counter()
+        for argument in arguments:
+            call(argument)
+        took.append((time.perf_counter() - start) / len(arguments))
+    return np.array(took)
+
+
+def _decide(
+    policy: Policy[Any], known: Posterior, eligible: tuple[str, ...], rng: np.random.Generator, context: Context
+) -> Decision:
+    return policy.decide(known, context, eligible, rng)
 
 
 def learned_state(arms: list[Arm], labels: float, gain: float, rng: np.random.Generator) -> LearnedState:
@@ -68,13 +113,23 @@ def learned_state(arms: list[Arm], labels: float, gain: float, rng: np.random.Ge
     return LearnedState("1", learned, Centroids(1, centres / np.linalg.norm(centres, axis=1, keepdims=True)))
 
 
-def _context(eligible: tuple[str, ...], rng: np.random.Generator) -> Context:
+def _vector(rng: np.random.Generator) -> NDArray[np.float32]:
     vector = rng.standard_normal(DIMENSION).astype(np.float32)
-    neighbours = tuple(
-        Neighbour(f"id-{i}", float(rng.uniform(0.6, 1)), eligible[int(rng.integers(ARMS))], float(rng.uniform()))
-        for i in range(NEIGHBOURS)
-    )
-    return Context(vector / np.linalg.norm(vector), neighbours)
+    return vector / np.linalg.norm(vector)
+
+
+def _answer(eligible: tuple[str, ...], rng: np.random.Generator) -> Any:
+    """Return what Qdrant answers, decoded: nearest first."""
+    points = [
+        {
+            "id": str(uuid.UUID(bytes=rng.bytes(16))),
+            "version": 7,
+            "score": similarity,
+            "payload": {"arm": eligible[int(rng.integers(len(eligible)))], "score": float(rng.uniform())},
+        }
+        for similarity in sorted(rng.uniform(0.7, 1, NEIGHBOURS).tolist(), reverse=True)
+    ]
+    return orjson.loads(orjson.dumps({"points": points}))
 
 
 if __name__ == "__main__":
