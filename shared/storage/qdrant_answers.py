@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import pairwise
 from typing import Any, NoReturn
 
 import numpy as np
@@ -54,27 +53,48 @@ def result(body: Any) -> Any:
 def neighbours(found: Any, limit: int) -> tuple[Neighbour, ...]:
     """Return the neighbours, at most `limit`, nearest first."""
     try:
-        parsed = tuple(_neighbour(point) for point in found["points"])
+        parsed = _neighbours(found["points"])
     except (KeyError, TypeError) as error:
         raise DependencyError("qdrant", "malformed neighbours") from error
     if len(parsed) > limit:
         _refuse("the number of neighbours")
-    if any(left.similarity < right.similarity for left, right in pairwise(parsed)):
-        _refuse("the order of neighbours")
     return parsed
 
 
-def _neighbour(point: Any) -> Neighbour:
-    payload = point["payload"]
-    similarity, arm, score, own_id = point["score"], payload["arm"], payload["score"], point["id"]
-    if type(own_id) is not str or type(arm) is not str or not arm:
-        _refuse("an id or an arm")
-    if type(score) not in {float, int} or not 0.0 <= score <= 1.0:
-        _refuse("a score")
-    # Rounding takes the cosine of a vector with itself to 1.0000001.
-    if type(similarity) not in {float, int} or not -1.001 <= similarity <= 1.001:
+def _neighbours(points: Any) -> tuple[Neighbour, ...]:
+    """One loop without calls: a request has fifty of them, and most of its calls would cost more than what they do."""
+    parsed, last, make = [], 1.0, Neighbour._make
+    for point in points:
+        payload = point["payload"]
+        own_id, similarity, arm, score = point["id"], point["score"], payload["arm"], payload["score"]
+        if type(own_id) is not str or type(arm) is not str or not arm:
+            _refuse("an id or an arm")
+        if type(score) is not float:
+            score = _whole(score)
+        if not 0.0 <= score <= 1.0:
+            _refuse("a score")
+        if type(similarity) is not float or similarity > 1.0:
+            similarity = _at_most_one(similarity)
+        if not -1.001 <= similarity <= last:
+            _refuse("a similarity, or the order of neighbours")
+        last = similarity
+        parsed.append(make((own_id, similarity, arm, score)))
+    return tuple(parsed)
+
+
+def _whole(number: Any) -> float:
+    """JSON may write 1.0 as 1."""
+    if type(number) is not int:
+        _refuse("a number")
+    return float(number)
+
+
+def _at_most_one(similarity: Any) -> float:
+    """Rounding takes the cosine of a vector with itself to 1.0000001."""
+    number = similarity if type(similarity) is float else _whole(similarity)
+    if number > 1.001:
         _refuse("a similarity")
-    return Neighbour(own_id, min(float(similarity), 1.0), arm, float(score))
+    return min(number, 1.0)
 
 
 def vectors(found: Any, dimension: int) -> NDArray[np.float32]:

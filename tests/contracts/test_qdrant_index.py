@@ -173,6 +173,9 @@ LIES = {
     "score huge": answer(GOOD).replace(b"0.5", b"1e999"),
     "similarity above 1": answer({**GOOD, "score": 1.5}),
     "similarity text": answer({**GOOD, "score": "0.9"}),
+    "similarity a boolean": answer({**GOOD, "score": True}),
+    "similarity below -1": answer({**GOOD, "score": -1.5}),
+    "score a list": answer({**GOOD, "payload": {"arm": "a/b", "score": [0.5]}}),
     "numeric id": answer({**GOOD, "id": 7}),
     "wrong order": answer(GOOD, {**GOOD, "score": 0.95}),
     "more than asked for": answer(*[GOOD] * 51),
@@ -218,6 +221,16 @@ async def test_lies_are_refused(liar: Liar) -> None:
             pytest.fail(f"{name}: {await near(index, vector(1))}")
     say["now"] = (200, answer(GOOD))
     assert len(await near(index, vector(1))) == 1
+
+
+async def test_what_json_and_rounding_do_to_numbers_is_no_lie(liar: Liar) -> None:
+    """1.0 may come as 1, and the cosine of a vector with itself as a little more; both are plain floats afterwards."""
+    index, say = liar
+    points = ({**GOOD, "score": 1.0000001}, {**GOOD, "score": 1, "payload": {"arm": "a/b", "score": 1}}, GOOD)
+    say["now"] = (200, answer(*points))
+    found = await near(index, vector(1))
+    assert [(one.similarity, one.score) for one in found] == [(1.0, 0.5), (1.0, 1.0), (0.9, 0.5)]
+    assert {type(number) for one in found for number in (one.similarity, one.score)} == {float}
 
 
 @pytest.mark.parametrize("status", [301, 400, 401, 403, 404, 429, 500, 503])
