@@ -19,16 +19,11 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from shared.bandit.arms import ArmId
 from shared.bandit.context import Neighbour
 from shared.bandit.decision import NeighbourUse
 from shared.bandit.policy import BanditSettings
 from shared.bandit.sums import Sums
-
-Floats = NDArray[np.float64]
 
 SAME_PROMPT = 0.02
 """Bounds the odds: a neighbour weighs at most 1 / 0.02 = 50."""
@@ -38,7 +33,7 @@ SAME_PROMPT = 0.02
 class LocalEvidence:
     """Shift of the quality of each arm, and the neighbours with the weight they had."""
 
-    shifts: Floats
+    shifts: list[float]
     used: tuple[NeighbourUse, ...]
 
 
@@ -52,21 +47,22 @@ def local_evidence(
     neighbours: Sequence[Neighbour], quality: Sequence[float], index: Mapping[ArmId, int], settings: BanditSettings
 ) -> LocalEvidence:
     """Weigh the neighbours of arms in `index` against `quality`, the estimates without them."""
-    threshold = settings.similarity_threshold
+    threshold, span = settings.similarity_threshold, 1.0 - settings.similarity_threshold
+    bound = 1.0 + SAME_PROMPT
     residuals, weights = [0.0] * len(quality), [0.0] * len(quality)
     used = []
-    for near in neighbours[: settings.max_similar_requests]:
-        position = index.get(near.arm)
-        closeness = (min(near.similarity, 1.0) - threshold) / (1.0 - threshold)
+    for request_id, similarity, arm, score in neighbours[: settings.max_similar_requests]:
+        position = index.get(arm)
+        closeness = (similarity - threshold) / span
         if position is None or closeness <= 0.0:
             continue
-        weight = closeness / (1.0 + SAME_PROMPT - closeness)
+        weight = closeness / (bound - closeness) if closeness < 1.0 else 1.0 / (bound - 1.0)
         weights[position] += weight
-        residuals[position] += weight * (near.score - quality[position])
-        used.append(NeighbourUse(near.request_id, near.similarity, near.arm, near.score, weight))
+        residuals[position] += weight * (score - quality[position])
+        used.append(NeighbourUse(request_id, similarity, arm, score, weight))
     kappa, floor = settings.min_similar_requests, settings.min_confidence_score
     shifts = [
         residual / (weight + kappa) if weight > 0.0 and weight / (weight + kappa) >= floor else 0.0
         for residual, weight in zip(residuals, weights, strict=True)
     ]
-    return LocalEvidence(np.array(shifts), tuple(used))
+    return LocalEvidence(shifts, tuple(used))

@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-import numpy as np
-
 from shared.bandit.arms import ArmId
 from shared.bandit.decision import Decision, DecisionKind
 from shared.bandit.propensity import chance_of_best
@@ -58,6 +56,6 @@ def _order(decision: Decision, arms: Iterable[ArmId]) -> Decision:
     views = tuple(replace(view, propensity=float(view.arm == ranked[0])) for view in found)
     confidence = decision.confidence
     if views and decision.weights is not None and views[0].arm == ranked[0]:
-        utility, sd = (np.array([getattr(view, name) for view in views]) for name in ("utility", "quality_sd"))
-        confidence = chance_of_best(utility, decision.weights.quality * sd, 0)
+        sds = [decision.weights.quality * view.quality_sd for view in views]
+        confidence = chance_of_best([view.utility for view in views], sds, 0)
     return replace(decision, ranked=ranked, propensity=1.0, confidence=confidence, views=views)

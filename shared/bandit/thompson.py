@@ -9,12 +9,13 @@ Reference: Thompson (1933); Russo et al., A Tutorial on Thompson Sampling (2018)
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property, lru_cache
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from shared.bandit.arms import ArmId
 from shared.bandit.context import Context
@@ -22,64 +23,55 @@ from shared.bandit.decision import ArmView, Decision, DecisionKind, Weights
 from shared.bandit.local import local_evidence
 from shared.bandit.policy import BanditSettings
 from shared.bandit.posterior import GaussianPosterior, known
-from shared.bandit.propensity import chance_of_best, normal_cdf, propensities
+from shared.bandit.propensity import chance_of_best, normal_cdf, win_chances
 from shared.bandit.reward import share_of_largest
-
-Floats = NDArray[np.float64]
 
 SAFE_START_CHANCE = 0.95
 """SAFE_START ends where some arm is better than the default one with at least this probability."""
 
 
-_Facts = tuple[
-    ArmId, float, float, float, float, float | None, float | None, float, float, float, float, float
-]  # fmt: skip
+class _Facts(NamedTuple):
+    """What a view says of an arm whatever its neighbours say."""
+
+    arm: ArmId
+    quality_sd: float
+    draw_sd: float
+    base_quality: float
+    cost_usd: float | None
+    latency_s: float | None
+    cost_term: float
+    speed_term: float
+    labels: float
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Weighed:
-    """The eligible arms as columns, in the order in which they were given, and what follows from them."""
+    """The eligible arms in the order in which they were given, and what follows from them.
 
-    arms: tuple[ArmId, ...]
-    quality: Floats
-    quality_sd: Floats
-    draw_sd: Floats
-    base: Floats
-    reliability: Floats
-    cost_usd: Floats
-    latency_s: Floats
-    cost_terms: Floats
-    speed_terms: Floats
-    labels: tuple[float, ...]
-    utility: Floats
-    weights: Weights
-    confidences: dict[int, float] = field(default_factory=dict)
+    Plain floats: on a dozen of them a call of numpy costs more than all its sums.
 
-    @cached_property
-    def utility_sd(self) -> Floats:
-        """Standard deviation of each draw of the utility."""
-        return self.weights.quality * self.draw_sd
+    Attributes:
+        columns: of the posterior.
+        utility_sds: of the draws; `belief_sds`: of what is believed of the utility.
+        chances: that each arm's draw is the largest.
+        confidences: posterior probability that an arm is the best, of those that were chosen so far.
+    """
 
-    @cached_property
-    def chances(self) -> Floats:
-        """Probability that each arm's draw is the largest."""
-        return propensities(self.utility, self.utility_sd)
+    facts: list[_Facts]
+    columns: list[int]
+    quality: list[float]
+    utility: list[float]
+    utility_sds: list[float]
+    belief_sds: list[float]
+    reliability: list[float]
+    chances: list[float]
+    confidences: dict[int, float]
 
     def confidence(self, chosen: int) -> float:
         """Return the posterior probability that an arm is the best."""
         if chosen not in self.confidences:
-            sd = self.weights.quality * self.quality_sd
-            self.confidences[chosen] = chance_of_best(self.utility, sd, chosen)
+            self.confidences[chosen] = chance_of_best(self.utility, self.belief_sds, chosen)
         return self.confidences[chosen]
-
-    @cached_property
-    def facts(self) -> list[_Facts]:
-        """Return what a view of each arm says besides its shift and its draw."""
-        columns = (self.quality, self.quality_sd, self.draw_sd, self.base)
-        more = (self.cost_terms, self.speed_terms, self.utility, self.chances)
-        prices = ([known(each) for each in column.tolist()] for column in (self.cost_usd, self.latency_s))
-        rows = (*(column.tolist() for column in columns), *prices, *(column.tolist() for column in more))
-        return list(zip(self.arms, *rows, self.labels, strict=True))
 
 
 def decide(
@@ -95,28 +87,27 @@ def decide(
     cluster = posterior.cluster_of(context.vector)
     row = posterior.row_of(cluster)
     local = local_evidence(context.neighbours, posterior.quality[row].tolist(), posterior.index, settings)
-    weighed = _weigh(posterior, row, tuple(eligible), settings)
-    shifts = local.shifts[[posterior.index[arm] for arm in eligible]]
-    if posterior.local_gate and shifts.any():
-        weighed = _shifted(weighed, shifts)
-    draws = weighed.utility + weighed.utility_sd * rng.standard_normal(len(eligible))
-    order = np.argsort(-draws, kind="stable")
+    weighed = _weigh(posterior, row, tuple(eligible), settings.weights)
+    shifts = [local.shifts[column] for column in weighed.columns]
+    moved = posterior.local_gate and any(shifts)
+    if moved:
+        weighed = _shifted(weighed, shifts, settings.weights)
+    normals = rng.standard_normal(len(eligible)).tolist()
+    draws = [mean + sd * z for mean, sd, z in zip(weighed.utility, weighed.utility_sds, normals, strict=True)]
+    order = sorted(range(len(draws)), key=draws.__getitem__, reverse=True)
+    kind = DecisionKind.LOCAL if moved else DecisionKind.GLOBAL
     default = _safe_start(weighed, eligible, settings)
     if default is not None:
-        order = np.concatenate(([default], order[order != default]))
-    chosen = int(order[0])
-    chance, views = 1.0, tuple[ArmView, ...]()
-    if default is None:
-        chance = float(weighed.chances[chosen])
-        views = _views(weighed, shifts, draws, order)
-    kind = _kind(posterior, shifts, default)
+        order = [default, *(i for i in order if i != default)]
+        kind = DecisionKind.DEFAULT
+    chosen = order[0]
     return Decision(
         kind=kind,
-        ranked=tuple(eligible[i] for i in order.tolist()),
-        propensity=chance,
+        ranked=tuple([eligible[i] for i in order]),
+        propensity=weighed.chances[chosen] if default is None else 1.0,
         confidence=weighed.confidence(chosen),
-        reason=_reason(kind, weighed, chosen, float(shifts[chosen])),
-        views=views,
+        reason=_reason(kind, weighed, chosen, shifts[chosen]),
+        views=_views(weighed, shifts, draws, order) if default is None else (),
         neighbours=local.used,
         weights=settings.weights,
         policy=policy,
@@ -126,37 +117,52 @@ def decide(
 
 
 @lru_cache(maxsize=64)
-def _weigh(posterior: GaussianPosterior, row: int, eligible: tuple[ArmId, ...], settings: BanditSettings) -> _Weighed:
-    """Weigh without neighbours. Requests of one cluster share it until something is learned: most of a decision."""
-    columns = np.array([posterior.index[arm] for arm in eligible])
-    base = posterior.quality[row, columns]
-    answers = posterior.reliability[columns]
-    quality = base * answers
+def _weigh(posterior: GaussianPosterior, row: int, eligible: tuple[ArmId, ...], weights: Weights) -> _Weighed:
+    """Weigh without neighbours. Requests of one cluster share it until something is learned."""
+    columns = [posterior.index[arm] for arm in eligible]
+    base, answers = posterior.quality[row, columns], posterior.reliability[columns]
+    quality, quality_sd = base * answers, posterior.quality_sd[row, columns] * answers
+    draw_sd = posterior.draw_sd[row, columns] * answers
     cost, latency = posterior.cost_usd[row, columns], posterior.latency_s[row, columns]
     cost_terms = share_of_largest(cost)
     speed_terms = np.zeros(len(columns)) if np.isnan(latency).all() else 1.0 - share_of_largest(latency)
-    weights = settings.weights
+    facts = zip(
+        eligible,
+        *(column.tolist() for column in (quality_sd, draw_sd, base)),
+        *([known(each) for each in column.tolist()] for column in (cost, latency)),
+        *(column.tolist() for column in (cost_terms, speed_terms)),
+        [posterior.sums[column].labels for column in columns],
+        strict=True,
+    )
+    utility = (weights.quality * quality + weights.latency * speed_terms + weights.cost * cost_terms).tolist()
+    utility_sds = (weights.quality * draw_sd).tolist()
     return _Weighed(
-        arms=eligible,
-        quality=quality,
-        quality_sd=posterior.quality_sd[row, columns] * answers,
-        draw_sd=posterior.draw_sd[row, columns] * answers,
-        base=base,
-        reliability=answers,
-        cost_usd=cost,
-        latency_s=latency,
-        cost_terms=cost_terms,
-        speed_terms=speed_terms,
-        labels=tuple(posterior.sums[column].labels for column in columns.tolist()),
-        utility=weights.quality * quality + weights.latency * speed_terms + weights.cost * cost_terms,
-        weights=weights,
+        facts=[_Facts(*each) for each in facts],
+        columns=columns,
+        quality=quality.tolist(),
+        utility=utility,
+        utility_sds=utility_sds,
+        belief_sds=(weights.quality * quality_sd).tolist(),
+        reliability=answers.tolist(),
+        chances=win_chances(utility, utility_sds),
+        confidences={},
     )
 
 
-def _shifted(weighed: _Weighed, shifts: Floats) -> _Weighed:
-    moved = weighed.reliability * shifts
-    utility = weighed.utility + weighed.weights.quality * moved
-    return replace(weighed, quality=weighed.quality + moved, utility=utility, confidences={})
+def _shifted(weighed: _Weighed, shifts: list[float], weights: Weights) -> _Weighed:
+    moved = [answers * shift for answers, shift in zip(weighed.reliability, shifts, strict=True)]
+    utility = [mean + weights.quality * more for mean, more in zip(weighed.utility, moved, strict=True)]
+    return _Weighed(
+        facts=weighed.facts,
+        columns=weighed.columns,
+        quality=[mean + more for mean, more in zip(weighed.quality, moved, strict=True)],
+        utility=utility,
+        utility_sds=weighed.utility_sds,
+        belief_sds=weighed.belief_sds,
+        reliability=weighed.reliability,
+        chances=win_chances(utility, weighed.utility_sds),
+        confidences={},
+    )
 
 
 def _safe_start(weighed: _Weighed, eligible: Sequence[ArmId], settings: BanditSettings) -> int | None:
@@ -164,37 +170,32 @@ def _safe_start(weighed: _Weighed, eligible: Sequence[ArmId], settings: BanditSe
     if not settings.safe_start or settings.default_arm not in eligible:
         return None
     default = eligible.index(settings.default_arm)
-    sd = np.hypot(weighed.quality_sd, weighed.quality_sd[default]) * settings.weights.quality
-    better = normal_cdf((weighed.utility - weighed.utility[default]) / np.maximum(sd, 1e-9))
-    better[default] = 0.0
-    return default if float(better.max()) < SAFE_START_CHANCE else None
+    mean, sd = weighed.utility[default], weighed.belief_sds[default]
+    for other, spread in zip(weighed.utility, weighed.belief_sds, strict=True):
+        if normal_cdf((other - mean) / max(math.hypot(spread, sd), 1e-9)) >= SAFE_START_CHANCE:
+            return None
+    return default
 
 
-def _views(weighed: _Weighed, shifts: Floats, draws: Floats, order: NDArray[np.intp]) -> tuple[ArmView, ...]:
-    facts, shift, draw = weighed.facts, shifts.tolist(), draws.tolist()
-    return tuple(_view(facts[i], shift[i], draw[i]) for i in order.tolist())
-
-
-def _view(facts: _Facts, shift: float, draw: float) -> ArmView:
-    arm, quality, sd, draw_sd, base, cost, latency, cost_term, speed_term, utility, chance, labels = facts
-    return ArmView(
-        arm, quality, sd, draw_sd, base, shift, cost, latency, cost_term, speed_term, utility, draw, chance, labels
-    )
-
-
-def _kind(posterior: GaussianPosterior, shifts: Floats, default: int | None) -> DecisionKind:
-    if default is not None:
-        return DecisionKind.DEFAULT
-    return DecisionKind.LOCAL if posterior.local_gate and shifts.any() else DecisionKind.GLOBAL
+def _views(weighed: _Weighed, shifts: list[float], draws: list[float], order: list[int]) -> tuple[ArmView, ...]:
+    quality, utility, chances = weighed.quality, weighed.utility, weighed.chances
+    views = []
+    for i in order:
+        arm, sd, draw_sd, base, cost, latency, cost_term, speed_term, labels = weighed.facts[i]
+        of_prompt = utility[i], draws[i], chances[i]
+        views.append(
+            ArmView(
+                arm, quality[i], sd, draw_sd, base, shifts[i], cost, latency, cost_term, speed_term, *of_prompt, labels
+            )
+        )
+    return tuple(views)
 
 
 def _reason(kind: DecisionKind, weighed: _Weighed, chosen: int, shift: float) -> str:
-    arm, labels = weighed.arms[chosen], weighed.labels[chosen]
-    belief = (
-        f"expected quality {weighed.quality[chosen]:.2f} ± {weighed.quality_sd[chosen]:.2f} from {labels:.0f} ratings"
-    )
+    facts = weighed.facts[chosen]
     if kind is DecisionKind.DEFAULT:
-        return f"{arm} is the default model, and no other is better with enough certainty yet."
+        return f"{facts.arm} is the default model, and no other is better with enough certainty yet."
+    belief = f"expected quality {weighed.quality[chosen]:.2f} ± {facts.quality_sd:.2f} from {facts.labels:.0f} ratings"
     if kind is DecisionKind.LOCAL:
-        return f"{arm} drew the best utility: {belief}, shifted by {shift:+.2f} for similar requests."
-    return f"{arm} drew the best utility: {belief} over all requests."
+        return f"{facts.arm} drew the best utility: {belief}, shifted by {shift:+.2f} for similar requests."
+    return f"{facts.arm} drew the best utility: {belief} over all requests."
