@@ -9,9 +9,10 @@ import sys
 
 import uvloop
 
-from services.gateway.app import build_app, check_settings, open_adapters
+from services.gateway.app import build_app, open_adapters
 from services.gateway.keys import LIFECYCLE
-from services.gateway.protocol import serve
+from services.gateway.preflight import check_settings
+from services.gateway.serving import serve
 from services.gateway.version import VERSION
 from shared import collector
 from shared.errors import SettingsError

@@ -6,9 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
-from importlib.util import find_spec
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 from aiohttp import web
@@ -43,6 +41,7 @@ from services.gateway.middlewares import build_middlewares, limit_places
 from services.gateway.notices import Notices, name_of
 from services.gateway.plan import ChatPorts
 from services.gateway.posterior_cache import REFRESH_S, PosteriorCache
+from services.gateway.preflight import asks_openrouter
 from services.gateway.quotas import build_quotas
 from services.gateway.recorder import Recorder
 from services.gateway.retry_budget import RetryBudget
@@ -56,7 +55,7 @@ from shared.bandit.policy import Policy
 from shared.clients.chat_client import HttpChatModel, connections
 from shared.clients.embedder_client import HttpEmbedder
 from shared.clock import SystemClock
-from shared.errors import DependencyError, SettingsError
+from shared.errors import DependencyError
 from shared.metrics import GatewayMetrics, new_registry
 from shared.quick_http import QuickHttp
 from shared.settings import Settings
@@ -73,33 +72,6 @@ PREPARE_S = 1.0
 REPLAY_S = 1.0
 LOAD_TIMEOUT_S = 2.0
 FIRST_LOOK_S = 2.0
-
-
-def asks_openrouter(settings: Settings) -> bool:
-    """Return whether the upstream is OpenRouter itself."""
-    host = urlsplit(settings.OPENROUTER_BASE_URL).hostname or ""
-    return host == "openrouter.ai" or host.endswith(".openrouter.ai")
-
-
-def check_settings(settings: Settings) -> None:
-    """Raise SettingsError where the settings are right one by one but not together."""
-    if settings.OPENROUTER_API_KEY is None and asks_openrouter(settings):
-        raise SettingsError(
-            "OPENROUTER_API_KEY is required for openrouter.ai. Without a key, `make run` starts a simulated upstream, "
-            "and OPENROUTER_BASE_URL may name any other OpenAI-compatible address."
-        )
-    if settings.OTEL_EXPORTER_OTLP_ENDPOINT is not None and not _installed("opentelemetry.exporter.otlp.proto.http"):
-        raise SettingsError(
-            "OTEL_EXPORTER_OTLP_ENDPOINT needs the extra `otel`, which is not installed: pip install -r "
-            "deploy/requirements/otel.txt, or for the image: COMPOSE_REQUIREMENTS=otel.txt docker-compose build"
-        )
-
-
-def _installed(module: str) -> bool:
-    try:
-        return find_spec(module) is not None
-    except ImportError:
-        return False
 
 
 def open_tracer(settings: Settings) -> Tracer:

@@ -1,8 +1,7 @@
 """aiohttp's HTTP server, hardened: deadlines, a connection cap, and protocol errors in our shape.
 
 aiohttp has no deadline for headers, no idle or write deadline and no cap, and its 400 for a malformed request echoes
-and logs the offending line, an `Authorization` header included. `serve` starts an application on a server without
-these faults.
+and logs the offending line, an `Authorization` header included. This server has none of these faults.
 """
 
 from __future__ import annotations
@@ -18,13 +17,9 @@ from aiohttp.http_exceptions import ContentEncodingError, HttpProcessingError
 from aiohttp.web_protocol import RequestHandler, RequestPayloadError
 
 from services.gateway.json_body import too_large, unsupported_encoding
-from services.gateway.keys import CHAT, DOOR
-from services.gateway.middlewares import build_finisher
-from services.gateway.plain_chat import MAX_BODY_BYTES, plain_routes, takes
 from services.gateway.problems import Problem, problem_response
 from shared.errors import RequestTimeout, Unavailable
 from shared.logs import get_logger
-from shared.quick_http.lane import Answer, Lanes, LaneSite
 from shared.settings import Settings
 
 HEADER_TIMEOUT_S = 10.0
@@ -196,59 +191,6 @@ class HardenedServer(web.Server):
             lingering_time=0,  # ours is `_drop`
             **self._timeouts,
         )
-
-
-class _Runner(web.AppRunner):
-    """An application's runner with a `HardenedServer` under it."""
-
-    def __init__(self, app: web.Application, settings: Settings, **options: float) -> None:
-        super().__init__(app, shutdown_timeout=settings.DRAIN_TIMEOUT_S)
-        self._settings = settings
-        self._options = options
-
-    async def _make_server(self) -> web.Server:
-        options = {
-            "header_timeout_s": min(HEADER_TIMEOUT_S, self._settings.BODY_TIMEOUT_S),
-            "write_timeout_s": WRITE_TIMEOUT_S,
-            **self._options,
-        }
-        cap = int(options.pop("max_connections", connection_cap()))
-        return HardenedServer(await super()._make_server(), self._settings, max_connections=cap, **options)
-
-
-async def serve(app: web.Application, settings: Settings, **options: float) -> web.AppRunner:
-    """Start `app` on HOST and PORT. `await runner.cleanup()` stops it.
-
-    Stopping closes the listener, lets open answers finish for DRAIN_TIMEOUT_S, cancels the rest, and runs the
-    application's clean-up. `options` are `max_connections`, `header_timeout_s` and `write_timeout_s`.
-    """
-    app.on_response_prepare.append(build_finisher(app[DOOR]))
-    runner = _Runner(app, settings, **options)
-    await runner.setup()
-    server = cast("HardenedServer", runner.server)  # there is one from `setup` to `cleanup`
-    lanes = Lanes(
-        server,
-        plain_routes(app) if CHAT in app else {},
-        _unforeseen,
-        max_body=min(MAX_BODY_BYTES, settings.MAX_BODY_BYTES),
-        keep_s=KEEP_ALIVE_S,
-        write_s=WRITE_TIMEOUT_S,
-        takes=takes,
-        full=lambda: server.full,
-    )
-    try:
-        await LaneSite(runner, lanes, settings.HOST, settings.PORT, backlog=1024).start()
-    except OSError:
-        await runner.cleanup()
-        raise
-    return runner
-
-
-def _unforeseen(error: Exception) -> Answer:
-    """Return what a lane answers where the way to an answer broke outside its own door."""
-    log.error("request failed outside the application", exc_info=error)
-    response = problem_response(Exception())
-    return Answer(response.status, dict(response.headers), response.body if isinstance(response.body, bytes) else b"")
 
 
 def connection_cap() -> int:

@@ -21,7 +21,8 @@ from services.gateway.door import Door
 from services.gateway.json_body import read_body
 from services.gateway.keys import DOOR, VISIT
 from services.gateway.middlewares import build_middlewares
-from services.gateway.protocol import connection_cap, serve
+from services.gateway.protocol import connection_cap
+from services.gateway.serving import serve
 from shared.errors import DependencyError, RateLimited, UpstreamError, UpstreamFailed
 from shared.metrics import GatewayMetrics
 from shared.settings import Settings, load_settings

@@ -17,8 +17,8 @@ from deploy.local.servers import free_port
 from services.gateway.app import build_app
 from services.gateway.contract import OPERATIONS
 from services.gateway.keys import LIFECYCLE
-from services.gateway.protocol import serve
 from services.gateway.routes import all_routes
+from services.gateway.serving import serve
 from shared.errors import DependencyError, UpstreamError
 from shared.schemas.events import EventKind
 from shared.schemas.records import Status

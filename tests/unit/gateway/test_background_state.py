@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from services.gateway.app import check_settings
 from services.gateway.catalogue import Catalogue
 from services.gateway.cooldown import MAX_COOL_S, Breaker, CoolDowns
+from services.gateway.preflight import check_settings
 from services.gateway.record_feedback import record_feedback
 from services.gateway.route_chat import complete, route
 from shared.bandit.arms import Arm, Price

@@ -1,0 +1,36 @@
+"""Settings that are right one by one, looked at together before anything starts."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from urllib.parse import urlsplit
+
+from shared.errors import SettingsError
+from shared.settings import Settings
+
+
+def asks_openrouter(settings: Settings) -> bool:
+    """Return whether the upstream is OpenRouter itself."""
+    host = urlsplit(settings.OPENROUTER_BASE_URL).hostname or ""
+    return host == "openrouter.ai" or host.endswith(".openrouter.ai")
+
+
+def check_settings(settings: Settings) -> None:
+    """Raise SettingsError where the settings are right one by one but not together."""
+    if settings.OPENROUTER_API_KEY is None and asks_openrouter(settings):
+        raise SettingsError(
+            "OPENROUTER_API_KEY is required for openrouter.ai. Without a key, `make run` starts a simulated upstream, "
+            "and OPENROUTER_BASE_URL may name any other OpenAI-compatible address."
+        )
+    if settings.OTEL_EXPORTER_OTLP_ENDPOINT is not None and not _installed("opentelemetry.exporter.otlp.proto.http"):
+        raise SettingsError(
+            "OTEL_EXPORTER_OTLP_ENDPOINT needs the extra `otel`, which is not installed: pip install -r "
+            "deploy/requirements/otel.txt, or for the image: COMPOSE_REQUIREMENTS=otel.txt docker-compose build"
+        )
+
+
+def _installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ImportError:
+        return False

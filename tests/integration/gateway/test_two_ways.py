@@ -1,0 +1,106 @@
+"""A chat request by the fast lane and by aiohttp's server: nobody can tell which it was."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import orjson
+import pytest
+
+from services.gateway.plain_chat import PlainChat
+from tests.fakes.gateway import World, settings_for
+from tests.integration.gateway.test_http import serving
+
+BODY = {"messages": [{"role": "user", "content": "What is the capital of Peru?"}]}
+KEY = "a-key-of-a-client-0123456789"
+OURS = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"}
+V1 = "/v1/chat/completions"
+
+Reply = tuple[int, dict[str, str], bytes]
+
+
+async def ask(port: int, path: str, headers: dict[str, str], body: bytes) -> Reply:
+    """Ask on a new connection; `Connection: close` is not plain, so it is aiohttp's."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    rows = [f"POST {path} HTTP/1.1", "Host: here", *(f"{name}: {value}" for name, value in headers.items())]
+    writer.write("\r\n".join([*rows, f"Content-Length: {len(body)}", "", ""]).encode() + body)
+    head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+    fields = {name.lower(): value for name, _, value in (row.partition(": ") for row in head[1:-2])}
+    answer = await reader.readexactly(int(fields["content-length"])) if "content-length" in fields else b""
+    writer.close()
+    return int(head[0].split()[1]), fields, answer
+
+
+CASES: dict[str, tuple[str, dict[str, str], bytes]] = {
+    "answered": (V1, OURS, orjson.dumps(BODY)),
+    "pinned": (V1, OURS, orjson.dumps({**BODY, "model": "a/small", "stream": False})),
+    "from a browser": (V1, {**OURS, "Origin": "https://site.example"}, orjson.dumps(BODY)),
+    "no key": (V1, {"Content-Type": "application/json"}, orjson.dumps(BODY)),
+    "another key": (V1, {**OURS, "Authorization": "Bearer nobody's"}, orjson.dumps(BODY)),
+    "no id": ("/chat/completions", OURS, orjson.dumps(BODY)),
+    "an id that does not fit": ("/chat/completions", {**OURS, "X-Request-ID": "a b"}, orjson.dumps(BODY)),
+    "unknown model": (V1, OURS, orjson.dumps({**BODY, "model": "no/such"})),
+    "not JSON": (V1, OURS, b"{"),
+    "nothing": (V1, OURS, b""),
+    "out of range": (V1, OURS, orjson.dumps({**BODY, "temperature": 9})),
+    "a wish that cannot be meant": (V1, {**OURS, "X-Router-Explore": "perhaps"}, orjson.dumps(BODY)),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+async def test_both_ways_answer_alike(case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same status, headers and error; what differs from request to request differs."""
+    taken = 0
+    answer = PlainChat.answer
+
+    async def counted(self: PlainChat, *arguments: object) -> object:
+        nonlocal taken
+        taken += 1
+        return await answer(self, *arguments)  # type: ignore[arg-type]  # as they came
+
+    monkeypatch.setattr(PlainChat, "answer", counted)
+    world = World(settings_for(tmp_path, API_KEYS=KEY, CORS_ORIGINS="https://site.example", RATE_LIMIT_RPM="600"))
+    path, headers, body = CASES[case]
+    async with serving(world):
+        port = int(world.settings.PORT)
+        quick = await ask(port, path, headers, body)
+        assert taken == 1
+        usual = await ask(port, path, {**headers, "Connection": "close"}, body)
+        assert taken == 1
+    assert quick[0] == usual[0]
+    assert usual[1].pop("connection") == "close"
+    assert quick[1].keys() == usual[1].keys()
+    same = quick[1].keys() - {"x-request-id", "date", "x-router-overhead-ms", "x-router-model", "x-router-propensity"}
+    same -= {name for name in same if name.startswith("x-ratelimit-")} | {"content-length"}
+    assert {name: quick[1][name] for name in same} == {name: usual[1][name] for name in same}
+    if quick[0] != 200:
+        assert quick[2] == usual[2]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"stream": true, "messages": [{"role": "user", "content": "x"}]}',
+        b'{"stream"\n:\ttrue, "messages": [{"role": "user", "content": "x"}]}',
+        b'{"\\u0073tream": true, "messages": [{"role": "user", "content": "x"}]}',
+        b'{"strea\\u006D": true, "messages": [{"role": "user", "content": "x"}]}',
+    ],
+)
+async def test_a_stream_is_a_stream_however_its_name_is_written(body: bytes, tmp_path: Path) -> None:
+    """The lane has whole answers alone."""
+    world = World(settings_for(tmp_path))
+    async with serving(world):
+        status, headers, _ = await ask(int(world.settings.PORT), V1, {"Content-Type": "application/json"}, body)
+        assert (status, headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
+
+
+async def test_what_mentions_a_stream_is_answered_whole(tmp_path: Path) -> None:
+    """In a text, as a value, or as false."""
+    world = World(settings_for(tmp_path))
+    async with serving(world):
+        for content in ('"stream": true', '{"stream":true}', "stream"):
+            message = {"role": "user", "content": content}
+            body = orjson.dumps({"stream": False, "messages": [message], "user": "stream"})
+            status, headers, _ = await ask(int(world.settings.PORT), V1, {"Content-Type": "application/json"}, body)
+            assert (status, headers["content-type"]) == (200, "application/json")
