@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import orjson
 from numpy.typing import NDArray
 
 from benchmarks.decide import learned_state
@@ -23,7 +24,8 @@ from shared.bandit.context import Context
 from shared.bandit.policy import BanditSettings
 from shared.quick_http import QuickHttp
 from shared.schemas.storage import EmbeddingModel, Point
-from shared.storage.qdrant_index import QdrantIndex
+from shared.storage.qdrant_index import QdrantIndex, collection_name
+from shared.storage.qdrant_setup import SCANNED_POINTS
 
 MODEL = EmbeddingModel("bench", 256)
 TOPICS, SPREAD = 200, 0.9
@@ -34,7 +36,9 @@ NEIGHBOURS, THRESHOLD = 50, -1.0
 
 ASKED = 400
 REST_S = 12.0
-"""The engine builds its graph behind the writes, in a process of its own, and looks every 5 s whether it should."""
+"""The engine builds its graph behind the writes, in a process of its own, and looks every 5 s whether it should; after
+a long rebuild it takes a rest. So it is at rest when no more points wait than may, and nothing was built for a while.
+"""
 PATIENCE_S = 3600.0
 ARMS = [Arm(f"maker/model-{number}", Price(1e-7, 4e-7)) for number in range(5)]
 
@@ -82,7 +86,7 @@ async def _measured(url: str, pid: int, sizes: Sequence[int]) -> dict[int, tuple
                 many = min(2000, size - stored)
                 await index.upsert(_points(_vectors(many, topics, rng), stored))
                 stored += many
-            await _at_rest(pid)
+            await _at_rest(http, pid)
             seconds = time.perf_counter() - began
             timed[size] = (await _timed(index, topics, rng), seconds - REST_S)
     return timed
@@ -102,15 +106,22 @@ def _points(vectors: NDArray[np.float32], start: int) -> list[Point]:
     ]
 
 
-async def _at_rest(pid: int) -> None:
-    """Wait until the engine has built nothing for a while."""
+async def _at_rest(http: QuickHttp, pid: int) -> None:
+    """Wait until the engine has built all that it will."""
     start = built = time.perf_counter()
     while (now := time.perf_counter()) - built < REST_S:
         if now - start > PATIENCE_S:
             raise RuntimeError("search: the engine does not come to rest")
-        if len(tree(pid)) > 1:
+        if len(tree(pid)) > 1 or await _waiting(http) >= SCANNED_POINTS:
             built = now
         await asyncio.sleep(0.2)
+
+
+async def _waiting(http: QuickHttp) -> int:
+    """Return how many points are searched one by one."""
+    reply = await http.request("GET", f"/collections/{collection_name(MODEL)}", b"", {}, within_s=30.0)
+    described = orjson.loads(reply.body)["result"]
+    return int(described["points_count"] - described["indexed_vectors_count"])
 
 
 async def _timed(index: QdrantIndex, topics: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:

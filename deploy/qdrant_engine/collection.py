@@ -1,9 +1,10 @@
 """One collection on one engine shard: reads, ordered writes, flushes, and its index rebuilt in the background.
 
 Two facts of the engine's Python binding shape this file (measured, version 0.9.0): every call holds the interpreter
-until it returns, and building the search graph (`optimize`) takes about 0.4 ms a point. So calls are kept short,
-all of them run on one thread, and the graph is built by another process on a copy, while writes to the original
-are kept to be repeated on it.
+until it returns, and building the search graph (`optimize`) takes about 0.4 ms a point. So a thread would win nothing
+and reads are plain calls; writes are many short calls, between which reads are answered; and the graph is built by
+another process on a copy, while writes to the original are kept to be repeated on it. What takes longer (flush, load,
+close) is left to a thread, for the day on which the binding lets go of the interpreter.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ import asyncio
 import contextlib
 import logging
 import shutil
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -22,7 +24,7 @@ import qdrant_edge as edge
 
 from deploy.qdrant_engine import files
 from deploy.qdrant_engine.problems import ApiProblem, of_engine
-from deploy.qdrant_engine.rebuild import build_graph, due
+from deploy.qdrant_engine.rebuild import REST, build_graph, due
 from deploy.qdrant_engine.writes import Change
 
 Result = TypeVar("Result")
@@ -48,18 +50,20 @@ class Collection:
         self._drift = info.points_count - info.indexed_vectors_count
         self._operations = 0
         self._rebuild: asyncio.Task[None] | None = None
+        self._rest_until = 0.0
 
     async def read(self, call: Callable[[Any], Result]) -> Result:
-        """Run `call(shard)` on the engine's thread."""
-        return await self._run(lambda: call(self._shard))
+        """Return `call(shard)`."""
+        return _guarded(lambda: call(self._shard))
 
-    async def write(self, changes: Sequence[Change]) -> int:
+    async def write(self, changes: Iterable[Change]) -> int:
         """Apply changes in order; when this returns they are in the write-ahead log and visible to reads."""
         async with self._writers:
             for change in changes:
-                await self._run(partial(self._apply, change.operation))
+                _guarded(partial(self._apply, change.operation))
                 self._changed += change.points
                 self._drift += change.points
+                await asyncio.sleep(0)
             self._operations += 1
             number = self._operations
         if self._changed >= FLUSH_AFTER:
@@ -84,9 +88,18 @@ class Collection:
         await self.flush()
         if self._rebuild is not None and not self._rebuild.done():
             return
-        points = (await self.read(lambda shard: shard.info())).points_count
-        if due(points=points, drift=self._drift):
+        if await self._is_due():
             self._rebuild = asyncio.create_task(self._rebuild_or_log())
+
+    async def _is_due(self) -> bool:
+        info = await self.read(lambda shard: shard.info())
+        return due(
+            points=info.points_count,
+            waiting=info.points_count - info.indexed_vectors_count,
+            drift=self._drift,
+            least=self.description.tuning.scanned_points(self.description.size),
+            rested=time.monotonic() >= self._rest_until,
+        )
 
     async def close(self) -> None:
         """Stop a rebuild and release the shard; its last act is a flush."""
@@ -103,10 +116,14 @@ class Collection:
         await asyncio.to_thread(shutil.rmtree, self._current(), ignore_errors=True)
 
     async def _rebuild_or_log(self) -> None:
+        started = time.monotonic()
         try:
             await self.rebuild()
         except (OSError, ApiProblem, RuntimeError):
             logger.exception("the search graph of %s could not be rebuilt; searching goes on", self.description.name)
+        finally:
+            ended = time.monotonic()
+            self._rest_until = ended + REST * (ended - started)
 
     async def rebuild(self) -> None:
         """Build the search graph on a copy in another process, repeat the writes made meanwhile, and switch over."""
@@ -131,7 +148,8 @@ class Collection:
         fresh = await self._run(lambda: edge.EdgeShard.load(str(copy)))
         for operation in self._journal or ():
             with contextlib.suppress(ApiProblem):  # it failed the same way in the original
-                await self._run(partial(fresh.update, operation))
+                _guarded(partial(fresh.update, operation))
+                await asyncio.sleep(0)
         await self._run(fresh.flush)
         left, old = self._current(), self._shard
         description = files.moved(self.description, copy)
@@ -142,12 +160,13 @@ class Collection:
         await asyncio.to_thread(shutil.rmtree, left, ignore_errors=True)
 
     async def _run(self, call: Callable[[], Result]) -> Result:
-        def guarded() -> Result:
-            try:
-                return call()
-            except ApiProblem:
-                raise
-            except Exception as error:
-                raise of_engine(error) from error
+        return await asyncio.get_running_loop().run_in_executor(self._thread, partial(_guarded, call))
 
-        return await asyncio.get_running_loop().run_in_executor(self._thread, guarded)
+
+def _guarded(call: Callable[[], Result]) -> Result:
+    try:
+        return call()
+    except ApiProblem:
+        raise
+    except Exception as error:
+        raise of_engine(error) from error

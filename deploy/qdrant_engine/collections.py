@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from deploy.qdrant_engine import files
 from deploy.qdrant_engine.collection import Collection
 from deploy.qdrant_engine.fields import fields, text, whole
 from deploy.qdrant_engine.problems import collection_exists, no_collection, unsupported, wrong_input
+from deploy.qdrant_engine.tuning import tuning_of
 
 DISTANCES = {
     "Cosine": edge.Distance.Cosine,
@@ -21,6 +23,7 @@ DISTANCES = {
     "Manhattan": edge.Distance.Manhattan,
 }
 _ONE = ("shard_number", "replication_factor", "write_consistency_factor")
+_IGNORED = ("on_disk_payload",)
 _FORBIDDEN = set('<>:"/\\|?*\0\x1f')
 
 
@@ -56,23 +59,25 @@ class Collections:
 
     async def create(self, name: str, body: Any) -> None:
         """Create a collection; 409 when there is one."""
-        size, distance = _vectors(body)
+        given = fields(body, "collection", ("vectors", "quantization_config", "optimizers_config", *_IGNORED, *_ONE))
+        size, distance = _vectors(given)
+        tuning = tuning_of(given)
         _check_name(name)
         async with self._changes:
             if name in self._by_name:
                 raise collection_exists(name)
             folder = files.folder_of(self._root, name)
             self._by_name[name] = await asyncio.get_running_loop().run_in_executor(
-                self._thread, self._create, folder, name, size, distance
+                self._thread, self._create, folder, files.Description(name, size, distance, "", tuning)
             )
 
-    def _create(self, folder: Path, name: str, size: int, distance: str) -> Collection:
+    def _create(self, folder: Path, described: files.Description) -> Collection:
         shard = files.new_shard(folder)
         shard.mkdir(parents=True)
-        config = edge.EdgeConfig(vectors=edge.EdgeVectorParams(size=size, distance=DISTANCES[distance]))
+        config = described.tuning.shard_config(described.size, DISTANCES[described.distance])
         opened = edge.EdgeShard.create(str(shard), config)
         opened.flush()
-        description = files.Description(name, size, distance, shard.name)
+        description = files.moved(described, shard)
         files.save(folder, description)
         return Collection(folder, description, opened, self._thread)
 
@@ -110,8 +115,7 @@ def _check_name(name: str) -> None:
         raise wrong_input("a collection's name is at most 200 characters without any of < > : \" / \\ | ? *")
 
 
-def _vectors(body: Any) -> tuple[int, str]:
-    given = fields(body, "collection", ("vectors", "on_disk_payload", *_ONE))
+def _vectors(given: Mapping[str, Any]) -> tuple[int, str]:
     if any(given.get(name, 1) != 1 for name in _ONE):
         raise unsupported("shards and replicas")
     vectors = given.get("vectors")

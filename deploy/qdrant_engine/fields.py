@@ -12,6 +12,7 @@ import numpy as np
 from deploy.qdrant_engine.problems import invalid, malformed, unsupported, wrong_input
 
 PointId = int | str
+_MOST = float(np.finfo(np.float32).max)
 MAX_LIMIT = 100_000
 """Rows of one answer; a larger one would hold the process for seconds."""
 
@@ -81,20 +82,18 @@ def point_ids(value: Any, what: str) -> list[PointId]:
     return [point_id(each) for each in items(value, what)]
 
 
-def vector(value: Any, size: int) -> Any:
-    """Return one dense vector of that size, as the numpy row which the engine takes though its stubs do not say so.
+_NUMBERS = {int, float}
 
-    The engine itself would take infinities.
-    """
+
+def vector(value: Any, size: int) -> list[float]:
+    """Return one dense vector of that size. The engine itself would take infinities."""
     if isinstance(value, dict):
         raise unsupported("named or sparse vectors, and inference")
     numbers = items(value, "vector")
-    if any(isinstance(each, (list, str, bool, dict)) or each is None for each in numbers):
+    if not set(map(type, numbers)) <= _NUMBERS:
         raise malformed("a vector is a flat list of numbers")
     if len(numbers) != size:
         raise wrong_input(f"Vector dimension error: expected dim: {size}, got {len(numbers)}")
-    with np.errstate(over="ignore"):
-        row = np.array(numbers, dtype=np.float32)
-    if not np.isfinite(row).all():
+    if numbers and not -_MOST <= min(numbers) <= max(numbers) <= _MOST:
         raise wrong_input("a vector's numbers must fit into 32-bit floats")
-    return row
+    return numbers

@@ -15,24 +15,30 @@ import fcntl
 import os
 import shutil
 import uuid
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import IO
 from urllib.parse import quote
 
 import orjson
 
+from deploy.qdrant_engine.tuning import Tuning
+
 _DESCRIPTION = "collection.json"
 
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What a collection is. `shard` names the folder that holds its current data."""
+    """What a collection is. `shard` names the folder that holds its current data.
+
+    Collections of older versions say nothing of their tuning: they have the defaults.
+    """
 
     name: str
     size: int
     distance: str
     shard: str
+    tuning: Tuning = field(default_factory=Tuning)
 
 
 def lock(root: Path) -> IO[bytes]:
@@ -77,12 +83,17 @@ def read_all(root: Path) -> list[tuple[Path, Description]]:
         if not described.exists():
             shutil.rmtree(folder, ignore_errors=True)
             continue
-        description = Description(**orjson.loads(described.read_bytes()))
+        description = _read(described.read_bytes())
         for shard in folder.glob("shard-*"):
             if shard.name != description.shard:
                 shutil.rmtree(shard, ignore_errors=True)
         found.append((folder, description))
     return found
+
+
+def _read(raw: bytes) -> Description:
+    stored = orjson.loads(raw)
+    return Description(**{**stored, "tuning": Tuning(**stored.get("tuning", {}))})
 
 
 def forget(folder: Path) -> None:

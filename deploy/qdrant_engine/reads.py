@@ -9,7 +9,7 @@ import qdrant_edge as edge
 
 from deploy.qdrant_engine.fields import fields, items, point_id, point_ids, real, text, truth, vector, whole
 from deploy.qdrant_engine.filters import filter_of
-from deploy.qdrant_engine.problems import malformed, unsupported
+from deploy.qdrant_engine.problems import invalid, malformed, unsupported
 
 DEFAULT_LIMIT = 10
 
@@ -66,8 +66,8 @@ def lookup_of(body: Any) -> tuple[list[Any], Any, bool]:
 
 
 def scored(points: Sequence[Any]) -> list[dict[str, Any]]:
-    """Render scored points."""
-    return [{**_rendered(point), "version": point.version, "score": point.score} for point in points]
+    """Render scored points. An id is a number or a UUID, which orjson writes as its text."""
+    return [_rendered(point) | {"version": point.version, "score": point.score} for point in points]
 
 
 def records(points: Sequence[Any]) -> list[dict[str, Any]]:
@@ -76,7 +76,7 @@ def records(points: Sequence[Any]) -> list[dict[str, Any]]:
 
 
 def _rendered(point: Any) -> dict[str, Any]:
-    shown: dict[str, Any] = {"id": rendered_id(point.id)}
+    shown: dict[str, Any] = {"id": point.id}
     if point.payload is not None:
         shown["payload"] = point.payload
     if point.vector is not None:
@@ -85,11 +85,6 @@ def _rendered(point: Any) -> dict[str, Any]:
     if order is not None:
         shown["order_value"] = order
     return shown
-
-
-def rendered_id(value: Any) -> int | str | None:
-    """Render an id as JSON has it."""
-    return value if value is None or isinstance(value, int) else str(value)
 
 
 def _scoring(raw: Any, size: int) -> Any:
@@ -113,11 +108,26 @@ def _scoring(raw: Any, size: int) -> Any:
 def _search_params(raw: Any) -> Any:
     if raw is None:
         return None
-    given = fields(raw, "params", ("exact", "hnsw_ef"))
+    given = fields(raw, "params", ("exact", "hnsw_ef", "quantization"))
     ef = given.get("hnsw_ef")
     return edge.SearchParams(
         exact=truth(given.get("exact", False), "exact"),
         hnsw_ef=None if ef is None else whole(ef, "hnsw_ef", least=1),
+        quantization=_quantization(given.get("quantization")),
+    )
+
+
+def _quantization(raw: Any) -> Any:
+    if raw is None:
+        return None
+    given = fields(raw, "quantization", ("ignore", "rescore", "oversampling"))
+    rescore, oversampling = given.get("rescore"), given.get("oversampling")
+    if oversampling is not None and real(oversampling, "oversampling") < 1:
+        raise invalid("oversampling must be at least 1.0")
+    return edge.QuantizationSearchParams(
+        ignore=truth(given.get("ignore", False), "ignore"),
+        rescore=None if rescore is None else truth(rescore, "rescore"),
+        oversampling=oversampling,
     )
 
 

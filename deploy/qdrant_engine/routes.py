@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -93,7 +94,12 @@ async def describe(request: web.Request) -> object:
                 "on_disk_payload": True,
             },
             "hnsw_config": {"m": 16, "ef_construct": 100, "full_scan_threshold": 10_000},
-            "optimizer_config": {"default_segment_number": 0, "flush_interval_sec": 5},
+            "optimizer_config": {
+                "default_segment_number": 0,
+                "indexing_threshold": described.tuning.indexing_threshold_kb,
+                "flush_interval_sec": 5,
+            },
+            "quantization_config": described.tuning.quantization(),
             "wal_config": {"wal_capacity_mb": 32, "wal_segments_ahead": 0},
         },
         "payload_schema": {
@@ -103,12 +109,21 @@ async def describe(request: web.Request) -> object:
     }
 
 
-def writer(translate: Callable[[Any, int], list[Change]]) -> Handler:
+async def understood(steps: Iterator[Change]) -> list[Change]:
+    """Translate a write to its end before any of it is applied; reads are answered between the steps."""
+    changes = []
+    for change in steps:
+        changes.append(change)
+        await asyncio.sleep(0)
+    return changes
+
+
+def writer(translate: Callable[[Any, int], Iterator[Change]]) -> Handler:
     """Return the handler of one kind of update."""
 
     async def handle(request: web.Request) -> object:
         collection = found(request)
-        changes = translate(await body_of(request), collection.description.size)
+        changes = await understood(translate(await body_of(request), collection.description.size))
         number = await collection.write(changes)
         return _acknowledged(request, number)
 
@@ -118,13 +133,13 @@ def writer(translate: Callable[[Any, int], list[Change]]) -> Handler:
 async def batch(request: web.Request) -> object:
     """Several updates in order, one answer each."""
     collection = found(request)
-    steps = writes.batch(await body_of(request), collection.description.size)
+    steps = [await understood(each) for each in writes.batch(await body_of(request), collection.description.size)]
     return [_acknowledged(request, await collection.write(changes)) for changes in steps]
 
 
 async def delete_index(request: web.Request) -> object:
     """Drop a payload index."""
-    number = await found(request).write(writes.delete_index(request.match_info["field"]))
+    number = await found(request).write(list(writes.delete_index(request.match_info["field"])))
     return _acknowledged(request, number)
 
 
@@ -151,7 +166,7 @@ async def scroll(request: web.Request) -> object:
     collection = found(request)
     asked = reads.scroll_of(await body_of(request))
     points, following = await collection.read(lambda shard: shard.scroll(asked))
-    return {"points": reads.records(points), "next_page_offset": reads.rendered_id(following)}
+    return {"points": reads.records(points), "next_page_offset": following}
 
 
 async def count(request: web.Request) -> object:

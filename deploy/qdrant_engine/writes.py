@@ -1,8 +1,11 @@
-"""Upserts, payload changes and deletes: JSON in, the engine's update operations out."""
+"""Upserts, payload changes and deletes: JSON in, the engine's update operations out.
+
+Each translation is an iterator: who goes through it may answer others between two steps.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +15,9 @@ from deploy.qdrant_engine.fields import fields, items, point_id, point_ids, text
 from deploy.qdrant_engine.filters import filter_of
 from deploy.qdrant_engine.problems import malformed, unsupported, wrong_input
 
-CHUNK = 100
-"""Points of one engine call. The binding holds the interpreter for about 15 microseconds a point."""
+CHUNK = 8
+"""Points of one engine call. Reading them takes about 0.3 ms and storing them 0.1 ms, in which nobody is answered;
+larger calls cost no less a point."""
 
 _INDEX_TYPES = {
     "keyword": edge.PayloadSchemaType.Keyword,
@@ -33,7 +37,7 @@ class Change:
     points: int = 1
 
 
-def upsert(body: Any, size: int) -> list[Change]:
+def upsert(body: Any, size: int) -> Iterator[Change]:
     """Points in list form or in columns, cut into chunks."""
     given = fields(body, "upsert request", ("points", "batch"))
     if len(given) != 1:
@@ -41,9 +45,9 @@ def upsert(body: Any, size: int) -> list[Change]:
     rows = _columns(given["batch"]) if "batch" in given else items(given["points"], "points")
     if not rows:
         raise wrong_input("Empty update request")
-    points = [_point(row, size) for row in rows]
-    chunks = [points[start : start + CHUNK] for start in range(0, len(points), CHUNK)]
-    return [Change(edge.UpdateOperation.upsert_points(chunk), len(chunk)) for chunk in chunks]
+    for start in range(0, len(rows), CHUNK):
+        chunk = [_point(row, size) for row in rows[start : start + CHUNK]]
+        yield Change(edge.UpdateOperation.upsert_points(chunk), len(chunk))
 
 
 def _columns(raw: Any) -> list[dict[str, Any]]:
@@ -68,23 +72,23 @@ def _point(raw: Any, size: int) -> Any:
     return edge.Point(point_id(given.get("id")), vector(given.get("vector"), size), payload)
 
 
-def delete(body: Any, _size: int) -> list[Change]:
+def delete(body: Any, _size: int) -> Iterator[Change]:
     """Points by id or by filter."""
     given = fields(body, "delete request", ("points", "filter"))
     return _selected(given, edge.UpdateOperation.delete_points, edge.UpdateOperation.delete_points_by_filter)
 
 
-def set_payload(body: Any, _size: int) -> list[Change]:
+def set_payload(body: Any, _size: int) -> Iterator[Change]:
     """Merge into the payload of the selected points."""
     return _payload(body, edge.UpdateOperation.set_payload, edge.UpdateOperation.set_payload_by_filter)
 
 
-def overwrite_payload(body: Any, _size: int) -> list[Change]:
+def overwrite_payload(body: Any, _size: int) -> Iterator[Change]:
     """Replace the payload of the selected points."""
     return _payload(body, edge.UpdateOperation.overwrite_payload, edge.UpdateOperation.overwrite_payload_by_filter)
 
 
-def _payload(body: Any, by_ids: Callable[..., Any], by_filter: Callable[..., Any]) -> list[Change]:
+def _payload(body: Any, by_ids: Callable[..., Any], by_filter: Callable[..., Any]) -> Iterator[Change]:
     given = fields(body, "payload request", ("payload", "points", "filter", "key"))
     payload = given.get("payload")
     if not isinstance(payload, dict):
@@ -93,7 +97,7 @@ def _payload(body: Any, by_ids: Callable[..., Any], by_filter: Callable[..., Any
     return _selected(given, lambda ids: by_ids(ids, payload, key), lambda where: by_filter(where, payload, key))
 
 
-def delete_payload(body: Any, _size: int) -> list[Change]:
+def delete_payload(body: Any, _size: int) -> Iterator[Change]:
     """Remove keys from the payload of the selected points."""
     given = fields(body, "payload request", ("keys", "points", "filter"))
     keys = [text(each, "keys") for each in items(given.get("keys"), "keys")]
@@ -104,22 +108,24 @@ def delete_payload(body: Any, _size: int) -> list[Change]:
     )
 
 
-def clear_payload(body: Any, _size: int) -> list[Change]:
+def clear_payload(body: Any, _size: int) -> Iterator[Change]:
     """Empty the payload of the selected points."""
     given = fields(body, "payload request", ("points", "filter"))
     return _selected(given, edge.UpdateOperation.clear_payload, edge.UpdateOperation.clear_payload_by_filter)
 
 
-def _selected(given: Any, by_ids: Callable[[list[Any]], Any], by_filter: Callable[[Any], Any]) -> list[Change]:
+def _selected(given: Any, by_ids: Callable[[list[Any]], Any], by_filter: Callable[[Any], Any]) -> Iterator[Change]:
     if ("points" in given) == ("filter" in given):
         raise malformed("select by exactly one of points, filter")
     if "points" in given:
         ids = point_ids(given["points"], "points")
-        return [Change(by_ids(ids), len(ids))] if ids else []
-    return [Change(by_filter(filter_of(given["filter"])))]
+        if ids:
+            yield Change(by_ids(ids), len(ids))
+    else:
+        yield Change(by_filter(filter_of(given["filter"])))
 
 
-_STEPS: dict[str, Callable[[Any, int], list[Change]]] = {
+_STEPS: dict[str, Callable[[Any, int], Iterator[Change]]] = {
     "upsert": upsert,
     "delete": delete,
     "set_payload": set_payload,
@@ -129,8 +135,8 @@ _STEPS: dict[str, Callable[[Any, int], list[Change]]] = {
 }
 
 
-def batch(body: Any, size: int) -> Sequence[list[Change]]:
-    """Several updates in order; one list of changes each."""
+def batch(body: Any, size: int) -> list[Iterator[Change]]:
+    """Several updates in order; the changes of each."""
     steps = []
     for raw in items(fields(body, "batch request", ("operations",)).get("operations"), "operations"):
         given = fields(raw, "operation", tuple(_STEPS))
@@ -141,7 +147,7 @@ def batch(body: Any, size: int) -> Sequence[list[Change]]:
     return steps
 
 
-def create_index(body: Any, _size: int) -> list[Change]:
+def create_index(body: Any, _size: int) -> Iterator[Change]:
     """An index on a payload field."""
     given = fields(body, "index request", ("field_name", "field_schema"))
     schema = given.get("field_schema")
@@ -150,9 +156,9 @@ def create_index(body: Any, _size: int) -> list[Change]:
     kind = _INDEX_TYPES.get(text(schema, "field_schema"))
     if kind is None:
         raise unsupported(f"an index of type `{schema}`")
-    return [Change(edge.UpdateOperation.create_field_index(text(given.get("field_name"), "field_name"), kind))]
+    yield Change(edge.UpdateOperation.create_field_index(text(given.get("field_name"), "field_name"), kind))
 
 
-def delete_index(field: str) -> list[Change]:
+def delete_index(field: str) -> Iterator[Change]:
     """Remove the index of a payload field."""
-    return [Change(edge.UpdateOperation.delete_field_index(field))]
+    yield Change(edge.UpdateOperation.delete_field_index(field))

@@ -24,6 +24,7 @@ async def test_a_wrong_dimension_is_400_and_stores_nothing(client: AsyncQdrantCl
     assert (await client.count(collection)).count == 0
 
 
+DOT, INT8 = {"size": 4, "distance": "Dot"}, {"type": "int8", "always_ram": True}
 QUERY, POINTS, SCROLL = "/points/query", "/points?wait=true", "/points/scroll"
 REFUSED: list[tuple[str, str, bytes, int]] = [
     ("POST", QUERY, b"", 400),
@@ -40,6 +41,9 @@ REFUSED: list[tuple[str, str, bytes, int]] = [
     ("POST", QUERY, b'{"query":[1,2,3,4],"filter":{"must":[{"key":"a","match":{"text":"x"}}]}}', 501),
     ("POST", QUERY, b'{"query":[1,2,3,4],"filter":{"must":[{"key":"a","match":{"value":1.5}}]}}', 400),
     ("POST", QUERY, b'{"query":[1,2,3,4],"filter":{"must":[{"key":"a","range":{"gte":"2024-01-01"}}]}}', 501),
+    ("POST", QUERY, b'{"query":[1,2,3,4],"params":{"quantization":{"oversampling":0.5}}}', 422),
+    ("POST", QUERY, b'{"query":[1,2,3,4],"params":{"quantization":{"rescore":1}}}', 400),
+    ("POST", QUERY, b'{"query":[1,2,3,4],"params":{"acorn":{}}}', 501),
     ("POST", QUERY, b'{"query":7}', 501),
     ("POST", QUERY, b'{"query":[1,2,3,4],"prefetch":[{}]}', 501),
     ("POST", QUERY, b'{"query":[1,2,3,4],"using":"other"}', 501),
@@ -79,6 +83,11 @@ async def test_what_is_not_understood_is_refused(client: AsyncQdrantClient, coll
         ({"vectors": {"text": {"size": 4, "distance": "Dot"}}}, 501),
         ({"vectors": {"size": 4, "distance": "Dot"}, "sparse_vectors": {"a": {}}}, 501),
         ({"vectors": {"size": 4, "distance": "Dot"}, "shard_number": 2}, 501),
+        ({"vectors": DOT, "quantization_config": {"binary": {"always_ram": True}}}, 501),
+        ({"vectors": DOT, "quantization_config": {"scalar": {"type": "int8"}}}, 501),
+        ({"vectors": DOT, "quantization_config": {"scalar": {**INT8, "quantile": 0.2}}}, 422),
+        ({"vectors": DOT, "optimizers_config": {"indexing_threshold": 0}}, 422),
+        ({"vectors": DOT, "optimizers_config": {"max_segment_size": 1}}, 501),
         ({}, 400),
     ],
 )
