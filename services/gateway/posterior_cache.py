@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,7 @@ MakePolicy = Callable[[ArmId | None], Policy[Any]]
 """The policy for a default arm: its name in the catalogue is known only once the catalogue is."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Snapshot:
     """A policy with its posterior, fitted to one version of the state and one list of arms."""
 
@@ -39,9 +40,14 @@ class Snapshot:
     default: ArmId | None
     version: str
 
+    @cached_property
+    def covered(self) -> frozenset[ArmId]:
+        """The arms of the posterior."""
+        return frozenset(arm.id for arm in self.arms)
+
     def knows(self, arm: ArmId) -> bool:
         """Return whether the posterior covers `arm`."""
-        return any(known.id == arm for known in self.arms)
+        return arm in self.covered
 
     def decide(self, context: Context, eligible: tuple[ArmId, ...], rng: np.random.Generator) -> Decision:
         """Choose."""
