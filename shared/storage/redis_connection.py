@@ -122,17 +122,18 @@ class KeptConnection:
 
     A batch of scripts takes a fifth of the processor time of a pipeline of redis-py, which looks for a connection each
     time, has every argument encoded in Python, and reads each answer under a time-out of its own. Here deadlines are
-    the caller's. Commands are sent again, once, where the connection turns out to be dead.
+    the caller's, but for the usual backstop. Commands are sent again, once, where the connection turns out to be dead.
     """
 
     def __init__(self, client: Client) -> None:
         self._pool = client.connection_pool
+        self._timeout_s = self._pool.connection_kwargs.get("socket_timeout") or SOCKET_TIMEOUT_S
         self._connection: Any = None
         self._taken = asyncio.Lock()
 
     async def answers(self, commands: bytes, count: int) -> list[Any]:
         """Send packed commands; return their answers, errors among them as they are. Raises RedisError or OSError."""
-        async with self._taken, asyncio.timeout(SOCKET_TIMEOUT_S):
+        async with self._taken, asyncio.timeout(self._timeout_s):
             if self._connection is None:
                 connection = await self._pool.get_connection()
                 connection.socket_timeout = None

@@ -17,7 +17,7 @@ from shared.errors import CorruptState
 from shared.ports import Clock
 from shared.schemas.storage import Applied, Effect
 from shared.storage import redis_keys
-from shared.storage.redis_connection import Client, Damaged, Script, answers_of, redis_errors
+from shared.storage.redis_connection import Client, Damaged, KeptConnection, Script, answers_of, redis_errors
 
 FAINTEST = 1 / 256
 """A day that weighs less than this is neither read nor kept."""
@@ -36,7 +36,7 @@ class RedisPosteriorStore:
         self._outbox: tuple[str, int] = (redis_keys.HISTORY if history_bound else "", history_bound)
         self._recency_days = recency_days
         self._clock = clock
-        self._apply = Script(client, "outbox.lua", "ledger.lua", "apply.lua")
+        self._apply = Script(client, "outbox.lua", "ledger.lua", "apply.lua", kept=KeptConnection(client))
         self._replace_centroids = Script(client, "centroids.lua")
         self._read: dict[bytes, tuple[bytes, IntSums]] = {}
         self._centroids: tuple[bytes, Centroids] | None = None

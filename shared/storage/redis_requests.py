@@ -46,7 +46,7 @@ class RedisRequestLog:
         self._release = Script(client, "release.lua")
         self._record = Script(client, "outbox.lua", "record.lua", kept=KeptConnection(client))
         self._rate = Script(client, "outbox.lua", "rate.lua")
-        self._indexed = Script(client, "indexed.lua")
+        self._indexed = Script(client, "indexed.lua", kept=KeptConnection(client))
         self._withdraw = Script(client, "outbox.lua", "withdraw.lua")
 
     async def reserve(self, *, owner: str, public_id: str, own_id: str, charge: Charge | None = None) -> Claim:
