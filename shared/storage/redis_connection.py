@@ -131,8 +131,13 @@ class KeptConnection:
         self._connection: Any = None
         self._taken = asyncio.Lock()
 
-    async def answers(self, commands: bytes, count: int) -> list[Any]:
-        """Send packed commands; return their answers, errors among them as they are. Raises RedisError or OSError."""
+    async def run(self, commands: Sequence[Sequence[str | bytes | int | float]]) -> list[Any]:
+        """Send commands, at least one; return their answers as `answers_of` does. Raises DependencyError."""
+        packed = b"".join([pack_command(tuple(command)) for command in commands])  # type: ignore[arg-type]  # any length
+        with redis_errors():
+            return _judged(await self._answers(packed, len(commands)))
+
+    async def _answers(self, commands: bytes, count: int) -> list[Any]:
         async with self._taken, asyncio.timeout(self._timeout_s):
             if self._connection is None:
                 connection = await self._pool.get_connection()
@@ -195,10 +200,9 @@ class Script:
 
     async def _send(self, calls: Sequence[Call]) -> list[Any]:
         if self._kept is not None:
-            commands = (("EVALSHA", self._script.sha, len(keys), *keys, *more) for keys, more in calls)
-            packed = (pack_command(command) for command in commands)  # type: ignore[arg-type]  # its stub names one
-            with redis_errors():
-                return _judged(await self._kept.answers(b"".join(packed), len(calls)))
+            return await self._kept.run(
+                [("EVALSHA", self._script.sha, len(keys), *keys, *more) for keys, more in calls]
+            )
         pipeline = self._client.pipeline(transaction=False)
         for keys, arguments in calls:
             pipeline.execute_command("EVALSHA", self._script.sha, len(keys), *keys, *arguments)

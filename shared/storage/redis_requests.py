@@ -46,7 +46,8 @@ class RedisRequestLog:
         self._release = Script(client, "release.lua")
         self._record = Script(client, "outbox.lua", "record.lua", kept=KeptConnection(client))
         self._rate = Script(client, "outbox.lua", "rate.lua")
-        self._indexed = Script(client, "indexed.lua", kept=KeptConnection(client))
+        self._kept = KeptConnection(client)
+        self._indexed = Script(client, "indexed.lua", kept=self._kept)
         self._withdraw = Script(client, "outbox.lua", "withdraw.lua")
 
     async def reserve(self, *, owner: str, public_id: str, own_id: str, charge: Charge | None = None) -> Claim:
@@ -205,11 +206,9 @@ class RedisRequestLog:
 
     async def load(self, own_ids: Sequence[str]) -> list[LoggedRequest | None]:
         """Return what the learner needs; None, too, where a record cannot be read."""
-        pipeline = self._client.pipeline(transaction=False)
-        for own_id in own_ids:
-            pipeline.hmget(redis_keys.request(own_id), "record", "vector", "score", "revision")
-        rows = await answers_of(pipeline) if own_ids else []
-        return [logged(row) for row in rows]
+        wanted = "record", "vector", "score", "revision"
+        asked = [("HMGET", redis_keys.request(own_id), *wanted) for own_id in own_ids]
+        return [logged(row) for row in (await self._kept.run(asked) if asked else [])]
 
     async def pending_index(self, limit: int) -> list[str]:
         """Return own ids whose point is out of date, oldest first."""
