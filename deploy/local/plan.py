@@ -167,7 +167,8 @@ class Planner:
         if port:
             port = self._choose("the learner's metrics", host, port, "LEARNER_PORT")
         environment = {"LEARNER_HOST": host, "LEARNER_PORT": str(port)}
-        command = [sys.executable, "-m", "services.learner"]
+        # Answers go first where they share a core with what is learned from them.
+        command = ["nice", "-n", "10", sys.executable, "-m", "services.learner"]
         url = f"http://{_reachable(host)}:{port}/metrics" if port else "(no port)"
         self._add(
             "learner",

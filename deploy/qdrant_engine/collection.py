@@ -24,7 +24,7 @@ import qdrant_edge as edge
 
 from deploy.qdrant_engine import files
 from deploy.qdrant_engine.problems import ApiProblem, of_engine
-from deploy.qdrant_engine.rebuild import REST, build_graph, due
+from deploy.qdrant_engine.rebuild import build_graph, due, rest_s
 from deploy.qdrant_engine.writes import Change
 
 Result = TypeVar("Result")
@@ -123,7 +123,7 @@ class Collection:
             logger.exception("the search graph of %s could not be rebuilt; searching goes on", self.description.name)
         finally:
             ended = time.monotonic()
-            self._rest_until = ended + REST * (ended - started)
+            self._rest_until = ended + rest_s(ended - started)
 
     async def rebuild(self) -> None:
         """Build the search graph on a copy in another process, repeat the writes made meanwhile, and switch over."""

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import qdrant_edge as edge
 
-REST = 3.0
-"""After a rebuild comes a rest of so many times what it took, unless very much is written meanwhile."""
+REST, MOST_REST_S = 3.0, 60.0
+"""After a rebuild comes a rest of so many times what it took, at most so long, unless much is written meanwhile."""
 MUCH, SHARE = 10_000, 0.25
 """Points, and share of the points, that are changed or deleted at most before a rebuild that does not wait for that."""
 
@@ -28,12 +28,17 @@ def due(*, points: int, waiting: int, drift: int, least: int, rested: bool) -> b
     return (rested and waiting >= least) or drift >= max(least, MUCH, SHARE * points)
 
 
+def rest_s(took_s: float) -> float:
+    """Return how long to rest after a rebuild. Each ends in a switch, during which nobody is answered."""
+    return min(REST * took_s, MOST_REST_S)
+
+
 async def build_graph(shard: Path) -> None:
     """Run the rebuild of `shard` and wait. Raises RuntimeError when it fails; a cancelled caller kills it."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", __name__, str(shard), cwd=_PROJECT, stdin=asyncio.subprocess.DEVNULL
     )
-    _step_back(process.pid)
+    step_back(process.pid)
     try:
         code = await process.wait()
     except asyncio.CancelledError:
@@ -51,7 +56,7 @@ def _die_with_parent() -> None:
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
-def _step_back(pid: int) -> None:
+def step_back(pid: int) -> None:
     """Let a process run only while nobody else wants to: nothing that it delays would ever be worth it."""
     with contextlib.suppress(OSError, AttributeError):
         os.setpriority(os.PRIO_PROCESS, pid, 19)

@@ -36,8 +36,8 @@ CREATE_S = 30.0
 """Most that creating may take: a second or two of it is the start of a process."""
 SLOW_S = 10.0
 """Least time for what is not on a request's way: writes, deletes, samples, counts."""
-WRITE_POINTS = 100
-"""Points of one write. 100 of 256 dimensions are 0.3 MB: what parses them answers nobody for 2 ms, not for 10."""
+WRITE_POINTS = 32
+"""Points of one write. 32 of 256 dimensions are 0.1 MB: what parses them answers nobody for half a ms, not for 10."""
 RANKED_BY_VECTORS = {"quantization": {"rescore": True, "oversampling": 1.5}}
 """Half as many more as wanted are found by bytes, and the best of them by their vectors: similarities are exact, and
 0.999 of the nearest 50 are found. A collection without bytes ignores it."""

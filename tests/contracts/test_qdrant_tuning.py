@@ -13,7 +13,7 @@ from qdrant_client import AsyncQdrantClient, models
 from deploy.qdrant_engine import files
 from deploy.qdrant_engine.collections import Collections
 from deploy.qdrant_engine.reads import query_of
-from deploy.qdrant_engine.rebuild import MUCH, due
+from deploy.qdrant_engine.rebuild import MOST_REST_S, MUCH, due, rest_s
 from deploy.qdrant_engine.tuning import Tuning
 from deploy.qdrant_engine.writes import upsert
 from shared.quick_http import QuickHttp
@@ -105,6 +105,7 @@ def test_a_rebuild_rests_after_its_work_but_not_under_a_flood() -> None:
     assert due(waiting=25_000, drift=25_000, rested=False, **calm)
     assert not due(points=0, waiting=0, drift=MUCH - 1, least=1, rested=True)
     assert not due(points=MUCH, waiting=MUCH, drift=MUCH, least=2 * MUCH, rested=False)
+    assert 1 < rest_s(1) < rest_s(10) < rest_s(1000) == MOST_REST_S
 
 
 def test_collections_of_older_versions_are_read(tmp_path: Path) -> None:
