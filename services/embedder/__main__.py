@@ -18,7 +18,7 @@ from loguru import logger as fastembeds_logger
 from services.embedder.app import serve
 from services.embedder.distill import BATCH, Progress
 from services.embedder.encoder import load_encoder
-from shared import collector
+from shared import interpreter
 from shared.errors import SettingsError
 from shared.logs import get_logger, set_up_logging
 from shared.settings import load_settings
@@ -39,7 +39,7 @@ def main() -> int:
         if only_distill:
             print(settings.MODEL_CACHE_DIR / encoder.model.id)
         else:
-            collector.spare()
+            interpreter.prepare()
             uvloop.run(serve(settings, encoder))
     except SettingsError as error:
         print(error, file=sys.stderr)

@@ -14,7 +14,7 @@ from services.gateway.keys import LIFECYCLE
 from services.gateway.preflight import check_settings
 from services.gateway.serving import serve
 from services.gateway.version import VERSION
-from shared import collector
+from shared import interpreter
 from shared.errors import SettingsError
 from shared.logs import get_logger, set_up_logging
 from shared.settings import Settings, load_settings
@@ -38,7 +38,7 @@ def main() -> int:
     if arguments.check_config:
         return 0
     set_up_logging(settings, "gateway")
-    collector.spare()
+    interpreter.prepare()
     return uvloop.run(run(settings))
 
 

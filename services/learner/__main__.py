@@ -13,7 +13,7 @@ from services.learner import commands, dead_letters
 from services.learner.forget import Forgotten, Source, forget, owner_of
 from services.learner.rebuild import Refused
 from services.learner.worker import Adapters, open_adapters, run
-from shared import collector
+from shared import interpreter
 from shared.errors import DependencyError, SettingsError
 from shared.logs import set_up_logging
 from shared.settings import Settings, load_settings
@@ -40,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         settings = load_settings()
         set_up_logging(settings, "learner")
-        collector.spare()
+        interpreter.prepare()
         uvloop.run(run(settings) if options.command == "run" else _command(settings, options))
     except SettingsError as error:
         print(error, file=sys.stderr)

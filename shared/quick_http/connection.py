@@ -214,16 +214,7 @@ class Connection(asyncio.Protocol):
             self._left -= end
 
     def _read_chunks(self) -> None:
-        while True:
-            if self._left:
-                self._take()
-                if self._left:
-                    return
-            if self._inside:  # behind a chunk
-                if len(self._buffer) < 2:
-                    return
-                del self._buffer[:2]
-                self._inside = False
+        while self._in_chunk_read():
             end = self._buffer.find(b"\r\n")
             if end < 0:
                 break
@@ -246,6 +237,19 @@ class Connection(asyncio.Protocol):
                 self._left, self._inside = size, True
         if len(self._buffer) > MAX_HEAD_BYTES:
             raise BadReply("too long a line")
+
+    def _in_chunk_read(self) -> bool:
+        """Take what is there of the chunk that has begun; return whether it is over, or none has begun."""
+        if self._left:
+            self._take()
+            if self._left:
+                return False
+        if self._inside:
+            if len(self._buffer) < 2:
+                return False
+            del self._buffer[:2]
+            self._inside = False
+        return True
 
 
 def _late(waiter: asyncio.Future[None]) -> None:

@@ -8,15 +8,18 @@ from collections.abc import Callable
 from typing import Any
 
 import orjson
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.clients.sse import EventParser
 from shared.errors import InvalidRequest
+from shared.schemas import long_json, strict_json
 from shared.schemas.chat import parse_chat
 from shared.schemas.feedback import parse_feedback
 from shared.schemas.ids import is_request_id, uuid7
-from shared.schemas.strict_json import MAX_DEPTH, load_object
+from shared.schemas.long_json import MAX_DEPTH
+from shared.schemas.strict_json import load_object
 
 scalars = (
     st.none()
@@ -156,3 +159,33 @@ def test_own_ids_sort_by_time(instants: list[float]) -> None:
     milliseconds = [int(instant * 1000) for instant in instants]
     pairs = zip(milliseconds, ids, strict=True)
     assert [key for key, _ in sorted(pairs)] == [int(own_id.replace("-", "")[:12], 16) for own_id in sorted(ids)]
+
+
+PIECES = ["\\\\", '\\"', "\\u0041", "\\ud83d\\ude00", "\\n", "é", "😀", "a", "{", "[", ":", ",", "uu", "\\\\u0041"]
+
+
+@given(st.lists(st.lists(st.sampled_from(PIECES), max_size=40).map("".join), min_size=1, max_size=4))
+def test_a_long_document_is_read_as_a_short_one(texts: list[str]) -> None:
+    """Wherever it is cut: no escape, no pair of surrogates and no character comes apart."""
+    raw = ('{"a": "b", "list": [' + ", ".join(f'"{text}"' for text in texts) + "]}").encode()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(long_json, "PIECE_CHARS", 7)
+        patch.setattr(long_json, "LONG_CHARS", 5)
+        patch.setattr(strict_json, "MAX_MARKS", 0)  # so that every document is a long one
+        assert load_object(raw) == json.loads(raw)
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ('{"a": "%s' % ("\\n" * 100_000), "invalid_json"),
+        ('{"a": "%s", "b": }' % ("\\n" * 100_000), "invalid_json"),
+        ('{"a": "%s\\x"}' % ("\\n" * 100_000), "invalid_json"),
+        ('{"a": "%s\\ud800"}' % ("\\n" * 100_000), "invalid_json"),
+        ('{"%s": 1}' % ("\\n" * 100_000), "too_complex"),
+    ],
+    ids=["no end", "broken behind it", "no such escape", "half a pair", "a name"],
+)
+def test_a_long_string_is_as_strictly_read_as_a_short_one(body: str, code: str) -> None:
+    """With the code of what is wrong."""
+    assert refusal(body.encode()) == code

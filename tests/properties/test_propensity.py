@@ -71,7 +71,8 @@ def brute_force(means: NDArray[np.float64], sds: NDArray[np.float64]) -> NDArray
     mass = np.exp(-0.5 * z**2) / math.sqrt(2 * math.pi) / sds[:, None] * (widths[:, None] * weights / 2).ravel()
     others = [np.prod(np.delete(cdf, arm, axis=0), axis=0) for arm in range(len(means))]
     chances = np.array([own @ rest for own, rest in zip(mass, others, strict=True)])
-    return chances / chances.sum()  # nodes of an arm without spread are as close as floats are
+    total: float = chances.sum()
+    return np.asarray(chances / total)  # nodes of an arm without spread are as close as floats are
 
 
 @given(st.lists(st.tuples(MEAN, st.floats(0.005, 0.5)), min_size=2, max_size=20), st.randoms(use_true_random=False))

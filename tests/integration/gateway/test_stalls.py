@@ -6,11 +6,14 @@ import asyncio
 import contextlib
 import gc
 import gzip
+import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from shared.interpreter import SWITCH_S
 from tests.fakes.gateway import World, settings_for
 from tests.integration.bad_input.wire import exchange, request
 from tests.integration.gateway.test_http import serving
@@ -53,6 +56,15 @@ RAW = {
     + b"".join(b"1\r\n%c\r\n" % byte for byte in b'{"pad":"' + b"x" * 50_000 + b'"}')
     + b"0\r\n\r\n",
 }
+
+
+@pytest.fixture(autouse=True)
+def threads_take_turns() -> Iterator[None]:
+    """As in a gateway's process."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(SWITCH_S)
+    yield
+    sys.setswitchinterval(before)
 
 
 def waited_s() -> float:
