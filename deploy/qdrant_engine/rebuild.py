@@ -12,7 +12,7 @@ from pathlib import Path
 
 import qdrant_edge as edge
 
-REST, MOST_REST_S = 3.0, 60.0
+REST, MOST_REST_S = 9.0, 60.0
 """After a rebuild comes a rest of so many times what it took, at most so long, unless much is written meanwhile."""
 MUCH, SHARE = 10_000, 0.25
 """Points, and share of the points, that are changed or deleted at most before a rebuild that does not wait for that."""
