@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import threading
 import uuid
 from collections.abc import AsyncIterator
 
@@ -43,9 +45,13 @@ def server(qdrant_url: str) -> str:
 @pytest.fixture
 async def client(qdrant_url: str) -> AsyncIterator[AsyncQdrantClient]:
     """The official client, its version check included: a warning would fail the test."""
+    before = set(threading.enumerate())
     opened = AsyncQdrantClient(url=qdrant_url)
+    checking = set(threading.enumerate()) - before
     yield opened
     await opened.close()
+    for thread in checking:  # the check runs in one: it must not outlive the engine that it asks
+        await asyncio.to_thread(thread.join)
 
 
 @pytest.fixture
