@@ -120,8 +120,8 @@ def _is_damage(error: BaseException) -> bool:
 class KeptConnection:
     """A connection of the pool that is never put back, for what many requests wait for; one caller at a time.
 
-    A batch of scripts takes a fifth of the processor time of a pipeline of redis-py, which looks for a connection each
-    time, has every argument encoded in Python, and reads each answer under a time-out of its own. Here deadlines are
+    A pipeline of redis-py looks for a connection each time, has every argument encoded in Python (35 us for a record,
+    which hiredis packs in 5), and reads each answer under a time-out of its own. Here deadlines are
     the caller's, but for the usual backstop. Commands are sent again, once, where the connection turns out to be dead.
     """
 
@@ -229,8 +229,11 @@ class Together:
     async def _send_all(self) -> None:
         try:
             while self._waiting:
-                waiting, self._waiting = self._waiting, []
-                await self._send(waiting)
+                # Who has left while it waited is not sent: nobody would give back what it takes.
+                waiting = [(call, answer) for call, answer in self._waiting if not answer.done()]
+                self._waiting = []
+                if waiting:
+                    await self._send(waiting)
         finally:
             self._sending = None
 

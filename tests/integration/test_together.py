@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Sequence
+from typing import cast
 
 from shared.errors import DependencyError
 from shared.schemas.storage import Reservation
 from shared.settings import Settings
-from shared.storage.redis_connection import connect
+from shared.storage.redis_connection import Call, Script, Together, connect
 from shared.storage.redis_requests import RedisRequestLog
 from tests.contracts.redis_rig import redis_rig
 from tests.fakes.clock import FakeClock
@@ -45,3 +47,27 @@ async def test_a_failure_reaches_everybody(unused_tcp_port: int) -> None:
     claims = [log.reserve(owner="me", public_id=f"q{n}", own_id=f"a{n}") for n in range(5)]
     done = await asyncio.wait_for(asyncio.gather(*claims, return_exceptions=True), 5)
     assert [type(one) for one in done] == [DependencyError] * 5
+
+
+async def test_who_leaves_while_a_batch_is_under_way_is_not_sent() -> None:
+    """A claim that nobody waits for would stay taken."""
+    sent: list[str] = []
+    go = asyncio.Event()
+
+    class Slow:
+        async def call_many(self, calls: Sequence[Call]) -> list[bytes]:
+            sent.extend(keys[0] for keys, _ in calls)
+            await go.wait()
+            return [b"new" for _ in calls]
+
+    together = Together(cast("Script", Slow()))
+    first, second, third = (asyncio.create_task(together.call([name], [])) for name in ("first", "second", "third"))
+    await asyncio.sleep(0.01)
+    late = asyncio.create_task(together.call(["late"], []))
+    gone = asyncio.create_task(together.call(["gone"], []))
+    await asyncio.sleep(0.01)
+    gone.cancel()
+    await asyncio.sleep(0)
+    go.set()
+    assert list(await asyncio.gather(first, second, third, late)) == [b"new"] * 4
+    assert sent == ["first", "second", "third", "late"]
