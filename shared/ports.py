@@ -266,15 +266,29 @@ class Heartbeats(Protocol):
         """Replace what `gateway` says (None: nothing any more); return what others have said in the last `ttl_s`."""
 
 
+class Sink(Protocol):
+    """Takes a streamed answer: bytes, as fast as it can bear."""
+
+    def put(self, piece: bytes, /) -> bool:
+        """Take a piece; return whether the next may come at once, else it waits for `flush`."""
+
+    async def flush(self) -> None:
+        """Wait until there is room for more."""
+
+
 class AnswerStream(Protocol):
-    """A streamed answer. Iterate to the end, then read what it said.
+    """A streamed answer. Pour it out to the end, then read what it said."""
 
-    Raises UpstreamError from the iterator when the stream is cut, stalls, carries an error or ends without
-    `[DONE]` or a finish_reason; frames already handed out stay handed out.
-    """
+    async def pour(self, sink: Sink) -> None:
+        """Put whole SSE events, `data: [DONE]` excluded, usage-only chunks dropped unless asked for.
 
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        """Yield whole SSE events, `data: [DONE]` excluded, usage-only chunks dropped unless asked for."""
+        Raises UpstreamError when the stream is cut, stalls, carries an error or ends without `[DONE]` or a
+        finish_reason; events before that are put. A piece holds one event or more.
+        """
+
+    @property
+    def events(self) -> int:
+        """How many events have been put."""
 
     @property
     def usage(self) -> Usage | None:

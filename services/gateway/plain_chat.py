@@ -1,13 +1,12 @@
-"""The fast lane's way to a whole chat answer: the same door, places, use case and headers as by aiohttp.
+"""The fast lane's way to a chat answer: the same door, places, use case and headers as by aiohttp.
 
-A lane (`shared/quick_http/lane.py`) reads requests that every server reads alike. Of these it takes here what asks for
-a whole answer in a body of common size; streams and everything unusual go on to aiohttp's server.
+A lane (`shared/quick_http/lane.py`) reads requests that every server reads alike. Of these it takes here what has a
+body of common size; everything unusual goes on to aiohttp's server.
 """
 
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Mapping, Sequence
 from functools import partial
 
@@ -17,19 +16,24 @@ from services.gateway.admission import Admission
 from services.gateway.asking import Asking
 from services.gateway.door import Door, Visit
 from services.gateway.feedback_links import FeedbackLinks
-from services.gateway.handlers.chat import BIG_BODY, JSON_TYPE, answer_headers, whole_answer
+from services.gateway.handlers.chat import (
+    BIG_BODY,
+    JSON_TYPE,
+    answer_headers,
+    stream_headers,
+    streamed_answer,
+    whole_answer,
+)
 from services.gateway.keys import ADMISSION, ASKING, CHAT, DOOR, LINKS
 from services.gateway.middlewares import CLIENT_GONE
-from services.gateway.plan import ChatPorts
+from services.gateway.plan import Asker, ChatPorts
 from shared.quick_http.lane import Answer, Handler
+from shared.quick_http.outlet import Outlet
 from shared.quick_http.plain import Question
+from shared.schemas.chat import ChatRequest
 
 PATHS = ("/v1/chat/completions", "/chat/completions")
 MAX_BODY_BYTES = BIG_BODY - 1
-
-_STREAMS = re.compile(rb'"stream"[ \t\r\n]*:[ \t\r\n]*[^f \t\r\n]')
-_HIDDEN = re.compile(rb"\\u00[67]")
-"""A Latin letter that is written as a number could hide that name."""
 
 
 class PlainHeaders:
@@ -57,13 +61,8 @@ def plain_routes(app: web.Application) -> dict[bytes, Handler]:
 
 
 def takes(question: Question) -> bool:
-    """Return whether a request asks for a whole answer, in JSON and nothing else."""
-    body = question.body
-    return (
-        question.headers.get("content-type") == JSON_TYPE
-        and _STREAMS.search(body) is None
-        and (b"\\u00" not in body or _HIDDEN.search(body) is None)
-    )
+    """Return whether a request is in JSON and nothing else."""
+    return question.headers.get("content-type") == JSON_TYPE
 
 
 class PlainChat:
@@ -78,13 +77,13 @@ class PlainChat:
         self._ports = ports
         self._links = links
 
-    async def answer(self, route: str, question: Question) -> Answer:
-        """Return the answer, or what an error answers."""
+    async def answer(self, route: str, question: Question) -> Answer | None:
+        """Return a whole answer, or what an error answers; None where it was streamed."""
         visit = self._door.enter(PlainHeaders(question.headers))
         status = 500
         try:
-            answer = await self._answer(visit, route, question.body)
-            status = answer.status
+            answer = await self._answer(visit, route, question)
+            status = 200 if answer is None else answer.status
         except asyncio.CancelledError:
             status = CLIENT_GONE
             raise
@@ -92,13 +91,16 @@ class PlainChat:
             self._door.leave(visit, hdrs.METH_POST, route, status)
         return answer
 
-    async def _answer(self, visit: Visit, route: str, body: bytes) -> Answer:
+    async def _answer(self, visit: Visit, route: str, question: Question) -> Answer | None:
         try:
             self._door.admit(visit, route)
             owner = visit.caller.owner
             await self._admission.enter(owner)
             try:
-                asked, asker = self._asking.read(visit, body)
+                asked, asker = self._asking.read(visit, question.body)
+                if asked.stream:
+                    await self._stream(visit, asked, asker, question.outlet)
+                    return None
                 done = await whole_answer(asked, asker, self._ports)
             finally:
                 self._admission.leave(owner)
@@ -109,3 +111,10 @@ class PlainChat:
             response = self._door.refused(visit, error, route)
             content = response.body if isinstance(response.body, bytes) else b""
             return Answer(response.status, {**response.headers, **self._door.headers(visit, hdrs.METH_POST)}, content)
+
+    async def _stream(self, visit: Visit, asked: ChatRequest, asker: Asker, outlet: Outlet) -> None:
+        async with streamed_answer(asked, asker, self._ports) as opened:
+            headers = stream_headers(visit, opened, self._links)
+            outlet.begin(200, headers | self._door.headers(visit, hdrs.METH_POST))
+            await opened.pour(outlet)
+            outlet.end()

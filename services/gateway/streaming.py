@@ -6,15 +6,15 @@ leaves the `async with`, which closes the upstream call and records what was spe
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from services.gateway.fallback import first_answer
-from services.gateway.outcome import Journal, effective, error_word
+from services.gateway.outcome import Journal, Served, effective, error_word
 from services.gateway.plan import ChatPorts, Plan
 from shared.bandit.arms import ArmId
 from shared.errors import UpstreamError
-from shared.ports import AnswerStream
+from shared.ports import AnswerStream, Sink
 from shared.schemas.problem import problem
 from shared.schemas.records import Status
 
@@ -22,7 +22,7 @@ DONE = b"data: [DONE]\n\n"
 
 
 class OpenStream:
-    """An answer whose first event has arrived. `arm` gives it; iterate `frames()` once, to the end."""
+    """An answer whose first event has arrived. `arm` gives it; pour it out once."""
 
     def __init__(self, plan: Plan, arm: ArmId, answer: AnswerStream, journal: Journal) -> None:
         self.arm = arm
@@ -30,27 +30,27 @@ class OpenStream:
         self.journal = journal
         self._answer = answer
 
-    async def frames(self) -> AsyncGenerator[bytes, None]:
-        """Yield what the client gets, `[DONE]` or the error event included."""
+    async def pour(self, client: Sink) -> None:
+        """Put what the client gets, `[DONE]` or the error event included."""
         try:
-            async for frame in self._answer:
-                self.journal.frames += 1
-                yield frame
+            await self._answer.pour(client)
         except UpstreamError as error:
             self.journal.broke_off(error)
-            await self._close(Status.TRUNCATED, error_word(error))
-            yield _error_event(error)
+            await self._close(Status.TRUNCATED, error_word(error)).stored
+            client.put(_error_event(error))
         else:
-            await self._close(Status.ANSWERED)
-            yield DONE
+            await self._close(Status.ANSWERED).stored
+            client.put(DONE)
+        await client.flush()
 
     def abandon(self) -> None:
         """The client is gone: write down what was spent so far, unless the end had been reached."""
         if self.journal.closed is None:
-            self.journal.close(Status.CANCELLED, self.arm, usage=self._answer.usage, error="cancelled")
+            self._close(Status.CANCELLED, "cancelled")
 
-    async def _close(self, status: Status, error: str | None = None) -> None:
-        await self.journal.close(status, self.arm, usage=self._answer.usage, error=error).stored
+    def _close(self, status: Status, error: str | None = None) -> Served:
+        self.journal.frames = self._answer.events
+        return self.journal.close(status, self.arm, usage=self._answer.usage, error=error)
 
 
 @asynccontextmanager

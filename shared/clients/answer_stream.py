@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import AsyncIterator
 from typing import Any
 
 import orjson
@@ -13,6 +11,7 @@ from shared.clients.answers import BadAnswer, choices_of, error_of, model_of, pa
 from shared.clients.sse import EventParser, EventTooLarge
 from shared.clients.upstream_errors import garbage, of_error_body, of_exception, timed_out_error
 from shared.errors import UpstreamError
+from shared.ports import Sink
 from shared.quick_http import Incoming
 from shared.schemas.upstream import Usage
 
@@ -33,14 +32,21 @@ class HttpAnswerStream:
         self._deadline = deadline
         self._with_usage = with_usage
         self._parser = EventParser()
-        self._first: bytes | None = None
-        self._events: deque[bytes] = deque()
-        self._received = 0
+        self._sink: Sink | None = None
+        self._frames: list[bytes] = []
+        self._events = self._received = 0
+        self._data_by = deadline
         self._done = False
+        self._failure: UpstreamError | None = None
         self._open_choices: set[int] = set()
         self._finished_choices: set[int] = set()
         self._usage: Usage | None = None
         self._model: str | None = None
+
+    @property
+    def events(self) -> int:
+        """How many events have been put."""
+        return self._events
 
     @property
     def usage(self) -> Usage | None:
@@ -54,16 +60,20 @@ class HttpAnswerStream:
 
     async def open(self, first_by: float) -> None:
         """Wait for the first event that the client will get. Raises UpstreamError."""
-        self._first = await self._next_frame(first_by)
-        if self._first is None:
+        await self._hear(first_by)
+        if not self._frames:
+            self._check_end()
             raise garbage("an empty stream")
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        """Yield whole SSE events; see the port."""
-        frame = self._first
-        while frame is not None:
-            yield frame
-            frame = await self._next_frame(time.monotonic() + self._gap_timeout_s)
+    async def pour(self, sink: Sink) -> None:
+        """Put whole SSE events; see the port."""
+        self._sink = sink
+        self._put()
+        await sink.flush()
+        while not self._over:
+            await self._hear(time.monotonic() + self._gap_timeout_s)
+            await sink.flush()
+        self._check_end()
 
     async def drain(self) -> None:
         """Read the end of the response, if it is near."""
@@ -74,41 +84,65 @@ class HttpAnswerStream:
         except OSError:
             pass  # then the connection is closed instead
 
-    async def _next_frame(self, by: float) -> bytes | None:
-        """Return the next event for the client, or None at the end. `by`: when data must have come."""
-        while True:
-            while self._events:
-                frame = self._digest(self._events.popleft())
-                if self._done:
-                    return None
-                if frame is not None:
-                    return frame
-            chunk = await self._read(min(by, self._deadline))
-            if not chunk:
-                if self._complete:
-                    return None
-                raise UpstreamError("the upstream's stream broke off", spent=True)
-            try:
-                self._events.extend(self._parser.feed(chunk))
-            except EventTooLarge as error:
-                raise garbage("too large an event") from error
-
     @property
-    def _complete(self) -> bool:
-        """Whether every choice that began has said why it ended."""
-        return bool(self._finished_choices) and self._open_choices <= self._finished_choices
+    def _over(self) -> bool:
+        return self._done or self._failure is not None or self._answer.ended
 
-    async def _read(self, by: float) -> bytes:
+    def _check_end(self) -> None:
+        """Raise what is wrong with a stream that is over: none is whole before each choice said why it ended."""
+        if self._failure is not None:
+            raise self._failure
+        whole = self._finished_choices and self._open_choices <= self._finished_choices
+        if not self._done and not whole:
+            raise UpstreamError("the upstream's stream broke off", spent=True)
+
+    # -- hearing: each piece is read and put where it arrives, without a task that wakes up for it ---------------------
+
+    async def _hear(self, data_by: float) -> None:
+        """Take what comes until it has to be waited for somebody, or to the end. Raises UpstreamError."""
+        self._data_by = data_by
         try:
-            chunk = await self._answer.read(by - time.monotonic())
+            await self._answer.pour(self._take, self._left_s)
         except TimeoutError as error:
             raise timed_out_error() from error
         except OSError as error:
             raise of_exception(error) from error
-        self._received += len(chunk)
+
+    def _left_s(self) -> float:
+        return min(self._data_by, self._deadline) - time.monotonic()
+
+    def _take(self, piece: bytes) -> bool:
+        """Read what has come and pass it on; return whether more is wanted at once."""
+        try:
+            self._read(piece)
+        except UpstreamError as error:
+            self._failure = error
+        if not self._frames:
+            return not self._over
+        if self._sink is None:
+            return False
+        self._data_by = time.monotonic() + self._gap_timeout_s
+        return self._put() and not self._over
+
+    def _read(self, piece: bytes) -> None:
+        self._received += len(piece)
         if self._received > MAX_STREAM_BYTES:
             raise garbage("too large a stream")
-        return chunk
+        try:
+            events = self._parser.feed(piece)
+        except EventTooLarge as error:
+            raise garbage("too large an event") from error
+        for event in events:
+            frame = self._digest(event)
+            if self._done:
+                return
+            if frame is not None:
+                self._frames.append(frame)
+
+    def _put(self) -> bool:
+        frames, self._frames = self._frames, []
+        self._events += len(frames)
+        return self._sink is not None and self._sink.put(b"".join(frames))
 
     def _digest(self, data: bytes) -> bytes | None:
         """Read one event; return what of it the client gets."""

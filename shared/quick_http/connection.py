@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import cast
 
@@ -13,6 +14,10 @@ MAX_UNREAD_BYTES = 262_144
 KEEP_S = 30.0
 """An idle connection is used again within this; one that was silent for long may be dead without knowing."""
 _NO_BODY = frozenset({204, 304})
+
+
+Take = Callable[[bytes], bool]
+"""Takes a piece of a body; returns whether it wants more at once."""
 
 
 class BadReply(ConnectionError):
@@ -40,6 +45,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._buffer = bytearray()
+        self._taker: Take | None = None
         self._since = 0.0
         self._asked = self._keeps = False
         self._begin(whole=True, most=0)
@@ -87,6 +93,31 @@ class Connection(asyncio.Protocol):
         until = self._loop.time() + within_s
         while not self._body and not self._complete:
             await self._more(until)
+        return self._read()
+
+    async def pour(self, take: Take, left_s: Callable[[], float]) -> None:
+        """Hand what comes of the body to `take`, to its end or until it wants no more. Raises TimeoutError.
+
+        Nobody is woken for a piece: it is handed over as soon as it is here. `left_s` says how long the next one may
+        take; it is asked only when that may have passed.
+        """
+        self._taker = take
+        try:
+            self._hand_over()
+            while self._taker is not None and not self._complete:
+                until = self._loop.time() + left_s()
+                with suppress(TimeoutError):
+                    await self._more(until)
+                if self._taker is not None and left_s() <= 0:
+                    raise TimeoutError
+        finally:
+            self._taker = None
+
+    def _hand_over(self) -> None:
+        if self._body and self._taker is not None and not self._taker(self._read()):
+            self._taker = None
+
+    def _read(self) -> bytes:
         data, self._body = bytes(self._body), bytearray()
         if self._paused and self._transport is not None:
             self._paused = False
@@ -150,7 +181,9 @@ class Connection(asyncio.Protocol):
             self._fail(error if isinstance(error, BadReply) else BadReply("not HTTP"))
             self.abort()
             return
-        if self._complete or not self._whole:
+        if self._taker is not None:
+            self._hand_over()
+        if self._complete or not (self._whole or self._taker):
             self._wake()
         if len(self._body) > MAX_UNREAD_BYTES and not self._whole and not self._paused and self._transport is not None:
             self._paused = True

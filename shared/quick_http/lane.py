@@ -12,17 +12,16 @@ A lane is one of the connections of aiohttp's `Server`, which counts and drains 
 from __future__ import annotations
 
 import asyncio
-import functools
 import math
-import time
 from collections.abc import Awaitable, Callable, Mapping
-from email.utils import formatdate
-from http import HTTPStatus
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 from aiohttp import web
 
+from shared.quick_http.outlet import Answer, Outlet
 from shared.quick_http.plain import Head, NotPlain, Question, read_head
+
+__all__ = ["Answer", "Handler", "LaneSite", "Lanes"]
 
 PATIENCE_S = 1.0
 """So long a request may take to arrive; then it is aiohttp's, with its deadlines."""
@@ -30,15 +29,8 @@ MAX_BEHIND_BYTES = 65_536
 """What may arrive behind a request in work; beyond it, the sender waits."""
 
 
-class Answer(NamedTuple):
-    """An answer; its length and date are added."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-
-Handler = Callable[[Question], Awaitable[Answer]]
+Handler = Callable[[Question], Awaitable[Answer | None]]
+"""Returns a whole answer, or None where it has sent one in pieces by the question's outlet."""
 
 
 class Lanes:
@@ -85,7 +77,8 @@ class Lane(asyncio.Protocol):
         self._buffer = bytearray()
         self._head: Head | None = None
         self._silent = True  # nothing has ever been asked
-        self._late = self._held = self._full = self._closing = False
+        self._late = self._held = False
+        self._outlet = Outlet()
         self._due = 0.0
         self._alarm = math.inf
         self._timer: asyncio.TimerHandle | None = None
@@ -96,6 +89,7 @@ class Lane(asyncio.Protocol):
         """Become one of the server's connections."""
         full = self._lanes.full()
         self._transport = cast("asyncio.Transport", transport)  # uvloop's are of no class of asyncio
+        self._outlet.open(self._transport)
         self._lanes.server.connection_made(cast("Any", self), self._transport)  # it takes what has the three names
         if full:
             self._hand_over(b"")
@@ -111,7 +105,7 @@ class Lane(asyncio.Protocol):
 
     def close(self) -> None:
         """Close now or behind the answer in work (aiohttp's `Server`, before it shuts down)."""
-        self._closing = True
+        self._outlet.last = True
         if self._task_handler is None and self._transport is not None:
             self._transport.close()
 
@@ -128,6 +122,7 @@ class Lane(asyncio.Protocol):
 
     def _leave(self, exc: Exception | None = None) -> None:
         self._transport = None
+        self._outlet.leave()
         if self._timer is not None:
             self._timer.cancel()
         self._lanes.server.connection_lost(cast("Any", self), exc)
@@ -135,7 +130,7 @@ class Lane(asyncio.Protocol):
     def _hand_over(self, data: bytes | bytearray) -> None:
         """Let aiohttp's protocol have the connection and what has come."""
         transport = self._transport
-        if transport is None or self._closing:
+        if transport is None or self._outlet.last:
             self.close()
             return
         self._leave()
@@ -161,10 +156,12 @@ class Lane(asyncio.Protocol):
         left_s = self._due - self._loop.time()
         if left_s > 0:
             self._wait(left_s)
-        elif self._task_handler is not None or self._transport is None:
-            pass  # its end sets the next time
-        elif self._full:
+        elif self._transport is None:
+            pass
+        elif self._outlet.full:
             self._transport.abort()  # it does not read its answer
+        elif self._task_handler is not None:
+            pass  # its end sets the next time
         elif self._silent or self._buffer:
             self._hand_over(self._buffer)
         else:
@@ -174,7 +171,7 @@ class Lane(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Begin with a request when it is complete."""
-        if self._task_handler is not None or self._full:
+        if self._task_handler is not None or self._outlet.full:
             self._buffer += data
             if len(self._buffer) > MAX_BEHIND_BYTES and not self._held and self._transport is not None:
                 self._held = True
@@ -201,7 +198,7 @@ class Lane(asyncio.Protocol):
                 self._late = True
                 self._wait(PATIENCE_S)
             return
-        question = Question(head.headers, bytes(data[head.start : head.end]))
+        question = Question(head.headers, bytes(data[head.start : head.end]), self._outlet)
         if not lanes.takes(question):
             self._hand_over(data)
             return
@@ -215,11 +212,9 @@ class Lane(asyncio.Protocol):
     async def _work(self, handler: Handler, question: Question) -> None:
         try:
             try:
-                message = _rendered(await handler(question), last=self._closing)
+                self._answer(await handler(question))
             except Exception as error:  # noqa: BLE001 - the edge of the service
-                message = _rendered(self._lanes.failed(error), last=self._closing)
-            if self._transport is not None:
-                self._transport.write(message)
+                self._answer(self._lanes.failed(error))
         except BaseException:
             if self._transport is not None:
                 self._transport.abort()
@@ -227,16 +222,22 @@ class Lane(asyncio.Protocol):
         self._task_handler = None
         self._rest()
 
+    def _answer(self, answer: Answer | None) -> None:
+        """Write a whole answer, or cut one in pieces that is unfinished: a second would be read as part of it."""
+        if self._outlet.begun and self._transport is not None:
+            self._outlet.leave()
+            self._transport.abort()
+        elif answer is not None:
+            self._outlet.write(answer)
+
     def _rest(self) -> None:
         """Go on after an answer, or when its last bytes are being read."""
-        if self._transport is None:
+        if self._transport is None or self._outlet.full:
             return
-        if self._closing:
+        if self._outlet.last:
             self._transport.close()
             return
-        self._wait(self._lanes.write_s if self._full else self._lanes.keep_s)
-        if self._full:
-            return
+        self._wait(self._lanes.keep_s)
         if self._held:
             self._held = False
             self._transport.resume_reading()
@@ -244,12 +245,13 @@ class Lane(asyncio.Protocol):
             self._read(self._buffer)
 
     def pause_writing(self) -> None:
-        """Begin with no other request: its answer, too, would have to be kept for a client that does not read."""
-        self._full = True
+        """Give the client so long to read. Until then there is no other request: its answer would have to be kept."""
+        self._outlet.full = True
+        self._wait(self._lanes.write_s)
 
     def resume_writing(self) -> None:
         """Go on."""
-        self._full = False
+        self._outlet.resume()
         if self._task_handler is None:
             self._rest()
 
@@ -273,25 +275,3 @@ class LaneSite(web.BaseSite):
         await super().start()
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(self._lanes, *self._where, backlog=self._backlog)
-
-
-def _rendered(answer: Answer, *, last: bool) -> bytes:
-    rows = [f"{name}: {value}\r\n" for name, value in answer.headers.items()]
-    fields = "".join(rows)
-    if fields.count("\n") != len(rows) or fields.count("\r") != len(rows):
-        raise ValueError("a header holds the end of a line")
-    head = (
-        f"HTTP/1.1 {_status(answer.status)}\r\n{fields}"
-        f"Content-Length: {len(answer.body)}\r\nDate: {_date(int(time.time()))}\r\n"
-    )
-    return (head + ("Connection: close\r\n\r\n" if last else "\r\n")).encode("latin-1") + answer.body
-
-
-@functools.lru_cache(maxsize=1)
-def _date(second: int) -> str:
-    return formatdate(second, usegmt=True)
-
-
-@functools.cache
-def _status(status: int) -> str:
-    return f"{status} {HTTPStatus(status).phrase}"

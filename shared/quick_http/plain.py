@@ -13,6 +13,8 @@ from collections.abc import Collection, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
+from shared.quick_http.outlet import Outlet
+
 MAX_HEAD_BYTES = 8192
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _FIELDS = re.compile(rb"(?:" + _TOKEN + rb":[\t\x20-\x7e]*\r\n)+")
@@ -26,10 +28,11 @@ class NotPlain(Exception):
 
 
 class Question(NamedTuple):
-    """A request; names of headers are in lower case."""
+    """A request; names of headers are in lower case. `outlet` is for who answers it in pieces."""
 
     headers: Mapping[str, str]
     body: bytes
+    outlet: Outlet
 
 
 class Head(NamedTuple):

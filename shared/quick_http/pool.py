@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 import aiohappyeyeballs
 
-from shared.quick_http.connection import Closed, Connection, Reply
+from shared.quick_http.connection import Closed, Connection, Reply, Take
 
 MAX_BODY_BYTES = 256 * 1024 * 1024
 EYEBALLS_S = 0.25
@@ -189,6 +189,13 @@ class Incoming:
         Raises OSError where it is cut, TimeoutError where nothing comes in time.
         """
         return await self._connection.read(within_s)
+
+    async def pour(self, take: Take, left_s: Callable[[], float]) -> None:
+        """Hand what comes to `take`, at once and without a wake-up of the caller, until it returns False or to the end.
+
+        `left_s` says how long the next piece may take. Raises OSError where the body is cut, and TimeoutError.
+        """
+        await self._connection.pour(take, left_s)
 
     def close(self) -> None:
         """Give the connection back, or close it where the body is not at its end; once."""

@@ -18,6 +18,7 @@ from shared.ports import ChatModel
 from shared.schemas.upstream import Call, Usage
 from tests import raw_upstream as raw
 from tests.fakes.chat_model import FakeChatModel, Reply, text_of
+from tests.fakes.sink import FakeSink
 
 ARM = "vendor/model-a"
 TEXT = "".join(raw.WORDS)
@@ -93,9 +94,11 @@ def call(**body: object) -> Call:
 
 
 async def collect(model: ChatModel, **body: object) -> tuple[list[bytes], Usage | None, str | None]:
+    sink = FakeSink()
     async with model.stream(call(stream=True, **body)) as answer:
-        frames = [frame async for frame in answer]
-        return frames, answer.usage, answer.model
+        await answer.pour(sink)
+        assert answer.events == len(sink.frames)
+        return sink.frames, answer.usage, answer.model
 
 
 async def test_an_answer_comes_whole_with_usage_and_model(world: World) -> None:
@@ -142,25 +145,19 @@ async def test_a_refusal_says_whether_to_ask_another_arm(world: World, status: i
 async def test_a_cut_stream_is_a_failure_that_may_have_been_paid(world: World) -> None:
     """What came before the cut stays; the end is an error, never a normal end."""
     world.breaks_off_after_one_event()
-    frames: list[bytes] = []
+    sink = FakeSink()
     async with world.model.stream(call(stream=True)) as answer:
-
-        async def read() -> None:
-            async for frame in answer:
-                frames.append(frame)  # noqa: PERF401 - a comprehension would lose what came before the error
-
         with pytest.raises(UpstreamError) as failure:
-            await read()
-    assert len(frames) == 1
+            await answer.pour(sink)
+    assert len(sink.frames) == 1
     assert failure.value.spent
 
 
 async def test_a_stream_may_be_left_early(world: World) -> None:
     """Leaving after the first event raises nothing, and the next call works."""
     world.answers()
-    async with world.model.stream(call(stream=True)) as answer:
-        async for _ in answer:
-            break
+    async with world.model.stream(call(stream=True)):
+        pass
     world.answers()
     assert (await world.model.complete(call())).model == ARM
 

@@ -13,6 +13,7 @@ import orjson
 from shared.bandit.arms import Arm, ArmId
 from shared.clients.answers import choices_of
 from shared.errors import UpstreamError
+from shared.ports import Sink
 from shared.schemas.upstream import Answer, Call, Usage
 
 
@@ -105,20 +106,26 @@ class FakeStream:
     def __init__(self, call: Call, reply: Reply) -> None:
         self.usage: Usage | None = None
         self.model: str | None = call.arm
+        self.events = 0
         self._call = call
         self._reply = reply
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
+    async def pour(self, sink: Sink) -> None:
         reply = self._reply
         for number, frame in enumerate(self._frames()):
             if number == reply.break_after and reply.error is not None:
                 raise reply.error
             await asyncio.sleep(reply.gap_s if number else 0)
-            yield b"data: " + orjson.dumps(frame) + b"\n\n"
+            await self._put(sink, frame)
         self.usage = reply.usage
         options = self._call.body.get("stream_options")
         if reply.usage is not None and isinstance(options, Mapping) and options.get("include_usage") is True:
-            yield b"data: " + orjson.dumps(self._chunk([], usage=_usage_json(reply.usage))) + b"\n\n"
+            await self._put(sink, self._chunk([], usage=_usage_json(reply.usage)))
+
+    async def _put(self, sink: Sink, frame: dict[str, object]) -> None:
+        self.events += 1
+        if not sink.put(b"data: " + orjson.dumps(frame) + b"\n\n"):
+            await sink.flush()
 
     def _frames(self) -> list[dict[str, object]]:
         words = self._reply.text.split(" ")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from aiohttp import web
 
@@ -12,9 +13,9 @@ from services.gateway.door import Visit
 from services.gateway.feedback_links import FeedbackLinks
 from services.gateway.json_body import read_body
 from services.gateway.keys import ASKING, CHAT, LINKS, PARSING, SETTINGS, VISIT
-from services.gateway.plan import Asker, ChatPorts, Plan
+from services.gateway.plan import Asker, ChatPorts
 from services.gateway.route_chat import Completed, complete, route
-from services.gateway.streaming import open_stream
+from services.gateway.streaming import OpenStream, open_stream
 from shared.bandit.arms import ArmId
 from shared.bandit.decision import Decision
 from shared.schemas.chat import ChatRequest
@@ -51,8 +52,7 @@ async def chat(request: web.Request) -> web.StreamResponse:
     ports, links = request.app[CHAT], request.app[LINKS]
     asked, asker = await read_chat(request)
     if asked.stream:
-        with ports.metrics.in_flight.track_inprogress():
-            return await _stream(request, await route(asked, asker, ports), ports)
+        return await _stream(request, asked, asker)
     done = await whole_answer(asked, asker, ports)
     headers = answer_headers(request[VISIT], done, links)
     return web.Response(body=done.answer.body, headers=headers)
@@ -75,16 +75,42 @@ def answer_headers(visit: Visit, done: Completed, links: FeedbackLinks) -> dict[
     return headers
 
 
-async def _stream(request: web.Request, plan: Plan, ports: ChatPorts) -> web.StreamResponse:
-    response = web.StreamResponse(headers=_EVENT_STREAM)
+@asynccontextmanager
+async def streamed_answer(asked: ChatRequest, asker: Asker, ports: ChatPorts) -> AsyncIterator[OpenStream]:
+    """Route a chat completion that is streamed; yield the answer once its first event is here."""
+    with ports.metrics.in_flight.track_inprogress():
+        async with open_stream(await route(asked, asker, ports), ports) as opened:
+            yield opened
+
+
+def stream_headers(visit: Visit, opened: OpenStream, links: FeedbackLinks) -> dict[str, str]:
+    """Return the headers of a streamed answer."""
+    return _headers(visit, opened.decision, opened.arm, opened.journal.overhead_s, links) | _EVENT_STREAM
+
+
+class _Paced:
+    """aiohttp's answer as a `Sink`: what is put is written by `flush`, for writing may have to wait."""
+
+    def __init__(self, response: web.StreamResponse) -> None:
+        self._response = response
+        self._pieces: list[bytes] = []
+
+    def put(self, piece: bytes) -> bool:
+        self._pieces.append(piece)
+        return False
+
+    async def flush(self) -> None:
+        pieces, self._pieces = self._pieces, []
+        await self._response.write(b"".join(pieces))
+
+
+async def _stream(request: web.Request, asked: ChatRequest, asker: Asker) -> web.StreamResponse:
+    response = web.StreamResponse()
     try:
-        async with open_stream(plan, ports) as opened:
-            links, overhead_s = request.app[LINKS], opened.journal.overhead_s
-            response.headers.update(_headers(request[VISIT], opened.decision, opened.arm, overhead_s, links))
+        async with streamed_answer(asked, asker, request.app[CHAT]) as opened:
+            response.headers.update(stream_headers(request[VISIT], opened, request.app[LINKS]))
             await response.prepare(request)
-            async with aclosing(opened.frames()) as frames:
-                async for frame in frames:
-                    await response.write(frame)
+            await opened.pour(_Paced(response))
             await response.write_eof()
     except ConnectionResetError:
         # The client is gone; leaving `open_stream` by the error stopped the upstream and wrote down what was spent.

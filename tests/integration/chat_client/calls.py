@@ -10,6 +10,7 @@ from shared.clients.chat_client import HttpChatModel
 from shared.errors import UpstreamError
 from shared.schemas.upstream import Call
 from tests import raw_upstream as raw
+from tests.fakes.sink import FakeSink
 
 KEY = "sk-or-v1-0123456789abcdef"
 MIB = 1024 * 1024
@@ -26,13 +27,12 @@ def call(deadline_s: float = 5.0, **body: object) -> Call:
 
 
 async def read(
-    model: HttpChatModel, frames: list[bytes] | None = None, *, deadline_s: float = 5.0, **body: object
+    model: HttpChatModel, sink: FakeSink | None = None, *, deadline_s: float = 5.0, **body: object
 ) -> list[bytes]:
-    frames = [] if frames is None else frames
+    sink = sink or FakeSink()
     async with model.stream(call(deadline_s, stream=True, **body)) as answer:
-        async for frame in answer:
-            frames.append(frame)
-    return frames
+        await answer.pour(sink)
+    return sink.frames
 
 
 async def failure(model: HttpChatModel, *, streaming: bool, deadline_s: float = 5.0) -> UpstreamError:

@@ -12,6 +12,7 @@ from shared.clients.chat_client import HttpChatModel, connections
 from shared.errors import UpstreamError
 from tests import raw_upstream as raw
 from tests.fakes.chat_model import text_of
+from tests.fakes.sink import FakeSink
 from tests.integration.chat_client.calls import CUT, KEY, MIB, PINGS, both, call, error, failure, read
 
 
@@ -26,11 +27,11 @@ async def test_comments_do_not_count_as_an_answer(upstream: raw.RawUpstream, mod
 async def test_comments_do_not_fill_a_gap(upstream: raw.RawUpstream, model: HttpChatModel) -> None:
     """Between data events only data counts; what came before stays."""
     upstream.script = raw.streamed([raw.event(raw.chunk("one")), *PINGS])
-    frames: list[bytes] = []
+    sink = FakeSink()
     with pytest.raises(UpstreamError) as caught:
-        await read(model, frames)
+        await read(model, sink)
     assert caught.value.timed_out
-    assert text_of(frames) == "one"
+    assert text_of(sink.frames) == "one"
 
 
 @pytest.mark.parametrize(
@@ -57,10 +58,10 @@ async def test_a_broken_stream_never_looks_complete(
 ) -> None:
     """Whatever breaks a stream: the events before it are handed out, then an error that counts as spent."""
     upstream.script = script
-    frames: list[bytes] = []
+    sink = FakeSink()
     with pytest.raises(UpstreamError) as caught:
-        await read(model, frames)
-    assert text_of(frames) == "one"
+        await read(model, sink)
+    assert text_of(sink.frames) == "one"
     assert caught.value.spent
 
 

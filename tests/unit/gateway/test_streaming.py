@@ -16,28 +16,30 @@ from shared.errors import UpstreamError, UpstreamFailed
 from shared.schemas.records import Status
 from tests.fakes.chat_model import Reply, text_of
 from tests.fakes.gateway import World, asker, chat
+from tests.fakes.sink import FakeSink
 
 REFUSED = UpstreamError("refused", cool_s=1.0)
 CUT = UpstreamError("the upstream's stream broke off", spent=True)
 
 
-async def read(ports: ChatPorts, **fields: Any) -> list[bytes]:
+async def read(ports: ChatPorts, sink: FakeSink | None = None, **fields: Any) -> list[bytes]:
+    sink = sink or FakeSink()
     async with open_stream(await route(chat(stream=True, **fields), asker(), ports), ports) as opened:
-        return [frame async for frame in opened.frames()]
+        await opened.pour(sink)
+    return sink.frames
 
 
 async def test_frames_pass_and_the_record_is_stored_before_done_leaves(world: World) -> None:
     """The last thing a client gets is [DONE], and by then the record is safe."""
+
+    def told(frame: bytes) -> None:
+        if frame == DONE:
+            assert [record.outcome.status for record in world.records] == [Status.ANSWERED]
+        else:
+            assert not world.records
+
     async with world.gateway() as ports:
-        plan = await route(chat(stream=True), asker(), ports)
-        async with open_stream(plan, ports) as opened:
-            frames = []
-            async for frame in opened.frames():
-                if frame == DONE:
-                    assert [record.outcome.status for record in world.records] == [Status.ANSWERED]
-                else:
-                    assert not world.records
-                frames.append(frame)
+        frames = await read(ports, FakeSink(told))
     assert text_of(frames[:-1]) == world.upstream.default.text
     assert frames[-1] == DONE
     outcome = world.records[0].outcome
@@ -71,8 +73,9 @@ async def test_before_the_first_event_the_next_arm_streams(world: World) -> None
         async with open_stream(plan, ports) as opened:
             assert opened.arm == plan.order[1]
             assert opened.decision.kind is DecisionKind.FALLBACK
-            frames = [frame async for frame in opened.frames()]
-    assert frames[-1] == DONE
+            sink = FakeSink()
+            await opened.pour(sink)
+    assert sink.frames[-1] == DONE
 
 
 async def test_when_no_arm_opens_the_failure_is_recorded_and_raised(world: World) -> None:
@@ -93,8 +96,7 @@ async def test_a_client_that_leaves_stops_the_upstream_and_its_cost_so_far_is_re
 
         async def client() -> None:
             async with open_stream(plan, ports) as opened:
-                async for _ in opened.frames():
-                    seen.set()
+                await opened.pour(FakeSink(lambda _: seen.set()))
 
         task = asyncio.create_task(client())
         await seen.wait()
@@ -110,13 +112,16 @@ async def test_a_client_that_leaves_stops_the_upstream_and_its_cost_so_far_is_re
 
 async def test_a_reader_that_stops_in_between_is_a_cancelled_request_too(world: World) -> None:
     """Leaving `open_stream` early, by an error or a return, is written down once."""
+
+    def broken(_frame: bytes) -> None:
+        raise ConnectionResetError
+
     async with world.gateway() as ports:
         plan = await route(chat(stream=True), asker(), ports)
 
         async def broken_pipe() -> None:
             async with open_stream(plan, ports) as opened:
-                async for _ in opened.frames():
-                    raise ConnectionResetError
+                await opened.pour(FakeSink(broken))
 
         with pytest.raises(ConnectionResetError):
             await broken_pipe()

@@ -25,6 +25,7 @@ from shared.schemas.upstream import Usage
 from tests.fakes.chat_model import Reply
 from tests.fakes.event_queue import FakeEventQueue
 from tests.fakes.gateway import World, asker, chat
+from tests.fakes.sink import FakeSink
 
 
 def status(code: int, headers: Mapping[str, str] | None = None, **error: object) -> UpstreamError:
@@ -56,8 +57,7 @@ async def serve(plan: Plan, ports: ChatPorts) -> Outcome:
         return (await complete(plan, ports)).served.outcome
     async with AsyncExitStack() as stack:
         opened = await stack.enter_async_context(open_stream(plan, ports))
-        async for _ in opened.frames():
-            pass
+        await opened.pour(FakeSink())
         assert opened.journal.closed is not None
         return opened.journal.closed.outcome
 
