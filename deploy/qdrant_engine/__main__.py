@@ -8,9 +8,8 @@ import sys
 from pathlib import Path
 
 import uvloop
-from aiohttp import web
 
-from deploy.qdrant_engine.app import build_app
+from deploy.qdrant_engine.app import serve
 
 
 def main() -> int:
@@ -23,11 +22,8 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     # Every engine call holds the interpreter anyway; hand it back to the loop quickly after each.
     sys.setswitchinterval(0.0005)
-    app = build_app(options.path.resolve())
     try:
-        web.run_app(
-            app, host=options.host, port=options.port, access_log=None, print=None, loop=uvloop.new_event_loop()
-        )
+        uvloop.run(serve(options.path.resolve(), options.host, options.port))
     except BlockingIOError:
         print(f"another process uses {options.path}", file=sys.stderr)
         return 2

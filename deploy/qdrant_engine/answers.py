@@ -10,29 +10,42 @@ import orjson
 from aiohttp import web
 
 from deploy.qdrant_engine.problems import ApiProblem
+from shared.quick_http.lane import Answer
 
 Handler = Callable[[web.Request], Awaitable[object]]
 """What a route does: it returns a JSON value or raises ApiProblem."""
 
+_HEADERS = {"Content-Type": "application/json"}
+
 logger = logging.getLogger(__name__)
+
+
+async def answer_to(asked: Awaitable[object], what: str) -> Answer:
+    """Return the answer of what returns a JSON value or raises; `what` names it in the log."""
+    started = time.perf_counter()
+    try:
+        result, code = {"result": await asked, "status": "ok"}, 200
+    except ApiProblem as problem:
+        result, code = _error(str(problem)), problem.status
+    except web.HTTPRequestEntityTooLarge:
+        result, code = _error("Payload too large"), 413
+    except Exception as error:  # noqa: BLE001 - the edge of the service
+        return failure(error, what)
+    return Answer(code, _HEADERS, orjson.dumps({**result, "time": time.perf_counter() - started}))
+
+
+def failure(error: Exception, what: str = "an answer") -> Answer:
+    """Return the answer where something went wrong that nobody has thought of."""
+    logger.error("%s failed", what, exc_info=error)
+    return Answer(500, _HEADERS, orjson.dumps(_error("Service internal error")))
 
 
 def answered(handler: Handler) -> Callable[[web.Request], Awaitable[web.Response]]:
     """Return an aiohttp handler that wraps what `handler` returns or raises."""
 
     async def handle(request: web.Request) -> web.Response:
-        started = time.perf_counter()
-        try:
-            result, code = {"result": await handler(request), "status": "ok"}, 200
-        except ApiProblem as problem:
-            result, code = _error(str(problem)), problem.status
-        except web.HTTPRequestEntityTooLarge:
-            result, code = _error("Payload too large"), 413
-        except Exception:
-            logger.exception("%s %s failed", request.method, request.path)
-            result, code = _error("Service internal error"), 500
-        body = orjson.dumps({**result, "time": time.perf_counter() - started})
-        return web.Response(body=body, status=code, content_type="application/json")
+        answer = await answer_to(handler(request), f"{request.method} {request.path}")
+        return web.Response(status=answer.status, headers=answer.headers, body=answer.body)
 
     return handle
 

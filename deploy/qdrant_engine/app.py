@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import cast
 
 from aiohttp import web
 
 from deploy.qdrant_engine import files
+from deploy.qdrant_engine.answers import failure
 from deploy.qdrant_engine.collections import Collections
+from deploy.qdrant_engine.quick import QuickRoutes
 from deploy.qdrant_engine.routes import COLLECTIONS, add_routes
+from shared.quick_http.lane import Lanes, LaneSite
 
 MAX_BODY = 32 * 1024 * 1024
 """Qdrant's own limit of a request body."""
 UPKEEP_S = 5.0
 """Seconds between flushes, as Qdrant's `flush_interval_sec`. A power cut can lose so much; a kill -9 nothing."""
+MAX_QUICK_BODY = 1024 * 1024
+"""A longer one costs more to read than a lane spares."""
+KEEP_ALIVE_S = 3600.0
+"""Longer than anybody keeps an idle connection, so that no request meets a closing one."""
 
 logger = logging.getLogger(__name__)
 
@@ -48,3 +57,21 @@ def build_app(root: Path) -> web.Application:
     app.cleanup_ctx.append(run)
     add_routes(app)
     return app
+
+
+async def serve(root: Path, host: str, port: int) -> None:
+    """Serve a folder until SIGTERM or SIGINT. Raises BlockingIOError when another process has it."""
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    app = build_app(root)
+    runner = web.AppRunner(app, access_log=None, keepalive_timeout=KEEP_ALIVE_S)
+    try:
+        await runner.setup()
+        server = cast("web.Server", runner.server)  # there is one from `setup` to `cleanup`
+        routes = QuickRoutes(app[COLLECTIONS])
+        lanes = Lanes(server, routes, failure, max_body=MAX_QUICK_BODY, keep_s=KEEP_ALIVE_S)
+        await LaneSite(runner, lanes, host, port, backlog=1024).start()
+        await stop.wait()
+    finally:
+        await runner.cleanup()

@@ -40,7 +40,8 @@ class Collections:
     def load(self) -> None:
         """Open everything that is in the folder, replaying the logs."""
         for folder, description in files.read_all(self._root):
-            shard = edge.EdgeShard.load(str(folder / description.shard))
+            config = description.tuning.shard_config(description.size, DISTANCES[description.distance])
+            shard = edge.EdgeShard.load(str(folder / description.shard), config)
             self._by_name[description.name] = Collection(folder, description, shard, self._thread)
 
     def names(self) -> list[str]:

@@ -67,7 +67,17 @@ def lookup_of(body: Any) -> tuple[list[Any], Any, bool]:
 
 def scored(points: Sequence[Any]) -> list[dict[str, Any]]:
     """Render scored points. An id is a number or a UUID, which orjson writes as its text."""
-    return [_rendered(point) | {"version": point.version, "score": point.score} for point in points]
+    rendered = []
+    for point in points:  # most of a search's rendering: one dict a point, and no calls
+        shown = {"id": point.id, "version": point.version, "score": point.score}
+        if (payload := point.payload) is not None:
+            shown["payload"] = payload
+        if (vector_of := point.vector) is not None:
+            shown["vector"] = vector_of
+        if (order := point.order_value) is not None:
+            shown["order_value"] = order
+        rendered.append(shown)
+    return rendered
 
 
 def records(points: Sequence[Any]) -> list[dict[str, Any]]:

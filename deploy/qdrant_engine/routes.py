@@ -23,13 +23,21 @@ VERSION = "1.20.0"
 
 COLLECTIONS = web.AppKey("collections", Collections)
 
+Translation = Callable[[Any, int], Iterator[Change]]
+"""From the body of an update, and the size of a vector, to engine calls."""
 
-async def body_of(request: web.Request) -> Any:
-    """Parse the JSON body."""
+
+def parsed(raw: bytes) -> Any:
+    """Parse a JSON body."""
     try:
-        return orjson.loads(await request.read())
+        return orjson.loads(raw)
     except orjson.JSONDecodeError as error:
         raise malformed(str(error)) from error
+
+
+async def body_of(request: web.Request) -> Any:
+    """Parse the JSON body of a request."""
+    return parsed(await request.read())
 
 
 def found(request: web.Request) -> Collection:
@@ -37,9 +45,12 @@ def found(request: web.Request) -> Collection:
     return request.app[COLLECTIONS].get(request.match_info["name"])
 
 
-def _acknowledged(request: web.Request, number: int) -> dict[str, object]:
-    # Without `wait` Qdrant answers before it applies; here it is applied in any case.
-    waited = request.query.get("wait", "false") == "true"
+def _waits(request: web.Request) -> bool:
+    """Whether it waits. Without `wait` Qdrant answers before it applies; here it is applied in any case."""
+    return request.query.get("wait", "false") == "true"
+
+
+def _written(number: int, *, waited: bool) -> dict[str, object]:
     return {"operation_id": number, "status": "completed" if waited else "acknowledged"}
 
 
@@ -118,14 +129,17 @@ async def understood(steps: Iterator[Change]) -> list[Change]:
     return changes
 
 
-def writer(translate: Callable[[Any, int], Iterator[Change]]) -> Handler:
+async def apply(translate: Translation, collection: Collection, body: Any, *, waited: bool) -> object:
+    """Apply one kind of update, however it came."""
+    changes = await understood(translate(body, collection.description.size))
+    return _written(await collection.write(changes), waited=waited)
+
+
+def writer(translate: Translation) -> Handler:
     """Return the handler of one kind of update."""
 
     async def handle(request: web.Request) -> object:
-        collection = found(request)
-        changes = await understood(translate(await body_of(request), collection.description.size))
-        number = await collection.write(changes)
-        return _acknowledged(request, number)
+        return await apply(translate, found(request), await body_of(request), waited=_waits(request))
 
     return handle
 
@@ -134,24 +148,28 @@ async def batch(request: web.Request) -> object:
     """Several updates in order, one answer each."""
     collection = found(request)
     steps = [await understood(each) for each in writes.batch(await body_of(request), collection.description.size)]
-    return [_acknowledged(request, await collection.write(changes)) for changes in steps]
+    return [_written(await collection.write(changes), waited=_waits(request)) for changes in steps]
 
 
 async def delete_index(request: web.Request) -> object:
     """Drop a payload index."""
     number = await found(request).write(list(writes.delete_index(request.match_info["field"])))
-    return _acknowledged(request, number)
+    return _written(number, waited=_waits(request))
 
 
 def _search(shard: Any, asked: Any) -> list[dict[str, Any]]:
     return reads.scored(shard.query(asked))
 
 
+async def search(collection: Collection, body: Any) -> object:
+    """Search, however the question came."""
+    asked = reads.query_of(body, collection.description.size)
+    return {"points": await collection.read(partial(_search, asked=asked))}
+
+
 async def query(request: web.Request) -> object:
     """Search."""
-    collection = found(request)
-    asked = reads.query_of(await body_of(request), collection.description.size)
-    return {"points": await collection.read(partial(_search, asked=asked))}
+    return await search(found(request), await body_of(request))
 
 
 async def query_batch(request: web.Request) -> object:

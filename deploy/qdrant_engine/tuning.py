@@ -13,6 +13,8 @@ from deploy.qdrant_engine.problems import invalid, unsupported
 
 INDEXING_THRESHOLD_KB = 10_000
 """Qdrant's default: a segment whose vectors take more gets a graph."""
+SEARCH_THREADS = 1
+"""A search has two segments to look into, and one caller at a time: further threads only spin between two searches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,7 @@ class Tuning:
         return max(1, self.indexing_threshold_kb * 1024 // (4 * size))
 
     def shard_config(self, size: int, distance: edge.Distance) -> edge.EdgeConfig:
-        """Return the engine's settings of a new shard; it keeps them."""
+        """Return the engine's settings of a shard, new or loaded; it keeps them."""
         bytes_of = None
         if self.quantile is not None:
             # Pinned is what the REST API calls always_ram.
@@ -42,6 +44,7 @@ class Tuning:
             vectors=edge.EdgeVectorParams(size=size, distance=distance),
             quantization_config=bytes_of,
             optimizers=edge.EdgeOptimizersConfig(indexing_threshold=self.indexing_threshold_kb),
+            max_search_threads=SEARCH_THREADS,
         )
 
     def quantization(self) -> dict[str, object] | None:

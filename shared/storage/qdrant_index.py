@@ -56,6 +56,8 @@ class QdrantIndex:
         self._http = http
         self._api_key = api_key
         self._headers = {"content-type": "application/json", **({"api-key": api_key} if api_key else {})}
+        # The local engine keeps a fast lane for a connection as long as nothing but searches and upserts comes by it.
+        self._parting = {**self._headers, "connection": "close"}
         self._hot_s = timeout_s
         self._slow_s = max(timeout_s, SLOW_S)
         self._model: EmbeddingModel | None = None
@@ -92,21 +94,20 @@ class QdrantIndex:
                 ]
             },
         }
-        found = await self._post(
-            "/points/query", body, patience_s=self._hot_s if within_s is None else min(self._hot_s, within_s)
-        )
-        return answers.neighbours(found, limit)
+        patience_s = self._hot_s if within_s is None else min(self._hot_s, within_s)
+        found = await self._call("POST", self._path("/points/query"), body, patience_s, often=True)
+        return answers.neighbours(answers.result(found), limit)
 
     async def upsert(self, points: Sequence[Point]) -> None:
         """Write points; the same id again replaces. Searchable when it returns."""
         for start in range(0, len(points), WRITE_POINTS):
             body = {"points": [_stored(point) for point in points[start : start + WRITE_POINTS]]}
             try:
-                await self._post("/points?wait=true", body, method="PUT")
+                await self._write(body)
             except answers.NoCollection:
                 # Somebody emptied Qdrant. The points that are written from now on are worth keeping.
                 await self.prepare(self._known())
-                await self._post("/points?wait=true", body, method="PUT")
+                await self._write(body)
 
     async def delete_before(self, created_at: float) -> None:
         """Forget points created before that Unix second."""
@@ -139,14 +140,20 @@ class QdrantIndex:
             raise DependencyError("qdrant", "the collection is not prepared yet")
         return self._model
 
-    async def _post(self, path: str, body: object, *, method: str = "POST", patience_s: float | None = None) -> Any:
-        path = f"/collections/{collection_name(self._known())}{path}"
-        return answers.result(await self._call(method, path, body, self._slow_s if patience_s is None else patience_s))
+    def _path(self, rest: str) -> str:
+        return f"/collections/{collection_name(self._known())}{rest}"
 
-    async def _call(self, method: str, path: str, body: object, patience_s: float) -> Any:
+    async def _write(self, body: object) -> None:
+        answers.result(await self._call("PUT", self._path("/points?wait=true"), body, self._slow_s, often=True))
+
+    async def _post(self, path: str, body: object) -> Any:
+        return answers.result(await self._call("POST", self._path(path), body, self._slow_s))
+
+    async def _call(self, method: str, path: str, body: object, patience_s: float, *, often: bool = False) -> Any:
         raw = b"" if body is None else orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
+        headers = self._headers if often else self._parting
         try:
-            reply = await self._http.request(method, path, raw, self._headers, within_s=patience_s)
+            reply = await self._http.request(method, path, raw, headers, within_s=patience_s)
         except (TimeoutError, OSError) as error:
             raise DependencyError("qdrant", f"no answer: {type(error).__name__}") from error
         return answers.decoded(reply.status, reply.body)

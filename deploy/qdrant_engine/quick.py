@@ -1,0 +1,55 @@
+"""A fast lane for what a router asks all the time: searches and upserts (`shared/quick_http/lane.py`).
+
+It knows collections whose names stand in a path as they are. Whatever else comes is aiohttp's (`routes.py`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from functools import partial
+
+from deploy.qdrant_engine import writes
+from deploy.qdrant_engine.answers import answer_to
+from deploy.qdrant_engine.collections import Collections
+from deploy.qdrant_engine.routes import apply, parsed, search
+from shared.quick_http.lane import Answer, Handler
+from shared.quick_http.plain import Question
+
+_LINE = re.compile(rb"([A-Z]+) /collections/([A-Za-z0-9._-]+)/points(\S+) HTTP/1\.1")
+
+
+async def _search(collections: Collections, name: str, body: bytes) -> object:
+    return await search(collections.get(name), parsed(body))
+
+
+async def _upsert(collections: Collections, name: str, body: bytes) -> object:
+    return await apply(writes.upsert, collections.get(name), parsed(body), waited=True)
+
+
+_Call = Callable[[Collections, str, bytes], Awaitable[object]]
+_CALLS: Mapping[tuple[bytes, bytes], _Call] = {(b"POST", b"/query"): _search, (b"PUT", b"?wait=true"): _upsert}
+
+
+class QuickRoutes(Mapping[bytes, Handler]):
+    """The lane's handlers by request line, two for each collection that there is."""
+
+    def __init__(self, collections: Collections) -> None:
+        self._collections = collections
+
+    def __getitem__(self, line: bytes) -> Handler:
+        match = _LINE.fullmatch(line)
+        if match is None or (name := match[2].decode()) not in self._collections:
+            raise KeyError(line)
+        return partial(self._answer, _CALLS[match[1], match[3]], name)
+
+    def __iter__(self) -> Iterator[bytes]:
+        for name in self._collections.names():
+            for method, rest in _CALLS:
+                yield b"%b /collections/%b/points%b HTTP/1.1" % (method, name.encode(), rest)
+
+    def __len__(self) -> int:
+        return len(_CALLS) * len(self._collections.names())
+
+    async def _answer(self, call: _Call, name: str, question: Question) -> Answer:
+        return await answer_to(call(self._collections, name, question.body), f"a request to {name}")

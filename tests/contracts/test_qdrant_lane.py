@@ -1,0 +1,103 @@
+"""The local Qdrant engine answers the same by its fast lane as by its routes, and the adapter keeps to the lane."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from qdrant_client import AsyncQdrantClient
+
+from deploy.qdrant_engine.collections import Collections
+from deploy.qdrant_engine.quick import QuickRoutes
+from shared.quick_http import QuickHttp
+from shared.quick_http.connection import Reply
+from shared.storage.qdrant_index import QdrantIndex
+from tests.contracts.index_rig import MODEL, near, point, vector
+from tests.contracts.qdrant_rig import SIZE, VECTORS
+from tests.contracts.test_qdrant_refusals import POINTS, QUERY, REFUSED
+
+WANTED = b'{"query":[1,2,3,4],"limit":2,"with_payload":["at"],"with_vector":true}'
+
+
+@pytest.fixture
+async def plain(client: AsyncQdrantClient) -> AsyncIterator[str]:
+    """A collection whose name stands in a path as it is."""
+    name = f"plain_{uuid.uuid4().hex[:8]}"
+    await client.create_collection(name, VECTORS)
+    yield name
+    await client.delete_collection(name)
+
+
+@pytest.fixture
+async def engine(qdrant_url: str) -> AsyncIterator[QuickHttp]:
+    async with QuickHttp(qdrant_url) as opened:
+        yield opened
+
+
+async def both(http: QuickHttp, method: str, path: str, body: bytes) -> list[tuple[int, object]]:
+    """Return status and body of the answer by the lane, and by aiohttp, which gets what closes its connection."""
+    replies = [await http.request(method, path, body, headers) for headers in ({}, {"connection": "close"})]
+    return [(reply.status, orjson.loads(reply.body) | {"time": 0}) for reply in replies]
+
+
+async def test_both_ways_answer_alike(engine: QuickHttp, plain: str) -> None:
+    """Found points, stored points, and every refusal."""
+    row = {"id": str(uuid.uuid4()), "vector": [1.0] * SIZE, "payload": {"at": 3, "left": "out"}}
+    stored = await engine.request("PUT", f"/collections/{plain}{POINTS}", orjson.dumps({"points": [row]}))
+    assert orjson.loads(stored.body)["result"]["status"] == "completed"
+    quick, slow = await both(engine, "POST", f"/collections/{plain}{QUERY}", WANTED)
+    assert quick == slow
+    assert quick[0] == 200
+    for method, path, body, status in REFUSED:
+        if path in (QUERY, POINTS):
+            quick, slow = await both(engine, method, f"/collections/{plain}{path}", body)
+            assert quick == slow
+            assert quick[0] == status
+    quick, slow = await both(engine, "POST", f"/collections/no{plain}{QUERY}", WANTED)
+    assert quick == slow
+    assert quick[0] == 404
+
+
+async def test_the_lane_knows_what_stands_in_a_path_as_it_is(tmp_path: Path) -> None:
+    """Other names, other routes and what is no collection are left to aiohttp."""
+    collections = Collections(tmp_path)
+    for name in ("here", "w%20"):
+        await collections.create(name, {"vectors": {"size": SIZE, "distance": "Dot"}})
+    routes = QuickRoutes(collections)
+    assert b"POST /collections/here/points/query HTTP/1.1" in routes
+    assert b"PUT /collections/here/points?wait=true HTTP/1.1" in routes
+    for line in (b"POST /collections/gone/points/query", b"POST /collections/w%20/points/query",
+                 b"PUT /collections/here/points", b"PUT /collections/here/points/query",
+                 b"POST /collections/here/points/query/batch", b"GET /collections/here"):  # fmt: skip
+        assert line + b" HTTP/1.1" not in routes
+    await collections.close()
+
+
+class Told(QuickHttp):
+    """Remembers which requests leave their connection open."""
+
+    def __init__(self, base_url: str) -> None:
+        super().__init__(base_url)
+        self.kept: list[bool] = []
+
+    async def request(self, *args: Any, **options: Any) -> Reply:
+        self.kept.append("connection" not in args[3])
+        return await super().request(*args, **options)
+
+
+async def test_only_searches_and_upserts_keep_their_connection(qdrant_url: str) -> None:
+    """Anything else would take it to aiohttp for good, and each search after it."""
+    async with Told(qdrant_url) as http:
+        index = QdrantIndex(http, None, 5.0)
+        await index.prepare(MODEL)
+        await index.ping()
+        await index.count()
+        assert not any(http.kept)
+        http.kept.clear()
+        await index.upsert([point(vector(1))])
+        await near(index, vector(1))
+        assert http.kept == [True, True]
