@@ -5,6 +5,7 @@ A process makes one `CollectorRegistry` and the metric set of its service; nothi
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from typing import Any, Self
 
 from prometheus_client import (
@@ -55,11 +56,26 @@ class _Remembering(MetricWrapperBase):
 
 
 class _Counter(_Remembering, Counter):
-    pass
+    """Counts in a tenth of the time, without a lock: only for what is never counted by two threads at once."""
+
+    _value: Any
+
+    def inc(self, amount: float = 1.0, exemplar: dict[str, str] | None = None) -> None:  # noqa: ARG002 - we have none
+        """Add `amount`, which is not negative."""
+        self._value._value += amount  # noqa: SLF001 - of the library's value, whose own `inc` takes a lock
 
 
 class _Histogram(_Remembering, Histogram):
-    pass
+    """The same for distributions."""
+
+    _sum: Any
+    _buckets: list[Any]
+    _upper_bounds: list[float]
+
+    def observe(self, amount: float, exemplar: dict[str, str] | None = None) -> None:  # noqa: ARG002 - we have none
+        """Count `amount` where it belongs."""
+        self._sum._value += amount  # noqa: SLF001 - as above
+        self._buckets[bisect_left(self._upper_bounds, amount)]._value += 1.0  # noqa: SLF001
 
 
 class GatewayMetrics:
@@ -120,16 +136,16 @@ class EmbedderMetrics:
     """What the embedder counts."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.texts = Counter(f"{PREFIX}_embedder_texts_total", "Texts embedded", ("source",), registry=registry)
-        self.batch = Histogram(
+        self.texts = _Counter(f"{PREFIX}_embedder_texts_total", "Texts embedded", ("source",), registry=registry)
+        self.batch = _Histogram(
             f"{PREFIX}_embedder_batch_texts", "Texts in one forward pass", buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256),
             registry=registry,
         )  # fmt: skip
-        self.seconds = Histogram(
+        self.seconds = _Histogram(
             f"{PREFIX}_embedder_batch_seconds", "Time of one forward pass", buckets=SHORT_S, registry=registry
         )
         self.queued = Gauge(f"{PREFIX}_embedder_queued_texts", "Texts waiting for a forward pass", registry=registry)
-        self.refused = Counter(
+        self.refused = _Counter(
             f"{PREFIX}_embedder_refused_total", "Requests refused at the limit, or as too late", registry=registry
         )
 
