@@ -1,8 +1,9 @@
 """Micro-batching: many callers, one model.
 
 Callers put texts into a queue; one loop takes up to `size` of them at a time to the one worker thread. Texts that are
-equal wait together, and vectors are remembered by text hash. Who says how long it waits is refused at once where what
-is ahead will take longer: work for somebody who has given up would make the next one late, too.
+equal wait together, and vectors are remembered by text hash. Short texts of a quick model that find nothing before them
+are embedded at once, without any of that. Who says how long it waits is refused at once where what is ahead will take
+longer: work for somebody who has given up would make the next one late, too.
 
 What a caller awaits is its own ticket and nothing shared, so cancelling it cannot touch the loop or a neighbour; a text
 that nobody waits for any more leaves the queue.
@@ -110,7 +111,7 @@ class Batcher:
         """
         rows = np.empty((len(texts), self._encoder.model.dimension), dtype=np.float32)
         missing = self._recall(texts, rows)
-        if missing:
+        if missing and not self._encoded_at_once(texts, rows, missing):
             ticket = self._queue(texts, rows, missing, math.inf if within_s is None else within_s)
             try:
                 await ticket.done
@@ -146,6 +147,23 @@ class Batcher:
         if known:
             self._metrics.texts.labels("cache").inc(known)
         return missing
+
+    def _encoded_at_once(self, texts: Sequence[str], rows: NDArray[np.float32], missing: dict[Key, list[int]]) -> bool:
+        """Encode here and now what is quick and has nothing before it; return whether it was. Raises what it raises."""
+        if self._waiting or self._running or not self.running or len(missing) > self._limits.size:
+            return False
+        distinct = [texts[positions[0]] for positions in missing.values()]
+        if not self._encoder.quick(distinct):
+            return False
+        try:
+            vectors = self._encode(distinct)
+        except Exception as error:
+            _say_failed(error, len(distinct))
+            raise
+        for (key, positions), vector in zip(missing.items(), vectors, strict=True):
+            self._remember(key, vector)
+            rows[positions] = vector
+        return True
 
     def _queue(
         self, texts: Sequence[str], rows: NDArray[np.float32], missing: dict[Key, list[int]], within_s: float
@@ -219,9 +237,7 @@ class Batcher:
                 for ticket, positions in job.claims.items():
                     ticket.fill(positions, vector)
         except Exception as error:  # noqa: BLE001 - the edge of the batch loop, which must live on
-            log.error(  # noqa: TRY400 - a traceback's message could quote a text
-                "batch failed", error=type(error).__name__, texts=len(jobs)
-            )
+            _say_failed(error, len(jobs))
             for job in jobs.values():
                 _fail(job, error)
         self._running = {}
@@ -250,6 +266,11 @@ class Batcher:
             self._vectors[key] = vector.copy()  # a view would keep the whole batch alive
             if len(self._vectors) > self._limits.cache:
                 self._vectors.popitem(last=False)
+
+
+def _say_failed(error: Exception, texts: int) -> None:
+    """Log it without a traceback: its message could quote a text."""
+    log.error("batch failed", error=type(error).__name__, texts=texts)
 
 
 def _fail(job: _Job, error: Exception) -> None:

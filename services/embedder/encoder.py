@@ -6,6 +6,7 @@ Importing fastembed takes half a second, so it happens when a model is loaded, n
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,6 +36,9 @@ MINILM_ID = f"minilm-int8-{MINILM_DIMENSION}-{short_hash(str(MINILM_TOKENS), WEI
 _PADDED = 4
 """Texts of like length that share one padded pass of a transformer. Measured on two cores with prompts of any length:
 16 cost half as much again, 1 costs short texts double."""
+EMPTY = 1e-6
+"""A sum of vectors that is shorter is of a text without a known token."""
+NOT_FINITE = "the model gave a vector that is not finite"
 _QUICK_CHARS = 4096
 _QUICK_WORD = 24
 
@@ -77,11 +81,11 @@ class FastembedEncoder:
     def _normalised(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         """Scale to norm 1. A text without a known token, like a blank one, is near to nothing but its like."""
         norms = np.linalg.norm(rows, axis=1, keepdims=True)
-        empty = norms[:, 0] < 1e-6
+        empty = norms[:, 0] < EMPTY
         rows[empty], norms[empty] = self._nothing, 1.0
         rows /= norms
         if not np.isfinite(rows).all():
-            raise ValueError("the model gave a vector that is not finite")
+            raise ValueError(NOT_FINITE)
         return rows
 
 
@@ -108,7 +112,18 @@ class StaticEncoder(FastembedEncoder):
         rows = np.empty((len(texts), self.model.dimension), dtype=np.float32)
         for row, text in zip(rows, texts, strict=True):
             self._vectors.take(self._words.ids(text), axis=0).sum(axis=0, out=row)
-        return self._normalised(rows)
+            self._normalise(row)
+        return rows
+
+    def _normalise(self, row: NDArray[np.float32]) -> None:
+        """As `_normalised`; for one row a seventh of its time, and most passes are of one."""
+        norm = math.sqrt(row.dot(row))
+        if norm < EMPTY:
+            row[:] = self._nothing
+        elif norm < math.inf:
+            row /= norm
+        else:
+            raise ValueError(NOT_FINITE)
 
 
 def load_encoder(name: str, cache: Path, on_progress: Progress) -> FastembedEncoder:

@@ -58,9 +58,22 @@ async def test_a_pass_is_done_on_the_event_loop_only_where_the_encoder_says_that
         assert encoder.threads == {threading.get_ident()}
         encoder.threads.clear()
         await batcher.embed(["eleven char"])
-        await asyncio.gather(batcher.embed(["five5", "5five"]), batcher.embed(["!"]))
+        await batcher.embed(["five5", "5five", "!"])
     assert len(encoder.threads) == 1
     assert threading.get_ident() not in encoder.threads
+
+
+async def test_a_short_text_overtakes_nobody(encoder: GatedEncoder) -> None:
+    """While a pass is under way it waits, like any other: a model need not be thread-safe."""
+    encoder.quick_chars = 5
+    async with batching(encoder) as batcher:
+        held = await hold(encoder, batcher)
+        short = asyncio.create_task(batcher.embed(["five5"]))
+        await until(lambda: len(batcher) == 1)
+        assert "five5" not in encoder.seen
+        encoder.gate.set()
+        await held
+        assert (await short).shape[0] == 1
 
 
 async def test_equal_texts_are_encoded_once(encoder: GatedEncoder) -> None:
