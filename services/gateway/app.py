@@ -54,6 +54,7 @@ from shared.bandit.build import build_policy
 from shared.bandit.policy import Policy
 from shared.clients.chat_client import HttpChatModel, connections
 from shared.clients.embedder_client import HttpEmbedder
+from shared.clients.joined_embedder import JoinedEmbedder
 from shared.clock import SystemClock
 from shared.errors import DependencyError
 from shared.metrics import GatewayMetrics, new_registry
@@ -96,6 +97,7 @@ async def open_adapters(settings: Settings) -> AsyncIterator[Adapters]:
         stack.push_async_callback(redis.aclose)
         clock = SystemClock()
         key = settings.OPENROUTER_API_KEY
+        embed_s = settings.EMBED_TIMEOUT_MS / 1000
         qdrant_key = settings.QDRANT_API_KEY
 
         async def redis_version() -> str:
@@ -107,7 +109,7 @@ async def open_adapters(settings: Settings) -> AsyncIterator[Adapters]:
 
         yield Adapters(
             tracer=tracer,
-            embedder=HttpEmbedder(await pool(QuickHttp(settings.EMBEDDER_URL)), settings.EMBED_TIMEOUT_MS / 1000),
+            embedder=JoinedEmbedder(HttpEmbedder(await pool(QuickHttp(settings.EMBEDDER_URL)), embed_s), embed_s),
             index=QdrantIndex(
                 await pool(QuickHttp(settings.QDRANT_URL)),
                 None if qdrant_key is None else qdrant_key.get_secret_value(),
