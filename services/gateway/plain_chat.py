@@ -116,5 +116,4 @@ class PlainChat:
         async with streamed_answer(asked, asker, self._ports) as opened:
             headers = stream_headers(visit, opened, self._links)
             outlet.begin(200, headers | self._door.headers(visit, hdrs.METH_POST))
-            await opened.pour(outlet)
-            outlet.end()
+            outlet.end(await opened.pour(outlet))

@@ -30,18 +30,16 @@ class OpenStream:
         self.journal = journal
         self._answer = answer
 
-    async def pour(self, client: Sink) -> None:
-        """Put what the client gets, `[DONE]` or the error event included."""
+    async def pour(self, client: Sink) -> bytes:
+        """Put what the client gets; return the last of it, `[DONE]` or the error event."""
         try:
             await self._answer.pour(client)
         except UpstreamError as error:
             self.journal.broke_off(error)
             await self._close(Status.TRUNCATED, error_word(error)).stored
-            client.put(_error_event(error))
-        else:
-            await self._close(Status.ANSWERED).stored
-            client.put(DONE)
-        await client.flush()
+            return _error_event(error)
+        await self._close(Status.ANSWERED).stored
+        return DONE
 
     def abandon(self) -> None:
         """The client is gone: write down what was spent so far, unless the end had been reached."""

@@ -21,6 +21,7 @@ DRAIN_S = 0.25
 """How long the end of a response may take, so that its connection is used again instead of closed."""
 
 _DONE = b"[DONE]"
+_LF, _CR = b"\n\r"
 
 
 class HttpAnswerStream:
@@ -113,42 +114,40 @@ class HttpAnswerStream:
 
     def _take(self, piece: bytes) -> bool:
         """Read what has come and pass it on; return whether more is wanted at once."""
+        frames = self._frames
+        self._received += len(piece)
         try:
-            self._read(piece)
+            if self._received > MAX_STREAM_BYTES:
+                raise garbage("too large a stream")
+            for event in self._parser.feed(piece):
+                if event.strip() == _DONE:
+                    self._done = True
+                    break
+                frame = self._digest(event)
+                if frame is not None:
+                    frames.append(frame)
+        except EventTooLarge as error:
+            self._failure = garbage("too large an event")
+            self._failure.__cause__ = error
         except UpstreamError as error:
             self._failure = error
-        if not self._frames:
-            return not self._over
-        if self._sink is None:
-            return False
-        self._data_by = time.monotonic() + self._gap_timeout_s
-        return self._put() and not self._over
-
-    def _read(self, piece: bytes) -> None:
-        self._received += len(piece)
-        if self._received > MAX_STREAM_BYTES:
-            raise garbage("too large a stream")
-        try:
-            events = self._parser.feed(piece)
-        except EventTooLarge as error:
-            raise garbage("too large an event") from error
-        for event in events:
-            frame = self._digest(event)
-            if self._done:
-                return
-            if frame is not None:
-                self._frames.append(frame)
+        room = not self._done and self._failure is None
+        if not frames:
+            return room
+        return self._put() and room
 
     def _put(self) -> bool:
-        frames, self._frames = self._frames, []
-        self._events += len(frames)
-        return self._sink is not None and self._sink.put(b"".join(frames))
+        """Pass on what has been read; return whether there is room for more."""
+        if self._sink is None:
+            return False
+        self._events += len(self._frames)
+        self._data_by = time.monotonic() + self._gap_timeout_s
+        piece = b"".join(self._frames)
+        self._frames.clear()
+        return self._sink.put(piece)
 
     def _digest(self, data: bytes) -> bytes | None:
         """Read one event; return what of it the client gets."""
-        if data.strip() == _DONE:
-            self._done = True
-            return None
         try:
             body = parse_object(data)
         except BadAnswer as error:
@@ -156,7 +155,8 @@ class HttpAnswerStream:
         failure = error_of(body)
         if failure is not None:
             raise of_error_body(failure)
-        self._model = self._model or model_of(body)
+        if self._model is None:
+            self._model = model_of(body)
         for choice in choices_of(body):
             self._note(choice)
         if body.get("usage"):
@@ -165,10 +165,10 @@ class HttpAnswerStream:
                 if not body.get("choices"):
                     return None
                 del body["usage"]
-                return b"data: %b\n\n" % orjson.dumps(body)
-        if b"\n" in data or b"\r" in data:
+                data = orjson.dumps(body)
+        if _LF in data or _CR in data:
             data = orjson.dumps(body)  # on one line again
-        return b"data: %b\n\n" % data
+        return b"data: " + data + b"\n\n"
 
     def _note(self, choice: dict[str, Any]) -> None:
         index = choice.get("index", 0)

@@ -63,10 +63,10 @@ def error_of(body: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return error if isinstance(error, dict) else {"message": error}
 
 
-def choices_of(body: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
+def choices_of(body: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the choices that are objects."""
     choices = body.get("choices")
-    return (choice for choice in choices if isinstance(choice, dict)) if isinstance(choices, list) else ()
+    return [choice for choice in choices if isinstance(choice, dict)] if isinstance(choices, list) else []
 
 
 def text_length_of(body: Mapping[str, Any]) -> int:

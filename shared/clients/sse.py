@@ -23,7 +23,16 @@ class EventParser:
 
     def feed(self, chunk: bytes) -> list[bytes]:
         """Return the events that `chunk` completes. Raises EventTooLarge."""
-        lines = (self._rest + chunk).split(b"\n")
+        chunk = self._rest + chunk
+        if (
+            not self._data
+            and chunk.startswith(b"data: ")
+            and chunk.find(b"\n") == len(chunk) - 2
+            and chunk[-1:] == b"\n"
+        ):
+            self._rest = b""  # one event and nothing else, as most upstreams send them
+            return [chunk[6:-2]]
+        lines = chunk.split(b"\n")
         self._rest = lines.pop()
         if len(self._rest) > MAX_EVENT_BYTES:
             raise EventTooLarge

@@ -38,13 +38,16 @@ class Reply:
 
 
 class Connection(asyncio.Protocol):
-    """One connection: one question at a time. `_left` counts what is missing of a body or a chunk; None: to the end."""
+    """One connection: one question at a time.
+
+    `_left` counts what is missing of a body, or of a chunk with the end of its line; None: to the end.
+    """
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._waiter: asyncio.Future[None] | None = None
-        self._buffer = bytearray()
+        self._unread = b""  # too little to make sense of
         self._taker: Take | None = None
         self._since = 0.0
         self._asked = self._keeps = False
@@ -55,7 +58,7 @@ class Connection(asyncio.Protocol):
         self._head: tuple[int, dict[str, str]] | None = None
         self._body = bytearray()
         self._left: int | None = 0
-        self._chunked = self._inside = self._complete = self._paused = False
+        self._chunked = self._complete = self._paused = False
         self._error: ConnectionError | None = None
 
     # -- asking ----------------------------------------------------------------------------------------------------
@@ -65,7 +68,7 @@ class Connection(asyncio.Protocol):
         """Whether it is open, not too old, and nothing has come that nobody asked for."""
         transport = self._transport
         fresh = self._loop.time() - self._since < KEEP_S
-        return transport is not None and not transport.is_closing() and not self._buffer and fresh
+        return transport is not None and not transport.is_closing() and not self._unread and fresh
 
     @property
     def ended(self) -> bool:
@@ -78,8 +81,7 @@ class Connection(asyncio.Protocol):
         while not self._complete:
             await self._more(until)
         status, headers = self._head or (0, {})
-        body, self._body = bytes(self._body), bytearray()
-        return Reply(status, headers, body)
+        return Reply(status, headers, self._read())
 
     async def open(self, message: bytes, until: float | None) -> tuple[int, Mapping[str, str]]:
         """Send a message; return the head of its answer. Raises TimeoutError."""
@@ -166,17 +168,19 @@ class Connection(asyncio.Protocol):
         self._transport = None
         if self._head is not None and self._left is None and exc is None:
             self._complete = True
-        begun = self._head is not None or bool(self._buffer)
+        begun = self._head is not None or bool(self._unread)
         self._fail(BadReply("the answer was cut") if begun else Closed(str(exc or "closed")))
 
     def data_received(self, data: bytes) -> None:
         """Take what has come."""
-        self._buffer += data
+        if self._unread:
+            data = self._unread + data
         if not self._asked or self._complete:
+            self._unread = data
             self.abort()  # nobody asked
             return
         try:
-            self._parse()
+            self._unread = self._parse(data)
         except (ValueError, BadReply) as error:
             self._fail(error if isinstance(error, BadReply) else BadReply("not HTTP"))
             self.abort()
@@ -197,22 +201,20 @@ class Connection(asyncio.Protocol):
         self._error = self._error or error
         self._wake()
 
-    def _parse(self) -> None:
+    def _parse(self, data: bytes) -> bytes:
+        """Take what makes sense; return the rest."""
         if self._head is None:
-            self._head = self._read_head()
+            self._head, data = self._read_head(data)
             if self._head is None:
-                return
+                return data
             self._frame(*self._head)
-        if self._chunked:
-            self._read_chunks()
-        else:
-            self._take()
-            self._complete = self._left == 0
+        return self._read_chunks(data) if self._chunked else self._read_plain(data)
 
-    def _read_head(self) -> tuple[int, dict[str, str]] | None:
-        while (end := self._buffer.find(b"\r\n\r\n")) >= 0:
-            first, *lines = self._buffer[:end].decode("latin-1").split("\r\n")
-            del self._buffer[: end + 4]
+    def _read_head(self, data: bytes) -> tuple[tuple[int, dict[str, str]] | None, bytes]:
+        """Return the head, if it is here, and what is behind it."""
+        while (end := data.find(b"\r\n\r\n")) >= 0:
+            first, *lines = data[:end].decode("latin-1").split("\r\n")
+            data = data[end + 4 :]
             protocol, _, rest = first.partition(" ")
             if not protocol.startswith("HTTP/1."):
                 raise BadReply("not HTTP/1")
@@ -220,10 +222,10 @@ class Connection(asyncio.Protocol):
             if status >= 200:
                 headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
                 self._keeps = protocol != "HTTP/1.0" and headers.get("connection", "").lower() != "close"
-                return status, headers
-        if len(self._buffer) > MAX_HEAD_BYTES:
+                return (status, headers), data
+        if len(data) > MAX_HEAD_BYTES:
             raise BadReply("too long a head")
-        return None
+        return None, data
 
     def _frame(self, status: int, headers: Mapping[str, str]) -> None:
         """Find out where the body ends."""
@@ -238,51 +240,44 @@ class Connection(asyncio.Protocol):
         else:
             raise BadReply("a body of unknown or excessive length")
 
-    def _take(self) -> None:
-        """Move what is there of a body or a chunk."""
-        end = len(self._buffer) if self._left is None else min(self._left, len(self._buffer))
-        self._body += self._buffer[:end]
-        del self._buffer[:end]
-        if self._left is not None:
-            self._left -= end
+    def _read_plain(self, data: bytes) -> bytes:
+        """Take what is here of a body without chunks; return what is behind it."""
+        if self._left is None:
+            self._body += data
+            return b""
+        part = data[: self._left]
+        self._body += part
+        self._left -= len(part)
+        self._complete = not self._left
+        return data[len(part) :]
 
-    def _read_chunks(self) -> None:
-        while self._in_chunk_read():
-            end = self._buffer.find(b"\r\n")
+    def _read_chunks(self, data: bytes) -> bytes:
+        """Take what is here of chunks; return what is no whole line, or behind the last chunk."""
+        at = 0
+        while True:
+            if self._left:
+                end = at + self._left
+                self._body += data[at : max(end - 2, at)]
+                self._left = max(end - len(data), 0)
+                if self._left:
+                    return b""
+                at = end
+            end = data.find(b"\r\n", at)
             if end < 0:
                 break
-            size = int(self._buffer[:end].partition(b";")[0], 16)
+            size = int(data[at:end].partition(b";")[0], 16)
             if not 0 <= size <= self._most - len(self._body):
                 raise BadReply("too long a body")
             if size == 0:
-                tail = self._buffer.find(b"\r\n\r\n", end)  # behind the trailers, if there are any
-                if tail >= 0:
-                    del self._buffer[: tail + 4]
-                    self._complete = True
-                    return
-                break
-            behind = end + 2 + size
-            if len(self._buffer) >= behind + 2:  # all of it is here: a stream's are small
-                self._body += self._buffer[end + 2 : behind]
-                del self._buffer[: behind + 2]
-            else:
-                del self._buffer[: end + 2]
-                self._left, self._inside = size, True
-        if len(self._buffer) > MAX_HEAD_BYTES:
+                tail = data.find(b"\r\n\r\n", end)  # behind the trailers, if there are any
+                if tail < 0:
+                    break
+                self._complete = True
+                return data[tail + 4 :]
+            at, self._left = end + 2, size + 2
+        if len(data) - at > MAX_HEAD_BYTES:
             raise BadReply("too long a line")
-
-    def _in_chunk_read(self) -> bool:
-        """Take what is there of the chunk that has begun; return whether it is over, or none has begun."""
-        if self._left:
-            self._take()
-            if self._left:
-                return False
-        if self._inside:
-            if len(self._buffer) < 2:
-                return False
-            del self._buffer[:2]
-            self._inside = False
-        return True
+        return data[at:]
 
 
 def _late(waiter: asyncio.Future[None]) -> None:

@@ -24,8 +24,8 @@ class Answer(NamedTuple):
 class Outlet:
     """The way out of one connection.
 
-    An answer in pieces is begun, put piece by piece and ended. A piece is written at once: whoever puts more than the
-    client reads is told by `put`, and waits in `flush`.
+    An answer in pieces is begun, put piece by piece and ended; its head goes out with the first piece. A piece is
+    written at once: whoever puts more than the client reads is told by `put`, and waits in `flush`.
 
     Attributes:
         begun: whether an answer in pieces has begun and not ended.
@@ -36,6 +36,7 @@ class Outlet:
     def __init__(self) -> None:
         self._transport: asyncio.WriteTransport | None = None
         self._room: asyncio.Future[None] | None = None
+        self._held = b""
         self.begun = self.full = self.last = False
 
     def open(self, transport: asyncio.WriteTransport) -> None:
@@ -48,14 +49,13 @@ class Outlet:
         self._write(head + answer.body)
 
     def begin(self, status: int, headers: Mapping[str, str]) -> None:
-        """Write the head of an answer in pieces."""
-        head = _head(status, headers, "Transfer-Encoding: chunked", last=self.last)
+        """Begin an answer in pieces."""
+        self._held = _head(status, headers, "Transfer-Encoding: chunked", last=self.last)
         self.begun = True
-        self._write(head)
 
     def put(self, piece: bytes) -> bool:
         """Write a piece, which may not be empty; return whether there is room for more."""
-        self._write(b"%x\r\n%b\r\n" % (len(piece), piece))
+        self._write(self._framed(piece))
         return not self.full
 
     async def flush(self) -> None:
@@ -64,10 +64,10 @@ class Outlet:
             self._room = asyncio.get_running_loop().create_future()
             await self._room
 
-    def end(self) -> None:
-        """End an answer in pieces."""
+    def end(self, piece: bytes) -> None:
+        """Write the last piece."""
+        self._write(self._framed(piece) + _LAST_CHUNK)
         self.begun = False
-        self._write(_LAST_CHUNK)
 
     def resume(self) -> None:
         """There is room again."""
@@ -79,6 +79,10 @@ class Outlet:
         """The client is gone: nothing is written any more, and who waits for room waits until cancelled."""
         self._transport = None
         self.full = True
+
+    def _framed(self, piece: bytes) -> bytes:
+        head, self._held = self._held, b""
+        return head + b"%x\r\n" % len(piece) + piece + b"\r\n"
 
     def _write(self, data: bytes) -> None:
         if self._transport is not None:

@@ -110,8 +110,7 @@ async def _stream(request: web.Request, asked: ChatRequest, asker: Asker) -> web
         async with streamed_answer(asked, asker, request.app[CHAT]) as opened:
             response.headers.update(stream_headers(request[VISIT], opened, request.app[LINKS]))
             await response.prepare(request)
-            await opened.pour(_Paced(response))
-            await response.write_eof()
+            await response.write_eof(await opened.pour(_Paced(response)))
     except ConnectionResetError:
         # The client is gone; leaving `open_stream` by the error stopped the upstream and wrote down what was spent.
         request[VISIT].line["error"] = "client_gone"

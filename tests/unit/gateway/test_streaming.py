@@ -25,7 +25,7 @@ CUT = UpstreamError("the upstream's stream broke off", spent=True)
 async def read(ports: ChatPorts, sink: FakeSink | None = None, **fields: Any) -> list[bytes]:
     sink = sink or FakeSink()
     async with open_stream(await route(chat(stream=True, **fields), asker(), ports), ports) as opened:
-        await opened.pour(sink)
+        sink.put(await opened.pour(sink))
     return sink.frames
 
 
@@ -74,8 +74,7 @@ async def test_before_the_first_event_the_next_arm_streams(world: World) -> None
             assert opened.arm == plan.order[1]
             assert opened.decision.kind is DecisionKind.FALLBACK
             sink = FakeSink()
-            await opened.pour(sink)
-    assert sink.frames[-1] == DONE
+            assert await opened.pour(sink) == DONE
 
 
 async def test_when_no_arm_opens_the_failure_is_recorded_and_raised(world: World) -> None:
