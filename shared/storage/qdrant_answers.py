@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
@@ -95,6 +96,17 @@ def _at_most_one(similarity: Any) -> float:
     if number > 1.001:
         _refuse("a similarity")
     return min(number, 1.0)
+
+
+def oldest(found: Any) -> float:
+    """Return when the oldest of the points was created; infinite where there is none."""
+    try:
+        created_at = min([point["payload"]["created_at"] for point in found["points"]], default=math.inf)
+    except (KeyError, TypeError) as error:
+        raise DependencyError("qdrant", "malformed neighbours") from error
+    if not isinstance(created_at, int | float):
+        _refuse("a time")
+    return created_at
 
 
 def vectors(found: Any, dimension: int) -> NDArray[np.float32]:

@@ -16,7 +16,8 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,9 @@ WRITE_POINTS = 32
 RANKED_BY_VECTORS = {"quantization": {"rescore": True, "oversampling": 1.5}}
 """Half as many more as wanted are found by bytes, and the best of them by their vectors: similarities are exact, and
 0.999 of the nearest 50 are found. A collection without bytes ignores it."""
+LABELLED = {"key": "labelled", "match": {"value": True}}
+SIFTED_S = 60.0
+"""After a search has met a point that is too old, searches leave out such points themselves for so long."""
 
 
 def collection_name(model: EmbeddingModel) -> str:
@@ -61,6 +65,7 @@ class QdrantIndex:
         self._hot_s = timeout_s
         self._slow_s = max(timeout_s, SLOW_S)
         self._model: EmbeddingModel | None = None
+        self._met = (math.inf, 0.0)  # a point that was too old, and until when it is remembered
 
     async def prepare(self, model: EmbeddingModel) -> None:
         """Create the collection of `model` and its payload indexes, or find them; safe when many do it at once."""
@@ -80,23 +85,30 @@ class QdrantIndex:
     async def neighbours(
         self, vector: Vector, *, limit: int, threshold: float, since: float, within_s: float | None = None
     ) -> tuple[Neighbour, ...]:
-        """Return labelled requests created at or after `since` (to the second) with cosine >= threshold."""
-        body = {
+        """Return labelled requests created at or after `since` (to the second) with cosine >= threshold.
+
+        Points get old by the second and are deleted every ten minutes, so hardly any search meets one that is too old.
+        Asking whether a point is young enough, for each one on the way, would take as long as the way itself where
+        there are a million; so the points that were found are looked at, and only where one is too old is it asked.
+        """
+        until = time.monotonic() + (self._hot_s if within_s is None else min(self._hot_s, within_s))
+        wanted = {
             "query": np.ascontiguousarray(vector, dtype=np.float32),
             "limit": limit,
             "score_threshold": threshold,
-            "with_payload": ["arm", "score"],
+            "with_payload": ["arm", "score", "created_at"],
             "params": RANKED_BY_VECTORS,
-            "filter": {
-                "must": [
-                    {"key": "labelled", "match": {"value": True}},
-                    {"key": "created_at", "range": {"gte": math.floor(since)}},
-                ]
-            },
         }
-        patience_s = self._hot_s if within_s is None else min(self._hot_s, within_s)
-        found = await self._call("POST", self._path("/points/query"), body, patience_s, often=True)
-        return answers.neighbours(answers.result(found), limit)
+        first = math.floor(since)
+        met, remembered_until = self._met
+        if met >= first or time.monotonic() >= remembered_until:
+            found = await self._search(wanted, [LABELLED], until)
+            met = answers.oldest(found)
+            if met >= first:
+                return answers.neighbours(found, limit)
+            self._met = met, time.monotonic() + SIFTED_S
+        found = await self._search(wanted, [LABELLED, {"key": "created_at", "range": {"gte": first}}], until)
+        return answers.neighbours(found, limit)
 
     async def upsert(self, points: Sequence[Point]) -> None:
         """Write points; the same id again replaces. Searchable when it returns."""
@@ -142,6 +154,10 @@ class QdrantIndex:
 
     def _path(self, rest: str) -> str:
         return f"/collections/{collection_name(self._known())}{rest}"
+
+    async def _search(self, wanted: Mapping[str, object], conditions: Sequence[object], until: float) -> Any:
+        body, within_s = {**wanted, "filter": {"must": conditions}}, until - time.monotonic()
+        return answers.result(await self._call("POST", self._path("/points/query"), body, within_s, often=True))
 
     async def _write(self, body: object) -> None:
         answers.result(await self._call("PUT", self._path("/points?wait=true"), body, self._slow_s, often=True))

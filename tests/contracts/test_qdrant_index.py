@@ -6,7 +6,8 @@ import asyncio
 import sys
 import time
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
 
 import aiohttp
 import numpy as np
@@ -136,6 +137,31 @@ def check_exact(
     assert [each.similarity for each in found][:sure] == pytest.approx(expected[:sure], abs=tolerance)
 
 
+async def test_what_is_too_old_costs_a_second_search(http: QuickHttp, fresh_model: EmbeddingModel) -> None:
+    """Too old a point takes nobody's place among the nearest; it is asked for by a filter once one has been met."""
+    searches: list[int] = []
+
+    class Watched(QdrantIndex):
+        async def _search(self, wanted: Mapping[str, object], conditions: Sequence[object], until: float) -> Any:
+            searches.append(len(conditions))
+            return await super()._search(wanted, conditions, until)
+
+    index = Watched(http, None, 5.0)
+    await index.prepare(fresh_model)
+    old, young = point(vector(1), age_s=1000), point(vector(1, 1), age_s=10)
+    await index.upsert([old, young])
+    for since, nearest, asked in (
+        (NOW - 2000, old, [1]),
+        (NOW - 500, young, [1, 2]),
+        (NOW - 400, young, [2]),
+        (NOW - 2000, old, [1]),
+    ):
+        searches.clear()
+        (found,) = await near(index, vector(1), limit=1, since=since)
+        assert found.request_id == nearest.request_id
+        assert searches == asked
+
+
 # -- a Qdrant that is away, slow or lying -----------------------------------------------------------------------------
 
 
@@ -147,7 +173,8 @@ async def test_nobody_listens(unused_tcp_port: int) -> None:
     assert time.monotonic() - started < 2
 
 
-GOOD = {"id": str(uuid.UUID(int=1)), "version": 1, "score": 0.9, "payload": {"arm": "a/b", "score": 0.5}}
+PAYLOAD = {"arm": "a/b", "score": 0.5, "created_at": 7}
+GOOD = {"id": str(uuid.UUID(int=1)), "version": 1, "score": 0.9, "payload": PAYLOAD}
 
 
 def answer(*points: object) -> bytes:
@@ -164,18 +191,20 @@ LIES = {
     "no points": b'{"result":{},"status":"ok"}',
     "points not a list": b'{"result":{"points":7},"status":"ok"}',
     "no payload": answer({**GOOD, "payload": None}),
-    "no arm": answer({**GOOD, "payload": {"score": 0.5}}),
-    "arm not text": answer({**GOOD, "payload": {"arm": 7, "score": 0.5}}),
-    "no score": answer({**GOOD, "payload": {"arm": "a/b"}}),
-    "score a boolean": answer({**GOOD, "payload": {"arm": "a/b", "score": True}}),
-    "score above 1": answer({**GOOD, "payload": {"arm": "a/b", "score": 1.01}}),
-    "score below 0": answer({**GOOD, "payload": {"arm": "a/b", "score": -0.01}}),
+    "no arm": answer({**GOOD, "payload": {"score": 0.5, "created_at": 7}}),
+    "arm not text": answer({**GOOD, "payload": {**PAYLOAD, "arm": 7}}),
+    "no score": answer({**GOOD, "payload": {"arm": "a/b", "created_at": 7}}),
+    "score a boolean": answer({**GOOD, "payload": {**PAYLOAD, "score": True}}),
+    "score above 1": answer({**GOOD, "payload": {**PAYLOAD, "score": 1.01}}),
+    "score below 0": answer({**GOOD, "payload": {**PAYLOAD, "score": -0.01}}),
     "score huge": answer(GOOD).replace(b"0.5", b"1e999"),
+    "no time": answer({**GOOD, "payload": {"arm": "a/b", "score": 0.5}}),
+    "time a text": answer({**GOOD, "payload": {**PAYLOAD, "created_at": "7"}}),
     "similarity above 1": answer({**GOOD, "score": 1.5}),
     "similarity text": answer({**GOOD, "score": "0.9"}),
     "similarity a boolean": answer({**GOOD, "score": True}),
     "similarity below -1": answer({**GOOD, "score": -1.5}),
-    "score a list": answer({**GOOD, "payload": {"arm": "a/b", "score": [0.5]}}),
+    "score a list": answer({**GOOD, "payload": {**PAYLOAD, "score": [0.5]}}),
     "numeric id": answer({**GOOD, "id": 7}),
     "wrong order": answer(GOOD, {**GOOD, "score": 0.95}),
     "more than asked for": answer(*[GOOD] * 51),
@@ -226,7 +255,7 @@ async def test_lies_are_refused(liar: Liar) -> None:
 async def test_what_json_and_rounding_do_to_numbers_is_no_lie(liar: Liar) -> None:
     """1.0 may come as 1, and the cosine of a vector with itself as a little more; both are plain floats afterwards."""
     index, say = liar
-    points = ({**GOOD, "score": 1.0000001}, {**GOOD, "score": 1, "payload": {"arm": "a/b", "score": 1}}, GOOD)
+    points = ({**GOOD, "score": 1.0000001}, {**GOOD, "score": 1, "payload": {**PAYLOAD, "score": 1}}, GOOD)
     say["now"] = (200, answer(*points))
     found = await near(index, vector(1))
     assert [(one.similarity, one.score) for one in found] == [(1.0, 0.5), (1.0, 1.0), (0.9, 0.5)]
