@@ -22,7 +22,7 @@ from benchmarks.load.peers import install, peers, versions
 from benchmarks.load.processes import cpu_model, rss_mb
 from benchmarks.load.report import tables, write
 from benchmarks.load.rig import Rig, cores, rig
-from benchmarks.load.targets import UNIQUE, Target, streamed, targets
+from benchmarks.load.targets import UNIQUE, Target, drowsy, streamed, targets
 from deploy.local.plan import ROOT
 from shared.errors import DependencyError
 
@@ -101,7 +101,8 @@ def _measure(running: Rig, found: Findings, options: argparse.Namespace, folder:
         for number in range(options.rounds):
             print(f"round {number + 1} of {options.rounds}", flush=True)
             samples = [meter.measure(one, many) for one in (*whole, *others) for many in options.connections]
-            found.rounds.append([*samples, *(meter.measure(*one) for one in streamed(whole))])
+            samples += [meter.measure(*one) for one in streamed(whole)]
+            found.rounds.append([*samples, *(meter.measure(one, 1) for one in drowsy(whole))])
         found.memory_mb = {name: rss_mb(pid) for name, pid in running.pids.items()}
 
 

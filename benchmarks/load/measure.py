@@ -7,23 +7,38 @@ import json
 import shutil
 import subprocess
 import sys
+import time
+import urllib.request
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
+from redis import Redis
+
+from benchmarks.load.awake import awake
 from benchmarks.load.processes import cpu_s
 from benchmarks.load.questions import TOPICS
 from benchmarks.load.rig import Rig
 from benchmarks.load.targets import Target
+from shared.storage import redis_keys
 
 _START = itertools.count(1_000_000, 20_000_000)
 """First number of each measurement's prompts: none is ever asked again."""
+
+
+_DEGRADED = "llm_router_degraded_decisions_total{"
+
+SETTLED, SETTLE_S = 16, 30.0
+"""Events and points that may wait when a measurement begins, and how long it waits for more of them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
     """What one measurement gave; `cpu_us` is the processor time of the process under test for one answer.
 
-    `parts_us` is that of every process, by name.
+    `parts_us` is that of every process, by name; `degraded` the share of answers for which the embedder, Qdrant or Redis
+    was late or away.
     """
 
     target: str
@@ -35,6 +50,7 @@ class Sample:
     cpu_us: float
     parts_us: dict[str, float]
     failed: int
+    degraded: float = 0.0
 
 
 class Meter:
@@ -43,6 +59,7 @@ class Meter:
     def __init__(self, rig: Rig, seconds: float, folder: Path) -> None:
         self._rig = rig
         self._seconds = seconds
+        self._redis = Redis.from_url(rig.redis)
         self._wrk = shutil.which("wrk")
         self._topics = folder / "topics.txt"
         self._topics.write_text("\n".join(TOPICS) + "\n", encoding="utf-8")
@@ -53,9 +70,27 @@ class Meter:
         return "wrk" if self._wrk else "benchmarks.load.client"
 
     def measure(self, target: Target, connections: int) -> Sample:
-        """Return one sample. Raises RuntimeError where requests failed."""
+        """Return one sample, taken when what was asked before has been learned. Raises RuntimeError where it failed.
+
+        Of one request at a time the cores are kept awake, but for a target that is `drowsy`.
+        """
+        self._settle()
+        cores = (self._rig.own_core, *self._rig.other_cores) if connections == 1 and not target.drowsy else ()
+        with awake(cores) if cores else nullcontext():
+            return self._sample(target, connections)
+
+    def _settle(self) -> None:
+        """Wait until nothing is left to learn: it would take its time from the next measurement."""
+        until = time.monotonic() + SETTLE_S
+        while time.monotonic() < until:
+            waiting = self._redis.xlen(redis_keys.EVENTS), self._redis.zcard(redis_keys.UNINDEXED)
+            if max(cast("tuple[int, int]", waiting)) < SETTLED:
+                return
+            time.sleep(0.05)
+
+    def _sample(self, target: Target, connections: int) -> Sample:
         names = {**self._rig.pids, **({"under test": target.pid} if target.pid else {})}
-        before = {name: cpu_s(pid) for name, pid in names.items()}
+        before, missed = {name: cpu_s(pid) for name, pid in names.items()}, self._missed(target)
         command = self._command(target, connections)
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
         try:
@@ -75,7 +110,16 @@ class Meter:
             cpu_us=parts.get("under test", parts["upstream"]),
             parts_us=parts,
             failed=int(report["failed"]),
+            degraded=(self._missed(target) - missed) / answers,
         )
+
+    def _missed(self, target: Target) -> float:
+        """Return how often a gateway has so far decided without something that it asks."""
+        if not target.url.startswith(self._rig.gateway):
+            return 0.0
+        with urllib.request.urlopen(f"{self._rig.gateway}/metrics", timeout=10) as answer:  # noqa: S310 - our own
+            lines = answer.read().decode().splitlines()
+        return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(_DEGRADED))
 
     def _command(self, target: Target, connections: int) -> list[str]:
         start = str(next(_START))

@@ -69,12 +69,13 @@ def _whole(found: Findings) -> str:
                 f"{found.median(cell, lambda s: s.cpu_us):.0f}",
                 *ratios,
                 f"{found.median(cell, lambda s: float(s.failed)):.0f}",
+                f"{found.median(cell, lambda s: s.degraded):.1%}",
             )
         )
     return _table(
         (
             *("what", "connections", "answers/s", "p50 ms", "p99 ms", "added p50 ms", "CPU us/answer"),
-            *("per core v bare", "answers/s v bare", "failed"),
+            *("per core v bare", "answers/s v bare", "failed", "degraded"),
         ),
         rows,
     )

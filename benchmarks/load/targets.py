@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 CHUNKS = 100
 STREAMS = 8
@@ -21,6 +21,7 @@ class Target:
         model: the model that is asked for; None leaves it to the router.
         chunks: 0, or the length of the stream that is asked for.
         headers: what else this one wants, `Name: value` separated by `|`.
+        drowsy: whether cores may fall asleep between two requests.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Target:
     model: str | None = None
     chunks: int = 0
     headers: str = ""
+    drowsy: bool = False
 
 
 DIRECT, BARE, OFF = "direct", "bare proxy", "gateway, routing off"
@@ -56,6 +58,18 @@ def streamed(whole: list[Target]) -> list[tuple[Target, int]]:
         for chunks, connections in ((1, 1), (1, STREAMS), (CHUNKS + 1, STREAMS))
         for target in kept
     ]
+
+
+def drowsy(whole: list[Target]) -> list[Target]:
+    """Return what is asked one at a time on cores that fall asleep, as they are: whole answers, and streams of one."""
+    kept = [target for target in whole if target.name in (DIRECT, UNIQUE)]
+    kept += [replace(target, name=stream_of(target.name, 1), chunks=1) for target in kept]
+    return [replace(target, name=asleep(target.name), drowsy=True) for target in kept]
+
+
+def asleep(name: str) -> str:
+    """Return the name of a target whose cores may fall asleep."""
+    return f"{name}, cores asleep between"
 
 
 def stream_of(name: str, chunks: int) -> str:
