@@ -11,8 +11,8 @@ Reference: https://www.w3.org/TR/trace-context/
 
 from __future__ import annotations
 
+import random
 import re
-import secrets
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
@@ -82,7 +82,8 @@ class IdTracer:
 class _Ids:
     def __init__(self, parent: Parent) -> None:
         self.trace_id = parent.trace_id
-        self._headers = headers_of(Parent(parent.trace_id, secrets.token_hex(8), parent.flags, parent.state))
+        own_id = f"{random.getrandbits(64):016x}"  # no secret
+        self._headers = headers_of(Parent(parent.trace_id, own_id, parent.flags, parent.state))
 
     def span(self, name: str) -> AbstractContextManager[Headers]:  # noqa: ARG002 - nobody wants it
         return nullcontext(self._headers)

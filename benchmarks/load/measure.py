@@ -37,8 +37,8 @@ SETTLED, SETTLE_S = 16, 30.0
 class Sample:
     """What one measurement gave; `cpu_us` is the processor time of the process under test for one answer.
 
-    `parts_us` is that of every process, by name; `degraded` the share of answers for which the embedder, Qdrant or Redis
-    was late or away.
+    `parts_us` is that of every process, by name; `degraded` the share of answers for which embedder, Qdrant or
+    Redis was late or away.
     """
 
     target: str

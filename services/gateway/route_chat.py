@@ -103,12 +103,15 @@ async def consider(chat: ChatRequest, wish: Wish, asker: Asker, ports: ChatPorts
     degraded = (*choice.decision.degraded, *gathered.degraded)
     if missed or (ports.posteriors.stale and wish.pinned is None):
         degraded = (*degraded, "redis")
-    decision = replace(choice.decision, degraded=degraded)
+    decision = choice.decision
+    if degraded != decision.degraded:
+        decision = replace(decision, degraded=degraded)
+        choice = replace(choice, decision=decision)
     # In shadow mode nobody but the safe arm answers, and who narrows the choice wants no other arm either.
     last_resort = None if wish.narrowed or ports.shadow_mode else ports.catalogue.default
     others = () if ports.shadow_mode else wish.allowed
     order = candidates(decision, ports.cooldowns, last_resort, others)
-    return Considered(replace(choice, decision=decision), gathered, order)
+    return Considered(choice, gathered, order)
 
 
 async def complete(plan: Plan, ports: ChatPorts) -> Completed:
