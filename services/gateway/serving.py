@@ -58,7 +58,7 @@ async def serve(app: web.Application, settings: Settings, **options: float) -> w
         _unforeseen,
         max_body=min(MAX_BODY_BYTES, settings.MAX_BODY_BYTES),
         keep_s=KEEP_ALIVE_S,
-        write_s=WRITE_TIMEOUT_S,
+        write_s=options.get("write_timeout_s", WRITE_TIMEOUT_S),
         takes=takes,
         full=lambda: server.full,
     )

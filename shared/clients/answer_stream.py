@@ -152,12 +152,13 @@ class HttpAnswerStream:
             body = parse_object(data)
         except BadAnswer as error:
             raise garbage(str(error)) from error
-        failure = error_of(body)
+        choices = choices_of(body)
+        failure = error_of(body, choices)
         if failure is not None:
             raise of_error_body(failure)
         if self._model is None:
             self._model = model_of(body)
-        for choice in choices_of(body):
+        for choice in choices:
             self._note(choice)
         if body.get("usage"):
             self._usage = usage_of(body) or self._usage

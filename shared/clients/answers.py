@@ -50,11 +50,14 @@ def parse_object(raw: bytes) -> dict[str, Any]:
     return body
 
 
-def error_of(body: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """Return the error that a body of status 200 carries, at the top or in a choice; None without one."""
+def error_of(body: Mapping[str, Any], choices: list[dict[str, Any]] | None = None) -> Mapping[str, Any] | None:
+    """Return the error that a body of status 200 carries, at the top or in a choice; None without one.
+
+    `choices` are those of the body, where they are known.
+    """
     error = body.get("error")
     if error is None:
-        for choice in choices_of(body):
+        for choice in choices_of(body) if choices is None else choices:
             if choice.get("error") or choice.get("finish_reason") == "error":
                 error = choice.get("error") or {}
                 break

@@ -55,7 +55,7 @@ class Outlet:
 
     def put(self, piece: bytes) -> bool:
         """Write a piece, which may not be empty; return whether there is room for more."""
-        self._write(self._framed(piece))
+        self._write(b"%x\r\n" % len(piece) + piece + b"\r\n")
         return not self.full
 
     async def flush(self) -> None:
@@ -66,7 +66,7 @@ class Outlet:
 
     def end(self, piece: bytes) -> None:
         """Write the last piece."""
-        self._write(self._framed(piece) + _LAST_CHUNK)
+        self._write(b"%x\r\n" % len(piece) + piece + b"\r\n" + _LAST_CHUNK)
         self.begun = False
 
     def resume(self) -> None:
@@ -80,13 +80,10 @@ class Outlet:
         self._transport = None
         self.full = True
 
-    def _framed(self, piece: bytes) -> bytes:
-        head, self._held = self._held, b""
-        return head + b"%x\r\n" % len(piece) + piece + b"\r\n"
-
     def _write(self, data: bytes) -> None:
         if self._transport is not None:
-            self._transport.write(data)
+            self._transport.write(self._held + data)
+            self._held = b""
 
 
 def _head(status: int, headers: Mapping[str, str], framing: str, *, last: bool) -> bytes:

@@ -12,10 +12,12 @@ from aiohttp import web
 
 from deploy.local.servers import free_port
 from shared.quick_http.lane import Answer, Lanes, LaneSite
+from shared.quick_http.outlet import Outlet
 from shared.quick_http.plain import Question
 
 LINE = b"POST /echo HTTP/1.1"
 LARGE = 8_000_000
+PIECE = b"x" * 10_000
 
 
 def plain(body: bytes, *fields: bytes) -> bytes:
@@ -51,8 +53,16 @@ class Client:
             head = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1")
             first, *rows = head.strip().split("\r\n")
             headers = {name.lower(): value for name, _, value in (row.partition(": ") for row in rows)}
-            body = await self.reader.readexactly(int(headers.get("content-length", 0)))
+            body = await self.pieces() if "transfer-encoding" in headers else b""
+            body += await self.reader.readexactly(int(headers.get("content-length", 0)))
         return Reply(int(first.split()[1]), headers, body)
+
+    async def pieces(self) -> bytes:
+        body = b""
+        while size := int(await self.reader.readuntil(b"\r\n"), 16):
+            body += (await self.reader.readexactly(size + 2))[:-2]
+        await self.reader.readuntil(b"\r\n")
+        return body
 
     async def ask(self, data: bytes) -> Reply:
         await self.send(data)
@@ -77,6 +87,7 @@ class Rig:
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     begun: list[bytes] = field(default_factory=list)
     cancelled: list[bytes] = field(default_factory=list)
+    sent: int = 0
 
     @contextlib.asynccontextmanager
     async def client(self, *, bare: bool = False) -> AsyncIterator[Client]:
@@ -88,7 +99,28 @@ class Rig:
             with contextlib.suppress(ConnectionError):
                 await writer.wait_closed()
 
-    async def handle(self, question: Question) -> Answer:
+    async def stream(self, body: bytes, outlet: Outlet) -> None:
+        """Send pieces: three, or as many as the client takes."""
+        outlet.begin(200, {"X-By": "lane"})
+        try:
+            while b"endless" in body:
+                self.sent += len(PIECE)
+                if not outlet.put(PIECE):
+                    await outlet.flush()
+                await asyncio.sleep(0)
+            outlet.put(b"one ")
+            if b"then fail" in body:
+                raise RuntimeError("secret")
+            if b"gate" in body:
+                await self.gate.wait()
+            assert outlet.put(b"two ")
+            await outlet.flush()
+        except asyncio.CancelledError:
+            self.cancelled.append(body)
+            raise
+        outlet.end(b"three")
+
+    async def handle(self, question: Question) -> Answer | None:
         """Echo; what else it does, the body says."""
         body = question.body
         self.begun.append(body)
@@ -100,6 +132,9 @@ class Rig:
                 raise
         if body == b"fail":
             raise RuntimeError("secret")
+        if body.startswith(b"pieces"):
+            await self.stream(body, question.outlet)
+            return None
         if body == b"split the answer":
             return Answer(200, {"X-A": "1\r\nX-Smuggled: 1"}, b"")
         return Answer(200, {"X-By": "lane"}, b"x" * LARGE if b"large" in body else body)
@@ -114,14 +149,16 @@ def failed(error: Exception) -> Answer:
 
 
 @contextlib.asynccontextmanager
-async def running(*, keep_s: float = 5.0, drain_s: float = 5.0, max_body: int = 100_000) -> AsyncIterator[Rig]:
+async def running(
+    *, keep_s: float = 5.0, write_s: float | None = None, drain_s: float = 5.0, max_body: int = 100_000
+) -> AsyncIterator[Rig]:
     app = web.Application(client_max_size=max_body)
     app.router.add_post("/echo", echo)
     runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=drain_s)
     await runner.setup()
     rig = Rig(runner, free_port(), free_port())
     server = cast("web.Server", runner.server)
-    lanes = Lanes(server, {LINE: rig.handle}, failed, max_body=max_body, keep_s=keep_s)
+    lanes = Lanes(server, {LINE: rig.handle}, failed, max_body=max_body, keep_s=keep_s, write_s=write_s)
     await LaneSite(runner, lanes, "127.0.0.1", rig.port, backlog=16).start()
     await web.TCPSite(runner, "127.0.0.1", rig.bare_port).start()
     try:
