@@ -21,7 +21,8 @@ from shared.quick_http.lane import Lanes, LaneSite
 MAX_BODY = 32 * 1024 * 1024
 """Qdrant's own limit of a request body."""
 UPKEEP_S = 5.0
-"""Seconds between flushes, as Qdrant's `flush_interval_sec`. A power cut can lose so much; a kill -9 nothing."""
+"""So often logs are brought to the disk, as by Qdrant's `flush_interval_sec`. A power cut can lose so much; a kill -9
+nothing."""
 MAX_QUICK_BODY = 1024 * 1024
 """A longer one costs more to read than a lane spares."""
 KEEP_ALIVE_S = 3600.0

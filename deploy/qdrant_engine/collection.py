@@ -29,8 +29,13 @@ from deploy.qdrant_engine.writes import Change
 
 Result = TypeVar("Result")
 
-FLUSH_AFTER = 2_000
-"""Changed points after which a flush is due. Its cost grows with what has changed: 20 ms for 1,000 points."""
+FLUSH_AFTER, FLUSH_S = 20_000, 60.0
+"""Changed points, and seconds, after which a flush is due. It waits for the disk to take some fifty files, while nobody
+is answered: 25 ms to 0.3 s and more. So most of the time only the log is brought to the disk, which keeps nobody
+waiting; a start has to replay so much of it, at 25 microseconds a point."""
+
+PAUSE_S = 0.25
+"""Between two acts of a rebuild during which nobody is answered."""
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +51,7 @@ class Collection:
         self._writers = asyncio.Lock()
         self._journal: list[Any] | None = None
         self._changed = 0
+        self._flush_at = time.monotonic() + FLUSH_S
         info = shard.info()
         self._drift = info.points_count - info.indexed_vectors_count
         self._operations = 0
@@ -78,14 +84,17 @@ class Collection:
 
     async def flush(self) -> None:
         """Bring everything to disk and shorten the log that a start has to replay."""
+        self._flush_at = time.monotonic() + FLUSH_S
         async with self._writers:
             if self._changed:
                 self._changed = 0
                 await self._run(self._shard.flush)
 
     async def maintain(self) -> None:
-        """Flush, and start a rebuild of the search graph when it is due; called every few seconds."""
-        await self.flush()
+        """Bring the log to the disk; flush and start a rebuild of the graph when due. Called every few seconds."""
+        await asyncio.to_thread(files.sync_log, self._current())
+        if time.monotonic() >= self._flush_at:
+            await self.flush()
         if self._rebuild is not None and not self._rebuild.done():
             return
         if await self._is_due():
@@ -131,11 +140,12 @@ class Collection:
         try:
             async with self._writers:
                 await self._run(self._shard.flush)
-                await asyncio.to_thread(shutil.copytree, self._current(), copy)
+                await asyncio.to_thread(files.copy, self._current(), copy)
                 self._journal, self._drift = [], 0
             await build_graph(copy)
             async with self._writers:
-                await self._switch(copy)
+                old, left = await self._switch(copy)
+            await self._leave(old, left)
         finally:
             self._journal = None
             if self.description.shard != copy.name:
@@ -144,20 +154,31 @@ class Collection:
     def _current(self) -> Path:
         return self._folder / self.description.shard
 
-    async def _switch(self, copy: Path) -> None:
+    async def _switch(self, copy: Path) -> tuple[Any, Path]:
+        """Search and write the copy from now on; return the shard and the folder that are no longer needed.
+
+        Its writes are in its log; the next flush is soon enough.
+        """
         fresh = await self._run(lambda: edge.EdgeShard.load(str(copy)))
         for operation in self._journal or ():
             with contextlib.suppress(ApiProblem):  # it failed the same way in the original
                 _guarded(partial(fresh.update, operation))
                 await asyncio.sleep(0)
-        await self._run(fresh.flush)
         left, old = self._current(), self._shard
         description = files.moved(self.description, copy)
         # No await between these two: whoever cancels must find disk and memory naming the same shard.
         files.save(self._folder, description)
         self.description, self._shard = description, fresh
-        await self._run(old.close)
-        await asyncio.to_thread(shutil.rmtree, left, ignore_errors=True)
+        self._journal, self._changed = None, max(self._changed, 1)
+        return old, left
+
+    async def _leave(self, old: Any, left: Path) -> None:
+        """Close a shard. Loading the new one kept everybody waiting, as this does: not all at once."""
+        try:
+            await asyncio.sleep(PAUSE_S)
+        finally:
+            await self._run(old.close)
+            await asyncio.to_thread(shutil.rmtree, left, ignore_errors=True)
 
     async def _run(self, call: Callable[[], Result]) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._thread, partial(_guarded, call))
