@@ -34,7 +34,7 @@ from shared.schemas.storage import (
     RatingTerms,
     Verdict,
 )
-from shared.schemas.upstream import Answer, Call, Usage
+from shared.schemas.upstream import Answer, Call, Sink, Usage
 
 
 class Clock(Protocol):
@@ -266,37 +266,18 @@ class Heartbeats(Protocol):
         """Replace what `gateway` says (None: nothing any more); return what others have said in the last `ttl_s`."""
 
 
-class Sink(Protocol):
-    """Takes a streamed answer: bytes, as fast as it can bear."""
-
-    def put(self, piece: bytes, /) -> bool:
-        """Take a piece; return whether the next may come at once, else it waits for `flush`."""
-
-    async def flush(self) -> None:
-        """Wait until there is room for more."""
-
-
 class AnswerStream(Protocol):
-    """A streamed answer. Pour it out to the end, then read what it said."""
+    """A streamed answer: `events` of it have been put, and `usage` is there once it has been seen."""
+
+    events: int
+    usage: Usage | None
 
     async def pour(self, sink: Sink) -> None:
-        """Put whole SSE events, `data: [DONE]` excluded, usage-only chunks dropped unless asked for.
+        """Put whole SSE events, to the end: `data: [DONE]` excluded, usage-only chunks dropped unless asked for.
 
         Raises UpstreamError when the stream is cut, stalls, carries an error or ends without `[DONE]` or a
         finish_reason; events before that are put. A piece holds one event or more.
         """
-
-    @property
-    def events(self) -> int:
-        """How many events have been put."""
-
-    @property
-    def usage(self) -> Usage | None:
-        """Usage, once it has been seen."""
-
-    @property
-    def model(self) -> str | None:
-        """The model that the upstream says answers."""
 
 
 class ChatModel(Protocol):

@@ -14,9 +14,10 @@ from services.gateway.outcome import Journal, Served, effective, error_word
 from services.gateway.plan import ChatPorts, Plan
 from shared.bandit.arms import ArmId
 from shared.errors import UpstreamError
-from shared.ports import AnswerStream, Sink
+from shared.ports import AnswerStream
 from shared.schemas.problem import problem
 from shared.schemas.records import Status
+from shared.schemas.upstream import Sink
 
 DONE = b"data: [DONE]\n\n"
 

@@ -7,13 +7,12 @@ from typing import Any
 
 import orjson
 
-from shared.clients.answers import BadAnswer, choices_of, error_of, model_of, parse_object, usage_of
+from shared.clients.answers import BadAnswer, choices_of, error_of, parse_object, usage_of
 from shared.clients.sse import EventParser, EventTooLarge
 from shared.clients.upstream_errors import garbage, of_error_body, of_exception, timed_out_error
 from shared.errors import UpstreamError
-from shared.ports import Sink
 from shared.quick_http import Incoming
-from shared.schemas.upstream import Usage
+from shared.schemas.upstream import Sink, Usage
 
 MAX_STREAM_BYTES = 128 * 1024 * 1024
 MAX_CHOICES = 1024
@@ -35,29 +34,14 @@ class HttpAnswerStream:
         self._parser = EventParser()
         self._sink: Sink | None = None
         self._frames: list[bytes] = []
-        self._events = self._received = 0
+        self._received = 0
         self._data_by = deadline
         self._done = False
         self._failure: UpstreamError | None = None
         self._open_choices: set[int] = set()
         self._finished_choices: set[int] = set()
-        self._usage: Usage | None = None
-        self._model: str | None = None
-
-    @property
-    def events(self) -> int:
-        """How many events have been put."""
-        return self._events
-
-    @property
-    def usage(self) -> Usage | None:
-        """Usage, once it has been seen."""
-        return self._usage
-
-    @property
-    def model(self) -> str | None:
-        """The model that the upstream says answers."""
-        return self._model
+        self.events = 0
+        self.usage: Usage | None = None
 
     async def open(self, first_by: float) -> None:
         """Wait for the first event that the client will get. Raises UpstreamError."""
@@ -140,7 +124,7 @@ class HttpAnswerStream:
         """Pass on what has been read; return whether there is room for more."""
         if self._sink is None:
             return False
-        self._events += len(self._frames)
+        self.events += len(self._frames)
         self._data_by = time.monotonic() + self._gap_timeout_s
         piece = b"".join(self._frames)
         self._frames.clear()
@@ -156,12 +140,10 @@ class HttpAnswerStream:
         failure = error_of(body, choices)
         if failure is not None:
             raise of_error_body(failure)
-        if self._model is None:
-            self._model = model_of(body)
         for choice in choices:
             self._note(choice)
         if body.get("usage"):
-            self._usage = usage_of(body) or self._usage
+            self.usage = usage_of(body) or self.usage
             if not self._with_usage:
                 if not body.get("choices"):
                     return None

@@ -258,10 +258,10 @@ class Connection(asyncio.Protocol):
             if self._left:
                 end = at + self._left
                 self._body += data[at : max(end - 2, at)]
-                self._left = max(end - len(data), 0)
-                if self._left:
+                if end >= len(data):
+                    self._left = end - len(data)
                     return b""
-                at = end
+                at, self._left = end, 0
             end = data.find(b"\r\n", at)
             if end < 0:
                 break

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Protocol
 
 from shared.bandit.arms import ArmId
 from shared.values import dataclass
@@ -40,3 +41,13 @@ class Answer:
     usage: Usage | None
     model: str | None
     chars: int = 0
+
+
+class Sink(Protocol):
+    """Takes a streamed answer: bytes, as fast as it can bear."""
+
+    def put(self, piece: bytes, /) -> bool:
+        """Take a piece; return whether the next may come at once, else it waits for `flush`."""
+
+    async def flush(self) -> None:
+        """Wait until there is room for more."""

@@ -13,8 +13,7 @@ import orjson
 from shared.bandit.arms import Arm, ArmId
 from shared.clients.answers import choices_of
 from shared.errors import UpstreamError
-from shared.ports import Sink
-from shared.schemas.upstream import Answer, Call, Usage
+from shared.schemas.upstream import Answer, Call, Sink, Usage
 
 
 @dataclass(frozen=True)
@@ -105,7 +104,6 @@ class FakeStream:
 
     def __init__(self, call: Call, reply: Reply) -> None:
         self.usage: Usage | None = None
-        self.model: str | None = call.arm
         self.events = 0
         self._call = call
         self._reply = reply

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from unittest.mock import Mock
@@ -17,10 +18,18 @@ from services.gateway import door
 from services.gateway.app import build_app
 from services.gateway.keys import CHAT
 from services.gateway.serving import serve
+from shared.clients.answer_stream import HttpAnswerStream
+from shared.quick_http import Incoming
+from shared.quick_http.connection import Connection
+from shared.quick_http.outlet import Outlet
+from tests import raw_upstream as raw
 from tests.fakes.gateway import World, settings_for
 
-ROUTED, PINNED, STREAMED = 2.5, 2.1, 4.3
+ROUTED, PINNED, STREAMED = 2.5, 2.1, 3.5
 """Calls of a request over those of a bare handler, client included, as measured; print them with `pytest -s`."""
+
+CHUNK = 47
+"""Calls of a chunk, from the upstream's socket to the client's."""
 
 LOSS = 1.25
 REQUESTS, BATCHES = 20, 5
@@ -92,3 +101,41 @@ async def test_a_request_costs_no_more_calls_than_it_did(
         await runner.cleanup()
     print(f"{ratio:.2f} times the calls of a bare handler")
     assert ratio < LOSS * stored
+
+
+class _Wire(asyncio.Transport):
+    """Counts what is written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writes = 0
+
+    def write(self, data: object) -> None:  # noqa: ARG002 - the transport's signature
+        self.writes += 1
+
+
+async def test_a_chunk_costs_no_more_calls_than_it_did() -> None:
+    """And nobody is woken for it: it is written before the upstream's bytes are done with."""
+    chunk = raw.event(raw.chunk("word"))
+    framed = b"%x\r\n%b\r\n" % (len(chunk), chunk)
+    upstream, outlet, client = Connection(), Outlet(), _Wire()
+    upstream.connection_made(_Wire())
+    outlet.open(client)
+    opening = asyncio.create_task(upstream.open(b"question", None))
+    await asyncio.sleep(0)
+    upstream.data_received(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + framed)
+    answer = Incoming(upstream, *await opening, Mock())
+    stream = HttpAnswerStream(answer, gap_timeout_s=30, deadline=time.monotonic() + 30, with_usage=False)
+    await stream.open(time.monotonic() + 30)
+    pouring = asyncio.create_task(stream.pour(outlet))
+    await asyncio.sleep(0)
+
+    async def one_chunk() -> None:
+        before = client.writes
+        upstream.data_received(framed)
+        assert client.writes == before + 1
+
+    calls = await calls_of(one_chunk)
+    pouring.cancel()
+    print(f"{calls:.0f} calls a chunk")
+    assert calls < LOSS * CHUNK
