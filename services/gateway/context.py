@@ -23,6 +23,8 @@ from shared.values import dataclass
 _log = get_logger(__name__)
 _T = TypeVar("_T")
 RECHECK_S = 30.0
+HICCUP_S = 0.2
+"""Longer than the local engine is busy with itself; five calls in a row that are late take no less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,7 @@ class ContextGatherer:
         self._model: EmbeddingModel | None = None
         self._prepared: EmbeddingModel | None = None
         self._checked_at = float("-inf")
-        self._breakers = {"embedder": Breaker(clock), "qdrant": Breaker(clock)}
+        self._breakers = {name: Breaker(clock, hiccup_s=HICCUP_S) for name in ("embedder", "qdrant")}
 
     @property
     def model(self) -> EmbeddingModel | None:

@@ -35,6 +35,9 @@ class Window:
 class Breaker:
     """What failed `threshold` times in a row, or half the time, is skipped; then probed by one caller at a time.
 
+    Failures in a row that all come within `hiccup_s` open nothing: a pause of 60 ms fails each of thirty calls that
+    were under way, and then nobody would ask for half a second.
+
     The rest doubles from `rest_s` to `max_rest_s` while probes fail: a frozen embedder costs its deadline a few times,
     not on every request. A probe that nobody reports on (its caller has left) is followed by another after a rest.
     """
@@ -47,6 +50,7 @@ class Breaker:
         rest_s: float = 0.5,
         max_rest_s: float = 5.0,
         window: Window | None = None,
+        hiccup_s: float = 0.0,
     ) -> None:
         self._clock = clock
         self._threshold = threshold
@@ -55,7 +59,9 @@ class Breaker:
         self._max_rest_s = max_rest_s
         self._window = window
         self._recent: deque[tuple[float, bool]] = deque(maxlen=window.calls if window else 0)
+        self._hiccup_s = hiccup_s
         self._failures = 0
+        self._failing_since = 0.0
         self._until = 0.0
         self._probing = False
         self.open = False
@@ -101,10 +107,12 @@ class Breaker:
     def failed(self) -> None:
         """Count a failure; open at the threshold, and rest longer after each failed probe."""
         self._note(failed=True)
+        if not self._failures:
+            self._failing_since = self._clock.monotonic()
         self._failures += 1
         if self._probing:
             self._rest_s = min(self._rest_s * 2, self._max_rest_s)
-        elif self.open or not (self._failures >= self._threshold or self._half_failed()):
+        elif self.open or not (self._failed_in_a_row() or self._half_failed()):
             return  # calls that were under way when it opened say nothing new
         self.open, self._probing, self.told = True, False, False
         self._until = self._clock.monotonic() + self._rest_s
@@ -112,6 +120,10 @@ class Breaker:
     def _note(self, *, failed: bool) -> None:
         if self._window is not None:
             self._recent.append((self._clock.monotonic(), failed))
+
+    def _failed_in_a_row(self) -> bool:
+        lasted_s = self._clock.monotonic() - self._failing_since
+        return self._failures >= self._threshold and lasted_s >= self._hiccup_s
 
     def _half_failed(self) -> bool:
         if self._window is None or len(self._recent) < self._window.calls:

@@ -120,6 +120,22 @@ def test_a_breaker_lets_one_probe_through_and_closes_on_success() -> None:
     assert breaker.allows()
 
 
+def test_calls_that_one_hiccup_fails_open_nothing() -> None:
+    """Thirty at once say no more than one. Failing on for longer than that does open it; a success begins anew."""
+    clock = FakeClock()
+    breaker = Breaker(clock, threshold=5, hiccup_s=0.2)
+    for _ in range(30):
+        breaker.failed()
+    assert breaker.allows()
+    breaker.succeeded()
+    for _ in range(4):
+        clock.advance(0.19)
+        breaker.failed()
+    assert breaker.allows(), "four are too few, however long they took"
+    breaker.failed()
+    assert not breaker.allows()
+
+
 async def test_each_verdict_on_a_rating_is_what_the_client_hears(world: World) -> None:
     """202 for accepted, revised and repeated; 404, 409 and 410 for what cannot count; 503 while Redis is away."""
 
