@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,6 +18,9 @@ from shared.schemas.storage import Applied, Effect, LoggedRequest
 
 BATCH = 256
 """Events in one round trip; large enough that the trip does not count, small enough to be done in a blink."""
+
+SIDE_BY_SIDE = 2
+"""Batches under way while a backlog is drained: Redis works on one while the other is computed."""
 
 _log = get_logger(__name__)
 
@@ -103,22 +107,50 @@ class EventLearner:
         self._clock = clock
         self._metrics = metrics
         self._patience = patience or Patience()
-        self._unfinished: list[Event] = []
+        self._unfinished: list[list[Event]] = []
         self.stopping = False
 
     async def drain(self) -> int:
-        """Apply new events until there are none; return how many were read."""
+        """Apply new events until there are none; return how many there were.
+
+        In a backlog the order of batches is left open, as it is between two learners: it changes nothing.
+        """
         until, total = self._clock.monotonic() + self._patience.drain_s, 0
-        while not self.stopping and self._clock.monotonic() < until:
-            # What a failure of Redis interrupted comes first: as far as Redis knows it is still in our hands.
-            events = self._unfinished or await self._queue.read(self._consumer, BATCH)
-            if not events:
-                break
-            self._unfinished = events
-            await self.learn(events)
-            self._unfinished = []
-            total += len(events)
+        # What a failure of Redis interrupted comes first: as far as Redis knows it is still in our hands.
+        for events in self._unfinished.copy():
+            total += await self._finish(events)
+        total += (first := await self._batch(until))
+        if first == BATCH:
+            total += await self._catch_up(until)
         return total
+
+    async def _catch_up(self, until: float) -> int:
+        numbers = await asyncio.gather(*(self._lane(until) for _ in range(SIDE_BY_SIDE)), return_exceptions=True)
+        for number in numbers:
+            if isinstance(number, BaseException):
+                raise number
+        return sum(number for number in numbers if isinstance(number, int))
+
+    async def _lane(self, until: float) -> int:
+        """Apply batches until one is not full."""
+        total, number = 0, BATCH
+        while number == BATCH:
+            number = await self._batch(until)
+            total += number
+        return total
+
+    async def _batch(self, until: float) -> int:
+        """Apply one batch of new events; return how many it had, 0 where it is time to stop."""
+        if self.stopping or self._clock.monotonic() >= until:
+            return 0
+        events = await self._queue.read(self._consumer, BATCH)
+        self._unfinished.append(events)
+        return await self._finish(events)
+
+    async def _finish(self, events: list[Event]) -> int:
+        await self.learn(events)
+        self._unfinished.remove(events)
+        return len(events)
 
     async def sweep(self) -> int:
         """Take over events that others, or we ourselves, have left; return how many."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,6 +23,9 @@ from shared.storage.redis_queue import LEARN_JOB
 
 _TRIES = 5
 """A wake-up is worth no more: the sweep comes every second anyway, and waiting wake-ups would pile up."""
+
+INDEX_AT_LATEST_S = 10.0
+"""So long the index may wait while events are learned: beside it, a backlog takes half as long again."""
 
 _log = get_logger(__name__)
 
@@ -43,9 +47,10 @@ class Duties:
     _remembering: asyncio.Lock = field(default_factory=asyncio.Lock)
     _clustering: asyncio.Lock = field(default_factory=asyncio.Lock)
     _again: bool = False
+    _put_off_since: float = math.inf
 
     async def learn(self, *, sweep: bool) -> None:
-        """Drain the stream, then bring the index up to date. Calls during another one make that one look again."""
+        """Drain the stream; with a sweep, bring the index up to date. Calls during another one make it look again."""
         if self._learning.locked():
             self._again = True
         else:
@@ -56,9 +61,21 @@ class Duties:
                 while self._again and not self.learner.stopping:
                     self._again = False
                     await self.learner.drain()
+        # Once a second: a batch costs less than its parts, and what is rated soon is written once.
+        if sweep:
+            await self._index()
+
+    async def _index(self) -> None:
+        """Bring the index up to date; what is being learned goes first, for a while."""
+        now = self.clock.monotonic()
+        if self._learning.locked():
+            self._put_off_since = min(self._put_off_since, now)
+            if now - self._put_off_since < INDEX_AT_LATEST_S:
+                return
         # A lock of its own: a slow index must not keep new events waiting.
         if not self._indexing.locked():
             async with self._indexing:
+                self._put_off_since = math.inf
                 await self.indexer.step()
 
     async def remember(self) -> None:

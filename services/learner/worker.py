@@ -50,8 +50,8 @@ if TYPE_CHECKING:
 CALL_TIMEOUT_S = 4.0
 """For embedder and Qdrant: nobody waits for the index, but a job has to end in time."""
 
-_POLL_S = 0.05
-"""How often arq looks for jobs; half a wake-up's delay."""
+_POLL_S = 0.1
+"""How often arq looks for jobs. Each look and each wake-up costs as much as a dozen events."""
 
 _JOB_TIMEOUT_S = 20
 _MAX_TRIES = 1000

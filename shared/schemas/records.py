@@ -128,15 +128,28 @@ class RequestRecord:
 
     @staticmethod
     def lessons_of(raw: bytes) -> RequestRecord:
-        """The same without neighbours, from which nobody learns: half of the time. Raises ValueError."""
-        body = orjson.loads(raw)
-        for decision in (body.get("decision"), body.get("shadow")) if isinstance(body, dict) else ():
-            if isinstance(decision, dict):
-                decision.pop("neighbours", None)
-        return _RECORD.validate_python(body)
+        """The same without neighbours, from which nobody learns: two thirds of the time. Raises ValueError."""
+        try:
+            return _RECORD.validate_json(_without_neighbours(raw))
+        except ValueError:  # damaged, or an arm with a bracket in its name
+            return _RECORD.validate_json(raw)
 
 
 _RECORD = TypeAdapter(RequestRecord)
+_NEIGHBOURS = b'"neighbours":['
+
+
+def _without_neighbours(raw: bytes) -> bytes:
+    """Empty the lists of neighbours, which are most of a record, before anybody parses them.
+
+    Nothing else looks like this key, because a quote within a string is written with a backslash; and a neighbour has
+    no list in it, so the next bracket is the end.
+    """
+    kept, key, rest = raw.partition(_NEIGHBOURS)
+    while key:
+        more, key, rest = rest[rest.find(b"]") :].partition(_NEIGHBOURS)
+        kept += _NEIGHBOURS + more
+    return kept
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,11 @@ import orjson
 from arq.connections import ArqRedis
 from redis.exceptions import ResponseError
 
+from shared.errors import DependencyError
 from shared.schemas.events import Event, EventKind
 from shared.schemas.storage import DeadLetter, Notice, QueueDepth
 from shared.storage import redis_keys
-from shared.storage.redis_connection import Client, Script, redis_errors
+from shared.storage.redis_connection import Client, Damaged, KeptConnection, Script, redis_errors
 
 LEARN_JOB = "learn"
 """arq's name of the job that drains the stream."""
@@ -35,6 +36,7 @@ class RedisEventQueue:
             job_deserializer=orjson.loads,
             default_queue_name=redis_keys.ARQ_QUEUE,
         )
+        self._kept = KeptConnection(client)
         self._bury = Script(client, "bury.lua")
         self._requeue = Script(client, "requeue.lua")
         self._forget_consumers = Script(client, "forget_consumers.lua")
@@ -57,22 +59,25 @@ class RedisEventQueue:
 
     async def read(self, consumer: str, limit: int) -> list[Event]:
         """Return new events."""
-        with redis_errors():
-            try:
-                answer = await self._read(consumer, limit)
-            except ResponseError as error:
-                if not str(error).startswith("NOGROUP"):
-                    raise
-                # Redis has lost its memory since we started.
-                await self.prepare()
-                answer = await self._read(consumer, limit)
-        return [_event(entry_id, fields) for _, entries in answer for entry_id, fields in entries]
+        try:
+            return await self._read(consumer, limit)
+        except DependencyError as error:
+            if not str(error.__cause__).startswith("NOGROUP"):
+                raise
+        # Redis has lost its memory since we started.
+        await self.prepare()
+        return await self._read(consumer, limit)
 
-    async def _read(self, consumer: str, limit: int) -> list[tuple[bytes, list[tuple[bytes, Fields]]]]:
-        streams = {redis_keys.EVENTS: ">"}
-        answer: list[tuple[bytes, list[tuple[bytes, Fields]]]]
-        answer = await self._client.xreadgroup(redis_keys.GROUP, consumer, streams, count=limit)
-        return answer
+    async def _read(self, consumer: str, limit: int) -> list[Event]:
+        ours = "XREADGROUP", "GROUP", redis_keys.GROUP, consumer, "COUNT", limit, "STREAMS", redis_keys.EVENTS, ">"
+        (streams,) = await self._kept.run([ours])
+        if isinstance(streams, Damaged):
+            raise DependencyError("redis", "the stream of events is something else")
+        return [
+            _event(entry_id, dict(zip(fields[::2], fields[1::2], strict=True)))
+            for _, entries in streams or ()
+            for entry_id, fields in entries
+        ]
 
     async def claim(self, consumer: str, *, idle_s: float, limit: int) -> list[Event]:
         """Take over what others, or we ourselves, have left."""

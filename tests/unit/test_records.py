@@ -28,6 +28,14 @@ def test_what_is_learned_from_is_all_but_the_neighbours() -> None:
     assert RequestRecord.lessons_of(RECORD.to_json()) == replace(RECORD, decision=alone, shadow=alone)
 
 
+def test_no_text_of_a_record_is_taken_for_its_neighbours() -> None:
+    """Neither a text that looks like the list of them, nor a bracket in the name of an arm."""
+    told = replace(RECORD, requested_model='"neighbours":[{"arm":"other"}]', shadow=None)
+    assert RequestRecord.lessons_of(told.to_json()).requested_model == told.requested_model
+    odd = replace(DECISION, neighbours=(NeighbourUse("id", 0.8, 'maker/"]}],"', 0.5, 0.1),))
+    assert RequestRecord.lessons_of(replace(told, decision=odd).to_json()).outcome == RECORD.outcome
+
+
 @pytest.mark.parametrize("raw", [b"", b"{", b"[]", b"null", b"{}", b'{"decision": 3}', RECORD.to_json()[:-1]])
 def test_what_is_no_record_is_refused(raw: bytes) -> None:
     """By one kind of error, whatever is wrong with it."""
