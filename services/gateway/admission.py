@@ -37,6 +37,7 @@ class Admission:
         self._queue: deque[asyncio.Future[None]] = deque()
         self._freed: deque[float] = deque(maxlen=MOST_FREED)
         metrics.concurrency_limit.set(limit)
+        metrics.in_flight.set_function(lambda: self._taken)
 
     async def enter(self, owner: str) -> None:
         """Take a place, which `leave` gives back.

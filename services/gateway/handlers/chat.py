@@ -60,8 +60,7 @@ async def chat(request: web.Request) -> web.StreamResponse:
 
 async def whole_answer(asked: ChatRequest, asker: Asker, ports: ChatPorts) -> Completed:
     """Route a chat completion that is not streamed; return the answer, recorded."""
-    with ports.metrics.in_flight.track_inprogress():
-        return await complete(await route(asked, asker, ports), ports)
+    return await complete(await route(asked, asker, ports), ports)
 
 
 def answer_headers(visit: Visit, done: Completed, links: FeedbackLinks) -> dict[str, str]:
@@ -78,9 +77,8 @@ def answer_headers(visit: Visit, done: Completed, links: FeedbackLinks) -> dict[
 @asynccontextmanager
 async def streamed_answer(asked: ChatRequest, asker: Asker, ports: ChatPorts) -> AsyncIterator[OpenStream]:
     """Route a chat completion that is streamed; yield the answer once its first event is here."""
-    with ports.metrics.in_flight.track_inprogress():
-        async with open_stream(await route(asked, asker, ports), ports) as opened:
-            yield opened
+    async with open_stream(await route(asked, asker, ports), ports) as opened:
+        yield opened
 
 
 def stream_headers(visit: Visit, opened: OpenStream, links: FeedbackLinks) -> dict[str, str]:

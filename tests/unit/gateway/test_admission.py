@@ -41,6 +41,16 @@ async def visit(places: Admission, owner: str, seconds: float) -> str:
         return error.code
 
 
+async def test_the_metrics_show_how_many_are_being_served() -> None:
+    """Between `enter` and `leave`, and the limit beside it."""
+    registry = CollectorRegistry()
+    places = Admission(limit=3, per_key=0, clock=SystemClock(), metrics=GatewayMetrics(registry))
+    async with place(places, "a"), place(places, "b"):
+        assert registry.get_sample_value("llm_router_in_flight_requests") == 2
+    assert registry.get_sample_value("llm_router_in_flight_requests") == 0
+    assert registry.get_sample_value("llm_router_concurrency_limit") == 3
+
+
 async def test_beyond_the_limit_the_first_waits_a_moment_and_the_others_are_refused_at_once() -> None:
     """Where no place comes free, one visitor waits for QUEUE_S, the rest are told without delay."""
     places = admission(2)
