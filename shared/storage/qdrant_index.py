@@ -41,7 +41,7 @@ WRITE_POINTS = 32
 """Points of one write. 32 of 256 dimensions are 0.1 MB: what parses them answers nobody for half a ms, not for 10."""
 RANKED_BY_VECTORS = {"quantization": {"rescore": True, "oversampling": 1.5}}
 """Half as many more as wanted are found by bytes, and the best of them by their vectors: similarities are exact, and
-0.999 of the nearest 50 are found. A collection without bytes ignores it."""
+as many of the nearest 50 are found as along the vectors. A collection without bytes ignores it."""
 LABELLED = {"key": "labelled", "match": {"value": True}}
 SIFTED_S = 60.0
 """After a search has met a point that is too old, searches leave out such points themselves for so long."""
