@@ -92,7 +92,8 @@ class Collection:
 
     async def maintain(self) -> None:
         """Bring the log to the disk; flush and start a rebuild of the graph when due. Called every few seconds."""
-        await asyncio.to_thread(files.sync_log, self._current())
+        if self._changed:
+            await asyncio.to_thread(files.sync_log, self._current())
         if time.monotonic() >= self._flush_at:
             await self.flush()
         if self._rebuild is not None and not self._rebuild.done():

@@ -70,11 +70,16 @@ def save(folder: Path, description: Description) -> None:
         os.fsync(output.fileno())
     temporary.replace(folder / _DESCRIPTION)
     with contextlib.suppress(OSError):  # the new one stands already; only a power cut could still undo it
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        _sync(folder)
+
+
+def _sync(path: Path) -> None:
+    """Bring a file or a folder to the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def copy(source: Path, target: Path) -> None:
@@ -86,11 +91,7 @@ def sync_log(shard: Path) -> None:
     """Bring a shard's write-ahead log to the disk. Of a shard that goes away meanwhile nothing is needed any more."""
     with contextlib.suppress(FileNotFoundError):
         for path in (shard / "wal").iterdir():
-            handle = os.open(path, os.O_RDONLY)
-            try:
-                os.fsync(handle)
-            finally:
-                os.close(handle)
+            _sync(path)
 
 
 def _copy_file(source: str, target: str) -> None:
