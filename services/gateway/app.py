@@ -17,7 +17,7 @@ from services.gateway.admission import Admission
 from services.gateway.arm_list import ArmList
 from services.gateway.asking import Asking
 from services.gateway.catalogue import RETRY_S, Catalogue
-from services.gateway.context import ContextGatherer, ContextLimits
+from services.gateway.context import HICCUP_S, ContextGatherer, ContextLimits
 from services.gateway.cooldown import Breaker, CoolDowns
 from services.gateway.door import Door
 from services.gateway.exploration import ExplorationBudget
@@ -212,7 +212,7 @@ def build_ports(settings: Settings, adapters: Adapters, metrics: GatewayMetrics)
         arm_list=ArmList(adapters.arm_changes, catalogue, metrics=metrics, timeout_s=LOAD_TIMEOUT_S),
         upstream=adapters.upstream,
         cooldowns=cooldowns,
-        reserving=Breaker(clock),
+        reserving=Breaker(clock, hiccup_s=HICCUP_S),
         clock=clock,
         metrics=metrics,
         rng=np.random.default_rng(),

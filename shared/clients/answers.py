@@ -29,7 +29,7 @@ class BadAnswer(Exception):
 def parse_answer(raw: bytes) -> dict[str, Any]:
     """Return the body as an object with at least one choice, or with an `error`. Raises BadAnswer."""
     body = parse_object(raw)
-    if error_of(body) is not None:
+    if error_of(body, choices_of(body)) is not None:
         return body
     choices = body.get("choices")
     if not isinstance(choices, list) or not choices:
@@ -50,14 +50,11 @@ def parse_object(raw: bytes) -> dict[str, Any]:
     return body
 
 
-def error_of(body: Mapping[str, Any], choices: list[dict[str, Any]] | None = None) -> Mapping[str, Any] | None:
-    """Return the error that a body of status 200 carries, at the top or in a choice; None without one.
-
-    `choices` are those of the body, where they are known.
-    """
+def error_of(body: Mapping[str, Any], choices: Iterable[dict[str, Any]]) -> Mapping[str, Any] | None:
+    """Return the error that a body of status 200 carries, at the top or in one of its choices; None without one."""
     error = body.get("error")
     if error is None:
-        for choice in choices_of(body) if choices is None else choices:
+        for choice in choices:
             if choice.get("error") or choice.get("finish_reason") == "error":
                 error = choice.get("error") or {}
                 break

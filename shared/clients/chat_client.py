@@ -20,6 +20,7 @@ from shared.clients.answer_stream import HttpAnswerStream
 from shared.clients.answers import (
     BadAnswer,
     arms_of,
+    choices_of,
     error_of,
     model_of,
     parse_answer,
@@ -192,7 +193,7 @@ def answer_of(raw: bytes) -> Answer:
         body = parse_answer(raw)
     except BadAnswer as error:
         raise garbage(str(error)) from error
-    failure = error_of(body)
+    failure = error_of(body, choices_of(body))
     if failure is not None:
         raise of_error_body(failure)
     return Answer(body=raw, usage=usage_of(body), model=model_of(body), chars=text_length_of(body))
