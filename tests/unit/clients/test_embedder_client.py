@@ -53,6 +53,22 @@ async def test_a_good_answer_is_returned_as_it_is() -> None:
         np.testing.assert_array_equal(await client.embed(["a", "b"]), GOOD)
 
 
+async def test_texts_go_by_a_connection_on_which_nothing_else_came() -> None:
+    """The embedder's fast lane keeps no connection that has asked for its health; two calls with texts share one."""
+    peers = []
+
+    async def noting(request: web.Request) -> web.Response:
+        peers.append(request.transport.get_extra_info("peername") if request.transport else None)
+        return vectors() if request.method == "POST" else web.json_response({"model": "m-3", "dimension": 3})
+
+    async with client_of(noting, noting) as client:
+        await client.model()
+        for _ in range(2):
+            await client.embed(["a", "b"])
+    asked, first, second = peers
+    assert asked != first == second
+
+
 def changed(row: int, column: int, value: float) -> bytes:
     rows = GOOD.copy()
     rows[row, column] = value
