@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import cast
@@ -17,6 +16,7 @@ from deploy.qdrant_engine.collections import Collections
 from deploy.qdrant_engine.quick import QuickRoutes
 from deploy.qdrant_engine.routes import COLLECTIONS, add_routes
 from shared.quick_http.lane import Lanes, LaneSite
+from shared.stop_signals import stop_event
 
 MAX_BODY = 32 * 1024 * 1024
 """Qdrant's own limit of a request body."""
@@ -62,9 +62,7 @@ def build_app(root: Path) -> web.Application:
 
 async def serve(root: Path, host: str, port: int) -> None:
     """Serve a folder until SIGTERM or SIGINT. Raises BlockingIOError when another process has it."""
-    stop, loop = asyncio.Event(), asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    stop = stop_event()
     app = build_app(root)
     runner = web.AppRunner(app, access_log=None, keepalive_timeout=KEEP_ALIVE_S)
     try:

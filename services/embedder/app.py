@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from collections.abc import AsyncIterator
 from typing import cast
 
@@ -18,6 +17,7 @@ from shared.logs import get_logger
 from shared.metrics import EmbedderMetrics, new_registry
 from shared.quick_http.lane import Lanes, LaneSite
 from shared.settings import Settings
+from shared.stop_signals import stop_event
 
 KEEP_ALIVE_S = 75.0
 """Longer than the gateway keeps an idle connection (15 s), so that no request meets a closing one."""
@@ -85,9 +85,7 @@ async def start(app: web.Application, settings: Settings) -> web.AppRunner:
 
 async def serve(settings: Settings, encoder: Encoder) -> None:
     """Serve until SIGTERM or SIGINT, then drain."""
-    stop, loop = asyncio.Event(), asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    stop = stop_event()
     app = build_app(settings, encoder)
     runner = await start(app, settings)
     log.info("ready", model=encoder.model.id, dimension=encoder.model.dimension, port=settings.EMBEDDER_PORT)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import signal
 import sys
 
 import uvloop
@@ -18,6 +17,7 @@ from shared import interpreter
 from shared.errors import SettingsError
 from shared.logs import get_logger, set_up_logging
 from shared.settings import Settings, load_settings
+from shared.stop_signals import stop_event
 
 _BAD_SETTINGS = 2
 
@@ -45,9 +45,7 @@ def main() -> int:
 async def run(settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT, then drain: say so, wait for load balancers, finish what is open, leave."""
     log = get_logger(__name__)
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    stop = stop_event()
     async with open_adapters(settings) as adapters:
         app = build_app(settings, adapters)
         try:

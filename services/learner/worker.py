@@ -7,7 +7,6 @@ import contextlib
 import importlib
 import os
 import secrets
-import signal
 import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -35,6 +34,7 @@ from shared.ports import Clock
 from shared.quick_http import QuickHttp
 from shared.schemas.storage import EmbeddingModel
 from shared.settings import Settings
+from shared.stop_signals import stop_event
 from shared.storage import redis_keys
 from shared.storage.qdrant_index import QdrantIndex
 from shared.storage.redis_connection import SOCKET_TIMEOUT_S, Client, connect, connection_options, eviction_policy
@@ -125,10 +125,7 @@ async def open_history(settings: Settings, *, timeout_s: float = CALL_TIMEOUT_S)
 
 async def run(settings: Settings, patience: Patience | None = None) -> None:
     """Learn until SIGTERM or SIGINT."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    stop = stop_event()
     worker = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
     registry = new_registry("learner")
     metrics = LearnerMetrics(registry)
