@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import cast
@@ -18,6 +19,8 @@ from shared.quick_http.plain import Question
 LINE = b"POST /echo HTTP/1.1"
 LARGE = 8_000_000
 PIECE = b"x" * 10_000
+RECEIVE_BUFFER = 262_144
+"""Of a client, set so that the system does not let it grow: some let it take 32 MB for somebody who does not read."""
 
 
 def plain(body: bytes, *fields: bytes) -> bytes:
@@ -91,7 +94,11 @@ class Rig:
 
     @contextlib.asynccontextmanager
     async def client(self, *, bare: bool = False) -> AsyncIterator[Client]:
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.bare_port if bare else self.port)
+        sock = socket.socket()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+        sock.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", self.bare_port if bare else self.port))
+        reader, writer = await asyncio.open_connection(sock=sock)
         try:
             yield Client(reader, writer)
         finally:
