@@ -9,14 +9,14 @@ local function acknowledge()
 end
 
 local ledger = 'applied:' .. ARGV[1]
-local known = redis.call('HMGET', KEYS[1], 'record', ledger, ledger .. ':revision')
-if not known[1] then return 'missing' end
-if known[3] and tonumber(known[3]) >= tonumber(ARGV[2]) then
+if redis.call('HEXISTS', KEYS[1], 'record') == 0 then return 'missing' end
+local known = redis.call('HMGET', KEYS[1], ledger, ledger .. ':revision')
+if known[2] and tonumber(known[2]) >= tonumber(ARGV[2]) then
   acknowledge()
   return 'replayed'
 end
 
-if known[2] and not take(known[2], -1, ARGV[8], ARGV[9]) then return 'refused' end
+if known[1] and not take(known[1], -1, ARGV[8], ARGV[9]) then return 'refused' end
 if not take(ARGV[7], 1, ARGV[8], ARGV[9]) then return 'refused' end
 if not sound(KEYS[2], ARGV[10]) then return 'refused' end
 -- These two stop here, not half-way, should a key hold something else.

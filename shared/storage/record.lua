@@ -11,7 +11,7 @@ redis.call('PEXPIRE', KEYS[1], ARGV[7])
 
 local known = ARGV[1]
 if ARGV[5] == 'failed' then known = known .. '!' end
-for _, alias in ipairs({ KEYS[2], KEYS[3] }) do
+for _, alias in ipairs(KEYS[2] == KEYS[3] and { KEYS[2] } or { KEYS[2], KEYS[3] }) do
   local holder = redis.call('GET', alias)
   -- Another request may hold the id, if it was claimed while Redis was away: it keeps it.
   if not holder or holder == ARGV[1] then redis.call('SET', alias, known, 'PX', ARGV[7]) end
