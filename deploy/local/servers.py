@@ -56,6 +56,7 @@ def redis_command(port: int, folder: Path) -> list[str]:
         "dir": str(folder),
         "appendonly": "yes",
         "appendfsync": "everysec",
+        "auto-aof-rewrite-min-size": "256mb",
         "save": "",
         "maxmemory-policy": "noeviction",
         "loglevel": "warning",

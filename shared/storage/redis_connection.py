@@ -26,6 +26,10 @@ SOCKET_TIMEOUT_S = 2.0
 
 _MAX_CONNECTIONS = 64
 
+AT_ONCE = 32
+"""Commands that go out together on a kept connection. Redis serves what it has read of one connection before it looks
+at the next: a learner's 256 at once let the record that an answer waits for wait for 7 to 13 ms."""
+
 
 def connect(settings: Settings, *, timeout_s: float = SOCKET_TIMEOUT_S) -> Client:
     """Return a client; nothing is sent before the first command. Raises SettingsError."""
@@ -132,7 +136,13 @@ class KeptConnection:
         self._taken = asyncio.Lock()
 
     async def run(self, commands: Sequence[Sequence[str | bytes | int | float]]) -> list[Any]:
-        """Send commands, at least one; return their answers as `answers_of` does. Raises DependencyError."""
+        """Send commands, `AT_ONCE` at a time; return their answers as `answers_of` does. Raises DependencyError."""
+        answers: list[Any] = []
+        for at in range(0, len(commands), AT_ONCE):
+            answers += await self._some(commands[at : at + AT_ONCE])
+        return answers
+
+    async def _some(self, commands: Sequence[Sequence[str | bytes | int | float]]) -> list[Any]:
         packed = b"".join([pack_command(tuple(command)) for command in commands])  # type: ignore[arg-type]  # any length
         with redis_errors():
             return _judged(await self._answers(packed, len(commands)))
