@@ -50,7 +50,7 @@ def local_evidence(
     threshold, span = settings.similarity_threshold, 1.0 - settings.similarity_threshold
     bound = 1.0 + SAME_PROMPT
     residuals, weights = [0.0] * len(quality), [0.0] * len(quality)
-    used = []
+    used: list[NeighbourUse] = []
     for request_id, similarity, arm, score in neighbours[: settings.max_similar_requests]:
         position = index.get(arm)
         closeness = (similarity - threshold) / span
@@ -59,7 +59,7 @@ def local_evidence(
         weight = closeness / (bound - closeness) if closeness < 1.0 else 1.0 / (bound - 1.0)
         weights[position] += weight
         residuals[position] += weight * (score - quality[position])
-        used.append(NeighbourUse(request_id, similarity, arm, score, weight))
+        used.append((request_id, similarity, arm, score, weight))
     kappa, floor = settings.min_similar_requests, settings.min_confidence_score
     shifts = [
         residual / (weight + kappa) if weight > 0.0 and weight / (weight + kappa) >= floor else 0.0

@@ -5,10 +5,10 @@ from __future__ import annotations
 from enum import StrEnum
 
 import orjson
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from shared.bandit.arms import ArmId
-from shared.bandit.decision import Decision
+from shared.bandit.decision import NEIGHBOUR_FIELDS, Decision
 from shared.schemas.quota import Toll
 from shared.values import dataclass
 
@@ -124,7 +124,13 @@ class RequestRecord:
     @staticmethod
     def from_json(raw: bytes) -> RequestRecord:
         """Parse and validate. Raises pydantic.ValidationError."""
-        return _RECORD.validate_json(raw)
+        try:
+            return _RECORD.validate_json(raw)
+        except ValidationError:
+            told = _with_rows(raw)
+            if told is None:
+                raise
+            return _RECORD.validate_json(told)
 
     @staticmethod
     def lessons_of(raw: bytes) -> RequestRecord:
@@ -132,7 +138,7 @@ class RequestRecord:
         try:
             return _RECORD.validate_json(_without_neighbours(raw))
         except ValueError:  # damaged, or an arm with a bracket in its name
-            return _RECORD.validate_json(raw)
+            return RequestRecord.from_json(raw)
 
 
 _RECORD = TypeAdapter(RequestRecord)
@@ -142,14 +148,27 @@ _NEIGHBOURS = b'"neighbours":['
 def _without_neighbours(raw: bytes) -> bytes:
     """Empty the lists of neighbours, which are most of a record, before anybody parses them.
 
-    Nothing else looks like this key, because a quote within a string is written with a backslash; and a neighbour has
-    no list in it, so the next bracket is the end.
+    Nothing else looks like this key, because a quote within a string is written with a backslash. A list of rows ends
+    with two brackets, any other with the next one.
     """
     kept, key, rest = raw.partition(_NEIGHBOURS)
     while key:
-        more, key, rest = rest[rest.find(b"]") :].partition(_NEIGHBOURS)
+        end = rest.find(b"]]") + 1 if rest.startswith(b"[") else rest.find(b"]")
+        more, key, rest = rest[end:].partition(_NEIGHBOURS)
         kept += _NEIGHBOURS + more
     return kept
+
+
+def _with_rows(raw: bytes) -> bytes | None:
+    """Return a record as it is written now, if its neighbours are written with names, as they were once."""
+    try:
+        record = orjson.loads(raw)
+        decisions = [decision for decision in (record["decision"], record.get("shadow")) if decision is not None]
+        for decision in decisions:
+            decision["neighbours"] = [[use[name] for name in NEIGHBOUR_FIELDS] for use in decision["neighbours"]]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return orjson.dumps(record)
 
 
 @dataclass(frozen=True, slots=True)

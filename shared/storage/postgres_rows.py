@@ -16,6 +16,7 @@ import orjson
 from psycopg.types.json import Json as JsonText
 from psycopg.types.json import Jsonb
 
+from shared.bandit.decision import NEIGHBOUR_FIELDS
 from shared.schemas.events import EventKind
 from shared.schemas.history import Contribution, PastRating, PastRequest
 from shared.schemas.records import RequestRecord
@@ -141,8 +142,8 @@ def _decision(decision: Json, shadow: Json | None) -> Sequence[Any]:
     views, neighbours = decision.pop("views"), decision.pop("neighbours")
     known = [*_taken(decision, DECISION), *(weights.pop(name, None) for name in WEIGHTS.values())]
     known += [[_number(view.pop(name)) for view in views] for name in VIEWS.values()]
-    known += [[_number(neighbour.pop(name)) for neighbour in neighbours] for name in NEIGHBOURS.values()]
-    for name, left in (("weights", weights), ("views", views), ("neighbours", neighbours)):
+    known += [[_number(use[at]) for use in neighbours] for at in map(NEIGHBOUR_FIELDS.index, NEIGHBOURS.values())]
+    for name, left in (("weights", weights), ("views", views)):
         if left and any(left):
             decision[name] = left
     return (kept, *cluster, None if shadow is None else Jsonb(shadow), _more(decision), *known)
@@ -151,9 +152,10 @@ def _decision(decision: Json, shadow: Json | None) -> Sequence[Any]:
 def _past_decision(row: Row) -> Json:
     more: Json = dict(row["decision_more"] or {})
     weights = {name: row[column] for column, name in WEIGHTS.items()} | more.pop("weights", {})
+    columns = {name: row[column] for column, name in NEIGHBOURS.items()}
     lists = {
         "views": _transposed(row, VIEWS, more.pop("views", None)),
-        "neighbours": _transposed(row, NEIGHBOURS, more.pop("neighbours", None)),
+        "neighbours": list(zip(*(columns[name] for name in NEIGHBOUR_FIELDS), strict=True)),
     }
     return {
         "session": row["session_kept"],

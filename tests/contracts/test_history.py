@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from shared.bandit.decision import NeighbourUse, Weights
+from shared.bandit.decision import Weights
 from shared.bandit.sums import Centroids
 from shared.ports import History
 from shared.schemas.events import EventKind
@@ -63,7 +63,7 @@ def a_full_story() -> NewRecord:
     record = a_record(NOW + 1 / 3, public_id="client-1", owner="k" * 16, cluster=(3, 7), cost_usd=0.1 + 0.2)
     view = replace(record.decision.views[0], cost_usd=None, latency_s=None, propensity=2 / 3)
     other = replace(view, arm="b/ünï", cost_usd=1e-9, latency_s=2.0, propensity=1 / 3)
-    neighbours = tuple(NeighbourUse(str(uuid.uuid4()), 1 - n / 7, "a/b", n / 3, n / 9) for n in range(3))
+    neighbours = tuple((str(uuid.uuid4()), 1 - n / 7, "a/b", n / 3, n / 9) for n in range(3))
     shadow = replace(record.decision, exploration="off", views=(view,), neighbours=neighbours)
     decision = replace(
         record.decision,

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import orjson
 import pytest
 
-from shared.bandit.decision import ArmView, Decision, DecisionKind, NeighbourUse
+from shared.bandit.decision import NEIGHBOUR_FIELDS, ArmView, Decision, DecisionKind
 from shared.schemas.records import Attempt, Outcome, RequestRecord, Status
 
 VIEW = ArmView("maker/model", 0.5, 0.1, 0.1, 0.5, 0.0, None, 1.0, 0.1, 0.5, 0.3, 0.2, 1.0, 12.0)
 DECISION = Decision(
     DecisionKind.LOCAL, ("maker/model",), 0.5, 0.5, "a reason", (VIEW,), cluster=(1, 2), degraded=("redis",),
-    neighbours=tuple(NeighbourUse(f"id-{number}", 0.8, "maker/model", 0.5, 0.1) for number in range(3)),
+    neighbours=tuple((f"id-{number}", 0.8, "maker/model", 0.5, 0.1) for number in range(3)),
 )  # fmt: skip
 OUTCOME = Outcome(
     Status.ANSWERED, "maker/model", 1e-3, "price", 10, 20, 0.001, 1.0, None, streamed=False,
@@ -32,8 +33,20 @@ def test_no_text_of_a_record_is_taken_for_its_neighbours() -> None:
     """Neither a text that looks like the list of them, nor a bracket in the name of an arm."""
     told = replace(RECORD, requested_model='"neighbours":[{"arm":"other"}]', shadow=None)
     assert RequestRecord.lessons_of(told.to_json()).requested_model == told.requested_model
-    odd = replace(DECISION, neighbours=(NeighbourUse("id", 0.8, 'maker/"]}],"', 0.5, 0.1),))
+    odd = replace(DECISION, neighbours=(("id", 0.8, 'maker/"]]}],"', 0.5, 0.1),))
     assert RequestRecord.lessons_of(replace(told, decision=odd).to_json()).outcome == RECORD.outcome
+
+
+def test_a_record_of_an_earlier_version_is_read() -> None:
+    """Its neighbours have names."""
+    story = orjson.loads(RECORD.to_json())
+    for decision in (story["decision"], story["shadow"]):
+        decision["neighbours"] = [dict(zip(NEIGHBOUR_FIELDS, use, strict=True)) for use in decision["neighbours"]]
+    assert RequestRecord.from_json(orjson.dumps(story)) == RECORD
+    assert RequestRecord.lessons_of(orjson.dumps(story)) == RequestRecord.lessons_of(RECORD.to_json())
+    story["shadow"] = {"neighbours": 3}
+    with pytest.raises(ValueError, match="shadow"):
+        RequestRecord.from_json(orjson.dumps(story))
 
 
 @pytest.mark.parametrize("raw", [b"", b"{", b"[]", b"null", b"{}", b'{"decision": 3}', RECORD.to_json()[:-1]])

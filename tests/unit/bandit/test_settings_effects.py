@@ -95,7 +95,7 @@ def test_similarity_threshold_decides_which_neighbours_count() -> None:
         used = decide(
             GOOD_A, near(B, 1.0, similarity=0.8), settings=replace(SETTINGS, similarity_threshold=threshold)
         ).neighbours
-        by_threshold.append(sum(near.weight for near in used))
+        by_threshold.append(sum(weight for *_, weight in used))
     assert by_threshold[0] > by_threshold[1] > by_threshold[2] == 0.0
 
 

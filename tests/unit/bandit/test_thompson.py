@@ -77,7 +77,7 @@ def test_neighbours_count_only_after_they_have_proven_to_predict() -> None:
     assert before.local_shift > 0.1
     assert before.quality == before.base_quality
     assert after.quality == pytest.approx(after.base_quality + after.local_shift)
-    assert {use.request_id for use in opened.neighbours} == {f"n{i}" for i in range(20)}
+    assert {request_id for request_id, *_ in opened.neighbours} == {f"n{i}" for i in range(20)}
 
 
 def test_neighbours_of_unknown_arms_are_ignored() -> None:

@@ -66,9 +66,9 @@ async def test_neighbours_reach_the_decision_and_its_record(world: World) -> Non
         vector: Vector = (await world.embedder.embed(["What is the capital of Peru?"]))[0]
         await world.index.upsert([Point("past", vector, "c/large", world.clock.now(), "public", 0.9)])
         plan = await route(chat(), asker(), ports)
-    (neighbour,) = plan.decision.neighbours
-    assert (neighbour.request_id, neighbour.arm, neighbour.score) == ("past", "c/large", 0.9)
-    assert neighbour.similarity == pytest.approx(1.0, abs=1e-5)
+    ((request_id, similarity, arm, score, _weight),) = plan.decision.neighbours
+    assert (request_id, arm, score) == ("past", "c/large", 0.9)
+    assert similarity == pytest.approx(1.0, abs=1e-5)
 
 
 @pytest.mark.parametrize("broken", ["embedder", "qdrant", "redis"])
