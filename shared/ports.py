@@ -156,7 +156,10 @@ class RequestLog(Protocol):
         """
 
     async def load(self, own_ids: Sequence[str]) -> list[LoggedRequest | None]:
-        """Return requests without the neighbours of their decisions; None where the record is gone or not yet there."""
+        """Return requests with what is learned from; None where the record is gone or not yet there.
+
+        Their decisions lack neighbours, and beliefs about arms (`views`) where there is no rating.
+        """
 
     async def pending_index(self, limit: int) -> list[str]:
         """Return own ids whose point in the index is out of date, oldest first."""

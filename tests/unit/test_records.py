@@ -22,19 +22,26 @@ OUTCOME = Outcome(
 RECORD = RequestRecord("id", "public", "owner", 1e9, None, "model", DECISION, OUTCOME, shadow=DECISION)
 
 
-def test_what_is_learned_from_is_all_but_the_neighbours() -> None:
+@pytest.mark.parametrize("rated", [False, True])
+@pytest.mark.parametrize("shadow", [None, DECISION])
+def test_what_is_learned_from_is_all_but_neighbours_and_idle_beliefs(*, rated: bool, shadow: Decision | None) -> None:
     """Of the choice that was not followed, too."""
-    alone = replace(DECISION, neighbours=())
-    assert RequestRecord.from_json(RECORD.to_json()) == RECORD
-    assert RequestRecord.lessons_of(RECORD.to_json()) == replace(RECORD, decision=alone, shadow=alone)
+    record = replace(RECORD, shadow=shadow)
+    short = replace(DECISION, neighbours=(), views=DECISION.views if rated else ())
+    lessons = replace(record, decision=short, shadow=shadow and short)
+    assert RequestRecord.from_json(record.to_json()) == record
+    assert RequestRecord.lessons_of(record.to_json(), rated=rated) == lessons
+    bare = replace(record, decision=replace(DECISION, views=(), neighbours=(), weights=None))
+    assert RequestRecord.lessons_of(bare.to_json(), rated=rated).decision == bare.decision
 
 
 def test_no_text_of_a_record_is_taken_for_its_neighbours() -> None:
     """Neither a text that looks like the list of them, nor a bracket in the name of an arm."""
-    told = replace(RECORD, requested_model='"neighbours":[{"arm":"other"}]', shadow=None)
-    assert RequestRecord.lessons_of(told.to_json()).requested_model == told.requested_model
-    odd = replace(DECISION, neighbours=(("id", 0.8, 'maker/"]]}],"', 0.5, 0.1),))
-    assert RequestRecord.lessons_of(replace(told, decision=odd).to_json()).outcome == RECORD.outcome
+    told = replace(RECORD, requested_model='"views":["neighbours":[{"arm":"other"}],"weights":', shadow=None)
+    odd = replace(DECISION, neighbours=(("id", 0.8, 'maker/"]]}],"weights":', 0.5, 0.1),))
+    for rated in (False, True):
+        lessons = RequestRecord.lessons_of(replace(told, decision=odd).to_json(), rated=rated)
+        assert (lessons.requested_model, lessons.outcome) == (told.requested_model, RECORD.outcome)
 
 
 def test_a_record_of_an_earlier_version_is_read() -> None:
@@ -43,7 +50,9 @@ def test_a_record_of_an_earlier_version_is_read() -> None:
     for decision in (story["decision"], story["shadow"]):
         decision["neighbours"] = [dict(zip(NEIGHBOUR_FIELDS, use, strict=True)) for use in decision["neighbours"]]
     assert RequestRecord.from_json(orjson.dumps(story)) == RECORD
-    assert RequestRecord.lessons_of(orjson.dumps(story)) == RequestRecord.lessons_of(RECORD.to_json())
+    for rated in (False, True):
+        lessons = RequestRecord.lessons_of(orjson.dumps(story), rated=rated)
+        assert lessons == RequestRecord.lessons_of(RECORD.to_json(), rated=rated)
     story["shadow"] = {"neighbours": 3}
     with pytest.raises(ValueError, match="shadow"):
         RequestRecord.from_json(orjson.dumps(story))
@@ -53,4 +62,4 @@ def test_a_record_of_an_earlier_version_is_read() -> None:
 def test_what_is_no_record_is_refused(raw: bytes) -> None:
     """By one kind of error, whatever is wrong with it."""
     with pytest.raises(ValueError, match=r".+"):
-        RequestRecord.lessons_of(raw)
+        RequestRecord.lessons_of(raw, rated=False)
