@@ -158,7 +158,7 @@ class RequestLog(Protocol):
     async def load(self, own_ids: Sequence[str]) -> list[LoggedRequest | None]:
         """Return requests with what is learned from; None where the record is gone or not yet there.
 
-        Their decisions lack neighbours, and beliefs about arms (`views`) where there is no rating.
+        Their decisions lack neighbours, and beliefs about arms (`views`) unless they have been rated.
         """
 
     async def pending_index(self, limit: int) -> list[str]:

@@ -29,7 +29,7 @@ def logged(row: list[bytes | None] | Damaged) -> LoggedRequest | None:
     if raw is None:
         return None
     try:
-        record = RequestRecord.lessons_of(raw, rated=score is not None)
+        record = RequestRecord.lessons_of(raw, rated=revision is not None)
     except ValueError:
         return None
     return LoggedRequest(

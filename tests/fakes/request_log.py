@@ -10,7 +10,7 @@ from shared.errors import DependencyError
 from shared.schemas.events import Event, EventKind
 from shared.schemas.history import PastRating, Waiting
 from shared.schemas.quota import Charge, Limits, Toll
-from shared.schemas.records import Outcome, Rating, Status, StoredRequest
+from shared.schemas.records import Outcome, Rating, RequestRecord, Status, StoredRequest
 from shared.schemas.storage import Claim, LoggedRequest, NewRecord, RatingTerms, Reservation, Verdict
 from shared.storage.redis_keys import day_of
 from tests.fakes.memory import Alias, Memory, Story
@@ -173,7 +173,8 @@ class FakeRequestLog:
         story = self.memory.stories.get(own_id)
         if story is None or story.record is None:
             return None
-        return LoggedRequest(story.record, story.vector, story.score, story.revision)
+        lessons = RequestRecord.lessons_of(story.record.to_json(), rated=story.revision > 0)
+        return LoggedRequest(lessons, story.vector, story.score, story.revision)
 
     async def pending_index(self, limit: int) -> list[str]:
         self._here()
