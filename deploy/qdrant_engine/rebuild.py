@@ -7,6 +7,7 @@ import contextlib
 import ctypes
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -35,16 +36,18 @@ def rest_s(took_s: float) -> float:
 
 async def build_graph(shard: Path) -> None:
     """Run the rebuild of `shard` and wait. Raises RuntimeError when it fails; a cancelled caller kills it."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", __name__, str(shard), cwd=_PROJECT, stdin=asyncio.subprocess.DEVNULL
+    process = subprocess.Popen(  # noqa: ASYNC220 - as long as by the event loop's own way
+        [sys.executable, "-m", __name__, str(shard)], cwd=_PROJECT, stdin=subprocess.DEVNULL
     )
     step_back(process.pid)
+    # By a thread: where the process was in the idle class, Linux 6.18 was seen to spin in `wait4` for minutes, clearing
+    # its /proc, on a core that others kept busy; and the event loop's own way waits on the loop.
+    ended = asyncio.ensure_future(asyncio.to_thread(process.wait))
     try:
-        code = await process.wait()
+        code = await asyncio.shield(ended)
     except asyncio.CancelledError:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
+        process.kill()
+        await ended
         raise
     if code != 0:
         raise RuntimeError(f"the process that builds the search graph ended with {code}")
@@ -57,10 +60,9 @@ def _die_with_parent() -> None:
 
 
 def step_back(pid: int) -> None:
-    """Let a process run only while nobody else wants to: nothing that it delays would ever be worth it."""
+    """Let a process have little beside anybody else. Not the kernel's idle class, see `build_graph`."""
     with contextlib.suppress(OSError, AttributeError):
         os.setpriority(os.PRIO_PROCESS, pid, 19)
-        os.sched_setscheduler(pid, os.SCHED_IDLE, os.sched_param(0))  # Linux; elsewhere the above has to do
 
 
 def main(shard: str) -> None:
