@@ -7,8 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from deploy.local.plan import Planner
 from deploy.qdrant_engine.rebuild import step_back
 from shared.settings import load_settings
@@ -20,11 +18,11 @@ def test_only_the_learner_steps_back(tmp_path: Path) -> None:
     assert [part.name for part in parts if part.server.command[0] == "nice"] == ["learner"]
 
 
-@pytest.mark.skipif(not hasattr(os, "SCHED_IDLE"), reason="Linux only")
-def test_who_builds_a_graph_runs_only_when_nobody_else_wants_to() -> None:
-    """The kernel has the process in its idle class, and lets whoever wakes up go first."""
+def test_who_builds_a_graph_has_little_beside_anybody_else() -> None:
+    """The lowest priority, and not the kernel's idle class, whose processes Linux was seen to clear up for minutes."""
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
         step_back(process.pid)
-        assert os.sched_getscheduler(process.pid) == os.SCHED_IDLE
         assert os.getpriority(os.PRIO_PROCESS, process.pid) == 19
+        if hasattr(os, "sched_getscheduler"):
+            assert os.sched_getscheduler(process.pid) == os.SCHED_OTHER
         process.communicate(b"\n")
