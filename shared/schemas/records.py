@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Any
 
 import orjson
 from pydantic import TypeAdapter, ValidationError
@@ -136,7 +137,7 @@ class RequestRecord:
     def lessons_of(raw: bytes, *, rated: bool) -> RequestRecord:
         """The same without what nobody learns from: neighbours, and beliefs about arms unless it was rated.
 
-        A third of the time, half of it for a rated one. Raises ValueError.
+        Raises ValueError.
         """
         try:
             return _RECORD.validate_json(_shortened(raw, _NEIGHBOURS if rated else _VIEWS))
@@ -161,15 +162,22 @@ def _shortened(raw: bytes, start: bytes) -> bytes:
 
 
 def _with_rows(raw: bytes) -> bytes | None:
-    """Return a record as it is written now, if its neighbours are written with names, as they were once."""
+    """Return a record as it is written now; None where it is none.
+
+    Neighbours were once written with names. In a history only a shadow's still are: a decision's are in columns.
+    """
     try:
         record = orjson.loads(raw)
-        decisions = [decision for decision in (record["decision"], record.get("shadow")) if decision is not None]
-        for decision in decisions:
-            decision["neighbours"] = [[use[name] for name in NEIGHBOUR_FIELDS] for use in decision["neighbours"]]
-    except (ValueError, KeyError, TypeError, AttributeError):
+        for decision in (record["decision"], record.get("shadow")):
+            if decision is not None:
+                decision["neighbours"] = [_row(use) for use in decision["neighbours"]]
+    except (ValueError, KeyError, TypeError):
         return None
     return orjson.dumps(record)
+
+
+def _row(use: Any) -> Any:
+    return [use[name] for name in NEIGHBOUR_FIELDS] if isinstance(use, dict) else use
 
 
 @dataclass(frozen=True, slots=True)

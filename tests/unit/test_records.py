@@ -53,6 +53,8 @@ def test_a_record_of_an_earlier_version_is_read() -> None:
     for rated in (False, True):
         lessons = RequestRecord.lessons_of(orjson.dumps(story), rated=rated)
         assert lessons == RequestRecord.lessons_of(RECORD.to_json(), rated=rated)
+    kept = orjson.loads(RECORD.to_json()) | {"shadow": story["shadow"]}  # as a history has it
+    assert RequestRecord.from_json(orjson.dumps(kept)) == RECORD
     story["shadow"] = {"neighbours": 3}
     with pytest.raises(ValueError, match="shadow"):
         RequestRecord.from_json(orjson.dumps(story))
