@@ -17,7 +17,7 @@ from shared.schemas.records import RequestRecord, Status
 from shared.schemas.storage import Applied, Effect, LoggedRequest
 
 BATCH = 256
-"""Events in one round trip; large enough that the trip does not count, small enough to be done in a blink."""
+"""Events that are read at once; large enough that the trips do not count, small enough to be done in a blink."""
 
 SIDE_BY_SIDE = 2
 """Batches under way while a backlog is drained: Redis works on one while the other is computed."""

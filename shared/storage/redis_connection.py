@@ -192,7 +192,7 @@ class Script:
         return answer
 
     async def call_many(self, calls: Sequence[Call]) -> list[Any]:
-        """Run it once for each (keys, arguments), each atomic, in order, in one round trip.
+        """Run it once for each (keys, arguments), each atomic, in order, in few round trips.
 
         A call that met a damaged value answers Damaged. Some may have run when DependencyError is raised: scripts have
         to stand being called again with the same arguments.

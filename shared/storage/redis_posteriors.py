@@ -42,7 +42,7 @@ class RedisPosteriorStore:
         self._centroids: tuple[bytes, Centroids] | None = None
 
     async def apply(self, effects: Sequence[Effect]) -> list[Applied]:
-        """Apply contributions and acknowledge their events in one round trip, each atomically."""
+        """Apply contributions and acknowledge their events, in few round trips, each atomically."""
         if not effects:
             return []
         now = self._clock.now()

@@ -74,7 +74,7 @@ class RedisRequestLog:
         await self._release.call(keys, [own_id, tokens, nano_usd])
 
     async def record(self, entries: Sequence[NewRecord]) -> None:
-        """Store records and their events in one round trip, each request atomically."""
+        """Store records and their events, in few round trips, each request atomically."""
         if entries:
             answers = await self._record.call_many([self._record_call(entry) for entry in entries])
             if any(isinstance(answer, Damaged) for answer in answers):

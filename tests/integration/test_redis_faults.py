@@ -38,6 +38,17 @@ async def effects(rig: Rig, number: int) -> list[Effect]:
     return [Effect(event, ARM, rig.clock.now(), {"requests": 1}) for event in events]
 
 
+async def test_a_contribution_of_too_many_fields_is_refused_whole(rig: Rig) -> None:
+    """Lua could write some of its hashes and stop at the one that is too large."""
+    assert rig.raw is not None
+    (effect,) = await effects(rig, 1)
+    others = {f"requests|vendor/model-{number}": 1 for number in range(8)}
+    assert await rig.posteriors.apply([replace(effect, sums={f"f{number}": 1 for number in range(5000)} | others)]) == [
+        Applied.REFUSED
+    ]
+    assert [name async for name in rig.raw.scan_iter(redis_keys.sums("*", "*"))] == []
+
+
 @pytest.mark.parametrize("value", ["many", "1.5", "-0", "007", "", "9" * 17, "nan"])
 async def test_a_damaged_sum_is_refused_by_writers_and_readers(rig: Rig, redis_server: str, value: str) -> None:
     """Nothing of the contribution is written; other arms are applied; the reader says which hash it is."""
