@@ -1,5 +1,5 @@
 # Two commands do everything: `make run` and `make test`. Both install what they need into .venv and .local.
-PYTHON ?= python3
+PYTHON ?= $(or $(shell python3 deploy/interpreter.py 2>/dev/null),python3)
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q install
@@ -71,7 +71,7 @@ help:
 
 $(VENV)/pyvenv.cfg:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
-	  || { echo 'Python 3.11, 3.12 or 3.13 is needed; name one with: make run PYTHON=python3.11' >&2; exit 1; }
+	  || { echo 'Python 3.11, 3.12 or 3.13 with venv is needed; name one with: make run PYTHON=python3.11' >&2; exit 1; }
 	@$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.local: $(VENV)/pyvenv.cfg $(LOCKS)/local.txt $(LOCKS)/data.txt

@@ -23,6 +23,7 @@ from benchmarks.load.processes import cpu_model, rss_mb
 from benchmarks.load.report import tables, write
 from benchmarks.load.rig import Rig, cores, rig
 from benchmarks.load.targets import UNIQUE, Target, drowsy, streamed, targets
+from deploy.interpreter import optimised
 from deploy.local.plan import ROOT
 from shared.errors import DependencyError
 
@@ -126,7 +127,7 @@ def _facts(*, with_peers: bool) -> dict[str, str]:
         "cores": f"{own}: the process under test, alone; {', '.join(map(str, others))}: everything else",
         "load before": f"{os.getloadavg()[0]:.1f} (below 0.5 on a machine that does nothing else)",
         "system": platform.platform(),
-        "Python": platform.python_version(),
+        "Python": f"{platform.python_version()}, built {'with' if optimised() else 'without'} PGO",
         **{name: version(name) for name in libraries},
         **(versions() if with_peers else {}),
     }

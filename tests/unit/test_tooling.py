@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from deploy import lock
+from deploy import interpreter, lock
 from tests import sizes
 
 
@@ -66,3 +68,37 @@ def test_each_lock_builds_on_the_one_before(project: Path) -> None:
     assert "--constraint=deploy/requirements/runtime.txt" in commands["local.txt"]
     assert "--constraint=deploy/requirements/local.txt" in commands["test.txt"]
     assert all("--generate-hashes" in command and "--universal" in command for command in commands.values())
+
+
+def python(folder: Path, name: str, verdict: str) -> str:
+    path = folder / name
+    path.write_text(f"#!/bin/sh\n{verdict}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "chosen"),
+    [
+        (("echo usable", "echo unusable", "echo optimised"), 2),
+        (("echo optimised", "echo optimised"), 0),
+        (("echo unusable", "exit 1", "echo usable", "echo usable"), 2),
+        (("echo unusable", "exit 1"), None),
+    ],
+)
+def test_the_environment_is_built_with_the_best_python(
+    verdicts: tuple[str, ...], chosen: int | None, tmp_path: Path
+) -> None:
+    """An optimised build goes before any other, an old or broken one is passed over; with none, make says so."""
+    missing = str(tmp_path / "missing")
+    names = tuple(python(tmp_path, f"python{i}", verdict) for i, verdict in enumerate(verdicts))
+    assert interpreter.choose((missing, *names)) == (missing if chosen is None else names[chosen])
+
+
+def test_the_python_that_is_chosen_here_can_make_an_environment(tmp_path: Path) -> None:
+    """The program finds a Python on this machine with which `make run` gets on."""
+    chosen = subprocess.run([sys.executable, interpreter.__file__], capture_output=True, text=True, check=True)
+    subprocess.run([chosen.stdout.strip(), "-m", "venv", "--without-pip", str(tmp_path / "venv")], check=True)
+    check = "import sys; print((3, 11) <= sys.version_info[:2] <= (3, 13))"
+    made = subprocess.run([tmp_path / "venv/bin/python", "-c", check], capture_output=True, text=True, check=True)
+    assert made.stdout.strip() == "True"
