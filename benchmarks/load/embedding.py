@@ -1,7 +1,9 @@
 """The embedder: texts a second through HTTP, one a request, against fastembed's own loop over all of them at once.
 
-`python -m benchmarks.load.embedding MODEL SECONDS` is that loop, in a process of its own; it prints texts a second, and
-texts a second of its processor time.
+Both have a process of their own, so that neither depends on what the bench has in its memory by then:
+`python -m benchmarks.load.embedding loop MODEL SECONDS` is that loop, and prints texts a second, and texts a second of
+its processor time; `... ask PORT SECONDS FIRST` are the callers, whose texts begin at number FIRST, and prints how many
+texts came back.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import count, islice
 from pathlib import Path
@@ -86,23 +89,26 @@ def _rates(model: str, rounds: int, seconds: float, folder: Path) -> list[tuple[
     with running(server, port):
         pid = server.process.pid if server.process is not None else 0
         pin(pid, (own,))
-        os.sched_setaffinity(0, others)
+        first = 1
         for _ in range(rounds):
             before = cpu_s(pid)
-            texts = asyncio.run(_asked(port, seconds))
+            (texts,) = _run("ask", str(port), str(seconds), str(first), cores=others)
             with_http = Rate(texts / seconds, texts / (cpu_s(pid) - before))
-            command = ["taskset", "-c", str(own), sys.executable, "-m", "benchmarks.load.embedding", model]
-            done = subprocess.run([*command, str(seconds)], capture_output=True, text=True, check=True, cwd=ROOT)
-            per_second, per_core = map(float, done.stdout.split()[-2:])
-            pairs.append((with_http, Rate(per_second, per_core)))
+            first += int(texts) + CALLERS
+            pairs.append((with_http, Rate(*_run("loop", model, str(seconds), cores=(own,)))))
     return pairs
 
 
-_numbers = count(1)
+def _run(*arguments: str, cores: Iterable[int]) -> list[float]:
+    """Run this module on `cores` and return what it prints."""
+    command = ["taskset", "-c", ",".join(map(str, cores)), sys.executable, "-m", __name__, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+    return [float(figure) for figure in done.stdout.split()]
 
 
-async def _asked(port: int, seconds: float) -> int:
+async def _asked(port: int, seconds: float, first: int) -> int:
     """Return how many texts came back, asked for by `CALLERS` at once."""
+    numbers = count(first)
     headers = {"Content-Type": "application/json", "Accept": "application/octet-stream"}
     done = 0
     async with QuickHttp(f"http://127.0.0.1:{port}") as http:
@@ -111,7 +117,7 @@ async def _asked(port: int, seconds: float) -> int:
         async def caller() -> None:
             nonlocal done
             while time.perf_counter() < until:
-                body = orjson.dumps({"texts": [prompt(next(_numbers))]})
+                body = orjson.dumps({"texts": [prompt(next(numbers))]})
                 reply = await http.request("POST", "/embed", body, headers)
                 if reply.status != 200:
                     raise RuntimeError(f"embedder: status {reply.status}")
@@ -121,15 +127,23 @@ async def _asked(port: int, seconds: float) -> int:
     return done
 
 
-def main(model: str, seconds: float) -> None:
+def ask(port: str, seconds: str, first: str) -> None:
+    """Print how many texts an embedder returned."""
+    print(asyncio.run(_asked(int(port), float(seconds), int(first))))
+
+
+def loop(model: str, seconds: str) -> None:
     """Print what fastembed's own loop does."""
     embedding = load_encoder(model, MODELS, lambda _done, _total: None)._embedding  # noqa: SLF001 - the bare yardstick
     list(embedding.embed([prompt(0)]))
     numbers, texts, began, spent = count(1), 0, time.perf_counter(), time.process_time()
-    while time.perf_counter() - began < seconds:
+    while time.perf_counter() - began < float(seconds):
         texts += len(list(embedding.embed([prompt(number) for number in islice(numbers, TEXTS)])))
     print(texts / (time.perf_counter() - began), texts / (time.process_time() - spent))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], float(sys.argv[2]))
+    if sys.argv[1] == "ask":
+        ask(*sys.argv[2:])
+    else:
+        loop(*sys.argv[2:])
