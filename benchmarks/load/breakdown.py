@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 
 PARTS = (
-    ("embed hop", ("shared/clients/embedder_client",)),
+    ("embed hop", ("shared/clients/embedder_client", "shared/clients/joined_embedder")),
     ("search hop", ("shared/storage/qdrant_",)),
     ("upstream hop", ("shared/clients/",)),
     ("decision", ("shared/bandit/", "services/gateway/choose", "services/gateway/posterior_cache")),

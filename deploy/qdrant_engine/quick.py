@@ -12,7 +12,7 @@ from functools import partial
 from deploy.qdrant_engine import writes
 from deploy.qdrant_engine.answers import answer_to
 from deploy.qdrant_engine.collections import Collections
-from deploy.qdrant_engine.routes import apply, parsed, search
+from deploy.qdrant_engine.routes import apply, parsed, search, search_all
 from shared.quick_http.lane import Answer, Handler
 from shared.quick_http.plain import Question
 
@@ -23,12 +23,20 @@ async def _search(collections: Collections, name: str, body: bytes) -> object:
     return await search(collections.get(name), parsed(body))
 
 
+async def _search_all(collections: Collections, name: str, body: bytes) -> object:
+    return await search_all(collections.get(name), parsed(body))
+
+
 async def _upsert(collections: Collections, name: str, body: bytes) -> object:
     return await apply(writes.upsert, collections.get(name), parsed(body), waited=True)
 
 
 _Call = Callable[[Collections, str, bytes], Awaitable[object]]
-_CALLS: Mapping[tuple[bytes, bytes], _Call] = {(b"POST", b"/query"): _search, (b"PUT", b"?wait=true"): _upsert}
+_CALLS: Mapping[tuple[bytes, bytes], _Call] = {
+    (b"POST", b"/query"): _search,
+    (b"POST", b"/query/batch"): _search_all,
+    (b"PUT", b"?wait=true"): _upsert,
+}
 
 
 class QuickRoutes(Mapping[bytes, Handler]):

@@ -172,11 +172,19 @@ async def query(request: web.Request) -> object:
     return await search(found(request), await body_of(request))
 
 
+async def search_all(collection: Collection, body: Any) -> object:
+    """Make several searches, however they came; others are answered between them."""
+    searches = items(fields(body, "batch request", ("searches",)).get("searches"), "searches")
+    found = []
+    for asked in [reads.query_of(each, collection.description.size) for each in searches]:
+        found.append({"points": await collection.read(partial(_search, asked=asked))})
+        await asyncio.sleep(0)
+    return found
+
+
 async def query_batch(request: web.Request) -> object:
     """Several searches."""
-    collection, body = found(request), fields(await body_of(request), "batch request", ("searches",))
-    asked = [reads.query_of(each, collection.description.size) for each in items(body.get("searches"), "searches")]
-    return [{"points": await collection.read(partial(_search, asked=one))} for one in asked]
+    return await search_all(found(request), await body_of(request))
 
 
 async def scroll(request: web.Request) -> object:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
@@ -49,6 +49,14 @@ def result(body: Any) -> Any:
     if not isinstance(body, dict) or body.get("status") != "ok" or body.get("result") is None:
         _refuse("the envelope")
     return body["result"]
+
+
+def results(body: Any, number: int) -> Sequence[Any]:
+    """Return what is in the envelope of a batch: as many results as there were questions."""
+    found = result(body)
+    if not isinstance(found, list) or len(found) != number:
+        _refuse("the number of results")
+    return found
 
 
 def neighbours(found: Any, limit: int) -> tuple[Neighbour, ...]:

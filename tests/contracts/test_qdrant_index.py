@@ -142,9 +142,11 @@ async def test_what_is_too_old_costs_a_second_search(http: QuickHttp, fresh_mode
     searches: list[int] = []
 
     class Watched(QdrantIndex):
-        async def _search(self, wanted: Mapping[str, object], conditions: Sequence[object], until: float) -> Any:
+        async def _search(
+            self, wanted: Mapping[str, object], conditions: Sequence[object], until: float, *, hurried: bool
+        ) -> Any:
             searches.append(len(conditions))
-            return await super()._search(wanted, conditions, until)
+            return await super()._search(wanted, conditions, until, hurried=hurried)
 
     index = Watched(http, None, 5.0)
     await index.prepare(fresh_model)
@@ -220,7 +222,7 @@ async def liar(session: aiohttp.ClientSession, server: str) -> AsyncIterator[Lia
     say: dict[str, tuple[int, bytes] | None] = {"now": (200, answer())}
 
     async def handle(request: web.Request) -> web.Response:
-        if not request.path.endswith("/query"):
+        if not request.path.endswith(("/query", "/batch")):
             url = server + request.path_qs
             async with session.request(request.method, url, data=await request.read()) as honest:
                 return web.Response(status=honest.status, body=await honest.read())
@@ -250,6 +252,16 @@ async def test_lies_are_refused(liar: Liar) -> None:
             pytest.fail(f"{name}: {await near(index, vector(1))}")
     say["now"] = (200, answer(GOOD))
     assert len(await near(index, vector(1))) == 1
+
+
+@pytest.mark.parametrize("results", [{"points": []}, [], [{"points": []}], [{"points": []}] * 3, [None, None]])
+async def test_lies_of_several_are_refused(liar: Liar, results: object) -> None:
+    """Searches that went together fail together, where there are not as many answers as searches."""
+    index, say = liar
+    await near(index, vector(1))  # tells how quick it is
+    say["now"] = (200, orjson.dumps({"result": results, "status": "ok", "time": 0.1}))
+    found = await asyncio.gather(*(near(index, vector(1)) for _ in range(3)), return_exceptions=True)
+    assert [type(one) for one in found[1:]] == [DependencyError] * 2  # the first one went alone
 
 
 async def test_what_json_and_rounding_do_to_numbers_is_no_lie(liar: Liar) -> None:

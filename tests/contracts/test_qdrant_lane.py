@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import orjson
 import pytest
 from qdrant_client import AsyncQdrantClient
@@ -16,7 +19,7 @@ from deploy.qdrant_engine.quick import QuickRoutes
 from shared.quick_http import QuickHttp
 from shared.quick_http.connection import Reply
 from shared.storage.qdrant_index import QdrantIndex
-from tests.contracts.index_rig import MODEL, near, point, vector
+from tests.contracts.index_rig import DIMENSION, MODEL, NOW, near, point, vector
 from tests.contracts.qdrant_rig import SIZE, VECTORS
 from tests.contracts.test_qdrant_refusals import POINTS, QUERY, REFUSED
 
@@ -38,7 +41,7 @@ async def engine(qdrant_url: str) -> AsyncIterator[QuickHttp]:
         yield opened
 
 
-async def both(http: QuickHttp, method: str, path: str, body: bytes) -> list[tuple[int, object]]:
+async def both(http: QuickHttp, method: str, path: str, body: bytes) -> list[tuple[int, dict[str, object]]]:
     """Return status and body of the answer by the lane, and by aiohttp, which gets what closes its connection."""
     replies = [await http.request(method, path, body, headers) for headers in ({}, {"connection": "close"})]
     return [(reply.status, orjson.loads(reply.body) | {"time": 0}) for reply in replies]
@@ -52,9 +55,17 @@ async def test_both_ways_answer_alike(engine: QuickHttp, plain: str) -> None:
     quick, slow = await both(engine, "POST", f"/collections/{plain}{QUERY}", WANTED)
     assert quick == slow
     assert quick[0] == 200
+    one, several = quick, b'{"searches":[%b,%b]}' % (WANTED, WANTED)
+    quick, slow = await both(engine, "POST", f"/collections/{plain}{QUERY}/batch", several)
+    assert quick == slow == (200, {**one[1], "result": [one[1]["result"]] * 2})
     for method, path, body, status in REFUSED:
         if path in (QUERY, POINTS):
             quick, slow = await both(engine, method, f"/collections/{plain}{path}", body)
+            assert quick == slow
+            assert quick[0] == status
+        if path == QUERY and body:
+            several = b'{"searches":[%b,%b]}' % (WANTED, body)
+            quick, slow = await both(engine, method, f"/collections/{plain}{QUERY}/batch", several)
             assert quick == slow
             assert quick[0] == status
     quick, slow = await both(engine, "POST", f"/collections/no{plain}{QUERY}", WANTED)
@@ -69,23 +80,26 @@ async def test_the_lane_knows_what_stands_in_a_path_as_it_is(tmp_path: Path) -> 
         await collections.create(name, {"vectors": {"size": SIZE, "distance": "Dot"}})
     routes = QuickRoutes(collections)
     assert b"POST /collections/here/points/query HTTP/1.1" in routes
+    assert b"POST /collections/here/points/query/batch HTTP/1.1" in routes
     assert b"PUT /collections/here/points?wait=true HTTP/1.1" in routes
     for line in (b"POST /collections/gone/points/query", b"POST /collections/w%20/points/query",
                  b"PUT /collections/here/points", b"PUT /collections/here/points/query",
-                 b"POST /collections/here/points/query/batch", b"GET /collections/here"):  # fmt: skip
+                 b"POST /collections/here/points/scroll", b"GET /collections/here"):  # fmt: skip
         assert line + b" HTTP/1.1" not in routes
     await collections.close()
 
 
 class Told(QuickHttp):
-    """Remembers which requests leave their connection open."""
+    """Remembers where requests go, and which of them leave their connection open."""
 
     def __init__(self, base_url: str) -> None:
         super().__init__(base_url)
         self.kept: list[bool] = []
+        self.paths: list[str] = []
 
     async def request(self, *args: Any, **options: Any) -> Reply:
         self.kept.append("connection" not in args[3])
+        self.paths.append(args[1].rpartition("/points")[2])
         return await super().request(*args, **options)
 
 
@@ -101,3 +115,32 @@ async def test_only_searches_and_upserts_keep_their_connection(qdrant_url: str) 
         await index.upsert([point(vector(1))])
         await near(index, vector(1))
         assert http.kept == [True, True]
+        await asyncio.gather(*(near(index, vector(1)) for _ in range(9)))
+        assert all(http.kept)
+
+
+async def test_searches_of_several_requests_go_together(qdrant_url: str) -> None:
+    """What comes while one is under way goes in one call, and everybody gets what a search alone would have found."""
+    async with Told(qdrant_url) as http:
+        index = QdrantIndex(http, None, 5.0)
+        await index.prepare(MODEL)
+        await index.delete_before(NOW + 1000)
+        await index.upsert([point(vector(*row), age_s=age) for age, row in enumerate(np.eye(DIMENSION)[:5])])
+        wanted = [vector(*row) for row in np.eye(DIMENSION)[:6]]  # the last one is like nothing
+        alone = [await near(index, one) for one in wanted]
+        assert [len(found) for found in alone] == [1, 1, 1, 1, 1, 0]
+        http.paths.clear()
+        assert await asyncio.gather(*(near(index, one) for one in wanted)) == alone
+        assert http.paths == ["/query", "/query/batch"]
+
+
+async def test_who_is_in_a_hurry_searches_alone(qdrant_url: str) -> None:
+    """It waits for nobody, and nobody's search ends because its time is over."""
+    async with Told(qdrant_url) as http:
+        index = QdrantIndex(http, None, 5.0)
+        await index.prepare(MODEL)
+        await near(index, vector(1))
+        http.paths.clear()
+        search = partial(index.neighbours, vector(1), limit=1, threshold=0.5, since=0.0)
+        await asyncio.gather(search(), search(within_s=1.0), search(within_s=60.0), search())
+        assert sorted(http.paths) == ["/query", "/query", "/query/batch"]
