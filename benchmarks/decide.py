@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from shared.bandit.arms import Arm, Price
 from shared.bandit.build import build_policy
-from shared.bandit.context import Context
+from shared.bandit.context import Context, Neighbour
 from shared.bandit.decision import Decision
 from shared.bandit.evaluation import worth_of
 from shared.bandit.policy import BanditSettings, Policy, Posterior
@@ -53,7 +53,7 @@ def _figures(size: int) -> Iterator[tuple[str, NDArray[np.float64]]]:
     arms = [Arm(f"maker/model-{i}", Price(1e-7 * (i + 1), 4e-7 * (i + 1))) for i in range(size)]
     eligible = tuple(arm.id for arm in arms)
     answers = [_answer(eligible, rng) for _ in range(PROMPTS)]
-    contexts = [Context(_vector(rng), qdrant_answers.neighbours(answer, NEIGHBOURS)) for answer in answers]
+    contexts = [Context(_vector(rng), _neighbours(answer)) for answer in answers]
     decisions = []
     for labels, gain in STATES:
         state = learned_state(arms, labels, gain, rng)
@@ -61,7 +61,7 @@ def _figures(size: int) -> Iterator[tuple[str, NDArray[np.float64]]]:
         name = f"decide, {labels:.0f} ratings an arm, gate {'open' if posterior.local_gate else 'shut'}"
         yield name, _timed(partial(_decide, policy, posterior, eligible, rng), contexts)
         decisions = [policy.decide(posterior, context, eligible, rng) for context in contexts]
-    yield "neighbours", _timed(lambda answer: qdrant_answers.neighbours(answer, NEIGHBOURS), answers)
+    yield "neighbours", _timed(_neighbours, answers)
     outcome = Outcome(
         Status.ANSWERED, eligible[0], 1e-3, "upstream", 300, 300, 0.004, 1.2, None, streamed=False,
         attempts=(Attempt(eligible[0], None, 1.2, spent=True),),
@@ -118,18 +118,26 @@ def _vector(rng: np.random.Generator) -> NDArray[np.float32]:
     return vector / np.linalg.norm(vector)
 
 
-def _answer(eligible: tuple[str, ...], rng: np.random.Generator) -> Any:
-    """Return what Qdrant answers, decoded: nearest first."""
+def _neighbours(answer: bytes) -> tuple[Neighbour, ...]:
+    return qdrant_answers.neighbours(qdrant_answers.found(answer), NEIGHBOURS)
+
+
+def _answer(eligible: tuple[str, ...], rng: np.random.Generator) -> bytes:
+    """Return what Qdrant answers: nearest first."""
     points = [
         {
             "id": str(uuid.UUID(bytes=rng.bytes(16))),
             "version": 7,
             "score": similarity,
-            "payload": {"arm": eligible[int(rng.integers(len(eligible)))], "score": float(rng.uniform())},
+            "payload": {
+                "arm": eligible[int(rng.integers(len(eligible)))],
+                "score": float(rng.uniform()),
+                "created_at": 1_800_000_000,
+            },
         }
         for similarity in sorted(rng.uniform(0.7, 1, NEIGHBOURS).tolist(), reverse=True)
     ]
-    return orjson.loads(orjson.dumps({"points": points}))
+    return orjson.dumps({"result": {"points": points}, "status": "ok", "time": 0.001})
 
 
 if __name__ == "__main__":

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn
+from collections.abc import Mapping
+from functools import partial
+from typing import Annotated, Any, Literal, NoReturn, TypeVar
 
 import numpy as np
 import orjson
+from msgspec import DecodeError, Meta, Struct
+from msgspec.json import Decoder
 from numpy.typing import NDArray
 
 from shared.bandit.context import Neighbour
@@ -16,6 +19,13 @@ from shared.schemas.storage import EmbeddingModel
 
 INDEXES: Mapping[str, str] = {"labelled": "bool", "created_at": "integer", "owner": "keyword"}
 """Payload fields that are filtered, with the type of their index."""
+
+_T = TypeVar("_T")
+SIMILARITY = 1.001
+"""Rounding takes the cosine of a vector with itself beyond 1."""
+
+_neighbour = partial(tuple.__new__, Neighbour)
+"""Without a call of Python: a request has fifty of them."""
 
 
 class NoCollection(DependencyError):
@@ -30,14 +40,19 @@ class WrongCollection(Exception):
     """A collection of this name holds other vectors; waiting does not help."""
 
 
-def decoded(status: int, raw: bytes) -> Any:
-    """Return the JSON body of a 200. Raises a DependencyError that names the status otherwise."""
+def accepted(status: int, raw: bytes) -> bytes:
+    """Return the body of a 200. Raises a DependencyError that names the status otherwise."""
     if status == 404:
         raise NoCollection("qdrant", "no such collection")
     if status == 409 or status >= 500:
         raise NotYet("qdrant", f"status {status}")
     if status != 200:
         raise DependencyError("qdrant", f"status {status}")
+    return raw
+
+
+def decoded(raw: bytes) -> Any:
+    """Return a JSON body."""
     try:
         return orjson.loads(raw)
     except orjson.JSONDecodeError as error:
@@ -51,70 +66,76 @@ def result(body: Any) -> Any:
     return body["result"]
 
 
-def results(body: Any, number: int) -> Sequence[Any]:
-    """Return what is in the envelope of a batch: as many results as there were questions."""
-    found = result(body)
-    if not isinstance(found, list) or len(found) != number:
+class _Payload(Struct, gc=False):
+    arm: Annotated[str, Meta(min_length=1)]
+    score: Annotated[float, Meta(ge=0, le=1)]
+    created_at: float
+
+
+class _Point(Struct, gc=False):
+    id: str
+    score: Annotated[float, Meta(ge=-SIMILARITY, le=SIMILARITY)]
+    payload: _Payload
+
+
+class Found(Struct, gc=False):
+    """What one search found, nearest first."""
+
+    points: list[_Point]
+
+
+class _One(Struct, gc=False):
+    status: Literal["ok"]
+    result: Found
+
+
+class _Several(Struct, gc=False):
+    status: Literal["ok"]
+    result: list[Found]
+
+
+_ONE, _SEVERAL = Decoder(_One), Decoder(_Several)
+
+
+def found(raw: bytes) -> Found:
+    """Return what a search found."""
+    return _checked(_ONE, raw).result
+
+
+def found_by_each(raw: bytes, number: int) -> list[Found]:
+    """Return what each of a `number` of searches found."""
+    results = _checked(_SEVERAL, raw).result
+    if len(results) != number:
         _refuse("the number of results")
-    return found
+    return results
 
 
-def neighbours(found: Any, limit: int) -> tuple[Neighbour, ...]:
-    """Return the neighbours, at most `limit`, nearest first."""
+def _checked(decoder: Decoder[_T], raw: bytes) -> _T:
     try:
-        parsed = _neighbours(found["points"])
-    except (KeyError, TypeError) as error:
-        raise DependencyError("qdrant", "malformed neighbours") from error
-    if len(parsed) > limit:
+        return decoder.decode(raw)
+    except (DecodeError, UnicodeDecodeError) as error:
+        raise DependencyError("qdrant", "malformed answer: what was found") from error
+
+
+def neighbours(found: Found, limit: int) -> tuple[Neighbour, ...]:
+    """Return the neighbours, at most `limit`, nearest first."""
+    if len(found.points) > limit:
         _refuse("the number of neighbours")
-    return parsed
-
-
-def _neighbours(points: Any) -> tuple[Neighbour, ...]:
-    """One loop without calls: a request has fifty of them, and most of its calls would cost more than what they do."""
-    parsed, last, make = [], 1.0, Neighbour._make
-    for point in points:
-        payload = point["payload"]
-        own_id, similarity, arm, score = point["id"], point["score"], payload["arm"], payload["score"]
-        if type(own_id) is not str or type(arm) is not str or not arm:
-            _refuse("an id or an arm")
-        if type(score) is not float:
-            score = _whole(score)
-        if not 0.0 <= score <= 1.0:
-            _refuse("a score")
-        if type(similarity) is not float or similarity > 1.0:
-            similarity = _at_most_one(similarity)
-        if not -1.001 <= similarity <= last:
-            _refuse("a similarity, or the order of neighbours")
+    parsed, last = [], SIMILARITY
+    for point in found.points:
+        similarity, payload = point.score, point.payload
+        if similarity > last:
+            _refuse("the order of neighbours")
         last = similarity
-        parsed.append(make((own_id, similarity, arm, score)))
+        if similarity > 1.0:  # noqa: PLR1730 - no calls in this loop
+            similarity = 1.0
+        parsed.append(_neighbour((point.id, similarity, payload.arm, payload.score)))
     return tuple(parsed)
 
 
-def _whole(number: Any) -> float:
-    """JSON may write 1.0 as 1."""
-    if type(number) is not int:
-        _refuse("a number")
-    return float(number)
-
-
-def _at_most_one(similarity: Any) -> float:
-    """Rounding takes the cosine of a vector with itself to 1.0000001."""
-    number = similarity if type(similarity) is float else _whole(similarity)
-    if number > 1.001:
-        _refuse("a similarity")
-    return min(number, 1.0)
-
-
-def oldest(found: Any) -> float:
+def oldest(found: Found) -> float:
     """Return when the oldest of the points was created; infinite where there is none."""
-    try:
-        created_at = min([point["payload"]["created_at"] for point in found["points"]], default=math.inf)
-    except (KeyError, TypeError) as error:
-        raise DependencyError("qdrant", "malformed neighbours") from error
-    if not isinstance(created_at, int | float):
-        _refuse("a time")
-    return created_at
+    return min([point.payload.created_at for point in found.points], default=math.inf)
 
 
 def vectors(found: Any, dimension: int) -> NDArray[np.float32]:

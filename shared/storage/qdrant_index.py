@@ -65,7 +65,7 @@ class QdrantIndex:
         self._parting = {**self._headers, "connection": "close"}
         self._hot_s = timeout_s
         self._slow_s = max(timeout_s, SLOW_S)
-        self._searches = Joined[Mapping[str, object], Any]("qdrant", self._search_all)
+        self._searches = Joined[Mapping[str, object], answers.Found]("qdrant", self._search_all)
         self._model: EmbeddingModel | None = None
         self._met = (math.inf, 0.0)  # a point that was too old, and until when it is remembered
 
@@ -161,31 +161,37 @@ class QdrantIndex:
 
     async def _search(
         self, wanted: Mapping[str, object], conditions: Sequence[object], until: float, *, hurried: bool
-    ) -> Any:
+    ) -> answers.Found:
         search = {**wanted, "filter": {"must": conditions}}
         return await self._searches.ask(search, until - time.monotonic(), alone=hurried)
 
-    async def _search_all(self, searches: Sequence[Mapping[str, object]], within_s: float) -> Sequence[Any]:
+    async def _search_all(self, searches: Sequence[Mapping[str, object]], within_s: float) -> Sequence[answers.Found]:
         path = self._path("/points/query")
         if len(searches) == 1:
-            return [answers.result(await self._call("POST", path, searches[0], within_s, often=True))]
+            return [answers.found(await self._raw("POST", path, searches[0], within_s, often=True))]
         body = {"searches": searches}
-        return answers.results(await self._call("POST", f"{path}/batch", body, within_s, often=True), len(searches))
+        return answers.found_by_each(
+            await self._raw("POST", f"{path}/batch", body, within_s, often=True), len(searches)
+        )
 
     async def _write(self, body: object) -> None:
-        answers.result(await self._call("PUT", self._path("/points?wait=true"), body, self._slow_s, often=True))
+        path = self._path("/points?wait=true")
+        answers.result(answers.decoded(await self._raw("PUT", path, body, self._slow_s, often=True)))
 
     async def _post(self, path: str, body: object) -> Any:
         return answers.result(await self._call("POST", self._path(path), body, self._slow_s))
 
-    async def _call(self, method: str, path: str, body: object, patience_s: float, *, often: bool = False) -> Any:
+    async def _call(self, method: str, path: str, body: object, patience_s: float) -> Any:
+        return answers.decoded(await self._raw(method, path, body, patience_s))
+
+    async def _raw(self, method: str, path: str, body: object, patience_s: float, *, often: bool = False) -> bytes:
         raw = b"" if body is None else orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
         headers = self._headers if often else self._parting
         try:
             reply = await self._http.request(method, path, raw, headers, within_s=patience_s)
         except (TimeoutError, OSError) as error:
             raise DependencyError("qdrant", f"no answer: {type(error).__name__}") from error
-        return answers.decoded(reply.status, reply.body)
+        return answers.accepted(reply.status, reply.body)
 
     # -- set-up --------------------------------------------------------------------------------------------------
 
