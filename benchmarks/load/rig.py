@@ -55,7 +55,8 @@ def rig(stacks: Path | None = None) -> Iterator[Rig]:
     """Start it all, teach the router, and stop it all at the end; the gateway's profile goes to `stacks`."""
     own, others = cores()
     os.sched_setaffinity(0, others)
-    with contextlib.ExitStack() as stack, tempfile.TemporaryDirectory(prefix="llm-router-bench-") as name:
+    # The folder goes last: until they have stopped, its processes write into it.
+    with tempfile.TemporaryDirectory(prefix="llm-router-bench-") as name, contextlib.ExitStack() as stack:
         folder = Path(name)
         upstream_port, bare_port = free_port(), free_port()
         upstream = f"http://127.0.0.1:{upstream_port}"
