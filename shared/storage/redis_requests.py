@@ -17,7 +17,16 @@ from shared.schemas.quota import Charge, Limit, Quota
 from shared.schemas.records import RequestRecord, Status, StoredRequest
 from shared.schemas.storage import Claim, LoggedRequest, NewRecord, RatingTerms, Reservation, Verdict
 from shared.storage import redis_keys
-from shared.storage.redis_connection import Client, Damaged, KeptConnection, Script, Together, answers_of, redis_errors
+from shared.storage.redis_connection import (
+    RECORDS_AT_ONCE,
+    Client,
+    Damaged,
+    KeptConnection,
+    Script,
+    Together,
+    answers_of,
+    redis_errors,
+)
 from shared.storage.redis_stories import logged, parse_record, stored
 
 GRACE_S = 7 * 86_400.0
@@ -42,9 +51,10 @@ class RedisRequestLog:
         self._window_s = window_s
         self._ttl_ms = round((window_s + GRACE_S) * 1000)
         self._clock = clock
-        self._reserve = Together(Script(client, "reserve.lua", kept=KeptConnection(client)))
+        self._reserve = Together(Script(client, "reserve.lua", kept=KeptConnection(client, at_once=RECORDS_AT_ONCE)))
         self._release = Script(client, "release.lua")
-        self._record = Script(client, "outbox.lua", "record.lua", kept=KeptConnection(client))
+        records = KeptConnection(client, at_once=RECORDS_AT_ONCE)
+        self._record = Script(client, "outbox.lua", "record.lua", kept=records)
         self._rate = Script(client, "outbox.lua", "rate.lua")
         self._kept = KeptConnection(client)
         self._indexed = Script(client, "indexed.lua", kept=self._kept)
