@@ -84,6 +84,7 @@ class Door:
         self._origins = frozenset(settings.CORS_ORIGINS)
         self._metrics = metrics
         self._tracer = tracer
+        self._log = log.bind()  # finds the logger once, not for each line
 
     def enter(self, headers: Headers) -> Visit:
         """Name a request. A client's id that does not fit is treated as absent, never echoed."""
@@ -149,7 +150,7 @@ class Door:
             public_id=visit.public_id,
             trace_id=visit.trace.trace_id,
         )
-        log.info("request", **visit.line)
+        self._log.info("request", **visit.line)
         tracing.end(visit.trace, visit.line)
 
 

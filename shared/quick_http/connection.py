@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ MAX_UNREAD_BYTES = 262_144
 """What a stream keeps for a reader who is slower; beyond it, the sender waits."""
 KEEP_S = 30.0
 """An idle connection is used again within this; one that was silent for long may be dead without knowing."""
+CLOCK_S = 0.001
+"""How exact timers are."""
 _NO_BODY = frozenset({204, 304})
 
 
@@ -47,6 +50,8 @@ class Connection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._waiter: asyncio.Future[None] | None = None
+        self._until = self._alarm = math.inf
+        self._timer: asyncio.TimerHandle | None = None
         self._unread = b""  # too little to make sense of
         self._taker: Take | None = None
         self._since = 0.0
@@ -137,14 +142,29 @@ class Connection(asyncio.Protocol):
         if self._error is not None:
             raise self._error
         waiter = self._waiter = self._loop.create_future()
-        # A third of what `asyncio.timeout` costs, for each piece of a stream.
-        timer = None if until is None else self._loop.call_at(until, _late, waiter)
+        if until is not None:
+            self._until = until
+            if self._alarm > until:
+                self._set_alarm()
         try:
             await waiter
         finally:
-            self._waiter = None
-            if timer is not None:
-                timer.cancel()
+            self._waiter, self._until = None, math.inf
+
+    def _set_alarm(self) -> None:
+        """Look at the clock when the wait may be over. A timer that ends before stays: most answers come in time."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._alarm = self._until
+        self._timer = self._loop.call_at(self._alarm, self._look)
+
+    def _look(self) -> None:
+        self._timer, self._alarm = None, math.inf
+        if self._until < self._loop.time() + CLOCK_S:
+            if self._waiter is not None and not self._waiter.done():
+                self._waiter.set_exception(TimeoutError())
+        elif self._until < math.inf:
+            self._set_alarm()
 
     def rest(self) -> bool:
         """Return whether it can be kept for another question."""
@@ -166,6 +186,8 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """End a body that goes on to here; fail any other."""
         self._transport = None
+        if self._timer is not None:
+            self._timer.cancel()
         if self._head is not None and self._left is None and exc is None:
             self._complete = True
         begun = self._head is not None or bool(self._unread)
@@ -278,8 +300,3 @@ class Connection(asyncio.Protocol):
         if len(data) - at > MAX_HEAD_BYTES:
             raise BadReply("too long a line")
         return data[at:]
-
-
-def _late(waiter: asyncio.Future[None]) -> None:
-    if not waiter.done():
-        waiter.set_exception(TimeoutError())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -129,6 +130,33 @@ async def test_within_a_time_or_not_at_all() -> None:
         with pytest.raises(TimeoutError) as late:
             await http.request("GET", "/", within_s=0.05)
         assert not isinstance(late.value, ConnectTimeout)
+
+
+async def test_each_call_of_a_connection_has_its_own_time() -> None:
+    """Neither the end of an earlier call's time nor a later call's longer one counts for another."""
+    ended = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                await asyncio.sleep(float(head.split()[1].strip(b"/")))
+                writer.write(whole(b"here"))
+        except asyncio.IncompleteReadError:
+            ended.set()
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with QuickHttp(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", limit=1) as http:
+        for pause_s, within_s in ((0.0, 0.1), (0.25, 5.0), (0.0, 60.0), (0.1, 1.0)):
+            assert (await http.request("GET", f"/{pause_s}", within_s=within_s)).body == b"here"
+        started = time.monotonic()
+        with pytest.raises(TimeoutError):
+            await http.request("GET", "/0.5", within_s=0.05)
+        assert 0.04 < time.monotonic() - started < 0.4
+        await ended.wait()
+    server.close()
 
 
 async def test_one_address_gets_no_more_connections_than_the_limit() -> None:
