@@ -27,7 +27,7 @@ from pathlib import Path
 import orjson
 
 from benchmarks.load.findings import Findings, Table
-from benchmarks.load.processes import cpu_s, pin
+from benchmarks.load.processes import cpu_s
 from benchmarks.load.questions import prompt
 from benchmarks.load.rig import cores
 from deploy.local.plan import ROOT
@@ -83,12 +83,13 @@ def _rates(model: str, rounds: int, seconds: float, folder: Path) -> list[tuple[
     port = free_port()
     settings = {"EMBEDDER_HOST": "127.0.0.1", "EMBEDDER_PORT": str(port), "EMBEDDING_MODEL": model,
                 "EMBED_CACHE_SIZE": "0", "MODEL_CACHE_DIR": str(MODELS)}  # fmt: skip
-    server = Server("embedder", [sys.executable, "-m", "services.embedder"], folder / f"{model}.log", settings)
+    # On its core from the beginning: it makes as many threads as it sees cores.
+    command = [*_on((own,)), sys.executable, "-m", "services.embedder"]
+    server = Server("embedder", command, folder / f"{model}.log", settings)
     server.folder = ROOT
     pairs = []
     with running(server, port):
         pid = server.process.pid if server.process is not None else 0
-        pin(pid, (own,))
         first = 1
         for _ in range(rounds):
             before = cpu_s(pid)
@@ -101,9 +102,13 @@ def _rates(model: str, rounds: int, seconds: float, folder: Path) -> list[tuple[
 
 def _run(*arguments: str, cores: Iterable[int]) -> list[float]:
     """Run this module on `cores` and return what it prints."""
-    command = ["taskset", "-c", ",".join(map(str, cores)), sys.executable, "-m", __name__, *arguments]
+    command = [*_on(cores), sys.executable, "-m", __name__, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
     return [float(figure) for figure in done.stdout.split()]
+
+
+def _on(cores: Iterable[int]) -> list[str]:
+    return ["taskset", "-c", ",".join(map(str, cores))]
 
 
 async def _asked(port: int, seconds: float, first: int) -> int:

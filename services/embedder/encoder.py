@@ -111,7 +111,7 @@ class StaticEncoder(FastembedEncoder):
         """Embed, as fastembed's own loop does: the vector of an unknown token is zero."""
         rows = np.empty((len(texts), self.model.dimension), dtype=np.float32)
         for row, text in zip(rows, texts, strict=True):
-            self._vectors.take(self._words.ids(text), axis=0).sum(axis=0, out=row)
+            np.add.reduce(self._vectors.take(self._words.ids(text), axis=0), axis=0, out=row)
             self._normalise(row)
         return rows
 
