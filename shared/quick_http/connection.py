@@ -18,7 +18,6 @@ CLOCK_S = 0.001
 """How exact timers are."""
 _NO_BODY = frozenset({204, 304})
 
-
 Take = Callable[[bytes], bool]
 """Takes a piece of a body; returns whether it wants more at once."""
 
@@ -142,10 +141,9 @@ class Connection(asyncio.Protocol):
         if self._error is not None:
             raise self._error
         waiter = self._waiter = self._loop.create_future()
-        if until is not None:
-            self._until = until
-            if self._alarm > until:
-                self._set_alarm()
+        self._until = math.inf if until is None else until
+        if self._alarm > self._until:
+            self._set_alarm()
         try:
             await waiter
         finally:
@@ -160,10 +158,10 @@ class Connection(asyncio.Protocol):
 
     def _look(self) -> None:
         self._timer, self._alarm = None, math.inf
-        if self._until < self._loop.time() + CLOCK_S:
-            if self._waiter is not None and not self._waiter.done():
-                self._waiter.set_exception(TimeoutError())
-        elif self._until < math.inf:
+        late = self._until < self._loop.time() + CLOCK_S
+        if late and self._waiter is not None and not self._waiter.done():
+            self._waiter.set_exception(TimeoutError())
+        elif not late and self._until < math.inf:
             self._set_alarm()
 
     def rest(self) -> bool:
