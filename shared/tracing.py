@@ -16,8 +16,9 @@ import re
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import Protocol
+
+from shared.values import dataclass
 
 Headers = Mapping[str, str]
 
