@@ -22,7 +22,6 @@ TOGETHER_S = 0.01
 """What a call of several questions may take, as far as one can tell before."""
 WAIT_S = 0.005
 """Longest wait for a call to come back."""
-MOST = 32
 FORGET = 1.001
 """The quickest call is what a question takes; one that was quicker than any since counts less with each."""
 
@@ -38,10 +37,15 @@ class Joined(Generic[Question, Answer]):
     """Makes calls for several callers at once. Being cancelled, a caller touches nobody else's question."""
 
     def __init__(
-        self, dependency: str, call: Callable[[Sequence[Question], float], Awaitable[Sequence[Answer]]]
+        self,
+        dependency: str,
+        call: Callable[[Sequence[Question], float], Awaitable[Sequence[Answer]]],
+        *,
+        most: int,
     ) -> None:
-        """Take whose name failures carry, and the call: of some questions, within some seconds, as many answers."""
+        """Take whose name failures carry, and the call: of at most so many questions, within some seconds."""
         self._dependency = dependency
+        self._limit = most
         self._call = call
         self._waiting: list[_Asked[Question, Answer]] = []
         self._timer: asyncio.TimerHandle | None = None
@@ -62,7 +66,7 @@ class Joined(Generic[Question, Answer]):
 
     def _most(self) -> int:
         """Return how many questions may go together."""
-        return min(MOST, int(TOGETHER_S / self._each_s))
+        return min(self._limit, int(TOGETHER_S / self._each_s))
 
     async def _made(self, questions: Sequence[Question], within_s: float) -> Sequence[Answer]:
         started = time.monotonic()

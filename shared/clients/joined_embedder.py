@@ -12,6 +12,7 @@ from shared.ports import Embedder
 from shared.schemas.storage import EmbeddingModel
 
 SHORT_CHARS = 1_000
+MOST = 32
 
 
 class JoinedEmbedder:
@@ -21,7 +22,7 @@ class JoinedEmbedder:
         """Take the time that a caller has who does not say."""
         self._embedder = embedder
         self._timeout_s = timeout_s
-        self._rows = Joined[str, NDArray[np.float32]]("embedder", self._rows_of)
+        self._rows = Joined[str, NDArray[np.float32]]("embedder", self._rows_of, most=MOST)
 
     async def model(self) -> EmbeddingModel:
         """Return which model answers."""

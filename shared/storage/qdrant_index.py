@@ -44,6 +44,9 @@ RANKED_BY_VECTORS = {"quantization": {"rescore": True, "oversampling": 1.5}}
 """Half as many more as wanted are found by bytes, and the best of them by their vectors: similarities are exact, and
 as many of the nearest 50 are found as along the vectors. A collection without bytes ignores it."""
 LABELLED = {"key": "labelled", "match": {"value": True}}
+TOGETHER = 8
+"""Searches of one call. All of them have their answer when the last one has, and where there is too much to do, all of
+them are late: more in a call saves little more, and takes from those that would have been in time."""
 SIFTED_S = 60.0
 """After a search has met a point that is too old, searches leave out such points themselves for so long."""
 
@@ -65,7 +68,7 @@ class QdrantIndex:
         self._parting = {**self._headers, "connection": "close"}
         self._hot_s = timeout_s
         self._slow_s = max(timeout_s, SLOW_S)
-        self._searches = Joined[Mapping[str, object], answers.Found]("qdrant", self._search_all)
+        self._searches = Joined[Mapping[str, object], answers.Found]("qdrant", self._search_all, most=TOGETHER)
         self._model: EmbeddingModel | None = None
         self._met = (math.inf, 0.0)  # a point that was too old, and until when it is remembered
 
