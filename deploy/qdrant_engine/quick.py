@@ -8,9 +8,11 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from functools import partial
+from typing import Any
 
 from deploy.qdrant_engine import writes
 from deploy.qdrant_engine.answers import answer_to
+from deploy.qdrant_engine.collection import Collection
 from deploy.qdrant_engine.collections import Collections
 from deploy.qdrant_engine.routes import apply, parsed, search, search_all
 from shared.quick_http.lane import Answer, Handler
@@ -18,29 +20,16 @@ from shared.quick_http.plain import Question
 
 _LINE = re.compile(rb"([A-Z]+) /collections/([A-Za-z0-9._-]+)/points(\S+) HTTP/1\.1")
 
-
-async def _search(collections: Collections, name: str, body: bytes) -> object:
-    return await search(collections.get(name), parsed(body))
-
-
-async def _search_all(collections: Collections, name: str, body: bytes) -> object:
-    return await search_all(collections.get(name), parsed(body))
-
-
-async def _upsert(collections: Collections, name: str, body: bytes) -> object:
-    return await apply(writes.upsert, collections.get(name), parsed(body), waited=True)
-
-
-_Call = Callable[[Collections, str, bytes], Awaitable[object]]
+_Call = Callable[[Collection, Any], Awaitable[object]]
 _CALLS: Mapping[tuple[bytes, bytes], _Call] = {
-    (b"POST", b"/query"): _search,
-    (b"POST", b"/query/batch"): _search_all,
-    (b"PUT", b"?wait=true"): _upsert,
+    (b"POST", b"/query"): search,
+    (b"POST", b"/query/batch"): search_all,
+    (b"PUT", b"?wait=true"): partial(apply, writes.upsert, waited=True),
 }
 
 
 class QuickRoutes(Mapping[bytes, Handler]):
-    """The lane's handlers by request line, two for each collection that there is."""
+    """The lane's handlers by request line, those of `_CALLS` for each collection that there is."""
 
     def __init__(self, collections: Collections) -> None:
         self._collections = collections
@@ -60,4 +49,7 @@ class QuickRoutes(Mapping[bytes, Handler]):
         return len(_CALLS) * len(self._collections.names())
 
     async def _answer(self, call: _Call, name: str, question: Question) -> Answer:
-        return await answer_to(call(self._collections, name, question.body), f"a request to {name}")
+        return await answer_to(self._asked(call, name, question.body), f"a request to {name}")
+
+    async def _asked(self, call: _Call, name: str, body: bytes) -> object:
+        return await call(self._collections.get(name), parsed(body))

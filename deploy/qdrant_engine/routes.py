@@ -175,8 +175,7 @@ async def query(request: web.Request) -> object:
 async def search_all(collection: Collection, body: Any) -> object:
     """Make several searches, however they came, in one go: taken in turn with another batch's, all would be late."""
     searches = items(fields(body, "batch request", ("searches",)).get("searches"), "searches")
-    asked = [reads.query_of(each, collection.description.size) for each in searches]
-    return [{"points": await collection.read(partial(_search, asked=one))} for one in asked]
+    return [await search(collection, each) for each in searches]
 
 
 async def query_batch(request: web.Request) -> object:

@@ -181,7 +181,7 @@ class CoolDowns:
 
     def begin(self, arms: Sequence[ArmId]) -> ArmId:
         """Return whom to ask now: the first that is not resting, or the one that rests shortest."""
-        arm = arms[0] if not self.rests_s(arms[0]) else self.by_rest(arms)[0]
+        arm = min(arms, key=self.rests_s)
         self._circuits[arm].allows()  # if its circuit is half open, this call is the probe
         return arm
 
