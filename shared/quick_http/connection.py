@@ -9,13 +9,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import cast
 
+from shared.quick_http.alarm import Alarm
+
 MAX_HEAD_BYTES = 65_536
 MAX_UNREAD_BYTES = 262_144
 """What a stream keeps for a reader who is slower; beyond it, the sender waits."""
 KEEP_S = 30.0
 """An idle connection is used again within this; one that was silent for long may be dead without knowing."""
-CLOCK_S = 0.001
-"""How exact timers are."""
 _NO_BODY = frozenset({204, 304})
 
 Take = Callable[[bytes], bool]
@@ -49,8 +49,7 @@ class Connection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._waiter: asyncio.Future[None] | None = None
-        self._until = self._alarm = math.inf
-        self._timer: asyncio.TimerHandle | None = None
+        self._alarm = Alarm(self._late)
         self._unread = b""  # too little to make sense of
         self._taker: Take | None = None
         self._since = 0.0
@@ -141,28 +140,17 @@ class Connection(asyncio.Protocol):
         if self._error is not None:
             raise self._error
         waiter = self._waiter = self._loop.create_future()
-        self._until = math.inf if until is None else until
-        if self._alarm > self._until:
-            self._set_alarm()
+        if until is not None:
+            self._alarm.set(until)
         try:
             await waiter
         finally:
-            self._waiter, self._until = None, math.inf
+            self._waiter = None
+            self._alarm.set(math.inf)
 
-    def _set_alarm(self) -> None:
-        """Look at the clock when the wait may be over. A timer that ends before stays: most answers come in time."""
-        if self._timer is not None:
-            self._timer.cancel()
-        self._alarm = self._until
-        self._timer = self._loop.call_at(self._alarm, self._look)
-
-    def _look(self) -> None:
-        self._timer, self._alarm = None, math.inf
-        late = self._until < self._loop.time() + CLOCK_S
-        if late and self._waiter is not None and not self._waiter.done():
+    def _late(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
             self._waiter.set_exception(TimeoutError())
-        elif not late and self._until < math.inf:
-            self._set_alarm()
 
     def rest(self) -> bool:
         """Return whether it can be kept for another question."""
@@ -184,8 +172,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """End a body that goes on to here; fail any other."""
         self._transport = None
-        if self._timer is not None:
-            self._timer.cancel()
+        self._alarm.stop()
         if self._head is not None and self._left is None and exc is None:
             self._complete = True
         begun = self._head is not None or bool(self._unread)

@@ -12,12 +12,12 @@ A lane is one of the connections of aiohttp's `Server`, which counts and drains 
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, cast
 
 from aiohttp import web
 
+from shared.quick_http.alarm import Alarm
 from shared.quick_http.outlet import Answer, Outlet
 from shared.quick_http.plain import Head, NotPlain, Question, read_head
 
@@ -79,9 +79,7 @@ class Lane(asyncio.Protocol):
         self._silent = True  # nothing has ever been asked
         self._late = self._held = False
         self._outlet = Outlet()
-        self._due = 0.0
-        self._alarm = math.inf
-        self._timer: asyncio.TimerHandle | None = None
+        self._alarm = Alarm(self._look)
 
     # -- opening and closing -------------------------------------------------------------------------------------------
 
@@ -123,8 +121,7 @@ class Lane(asyncio.Protocol):
     def _leave(self, exc: Exception | None = None) -> None:
         self._transport = None
         self._outlet.leave()
-        if self._timer is not None:
-            self._timer.cancel()
+        self._alarm.stop()
         self._lanes.server.connection_lost(cast("Any", self), exc)
 
     def _hand_over(self, data: bytes | bytearray) -> None:
@@ -143,20 +140,11 @@ class Lane(asyncio.Protocol):
     # -- time ----------------------------------------------------------------------------------------------------------
 
     def _wait(self, seconds: float) -> None:
-        """Look in so many seconds. A timer that ends before stays: moving it each time would cost more."""
-        self._due = self._loop.time() + seconds
-        if self._alarm > self._due:
-            if self._timer is not None:
-                self._timer.cancel()
-            self._alarm = self._due
-            self._timer = self._loop.call_at(self._alarm, self._look)
+        """Look in so many seconds."""
+        self._alarm.set(self._loop.time() + seconds)
 
     def _look(self) -> None:
-        self._timer, self._alarm = None, math.inf
-        left_s = self._due - self._loop.time()
-        if left_s > 0:
-            self._wait(left_s)
-        elif self._transport is None:
+        if self._transport is None:
             pass
         elif self._outlet.full:
             self._transport.abort()  # it does not read its answer
