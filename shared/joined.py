@@ -2,6 +2,9 @@
 
 A call costs who asks and who answers several times what one quick question does. Only where a question is quick,
 though: a call of many that each take milliseconds would be too late for all of them.
+
+Where more is asked than can be answered, a few calls are under way, whoever has waited for half of its time is told
+so, and the others have their answers in time. Calls without end would all be late, and their answers for nobody.
 """
 
 from __future__ import annotations
@@ -9,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
@@ -21,7 +25,11 @@ Answer = TypeVar("Answer")
 TOGETHER_S = 0.01
 """What a call of several questions may take, as far as one can tell before."""
 WAIT_S = 0.005
-"""Longest wait for a call to come back."""
+"""Longest wait for a call to come back, while fewer than `CALLS` are under way."""
+CALLS = 4
+"""Most calls under way that were made for somebody who waited."""
+PATIENCE = 0.5
+"""Whoever has waited for this part of its time is not asked for any more: the answer would be late."""
 FORGET = 1.001
 """The quickest call is what a question takes; one that was quicker than any since counts less with each."""
 
@@ -30,6 +38,7 @@ FORGET = 1.001
 class _Asked(Generic[Question, Answer]):
     question: Question
     until: float
+    patience_until: float
     answer: asyncio.Future[Answer]
 
 
@@ -47,7 +56,7 @@ class Joined(Generic[Question, Answer]):
         self._dependency = dependency
         self._limit = most
         self._call = call
-        self._waiting: list[_Asked[Question, Answer]] = []
+        self._waiting: deque[_Asked[Question, Answer]] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._under_way = 0
         self._calls: set[asyncio.Task[None]] = set()
@@ -55,12 +64,15 @@ class Joined(Generic[Question, Answer]):
 
     async def ask(self, question: Question, within_s: float, *, alone: bool = False) -> Answer:
         """Return the answer; `alone` where others should not have to wait for this question, nor it for them."""
-        if alone or not self._under_way or self._most() < 2:
+        if alone:
+            return (await self._call([question], within_s))[0]
+        if not self._under_way or self._most() < 2:
+            self._under_way += 1
             return (await self._made([question], within_s))[0]
-        loop = asyncio.get_running_loop()
-        asked = _Asked[Question, Answer](question, time.monotonic() + within_s, loop.create_future())
+        loop, now = asyncio.get_running_loop(), time.monotonic()
+        asked = _Asked[Question, Answer](question, now + within_s, now + PATIENCE * within_s, loop.create_future())
         self._waiting.append(asked)
-        if self._timer is None:
+        if self._timer is None and self._under_way < CALLS:
             self._timer = loop.call_later(WAIT_S, self._call_for_all)
         return await asked.answer
 
@@ -69,8 +81,8 @@ class Joined(Generic[Question, Answer]):
         return min(self._limit, int(TOGETHER_S / self._each_s))
 
     async def _made(self, questions: Sequence[Question], within_s: float) -> Sequence[Answer]:
+        """Make a call that is counted as under way."""
         started = time.monotonic()
-        self._under_way += 1
         try:
             answers = await self._call(questions, within_s)
             self._each_s = min(FORGET * self._each_s, (time.monotonic() - started) / len(questions))
@@ -81,16 +93,29 @@ class Joined(Generic[Question, Answer]):
         return answers
 
     def _call_for_all(self) -> None:
-        """Ask for everybody who still waits."""
+        """Ask for everybody who still waits, as far as calls may be made."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        waiting, self._waiting = [one for one in self._waiting if not one.answer.done()], []
-        most = max(1, self._most())
-        for start in range(0, len(waiting), most):
-            call = asyncio.get_running_loop().create_task(self._call_for(waiting[start : start + most]))
-            self._calls.add(call)
-            call.add_done_callback(self._calls.discard)
+        while self._waiting and self._under_way < CALLS:
+            if waiting := self._next(max(1, self._most())):
+                self._under_way += 1
+                call = asyncio.get_running_loop().create_task(self._call_for(waiting))
+                self._calls.add(call)
+                call.add_done_callback(self._calls.discard)
+
+    def _next(self, most: int) -> list[_Asked[Question, Answer]]:
+        """Take those whose turn it is; tell those whose answers would be late."""
+        now, taken = time.monotonic(), list[_Asked[Question, Answer]]()
+        while self._waiting and len(taken) < most:
+            asked = self._waiting.popleft()
+            if asked.answer.done():  # cancelled
+                continue
+            if asked.patience_until < now:
+                asked.answer.set_exception(DependencyError(self._dependency, "there was too much to do"))
+            else:
+                taken.append(asked)
+        return taken
 
     async def _call_for(self, waiting: Sequence[_Asked[Question, Answer]]) -> None:
         left_s = waiting[0].until - time.monotonic()  # the oldest has least
