@@ -110,7 +110,8 @@ class StaticEncoder(FastembedEncoder):
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Embed, as fastembed's own loop does: the vector of an unknown token is zero."""
         rows = np.empty((len(texts), self.model.dimension), dtype=np.float32)
-        for row, text in zip(rows, texts, strict=True):
+        for at, text in enumerate(texts):
+            row = rows[at]
             np.add.reduce(self._vectors.take(self._words.ids(text), axis=0), axis=0, out=row)
             self._normalise(row)
         return rows

@@ -193,7 +193,7 @@ class Lane(asyncio.Protocol):
         if len(data) > head.end or self._buffer:
             self._buffer = bytearray(data[head.end :])
         self._head, self._silent, self._late = None, False, False
-        self._task_handler = self._loop.create_task(self._work(lanes.routes[head.line], question))
+        self._task_handler = self._loop.create_task(self._work(lanes.routes[head.line], question), name="lane")
 
     # -- answering -----------------------------------------------------------------------------------------------------
 
