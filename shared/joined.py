@@ -70,11 +70,11 @@ class Joined(Generic[Question, Answer]):
             self._under_way += 1
             return (await self._made([question], within_s))[0]
         loop, now = asyncio.get_running_loop(), time.monotonic()
-        asked = _Asked[Question, Answer](question, now + within_s, now + PATIENCE * within_s, loop.create_future())
-        self._waiting.append(asked)
+        answer: asyncio.Future[Answer] = loop.create_future()
+        self._waiting.append(_Asked(question, now + within_s, now + PATIENCE * within_s, answer))
         if self._timer is None and self._under_way < CALLS:
             self._timer = loop.call_later(WAIT_S, self._call_for_all)
-        return await asked.answer
+        return await answer
 
     def _most(self) -> int:
         """Return how many questions may go together."""
@@ -100,7 +100,7 @@ class Joined(Generic[Question, Answer]):
         while self._waiting and self._under_way < CALLS:
             if waiting := self._next(max(1, self._most())):
                 self._under_way += 1
-                call = asyncio.get_running_loop().create_task(self._call_for(waiting))
+                call = asyncio.get_running_loop().create_task(self._call_for(waiting), name="joined")
                 self._calls.add(call)
                 call.add_done_callback(self._calls.discard)
 
@@ -119,8 +119,8 @@ class Joined(Generic[Question, Answer]):
 
     async def _call_for(self, waiting: Sequence[_Asked[Question, Answer]]) -> None:
         left_s = waiting[0].until - time.monotonic()  # the oldest has least
-        failure = DependencyError(self._dependency, "the call was given up")
         answers: Sequence[Answer] | None = None
+        failure: DependencyError | None = None
         try:
             answers = await self._made([one.question for one in waiting], left_s)
         except DependencyError as error:
@@ -132,4 +132,5 @@ class Joined(Generic[Question, Answer]):
                 if answers is not None:
                     one.answer.set_result(answers[at])
                 else:
-                    one.answer.set_exception(failure)
+                    given_up = DependencyError(self._dependency, "the call was given up")
+                    one.answer.set_exception(failure or given_up)

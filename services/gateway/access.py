@@ -65,17 +65,17 @@ class Access:
 
     def admit(self, headers: Sent, route: str) -> Caller:
         """Return who calls. Raises Unauthenticated or Forbidden."""
-        digest, error = self._key_of(headers)
+        digest = self._key_of(headers)
         if route == METRICS_ROUTE and _among(digest, self._scrapers):
             return Caller()
         caller = self._caller(digest)
         if route in OPEN_ROUTES:
             return caller or Caller()
         if caller is None:
-            raise error
+            raise _unauthenticated(digest)
         if not caller.admin and self._guards(route):
             if digest is None or caller.owner == ANYBODY:
-                raise error
+                raise _unauthenticated(digest)
             raise Forbidden("This needs an admin key.", code="admin_key_required")
         return caller
 
@@ -92,15 +92,21 @@ class Access:
             return Caller(digest[:OWNER_DIGITS], admin=admin, operator=admin or not self._admins)
         return None if self._users else Caller(operator=not self._admins)
 
-    def _key_of(self, headers: Sent) -> tuple[str | None, Unauthenticated]:
-        """Return the digest of the key that was sent, if any, and what to say where it is not enough."""
+    @staticmethod
+    def _key_of(headers: Sent) -> str | None:
+        """Return the digest of the key that was sent, if any."""
         sent = headers.getall(hdrs.AUTHORIZATION, ())
         scheme, _, key = sent[0].partition(" ") if len(sent) == 1 else ("", "", "")
-        if scheme.lower() != "bearer" or not key:
-            return None, Unauthenticated(
-                "Send your key once, as the header `Authorization: Bearer <key>`.", code="missing_api_key"
-            )
-        return digest_of(key), Unauthenticated("The key is not known here.", code="invalid_api_key")
+        return digest_of(key) if scheme.lower() == "bearer" and key else None
+
+
+def _unauthenticated(digest: str | None) -> Unauthenticated:
+    """Return what to say where that is not enough."""
+    if digest is None:
+        return Unauthenticated(
+            "Send your key once, as the header `Authorization: Bearer <key>`.", code="missing_api_key"
+        )
+    return Unauthenticated("The key is not known here.", code="invalid_api_key")
 
 
 def digest_of(key: str) -> str:
@@ -113,4 +119,4 @@ def _digests(keys: Iterable[SecretStr]) -> tuple[str, ...]:
 
 
 def _among(digest: str | None, known: tuple[str, ...]) -> bool:
-    return sum(hmac.compare_digest(digest or "", other) for other in known) > 0
+    return sum([hmac.compare_digest(digest or "", other) for other in known]) > 0

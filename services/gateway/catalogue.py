@@ -37,6 +37,7 @@ class Catalogue:
         self.asked = False
         self.fetch_s: float | None = None
         self.arms: tuple[Arm, ...] = ()
+        self.arm_ids: tuple[ArmId, ...] = ()
         self.added: tuple[ArmId, ...] = ()
         self.removed: tuple[ArmId, ...] = ()
         self.default: ArmId | None = None
@@ -51,11 +52,6 @@ class Catalogue:
     def listed(self) -> tuple[Arm, ...]:
         """Return every model of the upstream."""
         return tuple(self._listed.values())
-
-    @property
-    def arm_ids(self) -> tuple[ArmId, ...]:
-        """Return the ids of the bandit's arms."""
-        return tuple(arm.id for arm in self.arms)
 
     async def refresh(self) -> None:
         """Read the upstream's list. Raises UpstreamError or TimeoutError; what was known stays."""
@@ -139,6 +135,7 @@ class Catalogue:
         if not arms:  # A list that knows none of ours is more likely wrong than our settings: keep serving.
             arms = configured = configured or list(self._models)
         self.arms = tuple(self._listed.get(arm, Arm(arm)) for arm in arms)
+        self.arm_ids = tuple(arms)
         self.added = tuple(arm for arm in arms if arm not in configured)
         self.removed = tuple(arm for arm in configured if arm not in arms)
         self.default = self.named(self._default)

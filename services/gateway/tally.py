@@ -17,24 +17,24 @@ from shared.schemas.storage import Verdict
 
 DEPENDENCIES = ("embedder", "qdrant", "redis")
 WATCHED = (*DEPENDENCIES, "learner", "upstream")
-DIRECTIONS = ("prompt", "completion")
+PROMPT, COMPLETION = "prompt", "completion"
 KNOWN_STATUSES = frozenset({400, 401, 402, 403, 404, 408, 413, 422, 429, 500, 502, 503, 504})
 
 
 def count_request(ports: ChatPorts, plan: Plan, decision: Decision, outcome: Outcome) -> None:
     """Count a closed chat request; `decision` as it turned out, `plan.decision` as it was made."""
     metrics, arm = ports.metrics, ports.catalogue.label(outcome.arm)
-    metrics.outcomes.labels(outcome.status.value).inc()
+    metrics.outcomes.labels(outcome.status).inc()
     if outcome.status is not Status.FAILED:
-        metrics.decisions.labels(arm, decision.kind.value).inc()
+        metrics.decisions.labels(arm, decision.kind).inc()
     metrics.cost.labels(arm).inc(outcome.cost_usd)
-    for direction, tokens in zip(DIRECTIONS, (outcome.prompt_tokens, outcome.completion_tokens), strict=True):
-        metrics.tokens.labels(arm, direction).inc(tokens)
+    metrics.tokens.labels(arm, PROMPT).inc(outcome.prompt_tokens)
+    metrics.tokens.labels(arm, COMPLETION).inc(outcome.completion_tokens)
     if outcome.status is Status.ANSWERED:
         metrics.upstream.labels(arm).observe(outcome.upstream_s)
         metrics.answer_cost.observe(outcome.cost_usd)
-        metrics.answer_tokens.labels("prompt").observe(outcome.prompt_tokens)
-        metrics.answer_tokens.labels("completion").observe(outcome.completion_tokens)
+        metrics.answer_tokens.labels(PROMPT).observe(outcome.prompt_tokens)
+        metrics.answer_tokens.labels(COMPLETION).observe(outcome.completion_tokens)
     if outcome.first_token_s is not None:
         metrics.first_token.labels(arm).observe(outcome.first_token_s)
     _count_worth(ports, plan.decision)
@@ -84,14 +84,14 @@ def error_label(word: str) -> str:
 def seed(metrics: GatewayMetrics) -> None:
     """Make what may happen exist at 0: a rate over something that appears with its first event misses that event."""
     for status in Status:
-        metrics.outcomes.labels(status.value)
+        metrics.outcomes.labels(status)
     for verdict in (*Verdict, "unavailable"):
         metrics.feedback.labels(str(verdict))
     for dependency in (*DEPENDENCIES, "policy"):
         metrics.degraded.labels(dependency)
     for limit in (*Limit, "overloaded", "key_concurrency"):
         metrics.refused.labels(str(limit))
-    for direction in DIRECTIONS:
+    for direction in (PROMPT, COMPLETION):
         metrics.answer_tokens.labels(direction)
 
 
@@ -114,7 +114,7 @@ def _show_arms(ports: ChatPorts, weights: Weights, arms: Sequence[ArmId]) -> Non
     for arm in arms:
         metrics.arm_cooling.labels(arm).set(arm in resting)
         for kind in DecisionKind:
-            metrics.decisions.labels(arm, kind.value)
+            metrics.decisions.labels(arm, kind)
         metrics.cost.labels(arm)
     if snapshot is None:
         return

@@ -117,9 +117,14 @@ class Decision:
     @property
     def explored(self) -> bool:
         """Whether a draw, and nothing else, put another arm first than the one that is expected to be best."""
+        if self.propensity >= 1:
+            return False
         view = self.view(self.arm)
-        return view is not None and self.propensity < 1 and view.utility < max(one.utility for one in self.views)
+        return view is not None and view.utility < max([one.utility for one in self.views])
 
     def view(self, arm: ArmId) -> ArmView | None:
         """Return what was believed of `arm`, or None if it was not weighed."""
-        return next((view for view in self.views if view.arm == arm), None)
+        for view in self.views:
+            if view.arm == arm:
+                return view
+        return None

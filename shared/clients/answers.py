@@ -26,19 +26,6 @@ class BadAnswer(Exception):
     """The body is not an answer."""
 
 
-def parse_answer(raw: bytes) -> dict[str, Any]:
-    """Return the body as an object with at least one choice, or with an `error`. Raises BadAnswer."""
-    body = parse_object(raw)
-    if error_of(body, choices_of(body)) is not None:
-        return body
-    choices = body.get("choices")
-    if not isinstance(choices, list) or not choices:
-        raise BadAnswer("no choices")
-    if not all(isinstance(choice, dict) and isinstance(choice.get("message"), dict) for choice in choices):
-        raise BadAnswer("a choice without a message")
-    return body
-
-
 def parse_object(raw: bytes) -> dict[str, Any]:
     """Return a JSON object. Raises BadAnswer for anything else."""
     try:
@@ -69,23 +56,32 @@ def choices_of(body: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [choice for choice in choices if isinstance(choice, dict)] if isinstance(choices, list) else []
 
 
-def text_length_of(body: Mapping[str, Any]) -> int:
-    """Return the characters of all that the choices say, tool calls included."""
-    said = (choice.get("message") for choice in choices_of(body))
-    return sum(
-        len(text)
-        for message in said
-        if isinstance(message, dict)
-        for text in (message.get("content"), message.get("reasoning"), *_arguments(message.get("tool_calls")))
-        if isinstance(text, str)
-    )
+def messages_of(body: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the message of each choice, of which there is at least one. Raises BadAnswer."""
+    choices = body.get("choices")
+    if not isinstance(choices, list) or not choices:
+        raise BadAnswer("no choices")
+    said = [choice.get("message") for choice in choices if isinstance(choice, dict)]
+    messages = [message for message in said if isinstance(message, dict)]
+    if len(messages) != len(choices):
+        raise BadAnswer("a choice without a message")
+    return messages
 
 
-def _arguments(calls: Any) -> Iterable[Any]:
-    for call in calls if isinstance(calls, list) else ():
-        function = call.get("function") if isinstance(call, dict) else None
-        if isinstance(function, dict):
-            yield function.get("arguments")
+def text_length_of(messages: Iterable[Mapping[str, Any]]) -> int:
+    """Return the characters of all that messages say, tool calls included."""
+    length = 0
+    for message in messages:
+        texts = [message.get("content"), message.get("reasoning"), *_arguments(message.get("tool_calls"))]
+        length += sum([len(text) for text in texts if isinstance(text, str)])
+    return length
+
+
+def _arguments(calls: Any) -> list[Any]:
+    if not isinstance(calls, list):
+        return []
+    functions = [call.get("function") for call in calls if isinstance(call, dict)]
+    return [function.get("arguments") for function in functions if isinstance(function, dict)]
 
 
 def usage_of(body: Mapping[str, Any]) -> Usage | None:
@@ -93,7 +89,7 @@ def usage_of(body: Mapping[str, Any]) -> Usage | None:
     usage = body.get("usage")
     if not isinstance(usage, dict):
         return None
-    prompt, completion = (_count(usage.get(name)) for name in ("prompt_tokens", "completion_tokens"))
+    prompt, completion = _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens"))
     cost = usage.get("cost")
     cost_usd = _amount(cost, MAX_COST_USD)
     if prompt is None or completion is None or (cost is not None and cost_usd is None):

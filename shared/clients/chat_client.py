@@ -22,8 +22,8 @@ from shared.clients.answers import (
     arms_of,
     choices_of,
     error_of,
+    messages_of,
     model_of,
-    parse_answer,
     parse_object,
     text_length_of,
     usage_of,
@@ -190,10 +190,11 @@ class HttpChatModel:
 def answer_of(raw: bytes) -> Answer:
     """Return a whole answer, or raise the UpstreamError that it means."""
     try:
-        body = parse_answer(raw)
+        body = parse_object(raw)
+        failure = error_of(body, choices_of(body))
+        if failure is not None:
+            raise of_error_body(failure)
+        messages = messages_of(body)
     except BadAnswer as error:
         raise garbage(str(error)) from error
-    failure = error_of(body, choices_of(body))
-    if failure is not None:
-        raise of_error_body(failure)
-    return Answer(body=raw, usage=usage_of(body), model=model_of(body), chars=text_length_of(body))
+    return Answer(body=raw, usage=usage_of(body), model=model_of(body), chars=text_length_of(messages))

@@ -227,7 +227,7 @@ class Connection(asyncio.Protocol):
                 raise BadReply("not HTTP/1")
             status = int(rest[:3])
             if status >= 200:
-                headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+                headers = {name.lower(): value.strip() for name, _, value in [line.partition(":") for line in lines]}
                 self._keeps = protocol != "HTTP/1.0" and headers.get("connection", "").lower() != "close"
                 return (status, headers), data
         if len(data) > MAX_HEAD_BYTES:

@@ -118,8 +118,9 @@ class QuickHttp:
         self._places.release()
 
     def _message(self, method: str, path: str, body: bytes, headers: Mapping[str, str] | None) -> bytes:
-        more = "".join(f"{name}: {value}\r\n" for name, value in headers.items()) if headers else ""
-        if more.count("\n") != len(headers or ()):
+        rows = [f"{name}: {value}\r\n" for name, value in headers.items()] if headers else []
+        more = "".join(rows)
+        if more.count("\n") != len(rows):
             raise ValueError("a header of more than one line")
         head = f"{method} {self._prefix}{path} HTTP/1.1\r\n{self._head}{more}Content-Length: {len(body)}\r\n\r\n"
         return head.encode("utf-8", "surrogateescape") + body

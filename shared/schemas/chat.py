@@ -16,7 +16,8 @@ AUTO = "auto"
 MAX_PROMPT_CHARS = 1_500_000
 """Text of all messages together, some 400,000 tokens."""
 
-_NOT_FORWARDED = PRICING | {"model", "models"}
+_KEPT_FROM_OPENROUTER = PRICING | {"model", "models"}
+_KEPT_FROM_OTHERS = _KEPT_FROM_OPENROUTER | {"session_id"}
 _STANDS_FOR_CONTENT = ("tool_calls", "function_call", "refusal", "audio")
 
 
@@ -53,13 +54,13 @@ def parse_chat(raw: bytes, *, forward_session: bool = False) -> ChatRequest:
     refuse_forbidden(body)
     fields = validate(ChatFields, body)
     messages: list[dict[str, Any]] = body["messages"]
-    if sum(_check_content(index, message) for index, message in enumerate(messages)) > MAX_PROMPT_CHARS:
+    if sum([_check_content(index, message) for index, message in enumerate(messages)]) > MAX_PROMPT_CHARS:
         raise InvalidRequest(
             f"The messages are longer than {MAX_PROMPT_CHARS} characters.",
             code="context_length_exceeded",
             param="messages",
         )
-    kept_back = _NOT_FORWARDED if forward_session else _NOT_FORWARDED | {"session_id"}
+    kept_back = _KEPT_FROM_OPENROUTER if forward_session else _KEPT_FROM_OTHERS
     return ChatRequest(
         body={name: value for name, value in body.items() if name not in kept_back},
         model=None if fields.model == AUTO else fields.model,

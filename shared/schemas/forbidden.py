@@ -30,8 +30,8 @@ PROVIDER_WISHES = frozenset({"data_collection", "require_parameters", "zdr"})
 
 def refuse_forbidden(body: Mapping[str, Any]) -> None:
     """Raise InvalidRequest where `body` tries to route past us."""
-    for name in PRICING & body.keys():
-        if body[name]:
+    for name in PRICING:
+        if body.get(name):
             raise _unsupported(name)
     provider = body.get("provider")
     if provider is not None:

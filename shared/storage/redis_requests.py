@@ -105,7 +105,7 @@ class RedisRequestLog:
         outcome, created_at = record.outcome, repr(record.created_at)
         arm = outcome.arm if record.session and outcome.status is not Status.FAILED else ""
         story = record.to_json()
-        return keys, [record.id, story, vector, record.owner, outcome.status.value, created_at, self._ttl_ms,
+        return keys, [record.id, story, vector, record.owner, outcome.status, created_at, self._ttl_ms,
                       EVENT_VERSION, arm, round(record.explored_usd * NANO), *self._outbox,
                       (entry.prompt or "").encode("utf-8", "surrogatepass"),
                       *_unreserved(record)]  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -57,13 +58,13 @@ def settings_for(spool: Path, **changes: object) -> Settings:
     return load_settings(values, dotenv=None)
 
 
-class TestClock(FakeClock, SystemClock):
+class TestClock(FakeClock):
     """Wall-clock by hand, durations real: the loop's timeouts are real, too."""
 
     __test__ = False
 
     def monotonic(self) -> float:
-        return SystemClock.monotonic(self)
+        return time.monotonic()
 
 
 @dataclass

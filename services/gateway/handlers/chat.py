@@ -118,7 +118,7 @@ async def _stream(request: web.Request, asked: ChatRequest, asker: Asker) -> web
 def _headers(visit: Visit, decision: Decision, arm: ArmId, overhead_s: float, links: FeedbackLinks) -> dict[str, str]:
     headers = {
         "x-router-model": arm,
-        "x-router-decision": decision.kind.value,
+        "x-router-decision": decision.kind,
         "x-router-propensity": f"{decision.propensity:.6g}",
         "x-router-overhead-ms": f"{overhead_s * 1000:.2f}",
     }
