@@ -106,7 +106,8 @@ class Joined(Generic[Question, Answer]):
 
     def _next(self, most: int) -> list[_Asked[Question, Answer]]:
         """Take those whose turn it is; tell those whose answers would be late."""
-        now, taken = time.monotonic(), list[_Asked[Question, Answer]]()
+        now = time.monotonic()
+        taken: list[_Asked[Question, Answer]] = []
         while self._waiting and len(taken) < most:
             asked = self._waiting.popleft()
             if asked.answer.done():  # cancelled

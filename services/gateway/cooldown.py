@@ -190,7 +190,7 @@ class CoolDowns:
         """Return for how long `arm` should be left alone; 0 for a warm one."""
         cooled = max(self._until.get(arm, 0.0) - self._clock.monotonic(), 0.0) if self._until else 0.0
         circuit = self._circuits.get(arm)
-        return cooled if circuit is None else max(cooled, circuit.rests_s)
+        return max(cooled, circuit.rests_s) if circuit is not None and circuit.open else cooled
 
     def resting(self) -> dict[ArmId, float]:
         """Return the seconds left of each arm that rests."""

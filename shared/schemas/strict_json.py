@@ -26,8 +26,9 @@ def load_object(raw: bytes) -> dict[str, Any]:
     """Parse one JSON object. Raises InvalidRequest with a code that names what is wrong, never its content."""
     if raw.startswith(_BOM):
         raise _invalid("The body starts with a byte order mark.")
+    taken: dict[str, str] = {}
     try:
-        text, taken, decoder = raw.decode("utf-8"), dict[str, str](), _DECODER
+        text, decoder = raw.decode("utf-8"), _DECODER
         if len(raw) > MAX_MARKS or raw.count(b"[") + raw.count(b"{") > MAX_DEPTH:
             text, taken = lightened(text, _DECODER.decode)
             decoder = _IN_STEPS
