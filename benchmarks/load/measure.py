@@ -17,7 +17,7 @@ from typing import cast
 from redis import Redis
 
 from benchmarks.load.awake import awake
-from benchmarks.load.processes import cpu_s
+from benchmarks.load.processes import cpu_s, tree
 from benchmarks.load.questions import TOPICS
 from benchmarks.load.rig import Rig
 from benchmarks.load.targets import Target
@@ -31,6 +31,8 @@ _DEGRADED = "llm_router_degraded_decisions_total{"
 
 SETTLED, SETTLE_S = 16, 30.0
 """Events and points that may wait when a measurement begins, and how long it waits for more of them."""
+BUILD_S, SWITCH_S = 120.0, 1.0
+"""How long a measurement of one request at a time waits for a graph that is being built, and for what follows it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +74,11 @@ class Meter:
     def measure(self, target: Target, connections: int) -> Sample:
         """Return one sample, taken when what was asked before has been learned. Raises RuntimeError where it failed.
 
-        Of one request at a time the cores are kept awake, but for a target that is `drowsy`.
+        Of one request at a time the cores are kept awake, but for a target that is `drowsy`, and no graph is built of
+        what came before.
         """
+        if connections == 1:
+            self._wait_for_graph()
         self._settle()
         cores = (self._rig.own_core, *self._rig.other_cores) if connections == 1 and not target.drowsy else ()
         with awake(cores) if cores else nullcontext():
@@ -87,6 +92,15 @@ class Meter:
             if max(cast("tuple[int, int]", waiting)) < SETTLED:
                 return
             time.sleep(0.05)
+
+    def _wait_for_graph(self) -> None:
+        """Wait until the engine does not build a graph, and has changed over to the one that it has built."""
+        until, was_built = time.monotonic() + BUILD_S, False
+        while len(tree(self._rig.pids["qdrant"])) > 1 and time.monotonic() < until:
+            was_built = True
+            time.sleep(0.1)
+        if was_built:
+            time.sleep(SWITCH_S)
 
     def _sample(self, target: Target, connections: int) -> Sample:
         names = {**self._rig.pids, **({"under test": target.pid} if target.pid else {})}
