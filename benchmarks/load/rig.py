@@ -19,7 +19,7 @@ from pathlib import Path
 
 import orjson
 
-from benchmarks.load.processes import pin
+from benchmarks.load.processes import kept_to, pin
 from benchmarks.load.questions import TOPICS, prompt, question
 from benchmarks.load.upstream import MODELS
 from deploy.local.plan import ROOT, Planner
@@ -54,9 +54,12 @@ def cores() -> tuple[int, tuple[int, ...]]:
 def rig(stacks: Path | None = None) -> Iterator[Rig]:
     """Start it all, teach the router, and stop it all at the end; the gateway's profile goes to `stacks`."""
     own, others = cores()
-    os.sched_setaffinity(0, others)
     # The folder goes last: until they have stopped, its processes write into it.
-    with tempfile.TemporaryDirectory(prefix="llm-router-bench-") as name, contextlib.ExitStack() as stack:
+    with (
+        kept_to(others),
+        tempfile.TemporaryDirectory(prefix="llm-router-bench-") as name,
+        contextlib.ExitStack() as stack,
+    ):
         folder = Path(name)
         upstream_port, bare_port = free_port(), free_port()
         upstream = f"http://127.0.0.1:{upstream_port}"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from benchmarks.load import goals
 from benchmarks.load.findings import PROFILED, Findings
 from benchmarks.load.goals import LEAST, MOST, Goal
 from benchmarks.load.measure import Sample
+from benchmarks.load.processes import kept_to
 from benchmarks.load.report import tables
 from benchmarks.load.targets import BARE, DIRECT, OFF, UNIQUE
 
@@ -48,3 +51,12 @@ def test_the_page_has_what_was_measured() -> None:
     assert "≤ 150 MB | 91 MB | met" in text
     assert "≤ 3 ms | 1.9 ms | met" in text
     assert "LiteLLM, per core | ≥ 25 | not measured" in text
+
+
+def test_what_is_measured_later_has_all_cores_again() -> None:
+    """Else embedder and callers, and all of a second rig, would share one."""
+    before = os.sched_getaffinity(0)
+    with pytest.raises(RuntimeError, match="stopped"), kept_to((min(before),)):
+        assert os.sched_getaffinity(0) == {min(before)}
+        raise RuntimeError("stopped")
+    assert os.sched_getaffinity(0) == before
