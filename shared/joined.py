@@ -133,5 +133,4 @@ class Joined(Generic[Question, Answer]):
                 if answers is not None:
                     one.answer.set_result(answers[at])
                 else:
-                    given_up = DependencyError(self._dependency, "the call was given up")
-                    one.answer.set_exception(failure or given_up)
+                    one.answer.set_exception(failure or DependencyError(self._dependency, "the call was given up"))

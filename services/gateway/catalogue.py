@@ -36,7 +36,6 @@ class Catalogue:
         self.error: str | None = None
         self.asked = False
         self.fetch_s: float | None = None
-        self.arms: tuple[Arm, ...] = ()
         self.arm_ids: tuple[ArmId, ...] = ()
         self.added: tuple[ArmId, ...] = ()
         self.removed: tuple[ArmId, ...] = ()
@@ -47,6 +46,11 @@ class Catalogue:
     def age_s(self) -> float | None:
         """Seconds since the upstream's list was read; None before the first time."""
         return None if self._fetched_at is None else self._clock.monotonic() - self._fetched_at
+
+    @property
+    def arms(self) -> tuple[Arm, ...]:
+        """Return the bandit's arms, with their prices where the upstream lists them."""
+        return tuple(self._listed.get(arm, Arm(arm)) for arm in self.arm_ids)
 
     @property
     def listed(self) -> tuple[Arm, ...]:
@@ -134,7 +138,6 @@ class Catalogue:
         arms = [arm for arm in self._known((*configured, *last)) if last.get(arm, True)]
         if not arms:  # A list that knows none of ours is more likely wrong than our settings: keep serving.
             arms = configured = configured or list(self._models)
-        self.arms = tuple(self._listed.get(arm, Arm(arm)) for arm in arms)
         self.arm_ids = tuple(arms)
         self.added = tuple(arm for arm in arms if arm not in configured)
         self.removed = tuple(arm for arm in configured if arm not in arms)

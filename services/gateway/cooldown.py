@@ -91,10 +91,9 @@ class Breaker:
 
     def succeeded(self) -> None:
         """Close."""
-        if self._window is not None:
-            if self.open:
-                self._recent.clear()
-            self._note(failed=False)
+        if self.open:
+            self._recent.clear()
+        self._note(failed=False)
         self._failures = 0
         self._rest_s = self._first_rest_s
         self.open = self._probing = self.told = False
@@ -107,8 +106,7 @@ class Breaker:
 
     def failed(self) -> None:
         """Count a failure; open at the threshold, and rest longer after each failed probe."""
-        if self._window is not None:
-            self._note(failed=True)
+        self._note(failed=True)
         if not self._failures:
             self._failing_since = self._clock.monotonic()
         self._failures += 1
@@ -120,7 +118,8 @@ class Breaker:
         self._until = self._clock.monotonic() + self._rest_s
 
     def _note(self, *, failed: bool) -> None:
-        self._recent.append((self._clock.monotonic(), failed))
+        if self._window is not None:
+            self._recent.append((self._clock.monotonic(), failed))
 
     def _failed_in_a_row(self) -> bool:
         lasted_s = self._clock.monotonic() - self._failing_since

@@ -63,19 +63,22 @@ def ask(joined: Joined[int, str], numbers: Sequence[int], within_s: float = WITH
     return [asyncio.create_task(joined.ask(number, within_s)) for number in numbers]
 
 
+async def comes_back(answering: Answering, first: list[asyncio.Task[str]], number: int = 0) -> None:
+    """Let one of those calls have its answer."""
+    answering.open[number].set()
+    await first[number]
+    await asyncio.sleep(0)
+
+
 async def test_more_wait_for_a_call_to_come_back(answering: Answering) -> None:
     """In their order, as many as may go together; the rest for the next one."""
     joined, first = await busy(answering)
     waiting = ask(joined, range(10, 15))
     await asyncio.sleep(3 * WAIT_S)
     assert len(answering.calls) == CALLS
-    answering.open[1].set()
-    await first[1]
-    await asyncio.sleep(3 * WAIT_S)
+    await comes_back(answering, first, 1)
     assert answering.calls[CALLS:] == [[10, 11, 12]]
-    answering.open[0].set()
-    await first[0]
-    await asyncio.sleep(0)
+    await comes_back(answering, first)
     assert answering.calls[CALLS:] == [[10, 11, 12], [13, 14]]
     for call in answering.open:
         call.set()
@@ -90,8 +93,7 @@ async def test_whose_answer_would_be_late_is_told_so(answering: Answering) -> No
     await asyncio.sleep(within_s * PATIENCE + 0.01)
     (later,) = ask(joined, [11], within_s)
     await asyncio.sleep(0)
-    answering.open[0].set()
-    await first[0]
+    await comes_back(answering, first)
     with pytest.raises(DependencyError, match="too much to do"):
         await late
     assert answering.calls[CALLS:] == [[11]]
@@ -106,9 +108,7 @@ async def test_who_has_left_is_not_asked_for(answering: Answering) -> None:
     await asyncio.sleep(0)
     gone.cancel()
     await asyncio.sleep(0)
-    answering.open[0].set()
-    await first[0]
-    await asyncio.sleep(0)
+    await comes_back(answering, first)
     assert answering.calls[CALLS:] == [[11]]
     answering.open[-1].set()
     assert await stays == "11"

@@ -67,7 +67,7 @@ async def test_a_scrape_shows_the_present_state(world: World) -> None:
         )
         assert 0 <= world.counted("snapshot_age") < 5
         ports.cooldowns.cool("a/small", 60)
-        ports.catalogue.arms = ports.catalogue.arms[:1]
+        ports.catalogue.arm_ids = ports.catalogue.arm_ids[:1]
         await ports.posteriors.refresh()
         show_state(ports, weights, parts)
         assert set(world.metrics.arm_utility._metrics) == {("a/small",)}
