@@ -15,7 +15,7 @@ A lane (`lane.py`) answers plain requests to a few routes of a server, and leave
 exported here: who only asks need not load aiohttp.
 """
 
-from shared.quick_http.connection import BadReply, Closed, Reply
 from shared.quick_http.pool import ConnectTimeout, Incoming, NotConnected, QuickHttp
+from shared.quick_http.replies import BadReply, Closed, Reply
 
 __all__ = ["BadReply", "Closed", "ConnectTimeout", "Incoming", "NotConnected", "QuickHttp", "Reply"]

@@ -6,10 +6,10 @@ import asyncio
 import math
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import cast
 
 from shared.quick_http.alarm import Alarm
+from shared.quick_http.replies import BadReply, Closed, Reply
 
 MAX_HEAD_BYTES = 65_536
 MAX_UNREAD_BYTES = 262_144
@@ -20,23 +20,6 @@ _NO_BODY = frozenset({204, 304})
 
 Take = Callable[[bytes], bool]
 """Takes a piece of a body; returns whether it wants more at once."""
-
-
-class BadReply(ConnectionError):
-    """What came back is not an answer that we understand; its connection is closed."""
-
-
-class Closed(ConnectionError):
-    """The connection ended before a byte of an answer had come."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """An answer; names of headers are in lower case."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
 
 
 class Connection(asyncio.Protocol):
@@ -119,8 +102,14 @@ class Connection(asyncio.Protocol):
             self._taker = None
 
     def _hand_over(self) -> None:
-        if self._body and self._taker is not None and not self._taker(self._read()):
+        if self._body:
+            self._give(self._read())
+
+    def _give(self, piece: bytes) -> None:
+        """Let the taker have a piece, and be woken where it wants no more."""
+        if self._taker is not None and not self._taker(piece):
             self._taker = None
+            self._wake()
 
     def _read(self) -> bytes:
         data, self._body = bytes(self._body), bytearray()
@@ -185,6 +174,10 @@ class Connection(asyncio.Protocol):
         if not self._asked or self._complete:
             self._unread = data
             self.abort()  # nobody asked
+            return
+        if self._taker is not None and self._chunked and not self._left and (piece := _only_chunk(data)):
+            self._unread = b""
+            self._give(piece)
             return
         try:
             self._unread = self._parse(data)
@@ -285,3 +278,9 @@ class Connection(asyncio.Protocol):
         if len(data) - at > MAX_HEAD_BYTES:
             raise BadReply("too long a line")
         return data[at:]
+
+
+def _only_chunk(data: bytes) -> bytes:
+    """Return what the chunk holds that is all of `data`, as most streams come; empty where `data` is anything else."""
+    end = data.find(b"\r\n")
+    return data[end + 2 : -2] if data[:end] == b"%x" % max(len(data) - end - 4, 0) else b""

@@ -13,7 +13,8 @@ from urllib.parse import unquote, urlsplit
 
 import aiohappyeyeballs
 
-from shared.quick_http.connection import Closed, Connection, Reply, Take
+from shared.quick_http.connection import Connection, Take
+from shared.quick_http.replies import Closed, Reply
 
 MAX_BODY_BYTES = 256 * 1024 * 1024
 EYEBALLS_S = 0.25

@@ -17,7 +17,7 @@ from qdrant_client import AsyncQdrantClient
 from deploy.qdrant_engine.collections import Collections
 from deploy.qdrant_engine.quick import QuickRoutes
 from shared.quick_http import QuickHttp
-from shared.quick_http.connection import Reply
+from shared.quick_http.replies import Reply
 from shared.storage.qdrant_index import QdrantIndex
 from tests.contracts.index_rig import DIMENSION, MODEL, NOW, near, point, vector
 from tests.contracts.qdrant_rig import SIZE, VECTORS

@@ -1,0 +1,23 @@
+"""What comes back: an answer, or why there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+class BadReply(ConnectionError):
+    """What came back is not an answer that we understand; its connection is closed."""
+
+
+class Closed(ConnectionError):
+    """The connection ended before a byte of an answer had come."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer; names of headers are in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
