@@ -41,6 +41,7 @@ class Collections:
         """Open everything that is in the folder, replaying the logs."""
         for folder, description in files.read_all(self._root):
             config = description.tuning.shard_config(description.size, DISTANCES[description.distance])
+            files.warm(folder / description.shard)
             shard = edge.EdgeShard.load(str(folder / description.shard), config)
             self._by_name[description.name] = Collection(folder, description, shard, self._thread)
 

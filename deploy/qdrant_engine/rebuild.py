@@ -13,6 +13,8 @@ from pathlib import Path
 
 import qdrant_edge as edge
 
+from deploy.qdrant_engine import files
+
 REST, MOST_REST_S = 9.0, 60.0
 """After a rebuild comes a rest of so many times what it took, at most so long, unless much is written meanwhile."""
 MUCH, SHARE = 10_000, 0.25
@@ -66,11 +68,12 @@ def step_back(pid: int) -> None:
 
 
 def main(shard: str) -> None:
-    """Load the shard, build, close."""
+    """Load the shard, build, close; and leave its files in memory for whoever searches it."""
     _die_with_parent()
     loaded = edge.EdgeShard.load(shard)
     loaded.optimize()
     loaded.close()
+    files.warm(Path(shard))
 
 
 if __name__ == "__main__":

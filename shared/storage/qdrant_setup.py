@@ -60,6 +60,7 @@ async def _create_collection(client: AsyncQdrantClient, name: str, model: Embedd
             name,
             VectorParams(size=model.dimension, distance=Distance.COSINE),
             quantization_config=BYTES,
+            on_disk_payload=False,  # a server's default is the disk; each search reads the payloads that it finds
             optimizers_config=OptimizersConfigDiff(indexing_threshold=waiting_kb),
         )
     except UnexpectedResponse as error:

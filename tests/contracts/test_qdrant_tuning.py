@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import resource
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import numpy as np
@@ -76,6 +79,39 @@ async def test_a_graph_finds_what_an_exact_search_finds(tmp_path: Path) -> None:
         assert [found[each] for each in both] == pytest.approx([exact[each] for each in both], abs=1e-5)
     assert np.mean(shares) > 0.99
     await collections.close()
+
+
+async def test_searches_do_not_wait_for_the_disk(tmp_path: Path) -> None:
+    """What a rebuild or a stop had the system drop is in memory again before it is searched."""
+    size, number = 32, 12_000
+    rng = np.random.default_rng(2)
+    collections = Collections(tmp_path)
+    vectors = {"size": size, "distance": "Cosine"}
+    await collections.create("graph", {"vectors": vectors, "optimizers_config": {"indexing_threshold": 100}})
+    graph = collections.get("graph")
+    rows = enumerate(rng.standard_normal((number, size)).tolist())
+    points = [{"id": each, "vector": row, "payload": {"arm": f"maker/model-{each}"}} for each, row in rows]
+    await graph.write(upsert({"points": points}, size))
+
+    async def waits() -> int:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_majflt
+        for vector in rng.standard_normal((30, size)).tolist():
+            asked = query_of({"query": vector, "limit": 50, "with_payload": True}, size)
+            await collections.get("graph").read(partial(run, asked))
+        return resource.getrusage(resource.RUSAGE_SELF).ru_majflt - before
+
+    await waits()
+    await graph.rebuild()
+    assert await waits() < 5
+    await collections.close()
+    collections = Collections(tmp_path)
+    collections.load()
+    assert await waits() < 5
+    await collections.close()
+
+
+def run(asked: Any, shard: Any) -> Any:
+    return shard.query(asked)
 
 
 async def test_searches_are_answered_during_a_large_write(
