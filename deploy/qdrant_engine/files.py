@@ -93,14 +93,11 @@ def warm(shard: Path) -> None:
     Closing a shard has the system drop them, and loading it brings back vectors and graph only: each search would wait
     for the disk for most of the payloads that it finds, until all have been found once.
     """
-    piece = memoryview(bytearray(_PIECE))
     for path in shard.rglob("*"):
         if path.is_file():
-            with path.open("rb", buffering=0) as given:
-                for start, end in _written(given.fileno(), os.fstat(given.fileno()).st_size):
-                    given.seek(start)
-                    for at in range(start, end, _PIECE):
-                        given.readinto(piece[: end - at])
+            with path.open("rb") as given:
+                for _ in _written(given):
+                    pass
 
 
 def sync_log(shard: Path) -> None:
@@ -112,24 +109,24 @@ def sync_log(shard: Path) -> None:
 
 def _copy_file(source: str, target: str) -> None:
     with Path(source).open("rb") as given, Path(target).open("wb") as taken:
-        size = os.fstat(given.fileno()).st_size
-        taken.truncate(size)
-        for start, end in _written(given.fileno(), size):
-            given.seek(start)
-            taken.seek(start)
-            taken.writelines(given.read(min(_PIECE, end - at)) for at in range(start, end, _PIECE))
+        taken.truncate(os.fstat(given.fileno()).st_size)
+        for at, piece in _written(given):
+            taken.seek(at)
+            taken.write(piece)
 
 
-def _written(file: int, size: int) -> Iterator[tuple[int, int]]:
-    """Yield where there is something."""
-    end = 0
+def _written(file: IO[bytes]) -> Iterator[tuple[int, bytes]]:
+    """Yield what is not a hole, piece by piece, with its place."""
+    size, end = os.fstat(file.fileno()).st_size, 0
     while end < size:
         try:
-            start = os.lseek(file, end, os.SEEK_DATA)
+            start = os.lseek(file.fileno(), end, os.SEEK_DATA)
         except OSError:  # a hole up to the end
             return
-        end = os.lseek(file, start, os.SEEK_HOLE)
-        yield start, end
+        end = os.lseek(file.fileno(), start, os.SEEK_HOLE)
+        file.seek(start)
+        for at in range(start, end, _PIECE):
+            yield at, file.read(min(_PIECE, end - at))
 
 
 def read_all(root: Path) -> list[tuple[Path, Description]]:

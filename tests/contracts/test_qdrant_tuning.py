@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import resource
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 import numpy as np
@@ -93,11 +91,14 @@ async def test_searches_do_not_wait_for_the_disk(tmp_path: Path) -> None:
     points = [{"id": each, "vector": row, "payload": {"arm": f"maker/model-{each}"}} for each, row in rows]
     await graph.write(upsert({"points": points}, size))
 
+    async def search(vector: list[float]) -> None:
+        asked = query_of({"query": vector, "limit": 50, "with_payload": True}, size)
+        await collections.get("graph").read(lambda shard: shard.query(asked))
+
     async def waits() -> int:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_majflt
         for vector in rng.standard_normal((30, size)).tolist():
-            asked = query_of({"query": vector, "limit": 50, "with_payload": True}, size)
-            await collections.get("graph").read(partial(run, asked))
+            await search(vector)
         return resource.getrusage(resource.RUSAGE_SELF).ru_majflt - before
 
     await waits()
@@ -108,10 +109,6 @@ async def test_searches_do_not_wait_for_the_disk(tmp_path: Path) -> None:
     collections.load()
     assert await waits() < 5
     await collections.close()
-
-
-def run(asked: Any, shard: Any) -> Any:
-    return shard.query(asked)
 
 
 async def test_searches_are_answered_during_a_large_write(
