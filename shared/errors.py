@@ -18,6 +18,8 @@ The HTTP status of each class is set in one place, `services/gateway/problems.py
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 
 class RouterError(Exception):
     """Base of every error raised on purpose."""
@@ -39,6 +41,16 @@ class DependencyError(RouterError):
         self.dependency = dependency
 
 
+class Scope(StrEnum):
+    """Whom a failed upstream call concerns: who may be asked next, and whose circuit counts it."""
+
+    REQUEST = "request"  # every arm would refuse this request
+    FIT = "fit"  # this arm cannot serve this request; neither of them is at fault
+    ARM = "arm"  # the arm, or the connection to it
+    KEY = "key"  # our key: every arm of the upstream
+    CREDIT = "credit"  # our credit: every arm of the upstream that costs money
+
+
 class UpstreamError(RouterError):
     """A call to the upstream failed.
 
@@ -49,6 +61,8 @@ class UpstreamError(RouterError):
         cool_s: seconds for which the arm should be left alone; 0 for none.
         relay: status, and body in OpenAI's shape, to hand to the client unchanged (an upstream 400), else None.
         account: whether our key or its credit was refused, which is the same for every arm.
+        scope: whom the failure concerns.
+        feature: the feature of the request that the arm lacks (`shared.schemas.requirements`), with `Scope.FIT`.
     """
 
     def __init__(
@@ -62,9 +76,13 @@ class UpstreamError(RouterError):
         timed_out: bool = False,
         relay: bytes | None = None,
         account: bool = False,
+        scope: Scope = Scope.ARM,
+        feature: str | None = None,
     ) -> None:
         super().__init__(message)
         self.account = account
+        self.scope = scope
+        self.feature = feature
         self.status = status
         self.try_next = try_next
         self.spent = spent

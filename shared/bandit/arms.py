@@ -31,13 +31,25 @@ class Price:
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """A model that can be chosen, with what the upstream's catalogue says of it.
+    """A model that can be chosen, with what the upstream's catalogue says of it; None where it says nothing.
 
-    `price` is None where the catalogue names none: such an arm starts without a price prior.
+    Attributes:
+        id: the upstream's name of the model.
+        price: list price; an arm without one starts without a price prior.
+        context_tokens: largest prompt and answer together.
+        max_output_tokens: largest answer.
+        input_modalities: what a prompt may hold: `text`, `image`, `audio`, `file`, `video`.
+        output_modalities: what an answer may hold.
+        parameters: request parameters that the model supports, in OpenRouter's names.
     """
 
     id: ArmId
     price: Price | None = None
+    context_tokens: int | None = None
+    max_output_tokens: int | None = None
+    input_modalities: frozenset[str] | None = None
+    output_modalities: frozenset[str] | None = None
+    parameters: frozenset[str] | None = None
 
     def log_price(self) -> float | None:
         """Return ln of the mean list price per token, or None where it is unknown or the model is free."""

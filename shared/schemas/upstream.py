@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from shared.bandit.arms import ArmId
+from shared.schemas.requirements import NO_REQUIREMENTS, Requirements
 from shared.values import dataclass
 
 
@@ -31,6 +32,7 @@ class Call:
     deadline: float
     headers: Mapping[str, str]
     """Control headers for the simulated upstream; empty in production."""
+    requirements: Requirements = NO_REQUIREMENTS
 
 
 @dataclass(frozen=True, slots=True)
