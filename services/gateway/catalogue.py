@@ -50,7 +50,7 @@ class Catalogue:
     @property
     def arms(self) -> tuple[Arm, ...]:
         """Return the bandit's arms, with their prices where the upstream lists them."""
-        return tuple(self._listed.get(arm, Arm(arm)) for arm in self.arm_ids)
+        return tuple(self.arm(arm) for arm in self.arm_ids)
 
     @property
     def listed(self) -> tuple[Arm, ...]:
@@ -95,10 +95,13 @@ class Catalogue:
         """Return whether LLM_MODELS or a change names `name`, whatever the upstream lists."""
         return name in self._models or name in self._changes
 
+    def arm(self, arm: ArmId) -> Arm:
+        """Return what the upstream says of `arm`."""
+        return self._listed.get(arm) or Arm(arm)
+
     def price(self, arm: ArmId) -> Price | None:
         """Return the list price, if the upstream names one."""
-        listed = self._listed.get(arm)
-        return None if listed is None else listed.price
+        return self.arm(arm).price
 
     def pin(self, name: str) -> ArmId:
         """Return the arm that a client means by `name`. Raises NotFound."""

@@ -49,18 +49,27 @@ def _object(required: str = "", **properties: Schema) -> Schema:
 
 _ANYTHING: Schema = {"type": "object", "additionalProperties": True}
 _STRING: Schema = {"type": "string"}
+_STRINGS: Schema = {"type": "array", "items": _STRING}
+_TOKENS: Schema = {"type": "integer", "minimum": 1}
+_LIMITS = {
+    "context_length": _TOKENS,
+    "architecture": _object(input_modalities=_STRINGS, output_modalities=_STRINGS),
+    "top_provider": _object(context_length=_TOKENS, max_completion_tokens=_TOKENS),
+    "supported_parameters": _STRINGS,
+}
+"""What the upstream says of a model's limits; a field that it does not say is absent."""
 _MODEL = _object(
-    "id object created owned_by", id=_STRING, object=_STRING, created={"type": "integer"}, owned_by=_STRING
+    "id object created owned_by", id=_STRING, object=_STRING, created={"type": "integer"}, owned_by=_STRING, **_LIMITS
 )
+_ARM = _object("object arm", arm=_STRING, **_LIMITS)
+_ARMS = _object("object snapshot data", data={"type": "array", "items": _ARM})
 _BODY_ERRORS = {
     400: "malformed, or a field is out of range: `param` names it",
     408: "request_timeout",
     413: "body_too_large",
     415: "unsupported_media_type, unsupported_encoding",
 }
-_ARM_LIST = _object(
-    "arms added removed", **{key: {"type": "array", "items": _STRING} for key in ("arms", "added", "removed")}
-)
+_ARM_LIST = _object("arms added removed", arms=_STRINGS, added=_STRINGS, removed=_STRINGS)
 _ARM_ERRORS = {
     400: "invalid_value: no name of a model",
     403: "admin_key_required",
@@ -144,7 +153,7 @@ OPERATIONS = (
     ),
     Operation(
         "/arms", "get", "What has been learned of every arm",
-        (200, "Evidence, belief and share of traffic", _JSON, _object("object snapshot data")),
+        (200, "Evidence, belief and share of traffic", _JSON, _ARMS),
         {403: "admin_key_required", 503: "no_snapshot"},
     ),
     Operation(

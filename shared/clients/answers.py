@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import orjson
 
-from shared.bandit.arms import Arm, Price
+from shared.bandit.arms import Arm
+from shared.clients.figures import MAX_COST_USD, amount_of, count_of, name_of
+from shared.clients.listed_models import arm_of
 from shared.logs import get_logger
 from shared.schemas.upstream import Usage
 
 _log = get_logger(__name__)
-
-MAX_TOKENS = 100_000_000
-MAX_COST_USD = 10_000.0
-"""Figures beyond these are an upstream's mistake or attack; a bill is made from our own count instead."""
-
-_MODEL_NAME = re.compile(r"[!-~]{1,256}")
 
 
 class BadAnswer(Exception):
@@ -89,9 +83,9 @@ def usage_of(body: Mapping[str, Any]) -> Usage | None:
     usage = body.get("usage")
     if not isinstance(usage, dict):
         return None
-    prompt, completion = _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens"))
+    prompt, completion = count_of(usage.get("prompt_tokens")), count_of(usage.get("completion_tokens"))
     cost = usage.get("cost")
-    cost_usd = _amount(cost, MAX_COST_USD)
+    cost_usd = amount_of(cost, MAX_COST_USD)
     if prompt is None or completion is None or (cost is not None and cost_usd is None):
         _log.warning("the upstream's usage is impossible and was ignored", model=model_of(body))
     if prompt is None or completion is None:
@@ -101,7 +95,7 @@ def usage_of(body: Mapping[str, Any]) -> Usage | None:
 
 def model_of(body: Mapping[str, Any]) -> str | None:
     """Return the model's name if it is safe in a header, else None."""
-    return _name(body.get("model"))
+    return name_of(body.get("model"))
 
 
 def arms_of(body: Mapping[str, Any]) -> tuple[Arm, ...]:
@@ -109,35 +103,5 @@ def arms_of(body: Mapping[str, Any]) -> tuple[Arm, ...]:
     listed = body.get("data")
     if not isinstance(listed, list):
         raise BadAnswer("no list of models")
-    arms = {}
-    for entry in listed:
-        name = _name(entry.get("id")) if isinstance(entry, dict) else None
-        if name is not None:
-            arms[name] = Arm(name, _price(entry.get("pricing")))
-    return tuple(arms.values())
-
-
-def _price(pricing: Any) -> Price | None:
-    if not isinstance(pricing, dict):
-        return None
-    prompt, completion = (_amount(pricing.get(name), 1.0) for name in ("prompt", "completion"))
-    return None if prompt is None or completion is None else Price(prompt, completion)
-
-
-def _count(value: Any) -> int | None:
-    return value if type(value) is int and 0 <= value <= MAX_TOKENS else None
-
-
-def _amount(value: Any, limit: float) -> float | None:
-    """Return USD from a number or, as OpenRouter writes prices, from a string."""
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
-    try:
-        amount = float(value)
-    except (ValueError, OverflowError):
-        return None
-    return amount if math.isfinite(amount) and 0 <= amount <= limit else None
-
-
-def _name(value: Any) -> str | None:
-    return value if isinstance(value, str) and _MODEL_NAME.fullmatch(value) else None
+    arms = [arm for entry in listed if (arm := arm_of(entry)) is not None]
+    return tuple({arm.id: arm for arm in arms}.values())

@@ -7,6 +7,7 @@ from dataclasses import asdict
 import orjson
 from aiohttp import web
 
+from services.gateway.handlers.models import limits
 from services.gateway.keys import CHAT, VISIT
 from shared.bandit.policy import ArmSummary
 from shared.errors import Unavailable
@@ -32,6 +33,7 @@ async def arms(request: web.Request) -> web.Response:
             {
                 "object": "arm",
                 **asdict(summary),
+                **limits(ports.catalogue.arm(summary.arm)),
                 "reliability": _reliability(summary),
                 "share": summary.requests / total if total else 0.0,
             }

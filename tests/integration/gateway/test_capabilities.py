@@ -1,0 +1,47 @@
+"""What models can do, as the HTTP API shows it and keeps to it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.fakes.gateway import World, settings_for
+from tests.integration.gateway.test_http import ask, serving
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(settings_for(tmp_path / "spool"))
+
+
+async def test_models_and_arms_show_what_the_upstream_says_of_their_limits(world: World) -> None:
+    """In OpenRouter's names, so that its clients read them; what is unknown is absent."""
+    sees = replace(
+        world.upstream.arms[0],
+        context_tokens=32_000,
+        max_output_tokens=4_000,
+        input_modalities=frozenset({"text", "image"}),
+        output_modalities=frozenset({"text"}),
+        parameters=frozenset({"tools", "stop"}),
+    )
+    short = replace(world.upstream.arms[1], context_tokens=8_000)
+    world.upstream.arms = (sees, short, *world.upstream.arms[2:])
+    told = {
+        "context_length": 32_000,
+        "architecture": {"input_modalities": ["image", "text"], "output_modalities": ["text"]},
+        "top_provider": {"context_length": 32_000, "max_completion_tokens": 4_000},
+        "supported_parameters": ["stop", "tools"],
+    }
+    async with serving(world) as client:
+        _, listed, _ = await ask(client, "/v1/models")
+        _, shown, _ = await ask(client, "/arms")
+    _, small, middle, large, _ = listed["data"]
+    head = {"object": "model", "created": 0}
+    assert small == {"id": "a/small", **head, "owned_by": "a", **told}
+    eight = {"context_length": 8_000, "top_provider": {"context_length": 8_000}}
+    assert middle == {"id": "b/middle", **head, "owned_by": "b", **eight}
+    assert large == {"id": "c/large", **head, "owned_by": "c"}
+    assert {name: shown["data"][0][name] for name in told} == told
+    assert not told.keys() & shown["data"][2].keys()
