@@ -15,13 +15,19 @@ _log = get_logger(__name__)
 
 REFRESH_S = 300.0
 RETRY_S = 2.0
+MAX_RETRY_S = 60.0
+"""After a failure the list is read again within `RETRY_S`; the pause doubles up to this."""
 FETCH_TIMEOUT_S = 10.0
+MAX_UNLISTED = 1000
+"""Names of models that clients may pin where the upstream has no list: each is kept in memory and learned about."""
+_NO_LIST = frozenset({404, 405, 501})
+"""Statuses of an upstream that has no list of models."""
 
 
 class Catalogue:
     """The arms of the bandit, and every other model that a client may pin.
 
-    Until the upstream has been asked, the settings are believed as they are, without prices.
+    Until the upstream has been asked, and where it has no list, the settings are believed as they are, without prices.
     """
 
     def __init__(self, upstream: ChatModel, *, models: Sequence[str], default: str, clock: Clock) -> None:
@@ -33,7 +39,11 @@ class Catalogue:
         self._listed: dict[ArmId, Arm] = {}
         self._labels: frozenset[ArmId] = frozenset()
         self._fetched_at: float | None = None
+        self._retry_at = 0.0
+        self._retry_s = RETRY_S
+        self._unlisted: set[ArmId] = set()
         self.error: str | None = None
+        self.has_list = True
         self.asked = False
         self.fetch_s: float | None = None
         self.arm_ids: tuple[ArmId, ...] = ()
@@ -62,24 +72,44 @@ class Catalogue:
         started = self._clock.monotonic()
         try:
             async with asyncio.timeout(FETCH_TIMEOUT_S):
-                listed = await self._upstream.catalogue()
+                listed = await self._fetch()
         except (UpstreamError, TimeoutError) as error:
             self.error = str(error) or type(error).__name__
+            self._retry_at = self._clock.monotonic() + self._retry_s
+            self._retry_s = min(self._retry_s * 2, MAX_RETRY_S)
             raise
         finally:
             self.asked = True
         self._fetched_at = self._clock.monotonic()
         self.fetch_s = self._fetched_at - started
-        self.error = None
+        self.error, self._retry_s = None, RETRY_S
+        if self.has_list and listed is None:
+            _log.warning("the upstream has no list of models: prices are unknown, and any model may be named")
+        self.has_list = listed is not None
         # A listed name ends up in headers, keys and metrics; the upstream is input, too.
-        self._listed = {arm.id: arm for arm in listed if is_arm_name(arm.id)}
+        self._listed = {arm.id: arm for arm in listed or () if is_arm_name(arm.id)}
         self._resolve()
 
+    async def _fetch(self) -> tuple[Arm, ...] | None:
+        """Return the upstream's models, or None where it has no list. A list that was read once is not given up."""
+        try:
+            return await self._upstream.catalogue()
+        except UpstreamError as error:
+            if error.status in _NO_LIST and not self._listed:
+                return None
+            raise
+
     async def refresh_if_due(self) -> None:
-        """Read the list if it was never read or is old; for a loop that runs every `RETRY_S`."""
+        """Read the list if it was never read or is old; for a loop that runs every `RETRY_S`.
+
+        Raises what `refresh` does, and UpstreamError while it waits after a failure.
+        """
         age = self.age_s
-        if age is None or age >= REFRESH_S:
-            await self.refresh()
+        if age is not None and age < REFRESH_S:
+            return
+        if self.error is not None and self._clock.monotonic() < self._retry_at:
+            raise UpstreamError(self.error)
+        await self.refresh()
 
     def change(self, changes: Mapping[ArmId, bool]) -> None:
         """Take over what was added to LLM_MODELS (True) or taken out at run time: the last word on each model."""
@@ -106,6 +136,8 @@ class Catalogue:
     def pin(self, name: str) -> ArmId:
         """Return the arm that a client means by `name`. Raises NotFound."""
         arm = self._find(name)
+        if arm is None and not self.has_list:
+            arm = self._unconfirmed(name)
         if arm is None:
             raise NotFound("The model does not exist here.", code="model_not_found", param="model")
         return arm
@@ -131,6 +163,14 @@ class Catalogue:
         if self.default is not None and name in {self.default, self._default}:
             return self.default
         return self._listed_as(name)
+
+    def _unconfirmed(self, name: str) -> ArmId | None:
+        """Return a name that no list can confirm: the upstream judges it. Bounded, as is all that is kept by model."""
+        if name not in self._unlisted:
+            if not is_arm_name(name) or len(self._unlisted) >= MAX_UNLISTED:
+                return None
+            self._unlisted.add(name)
+        return name
 
     def _listed_as(self, name: str) -> ArmId | None:
         """An exact id, or `model-name` without its provider where only one provider has it."""

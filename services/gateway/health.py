@@ -158,6 +158,8 @@ class Health:
             why = catalogue.error and f"its models are unknown: {catalogue.error}"
             return Part("down" if catalogue.error else "unknown", detail=why)
         detail = f"{len(catalogue.listed)} models, read {catalogue.age_s:.0f} s ago"
+        if not catalogue.has_list:
+            detail = f"it has no list of models (asked {catalogue.age_s:.0f} s ago): prices are unknown"
         refused = self._ports.cooldowns.account.open
         if refused:
             detail = "our key or its credit is refused"

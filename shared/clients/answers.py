@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import orjson
-
-from shared.bandit.arms import Arm
+from shared.clients import lenient_json
 from shared.clients.figures import MAX_COST_USD, amount_of, count_of, name_of
-from shared.clients.listed_models import arm_of
 from shared.logs import get_logger
 from shared.schemas.upstream import Usage
 
@@ -22,13 +19,18 @@ class BadAnswer(Exception):
 
 def parse_object(raw: bytes) -> dict[str, Any]:
     """Return a JSON object. Raises BadAnswer for anything else."""
-    try:
-        body = orjson.loads(raw)
-    except orjson.JSONDecodeError as error:
-        raise BadAnswer("not JSON") from error
+    body = parse_json(raw)
     if not isinstance(body, dict):
         raise BadAnswer("not an object")
     return body
+
+
+def parse_json(raw: bytes) -> Any:
+    """Return any JSON value. Raises BadAnswer."""
+    try:
+        return lenient_json.loads(raw)
+    except ValueError as error:
+        raise BadAnswer("not JSON") from error
 
 
 def error_of(body: Mapping[str, Any], choices: Iterable[dict[str, Any]]) -> Mapping[str, Any] | None:
@@ -51,14 +53,14 @@ def choices_of(body: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def messages_of(body: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the message of each choice, of which there is at least one. Raises BadAnswer."""
+    """Return the messages of the choices that have one. Raises BadAnswer where none has."""
     choices = body.get("choices")
     if not isinstance(choices, list) or not choices:
         raise BadAnswer("no choices")
     said = [choice.get("message") for choice in choices if isinstance(choice, dict)]
     messages = [message for message in said if isinstance(message, dict)]
-    if len(messages) != len(choices):
-        raise BadAnswer("a choice without a message")
+    if not messages:
+        raise BadAnswer("choices without a message")
     return messages
 
 
@@ -96,12 +98,3 @@ def usage_of(body: Mapping[str, Any]) -> Usage | None:
 def model_of(body: Mapping[str, Any]) -> str | None:
     """Return the model's name if it is safe in a header, else None."""
     return name_of(body.get("model"))
-
-
-def arms_of(body: Mapping[str, Any]) -> tuple[Arm, ...]:
-    """Return the models of a `GET /models` answer, in OpenRouter's or OpenAI's shape. Raises BadAnswer."""
-    listed = body.get("data")
-    if not isinstance(listed, list):
-        raise BadAnswer("no list of models")
-    arms = [arm for entry in listed if (arm := arm_of(entry)) is not None]
-    return tuple({arm.id: arm for arm in arms}.values())

@@ -19,15 +19,16 @@ from shared.bandit.arms import Arm
 from shared.clients.answer_stream import HttpAnswerStream
 from shared.clients.answers import (
     BadAnswer,
-    arms_of,
     choices_of,
     error_of,
     messages_of,
     model_of,
+    parse_json,
     parse_object,
     text_length_of,
     usage_of,
 )
+from shared.clients.model_list import arms_of
 from shared.clients.upstream_errors import garbage, of_error_body, of_exception, of_status
 from shared.quick_http import Incoming, QuickHttp
 from shared.schemas.upstream import Answer, Call
@@ -123,7 +124,7 @@ class HttpChatModel:
             )
             if reply.status != 200:
                 raise of_status(reply.status, reply.headers, b"", self._api_key)
-            return arms_of(parse_object(reply.body))
+            return arms_of(parse_json(reply.body))
         except BadAnswer as error:
             raise garbage(str(error)) from error
         except _FAILURES as error:

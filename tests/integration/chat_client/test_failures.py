@@ -46,7 +46,7 @@ async def test_a_status_says_what_to_do(
         (b"[1]", "not an object"),
         (b'{"choices": []}', "no choices"),
         (b'{"choices": [{}]}', "without a message"),
-        (b'{"choices": [{"message": {}}], "n": NaN}', "not JSON"),
+        (b'{"choices": [{"message": null}, null, {}]}', "without a message"),
         (json.dumps(error("provider fell over", 502)).encode(), "200 with an error"),
         (json.dumps({**raw.WHOLE, "error": "flagged"}).encode(), "200 with an error"),
     ],

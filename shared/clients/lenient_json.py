@@ -1,0 +1,50 @@
+"""JSON as OpenAI's SDKs read it: orjson first, and Python's own parser for what orjson refuses.
+
+That is: half surrogates (servers in JavaScript that cut a text between the two), NaN and Infinity, a byte order mark,
+and bytes that are not UTF-8 (read as U+FFFD, as JavaScript's decoder does).
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import orjson
+
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+MAX_DIGITS = 4300
+"""Python refuses to read longer integers; such a number is read as a float."""
+
+
+def loads(raw: bytes) -> Any:
+    """Return the value. Raises ValueError."""
+    try:
+        return orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        pass
+    text = raw.removeprefix(_BYTE_ORDER_MARK).decode("utf-8", "replace")
+    try:
+        return json.loads(text, parse_int=_integer)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
+def dumps(value: object) -> bytes:
+    """Return a value that `loads` returned as JSON again, in ASCII where orjson cannot write it."""
+    try:
+        return orjson.dumps(value)
+    except TypeError:
+        return json.dumps(value, separators=(",", ":")).encode("ascii")
+
+
+def is_utf8(raw: bytes) -> bool:
+    """Return whether the bytes are UTF-8."""
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _integer(digits: str) -> int | float:
+    return int(digits) if len(digits) <= MAX_DIGITS else float(digits)
