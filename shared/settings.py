@@ -17,17 +17,10 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
 from shared.bandit.decision import Weights
+from shared.bandit.free_arms import FREE
 from shared.bandit.policy import BanditSettings
 from shared.errors import SettingsError
 from shared.settings_sources import Said, explain, masked, near_misses, read_dotenv, read_file
-
-FREE_MODELS = (
-    "deepseek/deepseek-chat-v3.1:free",
-    "google/gemma-3-27b-it:free",
-    "meta-llama/llama-3.3-70b-instruct:free",
-    "mistralai/mistral-small-3.2-24b-instruct:free",
-    "qwen/qwen3-235b-a22b:free",
-)
 
 NEARLY_ONE = 0.999999
 """Cosines are float32: with a threshold of 1, the very same prompt must still match."""
@@ -118,7 +111,9 @@ class Settings(BaseModel):
         "https://openrouter.ai/api/v1", description="OpenRouter or any OpenAI-compatible base URL"
     )
     LLM_MODELS: Annotated[tuple[str, ...], BeforeValidator(_split), Said("one model or more, with commas")] = Field(
-        FREE_MODELS, min_length=1, description="Comma-separated model list"
+        (FREE,),
+        min_length=1,
+        description="Comma-separated model list; `free`: free models, chosen live from the upstream's list",
     )
     DEFAULT_MODEL: NotEmpty = Field("claude-3.5-sonnet", description="Fallback model when the bandit is uncertain")
     REQUEST_TIMEOUT_S: float = Field(600.0, gt=0, le=3600, description="Overall deadline of a chat request")

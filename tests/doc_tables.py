@@ -13,7 +13,7 @@ from prometheus_client.registry import Collector
 from pydantic import SecretStr
 
 from shared.metrics import EmbedderMetrics, GatewayMetrics, LearnerMetrics
-from shared.settings import FREE_MODELS, Settings
+from shared.settings import Settings
 from shared.settings_sources import allowed
 
 
@@ -38,8 +38,6 @@ def metric_rows() -> dict[str, str]:
 
 
 def _default(name: str, value: object) -> str:
-    if value == FREE_MODELS:
-        return "five free models"
     if value is None or value == ():
         return "-"
     if isinstance(value, SecretStr):

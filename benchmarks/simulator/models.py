@@ -8,7 +8,6 @@ from typing import Protocol
 
 from benchmarks.outcomes import CHARS_PER_TOKEN, Outcomes
 from shared.bandit.arms import Price
-from shared.settings import FREE_MODELS
 
 MILLION = 1e6
 FREE = Price(0.0, 0.0)
@@ -58,19 +57,16 @@ def _paid(name: str, prompt: float, completion: float, latency_s: float, quality
     return SimulatedModel(name, Price(prompt / MILLION, completion / MILLION), latency_s, quality)
 
 
-_FREE_LATENCY_QUALITY_FAILURES = (
-    (0.9, 0.78, 0.0),
-    (0.5, 0.66, 0.0),
-    (0.7, 0.72, 0.0),
-    (0.3, 0.60, 0.0),
-    (1.1, 0.80, 0.01),
-)
+def _free(name: str, latency_s: float, quality: float, failures: float = 0.0) -> SimulatedModel:
+    return SimulatedModel(name, FREE, latency_s, quality, failures)
+
 
 DEFAULT_MODELS = (
-    *(
-        SimulatedModel(name, FREE, latency_s, quality, failures)
-        for name, (latency_s, quality, failures) in zip(FREE_MODELS, _FREE_LATENCY_QUALITY_FAILURES, strict=True)
-    ),
+    _free("deepseek/deepseek-r1-0528:free", 0.9, 0.78),
+    _free("google/gemma-3-27b-it:free", 0.5, 0.66),
+    _free("meta-llama/llama-3.3-70b-instruct:free", 0.7, 0.72),
+    _free("openai/gpt-oss-20b:free", 0.3, 0.60),
+    _free("z-ai/glm-4.5-air:free", 1.1, 0.80, 0.01),
     _paid("anthropic/claude-3.5-sonnet", 3.0, 15.0, 1.0, 0.90),
     _paid("anthropic/claude-3.5-haiku", 0.8, 4.0, 0.5, 0.80),
     _paid("google/gemini-2.5-flash", 0.3, 2.5, 0.4, 0.82),

@@ -9,7 +9,7 @@ import sys
 import uvloop
 
 from services.gateway.app import build_app, open_adapters
-from services.gateway.keys import LIFECYCLE
+from services.gateway.keys import CHAT, LIFECYCLE
 from services.gateway.preflight import check_settings
 from services.gateway.serving import serve
 from services.gateway.version import VERSION
@@ -55,7 +55,9 @@ async def run(settings: Settings) -> int:
                 "cannot listen", host=settings.HOST, port=settings.PORT, reason=error.strerror
             )
             return 1
-        log.info("serving", host=settings.HOST, port=settings.PORT, version=VERSION, arms=len(settings.LLM_MODELS))
+        log.info(
+            "serving", host=settings.HOST, port=settings.PORT, version=VERSION, arms=len(app[CHAT].catalogue.arm_ids)
+        )
         await stop.wait()
         app[LIFECYCLE].drain()
         log.info("draining", delay_s=settings.DRAIN_DELAY_S, timeout_s=settings.DRAIN_TIMEOUT_S)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from services.gateway.arm_list import ArmChanges
+from services.gateway.arm_list import ArmChanges, FreeArmMemory
 from shared.ports import ChatModel, Clock, Embedder, EventQueue, Heartbeats, PosteriorStore, RequestIndex, RequestLog
 from shared.tracing import IdTracer, Tracer
 
@@ -21,6 +21,7 @@ class Adapters:
     queue: EventQueue
     heartbeats: Heartbeats
     arm_changes: ArmChanges
+    free_arms: FreeArmMemory
     upstream: ChatModel
     clock: Clock
     redis_version: Callable[[], Awaitable[str]]

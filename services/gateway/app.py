@@ -14,7 +14,7 @@ from aiohttp import web
 from services.gateway import arm_list, background, exploration, notices
 from services.gateway.adapters import Adapters
 from services.gateway.admission import Admission
-from services.gateway.arm_list import ArmList
+from services.gateway.arm_list import ArmList, SharedFreeArms
 from services.gateway.asking import Asking
 from services.gateway.catalogue import RETRY_S, Catalogue
 from services.gateway.context import HICCUP_S, ContextGatherer, ContextLimits
@@ -61,7 +61,7 @@ from shared.metrics import GatewayMetrics, new_registry
 from shared.quick_http import QuickHttp
 from shared.settings import Settings
 from shared.storage.qdrant_index import QdrantIndex
-from shared.storage.redis_arms import RedisArmChanges
+from shared.storage.redis_arms import RedisArmChanges, RedisFreeArms
 from shared.storage.redis_connection import connect, redis_errors
 from shared.storage.redis_posteriors import RedisPosteriorStore
 from shared.storage.redis_queue import RedisEventQueue, RedisHeartbeats
@@ -125,6 +125,7 @@ async def open_adapters(settings: Settings) -> AsyncIterator[Adapters]:
             queue=RedisEventQueue(redis),
             heartbeats=RedisHeartbeats(redis),
             arm_changes=RedisArmChanges(redis),
+            free_arms=RedisFreeArms(redis),
             upstream=HttpChatModel(
                 await pool(connections(settings.OPENROUTER_BASE_URL)),
                 None if key is None else key.get_secret_value(),
@@ -210,6 +211,7 @@ def build_ports(settings: Settings, adapters: Adapters, metrics: GatewayMetrics)
         ),
         catalogue=catalogue,
         arm_list=ArmList(adapters.arm_changes, catalogue, metrics=metrics, timeout_s=LOAD_TIMEOUT_S),
+        free_arms=SharedFreeArms(catalogue, adapters.free_arms, timeout_s=LOAD_TIMEOUT_S),
         upstream=adapters.upstream,
         cooldowns=cooldowns,
         reserving=Breaker(clock, hiccup_s=HICCUP_S),
@@ -247,7 +249,8 @@ async def _first_look(ports: ChatPorts) -> None:
 
     The state comes after the models that it is fitted to. What fails or takes long is left to the loops.
     """
-    for step in (ports.arm_list.refresh, ports.catalogue.refresh, ports.posteriors.refresh, ports.gatherer.prepare):
+    models = (ports.arm_list.refresh, ports.free_arms.refresh, ports.catalogue.refresh, ports.free_arms.refresh)
+    for step in (*models, ports.posteriors.refresh, ports.gatherer.prepare):
         with suppress(Exception):  # the loops meet it again at once, and say so
             async with asyncio.timeout(FIRST_LOOK_S):
                 await step()
@@ -260,6 +263,7 @@ async def _background(app: web.Application) -> AsyncIterator[None]:
     loops = (
         background.every("catalogue", RETRY_S, ports.catalogue.refresh_if_due),
         background.every("arms", arm_list.REFRESH_S, ports.arm_list.refresh),
+        background.every("free models", arm_list.REFRESH_S, ports.free_arms.refresh),
         background.every("posteriors", REFRESH_S, ports.posteriors.refresh),
         background.every("context", PREPARE_S, ports.gatherer.prepare),
         background.every("exploration", exploration.REFRESH_S, ports.exploration.refresh),

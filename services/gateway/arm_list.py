@@ -2,6 +2,8 @@
 
 No request waits for it: each gateway reads it once a second and takes it over. What cannot be read is refused, and the
 last good list kept. What was learned of a model that is taken out stays, and counts again when it comes back.
+
+`SharedFreeArms` does the same for the models that `free` in LLM_MODELS stands for.
 """
 
 from __future__ import annotations
@@ -36,6 +38,16 @@ class ArmChanges(Protocol):
 
     async def remove(self, arm: ArmId, others: Collection[ArmId]) -> bool:
         """Take a model out; again changes nothing. False, and nothing done, where all of `others` are out already."""
+
+
+class FreeArmMemory(Protocol):
+    """The choice that all gateways share."""
+
+    async def read(self) -> tuple[ArmId, ...]:
+        """Return the choice, empty where there is none. Raises CorruptState where a name is none."""
+
+    async def replace(self, before: tuple[ArmId, ...], after: tuple[ArmId, ...]) -> bool:
+        """Write `after` if the choice still is `before`; return whether it was."""
 
 
 class ArmList:
@@ -109,3 +121,28 @@ class ArmList:
         if arm is None:
             raise NotFound("The upstream lists no such model.", code="model_not_found", param="arm")
         return arm
+
+
+class SharedFreeArms:
+    """Keeps the choice of this gateway and that in Redis the same."""
+
+    def __init__(self, catalogue: Catalogue, memory: FreeArmMemory, *, timeout_s: float) -> None:
+        self._catalogue = catalogue
+        self._memory = memory
+        self._timeout_s = timeout_s
+        self._seen: tuple[ArmId, ...] = ()
+
+    async def refresh(self) -> None:
+        """Take over what others have changed, else write what has changed here.
+
+        Raises DependencyError, TimeoutError or CorruptState; the choice stays.
+        """
+        if not self._catalogue.uses_free:
+            return
+        async with asyncio.timeout(self._timeout_s):
+            shared, own = await self._memory.read(), self._catalogue.free
+            if shared and shared != self._seen:
+                self._seen = shared
+                self._catalogue.adopt_free(shared)
+            elif own.chosen != shared and await self._memory.replace(shared, own.chosen):
+                self._seen = own.chosen

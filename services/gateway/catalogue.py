@@ -1,12 +1,20 @@
-"""Which models there are: LLM_MODELS, what was changed of it at run time, and DEFAULT_MODEL, with their prices."""
+"""Which models there are: LLM_MODELS, what was changed of it at run time, and DEFAULT_MODEL, with their prices.
+
+The word `free` in LLM_MODELS stands for models chosen from the upstream's list (`free_arms.py`). A DEFAULT_MODEL that
+is not listed is replaced by the newest listed model of its family (`shared/bandit/families.py`).
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 
+from services.gateway.free_arms import FreeArms
+from services.gateway.model_warnings import ModelWarnings
 from shared.bandit.arms import Arm, ArmId, Price, is_arm_name
 from shared.bandit.eligibility import resolve_arm
+from shared.bandit.families import successor
+from shared.bandit.free_arms import FREE
 from shared.errors import NotFound, UpstreamError
 from shared.logs import get_logger
 from shared.ports import ChatModel, Clock
@@ -35,6 +43,8 @@ class Catalogue:
         self._models = tuple(dict.fromkeys(models))
         self._changes: Mapping[ArmId, bool] = {}
         self._default = default
+        self.free = FreeArms()
+        self.uses_free = FREE in (*self._models, default)
         self._clock = clock
         self._listed: dict[ArmId, Arm] = {}
         self._labels: frozenset[ArmId] = frozenset()
@@ -50,6 +60,9 @@ class Catalogue:
         self.added: tuple[ArmId, ...] = ()
         self.removed: tuple[ArmId, ...] = ()
         self.default: ArmId | None = None
+        self.unlisted: tuple[str, ...] = ()
+        """Names of LLM_MODELS, of the changes and DEFAULT_MODEL that the upstream does not list."""
+        self._warnings = ModelWarnings()
         self._resolve()
 
     @property
@@ -77,6 +90,7 @@ class Catalogue:
             self.error = str(error) or type(error).__name__
             self._retry_at = self._clock.monotonic() + self._retry_s
             self._retry_s = min(self._retry_s * 2, MAX_RETRY_S)
+            self._report()
             raise
         finally:
             self.asked = True
@@ -87,7 +101,12 @@ class Catalogue:
             _log.warning("the upstream has no list of models: prices are unknown, and any model may be named")
         self.has_list = listed is not None
         # A listed name ends up in headers, keys and metrics; the upstream is input, too.
-        self._listed = {arm.id: arm for arm in listed or () if is_arm_name(arm.id)}
+        current = {arm.id: arm for arm in listed or () if is_arm_name(arm.id)}
+        if self.uses_free:
+            self.free.read(current)
+        # A free model that is missing once keeps its price and limits.
+        kept = {arm: self._listed[arm] for arm in self.free.arms if arm in self._listed}
+        self._listed = {**kept, **current}
         self._resolve()
 
     async def _fetch(self) -> tuple[Arm, ...] | None:
@@ -117,9 +136,24 @@ class Catalogue:
             self._changes = dict(changes)
             self._resolve()
 
+    def adopt_free(self, chosen: tuple[ArmId, ...]) -> None:
+        """Take over what another gateway has chosen for `free`."""
+        self.free.adopt(chosen)
+        self._resolve()
+
     def named(self, name: str) -> ArmId | None:
         """Return what the upstream calls `name`; until its list is known, that is `name` itself."""
         return self._listed_as(name) if self._listed else name
+
+    @property
+    def default_name(self) -> str:
+        """Return DEFAULT_MODEL as it was set."""
+        return self._default
+
+    @property
+    def default_replaced(self) -> bool:
+        """Return whether another model stands in for DEFAULT_MODEL."""
+        return self.default is not None and self._default in self.unlisted
 
     def mentions(self, name: str) -> bool:
         """Return whether LLM_MODELS or a change names `name`, whatever the upstream lists."""
@@ -177,21 +211,48 @@ class Catalogue:
         return name if name in self._listed else resolve_arm(name, self._listed)
 
     def _resolve(self) -> None:
-        configured, last = self._known(self._models), self._last_words()
+        configured, last = self._known(self._expanded()), self._last_words()
+        self.default = self._resolved_default()
         arms = [arm for arm in self._known((*configured, *last)) if last.get(arm, True)]
         if not arms:  # A list that knows none of ours is more likely wrong than our settings: keep serving.
-            arms = configured = configured or list(self._models)
+            arms = configured = configured or self._expanded() or self._alone()
         self.arm_ids = tuple(arms)
         self.added = tuple(arm for arm in arms if arm not in configured)
         self.removed = tuple(arm for arm in configured if arm not in arms)
-        self.default = self.named(self._default)
         self._labels = frozenset({*self.arm_ids, *([self.default] if self.default else [])})
-        wanted = (name for name in (*self._models, *self._changes) if self._changes.get(name, True))
-        missing = [name for name in dict.fromkeys(wanted) if self.named(name) is None]
-        if missing:
-            _log.warning("models are not in the upstream's list", missing=missing, used=arms)
-        if self.default is None:
-            _log.warning("DEFAULT_MODEL is not in the upstream's list", model=self._default)
+        wanted = (name for name in (*self._models, *self._changes, self._default) if self._changes.get(name, True))
+        self.unlisted = tuple(name for name in dict.fromkeys(wanted) if name != FREE and self.named(name) is None)
+        if self.asked:
+            self._report()
+
+    def _expanded(self) -> list[str]:
+        """Return LLM_MODELS with the chosen models for `free`."""
+        expanded = [self.free.arms if name == FREE else (name,) for name in self._models]
+        return list(dict.fromkeys(name for names in expanded for name in names))
+
+    def _alone(self) -> list[str]:
+        """Return what serves where `free` stands for no model: DEFAULT_MODEL."""
+        name = self.default or self._default
+        return [] if name == FREE else [name]
+
+    def _resolved_default(self) -> ArmId | None:
+        if self._default == FREE:
+            return next(iter(self.free.arms), None)
+        named = self.named(self._default)
+        if named is not None:
+            return named
+        relative = successor(self._default, self._listed.values())
+        return None if relative is None else relative.id
+
+    def _report(self) -> None:
+        """Warn of what the settings name and the upstream does not have."""
+        default_listed = self._default not in self.unlisted
+        price = None if self.default is None else self.price(self.default)
+        lacks_free = FREE in self._models and not self.free.arms
+        why = (self.error or "the upstream lists none that qualifies") if lacks_free else None
+        self._warnings.missing([name for name in self.unlisted if name != self._default], self.arm_ids)
+        self._warnings.without_free(why, self.arm_ids)
+        self._warnings.default(self._default, self.default, price, listed=default_listed)
 
     def _known(self, names: Iterable[str]) -> list[ArmId]:
         """Return the arms that `names` mean, each once, without those that the upstream does not list."""

@@ -10,6 +10,7 @@ from shared.bandit.arms import ArmId
 from shared.bandit.context import Context
 from shared.bandit.decision import Decision, DecisionKind
 from shared.bandit.steering import greedy, hold, overrule
+from shared.errors import Unavailable
 from shared.logs import get_logger
 from shared.schemas.chat import ChatRequest
 from shared.tracing import span
@@ -36,9 +37,11 @@ class Choice:
 
 
 def wish_of(chat: ChatRequest, catalogue: Catalogue) -> Wish:
-    """Return what `chat` allows. Raises NotFound for an unknown model."""
+    """Return what `chat` allows. Raises NotFound for an unknown model, and Unavailable where none is known."""
     pinned = None if chat.model is None else catalogue.pin(chat.model)
     allowed = catalogue.narrow(chat.models) if chat.models else catalogue.arm_ids
+    if pinned is None and not allowed:
+        raise Unavailable("No model is known: name some in LLM_MODELS, or a DEFAULT_MODEL.", code="no_models")
     return Wish(pinned, allowed, narrowed=bool(chat.models))
 
 

@@ -103,7 +103,7 @@ OPERATIONS = (
         _BODY_ERRORS | {
             404: "model_not_found", 409: "duplicate_request_id",
             429: "rate_limit_exceeded, insufficient_quota, too_many_concurrent_requests, upstream_rate_limited",
-            502: "upstream_error: no model could answer", 503: "overloaded", 504: "upstream_timeout",
+            502: "upstream_error: no model could answer", 503: "overloaded, no_models", 504: "upstream_timeout",
         },
         CHAT_BODY,
     ),
@@ -136,7 +136,7 @@ OPERATIONS = (
     Operation(
         "/route", "post", "Dry run: what would be chosen for this chat request, and why; no model is asked",
         (200, "The decision", _JSON, _object("object model order decision")),
-        _BODY_ERRORS | {404: "model_not_found", 429: "too_many_concurrent_requests", 503: "overloaded"}, CHAT_BODY,
+        _BODY_ERRORS | {404: "model_not_found", 429: "too_many_concurrent_requests", 503: "overloaded, no_models"}, CHAT_BODY,
     ),
     Operation(
         "/models", "get", "`auto` and every arm",

@@ -96,7 +96,9 @@ class Health:
             "parts": {name: asdict(part) for name, part in parts.items()},
             "exploration": self._exploration(),
             "arms": self._arms(),
-            "arm_list": {**self._ports.arm_list.view(), "refused": self._ports.arm_list.refused is not None},
+            "arm_list": self._arm_list(),
+            "unlisted": self._ports.catalogue.unlisted,
+            "default_model": self._default_model(),
             "gateways": self._gateways(),
         }
 
@@ -111,6 +113,24 @@ class Health:
                 "found_by": found_by.get(arm, []),
             }
             for arm in arms
+        }
+
+    def _arm_list(self) -> dict[str, Any]:
+        """Return which arms there are, and which models `free` stands for (null where it is not used)."""
+        arm_list, catalogue = self._ports.arm_list, self._ports.catalogue
+        free = catalogue.free.arms if catalogue.uses_free else None
+        return {**arm_list.view(), "refused": arm_list.refused is not None, "free": free}
+
+    def _default_model(self) -> dict[str, Any]:
+        """Return DEFAULT_MODEL as set, the model used for it, and whether that one stands in for an unlisted one."""
+        catalogue = self._ports.catalogue
+        price = None if catalogue.default is None else catalogue.price(catalogue.default)
+        return {
+            "configured": catalogue.default_name,
+            "used": catalogue.default,
+            "replaced": catalogue.default_replaced,
+            "usd_per_million_prompt_tokens": None if price is None else round(price.prompt_usd * 1e6, 6),
+            "usd_per_million_completion_tokens": None if price is None else round(price.completion_usd * 1e6, 6),
         }
 
     def _gateways(self) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from dataclasses import field
 
 import numpy as np
 
-from services.gateway.arm_list import ArmList
+from services.gateway.arm_list import ArmList, SharedFreeArms
 from services.gateway.catalogue import Catalogue
 from services.gateway.context import ContextGatherer, Gathered
 from services.gateway.cooldown import Breaker, CoolDowns
@@ -39,6 +39,7 @@ class ChatPorts:
     posteriors: PosteriorCache
     catalogue: Catalogue
     arm_list: ArmList
+    free_arms: SharedFreeArms
     upstream: ChatModel
     cooldowns: CoolDowns
     reserving: Breaker

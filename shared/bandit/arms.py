@@ -19,14 +19,15 @@ def is_arm_name(text: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """List price of one arm, USD per token."""
+    """List price of one arm, USD per token; `request_usd` is what each request costs besides."""
 
     prompt_usd: float
     completion_usd: float
+    request_usd: float = 0.0
 
     def cost_usd(self, prompt_tokens: float, completion_tokens: float) -> float:
         """Return the list cost in USD of that many tokens."""
-        return prompt_tokens * self.prompt_usd + completion_tokens * self.completion_usd
+        return prompt_tokens * self.prompt_usd + completion_tokens * self.completion_usd + self.request_usd
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,7 @@ class Arm:
         input_modalities: what a prompt may hold: `text`, `image`, `audio`, `file`, `video`.
         output_modalities: what an answer may hold.
         parameters: request parameters that the model supports, in OpenRouter's names.
+        created: Unix time at which the upstream began to offer the model.
     """
 
     id: ArmId
@@ -50,6 +52,7 @@ class Arm:
     input_modalities: frozenset[str] | None = None
     output_modalities: frozenset[str] | None = None
     parameters: frozenset[str] | None = None
+    created: float | None = None
 
     def log_price(self) -> float | None:
         """Return ln of the mean list price per token, or None where it is unknown or the model is free."""

@@ -11,6 +11,10 @@ from shared.clients.figures import amount_of, count_of, name_of
 MAX_WORDS = 256
 """Modalities or parameters of one model."""
 
+MAX_REQUEST_USD = 1_000.0
+MAX_TIME = 1e11
+"""Unix seconds, about the year 5000."""
+
 _CONTEXT = ("context_length", "context_window", "max_model_len", "max_context_length")
 """What OpenRouter, Groq, vLLM and Mistral call a model's context."""
 
@@ -30,6 +34,7 @@ def arm_of(entry: Any) -> Arm | None:
         input_modalities=_words(architecture.get("input_modalities")) or takes,
         output_modalities=_words(architecture.get("output_modalities")) or gives,
         parameters=_words(entry.get("supported_parameters")),
+        created=amount_of(entry.get("created"), MAX_TIME),
     )
 
 
@@ -37,7 +42,8 @@ def _price(pricing: Any) -> Price | None:
     if not isinstance(pricing, dict):
         return None
     prompt, completion = (amount_of(pricing.get(name), 1.0) for name in ("prompt", "completion"))
-    return None if prompt is None or completion is None else Price(prompt, completion)
+    request = amount_of(pricing.get("request") or 0, MAX_REQUEST_USD)
+    return None if prompt is None or completion is None or request is None else Price(prompt, completion, request)
 
 
 def _context(said: list[Any]) -> int | None:

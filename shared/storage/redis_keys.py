@@ -44,6 +44,9 @@ SUMS = f"{TAG}:sums:"
 ARMS = f"{TAG}:arms"
 """Hash: model to `1`, added to LLM_MODELS at run time, or `0`, taken out. No expiry: it outlives restarts."""
 
+FREE_ARMS = f"{TAG}:free-arms"
+"""String: the models that `free` in LLM_MODELS stands for, with spaces between. No expiry: it outlives restarts."""
+
 NOTICES = f"{TAG}:notices"
 """Hash: gateway to what it tells the others, after the time (ms) at which it did. Expires a minute after the last."""
 

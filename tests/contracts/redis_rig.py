@@ -8,11 +8,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from services.gateway.arm_list import ArmChanges
+from services.gateway.arm_list import ArmChanges, FreeArmMemory
 from services.learner.clusterer import Recounter
 from shared.ports import EventQueue, Heartbeats, Outbox, PosteriorStore, RequestLog, Restorer
 from shared.settings import Settings
-from shared.storage.redis_arms import RedisArmChanges
+from shared.storage.redis_arms import RedisArmChanges, RedisFreeArms
 from shared.storage.redis_connection import connect
 from shared.storage.redis_outbox import RedisOutbox
 from shared.storage.redis_posteriors import RedisPosteriorStore
@@ -20,7 +20,7 @@ from shared.storage.redis_queue import RedisEventQueue, RedisHeartbeats
 from shared.storage.redis_recount import RedisRecounter
 from shared.storage.redis_requests import RedisRequestLog
 from shared.storage.redis_restore import RedisRestorer
-from tests.fakes.arm_changes import FakeArmChanges
+from tests.fakes.arm_changes import FakeArmChanges, FakeFreeArms
 from tests.fakes.clock import FakeClock
 from tests.fakes.event_queue import FakeEventQueue
 from tests.fakes.heartbeats import FakeHeartbeats
@@ -48,6 +48,7 @@ class Rig:
     restorer: Restorer
     recounter: Recounter
     arm_changes: ArmChanges
+    free_arms: FreeArmMemory
     clock: FakeClock
     raw: Any = None  # redis-py says "awaitable or value" of every command
     """The server, for tests of what only Redis has; None with fakes."""
@@ -72,6 +73,7 @@ def fake_rig(history_bound: int = 0) -> Rig:
         restorer=FakeRestorer(memory),
         recounter=FakeRecounter(memory),
         arm_changes=FakeArmChanges(memory),
+        free_arms=FakeFreeArms(memory),
         clock=memory.clock,
     )
 
@@ -93,6 +95,7 @@ async def redis_rig(url: str, history_bound: int = 0) -> AsyncIterator[Rig]:
         restorer=RedisRestorer(client, window_s=WINDOW_S, clock=clock),
         recounter=RedisRecounter(client, clock=clock),
         arm_changes=RedisArmChanges(client),
+        free_arms=RedisFreeArms(client),
         clock=clock,
         raw=client,
     )

@@ -1,4 +1,4 @@
-"""`ArmChanges` in memory."""
+"""`ArmChanges` and `FreeArmMemory` in memory."""
 
 from __future__ import annotations
 
@@ -32,3 +32,25 @@ class FakeArmChanges:
         if self.memory.away:
             raise DependencyError("redis", "away")
         return self.memory.arms
+
+
+class FakeFreeArms:
+    """The contract, without Redis."""
+
+    def __init__(self, memory: Memory | None = None) -> None:
+        self.memory = memory or Memory()
+
+    async def read(self) -> tuple[ArmId, ...]:
+        self._check()
+        return self.memory.free_arms
+
+    async def replace(self, before: tuple[ArmId, ...], after: tuple[ArmId, ...]) -> bool:
+        self._check()
+        same = self.memory.free_arms == before
+        if same:
+            self.memory.free_arms = after
+        return same
+
+    def _check(self) -> None:
+        if self.memory.away:
+            raise DependencyError("redis", "away")

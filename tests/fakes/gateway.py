@@ -24,7 +24,7 @@ from shared.schemas.chat import ChatRequest, parse_chat
 from shared.schemas.ids import uuid7
 from shared.schemas.records import RequestRecord
 from shared.settings import Settings, load_settings
-from tests.fakes.arm_changes import FakeArmChanges
+from tests.fakes.arm_changes import FakeArmChanges, FakeFreeArms
 from tests.fakes.chat_model import FakeChatModel
 from tests.fakes.clock import FakeClock
 from tests.fakes.embedder import FakeEmbedder
@@ -97,6 +97,7 @@ class World:
             queue=FakeEventQueue(self.memory),
             heartbeats=self.heartbeats,
             arm_changes=self.arm_changes,
+            free_arms=FakeFreeArms(self.memory),
             upstream=self.upstream,
             clock=self.clock,
             redis_version=_version,
@@ -108,7 +109,9 @@ class World:
         ports = build_ports(self.settings, self.adapters, self.metrics)
         async with background.running([ports.recorder.write_for_ever(), ports.recorder.wake_for_ever()]):
             if refreshed:
+                await ports.free_arms.refresh()
                 await ports.catalogue.refresh()
+                await ports.free_arms.refresh()
                 await ports.gatherer.prepare()
                 await ports.posteriors.refresh()
             yield ports

@@ -65,6 +65,7 @@ class Memory:
     miscounted: dict[str, None] = field(default_factory=dict)
     notices: dict[str, tuple[Notice, float]] = field(default_factory=dict)
     arms: dict[ArmId, bool] = field(default_factory=dict)
+    free_arms: tuple[ArmId, ...] = ()
     wakes: int = 0
     last_entry: int = 0
     quotas: Quotas = field(init=False)

@@ -12,7 +12,7 @@ from pathlib import Path
 from deploy.local.servers import Server, free_port, running
 from tests.integration.bad_input.wire import KEY, OTHER_KEY, Answer, exchange, request
 
-MODELS = "deepseek/deepseek-chat-v3.1:free,google/gemma-3-27b-it:free"
+MODELS = "deepseek/deepseek-r1-0528:free,google/gemma-3-27b-it:free"
 BODY_LIMIT = 3 * 1024 * 1024
 
 

@@ -38,7 +38,7 @@ async def test_the_answers_over_http(tmp_path: Path) -> None:
         now = {"arms": ["b/middle", "c/large", "d/spare"], "added": ["d/spare"], "removed": ["a/small"]}
         for _ in range(2):
             assert await change(client, "DELETE", "a%2Fsmall") == (200, now)
-        assert (await ask(client, "/health"))[1]["arm_list"] == {**now, "refused": False}
+        assert (await ask(client, "/health"))[1]["arm_list"] == {**now, "refused": False, "free": None}
         for _ in range(100):
             _, learned, _ = await ask(client, "/arms")
             if [arm["arm"] for arm in learned["data"]] == now["arms"]:

@@ -11,7 +11,8 @@ from shared.clients.listed_models import arm_of
 
 OPENROUTER = {
     "id": "v/sees",
-    "pricing": {"prompt": "0.000001", "completion": "0.000002", "image": "0"},
+    "created": 1_790_000_000,
+    "pricing": {"prompt": "0.000001", "completion": "0.000002", "image": "0", "request": "0.005"},
     "context_length": 131072,
     "architecture": {
         "modality": "text->text",
@@ -28,7 +29,8 @@ def test_openrouters_limits_are_read() -> None:
     """Context is the larger of the two: another provider may take what the first one does not."""
     assert arm_of(OPENROUTER) == Arm(
         "v/sees",
-        Price(1e-6, 2e-6),
+        Price(1e-6, 2e-6, request_usd=0.005),
+        created=1_790_000_000,
         context_tokens=131072,
         max_output_tokens=8192,
         input_modalities=frozenset({"text", "image"}),

@@ -1,0 +1,49 @@
+"""Warnings about models that the settings name and the upstream does not have: logged when they change."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from shared.bandit.arms import ArmId, Price
+from shared.logs import get_logger
+
+_log = get_logger(__name__)
+
+
+class ModelWarnings:
+    """What was said last, and by that what is new."""
+
+    def __init__(self) -> None:
+        self._missing: Sequence[str] = ()
+        self._without_free: str | None = None
+        self._default: tuple[object, ...] = ()
+
+    def missing(self, names: Sequence[str], used: Sequence[ArmId]) -> None:
+        """Name the models that are not in the upstream's list."""
+        if names and names != self._missing:
+            _log.warning("models are not in the upstream's list", missing=names, used=used)
+        self._missing = names
+
+    def without_free(self, why: str | None, used: Sequence[ArmId]) -> None:
+        """Report why `free` in LLM_MODELS stands for no model; None where it stands for some."""
+        if why is not None and why != self._without_free:
+            said = "no free model is known, so DEFAULT_MODEL answers alone: name models in LLM_MODELS"
+            _log.warning(said, why=why, used=used)
+        self._without_free = why
+
+    def default(self, configured: str, used: ArmId | None, price: Price | None, *, listed: bool) -> None:
+        """Report a DEFAULT_MODEL that is not listed, and the model that replaces it, with its price."""
+        before, self._default = self._default, (configured, used, price, listed)
+        if listed or before == self._default:
+            return
+        if used is None:
+            _log.warning("DEFAULT_MODEL is not in the upstream's list, nor is one of its family", model=configured)
+            return
+        said = "DEFAULT_MODEL is not in the upstream's list: the newest model of its family replaces it"
+        _log.warning(said, model=configured, used=used, usd_per_million_tokens=_per_million(price))
+
+
+def _per_million(price: Price | None) -> str:
+    if price is None:
+        return "unknown"
+    return f"{price.prompt_usd * 1e6:.6g} prompt, {price.completion_usd * 1e6:.6g} completion"
