@@ -136,7 +136,8 @@ OPERATIONS = (
     Operation(
         "/route", "post", "Dry run: what would be chosen for this chat request, and why; no model is asked",
         (200, "The decision", _JSON, _object("object model order decision")),
-        _BODY_ERRORS | {404: "model_not_found", 429: "too_many_concurrent_requests", 503: "overloaded, no_models"}, CHAT_BODY,
+        _BODY_ERRORS | {404: "model_not_found", 429: "too_many_concurrent_requests", 503: "overloaded, no_models"},
+        CHAT_BODY,
     ),
     Operation(
         "/models", "get", "`auto` and every arm",

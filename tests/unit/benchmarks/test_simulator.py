@@ -13,7 +13,7 @@ from benchmarks.outcomes import load_outcomes
 from benchmarks.simulator.app import Pace, Simulator
 from benchmarks.simulator.models import InventedWorld, RecordedWorld
 from shared.bandit.free_arms import FREE, ranked
-from shared.clients.answers import arms_of
+from shared.clients.listed_models import arm_of
 from shared.settings import Settings
 
 Client = TestClient[Any, Any]
@@ -41,7 +41,7 @@ async def test_every_default_model_is_offered(client: Client) -> None:
     listed = (await (await client.get("/v1/models")).json())["data"]
     names = {model["id"] for model in listed}
     assert Settings().LLM_MODELS == (FREE,)
-    assert len(ranked(arms_of({"data": listed}))) == 5
+    assert len(ranked(arm for entry in listed if (arm := arm_of(entry)))) == 5
     assert any(name.endswith(Settings().DEFAULT_MODEL) for name in names)
     assert all(isinstance(model["pricing"]["prompt"], str) for model in listed)
 
