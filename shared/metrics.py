@@ -103,6 +103,7 @@ class GatewayMetrics:
         self.shadow = counter("shadow_decisions_total", "In shadow mode: was the served model also chosen", "agrees")
         self.feedback = counter("feedback_total", "Ratings by verdict", "verdict")
         self.cost = counter("cost_usd_total", "Spent on answers, USD", "arm")
+        self.unknown_cost = counter("unknown_cost_total", "Answers and failed calls whose cost is unknown", "arm")
         self.tokens = counter("tokens_total", "Tokens by direction", "arm", "direction")
         self.answer_cost = histogram("answer_cost_usd", "Cost of one answer, USD", COST_USD)
         self.answer_tokens = histogram("answer_tokens", "Tokens of one answer by direction", TOKENS, "direction")

@@ -131,7 +131,7 @@ class LogReader:
             self.left_out[why or "not rated"] += 1
             return
         outcome = record.outcome
-        cost_usd = float("nan") if outcome.cost_source == "unknown" else outcome.cost_usd
+        cost_usd = float("nan") if outcome.cost_usd is None else outcome.cost_usd
         self._kept.append((record.created_at, Logged.of(record.decision, score, cost_usd, outcome.upstream_s)))
 
     def log(self) -> Log | None:

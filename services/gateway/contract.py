@@ -15,7 +15,7 @@ ROUTER_HEADERS = {
     "x-router-model": "Who answered",
     "x-router-decision": "On what evidence: local, global, default, pinned or fallback",
     "x-router-propensity": "Probability with which the policy chose as it did",
-    "x-router-cost-usd": "Cost of the answer in USD (not on streams)",
+    "x-router-cost-usd": "Cost of the answer in USD (absent where it is unknown, and on streams)",
     "x-router-overhead-ms": "Our own time before the upstream was called",
     "x-router-degraded": "What the decision had to do without, if anything",
     "x-router-session": "`held` where the conversation stayed with its model",

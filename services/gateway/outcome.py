@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 
 import orjson
 
 from services.gateway.plan import ChatPorts, Plan
-from services.gateway.tally import count_request, error_label
+from services.gateway.quotas import largest_answer
+from services.gateway.tally import count_cost, count_request, error_label
 from shared.bandit.arms import ArmId, Price
 from shared.bandit.decision import Decision, DecisionKind
 from shared.errors import UpstreamError
@@ -33,29 +35,48 @@ class Served:
 
 @dataclass(frozen=True, slots=True)
 class Bill:
-    """Tokens and money, and where the figure comes from: `upstream`, `price`, `estimate` or `unknown`."""
+    """Tokens and cost, and the source of the cost, as in `Outcome`. An unknown cost is None."""
 
-    cost_usd: float = 0.0
-    source: str = "unknown"
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
+    cost_usd: float | None
+    source: str
+    prompt_tokens: int
+    completion_tokens: int
 
 
-def bill(usage: Usage, price: Price | None) -> Bill:
-    """Return what the upstream says it cost, else tokens at list price, else zero, flagged as unknown."""
-    tokens = usage.prompt_tokens, usage.completion_tokens
-    if usage.cost_usd is not None:
-        return Bill(usage.cost_usd, "upstream", *tokens)
-    if price is not None:
-        return Bill(price.cost_usd(*tokens), "price", *tokens)
-    return Bill(0.0, "unknown", *tokens)
+NO_BILL = Bill(0.0, "none", 0, 0)
+"""Of a request without any answer; its failed calls have estimates of their own."""
+
+
+def bill(usage: Usage, price: Price | None, estimate: Callable[[], tuple[int, int]]) -> Bill:
+    """Return the cost that the upstream reports, else tokens at list price, else an unknown one.
+
+    `estimate` returns the tokens of prompt and answer, for those that the upstream does not report.
+    """
+    prompt, completion, cost_usd = usage.prompt_tokens, usage.completion_tokens, usage.cost_usd
+    source = "price"
+    if prompt is None or completion is None:
+        estimated = estimate()
+        prompt = estimated[0] if prompt is None else prompt
+        completion = estimated[1] if completion is None else completion
+        source = "estimate"
+    if cost_usd is not None:
+        return Bill(cost_usd, "upstream", prompt, completion)
+    return _at_list_price(price, source, prompt, completion)
 
 
 def estimated_bill(plan: Plan, completion_tokens: int, price: Price | None) -> Bill:
-    """Guess the bill of an answer that said nothing of it: characters of the prompt, and what came of the answer."""
-    prompt_tokens = len(orjson.dumps(plan.chat.body.get("messages"))) // CHARS_PER_TOKEN
-    cost = 0.0 if price is None else price.cost_usd(prompt_tokens, completion_tokens)
-    return Bill(cost, "unknown" if price is None else "estimate", prompt_tokens, completion_tokens)
+    """Return an estimate for an answer without any usage: characters of the prompt, and what came of the answer."""
+    return _at_list_price(price, "estimate", *_estimated_tokens(plan, completion_tokens))
+
+
+def _at_list_price(price: Price | None, source: str, prompt: int, completion: int) -> Bill:
+    if price is None:
+        return Bill(None, "unknown", prompt, completion)
+    return Bill(price.cost_usd(prompt, completion), source, prompt, completion)
+
+
+def _estimated_tokens(plan: Plan, completion_tokens: int) -> tuple[int, int]:
+    return len(orjson.dumps(plan.chat.body.get("messages"))) // CHARS_PER_TOKEN, completion_tokens
 
 
 class Journal:
@@ -95,7 +116,7 @@ class Journal:
         attempt = Attempt(self._arm, word, self._elapsed(), spent, cost_usd)
         self._attempts.append(attempt)
         self._calling = False
-        self._ports.metrics.cost.labels(self._ports.catalogue.label(self._arm)).inc(cost_usd)
+        count_cost(self._ports, self._arm, cost_usd)
         if error is not None:
             self._failure(error, attempt)
 
@@ -108,10 +129,9 @@ class Journal:
         ports.cooldowns.failed(attempt.arm, error, blames_arm=attempt.blames_arm)
         ports.metrics.fallbacks.labels(label, error_label(attempt.error or "")).inc()
 
-    def _unanswered_usd(self) -> float:
-        """Return what a call may have cost of which no answer came."""
-        asked = self._plan.chat.body.get("max_tokens") or self._plan.chat.body.get("max_completion_tokens")
-        tokens = min(asked, ASSUMED_TOKENS) if isinstance(asked, int) else ASSUMED_TOKENS
+    def _unanswered_usd(self) -> float | None:
+        """Return what a call may have cost of which no answer came; None where its price is unknown."""
+        tokens = min(largest_answer(self._plan.chat.body) or ASSUMED_TOKENS, ASSUMED_TOKENS)
         return estimated_bill(self._plan, tokens, self._ports.catalogue.price(self._arm)).cost_usd
 
     def cancelled(self) -> None:
@@ -160,10 +180,11 @@ class Journal:
 
     def _bill(self, status: Status, arm: ArmId, usage: Usage | None, own_count: int) -> Bill:
         price = self._ports.catalogue.price(arm)
+        counted = own_count or self.frames
         if usage is not None:
-            return bill(usage, price)
+            return bill(usage, price, lambda: _estimated_tokens(self._plan, counted))
         nothing = status is Status.FAILED or (status is Status.CANCELLED and not self._calling)
-        return Bill() if nothing else estimated_bill(self._plan, own_count or self.frames, price)
+        return NO_BILL if nothing else estimated_bill(self._plan, counted, price)
 
     def _elapsed(self) -> float:
         return self._ports.clock.monotonic() - self._began

@@ -30,6 +30,9 @@ TOKENS_OF_A_PART = 1000
 TOKENS_OF_AN_ANSWER = 1024
 """What an answer without `max_tokens` is taken for, until it is known."""
 
+MOST_TOKENS = 100_000_000
+"""A `max_tokens` above this is no limit."""
+
 _DAY_S = 86_400.0
 
 
@@ -132,9 +135,19 @@ def prompt_tokens(body: Mapping[str, Any]) -> int:
 
 def answer_tokens(body: Mapping[str, Any]) -> int:
     """Return what the client allows, or a usual length, for each of the answers that it wants."""
-    most: int = body.get("max_completion_tokens") or body.get("max_tokens") or TOKENS_OF_AN_ANSWER
-    wanted: int = body.get("n") or 1
-    return most * wanted
+    return (largest_answer(body) or TOKENS_OF_AN_ANSWER) * int(body.get("n") or 1)
+
+
+def largest_answer(body: Mapping[str, Any]) -> int | None:
+    """Return the length of an answer that the client allows; None where it sets no limit that we can read.
+
+    The upstream judges these fields: to some of them 0 and -1 mean no limit.
+    """
+    for name in ("max_completion_tokens", "max_tokens"):
+        most = body.get(name)
+        if isinstance(most, int | float) and 1 <= most <= MOST_TOKENS:
+            return int(most)
+    return None
 
 
 # -- what the caller is told -----------------------------------------------------------------------------------------

@@ -27,18 +27,28 @@ def count_request(ports: ChatPorts, plan: Plan, decision: Decision, outcome: Out
     metrics.outcomes.labels(outcome.status).inc()
     if outcome.status is not Status.FAILED:
         metrics.decisions.labels(arm, decision.kind).inc()
-    metrics.cost.labels(arm).inc(outcome.cost_usd)
+    count_cost(ports, outcome.arm, outcome.cost_usd)
     metrics.tokens.labels(arm, PROMPT).inc(outcome.prompt_tokens)
     metrics.tokens.labels(arm, COMPLETION).inc(outcome.completion_tokens)
     if outcome.status is Status.ANSWERED:
         metrics.upstream.labels(arm).observe(outcome.upstream_s)
-        metrics.answer_cost.observe(outcome.cost_usd)
+        if outcome.cost_usd is not None:
+            metrics.answer_cost.observe(outcome.cost_usd)
         metrics.answer_tokens.labels(PROMPT).observe(outcome.prompt_tokens)
         metrics.answer_tokens.labels(COMPLETION).observe(outcome.completion_tokens)
     if outcome.first_token_s is not None:
         metrics.first_token.labels(arm).observe(outcome.first_token_s)
     _count_worth(ports, plan.decision)
     _count_steering(metrics, plan)
+
+
+def count_cost(ports: ChatPorts, arm: ArmId, cost_usd: float | None) -> None:
+    """Count the cost of an answer or a failed call; an unknown one is counted as such, not as 0."""
+    metrics, label = ports.metrics, ports.catalogue.label(arm)
+    if cost_usd is None:
+        metrics.unknown_cost.labels(label).inc()
+    else:
+        metrics.cost.labels(label).inc(cost_usd)
 
 
 def _count_worth(ports: ChatPorts, decision: Decision) -> None:
@@ -116,6 +126,7 @@ def _show_arms(ports: ChatPorts, weights: Weights, arms: Sequence[ArmId]) -> Non
         for kind in DecisionKind:
             metrics.decisions.labels(arm, kind)
         metrics.cost.labels(arm)
+        metrics.unknown_cost.labels(arm)
     if snapshot is None:
         return
     beliefs = snapshot.posterior.summary()

@@ -64,7 +64,7 @@ def _outcome(record: RequestRecord) -> dict[str, int]:
     sums = failure_sums((attempt.arm for attempt in outcome.attempts if attempt.blames_arm), outcome.arm)
     if outcome.status is Status.ANSWERED:  # time and cost of half an answer are not an answer's
         sums |= outcome_sums(
-            cost_usd=None if outcome.cost_source == "unknown" else outcome.cost_usd,
+            cost_usd=outcome.cost_usd,
             latency_s=outcome.upstream_s,
             prompt_tokens=outcome.prompt_tokens,
             completion_tokens=outcome.completion_tokens,

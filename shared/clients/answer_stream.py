@@ -7,9 +7,10 @@ from typing import Any
 
 import orjson
 
-from shared.clients.answers import BadAnswer, choices_of, error_of, parse_object, usage_of
+from shared.clients.answers import BadAnswer, choices_of, error_of, parse_object
 from shared.clients.sse import EventParser, EventTooLarge
 from shared.clients.upstream_errors import garbage, of_error_body, of_exception, timed_out_error
+from shared.clients.usage import usage_of
 from shared.errors import UpstreamError
 from shared.quick_http import Incoming
 from shared.schemas.upstream import Sink, Usage
@@ -143,7 +144,9 @@ class HttpAnswerStream:
         for choice in choices:
             self._note(choice)
         if body.get("usage"):
-            self.usage = usage_of(body) or self.usage
+            usage = usage_of(body)
+            if usage is not None:
+                self.usage = usage if self.usage is None else self.usage.updated(usage)
             if not self._with_usage:
                 if not body.get("choices"):
                     return None

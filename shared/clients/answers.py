@@ -6,11 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from shared.clients import lenient_json
-from shared.clients.figures import MAX_COST_USD, amount_of, count_of, name_of
-from shared.logs import get_logger
-from shared.schemas.upstream import Usage
-
-_log = get_logger(__name__)
+from shared.clients.figures import name_of
 
 
 class BadAnswer(Exception):
@@ -78,21 +74,6 @@ def _arguments(calls: Any) -> list[Any]:
         return []
     functions = [call.get("function") for call in calls if isinstance(call, dict)]
     return [function.get("arguments") for function in functions if isinstance(function, dict)]
-
-
-def usage_of(body: Mapping[str, Any]) -> Usage | None:
-    """Return the usage if its figures are possible, else None; an impossible cost alone is dropped alone."""
-    usage = body.get("usage")
-    if not isinstance(usage, dict):
-        return None
-    prompt, completion = count_of(usage.get("prompt_tokens")), count_of(usage.get("completion_tokens"))
-    cost = usage.get("cost")
-    cost_usd = amount_of(cost, MAX_COST_USD)
-    if prompt is None or completion is None or (cost is not None and cost_usd is None):
-        _log.warning("the upstream's usage is impossible and was ignored", model=model_of(body))
-    if prompt is None or completion is None:
-        return None
-    return Usage(prompt, completion, cost_usd)
 
 
 def model_of(body: Mapping[str, Any]) -> str | None:

@@ -26,10 +26,10 @@ from shared.clients.answers import (
     parse_json,
     parse_object,
     text_length_of,
-    usage_of,
 )
 from shared.clients.model_list import arms_of
 from shared.clients.upstream_errors import garbage, of_error_body, of_exception, of_status
+from shared.clients.usage import usage_of
 from shared.quick_http import Incoming, QuickHttp
 from shared.schemas.upstream import Answer, Call
 from shared.tracing import span

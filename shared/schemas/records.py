@@ -30,14 +30,15 @@ class Attempt:
     Attributes:
         error: a bounded word (`timeout`, `refused`, `status_503`, …), None for success.
         spent: whether it may have been billed.
-        cost_usd: estimate of that bill, for a failed call; what the answer cost is the outcome's own figure.
+        cost_usd: estimate of that bill, for a failed call, None where it is unknown; what the answer cost is the
+            outcome's own figure.
     """
 
     arm: ArmId
     error: str | None
     duration_s: float
     spent: bool
-    cost_usd: float = 0.0
+    cost_usd: float | None = 0.0
 
     @property
     def blames_arm(self) -> bool:
@@ -57,24 +58,39 @@ _BLAMELESS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What the answer cost and how long it took. `arm` is who answered, or the last one tried."""
+    """What the answer cost and how long it took.
+
+    Attributes:
+        arm: who answered, or the last one tried.
+        cost_usd: None where it is unknown, which is not the same as free.
+        cost_source: `upstream` (its usage says so), `price` (tokens at list price), `estimate` (the tokens are our own
+            count, at list price), `none` (there was no answer) or `unknown`.
+        overhead_s: our own time before the first upstream call.
+        upstream_s: first byte sent to last byte received.
+        first_token_s: of streams only.
+    """
 
     status: Status
     arm: ArmId
-    cost_usd: float
-    cost_source: str  # "upstream" (usage.cost), "price" (tokens x list price), "estimate" (broken off) or "unknown"
+    cost_usd: float | None
+    cost_source: str
     prompt_tokens: int
     completion_tokens: int
-    overhead_s: float  # our own time before the first upstream call
-    upstream_s: float  # first byte sent to last byte received
-    first_token_s: float | None  # streams only
+    overhead_s: float
+    upstream_s: float
+    first_token_s: float | None
     streamed: bool
     attempts: tuple[Attempt, ...]
 
+    def __post_init__(self) -> None:
+        """Read the records of earlier versions, which have an unknown cost as 0."""
+        if self.cost_source == "unknown":
+            object.__setattr__(self, "cost_usd", None)
+
     @property
     def spent_usd(self) -> float:
-        """What the whole request may have cost: the answer, and failed calls that may have been billed."""
-        return self.cost_usd + sum(attempt.cost_usd for attempt in self.attempts)
+        """What the whole request may have cost, as far as it is known: the answer, and calls that may be billed."""
+        return (self.cost_usd or 0.0) + sum(attempt.cost_usd or 0.0 for attempt in self.attempts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +125,9 @@ class RequestRecord:
 
     @property
     def explored_usd(self) -> float:
-        """What was paid for an answer by an arm that only exploration chose; 0 for any other."""
+        """What was paid for an answer by an arm that only exploration chose; 0 for any other, or where unknown."""
         explored = self.decision.explored and self.outcome.arm == self.decision.arm
-        return self.outcome.cost_usd if explored else 0.0
+        return self.outcome.cost_usd or 0.0 if explored else 0.0
 
     @property
     def rateable(self) -> bool:

@@ -12,11 +12,22 @@ from shared.values import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens and, where the upstream says so, the cost in USD. Out-of-range figures are dropped, not trusted."""
+    """Tokens and cost of an answer, as the upstream reports them.
 
-    prompt_tokens: int
-    completion_tokens: int
+    Each figure is None where the upstream does not report it, or reports an impossible value.
+    """
+
+    prompt_tokens: int | None
+    completion_tokens: int | None
     cost_usd: float | None
+
+    def updated(self, later: Usage) -> Usage:
+        """Return these figures with those that a later event of the same stream reports in their place."""
+        return Usage(
+            self.prompt_tokens if later.prompt_tokens is None else later.prompt_tokens,
+            self.completion_tokens if later.completion_tokens is None else later.completion_tokens,
+            self.cost_usd if later.cost_usd is None else later.cost_usd,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,6 +103,16 @@ async def test_what_was_written_is_read_bit_for_bit(history: History) -> None:
     assert (second.entry.vector, second.entry.prompt) == (None, None)
 
 
+async def test_an_unknown_cost_is_kept_as_unknown(history: History) -> None:
+    """Of an answer and of a failed call; neither comes back as free."""
+    entry = a_new_record(NOW)
+    attempt = Attempt("a/b", "timeout", 1.0, spent=True, cost_usd=None)
+    outcome = replace(entry.record.outcome, cost_usd=None, cost_source="unknown", attempts=(attempt,))
+    await write(history, [replace(entry, record=replace(entry.record, outcome=outcome))], [])
+    (past,) = await everything(history)
+    assert (past.entry.record.outcome.cost_usd, past.entry.record.outcome.attempts[0].cost_usd) == (None, None)
+
+
 async def test_writing_again_changes_nothing(history: History) -> None:
     """A batch whose acknowledgement was lost may come again, whole or in part."""
     entries = [a_new_record(NOW + at) for at in range(5)]

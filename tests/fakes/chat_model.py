@@ -145,6 +145,6 @@ def text_of(frames: list[bytes]) -> str:
 def _usage_json(usage: Usage | None) -> dict[str, object] | None:
     if usage is None:
         return None
-    total = usage.prompt_tokens + usage.completion_tokens
+    total = (usage.prompt_tokens or 0) + (usage.completion_tokens or 0)
     return {"prompt_tokens": usage.prompt_tokens, "completion_tokens": usage.completion_tokens,
             "total_tokens": total, "cost": usage.cost_usd}  # fmt: skip

@@ -60,6 +60,19 @@ def test_a_record_of_an_earlier_version_is_read() -> None:
         RequestRecord.from_json(orjson.dumps(story))
 
 
+def test_an_unknown_cost_is_stored_as_null_and_read_from_0() -> None:
+    """Earlier versions wrote 0 with the source `unknown`; both are read as unknown, and free stays free."""
+    unknown = replace(RECORD, outcome=replace(OUTCOME, cost_usd=None, cost_source="unknown"))
+    story = orjson.loads(unknown.to_json())
+    assert story["outcome"]["cost_usd"] is None
+    story["outcome"]["cost_usd"] = 0.0
+    for rated in (False, True):
+        assert RequestRecord.lessons_of(orjson.dumps(story), rated=rated).outcome.cost_usd is None
+    assert RequestRecord.from_json(orjson.dumps(story)) == unknown
+    free = replace(RECORD, outcome=replace(OUTCOME, cost_usd=0.0, cost_source="upstream"))
+    assert RequestRecord.from_json(free.to_json()).outcome.cost_usd == 0.0
+
+
 @pytest.mark.parametrize("raw", [b"", b"{", b"[]", b"null", b"{}", b'{"decision": 3}', RECORD.to_json()[:-1]])
 def test_what_is_no_record_is_refused(raw: bytes) -> None:
     """By one kind of error, whatever is wrong with it."""

@@ -69,7 +69,8 @@ def answer_headers(visit: Visit, done: Completed, links: FeedbackLinks) -> dict[
     headers = _headers(visit, done.served.decision, outcome.arm, outcome.overhead_s, links)
     if done.degraded:
         headers["x-router-degraded"] = ",".join(done.degraded)
-    headers["x-router-cost-usd"] = f"{outcome.cost_usd:.9f}"
+    if outcome.cost_usd is not None:
+        headers["x-router-cost-usd"] = f"{outcome.cost_usd:.9f}"
     headers["Content-Type"] = JSON_TYPE
     return headers
 

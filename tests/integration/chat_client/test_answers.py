@@ -14,12 +14,7 @@ from tests import raw_upstream as raw
 from tests.integration.chat_client.calls import KEY, MIB, call, failure
 
 
-@pytest.mark.parametrize(
-    "usage",
-    [{"prompt_tokens": -1, "completion_tokens": 2}, {"prompt_tokens": 1e18, "completion_tokens": 2},
-     {"prompt_tokens": 10**18, "completion_tokens": 2}, {"prompt_tokens": True, "completion_tokens": 2},
-     {"prompt_tokens": "12", "completion_tokens": 2}, {"prompt_tokens": 3}, "many", [1]],
-)  # fmt: skip
+@pytest.mark.parametrize("usage", ["many", [1], {}, {"prompt_tokens": -1, "completion_tokens": True, "cost": -1}])
 async def test_impossible_usage_is_ignored(upstream: raw.RawUpstream, model: HttpChatModel, usage: object) -> None:
     """Figures that cannot be are not believed; the answer itself is."""
     upstream.script = raw.whole(raw.WHOLE | {"usage": usage})

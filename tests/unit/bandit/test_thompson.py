@@ -8,13 +8,14 @@ import numpy as np
 import orjson
 import pytest
 
-from shared.bandit.arms import Arm
+from shared.bandit.arms import Arm, Price
 from shared.bandit.build import build_policy
 from shared.bandit.context import EMPTY, Context, Neighbour
 from shared.bandit.decision import DecisionKind, Weights
+from shared.bandit.evaluation import expected_utilities
 from shared.bandit.policy import BanditSettings
 from shared.bandit.sums import NOTHING_LEARNED, Centroids, LearnedState, Sums
-from tests.unit.bandit.worlds import ARMS, CHEAP, A, B, C, generator, rated, state
+from tests.unit.bandit.worlds import ARMS, CHEAP, DEAR, A, B, C, generator, rated, state
 
 POLICY = build_policy(BanditSettings())
 IDS = [A, B, C]
@@ -149,3 +150,24 @@ def test_an_arm_that_fails_counts_for_less() -> None:
     assert failing.base_quality == pytest.approx(steady.base_quality)
     assert failing.quality == pytest.approx(failing.base_quality * 50 / 90)
     assert failing.propensity < 0.1 < steady.propensity
+
+
+def test_an_unknown_price_counts_like_the_mean_of_the_known_ones() -> None:
+    """It is neither free nor the dearest; the same holds for the utilities that are shown."""
+    arms = (Arm(A, Price(1e-6, 1e-6)), Arm(B, Price(3e-6, 3e-6)), Arm(C))
+    settings = BanditSettings(weights=Weights(0.6, 0.2, -0.5))
+    posterior = build_policy(settings).fit(NOTHING_LEARNED, arms)
+    decision = build_policy(settings).decide(posterior, EMPTY, IDS, generator())
+    terms = {view.arm: view.cost_term for view in decision.views}
+    assert terms == pytest.approx({A: 1 / 3, B: 1.0, C: 2 / 3})
+    assert {view.arm: view.cost_usd for view in decision.views}[C] is None
+    shown = expected_utilities(posterior.summary(), settings.weights)
+    assert shown[A] > shown[C] > shown[B]
+
+
+def test_answers_of_unknown_cost_leave_the_expected_cost_as_it_was() -> None:
+    """However many there are, they are no evidence of a price."""
+    arms = (Arm(A, CHEAP), Arm(B, DEAR))
+    before = POLICY.fit(state({B: rated(requests=10, cost_usd=0.5)}), arms).cost_usd
+    after = POLICY.fit(state({B: rated(requests=1000, unpriced=990, cost_usd=0.5)}), arms).cost_usd
+    np.testing.assert_allclose(after, before)

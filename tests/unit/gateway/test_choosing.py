@@ -17,7 +17,7 @@ from shared.errors import DependencyError, NotFound, UpstreamError, UpstreamFail
 from shared.schemas.records import RequestRecord
 from shared.storage.redis_keys import day_of
 from tests.fakes.chat_model import Reply
-from tests.fakes.gateway import World, asker, chat, settings_for
+from tests.fakes.gateway import World, asker, chat, known, settings_for
 
 WIDE = {"SESSION_MARGIN": 2}
 """Every model is within the margin."""
@@ -164,14 +164,14 @@ async def test_exploring_ends_with_the_day_s_budget_and_begins_anew_the_next_day
         while ports.exploration.spent_usd < 0.002:
             await say(ports)
         explored = [record for record in world.records if record.decision.explored]
-        assert ports.exploration.spent_usd == pytest.approx(sum(record.outcome.cost_usd for record in explored))
+        assert ports.exploration.spent_usd == pytest.approx(sum(known(record.outcome.cost_usd) for record in explored))
         assert ports.exploration.spent_usd >= 0.002
-        assert ports.exploration.spent_usd - 0.002 < explored[-1].outcome.cost_usd
+        assert ports.exploration.spent_usd - 0.002 < known(explored[-1].outcome.cost_usd)
         assert len({await say(ports) for _ in range(20)}) == 1
         assert (world.records[-1].decision.exploration, world.records[-1].decision.propensity) == ("spent", 1.0)
         await ports.exploration.refresh()
         await ports.exploration.refresh()
-        assert ports.exploration.spent_usd == pytest.approx(sum(record.outcome.cost_usd for record in explored))
+        assert ports.exploration.spent_usd == pytest.approx(sum(known(record.outcome.cost_usd) for record in explored))
         world.clock.advance(86_400.0)
         assert ports.exploration.spent_usd == 0
         assert len({await say(ports) for _ in range(40)}) > 1

@@ -16,7 +16,6 @@ from shared.bandit.decision import DecisionKind
 from shared.errors import Conflict, DependencyError, NotFound, RateLimited, UpstreamError, UpstreamFailed
 from shared.schemas.records import Status
 from shared.schemas.storage import Point
-from shared.schemas.upstream import Usage
 from tests.fakes.chat_model import Reply
 from tests.fakes.gateway import ARMS, World, asker, chat
 
@@ -43,21 +42,6 @@ async def test_an_answer_is_recorded_with_its_decision_before_it_is_handed_out(w
     assert (record.outcome.cost_usd, record.outcome.cost_source) == (0.000_21, "upstream")
     assert record.embedding_model == "fake-256"
     assert not record.decision.degraded
-
-
-async def test_without_cost_from_the_upstream_tokens_are_priced_and_without_tokens_they_are_counted(
-    world: World,
-) -> None:
-    """The cost is the upstream's own figure, else tokens times list price, else our own count, flagged as such."""
-    async with world.gateway() as ports:
-        for usage in (Usage(1000, 500, None), None):
-            world.upstream.tell("b/middle", Reply(usage=usage))
-            await complete(await route(chat(model="b/middle"), asker(), ports), ports)
-    priced, counted = (record.outcome for record in world.records)
-    assert priced.cost_usd == pytest.approx(1000 * 1e-6 + 500 * 2e-6)
-    assert priced.cost_source == "price"
-    assert counted.cost_usd > 0
-    assert counted.cost_source == "estimate"
 
 
 async def test_neighbours_reach_the_decision_and_its_record(world: World) -> None:

@@ -15,7 +15,7 @@ from shared.bandit.decision import DecisionKind
 from shared.errors import UpstreamError, UpstreamFailed
 from shared.schemas.records import Status
 from tests.fakes.chat_model import Reply, text_of
-from tests.fakes.gateway import World, asker, chat
+from tests.fakes.gateway import World, asker, chat, known
 from tests.fakes.sink import FakeSink
 
 REFUSED = UpstreamError("refused", cool_s=1.0)
@@ -62,7 +62,7 @@ async def test_an_upstream_cut_ends_in_an_error_event_and_no_done(world: World) 
     assert record.outcome.status is Status.TRUNCATED
     assert not record.rateable
     assert record.outcome.cost_source == "estimate"
-    assert record.outcome.cost_usd > 0
+    assert known(record.outcome.cost_usd) > 0
 
 
 async def test_before_the_first_event_the_next_arm_streams(world: World) -> None:
@@ -105,7 +105,7 @@ async def test_a_client_that_leaves_stops_the_upstream_and_its_cost_so_far_is_re
         assert world.upstream.cancelled == 1
     (record,) = world.records
     assert record.outcome.status is Status.CANCELLED
-    assert record.outcome.cost_usd > 0
+    assert known(record.outcome.cost_usd) > 0
     assert [attempt.error for attempt in record.outcome.attempts] == ["cancelled"]
 
 
