@@ -102,9 +102,9 @@ class Door:
                 "The header X-Request-ID is needed: 1 to 128 of A-Z a-z 0-9 . _ : -", code="missing_request_id"
             )
 
-    def refused(self, visit: Visit, error: Exception, route: str) -> web.Response:
+    def refused(self, visit: Visit, error: Exception, route: str, hint: str = "") -> web.Response:
         """Return what an error answers; the log has its word, and one that nobody foresaw in full."""
-        response = problem_response(error)
+        response = problem_response(error, hint)
         visit.line["error"] = error.code if isinstance(error, ClientError) else type(error).__name__
         if response.status == web.HTTPInternalServerError.status_code:
             log.error("unexpected error", id=visit.own_id, route=route, exc_info=error)

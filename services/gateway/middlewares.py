@@ -15,6 +15,7 @@ from aiohttp.typedefs import Handler, Middleware
 from services.gateway.admission import Admission
 from services.gateway.door import Door, is_preflight
 from services.gateway.keys import DOOR, VISIT
+from services.gateway.path_hints import hint, shown_path
 
 LIMITED_ROUTES = frozenset({"/chat/completions", "/v1/chat/completions", "/route", "/v1/route"})
 CLIENT_GONE = 499
@@ -68,7 +69,11 @@ async def _render_errors(request: web.Request, handler: Handler) -> web.StreamRe
     try:
         return await handler(request)
     except Exception as error:
-        response = request.app[DOOR].refused(request[VISIT], error, route_of(request))
+        unmatched = request.match_info.http_exception is not None
+        if unmatched:
+            request[VISIT].line["path"] = shown_path(request.path)
+        said = hint(request) if unmatched else ""
+        response = request.app[DOOR].refused(request[VISIT], error, route_of(request), said)
         if request.writer.output_size > 0:
             # The answer has begun: a second one would be read as part of the first. Cut instead.
             raise ConnectionAbortedError("failed after the first byte of the answer") from error

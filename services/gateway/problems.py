@@ -68,8 +68,11 @@ class Problem(web.Response):
         self.headers.popall(hdrs.SERVER, None)
 
 
-def problem_response(error: BaseException) -> web.Response:
-    """Return the answer for any error. What we did not raise on purpose says nothing of itself."""
+def problem_response(error: BaseException, hint: str = "") -> web.Response:
+    """Return the answer for any error. What we did not raise on purpose says nothing of itself.
+
+    `hint` is the message for a path or method that does not exist.
+    """
     if isinstance(error, ClientError):
         return _of_client_error(error)
     if isinstance(error, UpstreamError):
@@ -77,7 +80,7 @@ def problem_response(error: BaseException) -> web.Response:
     if isinstance(error, DependencyError):
         return _of_client_error(Unavailable("A part of the service is away.", code="dependency_unavailable"))
     if isinstance(error, web.HTTPException) and error.status >= 400:
-        return _of_http_exception(error)
+        return _of_http_exception(error, hint)
     return Problem(500, "server_error", "Something went wrong on our side.", "internal_error")
 
 
@@ -103,8 +106,9 @@ def _of_upstream_error(error: UpstreamError) -> web.Response:
     return Problem(502, "upstream_error", "The model could not answer.", "upstream_failed")
 
 
-def _of_http_exception(error: web.HTTPException) -> web.Response:
+def _of_http_exception(error: web.HTTPException, hint: str) -> web.Response:
     code, message = _HTTP_CODES.get(error.status, (f"http_{error.status}", f"{error.reason}."))
+    message = hint or message
     kind = "server_error" if error.status >= 500 else "invalid_request_error"
     response = Problem(error.status, kind, message, code)
     if hdrs.ALLOW in error.headers:
