@@ -7,20 +7,44 @@ A `CONFIG_FILE` is flat YAML with exactly the variables' names as keys, so the s
 from __future__ import annotations
 
 import hashlib
-import logging
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_origin
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from shared.bandit.decision import Weights
 from shared.bandit.free_arms import FREE
 from shared.bandit.policy import BanditSettings
 from shared.errors import SettingsError
-from shared.settings_sources import Said, explain, masked, near_misses, read_dotenv, read_file
+from shared.setting_addresses import SslMode
+from shared.setting_text import clean
+from shared.setting_types import (
+    BindHost,
+    DatabaseHost,
+    DatabaseUrl,
+    HeaderSecret,
+    HttpUrl,
+    KeyLimits,
+    Keys,
+    ModelName,
+    Models,
+    NotEmpty,
+    Origins,
+    RedisUrl,
+    UpstreamUrl,
+)
+from shared.settings_sources import Said, explain, gather, masked
 
 NEARLY_ONE = 0.999999
 """Cosines are float32: with a threshold of 1, the very same prompt must still match."""
@@ -35,47 +59,22 @@ DECISIVE = (
 """Settings that shape a decision."""
 
 
-def _split(value: object) -> object:
-    """Turn `a, b, a` into the tuple (a, b); leave lists alone."""
-    parts = (part.strip() for part in value.split(",")) if isinstance(value, str) else None
-    return value if parts is None else tuple(dict.fromkeys(part for part in parts if part))
-
-
-_KEY_LIMIT = re.compile(r"([0-9a-f]{8,16})((?::(?:rpm=\d{1,8}|tpm=\d{1,10}|usd=\d{1,7}(?:\.\d{1,9})?))+)")
-
-
-def _check_key_limits(entries: tuple[str, ...]) -> tuple[str, ...]:
-    if not all(_KEY_LIMIT.fullmatch(entry) for entry in entries):
-        raise ValueError("not a list of limits")
-    return entries
-
-
-CommaSeparated = Annotated[tuple[str, ...], BeforeValidator(_split), Said("a list, with commas")]
-NotEmpty = Annotated[str, Field(min_length=1), Said("some text")]
-HttpUrl = Annotated[str, Field(pattern=r"^https?://[^/\s]"), Said("http:// or https:// and a host")]
-RedisUrl = Annotated[
-    str,
-    Field(pattern=r"^(rediss?|unix)://[^\s]"),
-    Said("redis://, rediss:// or unix:// and a place"),
-]
-
-
 class Settings(BaseModel):
     """Every variable; the description of each is the README's sentence."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False)
 
     # -- server
-    HOST: NotEmpty = Field("0.0.0.0", description="Server bind address")
+    HOST: BindHost = Field("0.0.0.0", description="Server bind address")
     PORT: int = Field(8080, ge=1, le=65535, description="Server port")
-    CORS_ORIGINS: CommaSeparated = Field(("*",), description="Comma-separated CORS origins")
-    API_KEYS: Annotated[tuple[SecretStr, ...], BeforeValidator(_split), Said("a list, with commas")] = Field(
+    CORS_ORIGINS: Origins = Field(("*",), description="Comma-separated CORS origins")
+    API_KEYS: Keys = Field(
         (), description="Comma-separated keys that clients must send as `Authorization: Bearer`; empty: no key needed"
     )
-    ADMIN_API_KEYS: Annotated[tuple[SecretStr, ...], BeforeValidator(_split), Said("a list, with commas")] = Field(
+    ADMIN_API_KEYS: Keys = Field(
         (), description="Keys that see every request and `/metrics`, see and change `/arms`; if set, no others do"
     )
-    METRICS_TOKEN: SecretStr | None = Field(
+    METRICS_TOKEN: HeaderSecret | None = Field(
         None, description="What Prometheus sends as `Authorization: Bearer` to read `/metrics`, and nothing else"
     )
     MAX_CONCURRENT_REQUESTS: int = Field(
@@ -91,12 +90,7 @@ class Settings(BaseModel):
     BUDGET_USD_PER_DAY: float = Field(
         0.0, ge=0, le=1_000_000, description="What one key may spend on a day (UTC); 0: no limit"
     )
-    KEY_LIMITS: Annotated[
-        tuple[str, ...],
-        BeforeValidator(_split),
-        AfterValidator(_check_key_limits),
-        Said("a list, with commas, of hash:rpm=60:tpm=9000:usd=5"),
-    ] = Field((), description="Other limits for keys by the first 8 to 16 digits of their SHA-256")
+    KEY_LIMITS: KeyLimits = Field((), description="Other limits for keys by the first 8 to 16 digits of their SHA-256")
     ASSUMED_GATEWAYS: int = Field(
         2, ge=1, le=1000, description="While Redis is away, a gateway gives out one part in so many of each limit"
     )
@@ -106,16 +100,16 @@ class Settings(BaseModel):
     DRAIN_TIMEOUT_S: float = Field(30.0, ge=0, le=600, description="After SIGTERM: time for open answers to finish")
 
     # -- models
-    OPENROUTER_API_KEY: SecretStr | None = Field(None, description="Your OpenRouter API key")
-    OPENROUTER_BASE_URL: HttpUrl = Field(
+    OPENROUTER_API_KEY: HeaderSecret | None = Field(None, description="Your OpenRouter API key")
+    OPENROUTER_BASE_URL: UpstreamUrl = Field(
         "https://openrouter.ai/api/v1", description="OpenRouter or any OpenAI-compatible base URL"
     )
-    LLM_MODELS: Annotated[tuple[str, ...], BeforeValidator(_split), Said("one model or more, with commas")] = Field(
+    LLM_MODELS: Models = Field(
         (FREE,),
         min_length=1,
         description="Comma-separated model list; `free`: free models, chosen live from the upstream's list",
     )
-    DEFAULT_MODEL: NotEmpty = Field("claude-3.5-sonnet", description="Fallback model when the bandit is uncertain")
+    DEFAULT_MODEL: ModelName = Field("claude-3.5-sonnet", description="Fallback model when the bandit is uncertain")
     REQUEST_TIMEOUT_S: float = Field(600.0, gt=0, le=3600, description="Overall deadline of a chat request")
     FIRST_BYTE_TIMEOUT_S: float = Field(60.0, gt=0, le=3600, description="Longest wait for an upstream's first byte")
     STREAM_GAP_TIMEOUT_S: float = Field(30.0, gt=0, le=3600, description="Longest silence between streamed events")
@@ -159,7 +153,7 @@ class Settings(BaseModel):
 
     # -- feedback
     FEEDBACK_WINDOW_HOURS: float = Field(168.0, gt=0, le=8760, description="How long a request can be rated")
-    FEEDBACK_LINK_SECRET: SecretStr | None = Field(
+    FEEDBACK_LINK_SECRET: Annotated[SecretStr | None, Said("a secret of 16 characters or more")] = Field(
         None,
         min_length=16,
         description="16 characters or more: chat answers carry a link that rates them, once, keyless",
@@ -169,7 +163,7 @@ class Settings(BaseModel):
     # -- connections
     REDIS_URL: RedisUrl = Field("redis://localhost:6379/0", description="Redis")
     QDRANT_URL: HttpUrl = Field("http://localhost:6333", description="Qdrant's REST address")
-    QDRANT_API_KEY: SecretStr | None = Field(None, description="Qdrant's key, where it wants one")
+    QDRANT_API_KEY: HeaderSecret | None = Field(None, description="Qdrant's key, where it wants one")
     EMBEDDER_URL: HttpUrl = Field("http://localhost:8081", description="The embedder's address")
     EMBED_TIMEOUT_MS: int = Field(50, ge=1, le=60_000, description="After this a decision goes without context")
     SEARCH_TIMEOUT_MS: int = Field(50, ge=1, le=60_000, description="After this a decision goes without neighbours")
@@ -178,7 +172,7 @@ class Settings(BaseModel):
     SPOOL_MAX_BYTES: int = Field(67_108_864, ge=0, description="Bound of the spool; what is above is lost and counted")
 
     # -- embedder
-    EMBEDDER_HOST: NotEmpty = Field("0.0.0.0", description="The embedder's bind address")
+    EMBEDDER_HOST: BindHost = Field("0.0.0.0", description="The embedder's bind address")
     EMBEDDER_PORT: int = Field(8081, ge=1, le=65535, description="The embedder's port")
     EMBEDDING_MODEL: NotEmpty = Field(
         "static", description="`static`, `all-MiniLM-L6-v2`, or any fastembed name (downloaded)"
@@ -191,20 +185,18 @@ class Settings(BaseModel):
     EMBED_MAX_CHARS: int = Field(8_000, ge=64, le=1_000_000, description="Part of a prompt that is embedded")
 
     # -- learner
-    LEARNER_HOST: NotEmpty = Field("0.0.0.0", description="Bind address of the learner's metrics")
+    LEARNER_HOST: BindHost = Field("0.0.0.0", description="Bind address of the learner's metrics")
     LEARNER_PORT: int = Field(8082, ge=0, le=65535, description="Port of the learner's metrics; 0: none")
 
     # -- database
     ENABLE_PERSISTENCE: bool = Field(default=False, description="Enable request/feedback storage")
-    DATABASE_URL: SecretStr | None = Field(None, description="Full database connection string")
-    DATABASE_HOST: NotEmpty = Field("localhost", description="Database host")
+    DATABASE_URL: DatabaseUrl | None = Field(None, description="Full database connection string")
+    DATABASE_HOST: DatabaseHost = Field("localhost", description="Database host")
     DATABASE_PORT: int = Field(5432, ge=1, le=65535, description="Database port")
     DATABASE_USER: NotEmpty = Field("llm_router", description="Database user")
     DATABASE_PASSWORD: SecretStr | None = Field(None, description="Database password")
     DATABASE_NAME: NotEmpty = Field("llm_router", description="Database name")
-    DATABASE_SSL_MODE: Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] = Field(
-        "prefer", description="libpq sslmode"
-    )
+    DATABASE_SSL_MODE: SslMode = Field("prefer", description="libpq sslmode")
     STORE_PROMPTS: bool = Field(
         default=False, description="Keep the text that was embedded of each prompt in the database (never in a log)"
     )
@@ -221,6 +213,14 @@ class Settings(BaseModel):
     OTEL_EXPORTER_OTLP_ENDPOINT: HttpUrl | None = Field(
         None, description="Collector of OpenTelemetry traces (OTLP over HTTP); empty: none are sent"
     )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _clean(cls, value: object, info: ValidationInfo) -> object:
+        """Look at every text, whatever it stands for, before its type does."""
+        if not isinstance(value, str):
+            return value
+        return clean(value, is_list=get_origin(cls.model_fields[info.field_name or ""].annotation) is tuple)
 
     def bandit(self) -> BanditSettings:
         """Return the part that the policy reads."""
@@ -267,20 +267,12 @@ class Settings(BaseModel):
 
 def load_settings(environment: Mapping[str, str] | None = None, dotenv: Path | None = Path(".env")) -> Settings:
     """Read the settings. Raises SettingsError with every problem found, one a line."""
-    environment = os.environ if environment is None else environment
-    from_dotenv = read_dotenv(dotenv) if dotenv is not None and dotenv.is_file() else {}
     known = Settings.model_fields
-    config_file = from_dotenv.pop("CONFIG_FILE", None)
-    config_file = environment.get("CONFIG_FILE") or config_file
-    from_file = read_file(Path(config_file)) if config_file else {}
-    from_environment = {name: value for name, value in environment.items() if name in known}
-    for name, meant in near_misses(environment, known).items():
-        # The environment belongs to others, too: a stranger there is no error, but a near miss is worth a line.
-        logging.getLogger(__name__).warning("%s in the environment is not a setting; did you mean %s?", name, meant)
-    # An empty value means unset: compose passes `${X:-}` for everything that is not given.
-    sources = (from_file, from_dotenv, from_environment)
-    values = {name: value for source in sources for name, value in source.items() if value != ""}
+    values, problems = gather(os.environ if environment is None else environment, dotenv, known)
     try:
-        return Settings.model_validate(values)
+        settings = Settings.model_validate(values)
     except ValidationError as error:
-        raise SettingsError("\n".join(explain(problem, known, values) for problem in error.errors())) from None
+        problems += [explain(problem, known, values) for problem in error.errors()]
+    if problems:
+        raise SettingsError("\n".join(problems))
+    return settings

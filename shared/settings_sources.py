@@ -6,22 +6,23 @@ Everything is read as text, so that a value means the same in a file, in `.env` 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 import yaml
 from annotated_types import Ge, Gt, Le, Lt
-from dotenv import dotenv_values
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
+from shared.dotenv_file import read_dotenv
 from shared.errors import SettingsError
+from shared.setting_names import near_misses
+from shared.setting_text import BadText, clean, stripped
 
 MASK = "********"
-COMPOSE_PREFIX = "COMPOSE_"
-"""Variables in `.env` that only docker compose reads."""
+_SHOWN_CHARS = 200
 
 _TYPES: dict[object, str] = {bool: "true or false", int: "a whole number", float: "a number", Path: "a path"}
 
@@ -31,6 +32,32 @@ class Said:
     """What a value must be, in words, where its constraint is not a range."""
 
     words: str
+
+
+def gather(
+    environment: Mapping[str, str], dotenv: Path | None, known: Collection[str]
+) -> tuple[dict[str, str], list[str]]:
+    """Return each variable's value by precedence, and the problems that are no single value's.
+
+    Raises SettingsError where a file cannot be read.
+    """
+    from_dotenv = read_dotenv(dotenv, environment) if dotenv is not None and dotenv.is_file() else {}
+    named = environment.get("CONFIG_FILE") or from_dotenv.pop("CONFIG_FILE", "")
+    from_dotenv.pop("CONFIG_FILE", None)
+    try:
+        config_file = clean(named)
+    except BadText as error:
+        raise SettingsError(f"CONFIG_FILE: this path is not allowed: {error}") from None
+    from_file = read_file(Path(config_file)) if config_file else {}
+    from_environment = {name: value for name, value in environment.items() if name in known}
+    # An empty value means unset: compose passes `${X:-}` for everything that is not given.
+    sources = (from_file, from_dotenv, from_environment)
+    values = {name: value for source in sources for name, value in source.items() if stripped(value)}
+    named_others = [name for name, value in environment.items() if stripped(value)]
+    return values, [
+        f"{name} in the environment is not a setting; did you mean {meant}?"
+        for name, meant in near_misses(named_others, known, given=values).items()
+    ]
 
 
 def read_file(path: Path) -> dict[str, str]:
@@ -59,19 +86,6 @@ def read_file(path: Path) -> dict[str, str]:
     return values
 
 
-def read_dotenv(path: Path) -> dict[str, str]:
-    """Read `.env`, without what is meant for docker compose alone."""
-    found = dotenv_values(path)
-    return {name: value for name, value in found.items() if value and not name.startswith(COMPOSE_PREFIX)}
-
-
-def near_misses(names: Iterable[str], known: Iterable[str]) -> dict[str, str]:
-    """Return, for names that are not settings but look like one mistyped, that setting."""
-    known = list(known)
-    matches = {name: difflib.get_close_matches(name, known, n=1, cutoff=0.88) for name in names if name not in known}
-    return {name: found[0] for name, found in matches.items() if found}
-
-
 def explain(problem: Mapping[str, Any], fields: Mapping[str, FieldInfo], values: Mapping[str, Any]) -> str:
     """Turn one of pydantic's findings into a sentence that names key, value and what is allowed."""
     name = str(problem["loc"][0])
@@ -79,22 +93,28 @@ def explain(problem: Mapping[str, Any], fields: Mapping[str, FieldInfo], values:
     if field is None:
         closest = difflib.get_close_matches(name, list(fields), n=1, cutoff=0.6)
         return f"{name} is not a setting" + (f"; did you mean {closest[0]}?" if closest else "")
-    return f"{name}: {shown(name, field, values.get(name))} is not allowed; it must be {allowed(field)}"
+    refused = f"{name}: {shown(name, field, values.get(name))} is not allowed"
+    reason = problem.get("ctx", {}).get("error")
+    return f"{refused}: {reason}" if isinstance(reason, BadText) else f"{refused}; it must be {allowed(field)}"
 
 
 def shown(name: str, field: FieldInfo, value: object) -> str:
     """Return a value as it may be shown to a person: secrets and credentials in addresses are masked."""
     if "Secret" in str(field.annotation):
         return MASK
-    return repr(mask_address(str(value)) if name.endswith("_URL") else value)
+    text = str(value)
+    if name.endswith("_URL") or "@" in text or "://" in text:
+        text = mask_address(text)
+    return repr(text if len(text) <= _SHOWN_CHARS else text[:_SHOWN_CHARS] + "…")
 
 
 def mask_address(text: str) -> str:
-    """Cut user, password and query out of an address."""
-    scheme, mark, rest = text.rpartition("://")
-    rest, query, _ = rest.partition("?")
+    """Cut user, password, query and fragment out of an address, whether or not it is a good one."""
+    scheme, mark, rest = text.partition("://") if "://" in text else ("", "", text)
+    # Behind the last @: in a password, / ? and # that are not encoded look like the end of it.
     _, at, host = rest.rpartition("@")
-    return f"{scheme}{mark}{MASK + '@' if at else ''}{host}{'?' + MASK if query else ''}"
+    end = min((host.find(sign) for sign in "?#" if sign in host), default=len(host))
+    return f"{scheme}{mark}{MASK + '@' if at else ''}{host[:end]}{host[end] + MASK if end < len(host) else ''}"
 
 
 def allowed(field: FieldInfo) -> str:

@@ -22,6 +22,11 @@ def check_settings(settings: Settings) -> None:
             "OPENROUTER_API_KEY is required for openrouter.ai. Without a key, `make run` starts a simulated upstream, "
             "and OPENROUTER_BASE_URL may name any other OpenAI-compatible address."
         )
+    if settings.OPENROUTER_API_KEY is not None and urlsplit(settings.OPENROUTER_BASE_URL).username is not None:
+        raise SettingsError(
+            "OPENROUTER_BASE_URL holds a user's name, and OPENROUTER_API_KEY is set: both are sent as Authorization. "
+            "Keep one of them."
+        )
     if settings.OTEL_EXPORTER_OTLP_ENDPOINT is not None and not _installed("opentelemetry.exporter.otlp.proto.http"):
         raise SettingsError(
             "OTEL_EXPORTER_OTLP_ENDPOINT needs the extra `otel`, which is not installed: pip install -r "

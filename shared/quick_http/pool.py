@@ -33,10 +33,15 @@ class QuickHttp:
     """A pool of connections to one address, at most `limit`; whoever finds none free waits."""
 
     def __init__(self, base_url: str, *, limit: int = 64, connect_s: float | None = None) -> None:
-        """Take the address; a path in it is a prefix, a name and a password in it are sent as Basic authorization."""
+        """Take the address.
+
+        A path in it is a prefix of each call's, its query (`?api-version=…`) is sent with each call, a name and a
+        password in it are sent as Basic authorization.
+        """
         parts = urlsplit(base_url)
         self.base_url = base_url.rstrip("/")
         self._prefix = parts.path.rstrip("/")
+        self._query = parts.query
         self._host = parts.hostname or ""
         self._tls = ssl.create_default_context() if parts.scheme == "https" else None
         if self._tls is not None:
@@ -123,6 +128,8 @@ class QuickHttp:
         more = "".join(rows)
         if more.count("\n") != len(rows):
             raise ValueError("a header of more than one line")
+        if self._query:
+            path += ("&" if "?" in path else "?") + self._query
         head = f"{method} {self._prefix}{path} HTTP/1.1\r\n{self._head}{more}Content-Length: {len(body)}\r\n\r\n"
         return head.encode("utf-8", "surrogateescape") + body
 

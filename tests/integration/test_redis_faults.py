@@ -15,7 +15,7 @@ from deploy.local.servers import Server, free_port, redis_command, running
 from shared.errors import CorruptState, DependencyError, SettingsError
 from shared.schemas.events import EventKind
 from shared.schemas.storage import Applied, Effect
-from shared.settings import Settings
+from shared.settings import Settings, load_settings
 from shared.storage import redis_keys
 from shared.storage.redis_connection import connect, eviction_policy
 from shared.storage.redis_queue import RedisEventQueue
@@ -200,7 +200,7 @@ async def test_redis_may_be_reached_by_a_file(tmp_path: Path) -> None:
 def test_an_address_that_is_none_stops_the_start(url: str) -> None:
     """By the setting's name, and without a piece of the password."""
     with pytest.raises(SettingsError, match="REDIS_URL") as caught:
-        connect(Settings(REDIS_URL=url))
+        load_settings({"REDIS_URL": url}, None)
     assert "pa'" not in str(caught.value)
 
 

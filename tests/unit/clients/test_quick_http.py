@@ -274,3 +274,17 @@ async def test_a_header_cannot_bring_another_one() -> None:
     async with QuickHttp("http://127.0.0.1:1") as http:
         with pytest.raises(ValueError, match="more than one line"):
             await http.request("GET", "/", headers={"X-Name": "value\r\nX-Other: value"})
+
+
+async def test_the_query_of_the_address_is_sent_with_each_call() -> None:
+    """`?api-version=…` of a base URL goes out behind the path of each call, and beside a query of its own."""
+    async with (
+        scripted(whole(b"1"), whole(b"2")) as (url, asked),
+        QuickHttp(url + "/v1?api-version=2024-10-21") as http,
+    ):
+        await http.request("POST", "/chat/completions")
+        await http.request("GET", "/models?all=1")
+    assert [request.split(b" ")[1] for request in asked] == [
+        b"/v1/chat/completions?api-version=2024-10-21",
+        b"/v1/models?all=1&api-version=2024-10-21",
+    ]

@@ -1,0 +1,89 @@
+"""Types of text settings: names, lists and secrets, and the addresses of `setting_addresses.py`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Annotated
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+
+from shared.bandit.arms import is_arm_name
+from shared.setting_addresses import (
+    check_allowed_host,
+    check_database_host,
+    check_database_url,
+    check_host,
+    check_origin,
+    check_redis_url,
+    check_upstream_url,
+    check_url,
+)
+from shared.setting_text import BadText, check_printable
+from shared.settings_sources import Said
+
+_KEY_LIMIT = re.compile(r"([0-9a-f]{8,16})((?::(?:rpm=\d{1,8}|tpm=\d{1,10}|usd=\d{1,7}(?:\.\d{1,9})?))+)")
+
+
+def split_list(value: object) -> object:
+    """Turn `a, b, a` into the tuple (a, b); leave lists alone."""
+    if not isinstance(value, str):
+        return value
+    return tuple(dict.fromkeys(part for part in (part.strip() for part in value.split(",")) if part))
+
+
+def _some_keys(value: object) -> object:
+    # An empty value never comes this far, so this one held commas alone: perhaps of variables that were not set.
+    if value == ():
+        raise BadText("it names no key; leave it empty where no key is wanted")
+    return value
+
+
+def _check_secret(secret: SecretStr) -> SecretStr:
+    check_printable(secret.get_secret_value())
+    return secret
+
+
+def _check_model(text: str) -> str:
+    if not is_arm_name(text):
+        raise BadText("the name of a model is 1 to 256 printable ASCII characters without blanks")
+    return text
+
+
+def _check_key_limits(entries: tuple[str, ...]) -> tuple[str, ...]:
+    if not all(_KEY_LIMIT.fullmatch(entry) for entry in entries):
+        raise ValueError("not a list of limits")
+    return entries
+
+
+def _each(check: Callable[[str], str]) -> AfterValidator:
+    return AfterValidator(lambda entries: tuple(dict.fromkeys(check(entry) for entry in entries)))
+
+
+_LIST = Said("a list, with commas")
+
+CommaSeparated = Annotated[tuple[str, ...], BeforeValidator(split_list), _LIST]
+NotEmpty = Annotated[str, Field(min_length=1), Said("some text")]
+HeaderSecret = Annotated[SecretStr, AfterValidator(_check_secret)]
+"""A secret that is sent in a header, or compared with one."""
+
+Keys = Annotated[tuple[HeaderSecret, ...], BeforeValidator(_some_keys), BeforeValidator(split_list), _LIST]
+ModelName = Annotated[str, Field(min_length=1), AfterValidator(_check_model), Said("some text")]
+Models = Annotated[
+    tuple[str, ...], BeforeValidator(split_list), _each(_check_model), Said("one model or more, with commas")
+]
+Origins = Annotated[tuple[str, ...], BeforeValidator(split_list), _each(check_origin), _LIST]
+AllowedHosts = Annotated[tuple[str, ...], BeforeValidator(split_list), _each(check_allowed_host), _LIST]
+KeyLimits = Annotated[
+    tuple[str, ...],
+    BeforeValidator(split_list),
+    AfterValidator(_check_key_limits),
+    Said("a list, with commas, of hash:rpm=60:tpm=9000:usd=5"),
+]
+BindHost = Annotated[str, Field(min_length=1), AfterValidator(check_host), Said("some text")]
+DatabaseHost = Annotated[str, Field(min_length=1), AfterValidator(check_database_host), Said("some text")]
+_HTTP = Said("http:// or https:// and a host")
+HttpUrl = Annotated[str, AfterValidator(check_url), _HTTP]
+UpstreamUrl = Annotated[str, AfterValidator(check_upstream_url), _HTTP]
+RedisUrl = Annotated[str, AfterValidator(check_redis_url), Said("redis://, rediss:// or unix:// and a place")]
+DatabaseUrl = Annotated[SecretStr, AfterValidator(check_database_url)]
