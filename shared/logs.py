@@ -1,7 +1,9 @@
 """Logging: structlog, with secrets cut out of every line. JSON for collectors, text for people, the same facts in both.
 
-Our own lines go from the logger to standard error as bytes, past the standard library, which cost two thirds of a
-line's time. Libraries' lines come through the standard library, and look the same.
+Our own lines go from the logger to the queue of standard error (`standard_streams.py`) as bytes, past the standard
+library, which cost two thirds of a line's time. Libraries' lines come through the standard library, and look the same.
+Logging never raises and never waits: secrets are cut out before a line is queued, and a line that cannot be rendered
+is replaced by one that says so.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import logging
 import re
 import sys
 import time
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping, Sequence
 from functools import lru_cache, partial
 from typing import Any
 
@@ -19,7 +21,9 @@ import orjson
 import structlog
 from structlog.typing import FilteringBoundLogger
 
+from shared.line_writer import LineWriter
 from shared.settings import Settings
+from shared.standard_streams import standard_error
 
 _SECRET_VALUE = re.compile(r"(?i)\b(?:bearer\s+[^\s\"',]+|sk-[a-z0-9_-]{6,})|(?<=://)[^/\s:@]*:[^/\s@]+(?=@)")
 _MARKS = ("bearer", "sk-", "://")
@@ -65,6 +69,11 @@ def _redacted(value: Any) -> Any:
     return _SECRET_VALUE.sub("********", str(value))
 
 
+def redact_text(text: str) -> str:
+    """Return a text without what looks like a key or a password."""
+    return _SECRET_VALUE.sub("********", text)
+
+
 def set_up_logging(settings: Settings, service: str) -> None:
     """Configure the process: everything on standard error, the same processors for our lines and libraries'."""
     as_text = settings.LOG_FORMAT == "text" or (settings.LOG_FORMAT == "auto" and sys.stderr.isatty())
@@ -82,24 +91,27 @@ def set_up_logging(settings: Settings, service: str) -> None:
         structlog.processors.format_exc_info,
     ]
     render: Any = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()) if as_text else _json
+    ours: Any = _Rendered(service, [*shared, redact, render, _encoded] if as_text else [_JsonLines(service)])
+    writer = standard_error()
     structlog.configure(
-        processors=[*shared, redact, partial(_encoded, render)] if as_text else [_JsonLines(service)],
-        logger_factory=_to_standard_error,
+        processors=[ours],
+        logger_factory=partial(_Lines, writer.write),
         wrapper_class=structlog.make_filtering_bound_logger(level),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[*shared, redact],
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, render],
-        )
+    formatter = structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=[*shared, redact],
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, render],
     )
     root = logging.getLogger()
-    root.handlers = [handler]
+    root.handlers = [_LibraryLines(service, formatter, writer)]
     root.setLevel(level)
+    logging.raiseExceptions = False
+    logging.captureWarnings(capture=True)
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
+    own = _Lines(writer.write, __name__)
+    writer.notice = lambda lines: ours(own, "error", {"event": "log lines were lost", "lines": lines}) + b"\n"
 
 
 def get_logger(name: str) -> FilteringBoundLogger:
@@ -108,8 +120,68 @@ def get_logger(name: str) -> FilteringBoundLogger:
     return logger
 
 
-def _to_standard_error(name: str = "") -> structlog.BytesLogger:
-    return structlog.BytesLogger(sys.stderr.buffer, name=name)
+class _Lines:
+    """What structlog's loggers hand their rendered lines to, by the name of the level."""
+
+    __slots__ = ("_write", "name")
+
+    def __init__(self, write: Callable[[bytes], None], name: str = "") -> None:
+        self.name = name
+        self._write = write
+
+    def info(self, line: bytes) -> None:
+        """Queue a line."""
+        self._write(line + b"\n")
+
+    msg = debug = warn = warning = error = err = exception = critical = fatal = log = info
+
+
+class _LibraryLines(logging.Handler):
+    """Queues the lines of libraries, which come through the standard library."""
+
+    def __init__(self, service: str, formatter: logging.Formatter, writer: LineWriter) -> None:
+        super().__init__()
+        self.setFormatter(formatter)
+        self._service = service
+        self._writer = writer
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Queue a record."""
+        try:
+            line = self.format(record).encode("utf-8", "backslashreplace")
+        except Exception as error:  # noqa: BLE001 - arguments that do not fit, a value whose text cannot be made
+            line = _unrenderable(self._service, record.name, record.levelname.lower(), error)
+        self._writer.write(line + b"\n")
+
+
+class _Rendered:
+    """A chain of processors that ends in bytes and never raises."""
+
+    def __init__(self, service: str, processors: Sequence[Any]) -> None:
+        self._service = service
+        self._processors = processors
+
+    def __call__(self, logger: Any, method: str, event: MutableMapping[str, Any]) -> bytes:
+        line: Any = event
+        try:
+            for processor in self._processors:
+                line = processor(logger, method, line)
+        except Exception as error:  # noqa: BLE001 - a value whose text cannot be made must not cost a request
+            return _unrenderable(self._service, logger.name, method, error)
+        return bytes(line)
+
+
+def _unrenderable(service: str, name: str, level: str, error: Exception) -> bytes:
+    """Return the line that stands for one that could not be rendered; its values may be secret, so it has none."""
+    now = time.time()
+    return orjson.dumps({
+        "event": "a log line could not be rendered",
+        "error": type(error).__name__,
+        "service": service,
+        "level": _LEVEL_NAMES.get(level, level),
+        "logger": name,
+        "timestamp": f"{_stamp(int(now))}.{int(now % 1 * 1e6):06d}Z",
+    })  # fmt: skip
 
 
 class _JsonLines:
@@ -156,6 +228,5 @@ def _json(logger: Any, method: str, event: MutableMapping[str, Any]) -> str:
     return _json_bytes(logger, method, event).decode()
 
 
-def _encoded(render: Any, logger: Any, method: str, event: MutableMapping[str, Any]) -> bytes:
-    line: str = render(logger, method, event)
+def _encoded(_logger: Any, _method: str, line: str) -> bytes:
     return line.encode("utf-8", "backslashreplace")

@@ -6,6 +6,7 @@ A process makes one `CollectorRegistry` and the metric set of its service; nothi
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Iterable
 from typing import Any, Self
 
 from prometheus_client import (
@@ -18,8 +19,10 @@ from prometheus_client import (
     Histogram,
 )
 from prometheus_client.metrics import MetricWrapperBase
+from prometheus_client.metrics_core import Metric
 
 from shared import __version__
+from shared.standard_streams import lines_dropped
 
 PREFIX = "llm_router"
 SHORT_S = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.008, 0.012, 0.02, 0.035, 0.06, 0.1, 0.25, 1.0)
@@ -76,6 +79,24 @@ class _Histogram(_Remembering, Histogram):
         """Count `amount` where it belongs."""
         self._sum._value += amount  # noqa: SLF001 - as above
         self._buckets[bisect_left(self._upper_bounds, amount)]._value += 1.0  # noqa: SLF001
+
+
+class _LogLinesDropped(Counter):
+    """Shows the count of the writer of standard error, which knows no metrics."""
+
+    def collect(self) -> Iterable[Metric]:
+        """Return it as it is now."""
+        self._value.set(lines_dropped())
+        return super().collect()
+
+
+class ProcessMetrics:
+    """What each of the three services counts."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.log_lines_dropped = _LogLinesDropped(
+            f"{PREFIX}_log_lines_dropped_total", "Log lines that could not be written", registry=registry
+        )
 
 
 class GatewayMetrics:

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.registry import Collector
 from pydantic import SecretStr
 
-from shared.metrics import EmbedderMetrics, GatewayMetrics, LearnerMetrics
+from shared.metrics import EmbedderMetrics, GatewayMetrics, LearnerMetrics, ProcessMetrics
 from shared.settings import Settings
 from shared.settings_sources import allowed
 
@@ -29,7 +29,13 @@ def setting_rows() -> dict[str, str]:
 def metric_rows() -> dict[str, str]:
     """Return the row of each metric in the operations page's table."""
     rows = {}
-    for service, metrics in (("gateway", GatewayMetrics), ("embedder", EmbedderMetrics), ("learner", LearnerMetrics)):
+    kinds = (
+        ("each", ProcessMetrics),
+        ("gateway", GatewayMetrics),
+        ("embedder", EmbedderMetrics),
+        ("learner", LearnerMetrics),
+    )
+    for service, metrics in kinds:
         for metric in vars(metrics(CollectorRegistry())).values():
             name, kind, labels = _describe(metric)
             listed = ", ".join(f"`{label}`" for label in labels) or "-"
@@ -51,7 +57,8 @@ def _describe(metric: Collector) -> tuple[str, str, tuple[str, ...]]:
     if not isinstance(metric, Counter | Gauge | Histogram):
         raise TypeError(f"{metric!r} is no metric")
     ending = "_total" if isinstance(metric, Counter) else ""
-    return metric._name + ending, type(metric).__name__.strip("_").lower(), metric._labelnames
+    kind = next(kind for kind in (Counter, Gauge, Histogram) if isinstance(metric, kind))
+    return metric._name + ending, kind.__name__.lower(), metric._labelnames
 
 
 def _text(metric: Collector) -> str:

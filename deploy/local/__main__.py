@@ -13,10 +13,12 @@ from deploy.local.stack import Interrupted, Stack
 from deploy.local.terminal import say, show_banner, show_line
 from shared.errors import DependencyError, SettingsError
 from shared.settings import load_settings
+from shared.standard_streams import protect
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run until a signal (0), a part's death (1) or a setting that cannot be (2)."""
+    protect(stdout=True)  # a terminal that is closed or does not read must not end or stop the stack
     parser = argparse.ArgumentParser(prog="python -m deploy.local", description="The whole system on this machine.")
     parser.add_argument("--folder", type=Path, default=ROOT / ".local", help="data and logs (default: .local)")
     parser.add_argument("--models", type=Path, help="embedding models (default: FOLDER/models)")

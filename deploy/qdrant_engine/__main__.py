@@ -10,6 +10,7 @@ from pathlib import Path
 import uvloop
 
 from deploy.qdrant_engine.app import serve
+from shared.standard_streams import protect
 
 
 def main() -> int:
@@ -19,6 +20,7 @@ def main() -> int:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--path", type=Path, required=True, help="folder of the collections")
     options = parser.parse_args()
+    protect()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     # Every engine call holds the interpreter anyway; hand it back to the loop quickly after each.
     sys.setswitchinterval(0.0005)

@@ -20,14 +20,16 @@ from services.embedder.distill import BATCH, Progress
 from services.embedder.encoder import load_encoder
 from shared import interpreter
 from shared.errors import SettingsError
-from shared.logs import get_logger, set_up_logging
+from shared.logs import get_logger, redact_text, set_up_logging
 from shared.settings import load_settings
+from shared.standard_streams import protect
 
 BAR_WIDTH = 40
 
 
 def main() -> int:
     """Run; return the exit code: 0 after a clean stop, 2 where the start is refused."""
+    protect(redact_text)
     parser = argparse.ArgumentParser(prog="python -m services.embedder", description=__doc__)
     parser.add_argument("--distill", action="store_true", help="only make the model, for an image build")
     only_distill = parser.parse_args().distill

@@ -14,7 +14,7 @@ from services.embedder.batcher import Batcher, Limits
 from services.embedder.encoder import Encoder
 from shared.errors import SettingsError
 from shared.logs import get_logger
-from shared.metrics import EmbedderMetrics, new_registry
+from shared.metrics import EmbedderMetrics, ProcessMetrics, new_registry
 from shared.quick_http.lane import Lanes, LaneSite
 from shared.settings import Settings
 from shared.stop_signals import stop_event
@@ -31,6 +31,7 @@ def build_app(settings: Settings, encoder: Encoder) -> web.Application:
     app[handlers.SETTINGS] = settings
     app[handlers.MODEL] = encoder.model
     app[handlers.REGISTRY] = new_registry("embedder")
+    ProcessMetrics(app[handlers.REGISTRY])
     app[handlers.DRAINING] = asyncio.Event()
     limits = Limits(
         size=settings.EMBED_BATCH_SIZE,

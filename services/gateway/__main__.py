@@ -15,8 +15,9 @@ from services.gateway.serving import serve
 from services.gateway.version import VERSION
 from shared import interpreter
 from shared.errors import SettingsError
-from shared.logs import get_logger, set_up_logging
+from shared.logs import get_logger, redact_text, set_up_logging
 from shared.settings import Settings, load_settings
+from shared.standard_streams import protect
 from shared.stop_signals import stop_event
 
 _BAD_SETTINGS = 2
@@ -24,6 +25,7 @@ _BAD_SETTINGS = 2
 
 def main() -> int:
     """Return the exit code: 0 after a clean drain, 2 for settings that cannot work."""
+    protect(redact_text)
     parser = argparse.ArgumentParser(prog="python -m services.gateway", description="The gateway of LLM Router.")
     parser.add_argument("--check-config", action="store_true", help="print the effective settings and leave")
     arguments = parser.parse_args()

@@ -57,7 +57,7 @@ from shared.clients.embedder_client import HttpEmbedder
 from shared.clients.joined_embedder import JoinedEmbedder
 from shared.clock import SystemClock
 from shared.errors import DependencyError
-from shared.metrics import GatewayMetrics, new_registry
+from shared.metrics import GatewayMetrics, ProcessMetrics, new_registry
 from shared.quick_http import QuickHttp
 from shared.settings import Settings
 from shared.storage.qdrant_index import QdrantIndex
@@ -140,6 +140,7 @@ async def open_adapters(settings: Settings) -> AsyncIterator[Adapters]:
 def build_app(settings: Settings, adapters: Adapters) -> web.Application:
     """Return the application; its background loops run from start-up to clean-up."""
     registry = new_registry("gateway")
+    ProcessMetrics(registry)
     metrics = GatewayMetrics(registry)
     seed(metrics)
     lifecycle = Lifecycle()

@@ -15,14 +15,16 @@ from services.learner.rebuild import Refused
 from services.learner.worker import Adapters, open_adapters, run
 from shared import interpreter
 from shared.errors import DependencyError, SettingsError
-from shared.logs import set_up_logging
+from shared.logs import redact_text, set_up_logging
 from shared.settings import Settings, load_settings
+from shared.standard_streams import protect
 
 COMMANDS = ("run", "dead", "requeue", "forget", "rebuild", "export")
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; return the exit code."""
+    protect(redact_text)
     parser = argparse.ArgumentParser(prog="python -m services.learner", description="Learns from outcomes and ratings.")
     parser.add_argument("command", nargs="?", default="run", choices=COMMANDS)
     parser.add_argument("--limit", type=int, default=100, help="most dead letters to list")

@@ -29,7 +29,7 @@ from shared import __version__
 from shared.clients.embedder_client import HttpEmbedder
 from shared.clock import SystemClock
 from shared.logs import get_logger
-from shared.metrics import LearnerMetrics, new_registry
+from shared.metrics import LearnerMetrics, ProcessMetrics, new_registry
 from shared.ports import Clock
 from shared.quick_http import QuickHttp
 from shared.schemas.storage import EmbeddingModel
@@ -128,6 +128,7 @@ async def run(settings: Settings, patience: Patience | None = None) -> None:
     stop = stop_event()
     worker = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
     registry = new_registry("learner")
+    ProcessMetrics(registry)
     metrics = LearnerMetrics(registry)
     async with contextlib.AsyncExitStack() as stack:
         adapters = await stack.enter_async_context(open_adapters(settings))

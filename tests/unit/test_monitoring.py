@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from shared.metrics import EmbedderMetrics, GatewayMetrics, LearnerMetrics, new_registry
+from shared.metrics import EmbedderMetrics, GatewayMetrics, LearnerMetrics, ProcessMetrics, new_registry
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "deploy/prometheus"
@@ -43,7 +43,7 @@ def series() -> set[str]:
     """Return the name of every series that our processes and rules make."""
     registry = new_registry("test")
     made = {rule["record"] for rule in rules("rules.yml")} | NOT_OURS
-    for kind in (GatewayMetrics, EmbedderMetrics, LearnerMetrics):
+    for kind in (ProcessMetrics, GatewayMetrics, EmbedderMetrics, LearnerMetrics):
         kind(registry)
     for metric in registry.collect():
         endings = {"counter": ("_total",), "histogram": ("_bucket", "_count", "_sum")}.get(metric.type, ("",))
