@@ -36,6 +36,7 @@ from services.gateway.keys import (
     REGISTRY,
     SETTINGS,
 )
+from services.gateway.learned_limits import LearnedLimits
 from services.gateway.lifecycle import Lifecycle
 from services.gateway.middlewares import build_middlewares, limit_places
 from services.gateway.notices import Notices, name_of
@@ -181,14 +182,6 @@ def build_ports(settings: Settings, adapters: Adapters, metrics: GatewayMetrics)
     clock = adapters.clock
     redis_timeout_s = settings.REDIS_TIMEOUT_MS / 1000
     catalogue = Catalogue(adapters.upstream, models=settings.LLM_MODELS, default=settings.DEFAULT_MODEL, clock=clock)
-    limits = ContextLimits(
-        embed_timeout_s=settings.EMBED_TIMEOUT_MS / 1000,
-        search_timeout_s=settings.SEARCH_TIMEOUT_MS / 1000,
-        neighbours=settings.MAX_SIMILAR_REQUESTS,
-        threshold=settings.SIMILARITY_THRESHOLD,
-        recency_s=settings.RECENCY_DAYS * 86_400,
-        max_chars=settings.EMBED_MAX_CHARS,
-    )
 
     def make_policy(default: ArmId | None) -> Policy[Any]:
         return build_policy(replace(settings.bandit(), default_arm=default))
@@ -201,12 +194,22 @@ def build_ports(settings: Settings, adapters: Adapters, metrics: GatewayMetrics)
         clock=clock,
         metrics=metrics,
     )
-    cooldowns, name = CoolDowns(clock), name_of(settings.PORT)
+    cooldowns, learned_limits, name = CoolDowns(clock), LearnedLimits(clock), name_of(settings.PORT)
     return ChatPorts(
         log=adapters.log,
         recorder=recorder,
-        notices=Notices(adapters.heartbeats, recorder, cooldowns, name=name, clock=clock, timeout_s=LOAD_TIMEOUT_S),
-        gatherer=ContextGatherer(adapters.embedder, adapters.index, limits, clock=clock, metrics=metrics),
+        notices=Notices(
+            adapters.heartbeats,
+            recorder,
+            cooldowns,
+            learned_limits,
+            name=name,
+            clock=clock,
+            timeout_s=LOAD_TIMEOUT_S,
+        ),
+        gatherer=ContextGatherer(
+            adapters.embedder, adapters.index, _context_limits(settings), clock=clock, metrics=metrics
+        ),
         posteriors=PosteriorCache(
             adapters.store, catalogue, make_policy, clock=clock, metrics=metrics, load_timeout_s=LOAD_TIMEOUT_S
         ),
@@ -215,6 +218,7 @@ def build_ports(settings: Settings, adapters: Adapters, metrics: GatewayMetrics)
         free_arms=SharedFreeArms(catalogue, adapters.free_arms, timeout_s=LOAD_TIMEOUT_S),
         upstream=adapters.upstream,
         cooldowns=cooldowns,
+        learned_limits=learned_limits,
         reserving=Breaker(clock, hiccup_s=HICCUP_S),
         clock=clock,
         metrics=metrics,
@@ -231,6 +235,17 @@ def build_ports(settings: Settings, adapters: Adapters, metrics: GatewayMetrics)
         quotas=build_quotas(settings, clock),
         retries=RetryBudget(settings.RETRY_BUDGET),
         retry_ambiguous=settings.RETRY_AMBIGUOUS,
+    )
+
+
+def _context_limits(settings: Settings) -> ContextLimits:
+    return ContextLimits(
+        embed_timeout_s=settings.EMBED_TIMEOUT_MS / 1000,
+        search_timeout_s=settings.SEARCH_TIMEOUT_MS / 1000,
+        neighbours=settings.MAX_SIMILAR_REQUESTS,
+        threshold=settings.SIMILARITY_THRESHOLD,
+        recency_s=settings.RECENCY_DAYS * 86_400,
+        max_chars=settings.EMBED_MAX_CHARS,
     )
 
 

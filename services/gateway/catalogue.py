@@ -55,6 +55,8 @@ class Catalogue:
         self.error: str | None = None
         self.has_list = True
         self.asked = False
+        self.lists_limits = False
+        """Whether the upstream says of any model what it can do."""
         self.fetch_s: float | None = None
         self.arm_ids: tuple[ArmId, ...] = ()
         self.added: tuple[ArmId, ...] = ()
@@ -107,6 +109,7 @@ class Catalogue:
         # A free model that is missing once keeps its price and limits.
         kept = {arm: self._listed[arm] for arm in self.free.arms if arm in self._listed}
         self._listed = {**kept, **current}
+        self.lists_limits = any(arm.has_limits for arm in self._listed.values())
         self._resolve()
 
     async def _fetch(self) -> tuple[Arm, ...] | None:
@@ -159,9 +162,13 @@ class Catalogue:
         """Return whether LLM_MODELS or a change names `name`, whatever the upstream lists."""
         return name in self._models or name in self._changes
 
+    def listing(self, arm: ArmId) -> Arm | None:
+        """Return what the upstream says of `arm`; None where it does not list it."""
+        return self._listed.get(arm)
+
     def arm(self, arm: ArmId) -> Arm:
-        """Return what the upstream says of `arm`."""
-        return self._listed.get(arm) or Arm(arm)
+        """Return what the upstream says of `arm`, or its name alone."""
+        return self.listing(arm) or Arm(arm)
 
     def price(self, arm: ArmId) -> Price | None:
         """Return the list price, if the upstream names one."""

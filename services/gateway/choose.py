@@ -1,14 +1,17 @@
-"""Who answers: what the client allows, what the policy draws, and what may overrule the draw (`steering.py`)."""
+"""Who answers: what the client allows, who can serve it (`eligibility.py`), what the policy draws.
+
+What may overrule a draw is in `shared/bandit/steering.py`.
+"""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from services.gateway.catalogue import Catalogue
+from services.gateway.eligibility import eligible, left_out, refusal
 from services.gateway.plan import ChatPorts
 from shared.bandit.arms import ArmId
 from shared.bandit.context import Context
-from shared.bandit.decision import Decision, DecisionKind
+from shared.bandit.decision import Decision, DecisionKind, UnfitArm
 from shared.bandit.steering import greedy, hold, overrule
 from shared.errors import Unavailable
 from shared.logs import get_logger
@@ -21,11 +24,21 @@ _log = get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What a request leaves to the router: nothing (`pinned`), some arms (`narrowed`), or all."""
+    """What a request leaves to the router: nothing (`pinned`), some arms (`narrowed`), or all.
+
+    Attributes:
+        allowed: the arms to draw from; empty where `default` alone can serve the request.
+        reserve: arms that may be able to serve it, asked only when others fail.
+        default: DEFAULT_MODEL, where the client allows it and it can serve the request.
+        unfit: arms that the client allows and that are left out of the draw.
+    """
 
     pinned: ArmId | None
     allowed: tuple[ArmId, ...]
     narrowed: bool
+    reserve: tuple[ArmId, ...] = ()
+    default: ArmId | None = None
+    unfit: tuple[UnfitArm, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +49,26 @@ class Choice:
     shadow: Decision | None = None
 
 
-def wish_of(chat: ChatRequest, catalogue: Catalogue) -> Wish:
-    """Return what `chat` allows. Raises NotFound for an unknown model, and Unavailable where none is known."""
+def wish_of(chat: ChatRequest, ports: ChatPorts) -> Wish:
+    """Return what `chat` allows and can be served by.
+
+    Raises NotFound for an unknown model, Unavailable where none is known, and InvalidRequest where none that it allows
+    can serve it. A pinned model is not judged: the upstream says whether it can.
+    """
+    catalogue, narrowed = ports.catalogue, bool(chat.models)
     pinned = None if chat.model is None else catalogue.pin(chat.model)
-    allowed = catalogue.narrow(chat.models) if chat.models else catalogue.arm_ids
-    if pinned is None and not allowed:
+    allowed = catalogue.narrow(chat.models) if narrowed else catalogue.arm_ids
+    if pinned is not None:
+        return Wish(pinned, allowed, narrowed)
+    if not allowed:
         raise Unavailable("No model is known: name some in LLM_MODELS, or a DEFAULT_MODEL.", code="no_models")
-    return Wish(pinned, allowed, narrowed=bool(chat.models))
+    # Who narrows the choice wants no other arm; DEFAULT_MODEL may be among those that are allowed.
+    default = catalogue.default if not narrowed or catalogue.default in allowed else None
+    found = eligible(allowed, default, chat.requirements, catalogue, ports.learned_limits)
+    if not found.arms and found.default is None:
+        everybody = dict.fromkeys((*allowed, *(() if default is None else (default,))))
+        raise refusal(tuple(everybody), chat.requirements, catalogue, chat.body)
+    return Wish(None, found.arms, narrowed, found.reserve, found.default, found.unfit)
 
 
 def choose(wish: Wish, context: Context, session_arm: ArmId | None, ports: ChatPorts, *, explore: bool) -> Choice:
@@ -55,30 +81,37 @@ def choose(wish: Wish, context: Context, session_arm: ArmId | None, ports: ChatP
     elif not ports.exploration.left:
         drawn = greedy(drawn, "spent")
     if ports.shadow_mode:
-        return Choice(overrule(drawn, _safe_arm(wish, ports.catalogue)), shadow=drawn)
-    return Choice(hold(drawn, session_arm, ports.session_margin))
+        return Choice(_explained(overrule(drawn, _safe_arm(wish)), wish), shadow=_explained(drawn, wish))
+    return Choice(_explained(hold(drawn, session_arm, ports.session_margin), wish))
 
 
-def _safe_arm(wish: Wish, catalogue: Catalogue) -> ArmId:
-    """Return DEFAULT_MODEL, or the first arm where the client rules it out or the upstream does not know it."""
-    default = catalogue.default
-    usable = default is not None and (not wish.narrowed or default in wish.allowed)
-    return default if default is not None and usable else wish.allowed[0]
+def _explained(decision: Decision, wish: Wish) -> Decision:
+    """Return the decision with the arms that could not serve the request."""
+    if not wish.unfit:
+        return decision
+    return replace(decision, unfit=wish.unfit, reason=f"{decision.reason} {left_out(wish.unfit)}")
+
+
+def _safe_arm(wish: Wish) -> ArmId:
+    """Return DEFAULT_MODEL, or the first arm where it may not answer or the upstream does not know it."""
+    return wish.allowed[0] if wish.default is None else wish.default
 
 
 def _draw(wish: Wish, context: Context, ports: ChatPorts) -> Decision:
     snapshot = ports.posteriors.snapshot
-    default = None if wish.narrowed else ports.catalogue.default
+    default = None if wish.narrowed else wish.default
     if snapshot is None:
         return _default(default, wish.allowed, "nothing has been read of what was learned")
-    eligible = tuple(arm for arm in ports.cooldowns.warm(wish.allowed) if snapshot.knows(arm))
-    if not eligible:
+    if not wish.allowed:
+        return _default(wish.default, (), "no other model can serve the request")
+    known = tuple(arm for arm in ports.cooldowns.warm(wish.allowed) if snapshot.knows(arm))
+    if not known:
         return _default(default, wish.allowed, "the models are newer than the learned state")
     try:
         with ports.metrics.decide.time(), span("decide"):
-            return snapshot.decide(context, eligible, ports.rng)
+            return snapshot.decide(context, known, ports.rng)
     except Exception:  # noqa: BLE001 - fail open: no learned state, however odd, may cost an answer
-        _log.exception("the policy broke", arms=len(eligible), snapshot=snapshot.version)
+        _log.exception("the policy broke", arms=len(known), snapshot=snapshot.version)
         return replace(_default(default, wish.allowed, "the policy could not decide"), degraded=("policy",))
 
 

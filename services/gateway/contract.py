@@ -70,6 +70,7 @@ _BODY_ERRORS = {
     415: "unsupported_media_type, unsupported_encoding",
 }
 _ARM_LIST = _object("arms added removed", arms=_STRINGS, added=_STRINGS, removed=_STRINGS)
+_CHAT_ERRORS = _BODY_ERRORS | {400: f"{_BODY_ERRORS[400]}; no_capable_model: no model can serve what the request needs"}
 _ARM_ERRORS = {
     400: "invalid_value: no name of a model",
     403: "admin_key_required",
@@ -100,7 +101,7 @@ OPERATIONS = (
     Operation(
         "/chat/completions", "post", "Chat completion, answered by the model that is worth its price for this prompt",
         (200, "OpenAI's chat completion, or with `stream` its events", _JSON, _ANYTHING),
-        _BODY_ERRORS | {
+        _CHAT_ERRORS | {
             404: "model_not_found", 409: "duplicate_request_id",
             429: "rate_limit_exceeded, insufficient_quota, too_many_concurrent_requests, upstream_rate_limited",
             502: "upstream_error: no model could answer", 503: "overloaded, no_models", 504: "upstream_timeout",
@@ -136,7 +137,7 @@ OPERATIONS = (
     Operation(
         "/route", "post", "Dry run: what would be chosen for this chat request, and why; no model is asked",
         (200, "The decision", _JSON, _object("object model order decision")),
-        _BODY_ERRORS | {404: "model_not_found", 429: "too_many_concurrent_requests", 503: "overloaded, no_models"},
+        _CHAT_ERRORS | {404: "model_not_found", 429: "too_many_concurrent_requests", 503: "overloaded, no_models"},
         CHAT_BODY,
     ),
     Operation(

@@ -111,6 +111,7 @@ class Health:
                 "circuit": cooldowns.circuit(arm),
                 "rests_s": round(cooldowns.rests_s(arm), 1),
                 "found_by": found_by.get(arm, []),
+                "refuses": self._ports.learned_limits.view(arm),
             }
             for arm in arms
         }

@@ -1,5 +1,7 @@
 """What gateways tell one another, once a second through Redis: which models rest, and whose records are late.
 
+Limits of models that one gateway has learned from a refusal go the same way (`learned_limits.py`).
+
 No request waits for it. A model whose circuit one gateway has opened is left alone by all (`CoolDowns.hear`), and a
 rating is not told "no such request" by one gateway while another still holds its record.
 """
@@ -12,6 +14,7 @@ import socket
 from collections.abc import Mapping
 
 from services.gateway.cooldown import CoolDowns
+from services.gateway.learned_limits import LearnedLimits
 from services.gateway.recorder import Recorder
 from shared.errors import DependencyError
 from shared.ports import Clock, Heartbeats
@@ -38,6 +41,7 @@ class Notices:
         heartbeats: Heartbeats,
         recorder: Recorder,
         cooldowns: CoolDowns,
+        learned_limits: LearnedLimits,
         *,
         name: str,
         clock: Clock,
@@ -49,16 +53,19 @@ class Notices:
         self._heartbeats = heartbeats
         self._recorder = recorder
         self._cooldowns = cooldowns
+        self._learned_limits = learned_limits
         self._clock = clock
         self._timeout_s = timeout_s
 
     async def exchange(self) -> None:
         """Say how it is, and hear the others. Raises DependencyError or TimeoutError; what was heard before stays."""
-        notice, now = Notice(self._cooldowns.found(), self._recorder.behind), self._clock.monotonic()
+        now = self._clock.monotonic()
+        notice = Notice(self._cooldowns.found(), self._recorder.behind, limits=self._learned_limits.found())
         async with asyncio.timeout(self._timeout_s):
             self.heard = await self._heartbeats.exchange(self.name, notice, TTL_S)
         self._heard_at = now
         self._cooldowns.hear({name: said.rests for name, said in self.heard.items()})
+        self._learned_limits.hear({name: said.limits for name, said in self.heard.items()})
 
     async def in_doubt(self) -> bool:
         """Return whether there may be a request, here or with another gateway, that Redis does not know of yet.

@@ -13,7 +13,7 @@ from services.gateway.quotas import largest_answer
 from services.gateway.tally import count_cost, count_request, error_label
 from shared.bandit.arms import ArmId, Price
 from shared.bandit.decision import Decision, DecisionKind
-from shared.errors import UpstreamError
+from shared.errors import Scope, UpstreamError
 from shared.schemas.records import Attempt, Outcome, RequestRecord, Status
 from shared.schemas.storage import NewRecord
 from shared.schemas.upstream import Usage
@@ -127,6 +127,8 @@ class Journal:
     def _failure(self, error: UpstreamError, attempt: Attempt) -> None:
         ports, label = self._ports, self._ports.catalogue.label(attempt.arm)
         ports.cooldowns.failed(attempt.arm, error, blames_arm=attempt.blames_arm)
+        if error.scope is Scope.FIT and error.feature is not None:
+            ports.learned_limits.learn(attempt.arm, error.feature, self._plan.chat.requirements)
         ports.metrics.fallbacks.labels(label, error_label(attempt.error or "")).inc()
 
     def _unanswered_usd(self) -> float | None:
@@ -153,6 +155,8 @@ class Journal:
         plan, ports = self._plan, self._ports
         if status is Status.ANSWERED:
             ports.cooldowns.succeeded(arm)
+            if ports.learned_limits:
+                ports.learned_limits.answered(arm, plan.chat.requirements)
         costs = self._bill(status, arm, usage, own_count)
         upstream_s = self._elapsed()
         if status in (Status.ANSWERED, Status.TRUNCATED) or (status is Status.CANCELLED and self.frames):

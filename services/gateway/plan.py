@@ -13,6 +13,7 @@ from services.gateway.catalogue import Catalogue
 from services.gateway.context import ContextGatherer, Gathered
 from services.gateway.cooldown import Breaker, CoolDowns
 from services.gateway.exploration import ExplorationBudget
+from services.gateway.learned_limits import LearnedLimits
 from services.gateway.notices import Notices
 from services.gateway.posterior_cache import PosteriorCache
 from services.gateway.quotas import Quotas
@@ -42,6 +43,7 @@ class ChatPorts:
     free_arms: SharedFreeArms
     upstream: ChatModel
     cooldowns: CoolDowns
+    learned_limits: LearnedLimits
     reserving: Breaker
     clock: Clock
     metrics: GatewayMetrics
@@ -103,4 +105,5 @@ class Plan:
             request_id=self.asker.own_id,
             deadline=self.deadline,
             headers=self.asker.control,
+            requirements=self.chat.requirements,
         )

@@ -59,7 +59,7 @@ class Considered:
 
 async def route(chat: ChatRequest, asker: Asker, ports: ChatPorts) -> Plan:
     """Decide who answers. Raises NotFound for an unknown model and Conflict for an id that was used before."""
-    wish = wish_of(chat, ports.catalogue)
+    wish = wish_of(chat, ports)
     charge = ports.quotas.charge(asker.owner, chat, _prices(wish, ports))
     if needs_claim(asker, charge, stream=chat.stream):
         async with claimed(asker, charge, ports) as answered:
@@ -108,8 +108,8 @@ async def consider(chat: ChatRequest, wish: Wish, asker: Asker, ports: ChatPorts
         decision = replace(decision, degraded=degraded)
         choice = replace(choice, decision=decision)
     # In shadow mode nobody but the safe arm answers, and who narrows the choice wants no other arm either.
-    last_resort = None if wish.narrowed or ports.shadow_mode else ports.catalogue.default
-    others = () if ports.shadow_mode else wish.allowed
+    last_resort = None if wish.narrowed or ports.shadow_mode else wish.default
+    others = () if ports.shadow_mode else (*wish.allowed, *wish.reserve)
     order = candidates(decision, ports.cooldowns, last_resort, others)
     return Considered(choice, gathered, order)
 
@@ -139,10 +139,10 @@ async def _both(one: Coroutine[Any, Any, T], other: Coroutine[Any, Any, S]) -> t
 
 def _prices(wish: Wish, ports: ChatPorts) -> Iterator[Price | None]:
     """Yield the prices of whoever may answer."""
-    default = ports.catalogue.default
-    arms = wish.allowed if wish.pinned is None else (wish.pinned,)
-    last_resort = (default,) if default is not None and wish.pinned is None and not wish.narrowed else ()
-    return (ports.catalogue.price(arm) for arm in (*arms, *last_resort))
+    if wish.pinned is not None:
+        return iter((ports.catalogue.price(wish.pinned),))
+    last_resort = () if wish.default is None else (wish.default,)
+    return (ports.catalogue.price(arm) for arm in (*wish.allowed, *wish.reserve, *last_resort))
 
 
 async def _session_arm(owner: str, session: str, wish: Wish, ports: ChatPorts) -> tuple[ArmId | None, bool]:

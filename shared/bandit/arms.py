@@ -54,6 +54,12 @@ class Arm:
     parameters: frozenset[str] | None = None
     created: float | None = None
 
+    @property
+    def has_limits(self) -> bool:
+        """Return whether anything is known of what the model can serve."""
+        limits = self.input_modalities, self.output_modalities, self.parameters
+        return bool(self.context_tokens or self.max_output_tokens) or any(limit is not None for limit in limits)
+
     def log_price(self) -> float | None:
         """Return ln of the mean list price per token, or None where it is unknown or the model is free."""
         if self.price is None:

@@ -73,6 +73,13 @@ fifty, and with names in each of them that took twice as long, and a quarter of 
 NEIGHBOUR_FIELDS = ("request_id", "similarity", "arm", "score", "weight")
 
 
+UnfitArm = tuple[ArmId, str, str]
+"""An arm that was left out before the draw, the feature of the request that it lacks, and how that is known: `known`
+from the upstream's list, `estimated` from the length of the prompt, `learned` from a refusal."""
+
+UNFIT_FIELDS = ("arm", "feature", "basis")
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
     """One choice.
@@ -92,6 +99,7 @@ class Decision:
         degraded: what was missing, in bounded words (`embedder`, `qdrant`, `redis`).
         session: whether the conversation's model was kept instead of the draw (`steering.hold`).
         exploration: `on`; or why nothing was explored: `off` by the client's wish, `spent` with the day's budget.
+        unfit: arms that were left out before the draw because they cannot serve the request.
     """
 
     kind: DecisionKind
@@ -108,6 +116,7 @@ class Decision:
     degraded: tuple[str, ...] = field(default=())
     session: bool = False
     exploration: str = "on"
+    unfit: tuple[UnfitArm, ...] = ()
 
     @property
     def arm(self) -> ArmId:

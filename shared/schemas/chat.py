@@ -8,6 +8,7 @@ from typing import Any
 from shared.errors import InvalidRequest
 from shared.schemas.chat_fields import ChatFields
 from shared.schemas.forbidden import PRICING, refuse_forbidden
+from shared.schemas.requirements import NO_REQUIREMENTS, Requirements, requirements_of
 from shared.schemas.strict_json import load_object
 from shared.schemas.validation import validate
 from shared.values import dataclass
@@ -33,6 +34,7 @@ class ChatRequest:
         stream: whether the answer is streamed.
         include_usage: whether the client asked for a usage chunk.
         session_id: the conversation's name, or None. It is in `body`, too, where the upstream knows the field.
+        requirements: what the request requires of a model.
     """
 
     body: Mapping[str, object]
@@ -42,6 +44,7 @@ class ChatRequest:
     stream: bool
     include_usage: bool
     session_id: str | None = None
+    requirements: Requirements = NO_REQUIREMENTS
 
 
 def parse_chat(raw: bytes, *, forward_session: bool = False) -> ChatRequest:
@@ -69,6 +72,7 @@ def parse_chat(raw: bytes, *, forward_session: bool = False) -> ChatRequest:
         stream=bool(fields.stream),
         include_usage=bool(fields.stream_options and fields.stream_options.include_usage),
         session_id=fields.session_id,
+        requirements=requirements_of(body),
     )
 
 

@@ -100,18 +100,36 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
+class LearnedLimit:
+    """What an arm has refused lately.
+
+    Attributes:
+        feature: a word of `shared.schemas.requirements`.
+        lasts_s: for how long it counts from now.
+        tokens: the smallest estimate that was refused, where the feature is a length; else 0.
+    """
+
+    arm: ArmId
+    feature: str
+    lasts_s: float
+    tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Notice:
     """What one gateway tells the others.
 
     Attributes:
         rests: seconds for which models are left alone whose circuits it has opened.
         behind: it has answered requests, or is about to, of which Redis may know nothing yet.
-        age_s: how long ago it said so, for the reader; `rests` are counted from now.
+        age_s: how long ago it said so, for the reader; `rests` and `limits` are counted from now.
+        limits: what its arms have refused lately.
     """
 
     rests: Mapping[ArmId, float]
     behind: bool = False
     age_s: float = 0.0
+    limits: tuple[LearnedLimit, ...] = ()
 
 
 class Verdict(StrEnum):

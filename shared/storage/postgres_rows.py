@@ -143,6 +143,8 @@ def _decision(decision: Json, shadow: Json | None) -> Sequence[Any]:
     known = [*_taken(decision, DECISION), *(weights.pop(name, None) for name in WEIGHTS.values())]
     known += [[_number(view.pop(name)) for view in views] for name in VIEWS.values()]
     known += [[_number(use[at]) for use in neighbours] for at in map(NEIGHBOUR_FIELDS.index, NEIGHBOURS.values())]
+    if not decision["unfit"]:
+        del decision["unfit"]
     for name, left in (("weights", weights), ("views", views)):
         if left and any(left):
             decision[name] = left

@@ -12,7 +12,7 @@ from redis.exceptions import ResponseError
 
 from shared.errors import DependencyError
 from shared.schemas.events import Event, EventKind
-from shared.schemas.storage import DeadLetter, Notice, QueueDepth
+from shared.schemas.storage import DeadLetter, LearnedLimit, Notice, QueueDepth
 from shared.storage import redis_keys
 from shared.storage.redis_connection import Client, Damaged, KeptConnection, Script, redis_errors
 
@@ -166,7 +166,7 @@ class RedisHeartbeats:
 
     async def exchange(self, gateway: str, notice: Notice | None, ttl_s: float) -> Mapping[str, Notice]:
         """Say it, and return what the others say."""
-        says = b"" if notice is None else orjson.dumps({"rests": dict(notice.rests), "behind": notice.behind})
+        says = b"" if notice is None else _said(notice)
         said = await self._notices.call([redis_keys.NOTICES], [gateway, says, round(ttl_s * 1000)])
         return {
             name.decode("utf-8", "replace"): _notice(what, int(age) / 1000)
@@ -174,14 +174,30 @@ class RedisHeartbeats:
         }
 
 
+def _said(notice: Notice) -> bytes:
+    limits = [(limit.arm, limit.feature, limit.lasts_s, limit.tokens) for limit in notice.limits]
+    return orjson.dumps({"rests": dict(notice.rests), "behind": notice.behind, "limits": limits})
+
+
 def _notice(raw: bytes, age_s: float) -> Notice:
     """Read a notice. One that cannot be read, of a newer gateway perhaps, says nothing."""
     try:
         said = orjson.loads(raw)
         rests = {str(arm): float(rest_s) - age_s for arm, rest_s in said["rests"].items()}
-        return Notice({arm: left for arm, left in rests.items() if left > 0}, said["behind"] is True, age_s)
+        limits = [_limit(row, age_s) for row in said.get("limits", ())]
+        return Notice(
+            {arm: left for arm, left in rests.items() if left > 0},
+            said["behind"] is True,
+            age_s,
+            tuple(limit for limit in limits if limit.lasts_s > 0),
+        )
     except (ValueError, TypeError, LookupError, AttributeError):
         return Notice({}, age_s=age_s)
+
+
+def _limit(row: Any, age_s: float) -> LearnedLimit:
+    arm, feature, lasts_s, tokens = row
+    return LearnedLimit(str(arm), str(feature), float(lasts_s) - age_s, int(tokens))
 
 
 def _event(entry_id: bytes, fields: Fields, deliveries: int = 1) -> Event:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from shared.schemas.storage import Notice
+from shared.schemas.storage import LearnedLimit, Notice
 from tests.contracts.redis_rig import Rig
 
 
@@ -40,6 +40,21 @@ async def test_gateways_hear_one_another_and_not_themselves(rig: Rig) -> None:
     assert heard["one"].rests["b/large"] == pytest.approx(4.9, abs=0.09)
     assert not (await rig.heartbeats.exchange("one", None, 60))["two"].behind
     assert dict(await rig.heartbeats.exchange("two", Notice({}), 60)) == {}
+
+
+async def test_learned_limits_go_along(rig: Rig) -> None:
+    """They go on while they are on the way, and end; a gateway of an earlier version says nothing of them."""
+    limits = (LearnedLimit("a/small", "context", 3600.0, 8000), LearnedLimit("b/brief", "tools", 0.01))
+    await rig.heartbeats.exchange("one", Notice({}, limits=limits), 60)
+    await rig.pass_time(0.1)
+    (limit,) = (await rig.heartbeats.exchange("two", Notice({}), 60))["one"].limits
+    assert (limit.arm, limit.feature, limit.tokens) == ("a/small", "context", 8000)
+    assert limit.lasts_s == pytest.approx(3599.9, abs=0.09)
+    if rig.raw is not None:
+        now = int((await rig.raw.time())[0]) * 1000
+        await rig.raw.hset("{router}:notices", "older", f'{now} {{"rests": {{"a": 9}}, "behind": false}}')
+        older = (await rig.heartbeats.exchange("two", Notice({}), 60))["older"]
+        assert (list(older.rests), older.limits) == (["a"], ())
 
 
 async def test_a_notice_fades(rig: Rig) -> None:

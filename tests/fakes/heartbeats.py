@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from shared.errors import DependencyError
 from shared.schemas.storage import Notice
@@ -41,4 +42,5 @@ class FakeHeartbeats:
 
 def _faded(notice: Notice, age_s: float) -> Notice:
     rests = {arm: rest_s - age_s for arm, rest_s in notice.rests.items() if rest_s > age_s}
-    return Notice(rests, notice.behind, age_s)
+    limits = [replace(limit, lasts_s=limit.lasts_s - age_s) for limit in notice.limits]
+    return Notice(rests, notice.behind, age_s, tuple(limit for limit in limits if limit.lasts_s > 0))

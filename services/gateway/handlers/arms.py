@@ -34,6 +34,7 @@ async def arms(request: web.Request) -> web.Response:
                 "object": "arm",
                 **asdict(summary),
                 **limits(ports.catalogue.arm(summary.arm)),
+                "refuses": ports.learned_limits.view(summary.arm),
                 "reliability": _reliability(summary),
                 "share": summary.requests / total if total else 0.0,
             }

@@ -18,7 +18,7 @@ async def dry_run(request: web.Request) -> web.Response:
     """Decide as a chat request would, with a draw of its own; nothing is called, reserved or recorded."""
     ports = request.app[CHAT]
     asked, asker = await read_chat(request)
-    considered = await consider(asked, wish_of(asked, ports.catalogue), asker, ports)
+    considered = await consider(asked, wish_of(asked, ports), asker, ports)
     decision = considered.choice.decision
     request[VISIT].line.update(model=decision.arm, decision=decision.kind.value)
     return web.Response(body=orjson.dumps(_story(considered)), content_type="application/json")

@@ -10,7 +10,7 @@ import orjson
 from aiohttp import web
 
 from services.gateway.keys import CHAT, VISIT
-from shared.bandit.decision import NEIGHBOUR_FIELDS, ArmView, Decision
+from shared.bandit.decision import NEIGHBOUR_FIELDS, UNFIT_FIELDS, ArmView, Decision
 from shared.errors import DependencyError, NotFound, Unavailable
 from shared.schemas.ids import is_request_id
 from shared.schemas.records import Outcome, StoredRequest
@@ -80,6 +80,7 @@ def decision_story(decision: Decision) -> dict[str, Any]:
         "exploration": decision.exploration,
         "explored": decision.explored,
         "eligible": list(decision.ranked),
+        "unfit": [dict(zip(UNFIT_FIELDS, row, strict=True)) for row in decision.unfit],
         "arms": content.pop("views"),
         "neighbours": [dict(zip(NEIGHBOUR_FIELDS, use, strict=True)) for use in decision.neighbours],
         **{name: content[name] for name in ("weights", "policy", "snapshot", "cluster", "degraded")},

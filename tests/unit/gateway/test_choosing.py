@@ -34,7 +34,7 @@ async def say(ports: ChatPorts, session: str | None = None, *, explore: bool = T
 
 async def look(ports: ChatPorts, **fields: Any) -> Considered:
     asked = chat(**fields)
-    return await consider(asked, wish_of(asked, ports.catalogue), asker(), ports)
+    return await consider(asked, wish_of(asked, ports), asker(), ports)
 
 
 # -- conversations -----------------------------------------------------------------------------------------------------

@@ -271,6 +271,6 @@ async def test_health_shows_the_circuit_of_each_arm(world: World) -> None:
         health = Health(ports, Lifecycle(), probes={}, queue=adapters.queue, heartbeats=adapters.heartbeats, version="")
         report = await health.report()
     small, middle, spare = (report["arms"][arm] for arm in ("a/small", "b/middle", "d/spare"))
-    assert small == {"circuit": "closed", "rests_s": 7.0, "found_by": []}
-    assert middle == {"circuit": "open", "rests_s": 5.0, "found_by": list(report["gateways"])}
-    assert spare == {"circuit": "closed", "rests_s": 0.0, "found_by": []}
+    assert small == {"circuit": "closed", "rests_s": 7.0, "found_by": [], "refuses": {}}
+    assert middle == {"circuit": "open", "rests_s": 5.0, "found_by": list(report["gateways"]), "refuses": {}}
+    assert spare == {"circuit": "closed", "rests_s": 0.0, "found_by": [], "refuses": {}}
