@@ -34,11 +34,17 @@ class CorruptState(RouterError):
 
 
 class DependencyError(RouterError):
-    """A dependency could not be used in time. `dependency` is a bounded label: embedder, qdrant, redis, postgres."""
+    """A dependency could not be used in time.
 
-    def __init__(self, dependency: str, message: str) -> None:
+    Attributes:
+        dependency: a bounded label: embedder, qdrant, redis, postgres.
+        reason: what is wrong in bounded words, without addresses or content, for `/health`; "" where it is not known.
+    """
+
+    def __init__(self, dependency: str, message: str, *, reason: str = "") -> None:
         super().__init__(f"{dependency}: {message}")
         self.dependency = dependency
+        self.reason = reason
 
 
 class Scope(StrEnum):

@@ -12,7 +12,7 @@ from shared.tracing import IdTracer, Tracer
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Adapters:
-    """One implementation of each port. `redis_version` asks Redis for its version."""
+    """One implementation of each port. `redis_version` asks a Redis that takes writes for its version."""
 
     embedder: Embedder
     index: RequestIndex

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -63,7 +64,7 @@ from shared.quick_http import QuickHttp
 from shared.settings import Settings
 from shared.storage.qdrant_index import QdrantIndex
 from shared.storage.redis_arms import RedisArmChanges, RedisFreeArms
-from shared.storage.redis_connection import connect, redis_errors
+from shared.storage.redis_connection import connect, probe
 from shared.storage.redis_posteriors import RedisPosteriorStore
 from shared.storage.redis_queue import RedisEventQueue, RedisHeartbeats
 from shared.storage.redis_requests import RedisRequestLog
@@ -101,10 +102,6 @@ async def open_adapters(settings: Settings) -> AsyncIterator[Adapters]:
         embed_s = settings.EMBED_TIMEOUT_MS / 1000
         qdrant_key = settings.QDRANT_API_KEY
 
-        async def redis_version() -> str:
-            with redis_errors():
-                return str((await redis.info("server"))["redis_version"])
-
         tracer = open_tracer(settings)
         stack.callback(tracer.close)
 
@@ -134,7 +131,7 @@ async def open_adapters(settings: Settings) -> AsyncIterator[Adapters]:
                 gap_timeout_s=settings.STREAM_GAP_TIMEOUT_S,
             ),
             clock=clock,
-            redis_version=redis_version,
+            redis_version=partial(probe, redis),
         )
 
 

@@ -150,7 +150,7 @@ class Health:
         except TimeoutError:
             return Part("down", detail="no answer in time")
         except RouterError as error:
-            return Part("down", detail=type(error).__name__)
+            return Part("down", detail=getattr(error, "reason", "") or type(error).__name__)
         return Part("ok", latency_ms=round((self._ports.clock.monotonic() - started) * 1000, 2), version=version)
 
     async def _learners(self) -> Part:

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from arq.connections import ArqRedis
 from arq.worker import Worker
-from redis.asyncio import ConnectionPool
 
 from services.learner.clusterer import Clusterer
 from services.learner.historian import Historian
@@ -37,8 +36,9 @@ from shared.settings import Settings
 from shared.stop_signals import stop_event
 from shared.storage import redis_keys
 from shared.storage.qdrant_index import QdrantIndex
-from shared.storage.redis_connection import SOCKET_TIMEOUT_S, Client, connect, connection_options, eviction_policy
+from shared.storage.redis_connection import SOCKET_TIMEOUT_S, Client, connect, eviction_policy
 from shared.storage.redis_outbox import RedisOutbox
+from shared.storage.redis_pool import open_pool
 from shared.storage.redis_posteriors import RedisPosteriorStore
 from shared.storage.redis_queue import RedisEventQueue, RedisHeartbeats
 from shared.storage.redis_recount import RedisRecounter
@@ -195,10 +195,8 @@ async def _check_eviction(ctx: dict[Any, Any]) -> None:
 
 def _make_worker(settings: Settings, name: str, duties: Duties) -> Worker:
     # arq's own settings print the password and know no socket timeout: it gets a ready connection pool.
-    url = settings.REDIS_URL
-    pool = ConnectionPool.from_url(url, **connection_options(url, SOCKET_TIMEOUT_S))
     redis = ArqRedis(
-        pool,
+        open_pool(settings.REDIS_URL, SOCKET_TIMEOUT_S),
         job_serializer=orjson.dumps,
         job_deserializer=orjson.loads,
         default_queue_name=redis_keys.ARQ_QUEUE,

@@ -6,25 +6,24 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 from hiredis import pack_command
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import ExponentialBackoff
+from redis.asyncio import Redis
+from redis.exceptions import AuthenticationError, NoScriptError, RedisError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from shared.errors import DependencyError, SettingsError
+from shared.errors import DependencyError
 from shared.settings import Settings
+from shared.storage import redis_keys
+from shared.storage.redis_pool import RedisPool, open_pool
 
 Client = Redis
 """A client that answers bytes."""
 
 SOCKET_TIMEOUT_S = 2.0
 """Backstop only: callers set tighter deadlines. Without it a frozen Redis hangs a caller for ever."""
-
-_MAX_CONNECTIONS = 64
 
 AT_ONCE = 8
 """Commands that go out together on a kept connection, or an eighth of a longer backlog. Redis serves what it has read
@@ -37,31 +36,21 @@ RECORDS_AT_ONCE = 32
 
 def connect(settings: Settings, *, timeout_s: float = SOCKET_TIMEOUT_S) -> Client:
     """Return a client; nothing is sent before the first command. Raises SettingsError."""
-    url = settings.REDIS_URL
-    try:
-        pool = BlockingConnectionPool.from_url(url, timeout=timeout_s, **connection_options(url, timeout_s))
-    except ValueError:
-        # Not chained: the message may hold a piece of the password.
-        raise SettingsError("REDIS_URL: not an address such as redis://user:password@host:6379/0") from None
-    return Redis.from_pool(pool)
+    return Redis.from_pool(open_pool(settings.REDIS_URL, timeout_s))
 
 
-def connection_options(url: str, timeout_s: float) -> dict[str, Any]:
-    """Return what every connection of ours has.
+async def probe(client: Client) -> str:
+    """Return the version of a Redis that takes writes. Raises DependencyError with a reason where it does not.
 
-    A command is sent again once when its connection turns out to be dead, as every pooled one is after a restart of
-    Redis; all that we send may safely arrive twice. A time-out is not retried: the caller's deadline is spent.
+    PING is answered by a replica and by a full server, too. SETRANGE of nothing is refused by them as any other write
+    is, and leaves no key.
     """
-    retry = Retry(ExponentialBackoff(cap=0.05, base=0.01), 1, supported_errors=(RedisConnectionError,))
-    options: dict[str, Any] = {
-        "max_connections": _MAX_CONNECTIONS,
-        "socket_timeout": timeout_s,
-        "socket_connect_timeout": timeout_s,
-        "retry": retry,
-        "retry_on_error": [RedisConnectionError],
-    }
-    # A connection by file knows no keep-alive, and redis-py refuses the word.
-    return options if url.startswith("unix:") else options | {"socket_keepalive": True}
+    pipeline = client.pipeline(transaction=False)
+    pipeline.info("server")
+    pipeline.setrange(redis_keys.PROBE, 0, b"")
+    with redis_errors():
+        server, _ = await pipeline.execute()
+    return str(server["redis_version"])
 
 
 async def eviction_policy(client: Client) -> str | None:
@@ -82,12 +71,37 @@ def redis_errors() -> Iterator[None]:
         raise_dependency_error(error)
 
 
+_REASONS = {
+    "READONLY": "it is a replica and refuses writes",
+    "LOADING": "it is still loading its data",
+    "MASTERDOWN": "it is a replica that has lost its primary",
+    "NOREPLICAS": "too few replicas follow it, so it refuses writes",
+    "CLUSTERDOWN": "its cluster is down",
+    "MOVED": "it is a node of a cluster that does not hold our keys",
+    "NOAUTH": "it wants a login: check the password in REDIS_URL",
+    "WRONGPASS": "it refuses the user or the password in REDIS_URL",
+    "NOPERM": "the user in REDIS_URL lacks a permission (ACL)",
+    "OOM": "its memory is full (maxmemory)",
+    "MISCONF": "it cannot save to disk and refuses writes",
+    "MAXCLIENTS": "it has its maximum number of clients",
+}
+
+
 def raise_dependency_error(error: BaseException) -> NoReturn:
     """Raise DependencyError for an error of Redis."""
-    # Messages of redis-py carry addresses and keys; the error's first word (OOM, MISCONF, …) says enough.
-    words = str(error).split(maxsplit=1)
-    code = f" {words[0]}" if words and words[0].isalpha() and words[0].isupper() else ""
-    raise DependencyError("redis", f"{type(error).__name__}{code}") from error
+    # Messages of redis-py carry addresses and keys; the error's first word says enough.
+    code = getattr(error, "code", "")
+    if code and code != "ERR":
+        words = f"{code}: {_REASONS[code]}" if code in _REASONS else code
+    elif isinstance(error, TimeoutError | RedisTimeoutError):
+        words = "no answer in time"
+    elif isinstance(error, AuthenticationError):
+        words = "it refuses our login"
+    elif isinstance(error, RedisConnectionError | OSError):
+        words = "no connection"
+    else:
+        words = type(error).__name__
+    raise DependencyError("redis", words, reason=words) from error
 
 
 Arguments = Sequence[str | bytes | int | float]
@@ -135,7 +149,7 @@ class KeptConnection:
 
     def __init__(self, client: Client, *, at_once: int = AT_ONCE) -> None:
         self._at_once = at_once
-        self._pool = client.connection_pool
+        self._pool = cast("RedisPool", client.connection_pool)
         self._timeout_s = self._pool.connection_kwargs.get("socket_timeout") or SOCKET_TIMEOUT_S
         self._connection: Any = None
         self._taken = asyncio.Lock()
@@ -159,6 +173,8 @@ class KeptConnection:
                 connection = await self._pool.get_connection()
                 connection.socket_timeout = None
                 self._connection = connection
+            elif self._pool.outdated(self._connection):
+                await self._connection.disconnect(nowait=True)
             try:
                 return await self._exchange(commands, count)
             except (RedisConnectionError, OSError):
@@ -206,23 +222,24 @@ class Script:
         answers = await self._send(calls)
         unknown = [at for at, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
         if unknown:
-            with redis_errors():
-                await self._client.script_load(self._script.script)
-            for at, answer in zip(unknown, await self._send([calls[at] for at in unknown]), strict=True):
+            for at, answer in zip(unknown, await self._send([calls[at] for at in unknown], load=True), strict=True):
                 answers[at] = answer
         if any(isinstance(answer, NoScriptError) for answer in answers):
             raise DependencyError("redis", "it forgets our scripts")
         return answers
 
-    async def _send(self, calls: Sequence[Call]) -> list[Any]:
+    async def _send(self, calls: Sequence[Call], *, load: bool = False) -> list[Any]:
+        """Send calls; `load`: the script before them, by the same connection and so to the same server."""
+        commands: list[tuple[Any, ...]] = [("SCRIPT", "LOAD", self._script.script)] if load else []
+        commands += [("EVALSHA", self._script.sha, len(keys), *keys, *more) for keys, more in calls]
         if self._kept is not None:
-            return await self._kept.run(
-                [("EVALSHA", self._script.sha, len(keys), *keys, *more) for keys, more in calls]
-            )
-        pipeline = self._client.pipeline(transaction=False)
-        for keys, arguments in calls:
-            pipeline.execute_command("EVALSHA", self._script.sha, len(keys), *keys, *arguments)
-        return await answers_of(pipeline)
+            answers = await self._kept.run(commands)
+        else:
+            pipeline = self._client.pipeline(transaction=False)
+            for command in commands:
+                pipeline.execute_command(*command)
+            answers = await answers_of(pipeline)
+        return answers[1:] if load else answers
 
 
 class Together:

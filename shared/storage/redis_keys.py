@@ -37,6 +37,8 @@ UNINDEXED = f"{TAG}:unindexed"
 ARQ_QUEUE = f"{TAG}:arq"
 """arq's queue of wake-ups. Losing it loses nothing: a cron job sweeps the stream."""
 
+PROBE = f"{TAG}:probe"
+"""Never there: what /health writes nothing to, to see whether Redis takes writes."""
 
 SUMS = f"{TAG}:sums:"
 """What the keys of sums start with; scripts that touch several of them add `<arm>|<day>`."""

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from redis.asyncio import Redis
 
-from shared.storage.redis_connection import RECORDS_AT_ONCE, KeptConnection
+from shared.settings import Settings
+from shared.storage.redis_connection import RECORDS_AT_ONCE, KeptConnection, connect
 
 
 class Counted(KeptConnection):
@@ -33,7 +33,7 @@ async def test_commands_go_out_some_at_a_time(
     redis_url: str, options: dict[str, int], commands: int, pieces: list[int]
 ) -> None:
     """And are answered in their order."""
-    async with Redis.from_url(redis_url) as client:
+    async with connect(Settings(REDIS_URL=redis_url)) as client:
         kept = Counted(client, **options)
         kept.pieces = []
         asked = [("ECHO", str(number)) for number in range(commands)]
