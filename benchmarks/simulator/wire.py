@@ -70,7 +70,7 @@ def choice_of(body: Mapping[str, Any], text: str) -> Choice:
     for stop in [stops] if isinstance(stops, str) else stops:
         text = text.split(stop, 1)[0] if stop else text
     limit = body.get("max_completion_tokens") or body.get("max_tokens")
-    if isinstance(limit, int) and limit * CHARS_PER_TOKEN < len(text):
+    if isinstance(limit, int) and 0 < limit * CHARS_PER_TOKEN < len(text):
         return Choice(text[: limit * CHARS_PER_TOKEN], None, "length")
     return Choice(text, None, "stop", logprobs=body.get("logprobs") is True)
 

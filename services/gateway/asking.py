@@ -14,6 +14,7 @@ from shared.schemas.chat_fields import MAX_SESSION_CHARS
 CONTROL = "x-simulate"
 SESSION = "x-session-id"
 EXPLORE = "x-router-explore"
+IGNORED = "x-router-ignored"
 _SESSION_DIGITS = 32
 
 
@@ -46,6 +47,8 @@ class Asking:
 
     def asker(self, visit: Visit, chat: ChatRequest, started: float) -> Asker:
         """Return who asks. Raises InvalidRequest for a header that cannot be meant."""
+        if chat.ignored:
+            visit.told[IGNORED] = ", ".join(chat.ignored)
         control = visit.headers.get(CONTROL, "") if self._forward_control else ""
         return Asker(
             own_id=visit.own_id,

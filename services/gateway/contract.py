@@ -20,6 +20,7 @@ ROUTER_HEADERS = {
     "x-router-degraded": "What the decision had to do without, if anything",
     "x-router-session": "`held` where the conversation stayed with its model",
     "x-router-exploration": "Why nothing was explored, if so: `off` by your wish, `spent` with the day's budget",
+    "x-router-ignored": "Wishes of the body's `provider` that the router does not know, and has dropped",
     "x-router-feedback-url": "A path that rates this answer, once, without a key (with FEEDBACK_LINK_SECRET)",
 }
 
@@ -79,11 +80,18 @@ _ARM_ERRORS = {
 }
 _JSON = "application/json"
 
+_LIMIT: Schema = {"type": ["number", "null"], "description": "counts for budgets where it is 1 or more"}
+
 CHAT_BODY = _object(
     "messages",
-    messages={"type": "array", "minItems": 1, "items": _object("role", role=_STRING)},
+    messages={"type": "array", "minItems": 1, "maxItems": 8192, "items": _object("role", role=_STRING)},
     model={"type": ["string", "null"], "description": "absent or `auto`: the router chooses; else that model answers"},
-    models={"type": ["array", "null"], "items": _STRING, "description": "narrows what the router chooses from"},
+    models={
+        "type": ["array", "null"],
+        "maxItems": 64,
+        "items": _STRING,
+        "description": "narrows what the router chooses from",
+    },
     session_id={
         "type": ["string", "null"],
         "minLength": 1,
@@ -91,6 +99,11 @@ CHAT_BODY = _object(
         "description": "names the conversation, which keeps its model while that is good enough",
     },
     stream={"type": ["boolean", "null"]},
+    n={"type": ["integer", "null"], "minimum": 1, "maximum": 128},
+    max_tokens=_LIMIT,
+    max_completion_tokens=_LIMIT,
+    temperature={"type": ["number", "null"]},
+    provider={"type": ["object", "null"], "description": "unknown wishes are dropped, see x-router-ignored"},
     stream_options={"type": ["object", "null"], "description": "`include_usage: true` adds the usage chunk"},
 )
 FEEDBACK_BODY = _object(

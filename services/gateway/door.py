@@ -20,6 +20,7 @@ from typing import Protocol
 from aiohttp import hdrs, web
 
 from services.gateway.access import Access, Caller
+from services.gateway.contract import ROUTER_HEADERS
 from services.gateway.problems import problem_response
 from shared import tracing
 from shared.errors import ClientError, InvalidRequest
@@ -32,9 +33,8 @@ from shared.tracing import TRACEPARENT, TRACESTATE, Trace, Tracer
 REQUEST_ID = "X-Request-ID"
 NEEDS_CLIENT_ID = "/chat/completions"
 _NOBODY = Caller()
-_EXPOSED = "x-request-id, x-router-model, x-router-decision, x-router-propensity, x-router-cost-usd, \
-x-router-overhead-ms, x-router-degraded, x-router-session, x-router-exploration, x-router-feedback-url, retry-after, \
-x-ratelimit-remaining-requests, x-ratelimit-remaining-tokens, x-ratelimit-remaining-usd"
+_RATE_HEADERS = [f"x-ratelimit-remaining-{name}" for name in ("requests", "tokens", "usd")]
+_EXPOSED = ", ".join([*ROUTER_HEADERS, "retry-after", *_RATE_HEADERS])
 
 log = get_logger(__name__)
 

@@ -125,7 +125,7 @@ def prompt_tokens(body: Mapping[str, Any]) -> int:
     for message in body["messages"]:
         content = message.get("content")
         for part in content if isinstance(content, list) else ():
-            text = part.get("text")
+            text = part.get("text") if isinstance(part, dict) else part
             chars, parts = (chars + len(text), parts) if isinstance(text, str) else (chars, parts + 1)
         chars += len(content) if isinstance(content, str) else 0
     extras = [body[name] for name in ("tools", "functions", "response_format") if body.get(name)]

@@ -7,7 +7,7 @@ from typing import Any
 
 from shared.errors import InvalidRequest
 from shared.schemas.chat_fields import ChatFields
-from shared.schemas.forbidden import PRICING, refuse_forbidden
+from shared.schemas.forbidden import REROUTING, known_wishes, refuse_forbidden
 from shared.schemas.requirements import NO_REQUIREMENTS, Requirements, requirements_of
 from shared.schemas.strict_json import load_object
 from shared.schemas.validation import validate
@@ -17,9 +17,8 @@ AUTO = "auto"
 MAX_PROMPT_CHARS = 1_500_000
 """Text of all messages together, some 400,000 tokens."""
 
-_KEPT_FROM_OPENROUTER = PRICING | {"model", "models"}
+_KEPT_FROM_OPENROUTER = REROUTING | {"model", "models"}
 _KEPT_FROM_OTHERS = _KEPT_FROM_OPENROUTER | {"session_id"}
-_STANDS_FOR_CONTENT = ("tool_calls", "function_call", "refusal", "audio")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -27,7 +26,8 @@ class ChatRequest:
     """A validated body.
 
     Attributes:
-        body: what goes to the upstream, without `model`, `models` and our own fields; unknown fields untouched.
+        body: what goes to the upstream, without `model`, `models`, our own fields and unknown wishes in `provider`;
+            all else unchanged.
         model: the pinned model, or None for `auto` or no model.
         models: arms that the client allows; empty for all.
         routing_text: text of the last user message; "" where it has none (images only).
@@ -45,6 +45,8 @@ class ChatRequest:
     include_usage: bool
     session_id: str | None = None
     requirements: Requirements = NO_REQUIREMENTS
+    ignored: tuple[str, ...] = ()
+    """Names of what was dropped from the body, for a header of the answer."""
 
 
 def parse_chat(raw: bytes, *, forward_session: bool = False) -> ChatRequest:
@@ -56,16 +58,23 @@ def parse_chat(raw: bytes, *, forward_session: bool = False) -> ChatRequest:
     body = load_object(raw)
     refuse_forbidden(body)
     fields = validate(ChatFields, body)
-    messages: list[dict[str, Any]] = body["messages"]
-    if sum([_check_content(index, message) for index, message in enumerate(messages)]) > MAX_PROMPT_CHARS:
+    messages = _checked(body["messages"])
+    if sum([_text_chars(message.get("content")) for message in messages]) > MAX_PROMPT_CHARS:
         raise InvalidRequest(
             f"The messages are longer than {MAX_PROMPT_CHARS} characters.",
             code="context_length_exceeded",
             param="messages",
         )
     kept_back = _KEPT_FROM_OPENROUTER if forward_session else _KEPT_FROM_OTHERS
+    passed = {name: value for name, value in body.items() if name not in kept_back}
+    wishes = passed.pop("provider", None)
+    ignored: tuple[str, ...] = ()
+    if wishes is not None:
+        wishes, ignored = known_wishes(wishes)
+        if wishes is not None:
+            passed["provider"] = wishes
     return ChatRequest(
-        body={name: value for name, value in body.items() if name not in kept_back},
+        body=passed,
         model=None if fields.model == AUTO else fields.model,
         models=tuple(fields.models or ()),
         routing_text=_routing_text(messages),
@@ -73,43 +82,37 @@ def parse_chat(raw: bytes, *, forward_session: bool = False) -> ChatRequest:
         include_usage=bool(fields.stream_options and fields.stream_options.include_usage),
         session_id=fields.session_id,
         requirements=requirements_of(body),
+        ignored=ignored,
     )
 
 
-def _check_content(index: int, message: Mapping[str, Any]) -> int:
-    """Check one message's content; return the length of its text."""
-    content = message.get("content")
-    param = f"messages[{index}].content"
+def _checked(messages: list[Any]) -> list[dict[str, Any]]:
+    """Return the messages, each an object with a role. What else they hold is the upstream's to judge."""
+    for index, message in enumerate(messages):
+        if not isinstance(message, dict):
+            raise InvalidRequest("Input should be an object.", code="invalid_type", param=f"messages[{index}]")
+        if not isinstance(message.get("role"), str):
+            code = "invalid_type" if "role" in message else "missing_required_parameter"
+            raise InvalidRequest("A message needs its role, a string.", code=code, param=f"messages[{index}].role")
+    return messages
+
+
+def _texts(content: object) -> list[str]:
+    """Return the texts of a message's content; none where it has another shape."""
     if isinstance(content, str):
-        return len(content)
-    if content is None:
-        if any(message.get(name) for name in _STANDS_FOR_CONTENT):
-            return 0
-        raise _invalid("A message without tool calls needs content.", param)
-    if not isinstance(content, list) or not content:
-        raise _invalid("Content must be a string or a non-empty list of parts.", param)
-    return sum(_check_part(part, f"{param}[{number}]") for number, part in enumerate(content))
+        return [content]
+    if not isinstance(content, list):
+        return []
+    texts = [part.get("text") if isinstance(part, dict) else part for part in content]
+    return [text for text in texts if isinstance(text, str)]
 
 
-def _check_part(part: object, param: str) -> int:
-    if not isinstance(part, dict) or not isinstance(part.get("type"), str):
-        raise _invalid("A content part must be an object with a type.", param)
-    if part["type"] != "text":
-        return 0  # an image's address is the upstream's business: we never fetch it
-    if not isinstance(part.get("text"), str):
-        raise _invalid("A text part needs its text, a string.", f"{param}.text")
-    return len(part["text"])
+def _text_chars(content: object) -> int:
+    return len(content) if isinstance(content, str) else sum([len(text) for text in _texts(content)])
 
 
 def _routing_text(messages: list[dict[str, Any]]) -> str:
     for message in reversed(messages):
         if message["role"] == "user":
-            content = message.get("content")
-            if isinstance(content, list):
-                return "\n".join(part["text"] for part in content if part["type"] == "text")
-            return content or ""
+            return "\n".join(_texts(message.get("content")))
     return ""
-
-
-def _invalid(message: str, param: str) -> InvalidRequest:
-    return InvalidRequest(message, code="invalid_type", param=param)

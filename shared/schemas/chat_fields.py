@@ -1,21 +1,35 @@
-"""Types and ranges of the chat fields that we know. Others go to the upstream, which judges them itself."""
+"""The chat fields that the router itself uses, and what it needs of them. The upstream judges all others."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+import orjson
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
-MAX_MESSAGES = 2048
-MAX_OUTPUT_TOKENS = 1_000_000
+MAX_MESSAGES = 8192
+MAX_ANSWERS = 128
 MAX_SESSION_CHARS = 128
+
+
+def _number(value: object) -> object:
+    if isinstance(value, int | float | orjson.Fragment) and not isinstance(value, bool):
+        return value
+    raise PydanticCustomError("number_type", "Input should be a number")
+
+
+def _answers(value: object) -> object:
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value):
+        raise PydanticCustomError("int_type", "Input should be a whole number")
+    if not 1 <= value <= MAX_ANSWERS:
+        raise PydanticCustomError("range", "Input should be 1 to 128")
+    return value
+
 
 # A name of a model is printable ASCII without spaces: it ends up in headers, labels, keys and logs.
 ModelName = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[!-~]+\z")]
-Tokens = Annotated[int, Field(ge=1, le=MAX_OUTPUT_TOKENS)]
-Penalty = Annotated[float, Field(ge=-2, le=2)]
-Share = Annotated[float, Field(ge=0, le=1)]
-_Role = Literal["system", "developer", "user", "assistant", "tool", "function"]
+Number = Annotated[Any, AfterValidator(_number)]
 
 
 class _Strict(BaseModel):
@@ -24,41 +38,20 @@ class _Strict(BaseModel):
     model_config = ConfigDict(strict=True, extra="ignore", hide_input_in_errors=True)
 
 
-class _Message(_Strict):
-    role: _Role
-    name: Annotated[str, Field(max_length=256)] | None = None
-    tool_call_id: Annotated[str, Field(max_length=256)] | None = None
-    tool_calls: Annotated[list[dict[str, Any]], Field(max_length=512)] | None = None
-
-
 class _StreamOptions(_Strict):
     include_usage: bool | None = None
 
 
 class ChatFields(_Strict):
-    """What is checked before a request is routed."""
+    """What is checked before a request is routed. Limits of tokens and answers count for budgets."""
 
-    messages: Annotated[list[_Message], Field(min_length=1, max_length=MAX_MESSAGES)]
+    messages: Annotated[list[Any], Field(min_length=1, max_length=MAX_MESSAGES)]
     model: ModelName | None = None
     models: Annotated[list[ModelName], Field(max_length=64)] | None = None
     stream: bool | None = None
     stream_options: _StreamOptions | None = None
-    max_tokens: Tokens | None = None
-    max_completion_tokens: Tokens | None = None
-    n: Annotated[int, Field(ge=1, le=128)] | None = None
-    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
-    top_p: Share | None = None
-    min_p: Share | None = None
-    top_k: Annotated[int, Field(ge=0)] | None = None
-    presence_penalty: Penalty | None = None
-    frequency_penalty: Penalty | None = None
-    seed: int | None = None
-    logprobs: bool | None = None
-    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
-    logit_bias: dict[str, float] | None = None
-    tools: Annotated[list[dict[str, Any]], Field(max_length=1024)] | None = None
-    parallel_tool_calls: bool | None = None
-    response_format: dict[str, Any] | None = None
-    metadata: dict[str, Any] | None = None
-    user: Annotated[str, Field(max_length=512)] | None = None
+    max_tokens: Number | None = None
+    max_completion_tokens: Number | None = None
+    n: Annotated[Any, AfterValidator(_answers)] | None = None
+    temperature: Number | None = None
     session_id: Annotated[str, Field(min_length=1, max_length=MAX_SESSION_CHARS)] | None = None

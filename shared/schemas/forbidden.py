@@ -1,11 +1,13 @@
-"""Fields that would let a caller choose where we dial, with which key, or at whose price.
+"""Fields that route past us: refused where an upstream or one of our clients' libraries would act on them.
 
-Nothing of a body ever reaches our HTTP client's address or headers; refusing these fields as well says so to the caller
-instead of ignoring a wish (LiteLLM's CVE-2024-6587 was an `api_base` in the body, and its successor the same, nested).
+Nothing of a body ever reaches our HTTP client's address or headers. Refusing the fields that would choose another
+address or key tells the caller, instead of ignoring a wish (LiteLLM's CVE-2024-6587 was an `api_base` in the body).
+They count at the top level and in `provider`; in metadata, schemas, messages and tools they are the caller's own data.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,56 +19,72 @@ DIALLING = frozenset(
         "extra_body", "extra_headers", "extra_query", "http_client", "litellm_params", "organization_id", "user_config",
     }
 )  # fmt: skip
-"""Refused wherever they stand, except inside a schema or arguments of a tool, where they are the caller's own data."""
 
-_OWN_DATA = frozenset({"tools", "functions", "response_format"})
+REROUTING = frozenset({"fallbacks", "preset", "route"})
+"""OpenRouter's fields that change the model behind our back. `models` is ours: it narrows the arms."""
 
-PRICING = frozenset({"fallbacks", "plugins", "preset", "route"})
-"""OpenRouter's fields that change the model or the price behind our back. `models` is ours: it narrows the arms."""
+PLUGINS = frozenset({"context-compression", "file-parser", "moderation", "response-healing"})
+"""OpenRouter's plugins that change neither the model nor its list price. `web`, `web-fetch` and those that choose among
+models (`auto-router`, `fusion`, `pareto-router`) do."""
 
-PROVIDER_WISHES = frozenset({"data_collection", "require_parameters", "zdr"})
-"""The parts of OpenRouter's `provider` that go on: they are about privacy and fit, not about price or order."""
+PROVIDER_WISHES = frozenset(
+    {
+        "allow_fallbacks", "data_collection", "enforce_distillable_text", "ignore", "max_price", "only", "order",
+        "preferred_max_latency", "preferred_min_throughput", "quantizations", "require_parameters", "sort", "zdr",
+    }
+)  # fmt: skip
+"""OpenRouter's `provider`: choices among the providers of one model, which are the caller's. Others are dropped."""
+
+MAX_IGNORED = 8
+_HEADER_SAFE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
 def refuse_forbidden(body: Mapping[str, Any]) -> None:
     """Raise InvalidRequest where `body` tries to route past us."""
-    for name in PRICING:
-        if body.get(name):
-            raise _unsupported(name)
+    for name in sorted(DIALLING & body.keys()):
+        raise _dialling(name)
+    for name in sorted(REROUTING & body.keys()):
+        if body[name]:
+            raise _unsupported(name, f"`{name}` would change the model behind the router. `models` narrows its choice.")
+    if body.get("plugins"):
+        _check_plugins(body["plugins"])
     provider = body.get("provider")
-    if provider is not None:
-        wishes = provider.keys() if isinstance(provider, dict) else {""}
-        for name in sorted(wishes - PROVIDER_WISHES):
-            raise _unsupported(f"provider.{name}".rstrip("."))
-    _walk(body)
+    if isinstance(provider, dict):
+        for name in sorted(DIALLING & provider.keys()):
+            raise _dialling(f"provider.{name}")
 
 
-def _walk(body: Mapping[str, Any]) -> None:
-    """Look at every key. The number of values is bounded by the JSON reader; paths are only made for the culprit."""
-    waiting: list[tuple[Any, Any]] = [(None, body)]
-    while waiting:
-        place = waiting.pop()
-        value = place[1]
-        if isinstance(value, list):
-            waiting += [((place, index), item) for index, item in enumerate(value) if isinstance(item, dict | list)]
-            continue
-        if not DIALLING.isdisjoint(value):
-            name = min(DIALLING & value.keys())
-            raise _unsupported(f"{_path(place[0])}.{name}".lstrip("."))
-        top = place[0] is None
-        for name, item in value.items():
-            if isinstance(item, dict | list) and not (top and name in _OWN_DATA):
-                waiting.append(((place, name), item))
+def known_wishes(provider: object) -> tuple[dict[str, Any] | None, tuple[str, ...]]:
+    """Return what of `provider` goes on to the upstream, and the names of what is dropped, safe for a header."""
+    if not isinstance(provider, dict):
+        return None, ("provider",)
+    known = {name: value for name, value in provider.items() if name in PROVIDER_WISHES}
+    dropped = [f"provider.{name}" for name in provider if name not in PROVIDER_WISHES and _HEADER_SAFE.fullmatch(name)]
+    if len(known) + len(dropped) < len(provider):
+        dropped.append("provider.*")
+    return known or None, tuple(dropped[:MAX_IGNORED])
 
 
-def _path(step: Any) -> str:
-    """Return `metadata.deep[0]` for the nested (place, step) pairs that lead there."""
-    path = ""
-    while step is not None:
-        (step, _), name = step
-        path = (f"[{name}]" if isinstance(name, int) else f".{name[:64]}") + path
-    return path.lstrip(".")
+def _check_plugins(plugins: object) -> None:
+    if not isinstance(plugins, list):
+        raise InvalidRequest("`plugins` must be a list of objects.", code="invalid_type", param="plugins")
+    for index, plugin in enumerate(plugins):
+        name = plugin.get("id") if isinstance(plugin, dict) else None
+        if not isinstance(name, str):
+            raise InvalidRequest(
+                "A plugin must be an object with an `id`, a string.", code="invalid_type", param=f"plugins[{index}]"
+            )
+        if name not in PLUGINS and plugin.get("enabled") is not False:
+            raise _unsupported(
+                f"plugins[{index}].id",
+                f"That plugin may change the model or its price. These pass: {', '.join(sorted(PLUGINS))}.",
+            )
 
 
-def _unsupported(param: str) -> InvalidRequest:
-    return InvalidRequest("This router does not take that parameter.", code="unsupported_parameter", param=param)
+def _dialling(param: str) -> InvalidRequest:
+    name = param.rpartition(".")[2]
+    return _unsupported(param, f"`{name}` does not change which address or key the router uses. Remove it.")
+
+
+def _unsupported(param: str, message: str) -> InvalidRequest:
+    return InvalidRequest(message, code="unsupported_parameter", param=param)

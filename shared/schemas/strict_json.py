@@ -1,8 +1,9 @@
 """JSON from strangers: what a lenient parser would let through, bend or crash on is refused here.
 
 The standard library's parser is used because it lets us see every key (orjson silently keeps the last of two) and
-keeps integers exact. It recurses, and its cost grows with the number of values, so both are bounded before it runs: a
-scan at C speed removes strings and counts what is left (`long_json.py`, which also keeps each step short).
+keeps integers exact: one beyond 64 bits becomes an `orjson.Fragment`, which is written as it was read. The parser
+recurses, and its cost grows with the number of values, so both are bounded before it runs: a scan at C speed removes
+strings and counts what is left (`long_json.py`, which also keeps each step short).
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ from typing import Any, NoReturn
 import orjson
 
 from shared.errors import InvalidRequest
-from shared.schemas.long_json import MAX_DEPTH, MAX_MARKS, Refused, holds, lightened, put_back
+from shared.schemas.long_json import MAX_DEPTH, MAX_DIGITS, MAX_MARKS, Refused, holds, lightened, put_back
 
 _BOM = b"\xef\xbb\xbf"
-_INT_DIGITS = 20  # of 2**64 - 1, the largest integer that goes on unchanged
+_INT_DIGITS = 20  # of 2**64 - 1, the largest integer that orjson writes
 
 
 def load_object(raw: bytes) -> dict[str, Any]:
@@ -61,11 +62,13 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return result
 
 
-def _int(text: str) -> int:
+def _int(text: str) -> int | orjson.Fragment:
     value = int(text) if len(text) <= _INT_DIGITS + 1 else None
-    if value is None or not -(2**63) <= value < 2**64:
-        raise Refused("invalid_json", "An integer does not fit into 64 bits.")
-    return value
+    if value is not None and -(2**63) <= value < 2**64:
+        return value
+    if len(text) > MAX_DIGITS:
+        raise Refused("invalid_json", f"A number has more than {MAX_DIGITS} digits.")
+    return orjson.Fragment(text)
 
 
 def _float(text: str) -> float:

@@ -12,13 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.gateway.quotas import answer_tokens, prompt_tokens
 from shared.clients.sse import EventParser
 from shared.errors import InvalidRequest
 from shared.schemas import long_json, strict_json
 from shared.schemas.chat import parse_chat
 from shared.schemas.feedback import parse_feedback
 from shared.schemas.ids import is_request_id, uuid7
-from shared.schemas.long_json import MAX_DEPTH
+from shared.schemas.long_json import MAX_DEPTH, MAX_MARKS
 from shared.schemas.strict_json import load_object
 
 scalars = (
@@ -91,14 +92,22 @@ def test_a_key_is_named_once(key: str, depth: int) -> None:
     assert refusal(inner.encode("utf-8", "surrogatepass")) in {"duplicate_key", "invalid_json"} or key == "-"
 
 
-@given(st.integers())
-def test_integers_stay_exact_or_are_refused(number: int) -> None:
-    """No integer is silently turned into a float."""
-    raw = b'{"n": %d}' % number
-    if -(2**63) <= number < 2**64:
-        assert load_object(raw) == {"n": number}
-    else:
-        assert refusal(raw) == "invalid_json"
+@given(st.integers(), st.integers(0, 3))
+def test_integers_stay_exact(number: int, depth: int) -> None:
+    """No integer is silently turned into a float; one beyond 64 bits goes on digit by digit."""
+    raw = b'{"n":%s%d%s}' % (b"[" * depth, number, b"]" * depth)
+    assert orjson.dumps(load_object(raw)) == raw
+
+
+@pytest.mark.parametrize("number", [2**64, -(2**63) - 1, 10**4000])
+def test_a_large_integer_goes_on_from_a_long_document(number: int) -> None:
+    """The other reader keeps it, too; only one of thousands of digits is refused."""
+    padding = b'"' + b"x\\n" * 40_000 + b'"'
+    raw = b'{"a":%s,"n":%d,"list":[%s0]}' % (padding, number, b"0," * MAX_MARKS)
+    assert refusal(raw) == "too_complex"
+    raw = b'{"a":%s,"n":%d,"list":[%s0]}' % (padding, number, b"0," * 50_000)
+    assert orjson.dumps(load_object(raw)) == raw
+    assert refusal(b'{"n":%s}' % (b"7" * 5000)) == "invalid_json"
 
 
 @given(st.dictionaries(st.sampled_from(["messages", "model", "stream", "n", "temperature", "models", "max_tokens",
@@ -107,6 +116,37 @@ def test_a_chat_body_is_read_or_refused(body: dict[str, Any]) -> None:
     """Any object gives a request or a refusal that names its field; never anything else."""
     error = raised(lambda: parse_chat(orjson.dumps(body)))
     assert error is None or error.code
+
+
+FREE = [
+    *("top_k", "seed", "user", "metadata", "guided_json", "tools", "tool_choice", "logit_bias", "store", "prediction"),
+    *("service_tier", "web_search_options", "modalities", "prompt_cache_key", "response_format"),
+]
+SAID = ["content", "name", "tool_calls", "tool_call_id", "reasoning_details", "api_key"]
+ROLES = st.sampled_from(["system", "user", "assistant", "tool", "alien", ""])
+messages = st.lists(
+    st.builds(
+        lambda role, more: {**more, "role": role}, ROLES, st.dictionaries(st.sampled_from(SAID), values, max_size=4)
+    ),
+    min_size=1,
+    max_size=4,
+)
+
+
+@given(messages, st.dictionaries(st.sampled_from(FREE), values, max_size=4),
+       st.none() | st.integers() | st.floats(allow_nan=False, allow_infinity=False))  # fmt: skip
+def test_what_the_router_does_not_use_goes_on_unchanged(said: list[Any], extra: dict[str, Any], most: Any) -> None:
+    """Whatever messages hold but for their role, and whatever other fields are: the upstream judges it."""
+    body = {"messages": said, "max_tokens": most, **extra}
+    raw = json.dumps(body).encode()
+    try:
+        orjson.dumps(extra), orjson.dumps(said)
+    except orjson.JSONEncodeError:  # half a surrogate pair somewhere
+        return
+    chat = parse_chat(raw)
+    assert json.loads(orjson.dumps(chat.body)) == body
+    assert not chat.ignored
+    assert (prompt_tokens(chat.body), answer_tokens(chat.body)) >= (1, 1)
 
 
 @given(texts, values)

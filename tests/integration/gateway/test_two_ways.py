@@ -47,6 +47,7 @@ async def chunks(reader: asyncio.StreamReader) -> bytes:
     return body
 
 
+WISHES = {"provider": {"foo": 1, "sort": "price"}}
 CASES: dict[str, tuple[str, dict[str, str], bytes]] = {
     "answered": (V1, OURS, orjson.dumps(BODY)),
     "pinned": (V1, OURS, orjson.dumps({**BODY, "model": "a/small", "stream": False})),
@@ -64,7 +65,10 @@ CASES: dict[str, tuple[str, dict[str, str], bytes]] = {
     "unknown model": (V1, OURS, orjson.dumps({**BODY, "model": "no/such"})),
     "not JSON": (V1, OURS, b"{"),
     "nothing": (V1, OURS, b""),
-    "out of range": (V1, OURS, orjson.dumps({**BODY, "temperature": 9})),
+    "out of range": (V1, OURS, orjson.dumps({**BODY, "n": 1000})),
+    "a wish dropped": (V1, OURS, orjson.dumps({**BODY, **WISHES})),
+    "a wish dropped of a stream": (V1, OURS, orjson.dumps({**STREAM, **WISHES})),
+    "a wish dropped of an error": (V1, OURS, orjson.dumps({**BODY, **WISHES, "model": "no/such"})),
     "a wish that cannot be meant": (V1, {**OURS, "X-Router-Explore": "perhaps"}, orjson.dumps(BODY)),
 }
 
@@ -92,6 +96,7 @@ async def test_both_ways_answer_alike(case: str, tmp_path: Path, monkeypatch: py
         usual = await ask(port, path, {**headers, "Connection": "close"}, body)
         assert taken == 1
     assert quick[0] == usual[0]
+    assert quick[1].get("x-router-ignored") == ("provider.foo" if "wish dropped" in case else None)
     assert usual[1].pop("connection") == "close"
     assert quick[1].keys() == usual[1].keys()
     same = quick[1].keys() - {"x-request-id", "date", "x-router-overhead-ms", "x-router-model", "x-router-propensity"}
