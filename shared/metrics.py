@@ -97,6 +97,12 @@ class ProcessMetrics:
         self.log_lines_dropped = _LogLinesDropped(
             f"{PREFIX}_log_lines_dropped_total", "Log lines that could not be written", registry=registry
         )
+        self.restarts = Counter(
+            f"{PREFIX}_background_restarts_total",
+            "Background loops that ended and were started again, failed background tasks",
+            ("loop",),
+            registry=registry,
+        )
 
 
 class GatewayMetrics:

@@ -42,7 +42,7 @@ def main() -> int:
             print(settings.MODEL_CACHE_DIR / encoder.model.id)
         else:
             interpreter.prepare()
-            uvloop.run(serve(settings, encoder))
+            return uvloop.run(serve(settings, encoder))
     except SettingsError as error:
         print(error, file=sys.stderr)
         return 2

@@ -18,6 +18,7 @@ from shared.metrics import EmbedderMetrics, ProcessMetrics, new_registry
 from shared.quick_http.lane import Lanes, LaneSite
 from shared.settings import Settings
 from shared.stop_signals import stop_event
+from shared.supervision import Supervisor
 
 KEEP_ALIVE_S = 75.0
 """Longer than the gateway keeps an idle connection (15 s), so that no request meets a closing one."""
@@ -31,7 +32,7 @@ def build_app(settings: Settings, encoder: Encoder) -> web.Application:
     app[handlers.SETTINGS] = settings
     app[handlers.MODEL] = encoder.model
     app[handlers.REGISTRY] = new_registry("embedder")
-    ProcessMetrics(app[handlers.REGISTRY])
+    supervisor = app[handlers.SUPERVISOR] = Supervisor(ProcessMetrics(app[handlers.REGISTRY]).restarts)
     app[handlers.DRAINING] = asyncio.Event()
     limits = Limits(
         size=settings.EMBED_BATCH_SIZE,
@@ -41,7 +42,7 @@ def build_app(settings: Settings, encoder: Encoder) -> web.Application:
     )
 
     async def batching(app: web.Application) -> AsyncIterator[None]:
-        batcher = app[handlers.BATCHER] = Batcher(encoder, limits, EmbedderMetrics(app[handlers.REGISTRY]))
+        batcher = app[handlers.BATCHER] = Batcher(encoder, limits, EmbedderMetrics(app[handlers.REGISTRY]), supervisor)
         app[handlers.EMBEDDING] = Embedding(
             batcher, encoder.model, settings.EMBED_QUEUE_LIMIT, settings.EMBED_MAX_CHARS
         )
@@ -84,10 +85,12 @@ async def start(app: web.Application, settings: Settings) -> web.AppRunner:
     return runner
 
 
-async def serve(settings: Settings, encoder: Encoder) -> None:
-    """Serve until SIGTERM or SIGINT, then drain."""
+async def serve(settings: Settings, encoder: Encoder) -> int:
+    """Serve until SIGTERM or SIGINT, then drain; return the exit code, which is 1 where a loop could not be kept."""
     stop = stop_event()
     app = build_app(settings, encoder)
+    supervisor = app[handlers.SUPERVISOR]
+    supervisor.on_broken = stop.set
     runner = await start(app, settings)
     log.info("ready", model=encoder.model.id, dimension=encoder.model.dimension, port=settings.EMBEDDER_PORT)
     await stop.wait()
@@ -95,3 +98,4 @@ async def serve(settings: Settings, encoder: Encoder) -> None:
     await asyncio.sleep(settings.DRAIN_DELAY_S)
     await runner.cleanup()
     log.info("stopped")
+    return 0 if supervisor.broken is None else 1

@@ -29,6 +29,7 @@ from shared.bandit.context import Vector
 from shared.errors import Unavailable
 from shared.logs import get_logger
 from shared.metrics import EmbedderMetrics
+from shared.supervision import Pulse, Supervisor
 
 Key = bytes
 RETRY_AFTER_S = 1.0
@@ -82,7 +83,7 @@ class _Job:
 class Batcher:
     """`embed` from any number of tasks of one event loop; `close` when none will come any more."""
 
-    def __init__(self, encoder: Encoder, limits: Limits, metrics: EmbedderMetrics) -> None:
+    def __init__(self, encoder: Encoder, limits: Limits, metrics: EmbedderMetrics, supervisor: Supervisor) -> None:
         self._encoder = encoder
         self._limits = limits
         self._metrics = metrics
@@ -92,7 +93,7 @@ class Batcher:
         self._text_s = 0.0
         self._arrived = asyncio.Event()
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="encode")
-        self._loop = asyncio.create_task(self._serve(), name="batch loop")
+        self._loop = asyncio.create_task(supervisor.keep("batches", self._serve), name="batch loop")
         metrics.queued.set_function(self.__len__)
 
     def __len__(self) -> int:
@@ -202,15 +203,20 @@ class Batcher:
 
     # -- the loop ----------------------------------------------------------------------------------------------------
 
-    async def _serve(self) -> None:
+    async def _serve(self, pulse: Pulse) -> None:
+        for job in self._running.values():  # of a run of this loop that has broken
+            _fail(job, Unavailable("This batch was lost.", code="overloaded", retry_after_s=RETRY_AFTER_S))
+        self._running = {}
         while True:
             self._arrived.clear()
             if not self._waiting:
                 await self._arrived.wait()
+            pulse.begin()
             await self._gather()
             self._running = dict(self._waiting.popitem(last=False) for _ in range(self._batch_size()))
             if self._running:
                 await self._run()
+            pulse.end()
 
     def _batch_size(self) -> int:
         return min(self._limits.size, len(self._waiting))

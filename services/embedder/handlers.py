@@ -19,6 +19,7 @@ from shared.quick_http.lane import Answer
 from shared.quick_http.plain import Question
 from shared.schemas.storage import EmbeddingModel
 from shared.settings import Settings
+from shared.supervision import Supervisor
 
 EMBED = b"POST /embed HTTP/1.1"
 BATCHER = web.AppKey("batcher", Batcher)
@@ -27,6 +28,7 @@ SETTINGS = web.AppKey("settings", Settings)
 REGISTRY = web.AppKey("registry", CollectorRegistry)
 DRAINING = web.AppKey("draining", asyncio.Event)
 EMBEDDING = web.AppKey("embedding", Embedding)
+SUPERVISOR = web.AppKey("supervisor", Supervisor)
 
 _HTTP_CODES = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
 
@@ -57,6 +59,8 @@ async def health(request: web.Request) -> web.Response:
         "model": app[MODEL].id,
         "dimension": app[MODEL].dimension,
         "queued": len(app[BATCHER]),
+        "trouble": app[SUPERVISOR].trouble(),
+        "background": {name: pulse.view() for name, pulse in app[SUPERVISOR].pulses.items()},
     }
     return web.json_response(body=orjson.dumps(state), status=200 if app[BATCHER].running else 503)
 

@@ -50,6 +50,8 @@ async def run(settings: Settings) -> int:
     stop = stop_event()
     async with open_adapters(settings) as adapters:
         app = build_app(settings, adapters)
+        supervisor = app[CHAT].supervisor
+        supervisor.on_broken = stop.set
         try:
             runner = await serve(app, settings)
         except OSError as error:
@@ -65,8 +67,8 @@ async def run(settings: Settings) -> int:
         log.info("draining", delay_s=settings.DRAIN_DELAY_S, timeout_s=settings.DRAIN_TIMEOUT_S)
         await asyncio.sleep(settings.DRAIN_DELAY_S)
         await runner.cleanup()
-    log.info("stopped")
-    return 0
+    log.info("stopped", because=supervisor.broken and f"background loop cannot be kept: {supervisor.broken}")
+    return 0 if supervisor.broken is None else 1
 
 
 if __name__ == "__main__":

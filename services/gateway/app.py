@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 from aiohttp import web
 
-from services.gateway import arm_list, background, exploration, notices
+from services.gateway import loops
 from services.gateway.adapters import Adapters
 from services.gateway.admission import Admission
 from services.gateway.arm_list import ArmList, SharedFreeArms
 from services.gateway.asking import Asking
-from services.gateway.catalogue import RETRY_S, Catalogue
+from services.gateway.catalogue import Catalogue
 from services.gateway.context import HICCUP_S, ContextGatherer, ContextLimits
 from services.gateway.cooldown import Breaker, CoolDowns
 from services.gateway.door import Door
@@ -42,7 +42,7 @@ from services.gateway.lifecycle import Lifecycle
 from services.gateway.middlewares import build_middlewares, limit_places
 from services.gateway.notices import Notices, name_of
 from services.gateway.plan import ChatPorts
-from services.gateway.posterior_cache import REFRESH_S, PosteriorCache
+from services.gateway.posterior_cache import PosteriorCache
 from services.gateway.preflight import asks_openrouter
 from services.gateway.quotas import build_quotas
 from services.gateway.recorder import Recorder
@@ -58,7 +58,6 @@ from shared.clients.chat_client import HttpChatModel, connections
 from shared.clients.embedder_client import HttpEmbedder
 from shared.clients.joined_embedder import JoinedEmbedder
 from shared.clock import SystemClock
-from shared.errors import DependencyError
 from shared.metrics import GatewayMetrics, ProcessMetrics, new_registry
 from shared.quick_http import QuickHttp
 from shared.settings import Settings
@@ -68,13 +67,10 @@ from shared.storage.redis_connection import connect, probe
 from shared.storage.redis_posteriors import RedisPosteriorStore
 from shared.storage.redis_queue import RedisEventQueue, RedisHeartbeats
 from shared.storage.redis_requests import RedisRequestLog
+from shared.supervision import Supervisor
 from shared.tracing import IdTracer, Tracer
 
-FLUSH_S = 5.0
-PREPARE_S = 1.0
-REPLAY_S = 1.0
 LOAD_TIMEOUT_S = 2.0
-FIRST_LOOK_S = 2.0
 
 
 def open_tracer(settings: Settings) -> Tracer:
@@ -138,11 +134,11 @@ async def open_adapters(settings: Settings) -> AsyncIterator[Adapters]:
 def build_app(settings: Settings, adapters: Adapters) -> web.Application:
     """Return the application; its background loops run from start-up to clean-up."""
     registry = new_registry("gateway")
-    ProcessMetrics(registry)
+    supervisor = Supervisor(ProcessMetrics(registry).restarts)
     metrics = GatewayMetrics(registry)
     seed(metrics)
     lifecycle = Lifecycle()
-    ports = build_ports(settings, adapters, metrics)
+    ports = build_ports(settings, adapters, metrics, supervisor)
     door = Door(settings, metrics, adapters.tracer)
     admission = build_admission(settings, adapters, metrics)
     app = web.Application(middlewares=[*build_middlewares(door), limit_places(admission)])
@@ -161,7 +157,7 @@ def build_app(settings: Settings, adapters: Adapters) -> web.Application:
     app[LINKS] = FeedbackLinks(settings.FEEDBACK_LINK_SECRET)
     app[PARSING] = asyncio.Lock()
     app[HEALTH] = _health(adapters, ports, lifecycle)
-    app.cleanup_ctx.append(_background)
+    app.cleanup_ctx.append(loops.run)
     app.router.add_routes(all_routes())
     return app
 
@@ -174,7 +170,7 @@ def build_admission(settings: Settings, adapters: Adapters, metrics: GatewayMetr
     return Admission(limit=limit, per_key=per_key, clock=adapters.clock, metrics=metrics)
 
 
-def build_ports(settings: Settings, adapters: Adapters, metrics: GatewayMetrics) -> ChatPorts:
+def build_ports(settings: Settings, adapters: Adapters, metrics: GatewayMetrics, supervisor: Supervisor) -> ChatPorts:
     """Return what the chat use case runs on."""
     clock = adapters.clock
     redis_timeout_s = settings.REDIS_TIMEOUT_MS / 1000
@@ -219,6 +215,7 @@ def build_ports(settings: Settings, adapters: Adapters, metrics: GatewayMetrics)
         reserving=Breaker(clock, hiccup_s=HICCUP_S),
         clock=clock,
         metrics=metrics,
+        supervisor=supervisor,
         rng=np.random.default_rng(),
         redis_timeout_s=redis_timeout_s,
         request_timeout_s=settings.REQUEST_TIMEOUT_S,
@@ -255,40 +252,3 @@ def _health(adapters: Adapters, ports: ChatPorts, lifecycle: Lifecycle) -> Healt
     return Health(
         ports, lifecycle, probes=probes, queue=adapters.queue, heartbeats=adapters.heartbeats, version=VERSION
     )
-
-
-async def _first_look(ports: ChatPorts) -> None:
-    """Read models, learned state and collection once before the door opens, so that nobody meets an empty snapshot.
-
-    The state comes after the models that it is fitted to. What fails or takes long is left to the loops.
-    """
-    models = (ports.arm_list.refresh, ports.free_arms.refresh, ports.catalogue.refresh, ports.free_arms.refresh)
-    for step in (*models, ports.posteriors.refresh, ports.gatherer.prepare):
-        with suppress(Exception):  # the loops meet it again at once, and say so
-            async with asyncio.timeout(FIRST_LOOK_S):
-                await step()
-
-
-async def _background(app: web.Application) -> AsyncIterator[None]:
-    ports = app[CHAT]
-    await ports.recorder.adopt()
-    await _first_look(ports)
-    loops = (
-        background.every("catalogue", RETRY_S, ports.catalogue.refresh_if_due),
-        background.every("arms", arm_list.REFRESH_S, ports.arm_list.refresh),
-        background.every("free models", arm_list.REFRESH_S, ports.free_arms.refresh),
-        background.every("posteriors", REFRESH_S, ports.posteriors.refresh),
-        background.every("context", PREPARE_S, ports.gatherer.prepare),
-        background.every("exploration", exploration.REFRESH_S, ports.exploration.refresh),
-        background.every("replay", REPLAY_S, ports.recorder.replay),
-        background.every("notices", notices.REFRESH_S, ports.notices.exchange),
-        ports.recorder.write_for_ever(),
-        ports.recorder.wake_for_ever(),
-    )
-    async with background.running(loops):
-        yield
-        await asyncio.gather(*ports.returning)
-        await ports.recorder.flush(FLUSH_S)
-    with suppress(DependencyError, TimeoutError):
-        await ports.notices.leave()
-    await ports.recorder.close()

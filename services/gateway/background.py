@@ -1,22 +1,22 @@
-"""Loops beside the requests: they never end by an error, and they end at once when cancelled."""
+"""Loops that repeat a step with a pause between; `shared/supervision.py` keeps them."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable
 
 from shared.errors import RouterError
 from shared.logs import get_logger
+from shared.supervision import Pulse
 
 _log = get_logger(__name__)
 
 
-async def every(name: str, interval_s: float, step: Callable[[], Awaitable[None]]) -> None:
+async def every(interval_s: float, step: Callable[[], Awaitable[None]], pulse: Pulse) -> None:
     """Run `step` for ever with a pause between; a failing step is logged when its kind of error changes."""
-    last = ""
+    last, name = "", pulse.name
     while True:
+        pulse.begin()
         try:
             await step()
             if last:
@@ -30,18 +30,5 @@ async def every(name: str, interval_s: float, step: Callable[[], Awaitable[None]
         except Exception:  # noqa: BLE001 - the edge: whatever a step does, the loop goes on and says so
             _log.exception("background step broke", loop=name)
             last = "broken"
+        pulse.end()
         await asyncio.sleep(interval_s)
-
-
-@contextlib.asynccontextmanager
-async def running(loops: Sequence[Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
-    """Run loops as tasks; cancel them and wait for their end on the way out."""
-    tasks = {asyncio.create_task(loop) for loop in loops}
-    try:
-        yield
-    finally:
-        while tasks:
-            # Once is not enough: `asyncio.wait_for` of Python 3.11, which redis-py sends through, may swallow it.
-            for task in tasks:
-                task.cancel()
-            _, tasks = await asyncio.wait(tasks, timeout=0.1)

@@ -42,7 +42,7 @@ async def claimed(asker: Asker, charge: Charge | None, ports: ChatPorts) -> Asyn
     try:
         yield partial(_checked, claiming, asker, ports)
     except BaseException:
-        returning = asyncio.create_task(_give_back(claiming, asker, charge, ports))
+        returning = ports.supervisor.spawn("claims", partial(_give_back, claiming, asker, charge, ports))
         ports.returning.add(returning)
         returning.add_done_callback(ports.returning.discard)
         raise

@@ -88,6 +88,7 @@ class Health:
         parts["upstream"] = self._upstream()
         parts["snapshot"] = self._snapshot()
         parts["recorder"] = self._recorder()
+        parts["background"] = self._background()
         healthy = all(part.status == "ok" for part in parts.values()) and self._ports.arm_list.refused is None
         return {
             "status": "ok" if healthy else "degraded",
@@ -100,6 +101,7 @@ class Health:
             "unlisted": self._ports.catalogue.unlisted,
             "default_model": self._default_model(),
             "gateways": self._gateways(),
+            "background": {name: pulse.view() for name, pulse in self._ports.supervisor.pulses.items()},
         }
 
     def _arms(self) -> dict[str, Any]:
@@ -197,6 +199,10 @@ class Health:
     def _exploration(self) -> dict[str, Any]:
         budget = self._ports.exploration
         return {"on": budget.left, "spent_usd": round(budget.spent_usd, 9), "budget_usd": budget.budget_usd}
+
+    def _background(self) -> Part:
+        trouble = self._ports.supervisor.trouble()
+        return Part("degraded" if trouble else "ok", detail="; ".join(trouble) or None)
 
     def _recorder(self) -> Part:
         waiting = self._ports.recorder.spooled

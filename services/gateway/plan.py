@@ -26,6 +26,7 @@ from shared.ports import ChatModel, Clock, RequestLog
 from shared.schemas.chat import ChatRequest
 from shared.schemas.quota import Charge
 from shared.schemas.upstream import Call
+from shared.supervision import Supervisor
 from shared.values import dataclass
 
 
@@ -47,6 +48,7 @@ class ChatPorts:
     reserving: Breaker
     clock: Clock
     metrics: GatewayMetrics
+    supervisor: Supervisor
     rng: np.random.Generator
     redis_timeout_s: float
     request_timeout_s: float

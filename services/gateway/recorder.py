@@ -16,6 +16,7 @@ from shared.logs import get_logger
 from shared.metrics import GatewayMetrics
 from shared.ports import Clock, EventQueue, RequestLog
 from shared.schemas.storage import NewRecord
+from shared.supervision import Pulse
 
 _log = get_logger(__name__)
 
@@ -95,10 +96,11 @@ class Recorder:
         """Tell the learner soon that there is work; calls within 100 ms are one."""
         self._wake.set()
 
-    async def write_for_ever(self) -> None:
+    async def write_for_ever(self, pulse: Pulse) -> None:
         """Write batches; run as a task."""
         while True:
             await self._work.wait()
+            pulse.begin()
             batch, self._waiting = self._waiting[:BATCH], self._waiting[BATCH:]
             if not self._waiting:
                 self._work.clear()
@@ -108,6 +110,10 @@ class Recorder:
             except Exception:  # noqa: BLE001 - the edge of the batch loop: one bad batch must not stop all others
                 _log.exception("batch of records broke")
                 self._lost(len(batch), "the writer broke")
+            except BaseException:  # cancelled: the next run of this loop writes it, or `flush` does
+                self._waiting[:0] = batch
+                self._work.set()
+                raise
             if self._unclaimed:
                 self._unclaimed.difference_update(entry.record.id for entry, _ in batch)
                 self._fell_behind()
@@ -116,17 +122,20 @@ class Recorder:
                     future.set_result(in_redis)
             if not self._waiting:
                 self._idle.set()
+            pulse.end()
 
-    async def wake_for_ever(self) -> None:
+    async def wake_for_ever(self, pulse: Pulse) -> None:
         """Pass on wake-ups, at most one every 100 ms; a lost one costs a second or two of delay, nothing else."""
         while True:
             await self._wake.wait()
             self._wake.clear()
+            pulse.begin()
             try:
                 async with asyncio.timeout(self._timeout_s):
                     await self._queue.wake()
             except (DependencyError, TimeoutError) as error:
                 _log.debug("no wake-up", error=str(error)[:300])
+            pulse.end()
             await asyncio.sleep(WAKE_S)
 
     async def replay(self) -> None:

@@ -43,7 +43,9 @@ def main(arguments: list[str] | None = None) -> int:
         settings = load_settings()
         set_up_logging(settings, "learner")
         interpreter.prepare()
-        uvloop.run(run(settings) if options.command == "run" else _command(settings, options))
+        if options.command == "run":
+            return uvloop.run(run(settings))
+        uvloop.run(_command(settings, options))
     except SettingsError as error:
         print(error, file=sys.stderr)
         return 2

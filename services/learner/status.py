@@ -10,11 +10,12 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from services.learner.vitals import Vitals
 from shared.logs import get_logger
+from shared.supervision import Supervisor
 
 _log = get_logger(__name__)
 
 
-def make_status_app(vitals: Vitals, registry: CollectorRegistry) -> web.Application:
+def make_status_app(vitals: Vitals, registry: CollectorRegistry, supervisor: Supervisor) -> web.Application:
     """Return the app."""
 
     async def metrics(_request: web.Request) -> web.Response:
@@ -24,9 +25,15 @@ def make_status_app(vitals: Vitals, registry: CollectorRegistry) -> web.Applicat
 
     async def health(_request: web.Request) -> web.Response:
         # Alive is alive: without Redis there is nothing to learn, and a restart would not bring it back.
-        state = "degraded" if vitals.redis_away else "ok"
-        redis = "away" if vitals.redis_away else "ok"
-        return web.json_response({"status": state, "worker": vitals.worker, "version": vitals.version, "redis": redis})
+        trouble = supervisor.trouble()
+        return web.json_response({
+            "status": "degraded" if vitals.redis_away or trouble else "ok",
+            "worker": vitals.worker,
+            "version": vitals.version,
+            "redis": "away" if vitals.redis_away else "ok",
+            "trouble": trouble,
+            "background": {name: pulse.view() for name, pulse in supervisor.pulses.items()},
+        })  # fmt: skip
 
     app = web.Application(client_max_size=1024)
     app.router.add_get("/metrics", metrics)

@@ -8,6 +8,7 @@ from shared.errors import DependencyError
 from shared.logs import get_logger
 from shared.metrics import LearnerMetrics
 from shared.ports import EventQueue, Heartbeats, Outbox
+from shared.supervision import Pulse
 
 EVERY_S = 5.0
 TTL_S = 3 * EVERY_S
@@ -38,10 +39,12 @@ class Vitals:
         self._outbox = outbox
         self._metrics = metrics
 
-    async def run(self) -> None:
+    async def run(self, pulse: Pulse) -> None:
         """Beat until cancelled."""
         while True:
+            pulse.begin()
             await self.beat()
+            pulse.end()
             await asyncio.sleep(EVERY_S)
 
     async def beat(self) -> None:

@@ -43,6 +43,7 @@ from shared.storage.redis_posteriors import RedisPosteriorStore
 from shared.storage.redis_queue import RedisEventQueue, RedisHeartbeats
 from shared.storage.redis_recount import RedisRecounter
 from shared.storage.redis_requests import RedisRequestLog
+from shared.supervision import Supervisor
 
 if TYPE_CHECKING:
     from shared.storage.postgres_history import PostgresHistory
@@ -123,12 +124,13 @@ async def open_history(settings: Settings, *, timeout_s: float = CALL_TIMEOUT_S)
         await history.close()
 
 
-async def run(settings: Settings, patience: Patience | None = None) -> None:
-    """Learn until SIGTERM or SIGINT."""
+async def run(settings: Settings, patience: Patience | None = None) -> int:
+    """Learn until SIGTERM or SIGINT; return the exit code, which is 1 where a loop could not be kept."""
     stop = stop_event()
     worker = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
     registry = new_registry("learner")
-    ProcessMetrics(registry)
+    supervisor = Supervisor(ProcessMetrics(registry).restarts)
+    supervisor.on_broken = stop.set
     metrics = LearnerMetrics(registry)
     async with contextlib.AsyncExitStack() as stack:
         adapters = await stack.enter_async_context(open_adapters(settings))
@@ -144,15 +146,15 @@ async def run(settings: Settings, patience: Patience | None = None) -> None:
             outbox=adapters.outbox,
             metrics=metrics,
         )
-        app = make_status_app(vitals, registry)
+        app = make_status_app(vitals, registry, supervisor)
         await stack.enter_async_context(serving(app, settings.LEARNER_HOST, settings.LEARNER_PORT))
-        beating = asyncio.create_task(vitals.run())
-        stack.callback(beating.cancel)
+        await stack.enter_async_context(supervisor.running({"heartbeat": vitals.run}))
         stopping = asyncio.create_task(_stop_duties(stop, duties))
         stack.callback(stopping.cancel)
         _log.info("learner runs", worker=worker)
-        await supervise(lambda: _make_worker(settings, worker, duties), stop)
+        await supervise(lambda: _make_worker(settings, worker, duties), stop, supervisor)
     _log.info("learner stopped", worker=worker)
+    return 0 if supervisor.broken is None else 1
 
 
 async def _stop_duties(stop: asyncio.Event, duties: Duties) -> None:

@@ -13,7 +13,6 @@ from typing import Any
 import orjson
 from prometheus_client import CollectorRegistry
 
-from services.gateway import background
 from services.gateway.adapters import Adapters
 from services.gateway.app import build_ports
 from services.gateway.plan import Asker, ChatPorts
@@ -34,6 +33,7 @@ from tests.fakes.memory import Memory
 from tests.fakes.posterior_store import FakePosteriorStore
 from tests.fakes.request_index import FakeRequestIndex
 from tests.fakes.request_log import FakeRequestLog
+from tests.fakes.supervision import new_supervisor
 
 ARMS = tuple(
     Arm(name, Price(prompt_usd=price, completion_usd=2 * price))
@@ -106,8 +106,10 @@ class World:
     @asynccontextmanager
     async def gateway(self, *, refreshed: bool = True) -> AsyncIterator[ChatPorts]:
         """Run the use cases' surroundings; `refreshed`: every background step has succeeded once."""
-        ports = build_ports(self.settings, self.adapters, self.metrics)
-        async with background.running([ports.recorder.write_for_ever(), ports.recorder.wake_for_ever()]):
+        supervisor = new_supervisor()
+        ports = build_ports(self.settings, self.adapters, self.metrics, supervisor)
+        loops = {"records": ports.recorder.write_for_ever, "wake-ups": ports.recorder.wake_for_ever}
+        async with supervisor.running(loops):
             if refreshed:
                 await ports.free_arms.refresh()
                 await ports.catalogue.refresh()

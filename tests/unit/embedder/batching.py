@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from services.embedder.batcher import Batcher, Limits
 from shared.metrics import EmbedderMetrics
+from tests.fakes.supervision import new_supervisor
 from tests.unit.embedder.encoders import GatedEncoder
 
 
@@ -18,7 +19,7 @@ async def batching(
     encoder: GatedEncoder, *, size: int = 8, wait_s: float = 0.0, queue: int = 1000, cache: int = 0
 ) -> AsyncIterator[Batcher]:
     limits = Limits(size=size, wait_s=wait_s, queue=queue, cache=cache)
-    batcher = Batcher(encoder, limits, EmbedderMetrics(CollectorRegistry()))
+    batcher = Batcher(encoder, limits, EmbedderMetrics(CollectorRegistry()), new_supervisor())
     try:
         yield batcher
     finally:

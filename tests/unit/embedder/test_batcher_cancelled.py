@@ -109,3 +109,24 @@ async def test_no_storm_of_cancellations_and_errors_hangs_or_misleads_anybody(en
         assert served > 150
         assert len(batcher) == 0
         np.testing.assert_array_equal(await batcher.embed(["still alive"]), [row_of("still alive")])
+
+
+async def test_a_batch_loop_that_breaks_is_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Callers whose batch was in hand get an error at once; the next are served."""
+    encoder = GatedEncoder()
+    async with batching(encoder) as batcher:
+        run = batcher._run
+
+        async def breaks() -> None:
+            monkeypatch.setattr(batcher, "_run", run)
+            raise ZeroDivisionError
+
+        holding = await hold(encoder, batcher)
+        monkeypatch.setattr(batcher, "_run", breaks)
+        lost = asyncio.create_task(batcher.embed(["lost"]))
+        await asyncio.sleep(0.01)
+        encoder.gate.set()
+        await holding
+        with pytest.raises(Unavailable):
+            await asyncio.wait_for(lost, 5)
+        assert len(await asyncio.wait_for(batcher.embed(["served"]), 5)) == 1

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from services.gateway import background
+from services.gateway.background import every
 from shared.errors import DependencyError
+from shared.supervision import Pulse, running
 
 
 async def test_a_loop_that_swallows_a_cancellation_still_ends() -> None:
@@ -23,7 +24,7 @@ async def test_a_loop_that_swallows_a_cancellation_still_ends() -> None:
                     raise
 
     async with asyncio.timeout(5.0):
-        async with background.running([stubborn()]):
+        async with running([stubborn()]):
             await asyncio.sleep(0)
     assert swallowed == 3
 
@@ -42,6 +43,6 @@ async def test_a_failing_step_is_tried_again_and_the_others_go_on() -> None:
             raise ZeroDivisionError
         recovered.set()
 
-    async with background.running([background.every("test", 0.001, step)]):
+    async with running([every(0.001, step, Pulse("test"))]):
         await asyncio.wait_for(recovered.wait(), 5.0)
     assert tries >= 3

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from services.gateway import background
 from services.gateway.recorder import Recorder
 from services.gateway.spool import SUFFIX, Spool, SpoolFull
 from shared.bandit.decision import Decision, DecisionKind
@@ -17,8 +16,10 @@ from shared.clock import SystemClock
 from shared.schemas.ids import uuid7
 from shared.schemas.records import Outcome, RequestRecord, Status
 from shared.schemas.storage import NewRecord
+from shared.supervision import Pulse, running
 from tests.fakes.event_queue import FakeEventQueue
 from tests.fakes.gateway import World
+from tests.fakes.supervision import new_supervisor
 
 
 def entry(number: int = 0) -> NewRecord:
@@ -50,7 +51,7 @@ async def test_requests_that_end_together_share_a_write(world: World, monkeypatc
 
     monkeypatch.setattr(world.log, "record", counting)
     writer = recorder(world, spool_of(world))
-    async with background.running([writer.write_for_ever()]):
+    async with running([writer.write_for_ever(Pulse())]):
         await asyncio.gather(*(writer.put(entry(number)) for number in range(100)))
     assert sum(writes) == 100 == len(world.records)
     assert len(writes) <= 3
@@ -61,7 +62,7 @@ async def test_a_cancelled_request_neither_loses_its_record_nor_hangs_its_neighb
     writer = recorder(world, spool_of(world))
     leaver, stayer = writer.put(entry(1)), writer.put(entry(2))
     leaver.cancel()
-    async with background.running([writer.write_for_ever()]):
+    async with running([writer.write_for_ever(Pulse())]):
         await asyncio.wait_for(stayer, 2.0)
     assert len(world.records) == 2
 
@@ -71,7 +72,7 @@ async def test_away_redis_means_disk_and_its_return_means_redis(world: World) ->
     spool = spool_of(world)
     writer = recorder(world, spool)
     entries = [entry(number) for number in range(5)]
-    async with background.running([writer.write_for_ever()]):
+    async with running([writer.write_for_ever(Pulse())]):
         world.memory.away = True
         await asyncio.gather(*map(writer.put, entries))
         assert spool.waiting == 5
@@ -90,7 +91,7 @@ async def test_what_neither_redis_nor_disk_takes_is_counted_as_lost_and_delays_n
     """A full spool costs the record, loudly, never the answer."""
     writer = recorder(world, spool_of(world, max_bytes=10))
     world.memory.away = True
-    async with background.running([writer.write_for_ever()]):
+    async with running([writer.write_for_ever(Pulse())]):
         await asyncio.wait_for(writer.put(entry()), 2.0)
     assert world.counted("records_lost") == 1
 
@@ -102,7 +103,7 @@ async def test_a_writer_that_breaks_goes_on(world: World, monkeypatch: pytest.Mo
     async def broken(_: Sequence[NewRecord]) -> None:
         raise ZeroDivisionError
 
-    async with background.running([writer.write_for_ever()]):
+    async with running([writer.write_for_ever(Pulse())]):
         monkeypatch.setattr(world.log, "record", broken)
         await asyncio.wait_for(writer.put(entry(1)), 2.0)
         monkeypatch.undo()
@@ -111,10 +112,52 @@ async def test_a_writer_that_breaks_goes_on(world: World, monkeypatch: pytest.Mo
     assert world.counted("records_lost") == 1
 
 
+async def test_a_writer_that_is_cancelled_from_below_loses_no_record(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it had in hand is written by its next run, and whoever waits for it goes on."""
+    writer, supervisor = recorder(world, spool_of(world)), new_supervisor()
+    record, calls = world.log.record, 0
+
+    async def cancelled_once(entries: Sequence[NewRecord]) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise asyncio.CancelledError
+        await record(entries)
+
+    monkeypatch.setattr(world.log, "record", cancelled_once)
+    async with supervisor.running({"records": writer.write_for_ever}):
+        assert await asyncio.wait_for(writer.put(entry(1)), 5.0)
+    assert len(world.records) == 1
+    assert supervisor.pulses["records"].restarts == 1
+    assert world.counted("records_lost") == 0
+
+
+async def test_a_batch_in_hand_at_the_end_goes_to_disk(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A write that hangs while the process ends is spooled once its loop has been cancelled."""
+    spool = spool_of(world)
+    writer, supervisor = recorder(world, spool), new_supervisor()
+
+    async def hangs(_: Sequence[NewRecord]) -> None:
+        await asyncio.sleep(60)
+
+    monkeypatch.setattr(world.log, "record", hangs)
+    monkeypatch.setattr(writer, "_timeout_s", 30)
+    async with supervisor.running({"records": writer.write_for_ever}):
+        writer.put(entry(1))
+        await asyncio.sleep(0.01)
+        await writer.flush(0.01)
+        assert spool.waiting == 0
+    await writer.flush(0)
+    assert spool.waiting == 1
+    await writer.close()
+
+
 async def test_wakes_are_few_and_none_is_needed(world: World) -> None:
     """Hundreds of records wake the learner at most every 100 ms."""
     writer = recorder(world, spool_of(world))
-    async with background.running([writer.write_for_ever(), writer.wake_for_ever()]):
+    async with running([writer.write_for_ever(Pulse()), writer.wake_for_ever(Pulse())]):
         for number in range(30):
             await writer.put(entry(number))
             await asyncio.sleep(0.005)

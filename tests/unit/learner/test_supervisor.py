@@ -7,6 +7,7 @@ from typing import Any, cast
 from arq.worker import Worker
 
 from services.learner.supervisor import supervise
+from tests.fakes.supervision import new_supervisor
 
 
 class Pool:
@@ -38,7 +39,7 @@ class Deaf:
 async def test_a_swallowed_cancellation_delays_the_end_by_a_blink() -> None:
     """A worker that misses one cancellation gets another at once: a stop takes no twenty seconds."""
     worker, stop = Deaf(), asyncio.Event()
-    running = asyncio.create_task(supervise(lambda: cast("Worker", worker), stop))
+    running = asyncio.create_task(supervise(lambda: cast("Worker", worker), stop, new_supervisor()))
     await asyncio.sleep(0.05)
     began = time.monotonic()
     stop.set()
