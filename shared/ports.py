@@ -270,8 +270,9 @@ class Heartbeats(Protocol):
 
 
 class AnswerStream(Protocol):
-    """A streamed answer: `events` of it have been put, and `usage` is there once it has been seen."""
+    """A streamed answer: `events` of it have been put, `usage` and ids of tool `calls` come with them."""
 
+    calls: tuple[str, ...]
     events: int
     usage: Usage | None
 

@@ -64,7 +64,10 @@ class Asking:
 
 
 def _session(visit: Visit, chat: ChatRequest) -> str | None:
-    """Return the hash of the conversation's id: the body's, else the header's. What is stored is bounded and opaque."""
+    """Return the hash of the conversation's id: the body's, else the header's, else that of its prompt cache.
+
+    What is stored is bounded and opaque.
+    """
     sent = visit.headers.getall(SESSION, ())
     if len(sent) > 1 or (sent and not 1 <= len(sent[0]) <= MAX_SESSION_CHARS):
         raise InvalidRequest(
@@ -72,10 +75,16 @@ def _session(visit: Visit, chat: ChatRequest) -> str | None:
             code="invalid_value",
             param=SESSION,
         )
-    session_id = chat.session_id or (sent[0] if sent else None)
+    session_id = chat.session_id or (sent[0] if sent else None) or _cache_key(chat)
     if session_id is None:
         return None
     return hashlib.sha256(session_id.encode("utf-8", "surrogatepass")).hexdigest()[:_SESSION_DIGITS]
+
+
+def _cache_key(chat: ChatRequest) -> str | None:
+    """Return OpenAI's `prompt_cache_key`: requests that share it share the beginning of a prompt, and its cache."""
+    key = chat.body.get("prompt_cache_key")
+    return f"prompt_cache_key:{key}" if isinstance(key, str) and key else None
 
 
 def _explore(visit: Visit) -> bool:

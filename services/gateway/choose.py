@@ -12,7 +12,7 @@ from services.gateway.plan import ChatPorts
 from shared.bandit.arms import ArmId
 from shared.bandit.context import Context
 from shared.bandit.decision import Decision, DecisionKind, UnfitArm
-from shared.bandit.steering import greedy, hold, overrule
+from shared.bandit.steering import greedy, hold, keep, overrule
 from shared.errors import Unavailable
 from shared.logs import get_logger
 from shared.schemas.chat import ChatRequest
@@ -71,8 +71,23 @@ def wish_of(chat: ChatRequest, ports: ChatPorts) -> Wish:
     return Wish(None, found.arms, narrowed, found.reserve, found.default, found.unfit)
 
 
-def choose(wish: Wish, context: Context, session_arm: ArmId | None, ports: ChatPorts, *, explore: bool) -> Choice:
-    """Decide. `session_arm` answered last in this conversation; without `explore` the client wants no exploration."""
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """Who has a conversation.
+
+    Attributes:
+        arm: who answered last in it, or made the tool call; None where that is not known.
+        tool_step: whether the request brings the result of a tool call that `arm` made.
+        missed: whether Redis could not say.
+    """
+
+    arm: ArmId | None = None
+    tool_step: bool = False
+    missed: bool = False
+
+
+def choose(wish: Wish, context: Context, conversation: Conversation, ports: ChatPorts, *, explore: bool) -> Choice:
+    """Decide; without `explore` the client wants no exploration."""
     if wish.pinned is not None:
         return Choice(_pin(wish.pinned))
     drawn = _draw(wish, context, ports)
@@ -82,7 +97,16 @@ def choose(wish: Wish, context: Context, session_arm: ArmId | None, ports: ChatP
         drawn = greedy(drawn, "spent")
     if ports.shadow_mode:
         return Choice(_explained(overrule(drawn, _safe_arm(wish)), wish), shadow=_explained(drawn, wish))
-    return Choice(_explained(hold(drawn, session_arm, ports.session_margin), wish))
+    return Choice(_explained(_held(drawn, conversation, wish, ports), wish))
+
+
+def _held(drawn: Decision, conversation: Conversation, wish: Wish, ports: ChatPorts) -> Decision:
+    """Keep a conversation with its arm: within a tool loop always while it can serve it, else within the margin."""
+    arm = conversation.arm
+    if not conversation.tool_step or arm is None:
+        return hold(drawn, arm, ports.session_margin)
+    able = arm in wish.allowed or arm in wish.reserve or arm == wish.default
+    return keep(drawn, arm) if able and not ports.cooldowns.rests_s(arm) else drawn
 
 
 def _explained(decision: Decision, wish: Wish) -> Decision:

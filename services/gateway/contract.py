@@ -18,7 +18,7 @@ ROUTER_HEADERS = {
     "x-router-cost-usd": "Cost of the answer in USD (absent where it is unknown, and on streams)",
     "x-router-overhead-ms": "Our own time before the upstream was called",
     "x-router-degraded": "What the decision had to do without, if anything",
-    "x-router-session": "`held` where the conversation stayed with its model",
+    "x-router-session": "`held` where the conversation, or the tool loop, stayed with its model",
     "x-router-exploration": "Why nothing was explored, if so: `off` by your wish, `spent` with the day's budget",
     "x-router-ignored": "Wishes of the body's `provider` that the router does not know, and has dropped",
     "x-router-feedback-url": "A path that rates this answer, once, without a key (with FEEDBACK_LINK_SECRET)",

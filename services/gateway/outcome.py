@@ -16,6 +16,7 @@ from shared.bandit.decision import Decision, DecisionKind
 from shared.errors import Scope, UpstreamError
 from shared.schemas.records import Attempt, Outcome, RequestRecord, Status
 from shared.schemas.storage import NewRecord
+from shared.schemas.tool_loops import call_keys
 from shared.schemas.upstream import Usage
 from shared.values import dataclass
 
@@ -146,11 +147,19 @@ class Journal:
         self._first_token_s = self._elapsed()
 
     def close(
-        self, status: Status, arm: ArmId, *, usage: Usage | None = None, error: str | None = None, own_count: int = 0
+        self,
+        status: Status,
+        arm: ArmId,
+        *,
+        usage: Usage | None = None,
+        error: str | None = None,
+        own_count: int = 0,
+        calls: tuple[str, ...] = (),
     ) -> Served:
         """Write it all down, once; the caller awaits `stored` where a client still waits.
 
-        `own_count` is our count of the answer's tokens, for an answer that says nothing of its usage.
+        `own_count` is our count of the answer's tokens, for an answer that says nothing of its usage; `calls` are the
+        ids of its tool calls.
         """
         plan, ports = self._plan, self._ports
         if status is Status.ANSWERED:
@@ -175,7 +184,7 @@ class Journal:
             streamed=plan.chat.stream,
             attempts=tuple(self._attempts),
         )
-        entry = self._record(decision, outcome)
+        entry = self._record(decision, outcome, call_keys(plan.chat.body, calls))
         self.closed = Served(decision, outcome, ports.recorder.put(entry))
         ports.exploration.spend(entry.record.explored_usd)
         count_request(ports, plan, decision, outcome)
@@ -193,7 +202,7 @@ class Journal:
     def _elapsed(self) -> float:
         return self._ports.clock.monotonic() - self._began
 
-    def _record(self, decision: Decision, outcome: Outcome) -> NewRecord:
+    def _record(self, decision: Decision, outcome: Outcome, calls: tuple[str, ...]) -> NewRecord:
         plan = self._plan
         record = RequestRecord(
             id=plan.asker.own_id,
@@ -210,7 +219,7 @@ class Journal:
             toll=self._ports.quotas.settle(plan.asker.owner, plan.charge, outcome, in_redis=plan.charged_in_redis),
         )
         prompt = plan.chat.routing_text[: self._ports.prompt_chars] or None
-        return NewRecord(record, plan.gathered.context.vector, prompt)
+        return NewRecord(record, plan.gathered.context.vector, prompt, calls)
 
 
 def effective(decision: Decision, arm: ArmId) -> Decision:

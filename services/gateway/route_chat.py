@@ -15,7 +15,7 @@ from collections.abc import Coroutine, Iterator
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from services.gateway.choose import Choice, Wish, choose, wish_of
+from services.gateway.choose import Choice, Conversation, Wish, choose, wish_of
 from services.gateway.claims import claimed, needs_claim
 from services.gateway.context import Gathered
 from services.gateway.fallback import candidates, first_answer
@@ -26,6 +26,7 @@ from shared.errors import DependencyError
 from shared.schemas.chat import ChatRequest
 from shared.schemas.records import Status
 from shared.schemas.storage import Claim, Reservation
+from shared.schemas.tool_loops import awaited_keys
 from shared.schemas.upstream import Answer
 from shared.values import dataclass
 
@@ -92,16 +93,15 @@ async def consider(chat: ChatRequest, wish: Wish, asker: Asker, ports: ChatPorts
     """Gather what is known, and choose. Whatever fails costs context."""
     deadline = asker.started + ports.request_timeout_s
     gathering = ports.gatherer.gather(chat.routing_text, with_neighbours=wish.pinned is None, deadline=deadline)
-    session_arm: ArmId | None = None
-    missed = False
-    if asker.session is None:  # nobody to remember: two tasks less
+    conversation, calls = Conversation(), awaited_keys(chat.body)
+    if asker.session is None and not calls:  # nothing to look up: two tasks less
         gathered = await gathering
     else:
-        looking = _session_arm(asker.owner, asker.session, wish, ports)
-        gathered, (session_arm, missed) = await _both(gathering, looking)
-    choice = choose(wish, gathered.context, session_arm, ports, explore=asker.explore)
+        looking = _conversation(asker, calls, wish, ports)
+        gathered, conversation = await _both(gathering, looking)
+    choice = choose(wish, gathered.context, conversation, ports, explore=asker.explore)
     degraded = (*choice.decision.degraded, *gathered.degraded)
-    if missed or (ports.posteriors.stale and wish.pinned is None):
+    if conversation.missed or (ports.posteriors.stale and wish.pinned is None):
         degraded = (*degraded, "redis")
     decision = choice.decision
     if degraded != decision.degraded:
@@ -126,7 +126,8 @@ async def complete(plan: Plan, ports: ChatPorts) -> Completed:
         return await ports.upstream.complete(plan.call(arm))
 
     answer, arm = await first_answer(plan, ports, journal, ask)
-    served = journal.close(Status.ANSWERED, arm, usage=answer.usage, own_count=answer.chars // CHARS_PER_TOKEN)
+    count = answer.chars // CHARS_PER_TOKEN
+    served = journal.close(Status.ANSWERED, arm, usage=answer.usage, own_count=count, calls=answer.calls)
     return Completed(answer, served, await served.stored)
 
 
@@ -145,14 +146,20 @@ def _prices(wish: Wish, ports: ChatPorts) -> Iterator[Price | None]:
     return (ports.catalogue.price(arm) for arm in (*wish.allowed, *wish.reserve, *last_resort))
 
 
-async def _session_arm(owner: str, session: str, wish: Wish, ports: ChatPorts) -> tuple[ArmId | None, bool]:
-    """Return who answered last in the conversation, and whether Redis could not say: then the draw decides."""
+async def _conversation(asker: Asker, calls: tuple[str, ...], wish: Wish, ports: ChatPorts) -> Conversation:
+    """Return who made the tool call, else who answered last; where Redis cannot say, the draw decides."""
     if wish.pinned is not None or ports.shadow_mode:
-        return None, False
+        return Conversation()
     if ports.reserving.open:
-        return None, True
+        return Conversation(missed=True)
     try:
         async with asyncio.timeout(ports.redis_timeout_s):
-            return await ports.log.session_arm(owner=owner, session=session), False
+            for key in calls:
+                arm = await ports.log.session_arm(owner=asker.owner, session=key)
+                if arm is not None:
+                    return Conversation(arm, tool_step=True)
+            if asker.session is None:
+                return Conversation()
+            return Conversation(await ports.log.session_arm(owner=asker.owner, session=asker.session))
     except (DependencyError, TimeoutError):
-        return None, True
+        return Conversation(missed=True)

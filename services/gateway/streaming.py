@@ -49,7 +49,7 @@ class OpenStream:
 
     def _close(self, status: Status, error: str | None = None) -> Served:
         self.journal.frames = self._answer.events
-        return self.journal.close(status, self.arm, usage=self._answer.usage, error=error)
+        return self.journal.close(status, self.arm, usage=self._answer.usage, error=error, calls=self._answer.calls)
 
 
 @asynccontextmanager

@@ -38,6 +38,15 @@ def hold(decision: Decision, arm: ArmId | None, margin: float) -> Decision:
     return replace(kept, session=True, reason=f"{arm} has the conversation, and is within {margin:g} of the best.")
 
 
+def keep(decision: Decision, arm: ArmId) -> Decision:
+    """Keep a tool loop with `arm`, which made the call whose result the request brings, whatever is believed of it."""
+    reason = f"{arm} made the tool call whose result this is."
+    kept = _order(decision, (arm, *(other for other in decision.ranked if other != arm)))
+    if decision.view(arm) is None:  # not weighed, so nothing that was believed belongs to this choice
+        kept = replace(kept, kind=DecisionKind.DEFAULT, views=(), neighbours=(), confidence=0.0)
+    return replace(kept, session=True, reason=reason)
+
+
 def overrule(decision: Decision, arm: ArmId) -> Decision:
     """Return what shadow mode does instead of `decision`: `arm` alone answers, with what was believed of it."""
     served = _order(decision, (arm,))

@@ -13,6 +13,7 @@ from shared.clients.upstream_errors import garbage, of_error_body, of_exception,
 from shared.clients.usage import usage_of
 from shared.errors import UpstreamError
 from shared.quick_http import Incoming
+from shared.schemas.tool_loops import MAX_CALLS, call_ids_of
 from shared.schemas.upstream import Sink, Usage
 
 MAX_STREAM_BYTES = 128 * 1024 * 1024
@@ -43,6 +44,7 @@ class HttpAnswerStream:
         self._finished_choices: set[int] = set()
         self.events = 0
         self.usage: Usage | None = None
+        self.calls: tuple[str, ...] = ()
 
     async def open(self, first_by: float) -> None:
         """Wait for the first event that the client will get. Raises UpstreamError."""
@@ -162,3 +164,8 @@ class HttpAnswerStream:
             self._open_choices.add(index)
             if choice.get("finish_reason"):
                 self._finished_choices.add(index)
+        delta = choice.get("delta")
+        if isinstance(delta, dict) and ("tool_calls" in delta or "function_call" in delta):
+            new = [name for name in call_ids_of((delta,)) if name not in self.calls]
+            if len(self.calls) < MAX_CALLS:
+                self.calls = (*self.calls, *new)

@@ -31,6 +31,7 @@ from shared.clients.model_list import arms_of
 from shared.clients.upstream_errors import garbage, of_error_body, of_exception, of_status
 from shared.clients.usage import usage_of
 from shared.quick_http import Incoming, QuickHttp
+from shared.schemas.tool_loops import call_ids_of
 from shared.schemas.upstream import Answer, Call
 from shared.tracing import span
 
@@ -198,4 +199,10 @@ def answer_of(raw: bytes) -> Answer:
         messages = messages_of(body)
     except BadAnswer as error:
         raise garbage(str(error)) from error
-    return Answer(body=raw, usage=usage_of(body), model=model_of(body), chars=text_length_of(messages))
+    return Answer(
+        body=raw,
+        usage=usage_of(body),
+        model=model_of(body),
+        chars=text_length_of(messages),
+        calls=call_ids_of(messages),
+    )

@@ -165,11 +165,17 @@ class RatingTerms:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NewRecord:
-    """A finished request on its way to storage. `prompt` is its routing text, with STORE_PROMPTS alone."""
+    """A finished request on its way to storage.
+
+    Attributes:
+        prompt: its routing text, with STORE_PROMPTS alone.
+        calls: keys of the tool calls in its answer (`shared.schemas.tool_loops`).
+    """
 
     record: RequestRecord
     vector: Vector | None
     prompt: str | None = None
+    calls: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -48,12 +48,13 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A whole answer: the upstream's body, verbatim; `chars` is the length of its text."""
+    """A whole answer: the upstream's body, verbatim; `chars` is the length of its text, `calls` its tool calls' ids."""
 
     body: bytes
     usage: Usage | None
     model: str | None
     chars: int = 0
+    calls: tuple[str, ...] = ()
 
 
 class Sink(Protocol):

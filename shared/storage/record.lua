@@ -1,7 +1,8 @@
 -- Store one finished request and tell the learner.
--- KEYS: 1 request hash, 2 alias, 3 alias for admins, 4 events, 5 session, 6 explored, 7 rate, 8 spent.
+-- KEYS: 1 request hash, 2 alias, 3 alias for admins, 4 events, 5 explored, 6 rate, 7 spent,
+--       from 8 on: sessions and tool calls that stay with the arm.
 -- ARGV: 1 own id, 2 record, 3 vector ('' for none), 4 owner, 5 status, 6 created_at, 7 lifetime in ms, 8 event version,
---       9 arm that the conversation stays with ('' without one), 10 what exploring has cost (1e-9 USD, whole),
+--       9 arm that has answered, 10 what exploring has cost (1e-9 USD, whole),
 --       11 outbox of the history ('' for none), 12 its bound, 13 the prompt, where it is kept ('' for none),
 --       14 tokens and 15 cost (1e-9 USD) beyond what was reserved ('' for nothing to settle).
 if redis.call('HEXISTS', KEYS[1], 'record') == 1 then return 0 end
@@ -17,19 +18,19 @@ for _, alias in ipairs(KEYS[2] == KEYS[3] and { KEYS[2] } or { KEYS[2], KEYS[3] 
   if not holder or holder == ARGV[1] then redis.call('SET', alias, known, 'PX', ARGV[7]) end
 end
 
-if ARGV[9] ~= '' then redis.call('SET', KEYS[5], ARGV[9], 'PX', 86400000) end
+for at = 8, #KEYS do redis.call('SET', KEYS[at], ARGV[9], 'PX', 86400000) end
 if ARGV[10] ~= '0' then
-  redis.call('INCRBY', KEYS[6], ARGV[10])
-  redis.call('PEXPIRE', KEYS[6], 172800000)
+  redis.call('INCRBY', KEYS[5], ARGV[10])
+  redis.call('PEXPIRE', KEYS[5], 172800000)
 end
 
 -- Not stopping at a damaged counter: there is no rollback, and the event below must not be lost.
-if ARGV[14] ~= '' and redis.call('EXISTS', KEYS[7]) == 1 then
-  redis.pcall('HINCRBYFLOAT', KEYS[7], 'tokens', -tonumber(ARGV[14]))
+if ARGV[14] ~= '' and redis.call('EXISTS', KEYS[6]) == 1 then
+  redis.pcall('HINCRBYFLOAT', KEYS[6], 'tokens', -tonumber(ARGV[14]))
 end
 if ARGV[15] ~= '' then
-  redis.pcall('INCRBY', KEYS[8], ARGV[15])
-  redis.pcall('PEXPIRE', KEYS[8], 172800000)
+  redis.pcall('INCRBY', KEYS[7], ARGV[15])
+  redis.pcall('PEXPIRE', KEYS[7], 172800000)
 end
 
 remember(ARGV[11], ARGV[12], 'kind', 'request', 'id', ARGV[1], 'prompt', ARGV[13])

@@ -74,7 +74,7 @@ def alias(owner: str, public_id: str) -> str:
 
 
 def session(owner: str, session_hash: str) -> str:
-    """String: the arm that answered last in a conversation of `owner`. Expires a day after its last answer."""
+    """String: the arm that answered last in a conversation of `owner`, or made a tool call. Expires after a day."""
     return f"{TAG}:session:{owner}:{session_hash}"
 
 

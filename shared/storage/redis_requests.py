@@ -97,16 +97,17 @@ class RedisRequestLog:
             redis_keys.request(record.id),
             *alias_keys(record),
             redis_keys.EVENTS,
-            redis_keys.session(record.owner, record.session or ""),
             redis_keys.explored(redis_keys.day_of(record.created_at)),
             redis_keys.rate(record.owner),
             redis_keys.spent(record.owner, record.toll.day if record.toll else ""),
         ]
         outcome, created_at = record.outcome, repr(record.created_at)
-        arm = outcome.arm if record.session and outcome.status is not Status.FAILED else ""
+        if outcome.status is not Status.FAILED:
+            sessions = (record.session, *entry.calls) if record.session else entry.calls
+            keys += [redis_keys.session(record.owner, session) for session in sessions]
         story = record.to_json()
         return keys, [record.id, story, vector, record.owner, outcome.status, created_at, self._ttl_ms,
-                      EVENT_VERSION, arm, round(record.explored_usd * NANO), *self._outbox,
+                      EVENT_VERSION, outcome.arm, round(record.explored_usd * NANO), *self._outbox,
                       (entry.prompt or "").encode("utf-8", "surrogatepass"),
                       *_unreserved(record)]  # fmt: skip
 

@@ -41,6 +41,26 @@ async def test_of_many_who_claim_at_once_one_wins(rig: Rig) -> None:
     assert [claim.reservation for claim in await asyncio.gather(*claims)].count(Reservation.NEW) == 1
 
 
+async def test_who_answered_a_conversation_or_made_a_tool_call_is_remembered_for_a_day(rig: Rig) -> None:
+    """Under each key, the last one counts; a failed request changes nothing, and each owner has its own."""
+    now = rig.clock.now()
+    first = replace(a_record(now, owner="a", arm="v/first"), session="talk")
+    plain = a_record(now, owner="a", arm="v/second")
+    failed = replace(a_record(now, owner="a", arm="v/third", status=Status.FAILED), session="talk")
+    await rig.log.record([NewRecord(first, None, calls=("one", "two")), NewRecord(plain, None, calls=("two",))])
+    await rig.log.record([NewRecord(failed, None, calls=("one",)), a_new_record(now, owner="a")])
+    known = {key: await rig.log.session_arm(owner="a", session=key) for key in ("talk", "one", "two", "", "none")}
+    assert known == {"talk": "v/first", "one": "v/first", "two": "v/second", "": None, "none": None}
+    assert await rig.log.session_arm(owner="b", session="one") is None
+    if rig.raw is not None:
+        for key in ("talk", "one"):
+            left_ms = await rig.raw.pttl(f"{{router}}:session:a:{key}")
+            assert 86_000_000 < left_ms <= 86_400_000
+        found = await rig.log.find(owner="a", public_id=first.public_id)
+        assert found is not None
+        assert found.record == first
+
+
 async def test_the_id_of_a_failed_request_may_be_claimed_again(rig: Rig) -> None:
     """A client that retries after a 502 keeps its id; the failure stays readable under its own id."""
     failed = a_new_record(rig.clock.now(), public_id="x", status=Status.FAILED)

@@ -27,6 +27,7 @@ class Reply:
         break_after: number of events before `error`; None: before any.
         delay_s: wait before the answer, or before the first event.
         gap_s: wait before each further event.
+        calls: ids of the tool calls that it makes.
     """
 
     text: str = "Hello from the fake."
@@ -35,6 +36,7 @@ class Reply:
     break_after: int | None = None
     delay_s: float = 0.0
     gap_s: float = 0.0
+    calls: tuple[str, ...] = ()
 
 
 class FakeChatModel:
@@ -68,7 +70,7 @@ class FakeChatModel:
             "choices": [{"index": 0, "message": {"role": "assistant", "content": reply.text}, "finish_reason": "stop"}],
             "usage": _usage_json(reply.usage),
         }
-        return Answer(orjson.dumps(body), reply.usage, call.arm, len(reply.text))
+        return Answer(orjson.dumps(body), reply.usage, call.arm, len(reply.text), reply.calls)
 
     @asynccontextmanager
     async def stream(self, call: Call) -> AsyncIterator[FakeStream]:
@@ -104,6 +106,7 @@ class FakeStream:
 
     def __init__(self, call: Call, reply: Reply) -> None:
         self.usage: Usage | None = None
+        self.calls = reply.calls
         self.events = 0
         self._call = call
         self._reply = reply

@@ -63,8 +63,9 @@ class FakeRequestLog:
         if record.toll is not None:
             charge = _charge_of(record.toll, record.outcome)
             self.memory.quotas.settle(record.owner, charge, record.outcome, in_redis=False)
-        if record.session and record.outcome.status is not Status.FAILED:
-            self.memory.sessions[record.owner, record.session] = (record.outcome.arm, self.memory.clock.now())
+        if record.outcome.status is not Status.FAILED:
+            for session in (*filter(None, (record.session,)), *entry.calls):
+                self.memory.sessions[record.owner, session] = (record.outcome.arm, self.memory.clock.now())
         self.memory.explored[day_of(record.created_at)] += round(record.explored_usd * NANO)
         self.memory.remember(self._history_bound, Waiting("", record.id, request=entry))
         self.memory.add(Event("", EventKind.OUTCOME, record.id, 1))

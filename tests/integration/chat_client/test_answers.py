@@ -11,6 +11,7 @@ from shared import tracing
 from shared.clients.chat_client import HttpChatModel, connections
 from shared.errors import UpstreamError
 from tests import raw_upstream as raw
+from tests.fakes.sink import FakeSink
 from tests.integration.chat_client.calls import KEY, MIB, call, failure
 
 
@@ -111,3 +112,24 @@ async def test_the_upstream_gets_the_trace(upstream: raw.RawUpstream, model: Htt
     await model.complete(call())
     assert upstream.seen[0].headers["traceparent"].split("-")[1] == trace.trace_id
     assert "traceparent" not in upstream.seen[1].headers
+
+
+async def test_the_ids_of_tool_calls_are_gathered(upstream: raw.RawUpstream, model: HttpChatModel) -> None:
+    """Of a whole answer and of a stream, where a call's id comes once and its arguments in pieces."""
+    calls = [{"index": n, "id": f"call_{n}", "function": {"name": "f", "arguments": "{}"}} for n in range(2)]
+    message = {"role": "assistant", "content": None, "tool_calls": calls}
+    choice = {"index": 0, "message": message, "finish_reason": "tool_calls"}
+    upstream.script = raw.whole({**raw.WHOLE, "choices": [choice]})
+    assert (await model.complete(call())).calls == ("call_0", "call_1")
+    upstream.script = raw.whole()
+    assert (await model.complete(call())).calls == ()
+    deltas: list[dict[str, object]] = [
+        {"role": "assistant", "tool_calls": calls[:1]},
+        {"tool_calls": [{"index": 0, "id": "call_0", "function": {"arguments": "{}"}}]},
+        {"tool_calls": calls[1:]},
+    ]
+    events = [raw.event(raw.chunk() | {"choices": [{"index": 0, "delta": delta}]}) for delta in deltas]
+    upstream.script = raw.streamed([*events, raw.event(raw.chunk(None, "tool_calls")), b"data: [DONE]\n\n"])
+    async with model.stream(call(stream=True)) as answer:
+        await answer.pour(FakeSink())
+        assert answer.calls == ("call_0", "call_1")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.fakes.gateway import World, settings_for
-from tests.integration.gateway.test_http import ask, serving
+from tests.integration.gateway.test_http import BODY, ask, serving
 
 
 @pytest.fixture
@@ -45,3 +46,23 @@ async def test_models_and_arms_show_what_the_upstream_says_of_their_limits(world
     assert large == {"id": "c/large", **head, "owned_by": "c"}
     assert {name: shown["data"][0][name] for name in told} == told
     assert not told.keys() & shown["data"][2].keys()
+
+
+async def test_a_conversation_is_named_by_the_body_then_the_header_then_the_prompt_cache(world: World) -> None:
+    """The first of them that is there; each is kept as a hash, and a cache's key is not a session's id."""
+    names = {"session_id": "body", "prompt_cache_key": "cache"}
+    named = ("body", "header", "prompt_cache_key:cache")
+    hashes = [hashlib.sha256(name.encode()).hexdigest()[:32] for name in named]
+    sent: list[tuple[dict[str, object], dict[str, str]]] = [
+        ({**names}, {"x-session-id": "header"}),
+        ({"prompt_cache_key": "cache"}, {"x-session-id": "header"}),
+        ({"prompt_cache_key": "cache"}, {}),
+        ({"prompt_cache_key": 3}, {}),
+        ({"prompt_cache_key": ""}, {}),
+    ]
+    async with serving(world) as client:
+        for number, (fields, headers) in enumerate(sent):
+            await ask(client, "/v1/chat/completions", {**BODY, **fields}, X_Request_ID=f"r{number}", **headers)
+        told = [(await ask(client, f"/v1/requests/r{number}"))[1]["session"] for number in range(5)]
+    assert told == [*hashes, None, None]
+    assert world.upstream.calls[2].body["prompt_cache_key"] == "cache"
