@@ -12,9 +12,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from services.gateway.free_arms import FreeArms
 from services.gateway.model_warnings import ModelWarnings
 from shared.bandit.arms import Arm, ArmId, Price, is_arm_name
-from shared.bandit.eligibility import resolve_arm
 from shared.bandit.families import successor
 from shared.bandit.free_arms import FREE
+from shared.bandit.variants import base_of, resolve, variant
 from shared.errors import NotFound, UpstreamError
 from shared.logs import get_logger
 from shared.ports import ChatModel, Clock
@@ -47,6 +47,7 @@ class Catalogue:
         self.uses_free = FREE in (*self._models, default)
         self._clock = clock
         self._listed: dict[ArmId, Arm] = {}
+        self._variants: dict[ArmId, Arm] = {}
         self._labels: frozenset[ArmId] = frozenset()
         self._fetched_at: float | None = None
         self._retry_at = 0.0
@@ -108,7 +109,7 @@ class Catalogue:
             self.free.read(current)
         # A free model that is missing once keeps its price and limits.
         kept = {arm: self._listed[arm] for arm in self.free.arms if arm in self._listed}
-        self._listed = {**kept, **current}
+        self._listed, self._variants = {**kept, **current}, {}
         self.lists_limits = any(arm.has_limits for arm in self._listed.values())
         self._resolve()
 
@@ -163,8 +164,11 @@ class Catalogue:
         return name in self._models or name in self._changes
 
     def listing(self, arm: ArmId) -> Arm | None:
-        """Return what the upstream says of `arm`; None where it does not list it."""
-        return self._listed.get(arm)
+        """Return what the upstream says of `arm`, or of the model that it is a variant of; None where it lists none."""
+        listed = self._listed.get(arm) or self._variants.get(arm)
+        if listed is None and (base := self._listed.get(base_of(arm) or "")) is not None:
+            listed = self._variants[arm] = variant(base, arm)
+        return listed
 
     def arm(self, arm: ArmId) -> Arm:
         """Return what the upstream says of `arm`, or its name alone."""
@@ -214,8 +218,8 @@ class Catalogue:
         return name
 
     def _listed_as(self, name: str) -> ArmId | None:
-        """An exact id, or `model-name` without its provider where only one provider has it."""
-        return name if name in self._listed else resolve_arm(name, self._listed)
+        """An exact id, a name without its provider where only one provider has it, or a variant of one of them."""
+        return name if name in self._listed else resolve(name, self._listed)
 
     def _resolve(self) -> None:
         configured, last = self._known(self._expanded()), self._last_words()

@@ -209,8 +209,8 @@ def _bytes_of(text: str) -> int:
 def _json_bytes(value: Any) -> int:
     try:
         return len(orjson.dumps(value))
-    except TypeError:  # an integer beyond 64 bits, or half a surrogate pair
-        return len(json.dumps(value, ensure_ascii=True, separators=(",", ":")))
+    except TypeError:  # half a surrogate pair
+        return len(json.dumps(value, ensure_ascii=True, separators=(",", ":"), default=str))
 
 
 def words_of(features: Iterable[str]) -> str:

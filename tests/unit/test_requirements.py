@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import orjson
 import pytest
 
 from shared.schemas.requirements import Requirements, field_of, requirements_of
@@ -132,7 +133,10 @@ def test_the_longest_answer_is_what_the_client_sets(fields: dict[str, Any], toke
         {"messages": None},
         {"messages": [None, 3, "x", {}, {"content": [None, 3, {"type": 3}, {"type": "text", "text": 3}]}]},
         {"messages": [{"tool_calls": 3, "function_call": "x"}, {"tool_calls": [None, {"function": 3}]}]},
-        body(tools=[{"maximum": 2**70}], response_format={"type": "json_schema", "json_schema": "\ud800"}),
+        body(
+            tools=[{"maximum": 2**70, "odd": orjson.Fragment(b"1" * 30)}, "\ud800"],
+            response_format={"type": "json_schema", "json_schema": "\ud800"},
+        ),
         body(modalities="image", reasoning="x", tool_choice=3, logprobs="x"),
         body(max_tokens=float("nan")),
     ],
