@@ -9,6 +9,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from shared.bandit.arms import is_arm_name
+from shared.model_prices import check_model_prices
 from shared.setting_addresses import (
     check_allowed_host,
     check_database_host,
@@ -79,6 +80,12 @@ KeyLimits = Annotated[
     BeforeValidator(split_list),
     AfterValidator(_check_key_limits),
     Said("a list, with commas, of hash:rpm=60:tpm=9000:usd=5"),
+]
+ModelPrices = Annotated[
+    tuple[str, ...],
+    BeforeValidator(split_list),
+    AfterValidator(check_model_prices),
+    Said("a list, with commas, of model=prompt:completion in USD per million tokens"),
 ]
 BindHost = Annotated[str, Field(min_length=1), AfterValidator(check_host), Said("some text")]
 DatabaseHost = Annotated[str, Field(min_length=1), AfterValidator(check_database_host), Said("some text")]

@@ -38,6 +38,7 @@ from shared.setting_types import (
     KeyLimits,
     Keys,
     ModelName,
+    ModelPrices,
     Models,
     NotEmpty,
     Origins,
@@ -54,7 +55,7 @@ DECISIVE = (
     *("LLM_MODELS", "DEFAULT_MODEL", "FEEDBACK_WEIGHT", "LATENCY_WEIGHT", "COST_WEIGHT", "EXPLORATION_RATE"),
     *("SIMILARITY_THRESHOLD", "MAX_SIMILAR_REQUESTS", "RECENCY_DAYS", "MIN_SIMILAR_REQUESTS", "MIN_CONFIDENCE_SCORE"),
     *("OPTIMISTIC_PRIOR", "EXPLORATION_BONUS", "MIN_REQUESTS_FOR_GLOBAL", "SAFE_START", "EXPLORATION_BUDGET_USD"),
-    *("SESSION_MARGIN", "SHADOW_MODE"),
+    *("SESSION_MARGIN", "SHADOW_MODE", "MODEL_PRICES"),
 )
 """Settings that shape a decision."""
 
@@ -110,6 +111,9 @@ class Settings(BaseModel):
         description="Comma-separated model list; `free`: free models, chosen live from the upstream's list",
     )
     DEFAULT_MODEL: ModelName = Field("claude-3.5-sonnet", description="Fallback model when the bandit is uncertain")
+    MODEL_PRICES: ModelPrices = Field(
+        (), description="Prices where the upstream lists none, or other ones: `openai/gpt-4o=2.5:10,local/llama=0:0`"
+    )
     REQUEST_TIMEOUT_S: float = Field(600.0, gt=0, le=3600, description="Overall deadline of a chat request")
     FIRST_BYTE_TIMEOUT_S: float = Field(60.0, gt=0, le=3600, description="Longest wait for an upstream's first byte")
     STREAM_GAP_TIMEOUT_S: float = Field(30.0, gt=0, le=3600, description="Longest silence between streamed events")

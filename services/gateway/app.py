@@ -17,7 +17,7 @@ from services.gateway.adapters import Adapters
 from services.gateway.admission import Admission
 from services.gateway.arm_list import ArmList, SharedFreeArms
 from services.gateway.asking import Asking
-from services.gateway.catalogue import Catalogue
+from services.gateway.catalogue_settings import build_catalogue
 from services.gateway.context import HICCUP_S, ContextGatherer, ContextLimits
 from services.gateway.cooldown import Breaker, CoolDowns
 from services.gateway.door import Door
@@ -174,7 +174,7 @@ def build_ports(settings: Settings, adapters: Adapters, metrics: GatewayMetrics,
     """Return what the chat use case runs on."""
     clock = adapters.clock
     redis_timeout_s = settings.REDIS_TIMEOUT_MS / 1000
-    catalogue = Catalogue(adapters.upstream, models=settings.LLM_MODELS, default=settings.DEFAULT_MODEL, clock=clock)
+    catalogue = build_catalogue(settings, adapters.upstream, clock)
 
     def make_policy(default: ArmId | None) -> Policy[Any]:
         return build_policy(replace(settings.bandit(), default_arm=default))

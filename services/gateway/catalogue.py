@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from services.gateway.free_arms import FreeArms
 from services.gateway.model_warnings import ModelWarnings
+from services.gateway.price_list import PriceList
 from shared.bandit.arms import Arm, ArmId, Price, is_arm_name
 from shared.bandit.families import successor
 from shared.bandit.free_arms import FREE
@@ -38,8 +39,17 @@ class Catalogue:
     Until the upstream has been asked, and where it has no list, the settings are believed as they are, without prices.
     """
 
-    def __init__(self, upstream: ChatModel, *, models: Sequence[str], default: str, clock: Clock) -> None:
+    def __init__(
+        self,
+        upstream: ChatModel,
+        *,
+        models: Sequence[str],
+        default: str,
+        clock: Clock,
+        prices: PriceList | None = None,
+    ) -> None:
         self._upstream = upstream
+        self.prices = prices or PriceList()
         self._models = tuple(dict.fromkeys(models))
         self._changes: Mapping[ArmId, bool] = {}
         self._default = default
@@ -104,7 +114,7 @@ class Catalogue:
             _log.warning("the upstream has no list of models: prices are unknown, and any model may be named")
         self.has_list = listed is not None
         # A listed name ends up in headers, keys and metrics; the upstream is input, too.
-        current = {arm.id: arm for arm in listed or () if is_arm_name(arm.id)}
+        current = self.prices.applied({arm.id: arm for arm in listed or () if is_arm_name(arm.id)})
         if self.uses_free:
             self.free.read(current)
         # A free model that is missing once keeps its price and limits.
@@ -167,16 +177,24 @@ class Catalogue:
         """Return what the upstream says of `arm`, or of the model that it is a variant of; None where it lists none."""
         listed = self._listed.get(arm) or self._variants.get(arm)
         if listed is None and (base := self._listed.get(base_of(arm) or "")) is not None:
-            listed = self._variants[arm] = variant(base, arm)
+            listed = self._variants[arm] = self.prices.on(variant(base, arm))
         return listed
 
     def arm(self, arm: ArmId) -> Arm:
         """Return what the upstream says of `arm`, or its name alone."""
-        return self.listing(arm) or Arm(arm)
+        return self.listing(arm) or Arm(arm, self.prices.price(arm))
 
     def price(self, arm: ArmId) -> Price | None:
-        """Return the list price, if the upstream names one."""
+        """Return the list price, if MODEL_PRICES or the upstream gives one."""
         return self.arm(arm).price
+
+    @property
+    def uncounted(self) -> tuple[ArmId, ...]:
+        """Return the arms, DEFAULT_MODEL included, whose costs a setting needs and nobody knows; none before a list."""
+        return () if self._fetched_at is None else self.prices.uncounted(self._asked())
+
+    def _asked(self) -> tuple[Arm, ...]:
+        return tuple(self.arm(arm) for arm in dict.fromkeys((*self.arm_ids, *([self.default] if self.default else []))))
 
     def pin(self, name: str) -> ArmId:
         """Return the arm that a client means by `name`. Raises NotFound."""
@@ -264,6 +282,8 @@ class Catalogue:
         self._warnings.missing([name for name in self.unlisted if name != self._default], self.arm_ids)
         self._warnings.without_free(why, self.arm_ids)
         self._warnings.default(self._default, self.default, price, listed=default_listed)
+        if self._fetched_at is not None:
+            self.prices.report(self._asked())
 
     def _known(self, names: Iterable[str]) -> list[ArmId]:
         """Return the arms that `names` mean, each once, without those that the upstream does not list."""

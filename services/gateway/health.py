@@ -9,6 +9,7 @@ from typing import Any
 
 from services.gateway.lifecycle import Lifecycle
 from services.gateway.plan import ChatPorts
+from services.gateway.price_list import MAX_NAMED
 from shared.errors import RouterError
 from shared.ports import EventQueue, Heartbeats
 
@@ -89,6 +90,7 @@ class Health:
         parts["snapshot"] = self._snapshot()
         parts["recorder"] = self._recorder()
         parts["background"] = self._background()
+        parts["prices"] = self._prices()
         healthy = all(part.status == "ok" for part in parts.values()) and self._ports.arm_list.refused is None
         return {
             "status": "ok" if healthy else "degraded",
@@ -203,6 +205,16 @@ class Health:
     def _background(self) -> Part:
         trouble = self._ports.supervisor.trouble()
         return Part("degraded" if trouble else "ok", detail="; ".join(trouble) or None)
+
+    def _prices(self) -> Part:
+        """Return which models' costs cannot be counted: degraded where a budget promises to."""
+        catalogue = self._ports.catalogue
+        uncounted, prices = catalogue.uncounted, catalogue.prices
+        if not uncounted:
+            return Part("ok")
+        names = ", ".join(uncounted[:MAX_NAMED]) + (" and others" if len(uncounted) > MAX_NAMED else "")
+        detail = f"no price is known of {names}: {', '.join(prices.users)} cannot count; set MODEL_PRICES"
+        return Part("degraded" if prices.budgets else "ok", detail=detail)
 
     def _recorder(self) -> Part:
         waiting = self._ports.recorder.spooled

@@ -195,6 +195,9 @@ class Journal:
         price = self._ports.catalogue.price(arm)
         counted = own_count or self.frames
         if usage is not None:
+            catalogue = self._ports.catalogue
+            if price is None and usage.cost_usd is not None and catalogue.label(arm) == arm:
+                catalogue.prices.cost_reported(arm)
             return bill(usage, price, lambda: _estimated_tokens(self._plan, counted))
         nothing = status is Status.FAILED or (status is Status.CANCELLED and not self._calling)
         return NO_BILL if nothing else estimated_bill(self._plan, counted, price)
