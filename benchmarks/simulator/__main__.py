@@ -11,6 +11,7 @@ from pathlib import Path
 from aiohttp import web
 
 from benchmarks.outcomes import load_outcomes
+from benchmarks.simulator.account import MODELS, NewAccount
 from benchmarks.simulator.app import Pace, Simulator
 from benchmarks.simulator.models import InventedWorld, RecordedWorld, World
 
@@ -32,17 +33,19 @@ def main() -> int:
     parser.add_argument("--speed", type=positive, default=1.0, help="divides every latency")
     parser.add_argument("--failures", type=float, default=1.0, help="multiplies every failure rate; 0: none")
     parser.add_argument("--faults", type=float, default=0.0, help="share of calls that get a fault of any kind")
+    parser.add_argument("--account", choices=["new"], help="list, limits and refusals of an account without credit")
     parser.add_argument("--seed", type=int, default=0, help="of latencies and failures")
     options = parser.parse_args()
     try:
-        world: World = InventedWorld()
+        world: World = InventedWorld(MODELS) if options.account else InventedWorld()
         if options.replay:
             world = RecordedWorld(load_outcomes(None if options.replay == "example" else Path(options.replay)))
     except (OSError, ValueError, KeyError) as error:
         print(f"simulator: {error}", file=sys.stderr)
         return 2
     pace = Pace(options.speed, options.failures, options.faults)
-    app = Simulator(world, pace, random.Random(options.seed)).application()
+    account = NewAccount() if options.account else None
+    app = Simulator(world, pace, random.Random(options.seed), account).application()
     print(f"simulated upstream: {len(world.models)} models on http://{options.host}:{options.port}/v1", file=sys.stderr)
     # Open streams are worth nothing here: leave at once.
     web.run_app(app, host=options.host, port=options.port, print=None, shutdown_timeout=0.1, access_log=None)

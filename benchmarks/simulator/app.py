@@ -14,6 +14,7 @@ from typing import Any
 from aiohttp import web
 
 from benchmarks.simulator import wire
+from benchmarks.simulator.account import NewAccount
 from benchmarks.simulator.faults import AT_RANDOM, HEADER, Fault, abort, misbehave, parse_fault
 from benchmarks.simulator.models import Reply, SimulatedModel, World
 
@@ -59,12 +60,13 @@ class _Work:
 
 
 class Simulator:
-    """Handlers over one world. `rng` draws latency and failures."""
+    """Handlers over one world. `rng` draws latency and failures; an `account` lists and refuses as for its key."""
 
-    def __init__(self, world: World, pace: Pace, rng: random.Random) -> None:
+    def __init__(self, world: World, pace: Pace, rng: random.Random, account: NewAccount | None = None) -> None:
         self._world = world
         self._pace = pace
         self._rng = rng
+        self._account = account
         self._seen: deque[Any] = deque(maxlen=SEEN)
 
     def application(self) -> web.Application:
@@ -87,7 +89,10 @@ class Simulator:
 
     async def models(self, _request: web.Request) -> web.Response:
         """List the models with prices."""
-        return web.json_response({"data": [wire.listed(model) for model in self._world.models.values()]})
+        entries = [wire.listed(model) for model in self._world.models.values()]
+        if self._account is not None:
+            entries = [self._account.listed(entry) for entry in entries]
+        return web.json_response({"data": entries})
 
     async def chat(self, request: web.Request) -> web.StreamResponse:
         """Answer, or misbehave."""
@@ -97,6 +102,9 @@ class Simulator:
             work = self._understand(body, request.headers.get(HEADER))
         except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
             return _refused(400, f"Invalid request: {error}")
+        refusal = None if self._account is None else self._account.refusal(work.model)
+        if refusal is not None:
+            return refusal
         spoiled = await misbehave(work.fault, request)
         if spoiled is not None:
             return spoiled
