@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q install
 LOCKS := deploy/requirements
 
-.PHONY: run demo rebuild soak langchain replay evaluate bench test check compose-test chaos-test format lock clean help
+.PHONY: run demo rebuild export soak langchain replay evaluate bench test check compose-test chaos-test format lock clean help
 
 run: $(VENV)/.local  ## Start the whole system; Ctrl-C stops it
 	@$(BIN)/python -m deploy.local
@@ -16,6 +16,10 @@ demo: $(VENV)/.local  ## Replay real prompts and watch the router learn (DATA=fo
 
 rebuild: $(VENV)/.local  ## Redis and Qdrant from the history, while `make run` is stopped (REPLACE=1: over what is there)
 	@$(BIN)/python -m deploy.local.rebuild $(if $(REPLACE),--replace)
+
+export: $(VENV)/.local  ## The history as a file, one request a line, while `make run` runs or not (OUT=history.jsonl SINCE=2026-11-23 VECTORS=1)
+	@$(BIN)/python -m deploy.local.history export --out "$(abspath $(or $(OUT),history.jsonl))" \
+	  $(if $(SINCE),--since $(SINCE)) $(if $(VECTORS),--vectors)
 
 replay: $(VENV)/.plots  ## The policy and its references on recorded outcomes (DATA, FEEDBACK, COST_WEIGHT, STREAM, SEEDS, POLICY, REQUESTS, DELAY)
 	@$(BIN)/python -m benchmarks.replay $(if $(DATA),--data $(DATA)) $(if $(FEEDBACK),--feedback $(FEEDBACK)) \
@@ -28,9 +32,10 @@ bench: $(VENV)/.plots  ## Speed and cost of the gateway beside a bare proxy (ROU
 	  $(if $(PEERS),--peers) $(if $(PAGE),--page $(PAGE)) $(if $(POINTS),--points $(POINTS)) \
 	  $(if $(PARTS)$(MEMORY),--parts $(PARTS) $(if $(MEMORY),memory))
 
-evaluate: $(VENV)/.local  ## What other settings would have earned (LOG=file, SET="COST_WEIGHT=-0.5"); no LOG: the check by replay (RUNS=200)
-	@$(BIN)/python -m benchmarks.evaluate $(if $(LOG),--log "$(LOG)" $(foreach one,$(SET),--set $(one)),--validate \
-	  $(if $(DATA),--data "$(DATA)") $(if $(RUNS),--runs $(RUNS)))
+evaluate: $(VENV)/.local  ## What other settings would have earned (LOG=file or DATABASE=1, SET="COST_WEIGHT=-0.5"); else the check by replay (RUNS=200)
+	@$(BIN)/python -m $(if $(DATABASE),deploy.local.history evaluate $(foreach one,$(SET),--set $(one)),benchmarks.evaluate \
+	  $(if $(LOG),--log "$(LOG)" $(foreach one,$(SET),--set $(one)),--validate \
+	  $(if $(DATA),--data "$(DATA)") $(if $(RUNS),--runs $(RUNS))))
 
 soak: $(VENV)/.local  ## Load with faults and the account of it (MINUTES=10 RPS=50 FAULTS=0.2, KILL=1: parts are killed)
 	@$(BIN)/python -m benchmarks.soak --minutes $(or $(MINUTES),10) --rps $(or $(RPS),50) --faults $(or $(FAULTS),0.2) $(if $(KILL),--kill)

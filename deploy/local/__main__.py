@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from deploy.local.interrupts import StopRequests
+from deploy.local.model_lines import model_lines
 from deploy.local.plan import ROOT, Planner, Simulation
 from deploy.local.stack import Interrupted, Stack
 from deploy.local.terminal import say, show_banner, show_line
@@ -38,7 +39,9 @@ def main(arguments: list[str] | None = None) -> int:
             say(f"starting {', '.join(part.name for part in stack.plan.parts)}")
             try:
                 stack.start()
-                show_banner(stack.plan, settings, seconds=time.monotonic() - began, folder=str(folder))
+                seconds = time.monotonic() - began
+                models_now = model_lines(stack.plan.gateway_url, settings)
+                show_banner(stack.plan, settings, seconds=seconds, folder=str(folder), models=models_now)
                 stack.run()
             except Interrupted:
                 say("stopping: the gateway finishes open answers first")

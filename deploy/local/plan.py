@@ -11,6 +11,8 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from deploy.local import probes
+from deploy.local.data_folder import SIMULATED as SIMULATED_DATA
+from deploy.local.data_folder import open_data_folder, upstream_name
 from deploy.local.ports import PortChooser
 from deploy.local.postgres import postgres_url
 from deploy.local.servers import Server, free_port, postgres_command, qdrant_command, redis_command
@@ -66,6 +68,9 @@ class Plan:
     given: dict[str, str] = field(default_factory=dict)
     gateway_url: str = ""
     redis_url: str = ""
+    database_url: str = ""
+    """The stack's own PostgreSQL; empty where there is none."""
+    data: Path = Path()
     simulated: bool = False
 
 
@@ -89,6 +94,7 @@ class Planner:
         """Choose ports and commands. Raises SettingsError when a port that the user set is taken."""
         self._ports, self._plan = PortChooser(self.say), Plan()
         self._explicit = explicit_settings(self.settings)
+        self._plan.data = self._data = self._data_folder()
         gateway_port = self._choose("gateway", self.settings.HOST, self.settings.PORT, "PORT")
         wired = {
             "REDIS_URL": self._redis(),
@@ -111,7 +117,7 @@ class Planner:
             return self._use("REDIS_URL")
         port = self._choose("Redis", LOOPBACK, 6379, None)
         url = f"redis://{LOOPBACK}:{port}/0"
-        command = redis_command(port, self.folder / "redis")
+        command = redis_command(port, self._data / "redis")
         self._add("redis", command, url, lambda: probes.redis_answers(port), stop_order=3)
         return url
 
@@ -120,7 +126,7 @@ class Planner:
             return self._use("QDRANT_URL")
         port = self._choose("Qdrant", LOOPBACK, 6333, None)
         url = f"http://{LOOPBACK}:{port}"
-        command = qdrant_command(port, self.folder / "qdrant")
+        command = qdrant_command(port, self._data / "qdrant")
         self._add("qdrant", command, url, lambda: probes.http_ok(port, "/readyz"))
         return url
 
@@ -132,12 +138,25 @@ class Planner:
             self._plan.given[given] = self.settings.masked()[given]
             return ""
         port = self._choose("PostgreSQL", LOOPBACK, 5432, None)
-        command = postgres_command(port, self.folder / "postgres")
+        command = postgres_command(port, self._data / "postgres")
         self._add("postgres", command, postgres_url(port), lambda: probes.postgres_answers(port), stop_order=3)
-        return postgres_url(port) + "?sslmode=disable"  # it never leaves this machine
+        self._plan.database_url = postgres_url(port) + "?sslmode=disable"  # it never leaves this machine
+        return self._plan.database_url
+
+    @property
+    def _simulates(self) -> bool:
+        return self.settings.OPENROUTER_API_KEY is None and not self._is_given("OPENROUTER_BASE_URL")
+
+    def _data_folder(self) -> Path:
+        """Return the folder of this upstream's data, and warn where simulated ratings go into the user's own stores."""
+        stores = [name for name in ("REDIS_URL", "QDRANT_URL", "DATABASE_URL", "DATABASE_HOST") if self._is_given(name)]
+        if self._simulates and stores:
+            self.say(f"{', '.join(stores)}: yours, and what is stored there now comes from SIMULATED models")
+        upstream = SIMULATED_DATA if self._simulates else upstream_name(self.settings.OPENROUTER_BASE_URL)
+        return open_data_folder(self.folder, upstream, self.say)
 
     def _upstream(self) -> dict[str, str]:
-        if self.settings.OPENROUTER_API_KEY is not None or self._is_given("OPENROUTER_BASE_URL"):
+        if not self._simulates:
             return {"OPENROUTER_BASE_URL": self._use("OPENROUTER_BASE_URL")}
         port = self._choose("the simulated upstream", LOOPBACK, 8090, None)
         command = [sys.executable, "-m", "benchmarks.simulator", "--host", LOOPBACK, "--port", str(port)]
@@ -228,7 +247,7 @@ class Planner:
             if name not in Settings.model_fields and name not in {"CONFIG_FILE", "MAKEFLAGS", "MAKELEVEL", "MFLAGS"}
         }
         paths = {"SPOOL_DIR": self.settings.SPOOL_DIR, "MODEL_CACHE_DIR": self.settings.MODEL_CACHE_DIR}
-        ours = {"SPOOL_DIR": self.folder / "spool", "MODEL_CACHE_DIR": self.models}
+        ours = {"SPOOL_DIR": self._data / "spool", "MODEL_CACHE_DIR": self.models}
         located = {name: str(path.resolve() if self._is_given(name) else ours[name]) for name, path in paths.items()}
         python = {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
         looks = {"LOG_FORMAT": "text", "PROGRESS_BAR": "1"} if self.terminal else {}

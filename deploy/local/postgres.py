@@ -18,7 +18,10 @@ from pathlib import Path
 from shared.errors import DependencyError
 
 USER = "llm_router"
-DATABASE = "postgres"
+DATABASE = "llm_router"
+"""User and database are those of the settings' defaults, so that a command on the usual port needs no address."""
+NAMED = "named"
+"""Marks a folder whose database has our name; earlier versions kept initdb's, `postgres`."""
 NO_ROOT = "nobody"
 OPTIONS = {
     "listen_addresses": "127.0.0.1",
@@ -77,10 +80,22 @@ def become(folder: Path, port: int, *, durable: bool) -> None:
     if not data.exists():
         _initialise(binary, folder / "new")
         (folder / "new").rename(data)  # half-made by a killed process, it would never start
+    if not (folder / NAMED).exists():
+        _name_database(binary, data)
+        (folder / NAMED).touch()
     settings = {**OPTIONS, "port": str(port), "fsync": "on" if durable else "off"}
     flags = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
     os.chdir(data)
     os.execv(binary, [str(binary), "-D", str(data), *flags])  # noqa: S606 - no shell is what is wanted
+
+
+def _name_database(binary: Path, data: Path) -> None:
+    """Give initdb's only database our name; one that has it already is left alone."""
+    subprocess.run(
+        [str(binary), "--single", "-D", str(data), "template1"],
+        input=f"ALTER DATABASE postgres RENAME TO {DATABASE}\n",
+        capture_output=True, text=True, check=False, cwd=str(data),
+    )  # fmt: skip
 
 
 def _leave_root(folder: Path) -> None:

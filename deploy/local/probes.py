@@ -24,7 +24,7 @@ def redis_answers(port: int) -> bool:
 
 def postgres_answers(port: int) -> bool:
     """Return whether PostgreSQL would let somebody in; it listens before it does, and says so with an error."""
-    hello = struct.pack("!i", 196_608) + b"user\0llm_router\0database\0postgres\0\0"  # protocol 3.0
+    hello = struct.pack("!i", 196_608) + b"user\0llm_router\0database\0llm_router\0\0"  # protocol 3.0
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT_S) as connection:
             connection.sendall(struct.pack("!i", len(hello) + 4) + hello)

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
-from deploy.local import guard
+from deploy.local import guard, running
 from deploy.local.logtail import LogTail, last_lines
 from deploy.local.plan import Part, Plan, Planner
 from shared.errors import DependencyError, RouterError
@@ -28,6 +28,10 @@ SHOWN_LINES = 15
 
 class Interrupted(RouterError):
     """The user wants to stop."""
+
+
+class AlreadyRunning(DependencyError):
+    """Another stack runs on the same folder."""
 
 
 class Stack:
@@ -57,6 +61,7 @@ class Stack:
         self._folder.mkdir(parents=True, exist_ok=True)
         self._lock = _locked(self._folder)  # before the ports: those of a stack on the same data are taken, of course
         self.plan = self._planner.plan()
+        running.note(self._folder, self.plan.database_url)
         # In a group of its own, but in this session, so that the parts may join the group. It inherits the lock: the
         # folder is free again only when the last part is gone.
         self._guard = subprocess.Popen(
@@ -80,6 +85,7 @@ class Stack:
                     self._guard.stdin.close()
                 self._guard.wait()
             if self._lock is not None:
+                running.forget(self._folder)
                 self._lock.close()
 
     # -- starting ------------------------------------------------------------------------------------------------------
@@ -202,7 +208,7 @@ def _locked(folder: Path) -> IO[str]:
         lock.seek(0)
         owner = lock.read().strip() or "?"
         lock.close()
-        raise DependencyError("stack", f"process {owner} already runs on the data in {folder}") from None
+        raise AlreadyRunning("stack", f"process {owner} already runs on the data in {folder}") from None
     lock.truncate(0)
     lock.write(str(os.getpid()))
     lock.flush()

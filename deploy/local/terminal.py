@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 
 from rich import box
 from rich.console import Console
@@ -27,11 +28,13 @@ USE = {
 CLEAR_LINE = "\r\x1b[K"
 OVERCOMMIT = "Memory overcommit must be enabled"
 """Advice of Redis on the kernel's settings, right for a server, of no use on somebody's laptop."""
+STARTING = "the database system is starting up"
+"""PostgreSQL's word on each of our own questions whether it is ready."""
 
 
 def show_line(name: str, line: str) -> None:
     """Print one log line behind the name of its part; one that ends in a carriage return stays only until the next."""
-    if name == "redis" and OVERCOMMIT in line:
+    if (name == "redis" and OVERCOMMIT in line) or (name == "postgres" and STARTING in line):
         return
     passing = line.endswith("\r")
     if not sys.stdout.isatty():
@@ -48,8 +51,8 @@ def say(text: str) -> None:
     show_line("stack", text)
 
 
-def show_banner(plan: Plan, settings: Settings, *, seconds: float, folder: str) -> None:
-    """Print the table of addresses and the first commands."""
+def show_banner(plan: Plan, settings: Settings, *, seconds: float, folder: str, models: Sequence[str] = ()) -> None:
+    """Print the table of addresses, what is to be said of the `models`, and the first commands."""
     console = Console(soft_wrap=True, highlight=False, width=None if sys.stdout.isatty() else 120)
     table = Table(box=box.SIMPLE_HEAD, title=f"LLM Router is ready, after {seconds:.1f} s", title_justify="left")
     for column in ("part", "address", "what it is"):
@@ -61,7 +64,9 @@ def show_banner(plan: Plan, settings: Settings, *, seconds: float, folder: str) 
     if not plan.simulated and "OPENROUTER_BASE_URL" not in plan.given:
         table.add_row("upstream", settings.OPENROUTER_BASE_URL, "real models: requests cost money")
     console.print(table, soft_wrap=False)
-    print(f"Data and logs: {folder} (kept for the next start)")
+    for line in models:
+        print(line)
+    print(f"Data: {plan.data}, logs: {folder}/logs (kept for the next start)")
     if plan.simulated:
         text = "No OPENROUTER_API_KEY is set: every answer is SIMULATED and free. Put a key into .env for real ones."
         console.print(Panel(text, style="bold yellow", expand=False), soft_wrap=False)

@@ -32,6 +32,8 @@ from shared.tracing import TRACEPARENT, TRACESTATE, Trace, Tracer
 
 REQUEST_ID = "X-Request-ID"
 NEEDS_CLIENT_ID = "/chat/completions"
+POLLED = frozenset({"/ready", "/health"})
+"""Routes that load balancers and the local stack poll: their log lines are for debugging."""
 _NOBODY = Caller()
 _RATE_HEADERS = [f"x-ratelimit-remaining-{name}" for name in ("requests", "tokens", "usd")]
 _EXPOSED = ", ".join([*ROUTER_HEADERS, "retry-after", *_RATE_HEADERS])
@@ -150,7 +152,7 @@ class Door:
             public_id=visit.public_id,
             trace_id=visit.trace.trace_id,
         )
-        self._log.info("request", **visit.line)
+        (self._log.debug if route in POLLED else self._log.info)("request", **visit.line)
         tracing.end(visit.trace, visit.line)
 
 

@@ -116,6 +116,9 @@ def test_the_printed_commands_work_and_ctrl_c_leaves_nothing(running: Run, folde
     """
     commands = [line.strip() for line in running.output.splitlines() if re.match(r"  (ID=|curl )", line)]
     assert "SIMULATED" in running.output
+    assert "Models: " in running.output
+    for polling in ("/ready", 'event":"request', "the database system is starting up"):
+        assert polling not in running.output, "the start shows its own polling"
     if shutil.which("curl") is None:
         pytest.skip("no curl on this machine")
     script = "\n".join([*commands, "echo $ID"])

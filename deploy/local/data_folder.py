@@ -1,0 +1,64 @@
+"""The folder of a stack's data: one for each upstream, so that simulated ratings never mix with real ones.
+
+    FOLDER/data/simulated        Redis, Qdrant, PostgreSQL and spool of the simulated upstream
+    FOLDER/data/openrouter.ai    the same of OpenRouter; any other upstream by its host and port
+
+A file `upstream` in each says whose it is. Before this, the data stood in FOLDER itself: it is taken over for the
+upstream that made it. A log of the simulator tells that: where there is one, the data is simulated, at least in part.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from shared.errors import SettingsError
+
+SIMULATED = "simulated"
+MARK = "upstream"
+OLDER = ("redis", "qdrant", "postgres", "spool")
+
+
+def upstream_name(base_url: str) -> str:
+    """Return host and port of an upstream as the name of a folder."""
+    parts = urlsplit(base_url)
+    host = (parts.hostname or "unknown").lower()
+    name = re.sub(r"[^a-z0-9.-]", "_", f"{host}_{parts.port}" if parts.port else host)
+    return name.strip(".") or "_"
+
+
+def open_data_folder(folder: Path, upstream: str, say: Callable[[str], None]) -> Path:
+    """Return the data folder of `upstream`, made if need be, and say what becomes of other data.
+
+    Raises SettingsError where the folder is marked as another upstream's.
+    """
+    data = folder / "data" / upstream
+    data.mkdir(parents=True, exist_ok=True)
+    mark = data / MARK
+    marked = mark.read_text(encoding="utf-8").strip() if mark.exists() else upstream
+    if marked != upstream:
+        raise SettingsError(f"{data} holds the data of {marked}, not of {upstream}: move it to {data.parent / marked}")
+    mark.write_text(f"{upstream}\n", encoding="utf-8")
+    _take_over(folder, data, upstream, say)
+    others = sorted(other.name for other in data.parent.iterdir() if other.is_dir() and other != data)
+    if others:
+        say(f"this start uses the data of {upstream}; that of {', '.join(others)} is kept apart")
+    return data
+
+
+def _take_over(folder: Path, data: Path, upstream: str, say: Callable[[str], None]) -> None:
+    older = [name for name in OLDER if (folder / name).is_dir()]
+    if not older:
+        return
+    simulated = any((folder / "logs").glob("simulator*.log"))
+    what = f"the data of an earlier version in {folder} ({', '.join(older)})"
+    why = "a simulated upstream has run on it" if simulated else "no simulated upstream has run on it"
+    free = [name for name in older if not (data / name).exists()]
+    if simulated is (upstream == SIMULATED) and free == older:
+        for name in older:
+            (folder / name).rename(data / name)
+        say(f"{what} is taken over for {upstream}, because {why}: moved to {data}")
+    else:
+        say(f"{what} is not used by this start, because {why}; to use it, move it to {data}, to lose it, remove it")

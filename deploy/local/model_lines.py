@@ -1,0 +1,51 @@
+"""What the start says of the models: which ones `free` stands for, what stands in for the default, what is missing."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from typing import Any
+from urllib.parse import urlsplit
+
+from shared.settings import Settings
+
+TIMEOUT_S = 3.0
+
+
+def model_lines(gateway_url: str, settings: Settings) -> list[str]:
+    """Ask the gateway's `/health`, and return lines for people; none where it cannot be asked."""
+    keys = (*settings.ADMIN_API_KEYS, *settings.API_KEYS)
+    headers = {"Authorization": f"Bearer {keys[0].get_secret_value()}"} if keys else {}
+    connection = http.client.HTTPConnection(urlsplit(gateway_url).netloc, timeout=TIMEOUT_S)
+    try:
+        connection.request("GET", "/health", headers=headers)
+        return said_of(json.loads(connection.getresponse().read()))
+    except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError):
+        return []
+    finally:
+        connection.close()
+
+
+def said_of(health: dict[str, Any]) -> list[str]:
+    """Return the lines for a report of `/health`. Raises KeyError where it is not a full one."""
+    arm_list, default = health["arm_list"], health["default_model"]
+    arms, free = arm_list["arms"], set(arm_list["free"] or ())
+    chosen = ", ".join(f"{arm} (free)" if arm in free and not arm.endswith(":free") else arm for arm in arms)
+    lines = [f"Models: {chosen or 'none'}"]
+    if arm_list["free"] == []:
+        read = health["parts"]["upstream"]["status"] == "ok"
+        why = "the upstream lists no free model" if read else "the upstream's list could not be read"
+        lines.append(f"LLM_MODELS=free: {why}, so DEFAULT_MODEL answers alone.")
+    configured, used = default["configured"], default["used"]
+    if default["replaced"]:
+        price = [default[f"usd_per_million_{kind}_tokens"] for kind in ("prompt", "completion")]
+        cost = "its price is unknown" if None in price else f"{price[0]:g} and {price[1]:g} USD per million tokens"
+        lines.append(
+            f"DEFAULT_MODEL {configured} is not listed: {used}, the newest of its family, replaces it ({cost})."
+        )
+    elif configured in health["unlisted"]:
+        lines.append(f"DEFAULT_MODEL {configured} is not listed, nor is one of its family: name another one.")
+    missing = [name for name in health["unlisted"] if name != configured]
+    if missing:
+        lines.append(f"Not in the upstream's list, and not used: {', '.join(missing)}")
+    return lines

@@ -1,0 +1,65 @@
+"""What the start's table says of the models."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from deploy.local.model_lines import model_lines, said_of
+from deploy.local.servers import free_port
+from shared.settings import load_settings
+
+DEFAULT = {
+    "configured": "claude-3.5-sonnet",
+    "used": "anthropic/claude-sonnet-4.5",
+    "replaced": True,
+    "usd_per_million_prompt_tokens": 3.0,
+    "usd_per_million_completion_tokens": 15.0,
+}
+
+
+def report(**changes: Any) -> dict[str, Any]:
+    usual = {
+        "arm_list": {"arms": ["a/x:free", "b/y"], "free": ["a/x:free", "b/y"]},
+        "default_model": DEFAULT,
+        "unlisted": ["claude-3.5-sonnet"],
+        "parts": {"upstream": {"status": "ok"}},
+    }
+    return usual | changes
+
+
+def test_a_replaced_default_is_said_with_its_price() -> None:
+    """Both names, and what the new one costs."""
+    assert said_of(report()) == [
+        "Models: a/x:free, b/y (free)",
+        "DEFAULT_MODEL claude-3.5-sonnet is not listed: anthropic/claude-sonnet-4.5, the newest of its family, \
+replaces it (3 and 15 USD per million tokens).",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"unlisted": ["x/gone", "claude-3.5-sonnet"]}, "not used: x/gone"),
+        ({"default_model": DEFAULT | {"used": None, "replaced": False}}, "nor is one of its family"),
+        ({"default_model": DEFAULT | {"usd_per_million_prompt_tokens": None}}, "price is unknown"),
+        ({"arm_list": {"arms": ["d"], "free": []}}, "lists no free model"),
+        ({"arm_list": {"arms": ["d"], "free": []}, "parts": {"upstream": {"status": "down"}}}, "could not be read"),
+    ],
+)
+def test_what_is_missing_is_said(changes: dict[str, Any], words: str) -> None:
+    """One line each."""
+    assert any(words in line for line in said_of(report(**changes)))
+
+
+def test_nothing_is_said_of_what_is_as_it_was_set() -> None:
+    """Only which models there are."""
+    default = DEFAULT | {"configured": "b/y", "used": "b/y", "replaced": False}
+    listed = {"arms": ["a/x", "b/y"], "free": None}
+    assert said_of(report(arm_list=listed, default_model=default, unlisted=[])) == ["Models: a/x, b/y"]
+
+
+def test_a_gateway_that_cannot_be_asked_costs_the_lines_alone() -> None:
+    """The start goes on."""
+    assert model_lines(f"http://127.0.0.1:{free_port()}", load_settings({}, None)) == []
