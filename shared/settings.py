@@ -30,6 +30,7 @@ from shared.errors import SettingsError
 from shared.setting_addresses import SslMode
 from shared.setting_text import clean
 from shared.setting_types import (
+    AllowedHosts,
     BindHost,
     DatabaseHost,
     DatabaseUrl,
@@ -75,8 +76,14 @@ class Settings(BaseModel):
     ADMIN_API_KEYS: Keys = Field(
         (), description="Keys that see every request and `/metrics`, see and change `/arms`; if set, no others do"
     )
+    ALLOWED_HOSTS: AllowedHosts = Field(
+        (), description="Names under which web pages may call without a key; `*`: any. localhost and IPs always may"
+    )
     METRICS_TOKEN: HeaderSecret | None = Field(
         None, description="What Prometheus sends as `Authorization: Bearer` to read `/metrics`, and nothing else"
+    )
+    MAX_CONNECTIONS_PER_ADDRESS: int = Field(
+        0, ge=0, le=1_000_000, description="Most connections of one client address, beyond it 503; 0: half of all"
     )
     MAX_CONCURRENT_REQUESTS: int = Field(
         1024, ge=1, le=100_000, description="Most chat requests served at once by one gateway; beyond it 503"

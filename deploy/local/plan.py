@@ -16,6 +16,7 @@ from deploy.local.data_folder import open_data_folder, upstream_name
 from deploy.local.ports import PortChooser
 from deploy.local.postgres import postgres_url
 from deploy.local.servers import Server, free_port, postgres_command, qdrant_command, redis_command
+from shared.access_warning import access_warning
 from shared.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -62,7 +63,7 @@ class Part:
 
 @dataclass
 class Plan:
-    """The parts to start, and the addresses that are used as `given`, by setting."""
+    """The parts to start, and the addresses that are used as `given`, by setting; `warning`: who else may use it."""
 
     parts: list[Part] = field(default_factory=list)
     given: dict[str, str] = field(default_factory=dict)
@@ -71,6 +72,7 @@ class Plan:
     database_url: str = ""
     """The stack's own PostgreSQL; empty where there is none."""
     data: Path = Path()
+    warning: str | None = None
     simulated: bool = False
 
 
@@ -95,7 +97,9 @@ class Planner:
         self._ports, self._plan = PortChooser(self.say), Plan()
         self._explicit = explicit_settings(self.settings)
         self._plan.data = self._data = self._data_folder()
-        gateway_port = self._choose("gateway", self.settings.HOST, self.settings.PORT, "PORT")
+        # Without keys it serves this machine alone, unless the user says where it shall listen.
+        gateway_host = self.settings.HOST if self.settings.API_KEYS else self._own_host("HOST")
+        gateway_port = self._choose("gateway", gateway_host, self.settings.PORT, "PORT")
         wired = {
             "REDIS_URL": self._redis(),
             "QDRANT_URL": self._qdrant(),
@@ -106,7 +110,7 @@ class Planner:
         self._environment = self._base_environment() | {name: value for name, value in wired.items() if value}
         self._environment["EMBEDDER_URL"] = self._embedder()
         self._learner()
-        self._gateway(gateway_port)
+        self._gateway(gateway_host, gateway_port)
         self._plan.redis_url = wired["REDIS_URL"]
         return self._plan
 
@@ -200,9 +204,10 @@ class Planner:
             environment=environment,
         )
 
-    def _gateway(self, port: int) -> None:
+    def _gateway(self, host: str, port: int) -> None:
         command = [sys.executable, "-m", "services.gateway"]
-        url = self._plan.gateway_url = f"http://{_reachable(self.settings.HOST)}:{port}"
+        url = self._plan.gateway_url = f"http://{_reachable(host)}:{port}"
+        self._plan.warning = access_warning(self.settings, host=host, port=port)
         self._add(
             "gateway",
             command,
@@ -211,7 +216,7 @@ class Planner:
             after=("redis", "qdrant", "embedder", SIMULATED),
             stop_order=0,
             stop_timeout_s=self.settings.DRAIN_DELAY_S + self.settings.DRAIN_TIMEOUT_S + 10.0,
-            environment={"PORT": str(port)},
+            environment={"HOST": host, "PORT": str(port)},
         )
 
     # -- what they share -----------------------------------------------------------------------------------------------
@@ -286,4 +291,4 @@ def _as_text(value: object) -> str:
 
 def _reachable(host: str) -> str:
     """Return an address at which a server bound to `host` can be reached from here."""
-    return {"0.0.0.0": LOOPBACK, "::": "[::1]"}.get(host, host)
+    return {"0.0.0.0": LOOPBACK, "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)

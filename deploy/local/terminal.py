@@ -70,6 +70,8 @@ def show_banner(plan: Plan, settings: Settings, *, seconds: float, folder: str, 
     if plan.simulated:
         text = "No OPENROUTER_API_KEY is set: every answer is SIMULATED and free. Put a key into .env for real ones."
         console.print(Panel(text, style="bold yellow", expand=False), soft_wrap=False)
+    if plan.warning is not None:
+        console.print(Panel(plan.warning, style="bold red", expand=False), soft_wrap=False)
     console.print("Try it (paste into another terminal):\n")
     for line in commands(_public(plan.gateway_url), key_needed=bool(settings.API_KEYS)):
         print(line)

@@ -14,6 +14,7 @@ from services.gateway.preflight import check_settings
 from services.gateway.serving import serve
 from services.gateway.version import VERSION
 from shared import interpreter
+from shared.access_warning import access_warning
 from shared.errors import SettingsError
 from shared.logs import get_logger, redact_text, set_up_logging
 from shared.settings import Settings, load_settings
@@ -37,10 +38,15 @@ def main() -> int:
     except SettingsError as error:
         print(error, file=sys.stderr)
         return _BAD_SETTINGS
+    warning = access_warning(settings)
     if arguments.check_config:
+        if warning is not None:
+            print(f"WARNING: {warning}", file=sys.stderr)
         return 0
     set_up_logging(settings, "gateway")
     interpreter.prepare()
+    if warning is not None:
+        get_logger(__name__).warning(warning)
     return uvloop.run(run(settings))
 
 

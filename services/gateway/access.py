@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Iterable, Sequence
-from typing import Protocol
+from collections.abc import Iterable
 
 from aiohttp import hdrs
 from pydantic import SecretStr
 
+from services.gateway.web_pages import PageGuard, Sent, is_from_page
 from shared.errors import Forbidden, Unauthenticated
 from shared.settings import Settings
 from shared.values import dataclass
@@ -32,13 +32,6 @@ CHANGING_ROUTES = frozenset({"/arms/{arm}", "/v1/arms/{arm}"})
 """Change what everybody is answered by: for admin keys only, as soon as there is any key at all."""
 
 OWNER_DIGITS = 16
-
-
-class Sent(Protocol):
-    """Headers of a request."""
-
-    def getall(self, name: str, default: Sequence[str], /) -> Sequence[str]:
-        """Return all of a name, or the default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +55,7 @@ class Access:
         self._users = _digests(settings.API_KEYS)
         self._admins = _digests(settings.ADMIN_API_KEYS)
         self._scrapers = _digests(() if settings.METRICS_TOKEN is None else (settings.METRICS_TOKEN,))
+        self._pages = PageGuard(settings.ALLOWED_HOSTS)
 
     def admit(self, headers: Sent, route: str) -> Caller:
         """Return who calls. Raises Unauthenticated or Forbidden."""
@@ -69,6 +63,8 @@ class Access:
         if route == METRICS_ROUTE and _among(digest, self._scrapers):
             return Caller()
         caller = self._caller(digest)
+        if caller is not None and caller.owner == ANYBODY:
+            caller = self._without_key(caller, headers, route)
         if route in OPEN_ROUTES:
             return caller or Caller()
         if caller is None:
@@ -77,6 +73,22 @@ class Access:
             if digest is None or caller.owner == ANYBODY:
                 raise _unauthenticated(digest)
             raise Forbidden("This needs an admin key.", code="admin_key_required")
+        return caller
+
+    def _without_key(self, caller: Caller, headers: Sent, route: str) -> Caller:
+        """Keep out web pages that nobody here has let in. Raises Forbidden."""
+        if self._pages.refuses(headers):
+            if route in OPEN_ROUTES:
+                return Caller()  # it hears what strangers hear where there are keys
+            raise Forbidden(
+                "Without a key, a web page is served under localhost or an IP address only. "
+                "Name this host in ALLOWED_HOSTS, or set API_KEYS.",
+                code="host_not_allowed",
+            )
+        if route in CHANGING_ROUTES and is_from_page(headers):
+            raise Forbidden(
+                "A web page may change this with an admin key only: set ADMIN_API_KEYS.", code="admin_key_required"
+            )
         return caller
 
     def _guards(self, route: str) -> bool:
@@ -97,6 +109,7 @@ class Access:
         """Return the digest of the key that was sent, if any."""
         sent = headers.getall(hdrs.AUTHORIZATION, ())
         scheme, _, key = sent[0].partition(" ") if len(sent) == 1 else ("", "", "")
+        key = key.strip(" \t")  # RFC 9110: any number of blanks
         return digest_of(key) if scheme.lower() == "bearer" and key else None
 
 

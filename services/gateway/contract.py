@@ -230,7 +230,10 @@ def document(version: str) -> Schema:
 
 def _describe(operation: Operation, path: str) -> Schema:
     status, meaning, media_type, schema = operation.answer
-    errors = operation.errors | ({} if operation.open else {401: "missing_api_key, invalid_api_key (with API_KEYS)"})
+    errors = dict(operation.errors)
+    if not operation.open:
+        errors[401] = "missing_api_key, invalid_api_key (with API_KEYS)"
+        errors[403] = ", ".join(filter(None, (errors.get(403), "host_not_allowed (without)")))
     answer: Schema = {"description": meaning, "content": {media_type: {"schema": schema}}}
     if path.endswith("/chat/completions"):
         answer["content"]["text/event-stream"] = {"schema": _STRING}

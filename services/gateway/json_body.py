@@ -74,6 +74,8 @@ def _check_headers(request: web.Request, *, or_form: bool) -> None:
         raise unsupported_encoding()
     types = request.headers.getall(hdrs.CONTENT_TYPE, [])
     if not types:
+        if hdrs.ORIGIN in request.headers:  # a page may send that anywhere without being asked what it may do
+            raise UnsupportedMedia("A web page must send a Content-Type.", code="unsupported_media_type")
         return
     known = _JSON.fullmatch(request.content_type) is not None or (or_form and is_form(request))
     if len(types) > 1 or not known:

@@ -16,6 +16,7 @@ from aiohttp import StreamReader, hdrs, web
 from aiohttp.http_exceptions import ContentEncodingError, HttpProcessingError
 from aiohttp.web_protocol import RequestHandler, RequestPayloadError
 
+from services.gateway.addresses import Addresses
 from services.gateway.json_body import too_large, unsupported_encoding
 from services.gateway.problems import Problem, problem_response
 from shared.errors import RequestTimeout, Unavailable
@@ -33,6 +34,8 @@ LINGER_BYTES = 33_554_432
 reset."""
 
 MAX_CONNECTIONS = 4096
+LEAST_SHARE = 16
+"""However low the cap is, an address may hold so many connections: a browser opens several."""
 
 log = get_logger(__name__)
 
@@ -55,10 +58,11 @@ class HardenedHandler(RequestHandler):
     # -- opening, reading: whoever is silent or slow goes ------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Start the header deadline, or turn the connection away at the cap."""
-        if cast("HardenedServer", self._manager).full:
+        """Start the header deadline, or turn the connection away at a cap."""
+        refusal = cast("HardenedServer", self._manager).refusal(transport)
+        if refusal is not None:
             self._force_close = True  # what still arrives is dropped
-            _last_words(cast("asyncio.Transport", transport), Unavailable("Too many connections.", code="overloaded"))
+            _last_words(cast("asyncio.Transport", transport), refusal)
             return
         super().connection_made(transport)
         self._arm_header_timer()
@@ -165,7 +169,7 @@ class HardenedHandler(RequestHandler):
 
 
 class HardenedServer(web.Server):
-    """Makes a `HardenedHandler` for each connection, up to a cap."""
+    """Makes a `HardenedHandler` for each connection, up to a cap, of which one client address has a share at most."""
 
     def __init__(self, application: web.Server, settings: Settings, *, max_connections: int, **timeouts: float) -> None:
         super().__init__(
@@ -174,12 +178,27 @@ class HardenedServer(web.Server):
             handler_cancellation=True,  # a client that leaves stops its upstream call
         )
         self._max_connections = max_connections
+        self._share = settings.MAX_CONNECTIONS_PER_ADDRESS or max(LEAST_SHARE, max_connections // 2)
+        self._addresses = Addresses()
         self._timeouts = timeouts
 
-    @property
-    def full(self) -> bool:
-        """Whether the cap is reached."""
-        return len(self._connections) >= self._max_connections
+    def refusal(self, transport: asyncio.BaseTransport) -> Unavailable | None:
+        """Return why a new connection is turned away, if it is."""
+        if len(self._connections) >= self._max_connections:
+            return Unavailable("Too many connections.", code="overloaded")
+        if self._addresses.held_by(transport) >= self._share:
+            return Unavailable("Too many connections from this address.", code="too_many_connections")
+        return None
+
+    def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
+        """Count a connection."""
+        super().connection_made(handler, transport)
+        self._addresses.add(handler, transport)
+
+    def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
+        """Count it no longer."""
+        super().connection_lost(handler, exc)
+        self._addresses.remove(handler)
 
     def __call__(self) -> RequestHandler:
         """Return the protocol of a new connection."""

@@ -60,7 +60,7 @@ async def serve(app: web.Application, settings: Settings, **options: float) -> w
         keep_s=KEEP_ALIVE_S,
         write_s=options.get("write_timeout_s", WRITE_TIMEOUT_S),
         takes=takes,
-        full=lambda: server.full,
+        full=lambda transport: server.refusal(transport) is not None,
     )
     try:
         await LaneSite(runner, lanes, settings.HOST, settings.PORT, backlog=1024).start()

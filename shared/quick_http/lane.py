@@ -44,13 +44,13 @@ class Lanes:
         *, max_body: int, keep_s: float,
         write_s: float | None = None,
         takes: Callable[[Question], bool] = lambda _question: True,
-        full: Callable[[], bool] = lambda: False,
+        full: Callable[[asyncio.BaseTransport], bool] = lambda _transport: False,
     ) -> None:  # fmt: skip
         """Take aiohttp's server, the handlers by their request lines, and what turns an error into an answer.
 
         A body of more than `max_body` bytes is aiohttp's, and so is what `takes` does not want; an idle connection is
         closed after `keep_s`, one whose client does not read its answer after `write_s` (by default the same). A
-        connection that comes while it is `full` is aiohttp's at once, to be turned away.
+        connection for which it is `full` is aiohttp's at once, to be turned away.
         """
         self.server = server
         self.routes = routes
@@ -85,7 +85,7 @@ class Lane(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Become one of the server's connections."""
-        full = self._lanes.full()
+        full = self._lanes.full(transport)
         self._transport = cast("asyncio.Transport", transport)  # uvloop's are of no class of asyncio
         self._outlet.open(self._transport)
         self._lanes.server.connection_made(cast("Any", self), self._transport)  # it takes what has the three names

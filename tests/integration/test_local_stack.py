@@ -226,6 +226,22 @@ def test_settings_reach_the_parts_unchanged(tmp_path: Path) -> None:
     assert "CONFIG_FILE" not in gateway.server.environment
 
 
+@pytest.mark.parametrize(("given", "host"), [
+    ({}, "127.0.0.1"), ({"ADMIN_API_KEYS": "a"}, "127.0.0.1"), ({"HOST": "0.0.0.0"}, "0.0.0.0"),
+    ({"API_KEYS": "k"}, "0.0.0.0"), ({"API_KEYS": "k", "HOST": "::1"}, "::1"),
+])  # fmt: skip
+def test_without_keys_only_this_machine_is_served(given: dict[str, str], host: str, tmp_path: Path) -> None:
+    """Unless HOST says where to listen; the banner warns of who can reach it."""
+    plan = Planner(load_settings(given, None), tmp_path, tmp_path, anywhere=True).plan()
+    (gateway,) = [part for part in plan.parts if part.name == "gateway"]
+    assert gateway.server.environment["HOST"] == host
+    assert (plan.warning is None) is ("API_KEYS" in given)
+    if plan.warning is not None:
+        assert ("on this machine" in plan.warning) is (host == "127.0.0.1")
+        assert f"{host}:{gateway.server.environment['PORT']}" in plan.warning
+    assert plan.gateway_url.startswith("http://[::1]:" if host == "::1" else "http://127.0.0.1:")
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_signals_are_counted(number: signal.Signals) -> None:
     """Each signal is one request to stop, seen by whoever looks."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import orjson
 import pytest
 
 from tests.fakes.gateway import World, settings_for
 from tests.integration.gateway.test_http import BODY, ask, serving
 
 USER, OTHER, ADMIN, SCRAPER, STRANGER = "user-key-1", "user-key-2", "admin-key", "scrape-token", "no-such-key"
+CHAT = "/v1/chat/completions"
 USERS = f"{USER},{OTHER}"
 
 
@@ -92,6 +94,53 @@ async def test_no_web_page_changes_the_list_of_models(tmp_path: Path) -> None:
         async with client.options("/arms/d/spare", headers=asked) as preflight:
             allowed = preflight.headers["Access-Control-Allow-Methods"].split(", ")
     assert not {"PUT", "DELETE"} & set(allowed)
+
+
+@pytest.mark.parametrize("fields", [{}, {"Connection": "close"}], ids=["lane", "aiohttp"])
+async def test_a_rebound_page_gets_nothing(tmp_path: Path, fields: dict[str, str]) -> None:
+    """Without keys, by both ways: no answer, no models, no records; the state alone, and signed links."""
+    foreign = {"Origin": "http://evil.example:1", "Host": "evil.example:1", **fields}
+    world = World(settings_for(tmp_path, FEEDBACK_LINK_SECRET="0123456789abcdef"))
+    async with serving(world) as client:
+        json = {"Content-Type": "application/json"}
+        for path, body in ((CHAT, orjson.dumps(BODY)), ("/feedback", b"{}"), ("/arms", None), ("/metrics", None)):
+            call = client.post(path, data=body, headers=foreign | json) if body else client.get(path, headers=foreign)
+            async with call as answer:
+                assert answer.status == 403, path
+                assert (await answer.json())["error"]["code"] == "host_not_allowed"
+        assert world.records == []
+        async with client.get("/health", headers=foreign) as answer:
+            assert set(await answer.json()) == {"status"}
+        async with client.get("/feedback/no-link-of-ours", headers=foreign) as answer:
+            assert (await answer.json())["error"]["code"] == "invalid_link"
+        async with client.post(CHAT, json=BODY, headers=fields | {"Origin": "http://evil.example"}) as answer:
+            assert answer.status == 200, "under an address, CORS_ORIGINS decides"
+
+
+@pytest.mark.parametrize("kind", [None, "", "text/plain", "multipart/form-data", "application/x-www-form-urlencoded"])
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/feedback", "/route"])
+async def test_what_a_page_sends_without_a_preflight_is_refused(tmp_path: Path, kind: str | None, path: str) -> None:
+    """A body of a type that browsers send anywhere, or of none; a program may leave the type out."""
+    typed = {} if kind is None else {"Content-Type": kind}
+    async with serving(World(settings_for(tmp_path))) as client:
+        skipped = ("Content-Type",)
+        call = client.post(path, data=b"{}", headers={"Origin": "http://a.example"} | typed, skip_auto_headers=skipped)
+        async with call as answer:
+            assert (answer.status, (await answer.json())["error"]["code"]) == (415, "unsupported_media_type")
+        async with client.post(path, data=orjson.dumps(BODY), skip_auto_headers=skipped) as answer:
+            assert answer.status != 415
+
+
+async def test_no_web_page_changes_models_without_a_key(tmp_path: Path) -> None:
+    """Also under localhost; a program may."""
+    world = World(settings_for(tmp_path))
+    async with serving(world) as client:
+        for method in ("PUT", "DELETE"):
+            async with client.request(method, "/arms/a/small", headers={"Origin": "http://localhost:3000"}) as answer:
+                assert (answer.status, (await answer.json())["error"]["code"]) == (403, "admin_key_required")
+        assert world.memory.arms == {}
+        async with client.put("/arms/d/spare") as answer:
+            assert answer.status == 200
 
 
 async def test_health_tells_strangers_the_state_alone(tmp_path: Path) -> None:

@@ -210,6 +210,9 @@ async def test_check_config_shows_settings_and_no_secret(tmp_path: Path) -> None
     assert (code, err) == (0, "")
     assert "EXPLORATION_RATE=0.3" in out.splitlines()
     assert "secret" not in out
+    code, out, err = await run(OPENROUTER_API_KEY="sk-or-secret", HOST="0.0.0.0", PORT="8123")
+    assert code == 0
+    assert err.startswith("WARNING: API_KEYS is empty: anybody who can reach 0.0.0.0:8123 ")
     code, _, err = await run()
     assert code == 2
     assert "OPENROUTER_API_KEY is required" in err
@@ -235,6 +238,18 @@ async def test_one_line_a_request_without_prompt_or_key(gateways: Any, redis_url
     assert {"overhead_ms", "upstream_ms", "cost_usd", "propensity", "outcome"} <= line.keys()
     for secret in ("key-that-must-not-show", "capital of Peru", answer):
         assert secret not in text
+
+
+async def test_a_gateway_without_keys_says_so_at_its_start(gateways: Any) -> None:
+    """Loudly, once; with keys there is nothing to say."""
+    said = {}
+    for name, keys in (("open", {}), ("closed", {"API_KEYS": "k"})):
+        gateway = await gateways(**keys)
+        assert await asyncio.to_thread(gateway.server.stop) == 0
+        said[name] = [line for line in gateway.lines() if "API_KEYS" in line["event"]]
+        gateway.log.unlink()
+    assert [line["level"] for line in said["open"]] == ["warning"]
+    assert said["closed"] == []
 
 
 async def test_requests_do_not_make_the_garbage_collector_look_all_the_time(gateways: Any) -> None:
