@@ -62,7 +62,7 @@ def show_banner(plan: Plan, settings: Settings, *, seconds: float, folder: str, 
     for setting, url in plan.given.items():
         table.add_row(setting, url, "yours, used as it is")
     if not plan.simulated and "OPENROUTER_BASE_URL" not in plan.given:
-        table.add_row("upstream", settings.OPENROUTER_BASE_URL, "real models: requests cost money")
+        table.add_row("upstream", settings.OPENROUTER_BASE_URL, "real models: those that are not free cost money")
     console.print(table, soft_wrap=False)
     for line in models:
         print(line)

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from services.gateway.catalogue import Catalogue
 from shared.bandit.arms import ArmId, is_arm_name
+from shared.bandit.free_arms import FREE
 from shared.errors import Conflict, CorruptState, DependencyError, InvalidRequest, NotFound, Unavailable
 from shared.logs import get_logger
 from shared.metrics import GatewayMetrics
@@ -113,7 +114,7 @@ class ArmList:
             raise Conflict("This is the last model: add another one first.", code="last_arm", param="arm")
 
     def _meant(self, name: str, *, wanted: bool) -> ArmId:
-        if not is_arm_name(name) or name == AUTO:
+        if not is_arm_name(name) or name in (AUTO, FREE):
             raise InvalidRequest("This cannot be the name of a model.", code="invalid_value", param="arm")
         arm = self._catalogue.named(name)
         if arm is None and not wanted and self._catalogue.mentions(name):

@@ -113,6 +113,7 @@ async def test_the_last_model_cannot_be_taken_out(world: World) -> None:
         ("a\x00", InvalidRequest, "invalid_value"),
         ("modèle", InvalidRequest, "invalid_value"),
         ("auto", InvalidRequest, "invalid_value"),
+        ("free", InvalidRequest, "invalid_value"),
     ],
 )
 @pytest.mark.parametrize("wanted", [True, False])
