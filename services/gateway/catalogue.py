@@ -13,7 +13,7 @@ from services.gateway.free_arms import FreeArms
 from services.gateway.model_warnings import ModelWarnings
 from services.gateway.price_list import PriceList
 from shared.bandit.arms import Arm, ArmId, Price, is_arm_name
-from shared.bandit.families import successor
+from shared.bandit.families import replacement
 from shared.bandit.free_arms import FREE
 from shared.bandit.variants import base_of, resolve, variant
 from shared.errors import NotFound, UpstreamError
@@ -267,11 +267,7 @@ class Catalogue:
     def _resolved_default(self) -> ArmId | None:
         if self._default == FREE:
             return next(iter(self.free.arms), None)
-        named = self.named(self._default)
-        if named is not None:
-            return named
-        relative = successor(self._default, self._listed.values())
-        return None if relative is None else relative.id
+        return self.named(self._default) or replacement(self._default, self._listed.values())
 
     def _report(self) -> None:
         """Warn of what the settings name and the upstream does not have."""

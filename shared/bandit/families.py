@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable
 
 from shared.bandit.arms import Arm, ArmId
+from shared.bandit.variants import base_of
 from shared.values import dataclass
 
 _IGNORED = frozenset({"latest", "preview", "beta", "alpha", "exp", "experimental", "chat", "instruct", "it", "v"})
@@ -61,6 +62,15 @@ def writes_text(arm: Arm) -> bool:
     return all(
         modalities is None or "text" in modalities for modalities in (arm.input_modalities, arm.output_modalities)
     )
+
+
+def replacement(name: ArmId, listed: Iterable[Arm]) -> ArmId | None:
+    """Return the id of the model that replaces `name`, with the suffix of `name` where that only chooses a variant."""
+    base = base_of(name)
+    relative = successor(base or name, listed)
+    if relative is None:
+        return None
+    return relative.id if base is None else relative.id + name.removeprefix(base)
 
 
 def successor(name: ArmId, listed: Iterable[Arm]) -> Arm | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from shared.bandit.arms import Arm, Price
-from shared.bandit.families import billions_of, family_of, successor
+from shared.bandit.families import billions_of, family_of, replacement, successor
 
 SAME = [
     ("anthropic/claude-3.5-sonnet", "anthropic/claude-sonnet-4.5"),
@@ -87,3 +87,17 @@ def test_a_name_without_words_has_no_family(name: str) -> None:
 def test_sizes_are_read_from_names(name: str, billions: float | None) -> None:
     """The whole size, not that of the active part."""
     assert billions_of(name) == billions
+
+
+@pytest.mark.parametrize(
+    ("name", "replaced_by"),
+    [
+        ("claude-3.5-sonnet", "anthropic/claude-sonnet-4.5"),
+        ("claude-3.5-sonnet:nitro", "anthropic/claude-sonnet-4.5:nitro"),
+        ("anthropic/claude-3.7-sonnet:thinking", "anthropic/claude-sonnet-4.5:thinking"),
+        ("anthropic/claude-3.5-sonnet:free", None),
+    ],
+)
+def test_a_variant_is_replaced_by_the_same_variant(name: str, replaced_by: str | None) -> None:
+    """`:nitro` is a way to call a model; `:free` is a model of its own."""
+    assert replacement(name, [Arm("anthropic/claude-sonnet-4.5"), Arm("a/b:free")]) == replaced_by
