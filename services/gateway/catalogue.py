@@ -47,12 +47,14 @@ class Catalogue:
         default: str,
         clock: Clock,
         prices: PriceList | None = None,
+        weighs_default: bool = False,
     ) -> None:
         self._upstream = upstream
         self.prices = prices or PriceList()
         self._models = tuple(dict.fromkeys(models))
         self._changes: Mapping[ArmId, bool] = {}
-        self._default = default
+        self.default_name = default  # DEFAULT_MODEL as it was set
+        self._weighs_default = weighs_default  # SAFE_START: DEFAULT_MODEL is an arm, whatever LLM_MODELS names
         self.free = FreeArms()
         self.uses_free = FREE in (*self._models, default)
         self._clock = clock
@@ -160,14 +162,9 @@ class Catalogue:
         return self._listed_as(name) if self._listed else name
 
     @property
-    def default_name(self) -> str:
-        """Return DEFAULT_MODEL as it was set."""
-        return self._default
-
-    @property
     def default_replaced(self) -> bool:
         """Return whether another model stands in for DEFAULT_MODEL."""
-        return self.default is not None and self._default in self.unlisted
+        return self.default is not None and self.default_name in self.unlisted
 
     def mentions(self, name: str) -> bool:
         """Return whether LLM_MODELS or a change names `name`, whatever the upstream lists."""
@@ -223,7 +220,7 @@ class Catalogue:
     def _find(self, name: str) -> ArmId | None:
         if name in self.arm_ids:
             return name
-        if self.default is not None and name in {self.default, self._default}:
+        if self.default is not None and name in {self.default, self.default_name}:
             return self.default
         return self._listed_as(name)
 
@@ -242,14 +239,15 @@ class Catalogue:
     def _resolve(self) -> None:
         configured, last = self._known(self._expanded()), self._last_words()
         self.default = self._resolved_default()
+        always = (self.default,) if self._weighs_default and self.default is not None else ()
         arms = [arm for arm in self._known((*configured, *last)) if last.get(arm, True)]
-        if not arms:  # A list that knows none of ours is more likely wrong than our settings: keep serving.
+        if not arms and not always:  # A list that knows none is more likely wrong than our settings: keep serving.
             arms = configured = configured or self._expanded() or self._alone()
-        self.arm_ids = tuple(arms)
+        self.arm_ids = tuple(dict.fromkeys((*arms, *always)))
         self.added = tuple(arm for arm in arms if arm not in configured)
-        self.removed = tuple(arm for arm in configured if arm not in arms)
+        self.removed = tuple(arm for arm in configured if arm not in self.arm_ids)
         self._labels = frozenset({*self.arm_ids, *([self.default] if self.default else [])})
-        wanted = (name for name in (*self._models, *self._changes, self._default) if self._changes.get(name, True))
+        wanted = (name for name in (*self._models, *self._changes, self.default_name) if self._changes.get(name, True))
         self.unlisted = tuple(name for name in dict.fromkeys(wanted) if name != FREE and self.named(name) is None)
         if self.asked:
             self._report()
@@ -261,23 +259,24 @@ class Catalogue:
 
     def _alone(self) -> list[str]:
         """Return what serves where `free` stands for no model: DEFAULT_MODEL."""
-        name = self.default or self._default
+        name = self.default or self.default_name
         return [] if name == FREE else [name]
 
     def _resolved_default(self) -> ArmId | None:
-        if self._default == FREE:
+        if self.default_name == FREE:
             return next(iter(self.free.arms), None)
-        return self.named(self._default) or replacement(self._default, self._listed.values())
+        return self.named(self.default_name) or replacement(self.default_name, self._listed.values())
 
     def _report(self) -> None:
         """Warn of what the settings name and the upstream does not have."""
-        default_listed = self._default not in self.unlisted
+        default_listed = self.default_name not in self.unlisted
         price = None if self.default is None else self.price(self.default)
         lacks_free = FREE in self._models and not self.free.arms
         why = (self.error or "the upstream lists none that qualifies") if lacks_free else None
-        self._warnings.missing([name for name in self.unlisted if name != self._default], self.arm_ids)
+        self._warnings.missing([name for name in self.unlisted if name != self.default_name], self.arm_ids)
         self._warnings.without_free(why, self.arm_ids)
-        self._warnings.default(self._default, self.default, price, listed=default_listed)
+        self._warnings.default(self.default_name, self.default, price, listed=default_listed,
+                               safe_start=self._weighs_default)  # fmt: skip
         if self._fetched_at is not None:
             self.prices.report(self._asked())
 

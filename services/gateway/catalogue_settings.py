@@ -17,6 +17,7 @@ def build_catalogue(settings: Settings, upstream: ChatModel, clock: Clock) -> Ca
         default=settings.DEFAULT_MODEL,
         clock=clock,
         prices=price_list(settings),
+        weighs_default=settings.SAFE_START,
     )
 
 

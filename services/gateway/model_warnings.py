@@ -31,13 +31,16 @@ class ModelWarnings:
             _log.warning(said, why=why, used=used)
         self._without_free = why
 
-    def default(self, configured: str, used: ArmId | None, price: Price | None, *, listed: bool) -> None:
+    def default(
+        self, configured: str, used: ArmId | None, price: Price | None, *, listed: bool, safe_start: bool = False
+    ) -> None:
         """Report a DEFAULT_MODEL that is not listed, and the model that replaces it, with its price."""
         before, self._default = self._default, (configured, used, price, listed)
         if listed or before == self._default:
             return
         if used is None:
-            _log.warning("DEFAULT_MODEL is not in the upstream's list, nor is one of its family", model=configured)
+            said = "DEFAULT_MODEL is not in the upstream's list, nor is one of its family"
+            _log.warning(said + ("; SAFE_START has no effect" if safe_start else ""), model=configured)
             return
         said = "DEFAULT_MODEL is not in the upstream's list: the newest model of its family replaces it"
         _log.warning(said, model=configured, used=used, usd_per_million_tokens=_per_million(price))
