@@ -23,8 +23,9 @@ def usage_of(body: Mapping[str, Any]) -> Usage | None:
     if not isinstance(usage, dict):
         return None
     impossible: list[str] = []
-    prompt = _read(usage, "prompt_tokens", MAX_TOKENS, impossible)
-    completion = _read(usage, "completion_tokens", MAX_TOKENS, impossible)
+    prompt = _read(usage, "prompt_tokens" if "prompt_tokens" in usage else "input_tokens", MAX_TOKENS, impossible)
+    answer = "completion_tokens" if "completion_tokens" in usage else "output_tokens"
+    completion = _read(usage, answer, MAX_TOKENS, impossible)
     total = _read(usage, "total_tokens", 2 * MAX_TOKENS, impossible)
     if total is not None and prompt is None and completion is not None:
         prompt = max(0.0, total - completion)
@@ -40,6 +41,9 @@ def usage_of(body: Mapping[str, Any]) -> Usage | None:
 
 def _cost_usd(usage: Mapping[str, Any], impossible: list[str]) -> float | None:
     """Return what the answer cost: OpenRouter's charge and, for BYOK, the provider's beside it."""
+    parts = usage.get("cost")
+    if isinstance(parts, dict):  # Perplexity's
+        return _read(parts, "total_cost", MAX_COST_USD, impossible)
     charged = _read(usage, "cost", MAX_COST_USD, impossible)
     details = usage.get("cost_details")
     inner = details if isinstance(details, dict) else {}

@@ -177,6 +177,14 @@ def test_a_score_is_a_number_from_0_to_1(score: Any) -> None:
     assert error is None or error.param == "score"
 
 
+def test_a_score_beyond_64_bits_is_refused() -> None:
+    """It is kept as it was written, so it is no number here; in a field that nobody reads it does no harm."""
+    error = raised(lambda: parse_feedback(b'{"request_id": "a", "score": %d}' % 2**70))
+    assert error is not None
+    assert error.param == "score"
+    assert parse_feedback(b'{"request_id": "a", "score": 1, "more": %d}' % 2**70).score == 1.0
+
+
 @given(st.lists(st.text(st.characters(exclude_characters="\r\n", exclude_categories=["Cs"])), max_size=6), st.data())
 def test_events_do_not_depend_on_how_they_are_split(payloads: list[str], data: st.DataObject) -> None:
     """However the network cuts a stream, the same events come out, comments and other fields left out."""
