@@ -17,6 +17,7 @@ from benchmarks.simulator import wire
 from benchmarks.simulator.account import NewAccount
 from benchmarks.simulator.faults import AT_RANDOM, HEADER, Fault, abort, misbehave, parse_fault
 from benchmarks.simulator.models import Reply, SimulatedModel, World
+from shared.bandit.variants import base_of
 
 FIRST_TOKEN_SHARE = 0.3
 """Part of an answer's time that passes before the first token of a stream."""
@@ -102,6 +103,9 @@ class Simulator:
             work = self._understand(body, request.headers.get(HEADER))
         except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
             return _refused(400, f"Invalid request: {error}")
+        refused = work.model.can.refusal(body, work.reply.prompt_tokens)
+        if refused is not None:
+            return _refused(*refused)
         refusal = None if self._account is None else self._account.refusal(work.model)
         if refusal is not None:
             return refusal
@@ -116,7 +120,7 @@ class Simulator:
 
     def _understand(self, body: Any, header: str | None) -> _Work:
         name = body["model"]
-        model = self._world.models.get(name)
+        model = self._world.models.get(name) or self._world.models.get(base_of(name) or "")
         if model is None:
             raise ValueError(f"{name} is not a valid model ID")
         messages = body["messages"]

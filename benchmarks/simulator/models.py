@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from benchmarks.outcomes import CHARS_PER_TOKEN, Outcomes
+from benchmarks.simulator.capabilities import ALWAYS, JSON, LOGPROBS, REASONING, TOOLS, Capabilities
 from shared.bandit.arms import Price
 
 MILLION = 1e6
 FREE = Price(0.0, 0.0)
+ANYTHING = Capabilities()
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +25,7 @@ class SimulatedModel:
         latency_s: median time of a whole answer, before `--speed`.
         quality: mean score of its answers.
         failure_rate: share of requests that it refuses with 429, as free models do.
+        can: what it can do; anything, unless it is said.
     """
 
     id: str
@@ -30,6 +33,7 @@ class SimulatedModel:
     latency_s: float
     quality: float
     failure_rate: float = 0.0
+    can: Capabilities = ANYTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,26 +57,39 @@ class World(Protocol):
         ...
 
 
-def _paid(name: str, prompt: float, completion: float, latency_s: float, quality: float) -> SimulatedModel:
-    return SimulatedModel(name, Price(prompt / MILLION, completion / MILLION), latency_s, quality)
+def _text(context: int, *parameters: str) -> Capabilities:
+    """Text in and out, and these parameters."""
+    return Capabilities(context, inputs=("text",), parameters=(*ALWAYS, *parameters))
 
 
-def _free(name: str, latency_s: float, quality: float, failures: float = 0.0) -> SimulatedModel:
-    return SimulatedModel(name, FREE, latency_s, quality, failures)
+_SEES = replace(_text(96_000, "response_format"), inputs=("text", "image"))
+_CLAUDE = Capabilities(200_000, 8192, ("text", "image", "file"), parameters=(*ALWAYS, *TOOLS, *JSON))
+_GEMINI = Capabilities(1_048_576, 65_535, parameters=(*ALWAYS, *TOOLS, *JSON, *REASONING))
+_GPT = Capabilities(128_000, 16_384, ("text", "image", "file"), parameters=(*ALWAYS, *TOOLS, *JSON, *LOGPROBS))
+
+
+def _paid(
+    name: str, prompt: float, completion: float, latency_s: float, quality: float, *, can: Capabilities
+) -> SimulatedModel:
+    return SimulatedModel(name, Price(prompt / MILLION, completion / MILLION), latency_s, quality, can=can)
+
+
+def _free(name: str, latency_s: float, quality: float, failures: float = 0.0, *, can: Capabilities) -> SimulatedModel:
+    return SimulatedModel(name, FREE, latency_s, quality, failures, can)
 
 
 DEFAULT_MODELS = (
-    _free("deepseek/deepseek-r1-0528:free", 0.9, 0.78),
-    _free("google/gemma-3-27b-it:free", 0.5, 0.66),
-    _free("meta-llama/llama-3.3-70b-instruct:free", 0.7, 0.72),
-    _free("openai/gpt-oss-20b:free", 0.3, 0.60),
-    _free("z-ai/glm-4.5-air:free", 1.1, 0.80, 0.01),
-    _paid("anthropic/claude-3.5-sonnet", 3.0, 15.0, 1.0, 0.90),
-    _paid("anthropic/claude-3.5-haiku", 0.8, 4.0, 0.5, 0.80),
-    _paid("google/gemini-2.5-flash", 0.3, 2.5, 0.4, 0.82),
-    _paid("google/gemini-2.5-pro", 1.25, 10.0, 1.6, 0.93),
-    _paid("openai/gpt-4o", 2.5, 10.0, 0.8, 0.88),
-    _paid("openai/gpt-4o-mini", 0.15, 0.6, 0.4, 0.76),
+    _free("deepseek/deepseek-r1-0528:free", 0.9, 0.78, can=_text(163_840, *REASONING)),
+    _free("google/gemma-3-27b-it:free", 0.5, 0.66, can=_SEES),
+    _free("meta-llama/llama-3.3-70b-instruct:free", 0.7, 0.72, can=_text(65_536, *TOOLS, "response_format")),
+    _free("openai/gpt-oss-20b:free", 0.3, 0.60, can=replace(_text(32_768, *TOOLS, *JSON, *LOGPROBS), max_output=8192)),
+    _free("z-ai/glm-4.5-air:free", 1.1, 0.80, 0.01, can=_text(131_072, *TOOLS, *REASONING)),
+    _paid("anthropic/claude-3.5-sonnet", 3.0, 15.0, 1.0, 0.90, can=_CLAUDE),
+    _paid("anthropic/claude-3.5-haiku", 0.8, 4.0, 0.5, 0.80, can=_CLAUDE),
+    _paid("google/gemini-2.5-flash", 0.3, 2.5, 0.4, 0.82, can=_GEMINI),
+    _paid("google/gemini-2.5-pro", 1.25, 10.0, 1.6, 0.93, can=_GEMINI),
+    _paid("openai/gpt-4o", 2.5, 10.0, 0.8, 0.88, can=_GPT),
+    _paid("openai/gpt-4o-mini", 0.15, 0.6, 0.4, 0.76, can=_GPT),
 )
 
 

@@ -166,10 +166,7 @@ def listed(model: SimulatedModel) -> dict[str, Any]:
         "name": model.id.rpartition("/")[2],
         "created": 1_700_000_000,
         "description": "Simulated.",
-        "context_length": 131_072,
-        "architecture": {"modality": "text->text", "input_modalities": ["text"], "output_modalities": ["text"]},
-        "top_provider": {"context_length": 131_072, "max_completion_tokens": None, "is_moderated": False},
-        "supported_parameters": ["max_tokens", "response_format", "stop", "temperature", "tool_choice", "tools"],
+        **model.can.listed(),
     }
     if model.price is not None:
         entry["pricing"] = {
