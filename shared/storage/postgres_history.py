@@ -14,7 +14,7 @@ from psycopg import AsyncConnection, sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
-from psycopg_pool import AsyncConnectionPool
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from shared.bandit.sums import Centroids
 from shared.errors import DependencyError, SettingsError
@@ -25,6 +25,21 @@ from shared.storage.postgres_rows import COLUMNS, Row, contribution_row, past_re
 
 CONNECT_S = 4
 _MAX_CONNECTIONS = 4
+
+_KEEP_ALIVE = {"keepalives_idle": 10, "keepalives_interval": 3, "keepalives_count": 3, "tcp_user_timeout": 15_000}
+"""Seconds, and milliseconds: a server that has vanished without closing is noticed."""
+
+_WRONG_SERVER = ("08", "25", "26", "28", "57")
+"""Classes of SQLSTATE that speak of the connection, not of the statement: among them a standby's 25006, a restart's
+57P01, and 26000, a statement that another connection has prepared."""
+
+_REASONS = {
+    "25006": "it is read-only: a standby, perhaps",
+    "53100": "its disk is full",
+    "53300": "it has too many connections",
+    "57P01": "it is shutting down",
+    "57P03": "it is starting or stopping",
+}
 
 _REFUSED = (psycopg.DataError, psycopg.IntegrityError, ValueError, OverflowError)
 """Errors that speak of the rows, not of the database."""
@@ -77,6 +92,7 @@ def address(settings: Settings) -> str:
                 "DATABASE_URL: not an address such as postgresql://user:password@host:5432/name"
             ) from None
     own = {"sslmode": settings.DATABASE_SSL_MODE, "connect_timeout": CONNECT_S, "application_name": "llm-router"}
+    own |= _KEEP_ALIVE
     return make_conninfo("", **(own | parts))
 
 
@@ -88,7 +104,8 @@ class PostgresHistory:
         self._timeout_s = timeout_s
         self._pool = AsyncConnectionPool[AsyncConnection[dict[str, Any]]](
             address(settings),
-            kwargs={"row_factory": dict_row},
+            # Behind a transaction pooler the next transaction may run on a server that has prepared nothing.
+            kwargs={"row_factory": dict_row, "prepare_threshold": None},
             min_size=0,
             max_size=_MAX_CONNECTIONS,
             open=False,
@@ -109,9 +126,13 @@ class PostgresHistory:
             await migrate(connection)
 
     async def ping(self) -> str:
-        """Return the server's version."""
+        """Return the version of a server that takes writes."""
         async with self._connection() as connection:
-            return str(connection.info.server_version)
+            cursor = await connection.execute("SELECT current_setting('transaction_read_only') AS read_only")
+            row = await cursor.fetchone()
+            if row is not None and row["read_only"] == "on":
+                raise psycopg.errors.ReadOnlySqlTransaction
+            return str(connection.info.parameter_status("server_version") or connection.info.server_version)
 
     async def write(self, entries: Sequence[Waiting]) -> list[Waiting]:
         """Store a batch in one transaction; where it is refused, one by one."""
@@ -206,12 +227,20 @@ class PostgresHistory:
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[AsyncConnection[dict[str, Any]]]:
-        """Lend a connection; whatever PostgreSQL or its socket does becomes DependencyError, but for refused rows."""
+        """Lend a connection; whatever PostgreSQL or its socket does becomes DependencyError, but for refused rows.
+
+        Where it speaks of the connection, all connections are dropped: the others lead to the same server.
+        """
         with _errors():
             if self._pool.closed:
                 await self._pool.open()
-            async with asyncio.timeout(self._timeout_s), self._pool.connection() as connection:
-                yield connection
+            try:
+                async with asyncio.timeout(self._timeout_s), self._pool.connection() as connection:
+                    yield connection
+            except (psycopg.Error, OSError, TimeoutError) as error:
+                if (getattr(error, "sqlstate", None) or "08").startswith(_WRONG_SERVER):
+                    await self._pool.drain()
+                raise
 
 
 async def _by_request(
@@ -235,4 +264,10 @@ def _errors() -> Iterator[None]:
     except (psycopg.Error, OSError, TimeoutError) as error:
         # The server's own words may quote what was sent; its code says enough.
         code = getattr(error, "sqlstate", None)
-        raise DependencyError("postgres", f"{type(error).__name__}{f' {code}' if code else ''}") from error
+        if isinstance(error, TimeoutError | PoolTimeout):
+            reason = "no connection, or no answer in time"
+        else:
+            reason = _REASONS.get(code or "", "") or " ".join(filter(None, (type(error).__name__, code)))
+        raise DependencyError(
+            "postgres", " ".join(filter(None, (type(error).__name__, code))), reason=reason
+        ) from error
