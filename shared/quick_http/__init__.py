@@ -9,7 +9,8 @@ compression, no proxies.
     await http.open(...)        an answer whose body is read as it comes, of any length and end
 
 `request` sends again once where a kept connection turns out to be closed before a byte has come back, so only what may
-arrive twice goes this way. `open` sends once: who asks a model twice pays twice.
+arrive twice goes this way. `open` sends once, for who asks a model twice pays twice; only where a kept connection was
+stale, as it shows in the first second, is the request sent again by a new one.
 
 A lane (`lane.py`) answers plain requests to a few routes of a server, and leaves all others to aiohttp. It is not
 exported here: who only asks need not load aiohttp.

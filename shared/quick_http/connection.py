@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import cast
 
+from shared.keep_alive import idle_clock
 from shared.quick_http.alarm import Alarm
 from shared.quick_http.replies import BadReply, Closed, Reply
 
@@ -16,6 +17,8 @@ MAX_UNREAD_BYTES = 262_144
 """What a stream keeps for a reader who is slower; beyond it, the sender waits."""
 KEEP_S = 30.0
 """An idle connection is used again within this; one that was silent for long may be dead without knowing."""
+STALE_S = 1.0
+"""A used connection that ends this soon after a request, without an answer, was closed before the request came."""
 _NO_BODY = frozenset({204, 304})
 
 Take = Callable[[bytes], bool]
@@ -35,7 +38,7 @@ class Connection(asyncio.Protocol):
         self._alarm = Alarm(self._late)
         self._unread = b""  # too little to make sense of
         self._taker: Take | None = None
-        self._since = 0.0
+        self._since = self._asked_at = 0.0
         self._asked = self._keeps = False
         self._begin(whole=True, most=0)
 
@@ -44,7 +47,7 @@ class Connection(asyncio.Protocol):
         self._head: tuple[int, dict[str, str]] | None = None
         self._body = bytearray()
         self._left: int | None = 0
-        self._chunked = self._complete = self._paused = False
+        self._chunked = self._complete = self._paused = self._begun = False
         self._error: ConnectionError | None = None
 
     # -- asking ----------------------------------------------------------------------------------------------------
@@ -53,8 +56,13 @@ class Connection(asyncio.Protocol):
     def usable(self) -> bool:
         """Whether it is open, not too old, and nothing has come that nobody asked for."""
         transport = self._transport
-        fresh = self._loop.time() - self._since < KEEP_S
+        fresh = idle_clock() - self._since < KEEP_S
         return transport is not None and not transport.is_closing() and not self._unread and fresh
+
+    @property
+    def just_asked(self) -> bool:
+        """Whether the request is so young that a server which closes now cannot have worked on it."""
+        return self._loop.time() - self._asked_at < STALE_S
 
     @property
     def ended(self) -> bool:
@@ -119,6 +127,7 @@ class Connection(asyncio.Protocol):
         return data
 
     def _send(self, message: bytes, *, whole: bool, most: int) -> None:
+        self._asked_at = self._loop.time()
         if self._transport is None:
             raise Closed
         self._begin(whole=whole, most=most)
@@ -143,7 +152,7 @@ class Connection(asyncio.Protocol):
 
     def rest(self) -> bool:
         """Return whether it can be kept for another question."""
-        self._asked, self._since = False, self._loop.time()
+        self._asked, self._since = False, idle_clock()
         return self.ended and self._keeps and self.usable
 
     def abort(self) -> None:
@@ -156,7 +165,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's are of no class of asyncio
-        self._since = self._loop.time()
+        self._since = idle_clock()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End a body that goes on to here; fail any other."""
@@ -164,7 +173,7 @@ class Connection(asyncio.Protocol):
         self._alarm.stop()
         if self._head is not None and self._left is None and exc is None:
             self._complete = True
-        begun = self._head is not None or bool(self._unread)
+        begun = self._begun or self._head is not None or bool(self._unread)
         self._fail(BadReply("the answer was cut") if begun else Closed(str(exc or "closed")))
 
     def data_received(self, data: bytes) -> None:
@@ -223,6 +232,7 @@ class Connection(asyncio.Protocol):
                 headers = {name.lower(): value.strip() for name, _, value in [line.partition(":") for line in lines]}
                 self._keeps = protocol != "HTTP/1.0" and headers.get("connection", "").lower() != "close"
                 return (status, headers), data
+            self._begun = True  # 1xx: the server has read the request
         if len(data) > MAX_HEAD_BYTES:
             raise BadReply("too long a head")
         return None, data

@@ -13,10 +13,12 @@ from urllib.parse import unquote, urlsplit
 
 import aiohappyeyeballs
 
+from shared.keep_alive import keep_alive
 from shared.quick_http.connection import Connection, Take
 from shared.quick_http.replies import Closed, Reply
 
 MAX_BODY_BYTES = 256 * 1024 * 1024
+REQUEST_TIMEOUT = 408
 EYEBALLS_S = 0.25
 """After this the next address of a host is tried beside the first (RFC 8305)."""
 
@@ -81,7 +83,9 @@ class QuickHttp:
             kept = self._kept()
             if kept is not None:
                 try:
-                    return await self._exchange(kept, message, most, until)
+                    reply = await self._exchange(kept, message, most, until)
+                    if reply.status != REQUEST_TIMEOUT or not kept.just_asked:
+                        return reply
                 except Closed:
                     pass
             return await self._exchange(await self._connect(until), message, most, until)
@@ -101,11 +105,36 @@ class QuickHttp:
         await self._place(until)
         connection = None
         try:
-            connection = self._kept() or await self._connect(until)
-            return Incoming(connection, *await connection.open(message, until), self._leave)
+            connection = self._kept()
+            head = None if connection is None else await self._reuse(connection, message, until)
+            if connection is None or head is None:
+                connection = None
+                connection = await self._connect(until)
+                head = await connection.open(message, until)
+            return Incoming(connection, *head, self._leave)
         except BaseException:  # cancelled, too
             self._leave(connection)
             raise
+
+    async def _reuse(
+        self, connection: Connection, message: bytes, until: float | None
+    ) -> tuple[int, Mapping[str, str]] | None:
+        """Return the head of the answer by a kept connection; None, and the connection closed, where it was stale.
+
+        A server may close an idle connection while a request is on its way to it, or answer 408 to nothing (RFC 9110,
+        9.2.2 and 15.5.9): a close without a byte, or a 408, in the first moment is no answer to this request. Later it
+        may be one: the server may have worked on it.
+        """
+        try:
+            head = await connection.open(message, until)
+        except Closed:
+            if not connection.just_asked:
+                raise
+            return None
+        if head[0] == REQUEST_TIMEOUT and connection.just_asked:
+            connection.abort()
+            return None
+        return head
 
     async def _place(self, until: float | None) -> None:
         """Take a place. The deadline costs something only where one has to be waited for."""
@@ -148,6 +177,7 @@ class QuickHttp:
             async with asyncio.timeout_at(min(latest, default=None)):
                 addresses = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
                 sock = await aiohappyeyeballs.start_connection(addresses, happy_eyeballs_delay=EYEBALLS_S, loop=loop)
+                keep_alive(sock)
                 name = self._host if self._tls else None
                 _, made = await loop.create_connection(Connection, sock=sock, ssl=self._tls, server_hostname=name)
         except TimeoutError as error:
