@@ -70,6 +70,8 @@ class Catalogue:
         self.asked = False
         self.lists_limits = False
         """Whether the upstream says of any model what it can do."""
+        self.room = 0
+        """Tokens, prompt and answer together, for which every arm has room."""
         self.fetch_s: float | None = None
         self.arm_ids: tuple[ArmId, ...] = ()
         self.added: tuple[ArmId, ...] = ()
@@ -246,7 +248,9 @@ class Catalogue:
         self.arm_ids = tuple(dict.fromkeys((*arms, *always)))
         self.added = tuple(arm for arm in arms if arm not in configured)
         self.removed = tuple(arm for arm in configured if arm not in self.arm_ids)
-        self._labels = frozenset({*self.arm_ids, *([self.default] if self.default else [])})
+        served = (*self.arm_ids, *([self.default] if self.default else []))
+        self._labels = frozenset(served)
+        self.room = min(map(Arm.room, map(self.arm, served)), default=0)
         wanted = (name for name in (*self._models, *self._changes, self.default_name) if self._changes.get(name, True))
         self.unlisted = tuple(name for name in dict.fromkeys(wanted) if name != FREE and self.named(name) is None)
         if self.asked:

@@ -22,10 +22,12 @@ from services.gateway.learned_limits import LearnedLimits
 from shared.bandit.arms import Arm, ArmId
 from shared.bandit.decision import UnfitArm
 from shared.errors import InvalidRequest
-from shared.schemas.requirements import CONTEXT, MAX_TOKENS, TOOL_HISTORY, Requirements, field_of, words_of
+from shared.schemas.requirements import CONTEXT, MAX_TOKENS, Requirements, field_of, words_of
 from shared.values import dataclass
 
+_NOTHING: frozenset[str] = frozenset()
 _INPUTS = frozenset({"image", "audio", "file", "video"})
+_PARAMETERS = frozenset({"tools", "tool_choice", "response_format", "structured_outputs", "logprobs", "reasoning"})
 SOFT = frozenset({"file", "reasoning"})
 """OpenRouter parses files for models that take text alone, and upstreams ignore a wish for reasoning."""
 
@@ -66,33 +68,58 @@ class Eligible:
     unfit: tuple[UnfitArm, ...] = ()
 
 
+class _Needs(NamedTuple):
+    """Requirements as arms are compared with them: once for a request, then each arm costs a few set operations."""
+
+    inputs: frozenset[str]
+    outputs: frozenset[str]
+    parameters: frozenset[str]
+    output_tokens: int
+    least_tokens: int
+    cautious_tokens: int
+
+
+def _split(needs: Requirements) -> _Needs:
+    inputs = outputs = parameters = _NOTHING
+    if needs.features:
+        inputs = needs.features & _INPUTS
+        outputs = frozenset([feature[7:] for feature in needs.features if feature.startswith("output:")])
+        parameters = needs.features & _PARAMETERS
+    wanted = needs.output_tokens
+    return _Needs(inputs, outputs, parameters, wanted, needs.least_prompt_tokens + wanted, needs.prompt_tokens + wanted)
+
+
 def known_shortfall(arm: Arm, needs: Requirements) -> Shortfall | None:
     """Return what `arm` lacks by what the upstream lists of it; None where it fits or nothing is known."""
-    lacking = [feature for feature in needs.features if _is_missing(feature, arm)] if needs.features else ()
-    certain = [feature for feature in lacking if feature not in SOFT]
+    return _lacks(arm, _split(needs))
+
+
+def _lacks(arm: Arm, needs: _Needs) -> Shortfall | None:
+    lacking = _missing(arm, needs)
+    certain = [feature for feature in lacking if feature not in SOFT] if lacking else None
     if certain:
         return Shortfall(Level.UNFIT, min(certain), KNOWN)
-    wanted, context, longest = needs.output_tokens, arm.context_tokens, arm.max_output_tokens
-    if longest is not None and wanted > longest:
+    context, longest = arm.context_tokens, arm.max_output_tokens
+    if longest is not None and needs.output_tokens > longest:
         return Shortfall(Level.UNFIT, MAX_TOKENS, KNOWN)
-    if context is not None:
-        if needs.least_prompt_tokens + wanted > context:
-            feature = CONTEXT if needs.least_prompt_tokens > context else MAX_TOKENS
-            return Shortfall(Level.UNFIT, feature, KNOWN)
-        if needs.prompt_tokens + wanted > context:
+    if context is not None and needs.cautious_tokens > context:
+        if needs.least_tokens <= context:
             return Shortfall(Level.DOUBTFUL, CONTEXT, ESTIMATED)
+        prompt_fits = needs.least_tokens - needs.output_tokens <= context
+        return Shortfall(Level.UNFIT, MAX_TOKENS if prompt_fits else CONTEXT, KNOWN)
     return Shortfall(Level.DOUBTFUL, min(lacking), KNOWN) if lacking else None
 
 
-def _is_missing(feature: str, arm: Arm) -> bool:
-    """Return whether the upstream lists what `arm` has of that kind, and the feature is not among it."""
-    if feature in _INPUTS:
-        known, name = arm.input_modalities, feature
-    elif feature.startswith("output:"):
-        known, name = arm.output_modalities, feature[7:]
-    else:
-        known, name = arm.parameters, feature
-    return known is not None and name not in known and feature != TOOL_HISTORY
+def _missing(arm: Arm, needs: _Needs) -> list[str]:
+    """Return the features that are not among what the upstream lists of `arm`; where it lists nothing, none."""
+    missing: list[str] = []
+    if needs.inputs and arm.input_modalities is not None and not needs.inputs <= arm.input_modalities:
+        missing += needs.inputs - arm.input_modalities
+    if needs.outputs and arm.output_modalities is not None and not needs.outputs <= arm.output_modalities:
+        missing += [f"output:{name}" for name in needs.outputs - arm.output_modalities]
+    if needs.parameters and arm.parameters is not None and not needs.parameters <= arm.parameters:
+        missing += needs.parameters - arm.parameters
+    return missing
 
 
 def eligible(
@@ -103,25 +130,22 @@ def eligible(
     learned: LearnedLimits,
 ) -> Eligible:
     """Return who may be drawn, and who may answer otherwise; `arms` and `default` are both empty where nobody can."""
-    if not learned and not catalogue.lists_limits:
+    plain = not needs.features and needs.prompt_tokens + needs.output_tokens <= catalogue.room
+    if not learned and (plain or not catalogue.lists_limits):
         return Eligible(allowed, default=default)
     short: dict[ArmId, Shortfall] = {}
+    compared = _split(needs)
     for arm in allowed if default is None or default in allowed else (*allowed, default):
-        found = _shortfall(arm, needs, catalogue, learned)
+        listed = catalogue.listing(arm)
+        found = None if listed is None else _lacks(listed, compared)
+        if learned and (found is None or found.level is not Level.UNFIT):
+            feature = learned.lacks(arm, needs)
+            found = found if feature is None else Shortfall(Level.REFUSED, feature, LEARNED)
         if found is not None:
             short[arm] = found
     if not short:
         return Eligible(allowed, default=default)
     return _sifted(allowed, default, short)
-
-
-def _shortfall(arm: ArmId, needs: Requirements, catalogue: Catalogue, learned: LearnedLimits) -> Shortfall | None:
-    listed = catalogue.listing(arm)
-    known = None if listed is None else known_shortfall(listed, needs)
-    if known is not None and known.level is Level.UNFIT:
-        return known
-    feature = learned.lacks(arm, needs) if learned else None
-    return known if feature is None else Shortfall(Level.REFUSED, feature, LEARNED)
 
 
 def _sifted(allowed: tuple[ArmId, ...], default: ArmId | None, short: Mapping[ArmId, Shortfall]) -> Eligible:

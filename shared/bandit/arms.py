@@ -17,6 +17,9 @@ def is_arm_name(text: str) -> bool:
     return _NAME.fullmatch(text) is not None
 
 
+UNBOUNDED_TOKENS = 1_000_000_000
+
+
 @dataclass(frozen=True, slots=True)
 class Price:
     """List price of one arm, USD per token; `request_usd` is what each request costs besides."""
@@ -59,6 +62,10 @@ class Arm:
         """Return whether anything is known of what the model can serve."""
         limits = self.input_modalities, self.output_modalities, self.parameters
         return bool(self.context_tokens or self.max_output_tokens) or any(limit is not None for limit in limits)
+
+    def room(self) -> int:
+        """Return how many tokens, prompt and answer together, fit whatever their shares."""
+        return min(self.context_tokens or UNBOUNDED_TOKENS, self.max_output_tokens or UNBOUNDED_TOKENS)
 
     def log_price(self) -> float | None:
         """Return ln of the mean list price per token, or None where it is unknown or the model is free."""

@@ -66,6 +66,20 @@ async def test_a_circuit_that_one_gateway_opens_is_open_for_all(both: tuple[Chat
     assert "a/small" not in {plan.order[0] for plan in plans}
 
 
+async def test_what_one_gateway_has_learned_of_a_limit_counts_for_all(both: tuple[ChatPorts, ChatPorts]) -> None:
+    """The second gateway leaves the arm out of such requests without asking it, and of no others."""
+    one, other = both
+    asked = chat(response_format={"type": "json_object"})
+    one.learned_limits.learn("a/small", "response_format", asked.requirements)
+    await one.notices.exchange()
+    assert len((await route(asked, asker(), other)).decision.views) == 3
+    await other.notices.exchange()
+    decision = (await route(asked, asker(), other)).decision
+    assert decision.unfit == (("a/small", "response_format", "learned"),)
+    assert {view.arm for view in decision.views} == {"b/middle", "c/large"}
+    assert len((await route(chat(), asker(), other)).decision.views) == 3
+
+
 def test_who_was_told_probes_once_too() -> None:
     """After the rest one request tries; its success closes the circuit, whatever the other one still says."""
     clock = FakeClock()
