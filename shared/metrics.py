@@ -122,6 +122,9 @@ class GatewayMetrics:
         self.decisions = counter("decisions_total", "Chat requests by arm that answered and kind", "arm", "kind")
         self.outcomes = counter("outcomes_total", "Chat requests by how they ended", "status")
         self.fallbacks = counter("upstream_errors_total", "Failed upstream calls", "arm", "error")
+        self.unread_events = counter(
+            "unread_events_total", "Events of streams that were dropped as unreadable", "reason"
+        )
         self.retries_refused = counter("retries_refused_total", "Second tries that RETRY_BUDGET had no room for")
         self.degraded = counter("degraded_decisions_total", "Decisions without a dependency", "dependency")
         self.sessions = counter("session_decisions_total", "Choices in conversations: model held, or drawn", "choice")

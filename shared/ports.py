@@ -34,7 +34,7 @@ from shared.schemas.storage import (
     RatingTerms,
     Verdict,
 )
-from shared.schemas.upstream import Answer, Call, Sink, Usage
+from shared.schemas.upstream import Answer, AnswerStream, Call
 
 
 class Clock(Protocol):
@@ -269,21 +269,6 @@ class Heartbeats(Protocol):
         """Replace what `gateway` says (None: nothing any more); return what others have said in the last `ttl_s`."""
 
 
-class AnswerStream(Protocol):
-    """A streamed answer: `events` of it have been put, `usage` and ids of tool `calls` come with them."""
-
-    calls: tuple[str, ...]
-    events: int
-    usage: Usage | None
-
-    async def pour(self, sink: Sink) -> None:
-        """Put whole SSE events, to the end: `data: [DONE]` excluded, usage-only chunks dropped unless asked for.
-
-        Raises UpstreamError when the stream is cut, stalls, carries an error or ends without `[DONE]` or a
-        finish_reason; events before that are put. A piece holds one event or more.
-        """
-
-
 class ChatModel(Protocol):
     """The upstream. Errors are `UpstreamError`, never `DependencyError`."""
 
@@ -291,7 +276,7 @@ class ChatModel(Protocol):
         """Return the answer. Raises UpstreamError."""
 
     def stream(self, call: Call) -> AbstractAsyncContextManager[AnswerStream]:
-        """Open a stream; entering waits for the first data event. Raises UpstreamError."""
+        """Open a stream; entering waits until the upstream has accepted it. Raises UpstreamError."""
 
     async def catalogue(self) -> tuple[Arm, ...]:
         """Return every model of the upstream with its price. Raises UpstreamError."""

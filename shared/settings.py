@@ -121,9 +121,15 @@ class Settings(BaseModel):
     MODEL_PRICES: ModelPrices = Field(
         (), description="Prices where the upstream lists none, or other ones: `openai/gpt-4o=2.5:10,local/llama=0:0`"
     )
-    REQUEST_TIMEOUT_S: float = Field(600.0, gt=0, le=3600, description="Overall deadline of a chat request")
-    FIRST_BYTE_TIMEOUT_S: float = Field(60.0, gt=0, le=3600, description="Longest wait for an upstream's first byte")
-    STREAM_GAP_TIMEOUT_S: float = Field(30.0, gt=0, le=3600, description="Longest silence between streamed events")
+    REQUEST_TIMEOUT_S: float = Field(
+        600.0, gt=0, le=3600, description="Overall deadline of a chat request; a whole answer may take all of it"
+    )
+    FIRST_BYTE_TIMEOUT_S: float = Field(
+        60.0, gt=0, le=3600, description="Streams: longest silence of the upstream before its first event"
+    )
+    STREAM_GAP_TIMEOUT_S: float = Field(
+        30.0, gt=0, le=3600, description="Streams: longest silence after any byte of the upstream, a comment's too"
+    )
     RETRY_AMBIGUOUS: bool = Field(
         default=True, description="Ask another model once after a call that may have been billed without an answer"
     )

@@ -80,6 +80,10 @@ async def first_answer(
                 if not course.goes_on(error, arm):
                     await journal.close(Status.FAILED, arm).stored
                     raise _told(error) from error
+            except ConnectionResetError:  # the client's: an upstream's is an UpstreamError
+                journal.cancelled()
+                journal.close(Status.CANCELLED, arm)
+                raise
             except Exception:  # a fault of ours: the id must not stay claimed by a request that no record tells of
                 journal.failed(None)
                 await journal.close(Status.FAILED, arm).stored

@@ -27,6 +27,7 @@ from services.gateway.handlers.chat import (
 from services.gateway.keys import ADMISSION, ASKING, CHAT, DOOR, LINKS
 from services.gateway.middlewares import CLIENT_GONE
 from services.gateway.plan import Asker, ChatPorts
+from services.gateway.streaming import OpenStream
 from shared.quick_http.lane import Answer, Handler
 from shared.quick_http.outlet import Outlet
 from shared.quick_http.plain import Question
@@ -113,7 +114,10 @@ class PlainChat:
             return Answer(response.status, {**response.headers, **self._door.headers(visit, hdrs.METH_POST)}, content)
 
     async def _stream(self, visit: Visit, asked: ChatRequest, asker: Asker, outlet: Outlet) -> None:
-        async with streamed_answer(asked, asker, self._ports) as opened:
+        async def begin(opened: OpenStream) -> Outlet:
             headers = stream_headers(visit, opened, self._links)
             outlet.begin(200, headers | self._door.headers(visit, hdrs.METH_POST))
-            outlet.end(await opened.pour(outlet))
+            return outlet
+
+        async with streamed_answer(asked, asker, self._ports, begin) as opened:
+            outlet.end(await opened.pour())

@@ -18,6 +18,7 @@ from shared.schemas.storage import Verdict
 DEPENDENCIES = ("embedder", "qdrant", "redis")
 WATCHED = (*DEPENDENCIES, "learner", "upstream")
 PROMPT, COMPLETION = "prompt", "completion"
+UNREAD = ("not_json", "not_object")
 KNOWN_STATUSES = frozenset({400, 401, 402, 403, 404, 408, 413, 422, 429, 500, 502, 503, 504})
 
 
@@ -101,6 +102,8 @@ def seed(metrics: GatewayMetrics) -> None:
         metrics.degraded.labels(dependency)
     for limit in (*Limit, "overloaded", "key_concurrency"):
         metrics.refused.labels(str(limit))
+    for reason in UNREAD:
+        metrics.unread_events.labels(reason)
     for direction in (PROMPT, COMPLETION):
         metrics.answer_tokens.labels(direction)
 

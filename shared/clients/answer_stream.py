@@ -1,66 +1,108 @@
-"""A streamed answer: events passed on as they come, each read once for what it says about the answer."""
+"""A streamed answer: events passed on as they come, each read once for what it says about the answer.
+
+Any byte of the upstream is a sign of life; only silence is a fault. An event that cannot be read is dropped alone.
+
+| end of the stream | the answer is |
+|---|---|
+| `[DONE]` | whole |
+| each choice has a finish_reason; then the body ends, the connection breaks, or silence | whole |
+| each choice has at least an empty finish_reason (sglang); the body ends as HTTP wants it | whole |
+| anything else | cut |
+"""
 
 from __future__ import annotations
 
+import math
 import time
+from collections import Counter
 from typing import Any
 
-import orjson
-
-from shared.clients.answers import BadAnswer, choices_of, error_of, parse_object
+from shared.clients import lenient_json
+from shared.clients.answers import choices_of, error_of
+from shared.clients.choices import Choices
 from shared.clients.sse import EventParser, EventTooLarge
 from shared.clients.upstream_errors import garbage, of_error_body, of_exception, timed_out_error
 from shared.clients.usage import usage_of
 from shared.errors import UpstreamError
-from shared.quick_http import Incoming
+from shared.quick_http.unpacking import Body
 from shared.schemas.tool_loops import MAX_CALLS, call_ids_of
-from shared.schemas.upstream import Sink, Usage
+from shared.schemas.upstream import Heard, Sink, Usage
 
-MAX_STREAM_BYTES = 128 * 1024 * 1024
-MAX_CHOICES = 1024
+MAX_STREAM_BYTES = 512 * 1024 * 1024
+"""Of a whole stream, unpacked. It bounds a stream that never ends, not memory: events are passed on as they come."""
 DRAIN_S = 0.25
 """How long the end of a response may take, so that its connection is used again instead of closed."""
+COMMENT_GAP_S = 0.25
+"""Comments of the upstream are passed on at most this often."""
 
+KEEP_ALIVE = b": keep-alive\n\n"
 _DONE = b"[DONE]"
-_LF, _CR = b"\n\r"
+_LF = b"\n"
 
 
 class HttpAnswerStream:
-    """`AnswerStream` over a response's body. `deadline` is a `time.monotonic` instant."""
+    """`AnswerStream` over a response's body. `deadline` and `first_by` are `time.monotonic` instants.
 
-    def __init__(self, answer: Incoming, *, gap_timeout_s: float, deadline: float, with_usage: bool) -> None:
+    Silence may last for `gap_timeout_s`, and before the first event until `first_by` at least. `choices` is how many
+    the client has asked for.
+    """
+
+    def __init__(
+        self,
+        answer: Body,
+        *,
+        gap_timeout_s: float,
+        first_by: float,
+        deadline: float,
+        with_usage: bool,
+        choices: int = 1,
+    ) -> None:
         self._answer = answer
         self._gap_timeout_s = gap_timeout_s
+        self._first_by = first_by
         self._deadline = deadline
         self._with_usage = with_usage
+        self._choices = Choices(choices)
         self._parser = EventParser()
         self._sink: Sink | None = None
         self._frames: list[bytes] = []
         self._received = 0
-        self._data_by = deadline
+        self._heard_at = self._put_at = time.monotonic()
+        self._wake_at = self._keep_alive_s = math.inf
         self._done = False
         self._failure: UpstreamError | None = None
-        self._open_choices: set[int] = set()
-        self._finished_choices: set[int] = set()
         self.events = 0
         self.usage: Usage | None = None
         self.calls: tuple[str, ...] = ()
+        self.unread: Counter[str] = Counter()
+        self.comment = KEEP_ALIVE
 
-    async def open(self, first_by: float) -> None:
-        """Wait for the first event that the client will get. Raises UpstreamError."""
-        await self._hear(first_by)
-        if not self._frames:
+    async def wait(self, within_s: float) -> Heard:
+        """Wait for the first event or a comment; see the port."""
+        self._parser.comment = None
+        self._wake_at = time.monotonic() + within_s
+        await self._hear()
+        if self._frames:
+            return Heard.EVENT
+        if self._over:
             self._check_end()
-            raise garbage("an empty stream")
+        return Heard.NOTHING if self._parser.comment is None else Heard.COMMENT
 
-    async def pour(self, sink: Sink) -> None:
+    async def pour(self, sink: Sink, keep_alive_s: float = math.inf) -> None:
         """Put whole SSE events; see the port."""
-        self._sink = sink
-        self._put()
+        self._sink, self._keep_alive_s = sink, keep_alive_s
+        self._put_at = time.monotonic()
+        if self._frames:
+            self._put()
         await sink.flush()
+        self._heard_at = time.monotonic()  # the time that the client takes is not the upstream's
         while not self._over:
-            await self._hear(time.monotonic() + self._gap_timeout_s)
+            heard = await self._hear()
+            if not heard:
+                self._put_comment(KEEP_ALIVE)
             await sink.flush()
+            if heard:
+                self._heard_at = time.monotonic()
         self._check_end()
 
     async def drain(self) -> None:
@@ -72,6 +114,8 @@ class HttpAnswerStream:
         except OSError:
             pass  # then the connection is closed instead
 
+    # -- the end -------------------------------------------------------------------------------------------------------
+
     @property
     def _over(self) -> bool:
         return self._done or self._failure is not None or self._answer.ended
@@ -80,67 +124,122 @@ class HttpAnswerStream:
         """Raise what is wrong with a stream that is over: none is whole before each choice said why it ended."""
         if self._failure is not None:
             raise self._failure
-        whole = self._finished_choices and self._open_choices <= self._finished_choices
-        if not self._done and not whole:
+        if not self.events and not self._frames:
+            raise garbage("an empty stream")
+        if not self._done and not self._choices.whole(delimited=self._answer.delimited):
             raise UpstreamError("the upstream's stream broke off", spent=True)
+
+    def _break_off(self, error: UpstreamError) -> None:
+        """End a stream whose connection broke or went silent: as a whole answer where nothing of it is missing."""
+        self._read_rest()
+        if self._choices.whole_if_broken:
+            self._done = True
+        if not self._done:
+            self._failure = self._failure or error
+
+    def _read_rest(self) -> None:
+        """Read a last event that has no blank line behind it."""
+        try:
+            self._read(self._parser.end())
+        except EventTooLarge:
+            pass
+        except UpstreamError as error:
+            self._failure = self._failure or error
+        if self._frames and self._sink is not None:
+            self._put()
 
     # -- hearing: each piece is read and put where it arrives, without a task that wakes up for it ---------------------
 
-    async def _hear(self, data_by: float) -> None:
-        """Take what comes until it has to be waited for somebody, or to the end. Raises UpstreamError."""
-        self._data_by = data_by
+    async def _hear(self) -> bool:
+        """Take what comes until there is no room, or to the end; return False where it is time for something else."""
         try:
             await self._answer.pour(self._take, self._left_s)
-        except TimeoutError as error:
-            raise timed_out_error() from error
+        except TimeoutError:
+            if self._silent_until() > time.monotonic():
+                return False
+            self._break_off(timed_out_error())
         except OSError as error:
-            raise of_exception(error) from error
+            self._break_off(of_exception(error))
+        else:
+            if self._answer.ended and not self._done:
+                self._read_rest()
+        return True
+
+    def _silent_until(self) -> float:
+        """Return until when the upstream may be silent."""
+        silent_by = self._heard_at + self._gap_timeout_s
+        if not self.events:
+            silent_by = max(silent_by, self._first_by)
+        return min(silent_by, self._deadline)
 
     def _left_s(self) -> float:
-        return min(self._data_by, self._deadline) - time.monotonic()
+        wake_at = self._wake_at if self._sink is None else self._put_at + self._keep_alive_s
+        return min(self._silent_until(), wake_at) - time.monotonic()
 
     def _take(self, piece: bytes) -> bool:
         """Read what has come and pass it on; return whether more is wanted at once."""
-        frames = self._frames
         self._received += len(piece)
+        self._heard_at = time.monotonic()
         try:
             if self._received > MAX_STREAM_BYTES:
                 raise garbage("too large a stream")
-            for event in self._parser.feed(piece):
-                if event.strip() == _DONE:
-                    self._done = True
-                    break
-                frame = self._digest(event)
-                if frame is not None:
-                    frames.append(frame)
+            self._read(self._parser.feed(piece))
         except EventTooLarge as error:
             self._failure = garbage("too large an event")
             self._failure.__cause__ = error
         except UpstreamError as error:
             self._failure = error
-        room = not self._done and self._failure is None
-        if not frames:
-            return room
-        return self._put() and room
+        wanted = not self._done and self._failure is None
+        if self._frames:
+            return self._put() and wanted
+        if self._parser.comment is not None:
+            return self._hear_comment() and wanted
+        return wanted
 
     def _put(self) -> bool:
         """Pass on what has been read; return whether there is room for more."""
         if self._sink is None:
             return False
         self.events += len(self._frames)
-        self._data_by = time.monotonic() + self._gap_timeout_s
+        self._put_at = self._heard_at
         piece = b"".join(self._frames)
         self._frames.clear()
+        self._parser.comment = None
         return self._sink.put(piece)
 
-    def _digest(self, data: bytes) -> bytes | None:
+    def _hear_comment(self) -> bool:
+        """Pass a comment on, not too often; return whether more is wanted at once."""
+        self.comment = _comment(self._parser.comment)
+        if self._sink is None:
+            return False  # `wait` returns
+        self._parser.comment = None
+        return self._heard_at - self._put_at < COMMENT_GAP_S or self._put_comment(self.comment)
+
+    def _put_comment(self, comment: bytes) -> bool:
+        self._put_at = time.monotonic()
+        return self._sink is not None and self._sink.put(comment)
+
+    # -- events --------------------------------------------------------------------------------------------------------
+
+    def _read(self, events: list[tuple[bytes, bytes]]) -> None:
+        """Read events into frames, up to `[DONE]`. Raises UpstreamError."""
+        for kind, data in events:
+            if data.strip() == _DONE:
+                self._done = True
+                break
+            frame = self._digest(kind, data)
+            if frame is not None:
+                self._frames.append(frame)
+
+    def _digest(self, kind: bytes, data: bytes) -> bytes | None:
         """Read one event; return what of it the client gets."""
-        try:
-            body = parse_object(data)
-        except BadAnswer as error:
-            raise garbage(str(error)) from error
+        body, data = self._parse(kind, data)
+        if body is None:
+            return None
         choices = choices_of(body)
         failure = error_of(body, choices)
+        if failure is None and kind == b"error":
+            failure = body
         if failure is not None:
             raise of_error_body(failure)
         for choice in choices:
@@ -153,19 +252,37 @@ class HttpAnswerStream:
                 if not body.get("choices"):
                     return None
                 del body["usage"]
-                data = orjson.dumps(body)
-        if _LF in data or _CR in data:
-            data = orjson.dumps(body)  # on one line again
-        return b"data: " + data + b"\n\n"
+                data = lenient_json.dumps(body)
+        if _LF in data:
+            data = data.replace(_LF, b" ")  # on one line again: within a string JSON has no line end
+        return b"data: " + data + _LF + _LF
+
+    def _parse(self, kind: bytes, data: bytes) -> tuple[dict[str, Any] | None, bytes]:
+        """Return an event's object, None where it has none, and its text."""
+        try:
+            body, data = lenient_json.read(data)
+        except ValueError:
+            body, why = None, "not_json"
+        else:
+            why = "not_object"
+        if isinstance(body, dict):
+            return body, data
+        if kind == b"error":
+            raise of_error_body({"message": data.decode("utf-8", "replace")})
+        self.unread[why] += 1
+        return None, data
 
     def _note(self, choice: dict[str, Any]) -> None:
-        index = choice.get("index", 0)
-        if type(index) is int and 0 <= index < MAX_CHOICES:
-            self._open_choices.add(index)
-            if choice.get("finish_reason"):
-                self._finished_choices.add(index)
+        self._choices.note(choice)
         delta = choice.get("delta")
         if isinstance(delta, dict) and ("tool_calls" in delta or "function_call" in delta):
             new = [name for name in call_ids_of((delta,)) if name not in self.calls]
             if len(self.calls) < MAX_CALLS:
                 self.calls = (*self.calls, *new)
+
+
+def _comment(text: bytes | None) -> bytes:
+    """Return a comment of the upstream as it is passed on."""
+    if not text:
+        return KEEP_ALIVE
+    return b": " + text.decode("utf-8", "ignore").encode() + b"\n\n"

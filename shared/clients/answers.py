@@ -13,12 +13,15 @@ class BadAnswer(Exception):
     """The body is not an answer."""
 
 
-def parse_object(raw: bytes) -> dict[str, Any]:
-    """Return a JSON object. Raises BadAnswer for anything else."""
-    body = parse_json(raw)
+def parse_object(raw: bytes) -> tuple[dict[str, Any], bytes]:
+    """Return a JSON object, and the text to pass on: `raw` itself unless it is not UTF-8. Raises BadAnswer."""
+    try:
+        body, text = lenient_json.read(raw)
+    except ValueError as error:
+        raise BadAnswer("not JSON") from error
     if not isinstance(body, dict):
         raise BadAnswer("not an object")
-    return body
+    return body, text
 
 
 def parse_json(raw: bytes) -> Any:

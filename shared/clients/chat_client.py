@@ -1,8 +1,9 @@
 """The upstream over HTTP: OpenRouter, or anything that speaks OpenAI's chat completions.
 
-One fixed address, no redirects, bounded bodies, and a deadline for each wait: to connect, to the first event, between
-data events (comments keep a connection alive, not an answer), and overall. Nothing is tried twice here: whether
-another arm is asked is the gateway's decision, because it knows what has been paid for.
+One fixed address, no redirects, bounded bodies, and a deadline for each wait: to connect, to a stream's first byte and
+between two of its bytes (comments count), and overall. Nothing is tried twice here: whether another arm is asked is the
+gateway's decision, because it knows what has been paid for. One exception costs nothing: an upstream that refuses our
+own `stream_options` is asked again without.
 """
 
 from __future__ import annotations
@@ -30,21 +31,36 @@ from shared.clients.answers import (
 from shared.clients.model_list import arms_of
 from shared.clients.upstream_errors import garbage, of_error_body, of_exception, of_status
 from shared.clients.usage import usage_of
+from shared.logs import get_logger
 from shared.quick_http import Incoming, QuickHttp
+from shared.quick_http.unpacking import Body, UnknownPacking, unpack, unpacked
 from shared.schemas.tool_loops import call_ids_of
 from shared.schemas.upstream import Answer, Call
 from shared.tracing import span
 
+_log = get_logger(__name__)
+
 CONNECT_TIMEOUT_S = 3.0
 CATALOGUE_TIMEOUT_S = 10.0
-MAX_ANSWER_BYTES = 32 * 1024 * 1024
+MAX_ANSWER_BYTES = 33 * 1024 * 1024
+"""Room for a picture of 32 MiB, unpacked."""
 MAX_ERROR_BYTES = 64 * 1024
 
 MAX_CALLS = 8192
 """More than could be in flight; how many may be is the gateway's decision."""
 
+UNKNOWN_PACKING = "its content-encoding is none of gzip, deflate and identity"
+
 _FAILURES = (OSError, ValueError)
-_NOT_PACKED = frozenset({"", "identity"})
+
+STREAM_OPTIONS_S = 3600.0
+"""For so long an upstream that refused our `stream_options` is asked without."""
+_REFUSALS = frozenset({400, 422})
+_STREAM_OPTIONS = (b"stream_options", b"include_usage")
+
+
+class _OptionsRefused(Exception):
+    """The upstream does not know the `stream_options` that we have added."""
 
 
 def connections(base_url: str) -> QuickHttp:
@@ -70,11 +86,12 @@ class HttpChatModel:
         self._api_key = api_key
         self._first_byte_timeout_s = first_byte_timeout_s
         self._gap_timeout_s = gap_timeout_s
+        self._no_options_until = 0.0
         self._headers = {
             "Content-Type": "application/json",
             "User-Agent": f"llm-router/{__version__}",
             "Accept": "*/*",
-            "Accept-Encoding": "identity",  # answers are small, and unpacking a stream delays it
+            "Accept-Encoding": "identity",  # a wish: gzip and deflate are read, too
             "HTTP-Referer": "https://github.com/llm-router/llm-router",
             "X-Title": "LLM Router",
         }
@@ -86,7 +103,7 @@ class HttpChatModel:
         dropped = ("stream", "stream_options")
         payload = {name: value for name, value in call.body.items() if name not in dropped}
         with span("upstream") as trace_headers:
-            answer = await self._ask(call, payload, trace_headers)
+            answer = await self._ask(call, payload, trace_headers, head_by=call.deadline)
             try:
                 raw = await self._read_answer(answer, call.deadline)
             finally:
@@ -95,27 +112,40 @@ class HttpChatModel:
 
     @asynccontextmanager
     async def stream(self, call: Call) -> AsyncIterator[HttpAnswerStream]:
-        """Open a stream; entering waits for the first data event. Raises UpstreamError."""
+        """Open a stream; entering waits until the upstream has accepted it. Raises UpstreamError."""
         first_by = time.monotonic() + self._first_byte_timeout_s
-        asked = call.body.get("stream_options")
-        options = {**asked} if isinstance(asked, Mapping) else {}
-        include_usage = options.get("include_usage") is True
-        payload = {**call.body, "stream": True, "stream_options": {**options, "include_usage": True}}
         with span("upstream") as trace_headers:
-            answer = await self._ask(call, payload, trace_headers)
+            answer = await self._ask_for_stream(call, trace_headers, first_by)
             try:
                 kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
                 if kind in ("application/json", "text/html"):
                     answer_of(await self._read_answer(answer, call.deadline))  # raises what an error in it means
                     raise garbage("not a stream")
                 stream = HttpAnswerStream(
-                    answer, gap_timeout_s=self._gap_timeout_s, deadline=call.deadline, with_usage=include_usage
+                    answer,
+                    gap_timeout_s=self._gap_timeout_s,
+                    first_by=first_by,
+                    deadline=call.deadline,
+                    with_usage=_stream_options(call).get("include_usage") is True,
+                    choices=_choices(call),
                 )
-                await stream.open(first_by)
                 yield stream
                 await stream.drain()  # so that the connection can be used again
             finally:
                 answer.close()
+
+    async def _ask_for_stream(self, call: Call, trace_headers: Mapping[str, str], first_by: float) -> Body:
+        """Ask for a stream with usage; without, where the upstream does not know how to."""
+        payload = {**call.body, "stream": True}
+        ours = "stream_options" not in payload
+        if not ours or time.monotonic() >= self._no_options_until:
+            with_usage = {**payload, "stream_options": {**_stream_options(call), "include_usage": True}}
+            try:
+                return await self._ask(call, with_usage, trace_headers, head_by=first_by, options_are_ours=ours)
+            except _OptionsRefused:
+                self._no_options_until = time.monotonic() + STREAM_OPTIONS_S
+                _log.warning("the upstream refuses stream_options: usage of streams is estimated")
+        return await self._ask(call, payload, trace_headers, head_by=first_by)
 
     async def catalogue(self) -> tuple[Arm, ...]:
         """Return every model of the upstream with its price. Raises UpstreamError."""
@@ -125,61 +155,69 @@ class HttpChatModel:
             )
             if reply.status != 200:
                 raise of_status(reply.status, reply.headers, b"", self._api_key)
-            return arms_of(parse_json(reply.body))
-        except BadAnswer as error:
-            raise garbage(str(error)) from error
+            return arms_of(parse_json(unpack(reply.headers, reply.body, MAX_ANSWER_BYTES)))
+        except (BadAnswer, UnknownPacking) as error:
+            raise garbage(str(error) or UNKNOWN_PACKING) from error
         except _FAILURES as error:
             raise of_exception(error) from error
 
-    async def _ask(self, call: Call, payload: Mapping[str, Any], trace_headers: Mapping[str, str]) -> Incoming:
+    async def _ask(
+        self, call: Call, payload: Mapping[str, Any], trace_headers: Mapping[str, str],
+        *, head_by: float, options_are_ours: bool = False,
+    ) -> Body:  # fmt: skip
         """Send; return an answer of status 200. Closing it is the caller's; what is left unread ends its connection."""
         headers = {**self._headers, "X-Request-ID": call.request_id}
         if not self._api_key:
             headers.update(call.headers)
         headers.update(trace_headers)
-        answer = await self._open(call, payload, headers)
+        answer = await self._open(call, payload, headers, head_by)
         try:
-            await self._check(answer)
+            return await self._accepted(answer, options_are_ours=options_are_ours)
         except BaseException:  # cancelled, too
             answer.close()
             raise
-        return answer
 
-    async def _check(self, answer: Incoming) -> None:
-        """Raise what another status means, or a packed body."""
-        if answer.status != 200:
-            raise await self._refusal(answer)
-        if answer.headers.get("content-encoding", "").lower() not in _NOT_PACKED:
-            raise garbage("packed, which it was asked not to be")
+    async def _accepted(self, answer: Incoming, *, options_are_ours: bool) -> Body:
+        """Return an answer of status 200. Raises what any other means, and _OptionsRefused."""
+        if answer.status == 200:
+            try:
+                return unpacked(answer)
+            except UnknownPacking as error:
+                raise garbage(UNKNOWN_PACKING) from error
+        raw = await self._read_refusal(answer)
+        if options_are_ours and answer.status in _REFUSALS and any(word in raw for word in _STREAM_OPTIONS):
+            raise _OptionsRefused
+        raise of_status(answer.status, answer.headers, raw, self._api_key)
 
-    async def _open(self, call: Call, payload: Mapping[str, Any], headers: Mapping[str, str]) -> Incoming:
+    async def _open(
+        self, call: Call, payload: Mapping[str, Any], headers: Mapping[str, str], head_by: float
+    ) -> Incoming:
         body = orjson.dumps({**payload, "model": call.arm})
-        within_s = min(self._first_byte_timeout_s, call.deadline - time.monotonic())
+        within_s = min(head_by, call.deadline) - time.monotonic()
         try:
             return await self._http.open("POST", "/chat/completions", body, headers, within_s=within_s)
         except _FAILURES as error:
             raise of_exception(error) from error
 
-    async def _refusal(self, answer: Incoming) -> Exception:
+    async def _read_refusal(self, answer: Incoming) -> bytes:
+        """Return the body of an error; empty where it is too large or cannot be read: the status says enough."""
         raw = b""
         until = time.monotonic() + CONNECT_TIMEOUT_S
         try:
-            while not answer.ended and len(raw) <= MAX_ERROR_BYTES:
-                raw += await answer.read(until - time.monotonic())
-        except _FAILURES:
-            raw = b""  # the status says enough
-        return of_status(answer.status, answer.headers, raw if len(raw) <= MAX_ERROR_BYTES else b"", self._api_key)
+            body = unpacked(answer)
+            while not body.ended and len(raw) <= MAX_ERROR_BYTES:
+                raw += await body.read(until - time.monotonic())
+        except (*_FAILURES, UnknownPacking):
+            return b""
+        return raw if len(raw) <= MAX_ERROR_BYTES else b""
 
-    async def _read_answer(self, answer: Incoming, deadline: float) -> bytes:
-        """Read a whole answer; once its text has begun, it may not stall."""
+    async def _read_answer(self, answer: Body, deadline: float) -> bytes:
+        """Read a whole answer, however long a model thinks before it or within."""
         parts: list[bytes] = []
         size = 0
-        begun = False
         try:
             while not answer.ended:
-                left = deadline - time.monotonic()
-                part = await answer.read(min(left, self._gap_timeout_s) if begun else left)
-                begun = begun or not part.isspace()  # OpenRouter sends blanks while a model thinks
+                part = await answer.read(deadline - time.monotonic())
                 size += len(part)
                 if size > MAX_ANSWER_BYTES:
                     raise garbage("too large")
@@ -189,10 +227,22 @@ class HttpChatModel:
         return b"".join(parts).strip()
 
 
+def _stream_options(call: Call) -> Mapping[str, Any]:
+    """Return the client's own options of a stream."""
+    options = call.body.get("stream_options")
+    return options if isinstance(options, Mapping) else {}
+
+
+def _choices(call: Call) -> int:
+    """Return how many choices the client has asked for."""
+    number = call.body.get("n")
+    return number if isinstance(number, int) and number > 0 else 1
+
+
 def answer_of(raw: bytes) -> Answer:
     """Return a whole answer, or raise the UpstreamError that it means."""
     try:
-        body = parse_object(raw)
+        body, raw = parse_object(raw)
         failure = error_of(body, choices_of(body))
         if failure is not None:
             raise of_error_body(failure)

@@ -12,21 +12,28 @@ from typing import Any
 import orjson
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+REPLACED = "\ufffd"
 MAX_DIGITS = 4300
 """Python refuses to read longer integers; such a number is read as a float."""
 
 
 def loads(raw: bytes) -> Any:
     """Return the value. Raises ValueError."""
+    return read(raw)[0]
+
+
+def read(raw: bytes) -> tuple[Any, bytes]:
+    """Return the value, and the text to pass on: `raw` itself, unless it is not UTF-8. Raises ValueError."""
     try:
-        return orjson.loads(raw)
+        return orjson.loads(raw), raw
     except orjson.JSONDecodeError:
         pass
     text = raw.removeprefix(_BYTE_ORDER_MARK).decode("utf-8", "replace")
     try:
-        return json.loads(text, parse_int=_integer)
+        value = json.loads(text, parse_int=_integer)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
+    return value, text.encode() if REPLACED in text else raw
 
 
 def dumps(value: object) -> bytes:
@@ -35,15 +42,6 @@ def dumps(value: object) -> bytes:
         return orjson.dumps(value)
     except TypeError:
         return json.dumps(value, separators=(",", ":")).encode("ascii")
-
-
-def is_utf8(raw: bytes) -> bool:
-    """Return whether the bytes are UTF-8."""
-    try:
-        raw.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def _integer(digits: str) -> int | float:

@@ -1,9 +1,18 @@
-"""Server-sent events from an upstream that may cut, pad, split or inflate them."""
+"""Server-sent events as WHATWG defines them, from an upstream that may cut, pad, split or inflate them."""
 
 from __future__ import annotations
 
-MAX_EVENT_BYTES = 4 * 1024 * 1024
-"""Room for a picture in a delta; far below what would hurt."""
+MAX_EVENT_BYTES = 33 * 1024 * 1024
+"""Room for a picture of 32 MiB in a delta, and what is around it."""
+
+MAX_COMMENT_BYTES = 200
+"""What is kept of a comment."""
+
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_LINE_ENDS = (b"\n", b"\r")
+
+Event = tuple[bytes, bytes]
+"""Type (the field `event`, mostly empty) and data."""
 
 
 class EventTooLarge(Exception):
@@ -11,42 +20,87 @@ class EventTooLarge(Exception):
 
 
 class EventParser:
-    """Bytes in, data of whole events out. Comments and fields other than `data` are dropped.
+    """Incremental parser: bytes in, whole events out. Fields other than `data` and `event` are dropped.
 
-    Splits anywhere are fine, within a character or a line end too: bytes wait until their line is complete.
+    Lines end in LF, CRLF or CR. Splits anywhere are fine, within a character or a line end too: pieces of a line are
+    joined once, when it is complete. An event without data is none.
+
+    Attributes:
+        comment: the last comment that has come; a reader sets it to None.
     """
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._pieces: list[bytes] = []  # of a line whose end has not come
+        self._pending = 0
+        self._after_cr = False
+        self._begun = False
         self._data: list[bytes] = []
+        self._type = b""
         self._size = 0
+        self.comment: bytes | None = None
 
-    def feed(self, chunk: bytes) -> list[bytes]:
+    def feed(self, chunk: bytes) -> list[Event]:
         """Return the events that `chunk` completes. Raises EventTooLarge."""
-        chunk = self._rest + chunk
         if (
-            not self._data
-            and chunk.startswith(b"data: ")
+            chunk.startswith(b"data: ")
             and chunk.find(b"\n") == len(chunk) - 2
-            and chunk[-1:] == b"\n"
+            and chunk.endswith(b"\n\n")
+            and b"\r" not in chunk
+            and not (self._pieces or self._data or self._type)
         ):
-            self._rest = b""  # one event and nothing else, as most upstreams send them
-            return [chunk[6:-2]]
-        lines = chunk.split(b"\n")
-        self._rest = lines.pop()
-        if len(self._rest) > MAX_EVENT_BYTES:
-            raise EventTooLarge
-        events = []
-        for line in lines:
-            if line.startswith(b"data:"):
-                self._keep(line[5:].removesuffix(b"\r").removeprefix(b" "))
-            elif line in (b"", b"\r") and self._data:
-                events.append(b"\n".join(self._data))
-                self._data, self._size = [], 0
+            self._begun, self._after_cr = True, False
+            return [(b"", chunk[6:-2])]  # one event and nothing else, as most upstreams send them
+        if self._after_cr and chunk:
+            self._after_cr = False
+            chunk = chunk.removeprefix(b"\n")  # the second half of a CRLF
+        if not chunk:
+            return []
+        self._after_cr = chunk.endswith(b"\r")
+        lines = chunk.splitlines()
+        rest = b"" if chunk.endswith(_LINE_ENDS) else lines.pop()
+        if self._pieces and lines:
+            lines[0] = b"".join((*self._pieces, lines[0]))
+            self._pieces.clear()
+            self._pending = 0
+        events = [event for line in lines if (event := self._read(line)) is not None]
+        if rest:
+            self._pieces.append(rest)
+            self._pending += len(rest)
+            self._check_size()
         return events
 
-    def _keep(self, value: bytes) -> None:
-        self._size += len(value) + 1
-        if self._size > MAX_EVENT_BYTES:
+    def end(self) -> list[Event]:
+        """Return the event whose last line, or the blank line behind it, is missing. Raises EventTooLarge."""
+        events = self.feed(b"\n") if self._pieces else []
+        last = self._complete()
+        return events if last is None else [*events, last]
+
+    def _read(self, line: bytes) -> Event | None:
+        """Take one line; return the event that it completes."""
+        if not self._begun:
+            self._begun = True
+            line = line.removeprefix(_BYTE_ORDER_MARK)
+        if not line:
+            return self._complete()
+        if line.startswith(b"data:"):
+            value = line[6 if line.startswith(b"data: ") else 5 :]
+            self._size += len(value) + 1
+            self._check_size()
+            self._data.append(value)
+        elif line.startswith(b"event:"):
+            self._type = line[6:].removeprefix(b" ")
+        elif line.startswith(b":"):
+            self.comment = line[1 : MAX_COMMENT_BYTES + 1].strip()
+        return None
+
+    def _complete(self) -> Event | None:
+        if not self._data:
+            self._type = b""
+            return None
+        event = (self._type, b"\n".join(self._data))
+        self._data, self._type, self._size = [], b"", 0
+        return event if event[1].strip() else None
+
+    def _check_size(self) -> None:
+        if self._size + self._pending > MAX_EVENT_BYTES:
             raise EventTooLarge
-        self._data.append(value)

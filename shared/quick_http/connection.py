@@ -69,6 +69,11 @@ class Connection(asyncio.Protocol):
         """Whether the answer is complete and read."""
         return self._complete and not self._body
 
+    @property
+    def delimited(self) -> bool:
+        """Whether the body says where it ends: by a length or a last chunk, not by the connection's end."""
+        return self._left is not None
+
     async def exchange(self, message: bytes, most: int, until: float | None) -> Reply:
         """Send a message; return its answer, of at most `most` bytes. Raises TimeoutError."""
         self._send(message, whole=True, most=most)

@@ -222,6 +222,11 @@ class Incoming:
         """Whether all of the body has been read."""
         return self._connection.ended
 
+    @property
+    def delimited(self) -> bool:
+        """Whether the end of the body was marked as such; a body that goes on to the connection's end may be cut."""
+        return self._connection.delimited
+
     async def read(self, within_s: float) -> bytes:
         """Return what has come, as soon as there is something; b"" at the end.
 

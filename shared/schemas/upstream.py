@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Mapping
+from enum import Enum
 from typing import Protocol
 
 from shared.bandit.arms import ArmId
@@ -57,6 +60,14 @@ class Answer:
     calls: tuple[str, ...] = ()
 
 
+class Heard(Enum):
+    """What has come of a stream that was waited for."""
+
+    EVENT = "event"
+    COMMENT = "comment"
+    NOTHING = "nothing"
+
+
 class Sink(Protocol):
     """Takes a streamed answer: bytes, as fast as it can bear."""
 
@@ -65,3 +76,35 @@ class Sink(Protocol):
 
     async def flush(self) -> None:
         """Wait until there is room for more."""
+
+
+class AnswerStream(Protocol):
+    """A streamed answer that the upstream has accepted.
+
+    Attributes:
+        calls: ids of the tool calls that have come.
+        events: number of events that have been put.
+        usage: tokens and cost, once they have been seen.
+        unread: number of events that could not be read and were dropped, by why.
+        comment: the upstream's last comment, as bytes of an SSE stream.
+    """
+
+    calls: tuple[str, ...]
+    events: int
+    usage: Usage | None
+    unread: Counter[str]
+    comment: bytes
+
+    async def wait(self, within_s: float) -> Heard:
+        """Wait for the first event or a comment, at most so long; return what has come.
+
+        Raises UpstreamError where the upstream is silent for too long, or the stream ends without an event.
+        """
+
+    async def pour(self, sink: Sink, keep_alive_s: float = math.inf) -> None:
+        """Put whole SSE events, to the end: `data: [DONE]` excluded, usage-only chunks dropped unless asked for.
+
+        Comments of the upstream are put, too, a few a second at most, and one of ours after each `keep_alive_s` in
+        which nothing was put. Raises UpstreamError when the stream is cut, stalls, carries an error or ends without
+        `[DONE]` or a finish_reason; events before that are put. A piece holds one event or more.
+        """

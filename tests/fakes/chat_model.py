@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict, deque
+import math
+import time
+from collections import Counter, defaultdict, deque
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -13,7 +15,7 @@ import orjson
 from shared.bandit.arms import Arm, ArmId
 from shared.clients.answers import choices_of
 from shared.errors import UpstreamError
-from shared.schemas.upstream import Answer, Call, Sink, Usage
+from shared.schemas.upstream import Answer, Call, Heard, Sink, Usage
 
 
 @dataclass(frozen=True)
@@ -25,9 +27,11 @@ class Reply:
         usage: what it says it used.
         error: raised instead of answering, or, with `break_after`, after that many streamed events.
         break_after: number of events before `error`; None: before any.
-        delay_s: wait before the answer, or before the first event.
-        gap_s: wait before each further event.
+        delay_s: wait before the answer, or before a stream is accepted.
+        silence_s: wait between a stream's acceptance and its first event, or its error where `break_after` is 0.
+        comment_s: comments come this often meanwhile.
         calls: ids of the tool calls that it makes.
+        gap_s: wait before each further event.
     """
 
     text: str = "Hello from the fake."
@@ -36,6 +40,8 @@ class Reply:
     break_after: int | None = None
     delay_s: float = 0.0
     gap_s: float = 0.0
+    silence_s: float = 0.0
+    comment_s: float = math.inf
     calls: tuple[str, ...] = ()
 
 
@@ -108,10 +114,26 @@ class FakeStream:
         self.usage: Usage | None = None
         self.calls = reply.calls
         self.events = 0
+        self.unread: Counter[str] = Counter()
+        self.comment = b": FAKE PROCESSING\n\n"
         self._call = call
         self._reply = reply
+        self._first_at = time.monotonic() + reply.silence_s
+        self._comment_at = time.monotonic() + reply.comment_s
 
-    async def pour(self, sink: Sink) -> None:
+    async def wait(self, within_s: float) -> Heard:
+        until = time.monotonic() + within_s
+        await asyncio.sleep(min(until, self._first_at, self._comment_at) - time.monotonic())
+        if self._first_at <= min(until, self._comment_at):
+            if self._reply.break_after == 0 and self._reply.error is not None:
+                raise self._reply.error
+            return Heard.EVENT
+        if self._comment_at <= until:
+            self._comment_at += self._reply.comment_s
+            return Heard.COMMENT
+        return Heard.NOTHING
+
+    async def pour(self, sink: Sink, keep_alive_s: float = math.inf) -> None:  # noqa: ARG002 - it is never silent
         reply = self._reply
         for number, frame in enumerate(self._frames()):
             if number == reply.break_after and reply.error is not None:
@@ -140,9 +162,10 @@ class FakeStream:
 
 
 def text_of(frames: list[bytes]) -> str:
-    """Return the text that a client of these events sees."""
-    bodies = [orjson.loads(frame.removeprefix(b"data: ")) for frame in frames]
-    return "".join(choice["delta"].get("content") or "" for body in bodies for choice in choices_of(body))
+    """Return the text that a client of these events sees; comments are not seen."""
+    bodies = [orjson.loads(frame.removeprefix(b"data: ")) for frame in frames if not frame.startswith(b":")]
+    deltas = [choice.get("delta") for body in bodies for choice in choices_of(body)]
+    return "".join(delta.get("content") or "" for delta in deltas if isinstance(delta, dict))
 
 
 def _usage_json(usage: Usage | None) -> dict[str, object] | None:

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from services.gateway.streaming import Begin, OpenStream
+
 
 class FakeSink:
-    """`Sink`: `frames` are the events that were put. `told` hears of each; with `room` at False each is waited for."""
+    """`Sink`: `frames` are the events that were put. `told` hears of each; with `room` at False each is waited for.
+
+    `begun_by` is for whoever sends it headers: the arms in them.
+    """
 
     def __init__(self, told: Callable[[bytes], None] | None = None, *, room: bool = True) -> None:
         self.frames: list[bytes] = []
+        self.begun_by: list[str] = []
         self._told = told
         self._room = room
 
@@ -25,3 +31,13 @@ class FakeSink:
 
     async def flush(self) -> None:
         pass
+
+
+def begins(sink: FakeSink) -> Begin:
+    """Return what sends the headers of an answer to a client in memory."""
+
+    async def begin(opened: OpenStream) -> FakeSink:
+        sink.begun_by.append(opened.arm)
+        return sink
+
+    return begin

@@ -22,6 +22,7 @@ from shared.clients.answer_stream import HttpAnswerStream
 from shared.quick_http import Incoming
 from shared.quick_http.connection import Connection
 from shared.quick_http.outlet import Outlet
+from shared.schemas.upstream import Heard
 from tests import raw_upstream as raw
 from tests.fakes.gateway import World, settings_for
 
@@ -125,9 +126,10 @@ async def test_a_chunk_costs_no_more_calls_than_it_did() -> None:
     await asyncio.sleep(0)
     upstream.data_received(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + framed)
     answer = Incoming(upstream, *await opening, Mock())
-    stream = HttpAnswerStream(answer, gap_timeout_s=30, deadline=time.monotonic() + 30, with_usage=False)
-    await stream.open(time.monotonic() + 30)
-    pouring = asyncio.create_task(stream.pour(outlet))
+    until = time.monotonic() + 30
+    stream = HttpAnswerStream(answer, gap_timeout_s=30, first_by=until, deadline=until, with_usage=False)
+    assert await stream.wait(30) is Heard.EVENT
+    pouring = asyncio.create_task(stream.pour(outlet, 10.0))
     await asyncio.sleep(0)
 
     async def one_chunk() -> None:

@@ -187,15 +187,19 @@ def test_a_score_beyond_64_bits_is_refused() -> None:
 
 @given(st.lists(st.text(st.characters(exclude_characters="\r\n", exclude_categories=["Cs"])), max_size=6), st.data())
 def test_events_do_not_depend_on_how_they_are_split(payloads: list[str], data: st.DataObject) -> None:
-    """However the network cuts a stream, the same events come out, comments and other fields left out."""
-    end = data.draw(st.sampled_from(["\n", "\r\n"]))
-    stream = "".join(f": ping{end}event: x{end}data: {text}{end}{end}" for text in payloads).encode()
+    """However the network cuts a stream, the same events come out; comments, ids and events without data do not."""
+    end = data.draw(st.sampled_from(["\n", "\r\n", "\r"]))
+    mark = data.draw(st.sampled_from(["", "\ufeff"]))
+    fields = f": ping{end}id: 1{end}event: x{end}"
+    stream = (mark + "".join(f"{fields}data: {text}{end}data: 2{end}{end}" for text in payloads)).encode()
+    last = data.draw(st.integers(0, 2)) if payloads else 0  # the end of the last event may be missing
+    stream = stream[: len(stream) - last * len(end)]
     parser, events = EventParser(), []
     while stream:
         size = data.draw(st.integers(1, len(stream)))
         events += parser.feed(stream[:size])
         stream = stream[size:]
-    assert events == [text.encode() for text in payloads]
+    assert events + parser.end() == [(b"x", f"{text}\n2".encode()) for text in payloads]
 
 
 @given(st.lists(st.floats(0, 4e9), min_size=2, max_size=10))

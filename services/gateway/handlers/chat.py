@@ -15,10 +15,11 @@ from services.gateway.json_body import read_body
 from services.gateway.keys import ASKING, CHAT, LINKS, PARSING, SETTINGS, VISIT
 from services.gateway.plan import Asker, ChatPorts
 from services.gateway.route_chat import Completed, complete, route
-from services.gateway.streaming import OpenStream, open_stream
+from services.gateway.streaming import Begin, OpenStream, open_stream
 from shared.bandit.arms import ArmId
 from shared.bandit.decision import Decision
 from shared.schemas.chat import ChatRequest
+from shared.schemas.upstream import Sink
 
 JSON_TYPE = "application/json"
 _EVENT_STREAM = {
@@ -76,9 +77,11 @@ def answer_headers(visit: Visit, done: Completed, links: FeedbackLinks) -> dict[
 
 
 @asynccontextmanager
-async def streamed_answer(asked: ChatRequest, asker: Asker, ports: ChatPorts) -> AsyncIterator[OpenStream]:
+async def streamed_answer(
+    asked: ChatRequest, asker: Asker, ports: ChatPorts, begin: Begin
+) -> AsyncIterator[OpenStream]:
     """Route a chat completion that is streamed; yield the answer once its first event is here."""
-    async with open_stream(await route(asked, asker, ports), ports) as opened:
+    async with open_stream(await route(asked, asker, ports), ports, begin) as opened:
         yield opened
 
 
@@ -100,16 +103,21 @@ class _Paced:
 
     async def flush(self) -> None:
         pieces, self._pieces = self._pieces, []
-        await self._response.write(b"".join(pieces))
+        if pieces:
+            await self._response.write(b"".join(pieces))
 
 
 async def _stream(request: web.Request, asked: ChatRequest, asker: Asker) -> web.StreamResponse:
     response = web.StreamResponse()
+
+    async def begin(opened: OpenStream) -> Sink:
+        response.headers.update(stream_headers(request[VISIT], opened, request.app[LINKS]))
+        await response.prepare(request)
+        return _Paced(response)
+
     try:
-        async with streamed_answer(asked, asker, request.app[CHAT]) as opened:
-            response.headers.update(stream_headers(request[VISIT], opened, request.app[LINKS]))
-            await response.prepare(request)
-            await response.write_eof(await opened.pour(_Paced(response)))
+        async with streamed_answer(asked, asker, request.app[CHAT], begin) as opened:
+            await response.write_eof(await opened.pour())
     except ConnectionResetError:
         # The client is gone; leaving `open_stream` by the error stopped the upstream and wrote down what was spent.
         request[VISIT].line["error"] = "client_gone"

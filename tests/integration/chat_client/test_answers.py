@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 
@@ -12,7 +13,7 @@ from shared.clients.chat_client import HttpChatModel, connections
 from shared.errors import UpstreamError
 from tests import raw_upstream as raw
 from tests.fakes.sink import FakeSink
-from tests.integration.chat_client.calls import KEY, MIB, call, failure
+from tests.integration.chat_client.calls import KEY, call, failure
 
 
 @pytest.mark.parametrize("usage", ["many", [1], {}, {"prompt_tokens": -1, "completion_tokens": True, "cost": -1}])
@@ -85,22 +86,66 @@ async def test_a_catalogue_that_is_none_is_an_error(
         await model.catalogue()
 
 
-async def test_a_whole_answer_may_take_longer_than_a_gap_but_not_stall(
-    upstream: raw.RawUpstream, model: HttpChatModel
+@pytest.mark.parametrize(
+    "parts",
+    [[0.7, b"{}"], [b" ", 0.7, b"{}"], [b" ", 0.2, b"\n", 0.2, b" ", 0.4, b"{}"], [b'{"error": null, ', 0.7, b"{}"]],
+    ids=["head first", "a blank first", "blanks", "half of it first"],
+)
+async def test_a_whole_answer_may_take_as_long_as_the_request(
+    upstream: raw.RawUpstream, model: HttpChatModel, parts: list[bytes | float]
 ) -> None:
-    """Blanks while a model thinks are fine; half an answer and then nothing is a timeout."""
+    """A model may think longer than a first byte (0.5 s) and a gap (0.3 s) may take, at any point of the answer."""
     body = json.dumps(raw.WHOLE, ensure_ascii=False).encode()
-    upstream.script = raw.streamed([b" ", 0.2, b"\n", 0.2, b" ", 0.2, body])
+    begun = any(isinstance(part, bytes) and b"{" in part for part in parts[:-1])
+    upstream.script = raw.streamed([*parts[:-1], body[1:] if begun else body])
+    assert json.loads((await model.complete(call())).body)["choices"] == raw.WHOLE["choices"]
+
+
+async def test_a_whole_answer_may_be_silent_before_its_head(upstream: raw.RawUpstream, model: HttpChatModel) -> None:
+    """The first byte's deadline (0.5 s) is for streams."""
+
+    async def late(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(0.8)
+        await raw.whole()(reader, writer)
+
+    upstream.script = late
     assert json.loads((await model.complete(call())).body) == raw.WHOLE
-    upstream.script = raw.streamed([body[:20]], end="hang")
-    assert (await failure(model, streaming=False)).timed_out
 
 
-async def test_a_packed_answer_is_never_unpacked(upstream: raw.RawUpstream, model: HttpChatModel) -> None:
-    """100 MiB of blanks in 100 kB: nobody asked for that, and nobody looks into it."""
-    bomb = gzip.compress(b" " * (100 * MIB))
-    upstream.script = raw.whole(bomb, content_encoding="gzip")
-    assert "packed" in str(await failure(model, streaming=False))
+async def test_a_whole_answer_ends_with_the_requests_deadline(upstream: raw.RawUpstream, model: HttpChatModel) -> None:
+    """Half an answer and then nothing is a timeout."""
+    upstream.script = raw.streamed([b'{"id": "x", '], end="hang")
+    assert (await failure(model, streaming=False, deadline_s=0.5)).timed_out
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"choices": [{"message": {"content": "\\ud83d"}}]}',
+        b'{"choices": [{"message": {"content": "x", "logprob": NaN, "n": 1e999, "big": ' + b"9" * 30 + b"}}]}",
+        b'{"choices": [null, {"message": null}, {"message": {"content": null, "tool_calls": null}}], "usage": "much"}',
+        b'{"choices": [{"index": "0", "message": {"content": 3}, "finish_reason": 7}], "usage": {"cost": []}}',
+        b'{"choices": [], "choices": [{"message": {}}]}',
+    ],
+    ids=["half surrogate", "figures", "nulls", "wrong types", "twice"],
+)
+async def test_a_field_that_cannot_be_read_costs_itself(
+    upstream: raw.RawUpstream, model: HttpChatModel, body: bytes
+) -> None:
+    """The client gets the upstream's bytes."""
+    upstream.script = raw.whole(body)
+    answer = await model.complete(call())
+    assert (answer.body, answer.usage) == (body, None)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+async def test_a_catalogue_may_be_packed_and_a_bare_array(
+    upstream: raw.RawUpstream, model: HttpChatModel, packed: bool
+) -> None:
+    """The list is read as answers are."""
+    body = b'[{"id": "v/a"}]'
+    upstream.script = raw.whole(gzip.compress(body), content_encoding="gzip") if packed else raw.whole(body)
+    assert [arm.id for arm in await model.catalogue()] == ["v/a"]
 
 
 async def test_the_upstream_gets_the_trace(upstream: raw.RawUpstream, model: HttpChatModel) -> None:

@@ -63,7 +63,7 @@ class Attacked:
 
 @pytest.fixture
 async def attacked(tmp_path: Path) -> AsyncIterator[Attacked]:
-    world = World(settings_for(tmp_path / "spool"))
+    world = World(settings_for(tmp_path / "spool", REQUEST_TIMEOUT_S=3))
     async with raw.raw_upstream() as upstream, connections(upstream.url) as http:
         world.upstream = HttpChatModel(  # type: ignore[assignment]  # the fake's place
             http, KEY, first_byte_timeout_s=0.3, gap_timeout_s=0.2
@@ -121,7 +121,8 @@ BROKEN = {
     "21 reset": raw.streamed([LATE], end="reset"),
     "21 eof": raw.until_closed([LATE]),
     "21 mid-character": raw.until_closed([LATE, raw.event(raw.chunk("世"))[:80]]),
-    "22 5 MB line": raw.streamed([LATE, b"data: " + b"x" * (5 * MIB) + b"\n\n"]),
+    "22 34 MiB line": raw.streamed([LATE, b"data: " + b"x" * (34 * MIB) + b"\n\n"]),
+    "22 garbage": raw.streamed([LATE, b"data: {broken\n\n"]),
     "79 error event": raw.streamed([LATE, raw.event({"error": {"message": "fell over", "code": 502}})]),
 }
 

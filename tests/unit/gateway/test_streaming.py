@@ -16,7 +16,7 @@ from shared.errors import UpstreamError, UpstreamFailed
 from shared.schemas.records import Status
 from tests.fakes.chat_model import Reply, text_of
 from tests.fakes.gateway import World, asker, chat, known
-from tests.fakes.sink import FakeSink
+from tests.fakes.sink import FakeSink, begins
 
 REFUSED = UpstreamError("refused", cool_s=1.0)
 CUT = UpstreamError("the upstream's stream broke off", spent=True)
@@ -24,8 +24,8 @@ CUT = UpstreamError("the upstream's stream broke off", spent=True)
 
 async def read(ports: ChatPorts, sink: FakeSink | None = None, **fields: Any) -> list[bytes]:
     sink = sink or FakeSink()
-    async with open_stream(await route(chat(stream=True, **fields), asker(), ports), ports) as opened:
-        sink.put(await opened.pour(sink))
+    async with open_stream(await route(chat(stream=True, **fields), asker(), ports), ports, begins(sink)) as opened:
+        sink.put(await opened.pour())
     return sink.frames
 
 
@@ -70,11 +70,10 @@ async def test_before_the_first_event_the_next_arm_streams(world: World) -> None
     async with world.gateway() as ports:
         plan = await route(chat(stream=True), asker(), ports)
         world.upstream.tell(plan.order[0], Reply(error=REFUSED))
-        async with open_stream(plan, ports) as opened:
+        async with open_stream(plan, ports, begins(FakeSink())) as opened:
             assert opened.arm == plan.order[1]
             assert opened.decision.kind is DecisionKind.FALLBACK
-            sink = FakeSink()
-            assert await opened.pour(sink) == DONE
+            assert await opened.pour() == DONE
 
 
 async def test_when_no_arm_opens_the_failure_is_recorded_and_raised(world: World) -> None:
@@ -94,8 +93,8 @@ async def test_a_client_that_leaves_stops_the_upstream_and_its_cost_so_far_is_re
         seen = asyncio.Event()
 
         async def client() -> None:
-            async with open_stream(plan, ports) as opened:
-                await opened.pour(FakeSink(lambda _: seen.set()))
+            async with open_stream(plan, ports, begins(FakeSink(lambda _: seen.set()))) as opened:
+                await opened.pour()
 
         task = asyncio.create_task(client())
         await seen.wait()
@@ -119,8 +118,8 @@ async def test_a_reader_that_stops_in_between_is_a_cancelled_request_too(world: 
         plan = await route(chat(stream=True), asker(), ports)
 
         async def broken_pipe() -> None:
-            async with open_stream(plan, ports) as opened:
-                await opened.pour(FakeSink(broken))
+            async with open_stream(plan, ports, begins(FakeSink(broken))) as opened:
+                await opened.pour()
 
         with pytest.raises(ConnectionResetError):
             await broken_pipe()

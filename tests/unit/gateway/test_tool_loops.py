@@ -16,7 +16,7 @@ from shared.bandit.decision import Decision, DecisionKind
 from shared.errors import UpstreamError
 from tests.fakes.chat_model import Reply
 from tests.fakes.gateway import ARMS, World, asker, chat, settings_for
-from tests.fakes.sink import FakeSink
+from tests.fakes.sink import FakeSink, begins
 
 TOOLS = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}]
 USER = {"role": "user", "content": "What is the weather in Lima?"}
@@ -40,8 +40,8 @@ async def begin(world: World, ports: ChatPorts, arm: str, *, stream: bool = Fals
     if not stream:
         await complete(plan, ports)
         return
-    async with open_stream(plan, ports) as opened:
-        await opened.pour(FakeSink())
+    async with open_stream(plan, ports, begins(FakeSink())) as opened:
+        await opened.pour()
 
 
 async def decided(ports: ChatPorts, *, number: int = 0, **who: Any) -> Decision:

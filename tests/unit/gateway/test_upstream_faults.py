@@ -25,7 +25,7 @@ from shared.schemas.upstream import Usage
 from tests.fakes.chat_model import Reply
 from tests.fakes.event_queue import FakeEventQueue
 from tests.fakes.gateway import World, asker, chat, known
-from tests.fakes.sink import FakeSink
+from tests.fakes.sink import FakeSink, begins
 
 
 def status(code: int, headers: Mapping[str, str] | None = None, **error: object) -> UpstreamError:
@@ -56,8 +56,8 @@ async def serve(plan: Plan, ports: ChatPorts) -> Outcome:
     if not plan.chat.stream:
         return (await complete(plan, ports)).served.outcome
     async with AsyncExitStack() as stack:
-        opened = await stack.enter_async_context(open_stream(plan, ports))
-        await opened.pour(FakeSink())
+        opened = await stack.enter_async_context(open_stream(plan, ports, begins(FakeSink())))
+        await opened.pour()
         assert opened.journal.closed is not None
         return opened.journal.closed.outcome
 
