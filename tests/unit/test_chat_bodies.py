@@ -140,3 +140,25 @@ def test_the_contract_names_the_ranges_that_the_router_keeps(field: str, most: A
     assert bound == (most if isinstance(most, int) else len(most))
     passed(**{field: most})
     assert refused(**{field: most + 1 if isinstance(most, int) else most + most[:1]}) == ("invalid_value", field)
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ("the last", "the last"),
+        ([{"type": "text", "text": "one"}, {"type": "image_url"}, {"text": "two"}, "three", 7], "one\ntwo\nthree"),
+        ([{"type": "image_url", "image_url": {"url": "data:"}}], ""),
+        (None, ""),
+        (7, ""),
+    ],
+)
+def test_the_choice_depends_on_the_last_user_message(content: object, text: str) -> None:
+    """Not on the first one, nor on what the assistant or a tool said after it; of its parts the texts count."""
+    messages = [
+        {"role": "user", "content": "the first"},
+        {"role": "assistant", "content": "an answer"},
+        {"role": "user", "content": content},
+        {"role": "assistant", "content": "a call"},
+        {"role": "tool", "content": "a result"},
+    ]
+    assert parse_chat(json.dumps({"messages": messages}).encode()).routing_text == text

@@ -121,6 +121,18 @@ async def test_a_price_of_an_unlisted_model_is_said(tmp_path: Path, capsys: pyte
     assert "b/middle" not in said[0]
 
 
+async def test_a_model_without_a_price_is_named_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Not with every list that is read; one that is added later is named when it comes."""
+    world = world_of(tmp_path, LLM_MODELS="a/small", DEFAULT_MODEL="a/small")
+    async with world.gateway() as ports:
+        for _ in range(3):
+            await ports.catalogue.refresh()
+        await ports.arm_list.change("b/middle", wanted=True, by="me")
+        await ports.catalogue.refresh()
+    said = [line for line in capsys.readouterr().out.splitlines() if WARNING in line]
+    assert ["b/middle" in line for line in said] == [False, True]
+
+
 async def test_a_variant_has_its_models_price_or_its_own(tmp_path: Path) -> None:
     """`:online` costs extra, so only a price of its own counts."""
     given = "small=1:2,b/middle=3:4,middle:online=5:6"

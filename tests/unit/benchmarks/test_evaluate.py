@@ -202,3 +202,17 @@ def test_the_truth_lies_inside_the_intervals() -> None:
         assert judged > 30, estimator
         assert value >= 0.85, estimator  # 8 logs of each kind, whose targets share their luck
         assert difference >= 0.85, estimator
+
+
+def test_an_answer_of_unknown_cost_is_not_free_in_a_log() -> None:
+    """Its cost is taken to be what was expected of its model."""
+    expected = drawn().view(drawn().arm)
+    assert expected is not None
+    assert expected.cost_usd is not None
+    reader = LogReader()
+    outcome = replace(a_record(1e9).outcome, arm=drawn().arm, cost_usd=None, cost_source="unknown")
+    reader.add(a_request(drawn(), 1e9, outcome=outcome), 0.5)
+    log = reader.log()
+    assert log is not None
+    assert log.paid_usd[0] == pytest.approx(expected.cost_usd)
+    assert log.paid_usd[0] > 0
