@@ -78,6 +78,7 @@ _ARM_ERRORS = {
     404: "model_not_found",
     503: "dependency_unavailable",
 }
+_RECORD_ERRORS = {404: "request_not_found", 409: "ambiguous_request_id (for admins)", 503: "records_unavailable"}
 _JSON = "application/json"
 
 _LIMIT: Schema = {"type": ["number", "null"], "description": "counts for budgets where it is 1 or more"}
@@ -126,7 +127,8 @@ OPERATIONS = (
         (202, "It will be learned, exactly once", _JSON,
          _object("status request_id duplicate", status=_STRING, request_id=_STRING, duplicate={"type": "boolean"})),
         _BODY_ERRORS | {
-            404: "request_not_found", 409: "not_rateable: no whole answer; idempotency_key_reused",
+            404: "request_not_found",
+            409: "not_rateable: no whole answer; idempotency_key_reused; ambiguous_request_id (for admins)",
             410: "feedback_window_over", 429: "feedback_rate_limited",
             503: "feedback_unavailable: come again after Retry-After",
         },
@@ -164,7 +166,7 @@ OPERATIONS = (
     Operation(
         "/requests/{request_id}", "get", "The story of a request: decision, evidence, outcome, feedback",
         (200, "The story", _JSON, _object("request_id id model status decision outcome")),
-        {404: "request_not_found", 503: "records_unavailable"},
+        _RECORD_ERRORS,
     ),
     Operation(
         "/arms", "get", "What has been learned of every arm",
@@ -183,7 +185,7 @@ OPERATIONS = (
     Operation(
         "/metrics/{request_id}", "get", "The numbers of a request: latency split, tokens, cost, score, reward terms",
         (200, "The numbers", _JSON, _object("request_id model latency_ms tokens cost_usd score reward")),
-        {404: "request_not_found", 503: "records_unavailable"}, versioned=False,
+        _RECORD_ERRORS, versioned=False,
     ),
     Operation(
         "/metrics", "get", "Prometheus metrics of this process", (200, "Metrics", "text/plain", _STRING),

@@ -4,16 +4,33 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
+
+from shared.errors import Conflict
 
 REQUEST_ID_PATTERN = r"^[A-Za-z0-9._:-]{1,128}\z"
 """What a client may call its request. Safe in a header, a URL, a Redis key and a log line."""
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_NAMED = 20
+_OWN_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 
 
 def is_request_id(text: str) -> bool:
     """Whether `text` may be a request's id."""
     return _REQUEST_ID.fullmatch(text) is not None
+
+
+def may_be_own_id(text: str) -> bool:
+    """Return whether `text` has the form of our own ids."""
+    return _OWN_ID.fullmatch(text) is not None
+
+
+def ambiguous(own_ids: Sequence[str]) -> Conflict:
+    """Return the error of an id that several keys have given to requests of theirs."""
+    named = ", ".join(own_ids[:_NAMED]) + (", …" if len(own_ids) > _NAMED else "")
+    said = f"Requests of several keys have this id. Use one of their own ids: {named}"
+    return Conflict(said, code="ambiguous_request_id", param="request_id")
 
 
 def uuid7(now: float) -> str:

@@ -1,27 +1,28 @@
 -- Store a rating and tell the learner.
--- KEYS: 1 events, 2 rate of this minute, 3 idempotency key, 4… aliases to try, best first.
+-- KEYS: 1 events, 2 rate of this minute, 3 idempotency key, 4… aliases to try.
 -- ARGV: 1 id as the client gave it, 2 owner ('' for anybody), 3 score, 4 text, 5 '1' if there is a text, 6 now,
 --       7 window in s, 8 lifetime in ms, 9 event version, 10 what the keys of requests start with,
 --       11 most ratings a minute (0 for no limit), 12 fingerprint of the rating ('' without an idempotency key),
 --       13 '1' for a signed link: the id is our own and certain, and the link works once,
 --       14 outbox of the history ('' for none), 15 its bound.
 -- Answers: accepted, revised, duplicate, unknown, expired, not_rateable, limited, key_reused, link_used.
-if ARGV[11] ~= '0' then
-  local rated = redis.call('INCR', KEYS[2])
-  if rated == 1 then redis.call('PEXPIRE', KEYS[2], 120000) end
-  if rated > tonumber(ARGV[11]) then return 'limited' end
+if ARGV[11] ~= '0' and tonumber(redis.call('GET', KEYS[2]) or 0) >= tonumber(ARGV[11]) then return 'limited' end
+-- Only what is judged counts: `unknown` may be a record that is on its way, and the client is told to come again.
+local function judged(verdict)
+  if ARGV[11] ~= '0' and redis.pcall('INCR', KEYS[2]) == 1 then redis.call('PEXPIRE', KEYS[2], 120000) end
+  return verdict
 end
 if ARGV[12] ~= '' then
   local before = redis.call('GET', KEYS[3])
   if before then
     local fingerprint, verdict = string.match(before, '^(%x+):([a-z]+)$')
-    return fingerprint == ARGV[12] and verdict or 'key_reused'
+    return judged(fingerprint == ARGV[12] and verdict or 'key_reused')
   end
 end
 -- What is refused below is not kept: it may well be right the next time.
 local function took(verdict)
   if ARGV[12] ~= '' then redis.call('SET', KEYS[3], ARGV[12] .. ':' .. verdict, 'PX', 86400000) end
-  return verdict
+  return judged(verdict)
 end
 
 local own
@@ -44,11 +45,11 @@ if not created_at then
 elseif ARGV[2] ~= '' and owner ~= ARGV[2] then
   return 'unknown'
 elseif status ~= 'answered' then
-  return 'not_rateable'
+  return judged('not_rateable')
 end
-if tonumber(ARGV[6]) - created_at > tonumber(ARGV[7]) then return 'expired' end
+if tonumber(ARGV[6]) - created_at > tonumber(ARGV[7]) then return judged('expired') end
 if ARGV[13] == '1' then
-  if seen[7] then return 'link_used' end
+  if seen[7] then return judged('link_used') end
   redis.call('HSET', key, 'link_used', '1')
 end
 

@@ -1,6 +1,7 @@
 -- Store one finished request and tell the learner.
--- KEYS: 1 request hash, 2 alias, 3 alias for admins, 4 events, 5 explored, 6 rate, 7 spent,
---       from 8 on: sessions and tool calls that stay with the arm.
+-- KEYS: 1 request hash, 2 alias, 3 owners of the public id (2 again for requests without a key), 4 events, 5 explored,
+--       6 rate, 7 spent, 8 the request whose own id is this one's public id (1 again where that cannot be),
+--       from 9 on: sessions and tool calls that stay with the arm.
 -- ARGV: 1 own id, 2 record, 3 vector ('' for none), 4 owner, 5 status, 6 created_at, 7 lifetime in ms, 8 event version,
 --       9 arm that has answered, 10 what exploring has cost (1e-9 USD, whole),
 --       11 outbox of the history ('' for none), 12 its bound, 13 the prompt, where it is kept ('' for none),
@@ -12,13 +13,16 @@ redis.call('PEXPIRE', KEYS[1], ARGV[7])
 
 local known = ARGV[1]
 if ARGV[5] == 'failed' then known = known .. '!' end
-for _, alias in ipairs(KEYS[2] == KEYS[3] and { KEYS[2] } or { KEYS[2], KEYS[3] }) do
-  local holder = redis.call('GET', alias)
-  -- Another request may hold the id, if it was claimed while Redis was away: it keeps it.
-  if not holder or holder == ARGV[1] then redis.call('SET', alias, known, 'PX', ARGV[7]) end
+local holder = redis.call('GET', KEYS[2])
+-- Another request may hold the id, if it was claimed while Redis was away: it keeps it. So does one whose own id it is.
+local free = not holder and (KEYS[8] == KEYS[1] or redis.call('EXISTS', KEYS[8]) == 0)
+if free or holder == ARGV[1] then redis.call('SET', KEYS[2], known, 'PX', ARGV[7]) end
+if KEYS[3] ~= KEYS[2] and (free or holder) then
+  redis.pcall('HSET', KEYS[3], ARGV[4], '')
+  redis.pcall('PEXPIRE', KEYS[3], ARGV[7])
 end
 
-for at = 8, #KEYS do redis.call('SET', KEYS[at], ARGV[9], 'PX', 86400000) end
+for at = 9, #KEYS do redis.call('SET', KEYS[at], ARGV[9], 'PX', 86400000) end
 if ARGV[10] ~= '0' then
   redis.call('INCRBY', KEYS[5], ARGV[10])
   redis.call('PEXPIRE', KEYS[5], 172800000)

@@ -67,10 +67,14 @@ def request(own_id: str) -> str:
 def alias(owner: str, public_id: str) -> str:
     """String: the own id of the request that `owner` knows as `public_id`. Lives as long as the request.
 
-    The own id is followed by `!` once that request has failed: then the public id may be claimed again. Owner `*`
-    holds a second one for admins, who know no owner.
+    The own id is followed by `!` once that request has failed: then the public id may be claimed again.
     """
     return f"{TAG}:alias:{owner}:{public_id}"
+
+
+def owners(public_id: str) -> str:
+    """Hash: the owners who have a request of this public id, by whom admins find it. Lives as long as the request."""
+    return f"{TAG}:owners:{public_id}"
 
 
 def session(owner: str, session_hash: str) -> str:

@@ -27,6 +27,7 @@ from shared.storage.redis_connection import (
     answers_of,
     redis_errors,
 )
+from shared.storage.redis_ids import Meant, alias_keys, find_own_id, namesake
 from shared.storage.redis_stories import logged, parse_record, stored
 
 GRACE_S = 7 * 86_400.0
@@ -34,11 +35,6 @@ GRACE_S = 7 * 86_400.0
 
 SCAN = 500
 """Keys of one step through all requests."""
-
-_ANY_OWNER = "*"
-"""Owner under which admins find a public id; never the hash of a key."""
-
-_PUBLIC = "public"
 
 
 class RedisRequestLog:
@@ -68,6 +64,7 @@ class RedisRequestLog:
             limits = charge.limits
             keys += [redis_keys.rate(owner), redis_keys.spent(owner, charge.day)]
             arguments += [limits.requests, limits.tokens, limits.nano_usd, charge.tokens, charge.nano_usd]
+        keys += namesake(public_id, own_id)
         what, *left = (part.decode() for part in await self._reserve.call(keys, arguments))
         refused = None if what in set(Reservation) else Limit(what)
         quota = None
@@ -100,6 +97,7 @@ class RedisRequestLog:
             redis_keys.explored(redis_keys.day_of(record.created_at)),
             redis_keys.rate(record.owner),
             redis_keys.spent(record.owner, record.toll.day if record.toll else ""),
+            *(namesake(record.public_id, record.id) or [redis_keys.request(record.id)]),
         ]
         outcome, created_at = record.outcome, repr(record.created_at)
         if outcome.status is not Status.FAILED:
@@ -113,10 +111,8 @@ class RedisRequestLog:
 
     async def find(self, *, owner: str | None, public_id: str) -> StoredRequest | None:
         """Return the request that `owner` knows by `public_id`, or by its own id."""
+        own_id, _ = await find_own_id(self._client, owner, public_id)
         with redis_errors():
-            aliases = await self._client.mget(_aliases(owner, public_id))
-            known = next((alias for alias in aliases if alias is not None), None)
-            own_id = public_id if known is None else known.decode().rstrip("!")
             # Asked first, and alone: what is another's must not take longer to deny than what never was.
             holder = await self._client.hget(redis_keys.request(own_id), "owner")
             if holder is None or owner not in (None, holder.decode()):
@@ -145,8 +141,12 @@ class RedisRequestLog:
         # A lone surrogate is legal in JSON but not in UTF-8.
         words = (text or "").encode("utf-8", "surrogatepass")
         fingerprint = "" if terms.idempotency_key is None else _fingerprint(public_id, score, text, words)
+        # The id of a link is our own and signed: nobody else's name for another request may stand in for it.
+        meant = Meant(public_id, () if owner is None else (redis_keys.alias(owner, public_id),))
+        if owner is None and not terms.by_link:
+            meant = await find_own_id(self._client, None, public_id)
         arguments: list[str | bytes | int | float] = [
-            public_id,
+            meant.own_id,
             owner or "",
             repr(float(score)),
             words,
@@ -165,8 +165,7 @@ class RedisRequestLog:
             redis_keys.EVENTS,
             redis_keys.feedback_rate(terms.rater, int(now // 60)),
             redis_keys.idempotency(terms.rater, terms.idempotency_key or ""),
-            # The id of a link is our own and signed: nobody else's name for another request may stand in for it.
-            *([] if terms.by_link else _aliases(owner, public_id)),
+            *meant.aliases,
         ]
         answer = await self._rate.call(keys, arguments)
         return Verdict(answer.decode())
@@ -241,12 +240,6 @@ class RedisRequestLog:
         return [own_id for own_id, anew in zip(marks, answers, strict=True) if anew == 1]
 
 
-def alias_keys(record: RequestRecord) -> list[str]:
-    """Return the keys under which the request is known: to its owner, and to admins, who know no owner."""
-    anybody = _PUBLIC if record.owner == _PUBLIC else _ANY_OWNER
-    return [redis_keys.alias(owner, record.public_id) for owner in (record.owner, anybody)]
-
-
 def _unreserved(record: RequestRecord) -> tuple[int | str, int | str]:
     """Return tokens and 1e-9 USD that were used beyond the reservation; '' for nothing to settle."""
     toll, outcome = record.toll, record.outcome
@@ -254,11 +247,6 @@ def _unreserved(record: RequestRecord) -> tuple[int | str, int | str]:
         return "", ""
     used = outcome.prompt_tokens + outcome.completion_tokens
     return "" if toll.tokens is None else used - toll.tokens, round(outcome.spent_usd * NANO) - toll.nano_usd
-
-
-def _aliases(owner: str | None, public_id: str) -> list[str]:
-    owners = (owner,) if owner is not None else (_ANY_OWNER, _PUBLIC)
-    return [redis_keys.alias(name, public_id) for name in owners]
 
 
 def _fingerprint(public_id: str, score: float, text: str | None, words: bytes) -> str:

@@ -14,7 +14,8 @@ from shared.schemas.history import PastRequest
 from shared.schemas.records import Status
 from shared.storage import redis_keys
 from shared.storage.redis_connection import Client, redis_errors
-from shared.storage.redis_requests import GRACE_S, alias_keys
+from shared.storage.redis_ids import alias_keys
+from shared.storage.redis_requests import GRACE_S
 
 _AT_ONCE = 500
 _GONE = (redis_keys.VERSIONS, redis_keys.UNINDEXED, redis_keys.CENTROIDS, redis_keys.MISCOUNTED)
@@ -42,7 +43,8 @@ class RedisRestorer:
     async def clear(self) -> None:
         """Forget requests, their public ids and what was learned."""
         self._failed.clear()
-        for pattern in (redis_keys.request("*"), redis_keys.alias("*", "*"), redis_keys.sums("*", "*")):
+        kept = redis_keys.alias("*", "*"), redis_keys.owners("*")
+        for pattern in (redis_keys.request("*"), *kept, redis_keys.sums("*", "*")):
             with redis_errors():
                 found = [key async for key in self._client.scan_iter(pattern, count=_AT_ONCE)]
                 for start in range(0, len(found), _AT_ONCE):
@@ -68,11 +70,14 @@ class RedisRestorer:
         pipeline.hset(key, mapping=_story(one))
         pipeline.pexpire(key, left_ms)
         failed = record.outcome.status is Status.FAILED
-        for alias in set(alias_keys(record)):
-            # A public id whose request failed may have been claimed again, by a later one that keeps it.
-            known = record.id + "!" if failed else record.id
-            pipeline.set(alias, known, px=left_ms, nx=failed or alias not in self._failed)
-            (self._failed.add if failed else self._failed.discard)(alias)
+        alias, owners = alias_keys(record)
+        # A public id whose request failed may have been claimed again, by a later one that keeps it.
+        known = record.id + "!" if failed else record.id
+        pipeline.set(alias, known, px=left_ms, nx=failed or alias not in self._failed)
+        (self._failed.add if failed else self._failed.discard)(alias)
+        if owners != alias:
+            pipeline.hset(owners, record.owner, "")
+            pipeline.pexpire(owners, left_ms)
 
     async def sums(self, days: Mapping[tuple[ArmId, str], Mapping[str, int]]) -> None:
         """Replace the hashes of these days, and the versions by which gateways notice."""

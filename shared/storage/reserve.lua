@@ -1,5 +1,7 @@
 -- Claim a public id, and take from the key's limits what the request may use: both or neither.
--- KEYS: 1 alias; only for a key with limits: 2 rate, 3 spent.
+-- KEYS: 1 alias; only for a key with limits: 2 rate, 3 spent; last, only where the public id has the form of an own id:
+--       the request hash of that id. A public id that is another request's own id is taken, but for its owner's after
+--       that request has failed.
 -- ARGV: 1 own id, 2 lifetime in ms; 3 requests a minute, 4 tokens a minute, 5 budget in 1e-9 USD (0: no limit),
 --       6 tokens and 7 cost in 1e-9 USD that the request may use at most.
 -- Answers: new, taken, or the limit that refuses (requests, tokens, budget); then requests and tokens left, and spent.
@@ -7,8 +9,10 @@
 local taken = redis.call('GET', KEYS[1])
 if taken and taken ~= ARGV[1] and string.sub(taken, -1) ~= '!' then return { 'taken' } end
 
+if not taken and #KEYS % 2 == 0 and redis.call('EXISTS', KEYS[#KEYS]) == 1 then return { 'taken' } end
+
 local left = {}
-if KEYS[2] then
+if #KEYS > 2 then
   local clock = redis.call('TIME')
   local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
   local seen = redis.call('HMGET', KEYS[2], 'at', 'requests', 'tokens')

@@ -9,6 +9,7 @@ from shared.bandit.sums import NANO
 from shared.errors import DependencyError
 from shared.schemas.events import Event, EventKind
 from shared.schemas.history import PastRating, Waiting
+from shared.schemas.ids import ambiguous
 from shared.schemas.quota import Charge, Limits, Toll
 from shared.schemas.records import Outcome, Rating, RequestRecord, Status, StoredRequest
 from shared.schemas.storage import Claim, LoggedRequest, NewRecord, RatingTerms, Reservation, Verdict
@@ -28,6 +29,8 @@ class FakeRequestLog:
         self._here()
         held = self.memory.aliases.get((owner, public_id))
         if held is not None and held.own_id != own_id and not held.failed:
+            return Claim(Reservation.TAKEN)
+        if held is None and self._is_anothers_own(public_id, own_id):
             return Claim(Reservation.TAKEN)
         quota = None
         if charge is not None and (held is None or held.own_id != own_id):
@@ -55,11 +58,13 @@ class FakeRequestLog:
         if story.record is not None:
             return
         story.record, story.vector = record, entry.vector
-        for owner in (record.owner, "*"):
-            held = self.memory.aliases.get((owner, record.public_id))
-            if held is None or held.own_id == record.id:
-                failed = record.outcome.status is Status.FAILED
-                self.memory.aliases[owner, record.public_id] = Alias(record.id, record.created_at, failed)
+        held = self.memory.aliases.get((record.owner, record.public_id))
+        free = held is None and not self._is_anothers_own(record.public_id, record.id)
+        if free or (held is not None and held.own_id == record.id):
+            failed = record.outcome.status is Status.FAILED
+            self.memory.aliases[record.owner, record.public_id] = Alias(record.id, record.created_at, failed)
+        if free or held is not None:
+            self.memory.owners[record.public_id].add(record.owner)
         if record.toll is not None:
             charge = _charge_of(record.toll, record.outcome)
             self.memory.quotas.settle(record.owner, charge, record.outcome, in_redis=False)
@@ -97,17 +102,21 @@ class FakeRequestLog:
         self._here()
         terms = terms or RatingTerms()
         minute = (terms.rater, int(now // 60))
-        self.memory.rated[minute] += 1
-        if terms.per_minute and self.memory.rated[minute] > terms.per_minute:
+        if terms.per_minute and self.memory.rated[minute] >= terms.per_minute:
             return Verdict.LIMITED
-        if terms.idempotency_key is None:
-            return self._rate(owner, public_id, score, text, now, by_link=terms.by_link)
-        rating, name = (public_id, score, text), (terms.rater, terms.idempotency_key)
-        if name in self.memory.answers:
+        verdict = self._judge(owner, (public_id, score, text), now, terms)
+        self.memory.rated[minute] += verdict is not Verdict.UNKNOWN
+        return verdict
+
+    def _judge(
+        self, owner: str | None, rating: tuple[str, float, str | None], now: float, terms: RatingTerms
+    ) -> Verdict:
+        name = (terms.rater, terms.idempotency_key or "")
+        if terms.idempotency_key is not None and name in self.memory.answers:
             before, verdict = self.memory.answers[name]
             return verdict if before == rating else Verdict.KEY_REUSED
-        verdict = self._rate(owner, public_id, score, text, now, by_link=terms.by_link)
-        if verdict in (Verdict.ACCEPTED, Verdict.REVISED, Verdict.DUPLICATE):
+        verdict = self._rate(owner, *rating, now, by_link=terms.by_link)
+        if terms.idempotency_key is not None and verdict in (Verdict.ACCEPTED, Verdict.REVISED, Verdict.DUPLICATE):
             self.memory.answers[name] = (rating, verdict)
         return verdict
 
@@ -193,12 +202,18 @@ class FakeRequestLog:
                 self.memory.unindexed.pop(own_id, None)
         return anew
 
+    def _is_anothers_own(self, public_id: str, own_id: str) -> bool:
+        return public_id != own_id and public_id in self.memory.stories
+
     def _resolve(self, owner: str | None, public_id: str) -> tuple[str, Alias | None]:
-        owners = (owner,) if owner is not None else ("*", "public")
-        alias = next(
-            (self.memory.aliases[name, public_id] for name in owners if (name, public_id) in self.memory.aliases), None
-        )
-        return (public_id if alias is None else alias.own_id), alias
+        if owner is None and public_id in self.memory.stories:
+            return public_id, None
+        owners = [owner] if owner is not None else [*sorted(self.memory.owners.get(public_id, set())), "public"]
+        names = [(name, public_id) for name in owners]
+        found = {alias.own_id: alias for name in names if (alias := self.memory.aliases.get(name)) is not None}
+        if len(found) > 1:
+            raise ambiguous(list(found))
+        return next(iter(found.items()), (public_id, None))
 
     def _here(self) -> None:
         if self.memory.away:

@@ -22,6 +22,7 @@ class FakeRestorer:
 
     async def clear(self) -> None:
         memory = self.memory
+        memory.owners.clear()
         for kept in (memory.stories, memory.aliases, memory.sums, memory.versions, memory.unindexed, memory.miscounted):
             kept.clear()
         memory.centroids = memory.counted = None
@@ -34,12 +35,12 @@ class FakeRestorer:
                 story.score, story.text, story.rated_at = rating.score, rating.text, rating.rated_at
             story.revision = one.revision
             story.ledger = {each.kind: (each.revision, dict(each.sums)) for each in one.ledger}
-            for owner in (entry.record.owner, "*"):
-                held = self.memory.aliases.get((owner, entry.record.public_id))
-                if held is None or held.failed:
-                    failed = entry.record.outcome.status is Status.FAILED
-                    alias = Alias(entry.record.id, entry.record.created_at, failed)
-                    self.memory.aliases[owner, entry.record.public_id] = alias
+            owner, public_id = entry.record.owner, entry.record.public_id
+            held = self.memory.aliases.get((owner, public_id))
+            if held is None or held.failed:
+                failed = entry.record.outcome.status is Status.FAILED
+                self.memory.aliases[owner, public_id] = Alias(entry.record.id, entry.record.created_at, failed)
+            self.memory.owners[public_id].add(owner)
 
     async def sums(self, days: Mapping[tuple[ArmId, str], Mapping[str, int]]) -> None:
         for key, sums in days.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import orjson
@@ -34,6 +35,25 @@ async def test_an_admin_sees_and_rates_what_others_asked_and_users_do_not(tmp_pa
             rating = {"request_id": "mine", "score": 0.5}
             assert (await ask(client, "/feedback", rating, **bearer(key)))[0] == expected
         assert (await ask(client, "/v1/chat/completions", BODY, **bearer(ADMIN)))[0] == 200
+
+
+async def test_an_id_of_several_keys_is_ambiguous_to_an_admin(tmp_path: Path) -> None:
+    """Each user's is its own; the admin hears the own ids, and rates by them; another's own id is no name for mine."""
+    world = World(settings_for(tmp_path, API_KEYS=USERS, ADMIN_API_KEYS=ADMIN))
+    async with serving(world) as client:
+        for key in (USER, OTHER):
+            assert (await ask(client, CHAT, BODY, X_Request_ID="same", **bearer(key)))[0] == 200
+        own = {record.id for record in world.records}
+        rating = {"request_id": "same", "score": 0.5}
+        for path, body in (("/requests/same", None), ("/metrics/same", None), ("/feedback", rating)):
+            assert (await ask(client, path, body, **bearer(USER)))[0] in (200, 202)
+            status, content, _ = await ask(client, path, body, **bearer(ADMIN))
+            assert (status, content["error"]["code"]) == (409, "ambiguous_request_id")
+            assert set(re.findall(r"[0-9a-f-]{36}", content["error"]["message"])) == own
+        first = world.records[0].id
+        assert (await ask(client, "/feedback", {**rating, "request_id": first}, **bearer(ADMIN)))[0] == 202
+        status, content, _ = await ask(client, CHAT, BODY, X_Request_ID=first, **bearer(OTHER))
+        assert (status, content["error"]["code"]) == (409, "duplicate_request_id")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,71 @@
+"""Which request an id means: the client's id to its owner, either id to an admin."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from shared.schemas.ids import ambiguous, may_be_own_id
+from shared.schemas.records import RequestRecord
+from shared.storage import redis_keys
+from shared.storage.redis_connection import Client, redis_errors
+
+_PUBLIC = "public"
+_EVERY_OWNER = "*"
+"""Owner under which earlier versions kept one alias of each public id for admins."""
+
+
+class Meant(NamedTuple):
+    """A request, and the aliases by which it was found."""
+
+    own_id: str
+    aliases: Sequence[str]
+
+
+def alias_keys(record: RequestRecord) -> list[str]:
+    """Return the keys under which the request is known: to its owner, and to admins, who know no owner."""
+    alias = redis_keys.alias(record.owner, record.public_id)
+    return [alias, alias if record.owner == _PUBLIC else redis_keys.owners(record.public_id)]
+
+
+def namesake(public_id: str, own_id: str) -> list[str]:
+    """Return the key of the request whose own id a client may have chosen as the public id of another."""
+    return [redis_keys.request(public_id)] if public_id != own_id and may_be_own_id(public_id) else []
+
+
+async def find_own_id(client: Client, owner: str | None, public_id: str) -> Meant:
+    """Return the request that `owner` (None: an admin) means; the id itself where no request is known by it.
+
+    For an admin an own id goes before a public one. Raises DependencyError, and Conflict where several keys have
+    requests of that public id.
+    """
+    with redis_errors():
+        if owner is not None:
+            alias = redis_keys.alias(owner, public_id)
+            return _meant(public_id, [alias], [await client.get(alias)])
+        return await _meant_by_admin(client, public_id)
+
+
+async def _meant_by_admin(client: Any, public_id: str) -> Meant:
+    pipeline = client.pipeline(transaction=False)
+    pipeline.exists(redis_keys.request(public_id))
+    pipeline.hkeys(redis_keys.owners(public_id))
+    own, owners = await pipeline.execute()
+    if own:
+        return Meant(public_id, ())
+    keys = [redis_keys.alias(owner, public_id) for owner in (*sorted(each.decode() for each in owners), _PUBLIC)]
+    keys += [] if owners else [redis_keys.alias(_EVERY_OWNER, public_id)]
+    aliases = await client.mget(keys)
+    found = {_own_id(alias): None for alias in aliases if alias is not None}
+    if len(found) > 1:
+        raise ambiguous(list(found))
+    return _meant(public_id, keys, aliases)
+
+
+def _meant(public_id: str, keys: Sequence[str], aliases: Sequence[bytes | None]) -> Meant:
+    found = [(key, alias) for key, alias in zip(keys, aliases, strict=True) if alias is not None]
+    return Meant(_own_id(found[0][1]) if found else public_id, [key for key, _ in found])
+
+
+def _own_id(alias: bytes) -> str:
+    return alias.decode().rstrip("!")
