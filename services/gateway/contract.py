@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-Schema = dict[str, Any]
+from services.gateway.contract_schemas import HEALTH, STRING, Schema, object_of
 
 REQUEST_ID = {"type": "string", "pattern": "^[A-Za-z0-9._:-]{1,128}$"}
 SCORE = {"type": "number", "minimum": 0, "maximum": 1}
@@ -44,33 +43,28 @@ class Operation:
     open: bool = False
 
 
-def _object(required: str = "", **properties: Schema) -> Schema:
-    return {"type": "object", "properties": properties, "required": required.split(), "additionalProperties": True}
-
-
 _ANYTHING: Schema = {"type": "object", "additionalProperties": True}
-_STRING: Schema = {"type": "string"}
-_STRINGS: Schema = {"type": "array", "items": _STRING}
+STRINGS: Schema = {"type": "array", "items": STRING}
 _TOKENS: Schema = {"type": "integer", "minimum": 1}
 _LIMITS = {
     "context_length": _TOKENS,
-    "architecture": _object(input_modalities=_STRINGS, output_modalities=_STRINGS),
-    "top_provider": _object(context_length=_TOKENS, max_completion_tokens=_TOKENS),
-    "supported_parameters": _STRINGS,
+    "architecture": object_of(input_modalities=STRINGS, output_modalities=STRINGS),
+    "top_provider": object_of(context_length=_TOKENS, max_completion_tokens=_TOKENS),
+    "supported_parameters": STRINGS,
 }
 """What the upstream says of a model's limits; a field that it does not say is absent."""
-_MODEL = _object(
-    "id object created owned_by", id=_STRING, object=_STRING, created={"type": "integer"}, owned_by=_STRING, **_LIMITS
+_MODEL = object_of(
+    "id object created owned_by", id=STRING, object=STRING, created={"type": "integer"}, owned_by=STRING, **_LIMITS
 )
-_ARM = _object("object arm", arm=_STRING, **_LIMITS)
-_ARMS = _object("object snapshot data", data={"type": "array", "items": _ARM})
+_ARM = object_of("object arm", arm=STRING, **_LIMITS)
+_ARMS = object_of("object snapshot data", data={"type": "array", "items": _ARM})
 _BODY_ERRORS = {
     400: "malformed, or a field is out of range: `param` names it",
     408: "request_timeout",
     413: "body_too_large",
     415: "unsupported_media_type, unsupported_encoding",
 }
-_ARM_LIST = _object("arms added removed", arms=_STRINGS, added=_STRINGS, removed=_STRINGS)
+_ARM_LIST = object_of("arms added removed", arms=STRINGS, added=STRINGS, removed=STRINGS)
 _CHAT_ERRORS = _BODY_ERRORS | {400: f"{_BODY_ERRORS[400]}; no_capable_model: no model can serve what the request needs"}
 _ARM_ERRORS = {
     400: "invalid_value: no name of a model",
@@ -83,14 +77,14 @@ _JSON = "application/json"
 
 _LIMIT: Schema = {"type": ["number", "null"], "description": "counts for budgets where it is 1 or more"}
 
-CHAT_BODY = _object(
+CHAT_BODY = object_of(
     "messages",
-    messages={"type": "array", "minItems": 1, "maxItems": 8192, "items": _object("role", role=_STRING)},
+    messages={"type": "array", "minItems": 1, "maxItems": 8192, "items": object_of("role", role=STRING)},
     model={"type": ["string", "null"], "description": "absent or `auto`: the router chooses; else that model answers"},
     models={
         "type": ["array", "null"],
         "maxItems": 64,
-        "items": _STRING,
+        "items": STRING,
         "description": "narrows what the router chooses from",
     },
     session_id={
@@ -107,7 +101,7 @@ CHAT_BODY = _object(
     provider={"type": ["object", "null"], "description": "unknown wishes are dropped, see x-router-ignored"},
     stream_options={"type": ["object", "null"], "description": "`include_usage: true` adds the usage chunk"},
 )
-FEEDBACK_BODY = _object(
+FEEDBACK_BODY = object_of(
     "request_id score", request_id=REQUEST_ID, score=SCORE, feedback_text={"type": ["string", "null"]}
 )
 
@@ -125,7 +119,7 @@ OPERATIONS = (
     Operation(
         "/feedback", "post", "Rate an answer; the last rating counts, the same again changes nothing",
         (202, "It will be learned, exactly once", _JSON,
-         _object("status request_id duplicate", status=_STRING, request_id=_STRING, duplicate={"type": "boolean"})),
+         object_of("status request_id duplicate", status=STRING, request_id=STRING, duplicate={"type": "boolean"})),
         _BODY_ERRORS | {
             404: "request_not_found",
             409: "not_rateable: no whole answer; idempotency_key_reused; ambiguous_request_id (for admins)",
@@ -136,28 +130,28 @@ OPERATIONS = (
     ),
     Operation(
         "/feedback/{token}", "post", "Rate an answer by the link that came with it, once; also takes a form's fields",
-        (202, "It will be learned, exactly once; 200 and a page for a form", _JSON, _object("status request_id")),
+        (202, "It will be learned, exactly once; 200 and a page for a form", _JSON, object_of("status request_id")),
         _BODY_ERRORS | {
             403: "invalid_link: altered", 404: "not_found: there are no links here",
             409: "not_rateable: no whole answer",
             410: "link_used, feedback_window_over", 503: "feedback_unavailable: come again after Retry-After",
         },
-        _object("score", score=SCORE, feedback_text={"type": ["string", "null"]}), versioned=False, open=True,
+        object_of("score", score=SCORE, feedback_text={"type": ["string", "null"]}), versioned=False, open=True,
     ),
     Operation(
         "/feedback/{token}", "get", "A page with a form that rates the answer; looking changes nothing",
-        (200, "The page", "text/html", _STRING), {403: "invalid_link", 404: "not_found: there are no links here"},
+        (200, "The page", "text/html", STRING), {403: "invalid_link", 404: "not_found: there are no links here"},
         versioned=False, open=True,
     ),
     Operation(
         "/route", "post", "Dry run: what would be chosen for this chat request, and why; no model is asked",
-        (200, "The decision", _JSON, _object("object model order decision")),
+        (200, "The decision", _JSON, object_of("object model order decision")),
         _CHAT_ERRORS | {404: "model_not_found", 429: "too_many_concurrent_requests", 503: "overloaded, no_models"},
         CHAT_BODY,
     ),
     Operation(
         "/models", "get", "`auto` and every arm",
-        (200, "OpenAI's list", _JSON, _object("object data", object=_STRING, data={"type": "array", "items": _MODEL})),
+        (200, "OpenAI's list", _JSON, object_of("object data", object=STRING, data={"type": "array", "items": _MODEL})),
         {},
     ),
     Operation(
@@ -165,7 +159,7 @@ OPERATIONS = (
     ),
     Operation(
         "/requests/{request_id}", "get", "The story of a request: decision, evidence, outcome, feedback",
-        (200, "The story", _JSON, _object("request_id id model status decision outcome")),
+        (200, "The story", _JSON, object_of("request_id id model status decision outcome")),
         _RECORD_ERRORS,
     ),
     Operation(
@@ -184,27 +178,28 @@ OPERATIONS = (
     ),
     Operation(
         "/metrics/{request_id}", "get", "The numbers of a request: latency split, tokens, cost, score, reward terms",
-        (200, "The numbers", _JSON, _object("request_id model latency_ms tokens cost_usd score reward")),
+        (200, "The numbers", _JSON, object_of("request_id model latency_ms tokens cost_usd score reward")),
         _RECORD_ERRORS, versioned=False,
     ),
     Operation(
-        "/metrics", "get", "Prometheus metrics of this process", (200, "Metrics", "text/plain", _STRING),
+        "/metrics", "get", "Prometheus metrics of this process", (200, "Metrics", "text/plain", STRING),
         {403: "admin_key_required"},
         versioned=False,
     ),
     Operation(
         "/health", "get", "State, latency and version of every part",
-        (200, "`status` is ok or degraded", _JSON, _object("status parts")), {}, versioned=False, open=True,
+        (200, "`status` alone for strangers and users; all of it for operators", _JSON, HEALTH), {},
+        versioned=False, open=True,
     ),
     Operation(
         "/ready", "get", "Whether this process wants traffic; degraded is still ready",
-        (200, "Ready", _JSON, _object("status")), {503: "the reason"}, versioned=False, open=True,
+        (200, "Ready", _JSON, object_of("status")), {503: "the reason"}, versioned=False, open=True,
     ),
     Operation(
         "/openapi.json", "get", "This document", (200, "OpenAPI 3.1", _JSON, _ANYTHING), {}, versioned=False, open=True
     ),
     Operation(
-        "/docs", "get", "This document for people", (200, "A page", "text/html", _STRING), {},
+        "/docs", "get", "This document for people", (200, "A page", "text/html", STRING), {},
         versioned=False, open=True,
     ),
 )  # fmt: skip
@@ -216,7 +211,7 @@ def document(version: str) -> Schema:
     for operation in OPERATIONS:
         for path in (operation.path, "/v1" + operation.path) if operation.versioned else (operation.path,):
             paths.setdefault(path, {})[operation.method] = _describe(operation, path)
-    error = _object("message type", message=_STRING, type=_STRING, param={"type": ["string", "null"]},
+    error = object_of("message type", message=STRING, type=STRING, param={"type": ["string", "null"]},
                     code={"type": ["string", "null"]})  # fmt: skip
     return {
         "openapi": "3.1.0",
@@ -225,7 +220,7 @@ def document(version: str) -> Schema:
         "paths": paths,
         "components": {
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
-            "schemas": {"Error": _object("error", error=error)},
+            "schemas": {"Error": object_of("error", error=error)},
         },
     }
 
@@ -238,9 +233,9 @@ def _describe(operation: Operation, path: str) -> Schema:
         errors[403] = ", ".join(filter(None, (errors.get(403), "host_not_allowed (without)")))
     answer: Schema = {"description": meaning, "content": {media_type: {"schema": schema}}}
     if path.endswith("/chat/completions"):
-        answer["content"]["text/event-stream"] = {"schema": _STRING}
+        answer["content"]["text/event-stream"] = {"schema": STRING}
         answer["headers"] = {
-            name: {"description": text, "schema": _STRING} for name, text in ROUTER_HEADERS.items()
+            name: {"description": text, "schema": STRING} for name, text in ROUTER_HEADERS.items()
         }  # fmt: skip
     described: Schema = {
         "summary": operation.summary,
@@ -256,7 +251,7 @@ def _describe(operation: Operation, path: str) -> Schema:
 
 def _parameters(path: str) -> list[Schema]:
     names = [part[1:-1] for part in path.split("/") if part.startswith("{")]
-    parameters: list[Schema] = [{"name": name, "in": "path", "required": True, "schema": _STRING} for name in names]
+    parameters: list[Schema] = [{"name": name, "in": "path", "required": True, "schema": STRING} for name in names]
     if path.endswith(("/chat/completions", "/route")):
         parameters += [{"name": name, "in": "header", "schema": schema} for name, schema in SENT_HEADERS.items()]
     if path in {"/feedback", "/v1/feedback"}:

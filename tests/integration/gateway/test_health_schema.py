@@ -1,0 +1,75 @@
+"""`/health` is what the contract says, whoever asks and however things go."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from services.gateway.contract import document
+from shared.errors import UpstreamError
+from tests.fakes.chat_model import Reply
+from tests.fakes.gateway import World, settings_for
+from tests.integration.gateway.test_access import ADMIN, CHAT, USER, bearer
+from tests.integration.gateway.test_http import BODY, ask, serving
+from tests.json_schema import faults
+
+
+def described() -> dict[str, Any]:
+    answer = document("1")["paths"]["/health"]["get"]["responses"]["200"]
+    schema: dict[str, Any] = answer["content"]["application/json"]["schema"]
+    return schema
+
+
+def closed(schema: dict[str, Any]) -> dict[str, Any]:
+    """The same schema, without room for what it does not describe."""
+    inner = {name: closed(each) for name, each in schema.get("properties", {}).items()}
+    tight = {**schema, "properties": inner} if inner else dict(schema)
+    rest = schema.get("additionalProperties")
+    if isinstance(rest, dict):
+        tight["additionalProperties"] = closed(rest)
+    elif schema.get("type") == "object":
+        tight["additionalProperties"] = False
+    if "items" in schema:
+        tight["items"] = closed(schema["items"])
+    return tight
+
+
+@pytest.mark.parametrize("trouble", ["none", "redis", "models"])
+async def test_the_report_fits_its_schema_for_every_role(tmp_path: Path, trouble: str) -> None:
+    """Strangers, users and operators; every field that operators see is described."""
+    changes = {"EXPLORATION_BUDGET_USD": "1", "DEFAULT_MODEL": "gone/model"} if trouble == "models" else {}
+    for keys in ({}, {"API_KEYS": USER}, {"API_KEYS": USER, "ADMIN_API_KEYS": ADMIN}):
+        world = World(settings_for(tmp_path, **keys, **changes))
+        if trouble == "models":
+            world.upstream.tell("a/small", Reply(error=UpstreamError("no", status=429, cool_s=30.0)))
+        async with serving(world) as client:
+            if trouble == "models":
+                await ask(client, CHAT, {**BODY, "model": "a/small"}, **bearer(USER))
+            world.memory.away = trouble == "redis"
+            seen = set()
+            for key in (None, "nobody", USER, ADMIN):
+                status, report, _ = await ask(client, "/health", **bearer(key))
+                assert status == 200
+                assert faults(report, closed(described())) == []
+                seen.add(frozenset(report))
+            assert {"status"} in seen or not keys
+            assert set(described()["properties"]) in seen, "somebody sees all of it"
+            world.memory.away = False
+
+
+def test_the_checker_tells_right_from_wrong() -> None:
+    """A missing field, a wrong type, a value outside its list, and something that is not described."""
+    good: dict[str, Any] = {"status": "ok", "draining": False, "unlisted": ["a"], "parts": {}}
+    assert faults(good, closed(described())) == []
+    wrong: tuple[dict[str, Any], ...] = (
+        {"draining": 1},
+        {"status": "fine"},
+        {"unlisted": [1]},
+        {"parts": {"x": {}}},
+        {"new": 1},
+    )
+    for bad in wrong:
+        assert faults({**good, **bad}, closed(described())), bad
+    assert faults({}, described()) == ["$: status is missing"]
