@@ -56,6 +56,9 @@ def test_ids_that_begin_anew_in_each_conversation_are_told_apart() -> None:
     mine, others = awaited_keys(asks(*talk(), *loop)), awaited_keys(asks(*talk(user="Hello"), *loop))
     assert not set(mine) & set(others)
     assert awaited_keys(asks(*talk("Be long."), *loop))[0] not in call_keys(asks(*talk()), ("call_0",))
+    second = {"role": "developer", "content": "Be kind."}
+    system, user = talk()
+    assert awaited_keys(asks(system, second, user, *loop))[0] not in call_keys(asks(*talk()), ("call_0",))
 
 
 def test_a_system_prompt_with_the_time_in_it_does_not_end_a_loop() -> None:

@@ -14,7 +14,7 @@ from services.gateway.plan import ChatPorts
 from services.gateway.route_chat import Considered, complete, consider, route
 from shared.bandit.arms import Arm
 from shared.bandit.decision import DecisionKind
-from shared.errors import InvalidRequest, Scope, UpstreamError, UpstreamFailed
+from shared.errors import InvalidRequest, UpstreamError, UpstreamFailed
 from shared.schemas.records import RequestRecord
 from tests.fakes.chat_model import Reply
 from tests.fakes.gateway import ARMS, World, asker, chat, settings_for
@@ -219,47 +219,28 @@ async def test_what_upstreams_make_up_for_is_a_preference(tmp_path: Path, fields
         assert [view.arm for view in (await look(ports, **fields)).choice.decision.views] == ["b/middle"]
 
 
-# -- learned from refusals ---------------------------------------------------------------------------------------------
+async def test_an_estimate_does_not_move_requests_to_the_last_resort(tmp_path: Path) -> None:
+    """It may be dear: arms that may have room go before it. Exactly enough room is enough."""
+    text = "word " * 400  # 2,000 bytes: 250 tokens at least, 670 at most
+    for context, expected in ((250, {"a/small", "b/middle", "c/large"}), (249, {"d/spare"})):
+        world = world_of(tmp_path / str(context), *[replace(arm, context_tokens=context) for arm in ARMS[:3]])
+        async with world.gateway() as ports:
+            assert {(await look(ports, text=text)).order[0] for _ in range(30)} == expected
 
 
-def unfit(feature: str) -> Reply:
-    return Reply(error=UpstreamError("no", status=404, scope=Scope.FIT, feature=feature))
-
-
-async def test_a_refusal_keeps_an_arm_from_such_requests_and_from_no_others(world: World) -> None:
-    """One refusal is enough; the arm is in the draw for everything else, and /health says what it refuses."""
+async def test_the_error_names_what_most_models_lack(tmp_path: Path) -> None:
+    """One of four lacks images, the others lack tools."""
+    world = world_of(tmp_path, BLIND[0], *TOOLLESS[1:])
     async with world.gateway() as ports:
-        world.upstream.tell("a/small", unfit("tools"))
-        plan = await route(chat(tools=TOOLS, models=["a/small"]), asker(), ports)
-        with pytest.raises(Exception):  # noqa: B017, PT011 - what is told is another test's
-            await complete(plan, ports)
-        views = (await look(ports, tools=TOOLS)).choice.decision.views
-        assert {view.arm for view in views} == {"b/middle", "c/large"}
-        assert len((await look(ports)).choice.decision.views) == 3
-        decision = (await look(ports, tools=TOOLS)).choice.decision
-        assert decision.unfit == (("a/small", "tools", "learned"),)
-        assert ports.learned_limits.view("a/small") == {"tools": {"lasts_s": pytest.approx(3600, abs=5)}}
-        assert set((await look(ports, tools=TOOLS)).order) == {"b/middle", "c/large", "d/spare"}
+        with pytest.raises(InvalidRequest) as caught:
+            await look(ports, **image(tools=TOOLS))
+    assert caught.value.param == "tools"
+    assert "image input, tools" in str(caught.value)
 
 
-async def test_what_was_learned_can_be_wrong_and_an_answer_clears_it(world: World) -> None:
-    """Where all have refused, they are tried all the same; who answers then has what it was thought to lack."""
-    async with world.gateway() as ports:
-        asked = chat(tools=TOOLS)
-        for arm in ARMS:
-            ports.learned_limits.learn(arm.id, "tools", asked.requirements)
-        decision = (await look(ports, tools=TOOLS)).choice.decision
-        assert len(decision.views) == 3
-        assert decision.unfit == ()
-        answered = await served_by(ports, tools=TOOLS)
-        assert [view.arm for view in (await look(ports, tools=TOOLS)).choice.decision.views] == [answered]
-
-
-async def test_what_is_known_is_never_tried(tmp_path: Path) -> None:
-    """Learned limits give way before nothing is left; those that the upstream lists do not."""
-    world = world_of(tmp_path, *TOOLLESS[:2], TOOLLESS[3])
-    async with world.gateway() as ports:
-        ports.learned_limits.learn("c/large", "tools", chat(tools=TOOLS).requirements)
-        assert (await look(ports, tools=TOOLS)).order == ("c/large", "c/large")
-        with pytest.raises(InvalidRequest):
-            await look(ports, tools=TOOLS, models=["a/small"])
+async def test_before_anything_is_known_the_clients_own_order_goes_first(tmp_path: Path) -> None:
+    """DEFAULT_MODEL has no precedence among the models that a client lists."""
+    world = world_of(tmp_path, DEFAULT_MODEL="b/middle")
+    async with world.gateway(refreshed=False) as ports:
+        assert (await look(ports)).order[0] == "b/middle"
+        assert (await look(ports, models=["a/small", "b/middle"])).order[0] == "a/small"

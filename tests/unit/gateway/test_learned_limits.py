@@ -100,6 +100,13 @@ def test_what_one_gateway_has_learned_the_others_hear_once(clock: FakeClock, lim
     assert other.lacks("a", TOOLS) == "tools"
 
 
+def test_what_was_learned_here_is_told_on_whatever_others_say(clock: FakeClock, limits: LearnedLimits) -> None:
+    """A gateway that hears its own finding from another one still vouches for it."""
+    limits.learn("a", "tools", TOOLS)
+    limits.hear({"other": [LearnedLimit("a", "tools", LASTS_S)]})
+    assert [limit.arm for limit in limits.found()] == ["a"]
+
+
 def test_it_is_bounded(clock: FakeClock, limits: LearnedLimits) -> None:
     """Any listed model may be pinned; the oldest are forgotten, and a notice stays small."""
     for number in range(MAX_ARMS + 5):
