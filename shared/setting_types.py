@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
@@ -92,5 +93,18 @@ DatabaseHost = Annotated[str, Field(min_length=1), AfterValidator(check_database
 _HTTP = Said("http:// or https:// and a host")
 HttpUrl = Annotated[str, AfterValidator(check_url), _HTTP]
 UpstreamUrl = Annotated[str, AfterValidator(check_upstream_url), _HTTP]
+ProxyUrl = Annotated[
+    str | None,
+    AfterValidator(lambda text: text if text is None or "://" in text else f"http://{text}"),
+    Said("http:// and a host"),
+]
+"""Checked where it is used: it may be other programs' variable, and of a kind that they alone can use."""
+
+OptionalPath = Annotated[Path | None, Said("a path")]
 RedisUrl = Annotated[str, AfterValidator(check_redis_url), Said("redis://, rediss:// or unix:// and a place")]
 DatabaseUrl = Annotated[SecretStr, AfterValidator(check_database_url)]
+
+NEARLY_ONE = 0.999999
+"""Cosines are float32: with a threshold of 1, the very same prompt must still match."""
+
+Similarity = Annotated[float, AfterValidator(lambda value: min(value, NEARLY_ONE))]

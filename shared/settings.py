@@ -12,16 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_origin
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    SecretStr,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 
 from shared.bandit.decision import Weights
 from shared.bandit.free_arms import FREE
@@ -32,6 +23,7 @@ from shared.setting_text import clean
 from shared.setting_types import (
     AllowedHosts,
     BindHost,
+    CommaSeparated,
     DatabaseHost,
     DatabaseUrl,
     HeaderSecret,
@@ -42,15 +34,14 @@ from shared.setting_types import (
     ModelPrices,
     Models,
     NotEmpty,
+    OptionalPath,
     Origins,
+    ProxyUrl,
     RedisUrl,
+    Similarity,
     UpstreamUrl,
 )
 from shared.settings_sources import Said, explain, gather, masked
-
-NEARLY_ONE = 0.999999
-"""Cosines are float32: with a threshold of 1, the very same prompt must still match."""
-
 
 DECISIVE = (
     *("LLM_MODELS", "DEFAULT_MODEL", "FEEDBACK_WEIGHT", "LATENCY_WEIGHT", "COST_WEIGHT", "EXPLORATION_RATE"),
@@ -112,6 +103,13 @@ class Settings(BaseModel):
     OPENROUTER_BASE_URL: UpstreamUrl = Field(
         "https://openrouter.ai/api/v1", description="OpenRouter or any OpenAI-compatible base URL"
     )
+    UPSTREAM_CA_BUNDLE: OptionalPath = Field(
+        None, description="PEM file of the authorities that the upstream is checked by"
+    )
+    HTTPS_PROXY: ProxyUrl = Field(None, description="Proxy to an `https://` upstream; to nothing else")
+    HTTP_PROXY: ProxyUrl = Field(None, description="Proxy to an `http://` upstream; to nothing else")
+    ALL_PROXY: ProxyUrl = Field(None, description="Proxy to the upstream where its own is not set")
+    NO_PROXY: CommaSeparated = Field((), description="Hosts and networks that are reached without a proxy; `*`: all")
     LLM_MODELS: Models = Field(
         (FREE,),
         min_length=1,
@@ -144,7 +142,7 @@ class Settings(BaseModel):
     )
     COST_WEIGHT: float = Field(-0.2, ge=-1, le=0, description="How much cost matters (negative: cheaper better)")
     EXPLORATION_RATE: float = Field(0.1, ge=0, le=1, description="How often to try non-optimal models")
-    SIMILARITY_THRESHOLD: Annotated[float, AfterValidator(lambda value: min(value, NEARLY_ONE))] = Field(
+    SIMILARITY_THRESHOLD: Similarity = Field(
         0.7, ge=0, le=1, description="How similar requests must be to reuse learnings"
     )
     MAX_SIMILAR_REQUESTS: int = Field(50, ge=0, le=1000, description="Max historical requests to consider")

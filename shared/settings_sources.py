@@ -23,6 +23,8 @@ from shared.setting_text import BadText, clean, stripped
 
 MASK = "********"
 _SHOWN_CHARS = 200
+PROXIES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY")
+"""Settings that the environment names in lower case, too."""
 
 _TYPES: dict[object, str] = {bool: "true or false", int: "a whole number", float: "a number", Path: "a path"}
 
@@ -50,6 +52,8 @@ def gather(
         raise SettingsError(f"CONFIG_FILE: this path is not allowed: {error}") from None
     from_file = read_file(Path(config_file)) if config_file else {}
     from_environment = {name: value for name, value in environment.items() if name in known}
+    # As in curl and Python, the name in lower case goes first, also where it is empty.
+    from_environment |= {name: environment[name.lower()] for name in PROXIES if name.lower() in environment}
     # An empty value means unset: compose passes `${X:-}` for everything that is not given.
     sources = (from_file, from_dotenv, from_environment)
     values = {name: value for source in sources for name, value in source.items() if stripped(value)}

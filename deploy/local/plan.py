@@ -171,7 +171,7 @@ class Planner:
         url = f"http://{LOOPBACK}:{port}/v1"
         self._add(SIMULATED, command, url, lambda: probes.http_ok(port, "/health"))
         self._plan.simulated = True
-        return {"OPENROUTER_BASE_URL": url}
+        return {"OPENROUTER_BASE_URL": url, "NO_PROXY": "*", "no_proxy": "*"}  # it runs on this machine
 
     def _embedder(self) -> str:
         if self._is_given("EMBEDDER_URL"):

@@ -57,7 +57,9 @@ from shared.bandit.policy import Policy
 from shared.clients.chat_client import HttpChatModel, connections
 from shared.clients.embedder_client import HttpEmbedder
 from shared.clients.joined_embedder import JoinedEmbedder
+from shared.clients.upstream_route import upstream_proxy, upstream_tls
 from shared.clock import SystemClock
+from shared.logs import get_logger
 from shared.metrics import GatewayMetrics, ProcessMetrics, new_registry
 from shared.quick_http import QuickHttp
 from shared.settings import Settings
@@ -72,6 +74,8 @@ from shared.tracing import IdTracer, Tracer
 
 LOAD_TIMEOUT_S = 2.0
 
+_log = get_logger(__name__)
+
 
 def open_tracer(settings: Settings) -> Tracer:
     """Return what exports traces, where that is wanted."""
@@ -81,6 +85,14 @@ def open_tracer(settings: Settings) -> Tracer:
     from shared.clients.otel import OtelTracer  # noqa: PLC0415 - an extra, which need not be installed
 
     return OtelTracer.to_endpoint("gateway", endpoint)
+
+
+def _upstream_connections(settings: Settings) -> QuickHttp:
+    found = upstream_proxy(settings)
+    if found is not None:
+        _log.info("the upstream is reached by a proxy", setting=found[0], proxy=found[1].name)
+    proxy = None if found is None else found[1]
+    return connections(settings.OPENROUTER_BASE_URL, proxy=proxy, tls=upstream_tls(settings))
 
 
 @asynccontextmanager
@@ -121,7 +133,7 @@ async def open_adapters(settings: Settings) -> AsyncIterator[Adapters]:
             arm_changes=RedisArmChanges(redis),
             free_arms=RedisFreeArms(redis),
             upstream=HttpChatModel(
-                await pool(connections(settings.OPENROUTER_BASE_URL)),
+                await pool(_upstream_connections(settings)),
                 None if key is None else key.get_secret_value(),
                 first_byte_timeout_s=settings.FIRST_BYTE_TIMEOUT_S,
                 gap_timeout_s=settings.STREAM_GAP_TIMEOUT_S,

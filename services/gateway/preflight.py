@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 from urllib.parse import urlsplit
 
+from shared.clients.upstream_route import upstream_proxy, upstream_tls
 from shared.errors import SettingsError
 from shared.settings import Settings
 
@@ -27,6 +28,8 @@ def check_settings(settings: Settings) -> None:
             "OPENROUTER_BASE_URL holds a user's name, and OPENROUTER_API_KEY is set: both are sent as Authorization. "
             "Keep one of them."
         )
+    upstream_proxy(settings)
+    upstream_tls(settings)
     if settings.OTEL_EXPORTER_OTLP_ENDPOINT is not None and not _installed("opentelemetry.exporter.otlp.proto.http"):
         raise SettingsError(
             "OTEL_EXPORTER_OTLP_ENDPOINT needs the extra `otel`, which is not installed: pip install -r "

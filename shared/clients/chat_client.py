@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from ssl import SSLContext
 from typing import Any
 
 import orjson
@@ -32,7 +33,7 @@ from shared.clients.model_list import arms_of
 from shared.clients.upstream_errors import garbage, of_error_body, of_exception, of_status
 from shared.clients.usage import usage_of
 from shared.logs import get_logger
-from shared.quick_http import Incoming, QuickHttp
+from shared.quick_http import Incoming, Proxy, QuickHttp
 from shared.quick_http.unpacking import Body, UnknownPacking, unpack, unpacked
 from shared.schemas.tool_loops import call_ids_of
 from shared.schemas.upstream import Answer, Call
@@ -63,9 +64,9 @@ class _OptionsRefused(Exception):
     """The upstream does not know the `stream_options` that we have added."""
 
 
-def connections(base_url: str) -> QuickHttp:
+def connections(base_url: str, *, proxy: Proxy | None = None, tls: SSLContext | None = None) -> QuickHttp:
     """Return the connections to an upstream."""
-    return QuickHttp(base_url, limit=MAX_CALLS, connect_s=CONNECT_TIMEOUT_S)
+    return QuickHttp(base_url, limit=MAX_CALLS, connect_s=CONNECT_TIMEOUT_S, proxy=proxy, tls=tls)
 
 
 class HttpChatModel:

@@ -18,6 +18,7 @@ from __future__ import annotations
 import email.utils
 import math
 import re
+import ssl
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -25,7 +26,7 @@ from typing import Any
 import orjson
 
 from shared.errors import UpstreamError
-from shared.quick_http import NotConnected
+from shared.quick_http import NotConnected, ProxyRefused
 from shared.schemas.problem import problem
 
 MAX_RETRY_AFTER_S = 60.0
@@ -43,10 +44,20 @@ def of_exception(error: BaseException) -> UpstreamError:
     """Return what an exception of the HTTP client means."""
     if isinstance(error, NotConnected):
         timed_out = isinstance(error, TimeoutError)
-        return UpstreamError("no connection to the upstream", cool_s=_DEFAULT_COOL_S, timed_out=timed_out)
+        message = f"no connection to the upstream{_why_not(error)}"
+        return UpstreamError(message, cool_s=_DEFAULT_COOL_S, timed_out=timed_out)
     if isinstance(error, TimeoutError):
         return timed_out_error()
     return UpstreamError("the upstream broke the connection off", spent=True)
+
+
+def _why_not(error: NotConnected) -> str:
+    """Return why there is no connection, where that is not the network; never an address."""
+    if isinstance(error, ProxyRefused):
+        return f": the proxy refused it ({error.status})" if error.status else ": the proxy does not speak HTTP"
+    if isinstance(error.__cause__, ssl.SSLCertVerificationError):
+        return ": its certificate is not trusted (UPSTREAM_CA_BUNDLE names other authorities)"
+    return ""
 
 
 def timed_out_error() -> UpstreamError:

@@ -3,7 +3,7 @@
 The client is for the three calls that an answer waits for: embedder, Qdrant and the upstream.
 
 A call takes about a fifth of the processor time of the same call by aiohttp's client: no redirects, no cookies, no
-compression, no proxies.
+compression.
 
     await http.request(...)     a whole answer of a bounded size
     await http.open(...)        an answer whose body is read as it comes, of any length and end
@@ -16,7 +16,18 @@ A lane (`lane.py`) answers plain requests to a few routes of a server, and leave
 exported here: who only asks need not load aiohttp.
 """
 
-from shared.quick_http.pool import ConnectTimeout, Incoming, NotConnected, QuickHttp
-from shared.quick_http.replies import BadReply, Closed, Reply
+from shared.quick_http.pool import Incoming, QuickHttp
+from shared.quick_http.proxy import Proxy, ProxyRefused
+from shared.quick_http.replies import BadReply, Closed, ConnectTimeout, NotConnected, Reply
 
-__all__ = ["BadReply", "Closed", "ConnectTimeout", "Incoming", "NotConnected", "QuickHttp", "Reply"]
+__all__ = [
+    "BadReply",
+    "Closed",
+    "ConnectTimeout",
+    "Incoming",
+    "NotConnected",
+    "Proxy",
+    "ProxyRefused",
+    "QuickHttp",
+    "Reply",
+]

@@ -56,8 +56,8 @@ class Connection(asyncio.Protocol):
     def usable(self) -> bool:
         """Whether it is open, not too old, and nothing has come that nobody asked for."""
         transport = self._transport
-        fresh = idle_clock() - self._since < KEEP_S
-        return transport is not None and not transport.is_closing() and not self._unread and fresh
+        alive = transport is not None and not transport.is_closing() and not self._unread
+        return alive and idle_clock() - self._since < KEEP_S
 
     @property
     def just_asked(self) -> bool:
@@ -79,8 +79,7 @@ class Connection(asyncio.Protocol):
         self._send(message, whole=True, most=most)
         while not self._complete:
             await self._more(until)
-        status, headers = self._head or (0, {})
-        return Reply(status, headers, self._read())
+        return Reply(*(self._head or (0, {})), self._read())
 
     async def open(self, message: bytes, until: float | None) -> tuple[int, Mapping[str, str]]:
         """Send a message; return the head of its answer. Raises TimeoutError."""

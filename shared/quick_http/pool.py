@@ -15,7 +15,8 @@ import aiohappyeyeballs
 
 from shared.keep_alive import keep_alive
 from shared.quick_http.connection import Connection, Take
-from shared.quick_http.replies import Closed, Reply
+from shared.quick_http.proxy import PROXY_AUTHENTICATION_REQUIRED, Proxy, ProxyRefused
+from shared.quick_http.replies import Closed, ConnectTimeout, NotConnected, Reply
 
 MAX_BODY_BYTES = 256 * 1024 * 1024
 REQUEST_TIMEOUT = 408
@@ -23,33 +24,40 @@ EYEBALLS_S = 0.25
 """After this the next address of a host is tried beside the first (RFC 8305)."""
 
 
-class NotConnected(ConnectionError):
-    """There was no connection: nothing has been sent."""
-
-
-class ConnectTimeout(NotConnected, TimeoutError):
-    """There was none in time."""
-
-
 class QuickHttp:
     """A pool of connections to one address, at most `limit`; whoever finds none free waits."""
 
-    def __init__(self, base_url: str, *, limit: int = 64, connect_s: float | None = None) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        limit: int = 64,
+        connect_s: float | None = None,
+        proxy: Proxy | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         """Take the address.
 
         A path in it is a prefix of each call's, its query (`?api-version=…`) is sent with each call, a name and a
-        password in it are sent as Basic authorization.
+        password in it are sent as Basic authorization. `tls` is what an https address is checked by, if not by the
+        system's authorities.
         """
         parts = urlsplit(base_url)
         self.base_url = base_url.rstrip("/")
         self._prefix = parts.path.rstrip("/")
         self._query = parts.query
         self._host = parts.hostname or ""
-        self._tls = ssl.create_default_context() if parts.scheme == "https" else None
+        self._tls = tls or ssl.create_default_context() if parts.scheme == "https" else None
         if self._tls is not None:
             self._tls.set_alpn_protocols(["http/1.1"])
         self._port = parts.port or (443 if self._tls else 80)
-        self._head = f"Host: {parts.netloc.rpartition('@')[2]}\r\n"
+        authority = parts.netloc.rpartition("@")[2]
+        self._head = f"Host: {authority}\r\n"
+        self._proxy = proxy
+        self._forwarded = proxy is not None and self._tls is None
+        if proxy is not None and self._forwarded:
+            self._prefix = f"http://{authority}{self._prefix}"
+            self._head += proxy.header
         if parts.username is not None:
             pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
             self._head += f"Authorization: Basic {base64.b64encode(pair).decode()}\r\n"
@@ -85,10 +93,13 @@ class QuickHttp:
                 try:
                     reply = await self._exchange(kept, message, most, until)
                     if reply.status != REQUEST_TIMEOUT or not kept.just_asked:
+                        self._check(reply.status)
                         return reply
                 except Closed:
                     pass
-            return await self._exchange(await self._connect(until), message, most, until)
+            reply = await self._exchange(await self._connect(until), message, most, until)
+            self._check(reply.status)
+            return reply
         finally:
             self._places.release()
 
@@ -111,6 +122,7 @@ class QuickHttp:
                 connection = None
                 connection = await self._connect(until)
                 head = await connection.open(message, until)
+            self._check(head[0])
             return Incoming(connection, *head, self._leave)
         except BaseException:  # cancelled, too
             self._leave(connection)
@@ -135,6 +147,11 @@ class QuickHttp:
             connection.abort()
             return None
         return head
+
+    def _check(self, status: int) -> None:
+        """Raise ProxyRefused for an answer of a forwarding proxy's own: the request has not gone on."""
+        if self._forwarded and status == PROXY_AUTHENTICATION_REQUIRED:
+            raise ProxyRefused(status)
 
     async def _place(self, until: float | None) -> None:
         """Take a place. The deadline costs something only where one has to be waited for."""
@@ -175,16 +192,31 @@ class QuickHttp:
         latest = [instant for instant in (until, _until(self._connect_s)) if instant is not None]
         try:
             async with asyncio.timeout_at(min(latest, default=None)):
-                addresses = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
-                sock = await aiohappyeyeballs.start_connection(addresses, happy_eyeballs_delay=EYEBALLS_S, loop=loop)
-                keep_alive(sock)
+                sock = await self._dial()
                 name = self._host if self._tls else None
                 _, made = await loop.create_connection(Connection, sock=sock, ssl=self._tls, server_hostname=name)
         except TimeoutError as error:
             raise ConnectTimeout("no connection in time") from error
+        except NotConnected:
+            raise
         except OSError as error:
             raise NotConnected(str(error)) from error
         return made
+
+    async def _dial(self) -> socket.socket:
+        """Return a connected socket, behind the proxy's tunnel where there is one. Names are resolved each time."""
+        loop = asyncio.get_running_loop()
+        host, port = (self._host, self._port) if self._proxy is None else (self._proxy.host, self._proxy.port)
+        addresses = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        sock = await aiohappyeyeballs.start_connection(addresses, happy_eyeballs_delay=EYEBALLS_S, loop=loop)
+        try:
+            keep_alive(sock)
+            if self._proxy is not None and not self._forwarded:
+                await self._proxy.open_tunnel(sock, self._host, self._port)
+        except BaseException:  # cancelled, too
+            sock.close()
+            raise
+        return sock
 
     async def _exchange(self, connection: Connection, message: bytes, most: int, until: float | None) -> Reply:
         try:

@@ -14,6 +14,14 @@ class Closed(ConnectionError):
     """The connection ended before a byte of an answer had come."""
 
 
+class NotConnected(ConnectionError):
+    """There was no connection: nothing has been sent."""
+
+
+class ConnectTimeout(NotConnected, TimeoutError):
+    """There was none in time."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reply:
     """An answer; names of headers are in lower case."""

@@ -29,7 +29,7 @@ LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 PATHS = document("0")["paths"]
 METHODS = {"get", "post", "put", "delete", "patch"}
 COMMAND_VARIABLES = {"CONFIG_FILE", "PYTHON", "DATA", "PEERS", "PAGE", "MEMORY", "PARTS", "POINTS"}
-COMMAND_VARIABLES |= {"OUT", "LOG", "SET", "DATABASE"}
+COMMAND_VARIABLES |= {"OUT", "LOG", "SET", "DATABASE", "SSL_CERT_FILE"}
 """Variables of commands in the docs that are no settings: what make and the shell read."""
 
 

@@ -24,6 +24,7 @@ VALID = {
     "FEEDBACK_LINK_SECRET": "0123456789abcdef",
     "REDIS_URL": "redis://cache:6379/0",
     "DATABASE_URL": "postgresql://db/x",
+    **dict.fromkeys(("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY"), "http://proxy:3128"),
 }
 TEXTS = sorted(
     name
@@ -166,7 +167,7 @@ def test_no_part_of_an_address_that_may_be_secret_is_shown(address: str) -> None
     """Neither in `--check-config` nor in a message, however broken the address is."""
     assert "hunter2" not in mask_address(address)
     assert "hunter2" not in masked(address) or "://" not in address
-    for name in ("REDIS_URL", "QDRANT_URL", "OTEL_EXPORTER_OTLP_ENDPOINT", "HOST", "CORS_ORIGINS"):
+    for name in ("REDIS_URL", "QDRANT_URL", "OTEL_EXPORTER_OTLP_ENDPOINT", "HOST", "CORS_ORIGINS", "HTTPS_PROXY"):
         assert "hunter2" not in outcome(name, address)
 
 
