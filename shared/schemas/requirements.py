@@ -83,8 +83,17 @@ def requirements_of(body: Mapping[str, Any]) -> Requirements:
         frozenset(features),
         prompt_tokens=size // _CAUTIOUS_BYTES + count * _MESSAGE_TOKENS + images * _IMAGE_TOKENS,
         output_tokens=_output_tokens(body),
-        least_prompt_tokens=size // _LEAST_BYTES + images * _LEAST_IMAGE_TOKENS,
+        least_prompt_tokens=0 if _shortened(body) else size // _LEAST_BYTES + images * _LEAST_IMAGE_TOKENS,
     )
+
+
+def _shortened(body: Mapping[str, Any]) -> bool:
+    """Return whether the client lets OpenRouter cut its prompt to a model's context."""
+    transforms, plugins = body.get("transforms"), body.get("plugins")
+    if isinstance(transforms, list) and "middle-out" in transforms:
+        return True
+    named = [plugin.get("id") for plugin in plugins if isinstance(plugin, dict)] if isinstance(plugins, list) else []
+    return "context-compression" in named
 
 
 def field_of(feature: str, body: Mapping[str, Any]) -> str:

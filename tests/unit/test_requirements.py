@@ -117,6 +117,17 @@ def test_what_is_not_text_counts_as_well() -> None:
 
 
 @pytest.mark.parametrize(
+    ("fields", "fits"),
+    [({"transforms": ["middle-out"]}, True), ({"plugins": [{"id": "context-compression"}]}, True),
+     ({"transforms": []}, False), ({"transforms": "middle-out"}, False), ({"plugins": [None, {"id": "web"}]}, False)],
+)  # fmt: skip
+def test_a_prompt_that_may_be_cut_fits_everywhere(fields: dict[str, Any], fits: bool) -> None:
+    """OpenRouter takes out its middle; models with more room are still the better ones."""
+    found = requirements_of({"messages": [{"role": "user", "content": "word " * 1000}], **fields})
+    assert (found.least_prompt_tokens == 0, found.prompt_tokens > 1500) == (fits, True)
+
+
+@pytest.mark.parametrize(
     ("fields", "tokens"),
     [({"max_tokens": 7}, 7), ({"max_completion_tokens": 9, "max_tokens": 7}, 9), ({"max_tokens": 100.0}, 100),
      ({"max_tokens": -1}, 0), ({"max_tokens": True}, 0), ({"max_tokens": "7"}, 0), ({}, 0)],
