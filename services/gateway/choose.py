@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from services.gateway.eligibility import eligible, left_out, refusal
+from services.gateway.eligibility import LEARNED, eligible, left_out, refusal
 from services.gateway.plan import ChatPorts
 from shared.bandit.arms import ArmId
 from shared.bandit.context import Context
@@ -16,6 +16,7 @@ from shared.bandit.steering import greedy, hold, keep, overrule
 from shared.errors import Unavailable
 from shared.logs import get_logger
 from shared.schemas.chat import ChatRequest
+from shared.schemas.requirements import TOOL_HISTORY
 from shared.tracing import span
 from shared.values import dataclass
 
@@ -106,6 +107,8 @@ def _held(drawn: Decision, conversation: Conversation, wish: Wish, ports: ChatPo
     if not conversation.tool_step or arm is None:
         return hold(drawn, arm, ports.session_margin)
     able = arm in wish.allowed or arm in wish.reserve or arm == wish.default
+    # It may have refused the tool calls of other models: these are its own.
+    able = able or (arm, TOOL_HISTORY, LEARNED) in wish.unfit
     return keep(drawn, arm) if able and not ports.cooldowns.rests_s(arm) else drawn
 
 

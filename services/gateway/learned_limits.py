@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from shared.bandit.arms import ArmId
 from shared.ports import Clock
-from shared.schemas.requirements import CONTEXT, MAX_TOKENS, Requirements
+from shared.schemas.requirements import CONTEXT, MAX_TOKENS, TOOL_HISTORY, Requirements
 from shared.schemas.storage import LearnedLimit
 from shared.values import dataclass
 
@@ -48,13 +48,18 @@ class LearnedLimits:
         if tokens > 0 or feature in needs.features:
             self._set(arm, feature, _Limit(self._clock.monotonic() + LASTS_S, tokens, own=True))
 
-    def answered(self, arm: ArmId, needs: Requirements) -> None:
-        """Take note that `arm` has answered a request: what it was thought to lack for it, it has."""
+    def answered(self, arm: ArmId, needs: Requirements, *, own_calls: bool = False) -> None:
+        """Take note that `arm` has answered a request: what it was thought to lack for it, it has.
+
+        With `own_calls` the tool calls in the request may be its own, which says nothing of those of other models.
+        """
         limits = self._arms.get(arm)
         if limits is None:
             return
-        for feature in [feature for feature, limit in limits.items() if _applies(feature, limit, needs)]:
-            del limits[feature]
+        shown = [feature for feature, limit in limits.items() if _applies(feature, limit, needs)]
+        for feature in shown:
+            if not (own_calls and feature == TOOL_HISTORY):
+                del limits[feature]
         if not limits:
             del self._arms[arm]
 

@@ -165,7 +165,8 @@ class Journal:
         if status is Status.ANSWERED:
             ports.cooldowns.succeeded(arm)
             if ports.learned_limits:
-                ports.learned_limits.answered(arm, plan.chat.requirements)
+                own_calls = plan.decision.session and arm == plan.decision.arm
+                ports.learned_limits.answered(arm, plan.chat.requirements, own_calls=own_calls)
         costs = self._bill(status, arm, usage, own_count)
         upstream_s = self._elapsed()
         if status in (Status.ANSWERED, Status.TRUNCATED) or (status is Status.CANCELLED and self.frames):

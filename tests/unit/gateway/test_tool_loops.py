@@ -95,7 +95,7 @@ async def test_an_arm_that_rests_or_cannot_go_on_is_not_held(world: World) -> No
     """Then the draw decides, over those that can."""
     async with world.gateway() as ports:
         await begin(world, ports, "c/large")
-        ports.learned_limits.learn("c/large", "tool_history", chat(**step(0)).requirements)
+        ports.learned_limits.learn("c/large", "tools", chat(**step(0)).requirements)
         decision = await decided(ports)
         assert (decision.arm != "c/large", decision.session) == (True, False)
         ports.learned_limits.answered("c/large", chat(**step(0)).requirements)
@@ -103,6 +103,18 @@ async def test_an_arm_that_rests_or_cannot_go_on_is_not_held(world: World) -> No
         ports.cooldowns.cool("c/large", 30.0)
         decision = await decided(ports)
         assert (decision.arm != "c/large", decision.session) == (True, False)
+
+
+async def test_who_refuses_the_calls_of_others_keeps_its_own_loops(world: World) -> None:
+    """The limit is about ids of other models; answers to its own do not clear it."""
+    async with world.gateway() as ports:
+        ports.learned_limits.learn("c/large", "tool_history", chat(**step(0)).requirements)
+        await begin(world, ports, "c/large")
+        done = await complete(await route(chat(**step(0)), asker(), ports), ports)
+        assert (done.served.outcome.arm, done.served.decision.session) == ("c/large", True)
+        elsewhere = chat(**step(0, {"role": "user", "content": "And in Oslo?"}))
+        decision = (await route(elsewhere, asker(), ports)).decision
+        assert ("c/large", "tool_history", "learned") in decision.unfit
 
 
 async def test_the_last_resort_keeps_its_loop(world: World) -> None:
