@@ -149,6 +149,7 @@ class GatewayMetrics:
         self.search = histogram("search_seconds", "Time for the neighbours", SHORT_S)
         self.decide = histogram("decide_seconds", "Time for the policy", SHORT_S)
         self.in_flight = gauge("in_flight_requests", "Chat requests being served")
+        self.bytes_in_work = gauge("bytes_in_work", "Bytes of request bodies that are read or being answered")
         self.concurrency_limit = gauge("concurrency_limit", "Chat requests that may be served at once")
         self.refused = counter("refused_requests_total", "Chat requests refused at a limit", "limit")
         self.dependency = gauge("dependency_up", "1 where it answers: embedder, qdrant, redis, ...", "dependency")

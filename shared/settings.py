@@ -94,6 +94,9 @@ class Settings(BaseModel):
         2, ge=1, le=1000, description="While Redis is away, a gateway gives out one part in so many of each limit"
     )
     MAX_BODY_BYTES: int = Field(8_388_608, ge=1024, le=268_435_456, description="Largest request body, unpacked")
+    MAX_BYTES_IN_WORK: int = Field(
+        134_217_728, ge=1024, le=1 << 40, description="Bytes of bodies that one gateway has in work; beyond it 503"
+    )
     BODY_TIMEOUT_S: float = Field(30.0, gt=0, le=600, description="Time a client has to send headers and body")
     DRAIN_DELAY_S: float = Field(0.0, ge=0, le=300, description="After SIGTERM: time with /ready 503 but still serving")
     DRAIN_TIMEOUT_S: float = Field(30.0, ge=0, le=600, description="After SIGTERM: time for open answers to finish")
@@ -216,10 +219,7 @@ class Settings(BaseModel):
         default=False, description="Keep the text that was embedded of each prompt in the database (never in a log)"
     )
     HISTORY_MAX_WAITING: int = Field(
-        1_000_000,
-        ge=1,
-        le=1_000_000_000,
-        description="Entries that may wait for the database; what is above is dropped",
+        1_000_000, ge=1, le=1_000_000_000, description="Entries that may wait for the database; above, they are dropped"
     )
 
     # -- logging

@@ -17,6 +17,7 @@ from services.gateway.adapters import Adapters
 from services.gateway.admission import Admission
 from services.gateway.arm_list import ArmList, SharedFreeArms
 from services.gateway.asking import Asking
+from services.gateway.bytes_in_work import BytesInWork
 from services.gateway.catalogue_settings import build_catalogue
 from services.gateway.context import HICCUP_S, ContextGatherer, ContextLimits
 from services.gateway.cooldown import Breaker, CoolDowns
@@ -27,6 +28,7 @@ from services.gateway.health import Health
 from services.gateway.keys import (
     ADMISSION,
     ASKING,
+    BYTES_IN_WORK,
     CHAT,
     DOOR,
     HEALTH,
@@ -153,9 +155,11 @@ def build_app(settings: Settings, adapters: Adapters) -> web.Application:
     ports = build_ports(settings, adapters, metrics, supervisor)
     door = Door(settings, metrics, adapters.tracer)
     admission = build_admission(settings, adapters, metrics)
-    app = web.Application(middlewares=[*build_middlewares(door), limit_places(admission)])
+    bytes_in_work = BytesInWork(settings.MAX_BYTES_IN_WORK, metrics)
+    app = web.Application(middlewares=[*build_middlewares(door), limit_places(admission, bytes_in_work)])
     app[DOOR] = door
     app[ADMISSION] = admission
+    app[BYTES_IN_WORK] = bytes_in_work
     app[SETTINGS] = settings
     app[METRICS] = metrics
     app[REGISTRY] = registry

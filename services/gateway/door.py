@@ -61,6 +61,7 @@ class Visit:
         caller: who calls, and with which role; nobody before `Door.admit`.
         line: fields of the canonical log line. Handlers add ids, names and numbers.
         told: headers of the answer, whatever it is: what the key has left of its limits.
+        body_bytes: what its body counts as in `BytesInWork`.
     """
 
     headers: Headers
@@ -71,6 +72,7 @@ class Visit:
     caller: Caller = _NOBODY
     line: dict[str, object] = field(default_factory=dict)
     told: dict[str, str] = field(default_factory=dict)
+    body_bytes: int = 0
 
     @property
     def public_id(self) -> str:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Callable
+from functools import partial
 
 from aiohttp import hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_protocol import RequestPayloadError
 
+from services.gateway.keys import BYTES_IN_WORK, VISIT
 from shared.errors import InvalidRequest, PayloadTooLarge, RequestTimeout, UnsupportedMedia
 from shared.settings import Settings
 
@@ -24,16 +27,18 @@ async def read_body(
 ) -> bytes:
     """Return the unpacked body, JSON (or, where that is allowed, a form's fields) of at most `most` bytes.
 
-    Raises UnsupportedMedia, PayloadTooLarge (by the declared length before a byte is read), RequestTimeout, or
-    InvalidRequest for a broken encoding.
+    Raises UnsupportedMedia, PayloadTooLarge and Unavailable (by the declared length before a byte is read),
+    RequestTimeout, or InvalidRequest for a broken encoding.
     """
     _check_headers(request, or_form=or_form)
     limit = min(settings.MAX_BODY_BYTES, most or settings.MAX_BODY_BYTES)
     if (request.content_length or 0) > limit:
         raise too_large(limit)
+    hold = partial(request.app[BYTES_IN_WORK].hold, request[VISIT])
+    hold(request.content_length or 0)
     try:
         async with asyncio.timeout(settings.BODY_TIMEOUT_S):
-            return await _read(request, limit)
+            return await _read(request, limit, hold)
     except TimeoutError as error:
         raise RequestTimeout("The body did not arrive in time.", code="request_timeout") from error
     except (HttpProcessingError, RequestPayloadError, web.PayloadAccessError) as error:
@@ -50,7 +55,7 @@ def unsupported_encoding() -> UnsupportedMedia:
     return UnsupportedMedia("Bodies may be packed once, with gzip or deflate.", code="unsupported_encoding")
 
 
-async def _read(request: web.Request, limit: int) -> bytes:
+async def _read(request: web.Request, limit: int, hold: Callable[[int], None]) -> bytes:
     content = request.content
     content.set_read_chunk_size(min(limit, _READ_STEP))  # unpack in larger steps
     body = bytearray()
@@ -60,6 +65,7 @@ async def _read(request: web.Request, limit: int) -> bytes:
             await asyncio.sleep(0)  # `readany` itself lets nobody else go on while there is more to unpack
         if len(body) > limit:
             raise too_large(limit)
+        hold(len(body))
     return bytes(body)
 
 

@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry
 
 from services.gateway.admission import Admission
 from services.gateway.asking import Asking
+from services.gateway.bytes_in_work import BytesInWork
 from services.gateway.door import Door, Visit
 from services.gateway.feedback_links import FeedbackLinks
 from services.gateway.health import Health
@@ -29,6 +30,7 @@ HEALTH = web.AppKey("health", Health)
 LIFECYCLE = web.AppKey("lifecycle", Lifecycle)
 DOOR = web.AppKey("door", Door)
 ADMISSION = web.AppKey("admission", Admission)
+BYTES_IN_WORK = web.AppKey("bytes_in_work", BytesInWork)
 ASKING = web.AppKey("asking", Asking)
 PARSING = web.AppKey("parsing", asyncio.Lock)
 """Held while a big body is parsed."""

@@ -13,6 +13,7 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
 from services.gateway.admission import Admission
+from services.gateway.bytes_in_work import BytesInWork
 from services.gateway.door import Door, is_preflight
 from services.gateway.keys import DOOR, VISIT
 from services.gateway.path_hints import hint, shown_path
@@ -93,18 +94,26 @@ def _admit(door: Door) -> Middleware:
     return admit
 
 
-def limit_places(admission: Admission) -> Middleware:
-    """Return the innermost middleware: a chat request holds a place from before its body is read to its last byte."""
+def limit_places(admission: Admission, bytes_in_work: BytesInWork) -> Middleware:
+    """Return the innermost middleware: a chat request holds a place from before its body is read to its last byte.
+
+    What `read_body` counts as bytes in work is released here, for requests of all kinds.
+    """
 
     @web.middleware
     async def limited(request: web.Request, handler: Handler) -> web.StreamResponse:
+        visit = request[VISIT]
         if route_of(request) not in LIMITED_ROUTES or request.match_info.http_exception is not None:
-            return await handler(request)
-        owner = request[VISIT].caller.owner
+            try:
+                return await handler(request)
+            finally:
+                bytes_in_work.release(visit)
+        owner = visit.caller.owner
         await admission.enter(owner)
         try:
             return await handler(request)
         finally:
+            bytes_in_work.release(visit)
             admission.leave(owner)
 
     return limited

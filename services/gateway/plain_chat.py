@@ -14,6 +14,7 @@ from aiohttp import hdrs, web
 
 from services.gateway.admission import Admission
 from services.gateway.asking import Asking
+from services.gateway.bytes_in_work import BytesInWork
 from services.gateway.door import Door, Visit
 from services.gateway.feedback_links import FeedbackLinks
 from services.gateway.handlers.chat import (
@@ -24,7 +25,7 @@ from services.gateway.handlers.chat import (
     streamed_answer,
     whole_answer,
 )
-from services.gateway.keys import ADMISSION, ASKING, CHAT, DOOR, LINKS
+from services.gateway.keys import ADMISSION, ASKING, BYTES_IN_WORK, CHAT, DOOR, LINKS
 from services.gateway.middlewares import CLIENT_GONE
 from services.gateway.plan import Asker, ChatPorts
 from services.gateway.streaming import OpenStream
@@ -57,7 +58,14 @@ class PlainHeaders:
 
 def plain_routes(app: web.Application) -> dict[bytes, Handler]:
     """Return what lanes answer of an application, by request line."""
-    chat = PlainChat(app[DOOR], app[ADMISSION], app[ASKING], app[CHAT], app[LINKS])
+    chat = PlainChat(
+        app[DOOR],
+        app[ASKING],
+        app[CHAT],
+        app[LINKS],
+        admission=app[ADMISSION],
+        bytes_in_work=app[BYTES_IN_WORK],
+    )
     return {f"POST {path} HTTP/1.1".encode(): partial(chat.answer, path) for path in PATHS}
 
 
@@ -70,10 +78,18 @@ class PlainChat:
     """Answers chat requests that a lane has read."""
 
     def __init__(
-        self, door: Door, admission: Admission, asking: Asking, ports: ChatPorts, links: FeedbackLinks
+        self,
+        door: Door,
+        asking: Asking,
+        ports: ChatPorts,
+        links: FeedbackLinks,
+        *,
+        admission: Admission,
+        bytes_in_work: BytesInWork,
     ) -> None:
         self._door = door
         self._admission = admission
+        self._bytes = bytes_in_work
         self._asking = asking
         self._ports = ports
         self._links = links
@@ -98,12 +114,14 @@ class PlainChat:
             owner = visit.caller.owner
             await self._admission.enter(owner)
             try:
+                self._bytes.hold(visit, len(question.body))
                 asked, asker = self._asking.read(visit, question.body)
                 if asked.stream:
                     await self._stream(visit, asked, asker, question.outlet)
                     return None
                 done = await whole_answer(asked, asker, self._ports)
             finally:
+                self._bytes.release(visit)
                 self._admission.leave(owner)
             headers = answer_headers(visit, done, self._links)
             headers |= self._door.headers(visit, hdrs.METH_POST)

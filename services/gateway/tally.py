@@ -100,7 +100,7 @@ def seed(metrics: GatewayMetrics) -> None:
         metrics.feedback.labels(str(verdict))
     for dependency in (*DEPENDENCIES, "policy"):
         metrics.degraded.labels(dependency)
-    for limit in (*Limit, "overloaded", "key_concurrency"):
+    for limit in (*Limit, "overloaded", "key_concurrency", "bytes"):
         metrics.refused.labels(str(limit))
     for reason in UNREAD:
         metrics.unread_events.labels(reason)

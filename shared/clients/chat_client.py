@@ -193,10 +193,12 @@ class HttpChatModel:
     async def _open(
         self, call: Call, payload: Mapping[str, Any], headers: Mapping[str, str], head_by: float
     ) -> Incoming:
-        body = orjson.dumps({**payload, "model": call.arm})
         within_s = min(head_by, call.deadline) - time.monotonic()
         try:
-            return await self._http.open("POST", "/chat/completions", body, headers, within_s=within_s)
+            # Not kept in a variable: a big body is freed as soon as it is sent, however long the answer takes.
+            return await self._http.open(
+                "POST", "/chat/completions", orjson.dumps({**payload, "model": call.arm}), headers, within_s=within_s
+            )
         except _FAILURES as error:
             raise of_exception(error) from error
 

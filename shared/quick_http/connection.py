@@ -10,7 +10,7 @@ from typing import cast
 
 from shared.keep_alive import idle_clock
 from shared.quick_http.alarm import Alarm
-from shared.quick_http.replies import BadReply, Closed, Reply
+from shared.quick_http.replies import BadReply, Closed, Reply, only_chunk
 
 MAX_HEAD_BYTES = 65_536
 MAX_UNREAD_BYTES = 262_144
@@ -81,9 +81,12 @@ class Connection(asyncio.Protocol):
             await self._more(until)
         return Reply(*(self._head or (0, {})), self._read())
 
-    async def open(self, message: bytes, until: float | None) -> tuple[int, Mapping[str, str]]:
-        """Send a message; return the head of its answer. Raises TimeoutError."""
+    def send(self, message: bytes) -> None:
+        """Send a message whose answer is read by `head`, and then by `read` or `pour`."""
         self._send(message, whole=False, most=2**62)
+
+    async def head(self, until: float | None) -> tuple[int, Mapping[str, str]]:
+        """Return the head of the answer to what was sent. Raises TimeoutError."""
         while self._head is None:
             await self._more(until)
         return self._head
@@ -188,7 +191,7 @@ class Connection(asyncio.Protocol):
             self._unread = data
             self.abort()  # nobody asked
             return
-        if self._taker is not None and self._chunked and not self._left and (piece := _only_chunk(data)):
+        if self._taker is not None and self._chunked and not self._left and (piece := only_chunk(data)):
             self._unread = b""
             self._give(piece)
             return
@@ -292,9 +295,3 @@ class Connection(asyncio.Protocol):
         if len(data) - at > MAX_HEAD_BYTES:
             raise BadReply("too long a line")
         return data[at:]
-
-
-def _only_chunk(data: bytes) -> bytes:
-    """Return what the chunk holds that is all of `data`, as most streams come; empty where `data` is anything else."""
-    end = data.find(b"\r\n")
-    return data[end + 2 : -2] if data[:end] == b"%x" % max(len(data) - end - 4, 0) else b""

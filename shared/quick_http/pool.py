@@ -20,6 +20,9 @@ from shared.quick_http.replies import Closed, ConnectTimeout, NotConnected, Repl
 
 MAX_BODY_BYTES = 256 * 1024 * 1024
 REQUEST_TIMEOUT = 408
+LARGE_BYTES = 1_048_576
+"""A message from this size on gets a new connection: one that may have to be sent again would have to be kept."""
+
 EYEBALLS_S = 0.25
 """After this the next address of a host is tried beside the first (RFC 8305)."""
 
@@ -112,16 +115,19 @@ class QuickHttp:
         Raises OSError, and TimeoutError where there is no head within `within_s`.
         """
         message = self._message(method, path, body, headers)
+        del body  # the caller has none either, so that a big one is freed as soon as it is sent
         until = _until(within_s)
         await self._place(until)
         connection = None
         try:
-            connection = self._kept()
+            connection = self._kept() if len(message) < LARGE_BYTES else None
             head = None if connection is None else await self._reuse(connection, message, until)
             if connection is None or head is None:
                 connection = None
                 connection = await self._connect(until)
-                head = await connection.open(message, until)
+                connection.send(message)
+                del message
+                head = await connection.head(until)
             self._check(head[0])
             return Incoming(connection, *head, self._leave)
         except BaseException:  # cancelled, too
@@ -138,7 +144,8 @@ class QuickHttp:
         may be one: the server may have worked on it.
         """
         try:
-            head = await connection.open(message, until)
+            connection.send(message)
+            head = await connection.head(until)
         except Closed:
             if not connection.just_asked:
                 raise

@@ -29,3 +29,9 @@ class Reply:
     status: int
     headers: Mapping[str, str]
     body: bytes
+
+
+def only_chunk(data: bytes) -> bytes:
+    """Return what the chunk holds that is all of `data`, as most streams come; empty where `data` is anything else."""
+    end = data.find(b"\r\n")
+    return data[end + 2 : -2] if data[:end] == b"%x" % max(len(data) - end - 4, 0) else b""

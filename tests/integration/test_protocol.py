@@ -17,9 +17,10 @@ from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
 from deploy.local.servers import free_port
+from services.gateway.bytes_in_work import BytesInWork
 from services.gateway.door import Door
 from services.gateway.json_body import read_body
-from services.gateway.keys import DOOR, VISIT
+from services.gateway.keys import BYTES_IN_WORK, DOOR, VISIT
 from services.gateway.middlewares import build_middlewares
 from services.gateway.protocol import connection_cap
 from services.gateway.serving import serve
@@ -104,6 +105,7 @@ async def site(options: dict[str, float] | None = None, **changes: str) -> Async
     door = Door(settings, metrics, IdTracer())
     app = web.Application(middlewares=build_middlewares(door))
     app[DOOR] = door
+    app[BYTES_IN_WORK] = BytesInWork(settings.MAX_BYTES_IN_WORK, metrics)
     made: list[Site] = []
     app.add_routes(routes(lambda: made[0], settings))
     runner = await serve(app, settings, **(options or {}))

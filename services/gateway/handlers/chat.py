@@ -9,15 +9,17 @@ from contextlib import asynccontextmanager
 from aiohttp import web
 
 from services.gateway.asking import Asking
+from services.gateway.bytes_in_work import memory_of
 from services.gateway.door import Visit
 from services.gateway.feedback_links import FeedbackLinks
 from services.gateway.json_body import read_body
-from services.gateway.keys import ASKING, CHAT, LINKS, PARSING, SETTINGS, VISIT
+from services.gateway.keys import ASKING, BYTES_IN_WORK, CHAT, LINKS, PARSING, SETTINGS, VISIT
 from services.gateway.plan import Asker, ChatPorts
 from services.gateway.route_chat import Completed, complete, route
 from services.gateway.streaming import Begin, OpenStream, open_stream
 from shared.bandit.arms import ArmId
 from shared.bandit.decision import Decision
+from shared.errors import Unavailable
 from shared.schemas.chat import ChatRequest
 from shared.schemas.upstream import Sink
 
@@ -44,8 +46,20 @@ async def read_chat(request: web.Request) -> tuple[ChatRequest, Asker]:
         return asking.read(visit, raw)
     started = asking.now()
     async with request.app[PARSING]:
-        chat = await asyncio.to_thread(asking.parse, raw)
+        parsed = [await asyncio.to_thread(_parsed, asking, raw)]
+    del raw
+    chat, memory = parsed.pop()
+    try:
+        request.app[BYTES_IN_WORK].hold(visit, memory)
+    except Unavailable:
+        del chat  # the error keeps this frame
+        raise
     return chat, asking.asker(visit, chat, started)
+
+
+def _parsed(asking: Asking, raw: bytes) -> tuple[ChatRequest, int]:
+    chat = asking.parse(raw)
+    return chat, memory_of(raw, chat.body)
 
 
 async def chat(request: web.Request) -> web.StreamResponse:

@@ -74,7 +74,8 @@ def test_chunks_that_come_one_by_one(arrived: tuple[bytes, list[bytes]], patienc
     async def play() -> None:
         connection = Connection()
         connection.connection_made(Mock(spec=asyncio.Transport, is_closing=lambda: False))
-        opening = asyncio.ensure_future(connection.open(b"", None))
+        connection.send(b"")
+        opening = asyncio.ensure_future(connection.head(None))
         await asyncio.sleep(0)
         connection.data_received(first)
         await opening
