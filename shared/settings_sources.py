@@ -96,7 +96,8 @@ def explain(problem: Mapping[str, Any], fields: Mapping[str, FieldInfo], values:
     field = fields.get(name)
     if field is None:
         closest = difflib.get_close_matches(name, list(fields), n=1, cutoff=0.6)
-        return f"{name} is not a setting" + (f"; did you mean {closest[0]}?" if closest else "")
+        named = name if name.isprintable() else ascii(name)
+        return f"{named} is not a setting" + (f"; did you mean {closest[0]}?" if closest else "")
     refused = f"{name}: {shown(name, field, values.get(name))} is not allowed"
     reason = problem.get("ctx", {}).get("error")
     return f"{refused}: {reason}" if isinstance(reason, BadText) else f"{refused}; it must be {allowed(field)}"

@@ -18,13 +18,12 @@ from collections.abc import Collection, Sequence
 from functools import lru_cache
 from typing import Protocol
 
-from aiohttp import hdrs
-
 _HOST = re.compile(r"(\[[^\]]*\]|[^:]*)(?::(\d*))?")
 _USUAL_PORTS = ("80", "443")
 """Browsers leave them out."""
 
-_SIGNS = (hdrs.ORIGIN, "Sec-Fetch-Site", "Sec-Fetch-Dest", "Sec-Fetch-User", "Sec-Fetch-Storage-Access")
+_SIGNS = ("origin", "sec-fetch-site", "sec-fetch-dest", "sec-fetch-user", "sec-fetch-storage-access")
+_NONE: tuple[str, ...] = ()
 
 
 class Sent(Protocol):
@@ -36,11 +35,13 @@ class Sent(Protocol):
 
 def is_from_page(headers: Sent) -> bool:
     """Return whether a browser sent this, as far as it can be seen."""
-    if any(headers.getall(name, ()) for name in _SIGNS):
-        return True
-    if any(mode != "cors" for mode in headers.getall("Sec-Fetch-Mode", ())):
-        return True
-    return any(agent.startswith("Mozilla/") for agent in headers.getall(hdrs.USER_AGENT, ()))
+    for name in _SIGNS:
+        if headers.getall(name, _NONE):
+            return True
+    for mode in headers.getall("sec-fetch-mode", _NONE):
+        if mode != "cors":
+            return True
+    return any(agent.startswith("Mozilla/") for agent in headers.getall("user-agent", _NONE))
 
 
 class PageGuard:
@@ -52,7 +53,7 @@ class PageGuard:
 
     def refuses(self, headers: Sent) -> bool:
         """Return whether this is a page under a name that may be a stranger's."""
-        sent = headers.getall(hdrs.HOST, ())
+        sent = headers.getall("host", _NONE)
         return not (len(sent) == 1 and self._is_allowed(sent[0])) and is_from_page(headers)
 
     def _look(self, sent: str) -> bool:

@@ -163,6 +163,17 @@ def test_an_unknown_name_is_refused(source: str, tmp_path: Path) -> None:
     assert "0.31" not in str(caught.value)
 
 
+def test_an_unknown_name_with_unseen_characters_is_shown_in_one_line(tmp_path: Path) -> None:
+    """`PORT` with a zero-width space looks like PORT; the message shows what is there."""
+    path = tmp_path / "source"
+    path.write_text('PORT\u200b: 1\n"A\\nB": 2\n', encoding="utf-8")
+    with pytest.raises(SettingsError) as caught:
+        load(file=path)
+    first, second = str(caught.value).split("\n")
+    assert first.startswith(r"'PORT\u200b' is not a setting; did you mean PORT")
+    assert second.startswith(r"'A\nB' is not a setting")
+
+
 def test_compose_variables_in_dotenv_are_left_alone(tmp_path: Path) -> None:
     """The same .env serves docker compose, which has variables of its own."""
     dotenv = tmp_path / ".env"

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from deploy.local.logtail import LogTail, last_lines
-from deploy.local.terminal import commands, show_line
+from deploy.local.plan import Planner
+from deploy.local.terminal import commands, show_banner, show_line
+from shared.settings import load_settings
 
 
 def test_lines_appear_once_and_whole(tmp_path: Path) -> None:
@@ -45,6 +47,18 @@ def test_a_progress_bar_is_passing(tmp_path: Path, capsys: pytest.CaptureFixture
     for line in lines:
         show_line("embedder", line)
     assert capsys.readouterr().out.splitlines() == ["embedder  | 100 %", "embedder  | ready"]
+
+
+@pytest.mark.parametrize("given", [{}, {"API_KEYS": "k"}])
+def test_the_banner_warns_where_no_key_is_asked_for(
+    given: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the address at which anybody may use it."""
+    settings = load_settings({**given, "HOST": "0.0.0.0"}, None)
+    plan = Planner(settings, tmp_path, tmp_path, anywhere=True).plan()
+    show_banner(plan, settings, seconds=1.0, folder=str(tmp_path))
+    shown = " ".join(capsys.readouterr().out.replace("\u2502", " ").split())
+    assert ("API_KEYS is empty: anybody who can reach 0.0.0.0:" in shown) is (given == {})
 
 
 @pytest.mark.parametrize("key_needed", [True, False])
