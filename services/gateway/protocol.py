@@ -21,6 +21,7 @@ from services.gateway.json_body import too_large, unsupported_encoding
 from services.gateway.problems import Problem, problem_response
 from shared.errors import RequestTimeout, Unavailable
 from shared.logs import get_logger
+from shared.quick_http.lane import HALF_CLOSE_S
 from shared.settings import Settings
 
 HEADER_TIMEOUT_S = 10.0
@@ -78,6 +79,21 @@ class HardenedHandler(RequestHandler):
             self._disarm_header_timer()
         elif self._header_timer is None and self._idle:
             self._arm_header_timer()
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # asyncio reads it; aiohttp returns None, which closes
+        """Return whether the connection stays open for the answer in work, after the client has sent all that it will.
+
+        A client may close its sending side and wait for the answer.
+        """
+        if self.transport is None or self._current_request is None:
+            return False
+        self.close()  # after the answer
+        self._loop.call_later(HALF_CLOSE_S, self._give_up, self._current_request)
+        return True
+
+    def _give_up(self, request: web.BaseRequest) -> None:
+        if self.transport is not None and self._current_request is request:
+            self.transport.abort()
 
     @property
     def _idle(self) -> bool:

@@ -25,6 +25,9 @@ __all__ = ["Answer", "Handler", "LaneSite", "Lanes"]
 
 PATIENCE_S = 1.0
 """So long a request may take to arrive; then it is aiohttp's, with its deadlines."""
+HALF_CLOSE_S = 0.8
+"""A client that has closed its sending side still gets an answer that is ready by then. One that has left for good
+looks the same, and its upstream call should be stopped soon."""
 MAX_BEHIND_BYTES = 65_536
 """What may arrive behind a request in work; beyond it, the sender waits."""
 
@@ -100,6 +103,21 @@ class Lane(asyncio.Protocol):
         self._leave(exc)
         if task is not None:
             task.cancel()
+
+    def eof_received(self) -> bool:
+        """Return whether the connection stays open for the answer in work, after the client has sent all that it will.
+
+        A client may close its sending side and wait for the answer.
+        """
+        if self._task_handler is None or self._transport is None:
+            return False
+        self._outlet.last = True
+        self._loop.call_later(HALF_CLOSE_S, self._give_up)
+        return True
+
+    def _give_up(self) -> None:
+        if self._transport is not None and self._task_handler is not None:
+            self._transport.abort()
 
     def close(self) -> None:
         """Close now or behind the answer in work (aiohttp's `Server`, before it shuts down)."""

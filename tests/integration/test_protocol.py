@@ -26,6 +26,7 @@ from services.gateway.protocol import connection_cap
 from services.gateway.serving import serve
 from shared.errors import DependencyError, RateLimited, UpstreamError, UpstreamFailed
 from shared.metrics import GatewayMetrics
+from shared.quick_http.lane import HALF_CLOSE_S
 from shared.settings import Settings, load_settings
 from shared.tracing import IdTracer
 
@@ -128,6 +129,23 @@ async def test_a_client_that_leaves_cancels_its_handler() -> None:
             leaving.cancel()
             await asyncio.wait_for(here.cancelled.wait(), 1)
         assert here.count("/wait", 499) == 1
+
+
+@pytest.mark.parametrize("path", ["/wait", "/stream"])
+async def test_a_client_that_closes_its_sending_side_still_gets_an_answer_that_is_soon_ready(path: str) -> None:
+    """Its handler is not cancelled; after the answer the connection is closed."""
+    async with site() as here:
+        reader, writer = await asyncio.open_connection("127.0.0.1", here.port)
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        await here.started.wait()
+        writer.write_eof()
+        await asyncio.sleep(HALF_CLOSE_S / 4)
+        here.release.set()
+        answer = await asyncio.wait_for(reader.read(), 5)
+        writer.close()
+        assert answer.startswith(b"HTTP/1.1 200 OK")
+        assert answer.endswith((b'{"owner": "public"}', b"data: [DONE]\n\n\r\n0\r\n\r\n"))
+        assert not here.cancelled.is_set()
 
 
 async def test_a_drain_lets_open_answers_finish() -> None:

@@ -71,6 +71,22 @@ async def test_a_client_that_leaves_cancels_its_handler() -> None:
         await until(lambda: not rig.runner.server.connections)  # type: ignore[union-attr]  # as asserted
 
 
+async def test_a_client_that_closes_its_sending_side_still_gets_an_answer_that_is_soon_ready() -> None:
+    """Whole and in pieces; then the connection is closed, without a second request being read."""
+    async with running() as rig:
+        for body, answer in ((b"wait", b"wait"), (b"pieces, gate", b"one two three")):
+            rig.gate.clear()
+            async with rig.client() as client:
+                await client.send(plain(body))
+                await until(lambda: body in rig.begun)  # noqa: B023 - it is called before the next round
+                client.writer.write_eof()
+                await asyncio.sleep(lane.HALF_CLOSE_S / 4)
+                rig.gate.set()
+                assert (await client.reply()).body == answer
+                assert await client.closed()
+        assert not rig.cancelled
+
+
 async def test_an_idle_connection_is_closed_and_a_busy_one_is_not() -> None:
     """Idle is counted from the last answer."""
     async with running(keep_s=0.3) as rig, rig.client() as client:
