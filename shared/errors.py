@@ -8,8 +8,8 @@
     └── ClientError            the caller is told, in OpenAI's error shape
         ├── InvalidRequest     400   ├── NotFound         404   ├── PayloadTooLarge   413
         ├── Unauthenticated    401   ├── MethodNotAllowed 405   ├── UnsupportedMedia  415
-        ├── Forbidden          403   ├── RequestTimeout   408   ├── RateLimited       429
-        │                            ├── Conflict         409   ├── Unavailable       503
+        ├── InsufficientCredit 402   ├── RequestTimeout   408   ├── RateLimited       429
+        ├── Forbidden          403   ├── Conflict         409   ├── Unavailable       503
         └──                          ├── Gone             410   └── UpstreamFailed    502, 504
 
 Messages are written for the caller: they never carry a key, a prompt, an address or a traceback.
@@ -65,8 +65,9 @@ class UpstreamError(RouterError):
         try_next: whether another arm may be tried (nothing has reached the client yet).
         spent: whether the call may have been billed.
         cool_s: seconds for which the arm should be left alone; 0 for none.
-        relay: status, and body in OpenAI's shape, to hand to the client unchanged (an upstream 400), else None.
-        account: whether our key or its credit was refused, which is the same for every arm.
+        relay: the upstream's reason as a body in OpenAI's shape, to hand to the client with `status`, else None.
+        reason: the upstream's reason as text for clients, masked and bounded, or None where it gave none.
+        free_cap: whether a limit is used up that all `:free` models share.
         scope: whom the failure concerns.
         feature: the feature of the request that the arm lacks (`shared.schemas.requirements`), with `Scope.FIT`.
     """
@@ -81,12 +82,14 @@ class UpstreamError(RouterError):
         cool_s: float = 0.0,
         timed_out: bool = False,
         relay: bytes | None = None,
-        account: bool = False,
+        reason: str | None = None,
+        free_cap: bool = False,
         scope: Scope = Scope.ARM,
         feature: str | None = None,
     ) -> None:
         super().__init__(message)
-        self.account = account
+        self.reason = reason
+        self.free_cap = free_cap
         self.scope = scope
         self.feature = feature
         self.status = status
@@ -128,6 +131,10 @@ class InvalidRequest(ClientError):
 
 class Unauthenticated(ClientError):
     """401: no key, or a wrong one."""
+
+
+class InsufficientCredit(ClientError):
+    """402: our account at the upstream has no credit for the request."""
 
 
 class Forbidden(ClientError):

@@ -17,10 +17,11 @@ from services.gateway.adapters import Adapters
 from services.gateway.admission import Admission
 from services.gateway.arm_list import ArmList, SharedFreeArms
 from services.gateway.asking import Asking
+from services.gateway.breaker import Breaker
 from services.gateway.bytes_in_work import BytesInWork
 from services.gateway.catalogue_settings import build_catalogue
 from services.gateway.context import HICCUP_S, ContextGatherer, ContextLimits
-from services.gateway.cooldown import Breaker, CoolDowns
+from services.gateway.cooldown import CoolDowns
 from services.gateway.door import Door
 from services.gateway.exploration import ExplorationBudget
 from services.gateway.feedback_links import FeedbackLinks
@@ -203,7 +204,7 @@ def build_ports(settings: Settings, adapters: Adapters, metrics: GatewayMetrics,
         clock=clock,
         metrics=metrics,
     )
-    cooldowns, learned_limits, name = CoolDowns(clock), LearnedLimits(clock), name_of(settings.PORT)
+    cooldowns, learned_limits = CoolDowns(clock, lambda arm: catalogue.arm(arm).costs_money), LearnedLimits(clock)
     return ChatPorts(
         log=adapters.log,
         recorder=recorder,
@@ -212,7 +213,7 @@ def build_ports(settings: Settings, adapters: Adapters, metrics: GatewayMetrics,
             recorder,
             cooldowns,
             learned_limits,
-            name=name,
+            name=name_of(settings.PORT),
             clock=clock,
             timeout_s=LOAD_TIMEOUT_S,
         ),

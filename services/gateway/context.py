@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from services.gateway.cooldown import Breaker
+from services.gateway.breaker import Breaker
 from shared.bandit.context import EMPTY, Context, Neighbour, Vector
 from shared.errors import DependencyError
 from shared.logs import get_logger

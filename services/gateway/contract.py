@@ -110,6 +110,7 @@ OPERATIONS = (
         "/chat/completions", "post", "Chat completion, answered by the model that is worth its price for this prompt",
         (200, "OpenAI's chat completion, or with `stream` its events", _JSON, _ANYTHING),
         _CHAT_ERRORS | {
+            402: "insufficient_credit: the router's account at the upstream has none for this request",
             404: "model_not_found", 409: "duplicate_request_id",
             429: "rate_limit_exceeded, insufficient_quota, too_many_concurrent_requests, upstream_rate_limited",
             502: "upstream_error: no model could answer", 503: "overloaded, no_models", 504: "upstream_timeout",

@@ -1,4 +1,4 @@
-"""Arms and dependencies that failed are left alone for a while. In memory: each gateway finds out by itself, and tells.
+"""Arms that failed are left alone for a while. In memory: each gateway finds out by itself, and tells the others.
 
 What another gateway says of an arm opens the circuit here, too, once; a success here closes it whatever others say. So
 one that has lost its own way out does not take the arms from all.
@@ -6,16 +6,17 @@ one that has lost its own way out does not take the arms from all.
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from shared.bandit.arms import ArmId
-from shared.errors import UpstreamError
+from services.gateway.account import AccountCircuit, Credit, FreeLimit
+from services.gateway.breaker import Breaker, Window
+from shared.bandit.arms import ArmId, is_free_variant
+from shared.errors import Scope, UpstreamError
 from shared.ports import Clock
 
-ACCOUNT = "*"
-"""Stands for all arms of our key, where gateways tell one another what rests."""
+ACCOUNT, CREDIT, FREE_LIMIT = "*", "*credit", "*free"
+"""Where gateways tell one another what rests: all arms of our key, those that cost money, and the `:free` ones."""
 
 NEWS_S = 1.0
 """A rest that ends this much later than what was heard before is another one."""
@@ -24,129 +25,28 @@ MAX_COOL_S = 60.0
 """A `Retry-After` of a year must not bury an arm."""
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
-    """A breaker opens, too, where half of the last `calls` failed, all within `seconds`."""
-
-    calls: int = 20
-    seconds: float = 10.0
-
-
-class Breaker:
-    """What failed `threshold` times in a row, or half the time, is skipped; then probed by one caller at a time.
-
-    Failures in a row that all come within `hiccup_s` open nothing: a pause of 60 ms fails each of thirty calls that
-    were under way, and then nobody would ask for half a second.
-
-    The rest doubles from `rest_s` to `max_rest_s` while probes fail: a frozen embedder costs its deadline a few times,
-    not on every request. A probe that nobody reports on (its caller has left) is followed by another after a rest.
-    """
-
-    def __init__(
-        self,
-        clock: Clock,
-        *,
-        threshold: int = 5,
-        rest_s: float = 0.5,
-        max_rest_s: float = 5.0,
-        window: Window | None = None,
-        hiccup_s: float = 0.0,
-    ) -> None:
-        self._clock = clock
-        self._threshold = threshold
-        self._first_rest_s = rest_s
-        self._rest_s = rest_s
-        self._max_rest_s = max_rest_s
-        self._window = window
-        self._recent: deque[tuple[float, bool]] = deque(maxlen=window.calls if window else 0)
-        self._hiccup_s = hiccup_s
-        self._failures = 0
-        self._failing_since = 0.0
-        self._until = 0.0
-        self._probing = False
-        self.open = False
-        """Whether calls are being skipped."""
-        self.told = False
-        """Whether that is because somebody else said so."""
-
-    @property
-    def rests_s(self) -> float:
-        """Seconds until somebody may try; 0 where anybody may, now."""
-        return max(self._until - self._clock.monotonic(), 0.0) if self.open else 0.0
-
-    @property
-    def state(self) -> str:
-        """`closed`, `open`, or `half_open`: the next caller is the probe."""
-        return "closed" if not self.open else "open" if self.rests_s else "half_open"
-
-    def allows(self) -> bool:
-        """Return whether to try now. While open, one caller after each rest gets True: the probe."""
-        if not self.open:
-            return True
-        if self.rests_s:
-            return False
-        self._until = self._clock.monotonic() + self._rest_s
-        self._probing = True
-        return True
-
-    def succeeded(self) -> None:
-        """Close."""
-        if self.open:
-            self._recent.clear()
-        self._note(failed=False)
-        self._failures = 0
-        self._rest_s = self._first_rest_s
-        self.open = self._probing = self.told = False
-
-    def trip(self, rest_s: float) -> None:
-        """Open because somebody else has: the first caller after that rest is our probe. No effect while open."""
-        if not self.open:
-            self.open = self.told = True
-            self._until = self._clock.monotonic() + min(rest_s, self._max_rest_s)
-
-    def failed(self) -> None:
-        """Count a failure; open at the threshold, and rest longer after each failed probe."""
-        self._note(failed=True)
-        if not self._failures:
-            self._failing_since = self._clock.monotonic()
-        self._failures += 1
-        if self._probing:
-            self._rest_s = min(self._rest_s * 2, self._max_rest_s)
-        elif self.open or not (self._failed_in_a_row() or self._half_failed()):
-            return  # calls that were under way when it opened say nothing new
-        self.open, self._probing, self.told = True, False, False
-        self._until = self._clock.monotonic() + self._rest_s
-
-    def _note(self, *, failed: bool) -> None:
-        if self._window is not None:
-            self._recent.append((self._clock.monotonic(), failed))
-
-    def _failed_in_a_row(self) -> bool:
-        lasted_s = self._clock.monotonic() - self._failing_since
-        return self._failures >= self._threshold and lasted_s >= self._hiccup_s
-
-    def _half_failed(self) -> bool:
-        if self._window is None or len(self._recent) < self._window.calls:
-            return False
-        lately = self._recent[0][0] >= self._clock.monotonic() - self._window.seconds
-        return lately and sum(failed for _, failed in self._recent) * 2 >= self._window.calls
+def _costs_money(arm: ArmId) -> bool:
+    return not is_free_variant(arm)
 
 
 class CoolDowns:
-    """Which arms rest: told to by a failure (`Retry-After`), or because their circuit is open.
+    """Which arms rest: told to by a failure (`Retry-After`), because their circuit is open, or for the account's sake.
 
-    `account` is the circuit of our key, which all arms share: 401, 402 and 403 are nobody else's fault.
+    `key`, `credit` and `free_limit` are the account's (`account.py`); `costs_money` says which arms need credit.
     Holds at most one entry an arm, and arms come from the catalogue: bounded.
     """
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, costs_money: Callable[[ArmId], bool] = _costs_money) -> None:
         self._clock = clock
         self._until: dict[ArmId, float] = {}
         self._circuits: dict[ArmId, Breaker] = defaultdict(
             lambda: Breaker(clock, rest_s=5.0, max_rest_s=60.0, window=Window())
         )
         self._heard: dict[tuple[str, ArmId], float] = {}
-        self.account = Breaker(clock, threshold=1, rest_s=5.0, max_rest_s=60.0)
+        self.costs_money = costs_money
+        self.key = AccountCircuit(clock)
+        self.credit = Credit(clock)
+        self.free_limit = FreeLimit(clock)
 
     def cool(self, arm: ArmId, seconds: float) -> None:
         """Leave `arm` alone for that long, at most a minute; never shortens a rest."""
@@ -154,21 +54,41 @@ class CoolDowns:
             until = self._clock.monotonic() + min(seconds, MAX_COOL_S)
             self._until[arm] = max(until, self._until.get(arm, 0.0))
 
-    def failed(self, arm: ArmId, error: UpstreamError, *, blames_arm: bool) -> None:
-        """Take note of a failed call."""
-        if error.account:
-            self.account.failed()
+    def failed(self, arm: ArmId, error: UpstreamError, *, request: str = "", tokens: float = 0.0) -> None:
+        """Take note of a failed call, made for `request` (a name), which asked for that many tokens."""
+        if error.scope is Scope.KEY:
+            self.key.failed(arm, request)
+            return
+        if error.scope is Scope.CREDIT:
+            self.credit.refuse(arm, request, tokens)
+        elif error.free_cap:
+            self.free_limit.reached(error.cool_s)
         else:
             self.cool(arm, error.cool_s)
-            if error.status is not None:  # it spoke of something else: our key is not what it minds
-                self.account.succeeded()
-        if blames_arm:
+        if error.status is not None:  # it spoke of something else: our key is not what it minds
+            self.key.succeeded()
+        if error.scope is Scope.ARM:
             self._circuits[arm].failed()
 
     def succeeded(self, arm: ArmId) -> None:
         """Take note of an answer."""
-        self.account.succeeded()
+        self.key.succeeded()
+        if self.credit.doubted and self.costs_money(arm):
+            self.credit.succeeded()
+        if self.free_limit.rests_s and is_free_variant(arm):
+            self.free_limit.lift()
         self._circuits[arm].succeeded()
+
+    def may_ask(self, arm: ArmId, tokens: Callable[[], float], *, named: bool) -> bool:
+        """Return whether `arm` may be asked now, as far as the account's credit and its free models' limit go.
+
+        `tokens` counts what is asked for. A client that named the model hears of the limit from the upstream.
+        """
+        if self.free_limit.rests_s and is_free_variant(arm):
+            return named
+        if self.credit.breaker.open and self.costs_money(arm):
+            return self.credit.allows(tokens())
+        return True
 
     def warm(self, arms: Iterable[ArmId]) -> tuple[ArmId, ...]:
         """Return those of `arms` that are not resting, or all of them if all rest: trying beats refusing."""
@@ -189,17 +109,21 @@ class CoolDowns:
         """Return for how long `arm` should be left alone; 0 for a warm one."""
         cooled = max(self._until.get(arm, 0.0) - self._clock.monotonic(), 0.0) if self._until else 0.0
         circuit = self._circuits.get(arm)
-        return max(cooled, circuit.rests_s) if circuit is not None and circuit.open else cooled
-
-    def resting(self) -> dict[ArmId, float]:
-        """Return the seconds left of each arm that rests."""
-        known = self._until.keys() | self._circuits.keys()
-        return {arm: left for arm in known if (left := self.rests_s(arm))}
+        if circuit is not None and circuit.open:
+            cooled = max(cooled, circuit.rests_s)
+        if self.credit.breaker.open and self.costs_money(arm):
+            cooled = max(cooled, self.credit.breaker.rests_s)
+        if self.free_limit.rests_s and is_free_variant(arm):
+            cooled = max(cooled, self.free_limit.rests_s)
+        return cooled
 
     def found(self) -> dict[ArmId, float]:
-        """Return for how long the arms rest whose circuits we have opened ourselves, ACCOUNT among them."""
-        circuits = {**self._circuits, ACCOUNT: self.account}
-        return {arm: one.rests_s for arm, one in circuits.items() if one.rests_s and not one.told}
+        """Return for how long the arms rest whose circuits we have opened ourselves, and the account's circuits."""
+        circuits = {**self._circuits, ACCOUNT: self.key.breaker, CREDIT: self.credit.breaker}
+        found = {arm: one.rests_s for arm, one in circuits.items() if one.rests_s and not one.told}
+        if self.free_limit.rests_s and not self.free_limit.told:
+            found[FREE_LIMIT] = self.free_limit.rests_s
+        return found
 
     def hear(self, said: Mapping[str, Mapping[ArmId, float]]) -> None:
         """Take note of what other gateways, by name, have found; each rest is news only once."""
@@ -207,7 +131,15 @@ class CoolDowns:
         self._heard = {(name, arm): now + rest_s for name, rests in said.items() for arm, rest_s in rests.items()}
         for (name, arm), until in self._heard.items():
             if until > before.get((name, arm), 0.0) + NEWS_S:
-                (self.account if arm == ACCOUNT else self._circuits[arm]).trip(until - now)
+                self._hear_of(arm, until - now)
+
+    def _hear_of(self, arm: ArmId, rest_s: float) -> None:
+        if arm == FREE_LIMIT:
+            self.free_limit.hear(rest_s)
+        elif arm in (ACCOUNT, CREDIT):
+            (self.key if arm == ACCOUNT else self.credit).breaker.trip(rest_s)
+        else:
+            self._circuits[arm].trip(rest_s)
 
     def circuit(self, arm: ArmId) -> str:
         """Return the state of the circuit of `arm`."""

@@ -1,12 +1,15 @@
 """Who is asked next: the ranked arms, at most four, until one gives its first byte.
 
-| failure | what follows |
+| scope of the failure (`shared/clients/refusals.py`) | what follows |
 |---|---|
-| no connection; 408, 409, 425, 429, 5xx | the next arm; this one rests, as long as `Retry-After` says |
-| timeout or disconnect after the question went out | the next arm, once, if `RETRY_AMBIGUOUS`; counted as paid |
-| 200 with an error or garbage | the next arm, once; counted as paid |
-| 401, 402, 403 | nobody: it is our account's, and every arm has the same; a minute's circuit for all of them |
-| 400, 404, 413, 422 | told to the client; the next arm where the model is gone or its context too short |
+| REQUEST | told to the client |
+| FIT | the next arm, at once |
+| ARM: 404, 408, 409, 425, 429, 5xx, no connection | the next arm; this one rests, as long as `Retry-After` says |
+| ARM, spent: timeout or disconnect after the question went out, garbage | the next arm, once; counted as paid |
+| KEY | the next arm, until the key's circuit opens: then nobody |
+| CREDIT | the next arm, those that cost less first; while the credit's circuit is open, the free ones |
+
+What the client hears in the end is in `verdicts.py`.
 
 The loop is ours, and tenacity gives the pauses: its own loop repeats one call, while here each try is another arm, ends
 in the journal, and goes on or not by who may have been paid.
@@ -15,18 +18,22 @@ in the journal, and goes on or not by who may have been paid.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
+from functools import partial
+from http import HTTPStatus
 from typing import TypeVar
 
 from tenacity import AsyncRetrying, RetryCallState, wait_random_exponential
 
 from services.gateway.cooldown import CoolDowns
-from services.gateway.outcome import Journal
+from services.gateway.outcome import Journal, asked_tokens
 from services.gateway.plan import ChatPorts, Plan
 from services.gateway.retry_budget import Tries
+from services.gateway.verdicts import is_named, key_refused, verdict
 from shared.bandit.arms import ArmId
 from shared.bandit.decision import Decision, DecisionKind
-from shared.errors import ClientError, RateLimited, UpstreamError, UpstreamFailed
+from shared.errors import ClientError, Scope, UpstreamError
 from shared.schemas.records import Status
 
 MAX_ATTEMPTS = 4
@@ -63,13 +70,16 @@ async def first_answer(
 
     Everything that happens is in the journal, and the journal is closed before an error leaves.
     """
-    if not ports.cooldowns.account.allows():
+    if not ports.cooldowns.key.breaker.allows():
         await journal.close(Status.FAILED, plan.order[0]).stored
-        raise _failed("upstream_error", retry_after_s=ports.cooldowns.account.rests_s)
+        raise key_refused(retry_after_s=ports.cooldowns.key.breaker.rests_s)
     with Tries(ports.retries) as tries:
         course = _Course(plan, ports, tries)
         while True:
             arm = course.next_arm()
+            if arm is None:
+                await journal.close(Status.FAILED, plan.order[0]).stored
+                raise course.verdict()
             try:
                 if course.pause_s:
                     await asyncio.sleep(course.pause_s)
@@ -79,7 +89,7 @@ async def first_answer(
                 journal.failed(error)
                 if not course.goes_on(error, arm):
                     await journal.close(Status.FAILED, arm).stored
-                    raise _told(error) from error
+                    raise course.verdict() from error
             except ConnectionResetError:  # the client's: an upstream's is an UpstreamError
                 journal.cancelled()
                 journal.close(Status.CANCELLED, arm)
@@ -103,24 +113,35 @@ class _Course:
         self._tries = tries
         self._left = list(plan.order)
         self._spent = 0
-        self._made = 0
+        self._errors: list[UpstreamError] = []
         self.pause_s = 0.0
 
-    def next_arm(self) -> ArmId:
-        """Return whom to ask now."""
-        arm = self._ports.cooldowns.begin(self._left)
-        self._left.remove(arm)
-        return arm
+    def next_arm(self) -> ArmId | None:
+        """Return whom to ask now; None where the account allows nobody of those that are left."""
+        cooldowns, named = self._ports.cooldowns, is_named(self._plan)
+        while self._left:
+            arm = min(self._left, key=cooldowns.rests_s)
+            self._left.remove(arm)
+            if cooldowns.may_ask(arm, partial(asked_tokens, self._plan), named=named):
+                return cooldowns.begin((arm,))
+        return None
+
+    def verdict(self) -> UpstreamError | ClientError:
+        """Return what the client hears."""
+        return verdict(self._errors, self._plan, self._ports.cooldowns)
 
     def goes_on(self, error: UpstreamError, arm: ArmId) -> bool:
         """Return whether the next arm is asked after this failure of `arm`, and set the pause before it."""
-        self._made += 1
+        self._errors.append(error)
         self._spent += error.spent
+        if not self._left or self._is_last(error):
+            return False
+        self.pause_s = 0.0
+        if error.scope is Scope.CREDIT or error.status == HTTPStatus.PAYMENT_REQUIRED:
+            self._left.sort(key=self._price)
+        if error.scope in (Scope.FIT, Scope.CREDIT):  # nothing is down: no pause, and no share of the second tries
+            return arm not in self._left and self._ports.clock.monotonic() < self._plan.deadline
         self.pause_s = self._pause_s()
-        if not self._left or not error.try_next or self._spent >= MAX_SPENT:
-            return False
-        if error.ambiguous and not self._ports.retry_ambiguous:
-            return False
         if arm in self._left:  # the same model again
             self.pause_s = max(self.pause_s, error.cool_s)
             if self.pause_s > MAX_PAUSE_S or not error.passing:
@@ -132,27 +153,23 @@ class _Course:
             self._ports.metrics.retries_refused.inc()
         return allowed
 
+    def _is_last(self, error: UpstreamError) -> bool:
+        """Return whether nobody may be asked after this failure."""
+        if error.ambiguous and not self._ports.retry_ambiguous:
+            return True
+        if error.scope is Scope.KEY and self._ports.cooldowns.key.breaker.open:
+            return True
+        return not error.try_next or self._spent >= MAX_SPENT
+
+    def _price(self, arm: ArmId) -> float:
+        """Return what orders arms by cost: free ones first, unknown prices last."""
+        if not self._ports.cooldowns.costs_money(arm):
+            return 0.0
+        price = self._ports.catalogue.price(arm)
+        return math.inf if price is None else price.cost_usd(1, 1)
+
     def _pause_s(self) -> float:
         """Return a short, random pause, so that what fails for all is not asked by all again at once."""
         state = RetryCallState(_RETRYING, None, (), {})
-        state.attempt_number = self._made
+        state.attempt_number = len(self._errors)
         return float(_RETRYING.wait(state))
-
-
-def _told(error: UpstreamError) -> UpstreamError | ClientError:
-    """Return what the client hears of the last failure."""
-    if error.relay is not None:
-        return error
-    if error.timed_out:
-        return _failed("upstream_timeout")
-    if error.status == 429:
-        return RateLimited(
-            "The models are rate limited upstream.", code="upstream_rate_limited", retry_after_s=max(error.cool_s, 1.0)
-        )
-    return _failed("upstream_error")
-
-
-def _failed(code: str, retry_after_s: float | None = None) -> UpstreamFailed:
-    if code == "upstream_timeout":
-        return UpstreamFailed("No model answered in time.", code="upstream_timeout")
-    return UpstreamFailed("No model could answer.", code="upstream_error", retry_after_s=retry_after_s)

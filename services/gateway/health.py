@@ -185,10 +185,21 @@ class Health:
         detail = f"{len(catalogue.listed)} models, read {catalogue.age_s:.0f} s ago"
         if not catalogue.has_list:
             detail = f"it has no list of models (asked {catalogue.age_s:.0f} s ago): prices are unknown"
-        refused = self._ports.cooldowns.account.open
-        if refused:
-            detail = "our key or its credit is refused"
-        return Part("degraded" if catalogue.error or refused else "ok", latency_ms=latency_ms, detail=detail)
+        refused = self._refused()
+        if refused is not None:
+            detail = refused
+        return Part(
+            "degraded" if catalogue.error or refused is not None else "ok", latency_ms=latency_ms, detail=detail
+        )
+
+    def _refused(self) -> str | None:
+        """Return what the upstream refuses of our account, or None."""
+        cooldowns = self._ports.cooldowns
+        if cooldowns.key.refused:
+            return "our key is refused: check OPENROUTER_API_KEY"
+        if cooldowns.credit.refused:
+            return "models that cost money are refused: the account needs credit"
+        return None
 
     def _snapshot(self) -> Part:
         cache = self._ports.posteriors

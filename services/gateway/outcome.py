@@ -21,6 +21,8 @@ from shared.schemas.upstream import Usage
 from shared.values import dataclass
 
 CHARS_PER_TOKEN = 4
+UNBOUNDED_TOKENS = 65_536
+"""Upstreams ask for credit for a model's longest answer where the request sets no bound."""
 ASSUMED_TOKENS = 400
 """For the estimate of an answer that was broken off before its usage came, or of which nothing came at all."""
 
@@ -80,6 +82,11 @@ def _estimated_tokens(plan: Plan, completion_tokens: int) -> tuple[int, int]:
     return len(orjson.dumps(plan.chat.body.get("messages"))) // CHARS_PER_TOKEN, completion_tokens
 
 
+def asked_tokens(plan: Plan) -> int:
+    """Return how many tokens a request asks for, prompt and answer; an answer without a bound counts as a long one."""
+    return plan.chat.requirements.prompt_tokens + (largest_answer(plan.chat.body) or UNBOUNDED_TOKENS)
+
+
 class Journal:
     """What happens to one planned request, from the first call to the record."""
 
@@ -114,7 +121,8 @@ class Journal:
         spent = error is None or error.spent
         cost_usd = self._unanswered_usd() if spent else 0.0
         word = "internal" if error is None else error_word(error)
-        attempt = Attempt(self._arm, word, self._elapsed(), spent, cost_usd)
+        scope, feature = (None, None) if error is None else (error.scope, error.feature)
+        attempt = Attempt(self._arm, word, self._elapsed(), spent, cost_usd, scope, feature)
         self._attempts.append(attempt)
         self._calling = False
         count_cost(self._ports, self._arm, cost_usd)
@@ -127,7 +135,8 @@ class Journal:
 
     def _failure(self, error: UpstreamError, attempt: Attempt) -> None:
         ports, label = self._ports, self._ports.catalogue.label(attempt.arm)
-        ports.cooldowns.failed(attempt.arm, error, blames_arm=attempt.blames_arm)
+        tokens = asked_tokens(self._plan) if error.scope is Scope.CREDIT else 0
+        ports.cooldowns.failed(attempt.arm, error, request=self._plan.asker.own_id, tokens=tokens)
         if error.scope is Scope.FIT and error.feature is not None:
             ports.learned_limits.learn(attempt.arm, error.feature, self._plan.chat.requirements)
         ports.metrics.fallbacks.labels(label, error_label(attempt.error or "")).inc()

@@ -9,9 +9,10 @@ from dataclasses import field
 import numpy as np
 
 from services.gateway.arm_list import ArmList, SharedFreeArms
+from services.gateway.breaker import Breaker
 from services.gateway.catalogue import Catalogue
 from services.gateway.context import ContextGatherer, Gathered
-from services.gateway.cooldown import Breaker, CoolDowns
+from services.gateway.cooldown import CoolDowns
 from services.gateway.exploration import ExplorationBudget
 from services.gateway.learned_limits import LearnedLimits
 from services.gateway.notices import Notices

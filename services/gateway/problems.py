@@ -12,6 +12,7 @@ from shared.errors import (
     DependencyError,
     Forbidden,
     Gone,
+    InsufficientCredit,
     InvalidRequest,
     MethodNotAllowed,
     NotFound,
@@ -29,6 +30,7 @@ from shared.schemas.problem import problem
 _STATUS: dict[type[ClientError], tuple[int, str]] = {
     InvalidRequest: (400, "invalid_request_error"),
     Unauthenticated: (401, "authentication_error"),
+    InsufficientCredit: (402, "insufficient_quota"),
     Forbidden: (403, "permission_error"),
     NotFound: (404, "invalid_request_error"),
     MethodNotAllowed: (405, "invalid_request_error"),

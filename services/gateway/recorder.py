@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from services.gateway.cooldown import Breaker
+from services.gateway.breaker import Breaker
 from services.gateway.spool import Spool, SpoolFull
 from shared.errors import DependencyError
 from shared.logs import get_logger

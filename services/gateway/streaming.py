@@ -183,7 +183,9 @@ async def open_stream(plan: Plan, ports: ChatPorts, begin: Begin) -> AsyncIterat
 
 def _error_event(error: UpstreamError) -> bytes:
     code = "upstream_timeout" if error.timed_out else "upstream_cut"
-    body = problem("The model's answer broke off; what was sent is incomplete.", kind="upstream_error", code=code)
+    said = f" The upstream said: {error.reason}" if error.reason else ""
+    message = f"The model's answer broke off; what was sent is incomplete.{said}"
+    body = problem(message, kind="upstream_error", code=code)
     return b"data: " + body + b"\n\n"
 
 

@@ -122,10 +122,9 @@ def _show_arms(ports: ChatPorts, weights: Weights, arms: Sequence[ArmId]) -> Non
     metrics, snapshot = ports.metrics, ports.posteriors.snapshot
     for gauge in (metrics.arm_ratings, metrics.arm_answers, metrics.arm_quality, metrics.arm_utility):
         gauge.clear()  # an arm that was taken out of LLM_MODELS must not stay
-    resting = ports.cooldowns.resting()
     metrics.arm_cooling.clear()
     for arm in arms:
-        metrics.arm_cooling.labels(arm).set(arm in resting)
+        metrics.arm_cooling.labels(arm).set(ports.cooldowns.rests_s(arm) > 0)
         for kind in DecisionKind:
             metrics.decisions.labels(arm, kind)
         metrics.cost.labels(arm)

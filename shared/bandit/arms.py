@@ -17,6 +17,11 @@ def is_arm_name(text: str) -> bool:
     return _NAME.fullmatch(text) is not None
 
 
+def is_free_variant(arm: ArmId) -> bool:
+    """Whether `arm` is one of OpenRouter's free variants: without cost, and all under one limit."""
+    return arm.endswith(":free")
+
+
 UNBOUNDED_TOKENS = 1_000_000_000
 
 
@@ -66,6 +71,11 @@ class Arm:
     def room(self) -> int:
         """Return how many tokens, prompt and answer together, fit whatever their shares."""
         return min(self.context_tokens or UNBOUNDED_TOKENS, self.max_output_tokens or UNBOUNDED_TOKENS)
+
+    @property
+    def costs_money(self) -> bool:
+        """Whether the upstream's account needs credit for it; an unknown price is one."""
+        return not is_free_variant(self.id) and (self.price is None or self.price.cost_usd(1, 1) > 0)
 
     def log_price(self) -> float | None:
         """Return ln of the mean list price per token, or None where it is unknown or the model is free."""

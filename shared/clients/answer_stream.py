@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from shared.clients import lenient_json
@@ -44,7 +45,7 @@ class HttpAnswerStream:
     """`AnswerStream` over a response's body. `deadline` and `first_by` are `time.monotonic` instants.
 
     Silence may last for `gap_timeout_s`, and before the first event until `first_by` at least. `choices` is how many
-    the client has asked for.
+    the client has asked for; `refusal` says what an error in the stream means.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class HttpAnswerStream:
         deadline: float,
         with_usage: bool,
         choices: int = 1,
+        refusal: Callable[[Mapping[str, Any]], UpstreamError] = of_error_body,
     ) -> None:
         self._answer = answer
         self._gap_timeout_s = gap_timeout_s
@@ -63,6 +65,7 @@ class HttpAnswerStream:
         self._deadline = deadline
         self._with_usage = with_usage
         self._choices = Choices(choices)
+        self._refusal = refusal
         self._parser = EventParser()
         self._sink: Sink | None = None
         self._frames: list[bytes] = []
@@ -241,7 +244,7 @@ class HttpAnswerStream:
         if failure is None and kind == b"error":
             failure = body
         if failure is not None:
-            raise of_error_body(failure)
+            raise self._refusal(failure)
         for choice in choices:
             self._note(choice)
         if body.get("usage"):

@@ -35,6 +35,8 @@ def parse_json(raw: bytes) -> Any:
 def error_of(body: Mapping[str, Any], choices: Iterable[dict[str, Any]]) -> Mapping[str, Any] | None:
     """Return the error that a body of status 200 carries, at the top or in one of its choices; None without one."""
     error = body.get("error")
+    if error is None and body.get("object") == "error":
+        return body  # vLLM and Mistral: the error is the body
     if error is None:
         for choice in choices:
             if choice.get("error") or choice.get("finish_reason") == "error":

@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from ssl import SSLContext
 from typing import Any
 
@@ -29,6 +30,7 @@ from shared.clients.answers import (
     parse_object,
     text_length_of,
 )
+from shared.clients.masking import NO_MASK, Mask, secrets_of
 from shared.clients.model_list import arms_of
 from shared.clients.upstream_errors import garbage, of_error_body, of_exception, of_status
 from shared.clients.usage import usage_of
@@ -88,6 +90,7 @@ class HttpChatModel:
         self._first_byte_timeout_s = first_byte_timeout_s
         self._gap_timeout_s = gap_timeout_s
         self._no_options_until = 0.0
+        self._mask = Mask(secrets_of(http.base_url, api_key))
         self._headers = {
             "Content-Type": "application/json",
             "User-Agent": f"llm-router/{__version__}",
@@ -109,7 +112,7 @@ class HttpChatModel:
                 raw = await self._read_answer(answer, call.deadline)
             finally:
                 answer.close()
-        return answer_of(raw)
+        return answer_of(raw, call, self._mask)
 
     @asynccontextmanager
     async def stream(self, call: Call) -> AsyncIterator[HttpAnswerStream]:
@@ -120,7 +123,8 @@ class HttpChatModel:
             try:
                 kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
                 if kind in ("application/json", "text/html"):
-                    answer_of(await self._read_answer(answer, call.deadline))  # raises what an error in it means
+                    raw = await self._read_answer(answer, call.deadline)
+                    answer_of(raw, call, self._mask)  # raises what an error in it means
                     raise garbage("not a stream")
                 stream = HttpAnswerStream(
                     answer,
@@ -129,6 +133,7 @@ class HttpChatModel:
                     deadline=call.deadline,
                     with_usage=_stream_options(call).get("include_usage") is True,
                     choices=_choices(call),
+                    refusal=partial(of_error_body, call=call, mask=self._mask),
                 )
                 yield stream
                 await stream.drain()  # so that the connection can be used again
@@ -155,7 +160,7 @@ class HttpChatModel:
                 "GET", "/models", headers=self._headers, most=MAX_ANSWER_BYTES, within_s=CATALOGUE_TIMEOUT_S
             )
             if reply.status != 200:
-                raise of_status(reply.status, reply.headers, b"", self._api_key)
+                raise of_status(reply.status, reply.headers, b"")
             return arms_of(parse_json(unpack(reply.headers, reply.body, MAX_ANSWER_BYTES)))
         except (BadAnswer, UnknownPacking) as error:
             raise garbage(str(error) or UNKNOWN_PACKING) from error
@@ -173,12 +178,12 @@ class HttpChatModel:
         headers.update(trace_headers)
         answer = await self._open(call, payload, headers, head_by)
         try:
-            return await self._accepted(answer, options_are_ours=options_are_ours)
+            return await self._accepted(answer, call, options_are_ours=options_are_ours)
         except BaseException:  # cancelled, too
             answer.close()
             raise
 
-    async def _accepted(self, answer: Incoming, *, options_are_ours: bool) -> Body:
+    async def _accepted(self, answer: Incoming, call: Call, *, options_are_ours: bool) -> Body:
         """Return an answer of status 200. Raises what any other means, and _OptionsRefused."""
         if answer.status == 200:
             try:
@@ -188,7 +193,7 @@ class HttpChatModel:
         raw = await self._read_refusal(answer)
         if options_are_ours and answer.status in _REFUSALS and any(word in raw for word in _STREAM_OPTIONS):
             raise _OptionsRefused
-        raise of_status(answer.status, answer.headers, raw, self._api_key)
+        raise of_status(answer.status, answer.headers, raw, call, self._mask)
 
     async def _open(
         self, call: Call, payload: Mapping[str, Any], headers: Mapping[str, str], head_by: float
@@ -242,13 +247,13 @@ def _choices(call: Call) -> int:
     return number if isinstance(number, int) and number > 0 else 1
 
 
-def answer_of(raw: bytes) -> Answer:
+def answer_of(raw: bytes, call: Call | None = None, mask: Mask = NO_MASK) -> Answer:
     """Return a whole answer, or raise the UpstreamError that it means."""
     try:
         body, raw = parse_object(raw)
         failure = error_of(body, choices_of(body))
         if failure is not None:
-            raise of_error_body(failure)
+            raise of_error_body(failure, call, mask)
         messages = messages_of(body)
     except BadAnswer as error:
         raise garbage(str(error)) from error

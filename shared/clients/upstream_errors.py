@@ -1,43 +1,43 @@
-"""What a failed upstream call means: for the next arm, for the bill, and for the client.
+"""From a failed upstream call to the `UpstreamError` that says what it means.
 
-| failure                                   | next arm | may be billed |
-|-------------------------------------------|----------|---------------|
-| no connection: DNS, refused, TLS, timeout | yes      | no            |
-| 408, 409, 425, 429, 5xx                   | yes, the arm rests as long as Retry-After says, a minute at most | no |
-| timeout or reset after the request went out | yes, once | yes        |
-| 200 with an error or garbage              | yes, once | yes          |
-| 401, 402, 403                             | no: our key, and all arms rest (moderation of one model: yes) | no |
-| 400, 413, 422                             | no: the client's mistake, told to it (too long for this model: yes) | no |
-| 404, 410: the model is gone               | yes, it rests | no       |
+Statuses are judged by the table in `refusals.py`; what fails without one is here:
 
-Texts of the upstream never go into messages or logs: they may hold prompts, addresses or keys.
+| failure                                     | next arm  | may be billed |
+|---------------------------------------------|-----------|---------------|
+| no connection: DNS, refused, TLS, timeout   | yes       | no            |
+| timeout or reset after the request went out | yes, once | yes           |
+| 200 with garbage, or an error without a status | yes, once | yes        |
+| 200 with an error of a status               | as that status | 4xx: no; 5xx: yes |
+
+The upstream's words go to clients alone, masked and bounded: never into messages or logs, for they may hold prompts.
 """
 
 from __future__ import annotations
 
-import email.utils
-import math
 import re
 import ssl
-import time
 from collections.abc import Mapping
 from typing import Any
 
-import orjson
-
+from shared.clients.masking import NO_MASK, Mask
+from shared.clients.refusals import FREE_CAP, Refusal, Row, default_cool_s, row_of
+from shared.clients.retry_after import wait_s
+from shared.clients.upstream_words import Words, words_of, words_of_body
 from shared.errors import UpstreamError
 from shared.quick_http import NotConnected, ProxyRefused
 from shared.schemas.problem import problem
+from shared.schemas.upstream import Call
 
 MAX_RETRY_AFTER_S = 60.0
-_COOL_S = {429: 5.0, 503: 2.0, 529: 5.0, 404: 60.0, 410: 60.0, 401: 60.0, 402: 60.0}
-_DEFAULT_COOL_S = 1.0
-_MAX_TOLD_CHARS = 1000
+MAX_CAP_REST_S = 3600.0
+"""A day's limit is probed again each hour: the account may have been topped up."""
 
-_TOO_LONG = re.compile(
-    r"context.{0,20}(?:length|window)|maximum context|too many tokens|prompt is too long", re.IGNORECASE
-)
-_SECRETS = re.compile(r"(?i)\bsk-[a-z0-9_-]{6,}|\bbearer\s+\S+|https?://\S+")
+_DEFAULT_COOL_S = 1.0
+_NO_RELAY = frozenset({401, 408, 409, 425, 429})
+"""Of the 4xx, those that are not handed on as they are: they are about our key, or pass."""
+
+_WORD = re.compile(r"[\w.:/\[\]-]{1,64}")
+_DAILY = re.compile(r"per-day|daily", re.IGNORECASE)
 
 
 def of_exception(error: BaseException) -> UpstreamError:
@@ -70,71 +70,65 @@ def garbage(what: str) -> UpstreamError:
     return UpstreamError(f"the upstream's answer is unusable: {what}", status=200, spent=True)
 
 
-def of_error_body(error: Mapping[str, Any]) -> UpstreamError:
-    """Return the error of a 200 that carries one."""
-    code = error.get("code")
-    cool_s = _COOL_S.get(code, 0.0) if isinstance(code, int) else 0.0
-    return UpstreamError("the upstream answered 200 with an error", status=200, spent=True, cool_s=cool_s)
+def of_error_body(error: Mapping[str, Any], call: Call | None = None, mask: Mask = NO_MASK) -> UpstreamError:
+    """Return the error of a 200 that carries one: its `code` counts as the status, and a 4xx is not billed."""
+    words = words_of(error)
+    if words.status is None:
+        message = "the upstream answered 200 with an error"
+        return UpstreamError(message, status=200, spent=True, reason=mask(words.text) or None)
+    message = f"the upstream answered 200 with an error of status {words.status}"
+    return _judged(message, Refusal(words.status, words, call), {}, mask, spent=words.status >= 500)
 
 
-def of_status(status: int, headers: Mapping[str, str], raw: bytes, secret: str | None) -> UpstreamError:
-    """Return what a status other than 200 means. `secret` is cut out of what is relayed."""
-    error = _error_object(raw)
-    message = f"the upstream answered {status}"
-    if status in (400, 413, 422):
-        relay = _relay(error, secret)
-        too_long = error.get("code") == "context_length_exceeded" or _TOO_LONG.search(_told(error)) is not None
-        return UpstreamError(message, status=status, try_next=too_long, relay=relay)
-    if status == 403 and isinstance(error.get("metadata"), dict):  # moderation: this model refuses this prompt
-        return UpstreamError(message, status=status)
-    cool_s = _cool_s(status, headers)
-    try_next = status in (404, 408, 409, 410, 425, 429, 451) or status >= 500
-    account = status in (401, 402, 403)
-    return UpstreamError(message, status=status, try_next=try_next, cool_s=cool_s, account=account)
+def of_status(
+    status: int, headers: Mapping[str, str], raw: bytes, call: Call | None = None, mask: Mask = NO_MASK
+) -> UpstreamError:
+    """Return what a status other than 200 means. `call` was refused; `mask` cuts secrets out of what is relayed."""
+    words = words_of_body(raw, headers)
+    return _judged(f"the upstream answered {status}", Refusal(status, words, call), headers, mask)
 
 
-def _cool_s(status: int, headers: Mapping[str, str]) -> float:
-    """Return how long the arm rests: what Retry-After says, seconds or a date, a minute at most."""
-    default = _COOL_S.get(status, _DEFAULT_COOL_S)
-    text = headers.get("retry-after", "").strip()
-    if not text:
-        return default
-    try:
-        seconds = float(text)
-    except ValueError:
-        try:
-            seconds = email.utils.parsedate_to_datetime(text).timestamp() - time.time()
-        except (ValueError, OverflowError):
-            return default
-    return min(max(seconds, 0.0), MAX_RETRY_AFTER_S) if math.isfinite(seconds) else default
-
-
-def _error_object(raw: bytes) -> Mapping[str, Any]:
-    try:
-        body = orjson.loads(raw)
-    except orjson.JSONDecodeError:
-        return {}
-    error = body.get("error") if isinstance(body, dict) else None
-    if isinstance(error, str):
-        return {"message": error}
-    return error if isinstance(error, dict) else {}
-
-
-def _told(error: Mapping[str, Any]) -> str:
-    """Return the upstream's words, with the provider's own where OpenRouter passes them on."""
-    metadata = error.get("metadata")
-    parts = (error.get("message"), metadata.get("raw") if isinstance(metadata, dict) else None)
-    return ": ".join(part for part in parts if isinstance(part, str))[:_MAX_TOLD_CHARS]
-
-
-def _relay(error: Mapping[str, Any], secret: str | None) -> bytes:
-    text = _told(error) or "The model refused the request."
-    if secret:
-        text = text.replace(secret, "***")
-    code, param = error.get("code"), error.get("param")
-    return problem(
-        _SECRETS.sub("***", text),
-        kind="invalid_request_error",
-        code=code[:64] if isinstance(code, str) else "upstream_rejected",
-        param=param[:64] if isinstance(param, str) else None,
+def _judged(
+    message: str, refusal: Refusal, headers: Mapping[str, str], mask: Mask, *, spent: bool = False
+) -> UpstreamError:
+    status, words = refusal.status, refusal.words
+    row = row_of(refusal)
+    reason = mask(words.text)
+    told_s = wait_s(headers, words.metadata)
+    free_cap = row.name == FREE_CAP and told_s is not None
+    return UpstreamError(
+        message,
+        status=status,
+        try_next=row.try_next,
+        spent=spent,
+        cool_s=_cool_s(row, refusal, told_s),
+        relay=_relay(status, words, reason, mask) if 400 <= status < 500 and status not in _NO_RELAY else None,
+        scope=row.scope,
+        feature=row.feature_in(refusal),
+        reason=reason or None,
+        free_cap=free_cap,
     )
+
+
+def _cool_s(row: Row, refusal: Refusal, told_s: float | None) -> float:
+    """Return how long the arm rests: as long as the upstream says, within bounds."""
+    default = default_cool_s(row, refusal.status)
+    if told_s is None or not default:
+        return default
+    daily = row.name == FREE_CAP and _DAILY.search(f"{refusal.words.all} {refusal.words.metadata.get('limit_source')}")
+    return min(told_s, MAX_CAP_REST_S if daily else MAX_RETRY_AFTER_S)
+
+
+def _relay(status: int, words: Words, reason: str, mask: Mask) -> bytes:
+    kind = {402: "insufficient_quota", 403: "permission_error"}.get(status, "invalid_request_error")
+    return problem(
+        reason or f"The model refused the request: its provider answered {status} without a reason.",
+        kind=kind,
+        code=_word(words.code, mask) or "upstream_rejected",
+        param=_word(words.param, mask),
+    )
+
+
+def _word(text: str | None, mask: Mask) -> str | None:
+    masked = mask(text) if text else ""
+    return masked if _WORD.fullmatch(masked) else None

@@ -10,6 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from shared.bandit.arms import ArmId
 from shared.bandit.decision import NEIGHBOUR_FIELDS, Decision
+from shared.errors import Scope
 from shared.schemas.quota import Toll
 from shared.values import dataclass
 
@@ -32,6 +33,8 @@ class Attempt:
         spent: whether it may have been billed.
         cost_usd: estimate of that bill, for a failed call, None where it is unknown; what the answer cost is the
             outcome's own figure.
+        scope: whom the failure concerns; None without one, and in records of earlier versions.
+        feature: the feature of the request that the arm said it lacks.
     """
 
     arm: ArmId
@@ -39,10 +42,14 @@ class Attempt:
     duration_s: float
     spent: bool
     cost_usd: float | None = 0.0
+    scope: Scope | None = None
+    feature: str | None = None
 
     @property
     def blames_arm(self) -> bool:
         """Whether this is a failure of the arm: not of the request, our account or us."""
+        if self.scope is not None:
+            return self.scope is Scope.ARM
         return self.error is not None and self.error not in _BLAMELESS
 
 
@@ -53,7 +60,7 @@ _BLAMELESS = frozenset(
         *("cancelled", "internal"),
     )
 )
-"""Words of failures that say nothing of the arm."""
+"""Words of failures that say nothing of the arm, where no scope is recorded."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,7 +94,8 @@ def request_rows(entry: NewRecord) -> RequestRows:
     known = _taken(record, REQUEST)
     request = (own_id, created_s, vector, _plain(entry.prompt), _more(record), *known)
     attempts = [
-        (own_id, number, *_with_more(attempt, ATTEMPT)) for number, attempt in enumerate(outcome.pop("attempts"), 1)
+        (own_id, number, *_with_more(_said(attempt), ATTEMPT))
+        for number, attempt in enumerate(outcome.pop("attempts"), 1)
     ]
     told = (own_id, settings_hash, *_decision(decision, shadow))
     return RequestRows(request, told, (own_id, *_with_more(outcome, OUTCOME)), attempts)
@@ -190,6 +191,11 @@ def _taken(source: Json, names: Iterable[str]) -> list[Any]:
 def _with_more(source: Json, names: Iterable[str]) -> list[Any]:
     known = _taken(source, names)
     return [_more(source), *known]
+
+
+def _said(attempt: Json) -> Json:
+    """Return an attempt without the fields that say nothing and have no column."""
+    return {name: value for name, value in attempt.items() if value is not None or name in ATTEMPT}
 
 
 def _named(row: Row, names: Iterable[str]) -> Json:

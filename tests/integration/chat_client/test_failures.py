@@ -13,6 +13,7 @@ import pytest
 
 from deploy.local.servers import free_port
 from shared.clients.chat_client import HttpChatModel, connections
+from shared.errors import Scope
 from tests import raw_upstream as raw
 from tests.integration.chat_client.calls import KEY, both, error, failure
 
@@ -21,8 +22,8 @@ from tests.integration.chat_client.calls import KEY, both, error, failure
 @pytest.mark.parametrize(
     ("status", "try_next", "cools"),
     [(408, True, True), (425, True, True), (429, True, True), (500, True, True), (502, True, True), (503, True, True),
-     (529, True, True), (401, False, True), (402, False, True), (403, False, True), (404, True, True),
-     (410, True, True), (400, False, False), (413, False, False), (422, False, False), (302, False, True)],
+     (529, True, True), (401, True, False), (402, True, False), (403, True, False), (404, True, True),
+     (410, True, True), (400, False, False), (413, True, False), (422, False, False), (302, False, True)],
 )  # fmt: skip
 async def test_a_status_says_what_to_do(
     upstream: raw.RawUpstream, model: HttpChatModel, *, status: int, try_next: bool, cools: bool, streaming: bool
@@ -32,7 +33,7 @@ async def test_a_status_says_what_to_do(
     refused = await failure(model, streaming=streaming)
     assert (refused.status, refused.try_next, refused.spent) == (status, try_next, False)
     assert (refused.cool_s > 0) is cools
-    assert (refused.relay is not None) is (status in (400, 413, 422))
+    assert (refused.relay is not None) is (status in (400, 402, 403, 404, 410, 413, 422))
     assert len(upstream.seen) == 1, "redirects are not followed, and nothing is tried twice here"
 
 
@@ -47,7 +48,7 @@ async def test_a_status_says_what_to_do(
         (b'{"choices": []}', "no choices"),
         (b'{"choices": [{}]}', "without a message"),
         (b'{"choices": [{"message": null}, null, {}]}', "without a message"),
-        (json.dumps(error("provider fell over", 502)).encode(), "200 with an error"),
+        (json.dumps(error("provider fell over", "odd")).encode(), "200 with an error"),
         (json.dumps({**raw.WHOLE, "error": "flagged"}).encode(), "200 with an error"),
     ],
 )
@@ -154,4 +155,4 @@ async def test_moderation_by_one_model_is_not_our_keys_fault(upstream: raw.RawUp
     """OpenRouter's 403 with reasons means this prompt and this model: the next one may answer, nobody rests."""
     upstream.script = raw.whole(error("flagged", 403, metadata={"reasons": ["violence"]}), "403 Forbidden")
     refused = await failure(model, streaming=False)
-    assert (refused.try_next, refused.cool_s, refused.relay) == (True, 0, None)
+    assert (refused.try_next, refused.cool_s, refused.scope, refused.reason) == (True, 0, Scope.FIT, "flagged")

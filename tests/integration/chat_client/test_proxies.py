@@ -13,7 +13,7 @@ import trustme
 import uvloop
 
 from shared.clients.chat_client import HttpChatModel, connections
-from shared.errors import UpstreamError
+from shared.errors import Scope, UpstreamError
 from shared.quick_http import Proxy
 from tests import raw_upstream as raw
 from tests.integration.chat_client.calls import KEY, call, read
@@ -107,7 +107,7 @@ async def test_a_proxy_that_refuses_is_no_connection(status: str, keep: str) -> 
         with pytest.raises(UpstreamError, match=rf"the proxy refused it \({status[:3]}\)") as caught:
             await model.complete(call())
     error = caught.value
-    assert (error.spent, error.account, error.status, error.relay) == (False, False, None, None)
+    assert (error.spent, error.scope, error.status, error.relay) == (False, Scope.ARM, None, None)
     assert error.try_next
     assert "secret" not in str(error)
 

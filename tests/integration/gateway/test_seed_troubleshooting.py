@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.errors import DependencyError, UpstreamError
+from shared.errors import DependencyError, Scope, UpstreamError
 from tests.fakes.chat_model import Reply
 from tests.fakes.gateway import World, settings_for
 from tests.integration.gateway.test_http import BODY, ask, serving
@@ -20,12 +20,16 @@ def world(tmp_path: Path) -> World:
 async def test_a_refused_key_is_named_where_one_looks(world: World) -> None:
     """Models not available: `/health` says that the key or its credit is refused, and stays an answer itself."""
     for arm in ("a/small", "b/middle", "c/large", "d/spare"):
-        world.upstream.tell(arm, Reply(error=UpstreamError("no", status=401, try_next=False, account=True, cool_s=60)))
+        world.upstream.tell(arm, *[Reply(error=UpstreamError("no", status=401, scope=Scope.KEY))] * 9)
     async with serving(world) as client:
-        assert (await ask(client, "/v1/chat/completions", BODY))[0] == 502
+        for _ in range(2):
+            assert (await ask(client, "/v1/chat/completions", BODY))[0] == 502
+        calls = len(world.upstream.calls)
         status, told, headers = await ask(client, "/v1/chat/completions", BODY)
         assert (status, told["error"]["code"]) == (502, "upstream_error")
-        assert 1 <= int(headers["Retry-After"]) <= 60, "nobody is called before then"
+        assert "OPENROUTER_API_KEY" in told["error"]["message"]
+        assert 1 <= int(headers["Retry-After"]) <= 60
+        assert len(world.upstream.calls) == calls, "nobody is called before then"
         status, report, _ = await ask(client, "/health")
     assert status == 200
     assert report["parts"]["upstream"]["status"] == "degraded"

@@ -85,7 +85,8 @@ WHOLE_FAULTS: dict[str, tuple[raw.Script, int, str]] = {
         f"19 {status}": (refused(f"{status} No", retry_after="0.05"), 502, "upstream_error")
         for status in (408, 409, 425, 500, 502, 503, 529)
     },
-    **{f"19 {status}": (refused(f"{status} No"), 502, "upstream_error") for status in (401, 402, 403, 404)},
+    "19 401": (refused("401 No"), 502, "upstream_error"),
+    **{f"19 {status}": (refused(f"{status} No"), status, "upstream_rejected") for status in (402, 403, 404)},
     "20 silence": (raw.silence(), 504, "upstream_timeout"),
     "22 html": (raw.whole(b"<html>busy</html>", kind="text/html"), 502, "upstream_error"),
     "22 empty": (raw.whole(b""), 502, "upstream_error"),

@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import pytest
 
+from services.gateway.breaker import Breaker
 from services.gateway.catalogue import Catalogue
-from services.gateway.cooldown import MAX_COOL_S, Breaker, CoolDowns
+from services.gateway.cooldown import MAX_COOL_S, CoolDowns
 from services.gateway.preflight import check_settings
 from services.gateway.record_feedback import record_feedback
 from services.gateway.route_chat import complete, route
@@ -173,7 +174,7 @@ async def test_an_answer_that_never_was_cannot_be_rated(world: World) -> None:
     async with world.gateway() as ports:
         plan = await route(chat(model="a/small"), asker("bad"), ports)
         world.upstream.tell("a/small", Reply(error=UpstreamError("no", try_next=False)))
-        with pytest.raises(Exception, match="No model"):
+        with pytest.raises(Exception, match="The model could not answer"):
             await complete(plan, ports)
         with pytest.raises(Conflict):
             await record_feedback(

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import pytest
-
-from services.gateway.cooldown import Breaker, CoolDowns, Window
+from services.gateway.breaker import Breaker, Window
+from services.gateway.cooldown import CoolDowns
 from services.gateway.retry_budget import AT_LEAST, RetryBudget, Tries
 from shared.errors import UpstreamError
 from tests.fakes.clock import FakeClock
@@ -14,7 +13,7 @@ BROKEN = UpstreamError("broke off", spent=True)
 
 def fail(arms: CoolDowns, arm: str, times: int = 1, error: UpstreamError = BROKEN) -> None:
     for _ in range(times):
-        arms.failed(arm, error, blames_arm=not error.account)
+        arms.failed(arm, error)
 
 
 def test_half_of_the_last_calls_open_a_circuit_if_they_are_recent() -> None:
@@ -83,38 +82,6 @@ def test_if_all_rest_the_one_that_rests_shortest_is_asked() -> None:
     fail(arms, "c", 5)
     assert arms.begin(("a", "b", "c")) == "c"
     assert arms.by_rest(("a", "b", "c")) == ("c", "b", "a")
-
-
-@pytest.mark.parametrize("status", [401, 402, 403])
-def test_a_refused_account_rests_all_arms_and_blames_none(status: int) -> None:
-    """One circuit for the key that all arms share: closed by the first answer, else probed."""
-    clock = FakeClock()
-    arms = CoolDowns(clock)
-    fail(arms, "a", 9, UpstreamError("no", status=status, try_next=False, cool_s=60.0, account=True))
-    assert not arms.account.allows()
-    assert (arms.circuit("a"), arms.rests_s("a")) == ("closed", 0.0)
-    clock.advance(5.0)
-    assert arms.account.allows()
-    assert not arms.account.allows()
-    arms.succeeded("b")
-    assert arms.account.allows()
-
-
-@pytest.mark.parametrize("status", [200, 408, 429, 500])
-def test_another_kind_of_answer_says_that_the_account_is_fine(status: int) -> None:
-    """The probe need not be answered well: whoever is rate limited is known. No connection says nothing."""
-    clock = FakeClock()
-    arms = CoolDowns(clock)
-    fail(arms, "a", 1, UpstreamError("no", status=402, try_next=False, account=True))
-    clock.advance(5.0)
-    assert arms.account.allows()
-    fail(arms, "a", 1, UpstreamError("refused"))
-    assert not arms.account.allows()
-    clock.advance(5.0)
-    assert arms.account.allows()
-    fail(arms, "a", 1, UpstreamError("other", status=status))
-    assert arms.account.allows()
-    assert arms.account.state == "closed"
 
 
 def test_second_tries_are_a_share_of_what_is_under_way_and_three_at_least() -> None:

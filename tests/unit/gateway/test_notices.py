@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from services.gateway.cooldown import ACCOUNT, CoolDowns
+from services.gateway.cooldown import ACCOUNT, CREDIT, FREE_LIMIT, CoolDowns
 from services.gateway.notices import SILENT_S, name_of
 from services.gateway.plan import ChatPorts
 from services.gateway.record_feedback import record_feedback
 from services.gateway.recorder import BEHIND_S
 from services.gateway.route_chat import complete, route
-from shared.errors import DependencyError, NotFound, Unavailable, UpstreamError
+from shared.errors import DependencyError, NotFound, Scope, Unavailable, UpstreamError
 from shared.schemas.feedback import FeedbackRequest
 from shared.schemas.storage import Verdict
 from tests.fakes.chat_model import Reply
@@ -55,7 +55,7 @@ async def test_a_circuit_that_one_gateway_opens_is_open_for_all(both: tuple[Chat
     """The second gateway leaves the arm alone without a failure of its own, and both say who found out."""
     one, other = both
     for _ in range(5):
-        one.cooldowns.failed("a/small", BROKEN, blames_arm=True)
+        one.cooldowns.failed("a/small", BROKEN)
     assert other.cooldowns.circuit("a/small") == "closed"
     await one.notices.exchange()
     await other.notices.exchange()
@@ -112,13 +112,22 @@ def test_an_answer_here_outweighs_the_same_old_news() -> None:
 
 
 def test_a_refused_account_is_told_as_well() -> None:
-    """401, 402 and 403 concern the key that all gateways share."""
-    one, other = CoolDowns(FakeClock()), CoolDowns(FakeClock())
-    one.failed("a", UpstreamError("no", status=402, try_next=False, account=True), blames_arm=False)
-    assert list(one.found()) == [ACCOUNT]
-    other.hear({"one": one.found()})
-    assert not other.account.allows()
+    """Key and credit, which all gateways share, each for itself; and the limit of the free models."""
+    clock = FakeClock()
+    one, other = CoolDowns(clock), CoolDowns(clock)
+    for scope, name in ((Scope.KEY, ACCOUNT), (Scope.CREDIT, CREDIT)):
+        for number, arm in enumerate("ab"):
+            one.failed(arm, UpstreamError("no", scope=scope), request=f"{scope}-{number}")
+        assert name in one.found()
+    one.failed("a:free", UpstreamError("no", status=429, cool_s=600.0, free_cap=True))
+    assert set(one.found()) == {CREDIT, FREE_LIMIT}, "a refusal of another kind says that the key is fine"
+    other.hear({"one": {ACCOUNT: 4.0, **one.found()}})
+    assert not other.key.breaker.allows()
+    assert (other.rests_s("b:free"), other.rests_s("paid")) == (600.0, 5.0)
+    assert other.found() == {}, "what was heard is not said again"
     assert other.circuit("a") == "closed"
+    other.succeeded("b:free")
+    assert (other.rests_s("b:free"), other.rests_s("paid")) == (0.0, 5.0)
 
 
 # -- ratings that come before their request ------------------------------------------------------------

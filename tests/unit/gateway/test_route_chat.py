@@ -13,7 +13,16 @@ from services.gateway.plan import ChatPorts
 from services.gateway.route_chat import complete, route
 from shared.bandit.context import Vector
 from shared.bandit.decision import DecisionKind
-from shared.errors import Conflict, DependencyError, NotFound, RateLimited, UpstreamError, UpstreamFailed
+from shared.errors import (
+    Conflict,
+    DependencyError,
+    InsufficientCredit,
+    NotFound,
+    RateLimited,
+    Scope,
+    UpstreamError,
+    UpstreamFailed,
+)
 from shared.schemas.records import Status
 from shared.schemas.storage import Point
 from tests.fakes.chat_model import Reply
@@ -225,7 +234,7 @@ async def test_failures_that_may_have_been_billed_are_tried_again_once(world: Wo
     [
         (UpstreamError("late", timed_out=True, try_next=False), UpstreamFailed, "upstream_timeout"),
         (UpstreamError("busy", status=429, try_next=False, cool_s=7.0), RateLimited, "upstream_rate_limited"),
-        (UpstreamError("no credit", status=402, try_next=False), UpstreamFailed, "upstream_error"),
+        (UpstreamError("no credit", status=402, scope=Scope.CREDIT), InsufficientCredit, "insufficient_credit"),
     ],
 )
 async def test_the_client_hears_what_the_last_failure_means(

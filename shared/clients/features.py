@@ -1,0 +1,57 @@
+"""Which feature of a request an upstream's words say that the model lacks.
+
+Only words of a feature as a whole count. "Image input is not supported" does; "unsupported image format" or "unknown
+name `oneOf` at tools[0]" are about this request's own picture or schema, and say nothing of the next request.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Set as AbstractSet
+
+from shared.clients.upstream_words import Words
+
+_FEATURES = tuple(
+    (feature, re.compile(pattern, re.IGNORECASE))
+    for feature, pattern in (
+        ("output:image", r"output modalit\w*.{0,30}image|image (?:output|generation)|generat\w+ images?"),
+        ("output:audio", r"output modalit\w*.{0,30}audio|audio output|generat\w+ (?:audio|speech)"),
+        ("image", r"\bimages?\b|image_url|\bvision\b|multi-?modal|mmproj"),
+        ("audio", r"\baudio\b|input_audio"),
+        ("video", r"\bvideos?\b|video_url"),
+        ("file", r"\bfiles?\b|\bpdfs?\b|\bdocuments?\b"),
+        ("tool_choice", r"tool[_ ]choice"),
+        ("tools", r"\btools?\b|\btool[_ -](?:use|call)|\bfunctions?\b|function[_ -]call"),
+        ("structured_outputs", r"json[_ ]schema|structured[_ ]output"),
+        ("response_format", r"response[_ ]format|json[_ ](?:mode|object|output)"),
+        ("logprobs", r"log_?probs?"),
+        ("reasoning", r"reasoning|\bthinking\b"),
+    )
+)
+_OWN_DETAIL = re.compile(
+    r"invalid schema|\bschema (?:for|is|must|has|at)\b|in context=|\w\[\d+\]|\bproperties\b|declarations"
+    r"|(?:image|audio|video|file|document|media|mime)[ _](?:format|type|size|url|data|detail|dimension|content type)"
+    r"|(?:format|type|size) of (?:the )?(?:image|audio|video|file)|mime|base64|at most|too many|too large|maximum",
+    re.IGNORECASE,
+)
+_UNKNOWN_FIELD = re.compile(
+    r"extra (?:inputs|fields)|extra_forbidden|un(?:recogni[sz]ed|known)|not (?:permitted|allowed)|unexpected",
+    re.IGNORECASE,
+)
+_QUOTED = re.compile(r"([\"`])[^\"`]*\s[^\"`]*\1")
+"""Whole phrases in quotes are more likely the client's than the upstream's."""
+
+_NAMED = re.compile(r"(?:argument|parameter|field|name|key|property|input)s?(?: supplied)?\W+([a-z_]+)", re.IGNORECASE)
+
+
+def feature_of(words: Words, used: AbstractSet[str]) -> str | None:
+    """Return the feature that is said to be missing, of those that the request uses; None where none is named."""
+    text = _QUOTED.sub(" ", words.text)
+    if not used or _OWN_DETAIL.search(text):
+        return None
+    if _UNKNOWN_FIELD.search(words.all):  # a field is refused, and its name may be anywhere in the text
+        named = {words.param or "", *_NAMED.findall(text)}
+        return next((feature for feature, _ in _FEATURES if feature in used and feature in named), None)
+    return next(
+        (feature for feature, pattern in _FEATURES if feature in used and pattern.search(f"{text} {words.code}")), None
+    )

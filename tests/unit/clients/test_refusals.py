@@ -1,0 +1,186 @@
+"""The table of refusals: an example for each row, and further ones that must not be taken for another row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+import pytest
+
+from shared.clients.refusals import TABLE, Refusal, row_of
+from shared.clients.upstream_errors import of_error_body, of_status
+from shared.clients.upstream_words import words_of
+from shared.errors import Scope, UpstreamError
+from shared.schemas.requirements import Requirements
+from shared.schemas.upstream import Call
+
+ALL = frozenset({"tools", "tool_choice", "image", "audio", "response_format", "structured_outputs", "logprobs"})
+
+
+@dataclass(frozen=True)
+class Case:
+    """What an upstream answers, the row that is meant, and the feature that is learned."""
+
+    row: str
+    status: int
+    said: Any
+    feature: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    body: Mapping[str, object] = field(default_factory=dict)
+    used: frozenset[str] = ALL
+
+    @property
+    def error(self) -> dict[str, Any]:
+        said = self.said if isinstance(self.said, dict) else {"message": self.said}
+        return {**said, **({"metadata": dict(self.metadata)} if self.metadata else {})}
+
+    @property
+    def call(self) -> Call:
+        return Call("maker/model-7:free", self.body, "own-id", 0.0, {}, Requirements(self.used, 10, 10))
+
+
+BYOK = {"provider_name": "Azure", "is_byok": True, "raw": "Invalid key"}
+WISH = {"provider": {"only": ["nobody"]}}
+CASES = (
+    Case("moderation", 403, "Your chosen model requires moderation and your input was flagged"),
+    Case("moderation", 400, {"message": "The response was filtered", "code": "content_filter"}),
+    Case("moderation", 400, "Content Exists Risk"),
+    Case("moderation, by its reasons", 403, "no", metadata={"reasons": ["violence"], "provider_name": "OpenAI"}),
+    Case("more than is left", 402, "This request requires more credits, or fewer max_tokens. You requested up to 60000 "
+         "tokens, but can only afford 1333.", metadata={"provider_name": None}),
+    Case("more than is left", 402, "Prompt tokens limit exceeded: 230799 > 91442."),
+    Case("more than is left", 402, "Try later", metadata={"limit_source": "openrouter_in_flight_budget"}),
+    Case("a provider's own key", 401, "bad key", metadata=BYOK),
+    Case("a provider's own key", 402, "Insufficient Balance", metadata={"provider_name": "DeepSeek"}),
+    Case("a provider's own key", 403, "This API key may not", metadata={"is_byok": True}),
+    Case("no credit", 402, "Insufficient credits. This account never purchased credits."),
+    Case("no credit", 402, ""),
+    Case("no credit, in words", 403, "Key limit exceeded (total limit). Manage it using https://openrouter.ai/keys"),
+    Case("no credit, in words", 403, "Spent", metadata={"limit_source": "openrouter_workspace_budget"}),
+    Case("no credit, as a client error", 400, "Your credit balance is too low to access the Anthropic API."),
+    Case("no quota", 429, {"message": "You exceeded your current quota", "code": "insufficient_quota"}),
+    Case("no key", 401, "No auth credentials found"),
+    Case("no key", 401, "", metadata={"provider_name": None}),
+    Case("no key, as a client error", 400, "API key not valid. Please pass a valid API key."),
+    Case("no access to the model", 403, "Project `p` does not have access to model `gpt-9`"),
+    Case("no access to the model", 403, "Country, region, or territory not supported"),
+    Case("forbidden to the key", 403, "This key is disabled"),
+    Case("forbidden", 403, ""),
+    Case("forbidden", 451, "Unavailable for legal reasons"),
+    Case("no provider as wished", 404, "No allowed providers are available for the selected model.", body=WISH),
+    Case("no provider as wished", 503, "No available model provider meets your routing requirements", body=WISH),
+    Case("broken tool history", 400, "An assistant message with 'tool_calls' must be followed by tool messages "
+         "responding to each 'tool_call_id'."),
+    Case("history of another model", 400, "Tool call id was call_9 but must be a-z, A-Z, 0-9, with a length of 9.",
+         "tool_history"),
+    Case("history of another model", 400, "messages.1.content.0: Invalid `signature` in `thinking` block",
+         "tool_history", used=frozenset()),
+    Case("history of another model", 400, "Function call is missing a thought_signature in functionCall parts.",
+         "tool_history"),
+    *(Case("prompt too long", status, said, "context", used=frozenset()) for status, said in (
+        (400, "This model's maximum context length is 8192 tokens. However, your messages resulted in 9000 tokens."),
+        (400, "Your input exceeds the context window of this model"),
+        (400, "prompt is too long: 213462 tokens > 200000 maximum"),
+        (400, "The input token count (1196265) exceeds the maximum number of tokens allowed (1048575)."),
+        (400, "exceeds the maximum number of tokens allowed"),
+        (400, "the request exceeds the available context size, try increasing it"),
+        (400, "Prompt contains 40000 tokens and 0 draft tokens, too large for model with 32768 maximum context length"),
+        (400, "This model's maximum prompt length is 131072 but the request contains 537812 tokens."),
+        (400, "Please reduce the length of the messages or completion."),
+        (400, {"message": "no", "code": "context_length_exceeded"}),
+        (413, "Request too large for model `x` on tokens per minute (TPM): Limit 6000, Requested 9000"),
+        (422, "Input is too long for requested model."),
+        (500, "Context size has been exceeded."),
+    )),
+    Case("feature not supported", 404, "No endpoints found that support tool use.", "tools"),
+    Case("feature not supported", 404, "No endpoints found that support the provided 'tool_choice' value.",
+         "tool_choice"),
+    Case("feature not supported", 404, "No endpoints found that support image input", "image"),
+    Case("feature not supported", 404, "No endpoints found that support image input", None, used=frozenset({"tools"})),
+    Case("feature not supported", 404, "No endpoints found that can handle the requested parameters."),
+    Case("feature not supported", 400, "response_format is not supported with this model", "response_format"),
+    Case("feature not supported", 400, "response_format.json_schema is not supported here", "structured_outputs"),
+    Case("feature not supported", 400, '"auto" tool choice requires --enable-auto-tool-choice', "tool_choice"),
+    Case("feature not supported", 400, "Unsupported parameter: 'max_tokens' is not supported with this model."),
+    Case("feature not supported", 400, "Unsupported image format: image/heic"),
+    Case("feature not supported", 400, "tools[0].function.parameters: 'oneOf' is not supported"),
+    Case("feature not supported", 400, 'Unsupported value: "tools are not for you"', None),
+    Case("feature not supported, as a fault", 500, "image input is not supported - provide the mmproj", "image"),
+    Case("field not known", 422, {"detail": [{"loc": ["body", "logprobs"], "msg": "Extra inputs are not permitted"}]},
+         "logprobs"),
+    Case("field not known", 400, "Unrecognized request argument supplied: tools", "tools"),
+    Case("field not known", 400, "Unknown name \"additionalProperties\" at 'tools[0].parameters': Cannot find field."),
+    Case("model gone, in words", 400, "maker/model-7:free is not a valid model ID"),
+    Case("model gone, in words", 400, "The model `model-7` has been decommissioned"),
+    Case("model gone, in words", 400, {"message": "no", "code": "model_not_found"}),
+    Case("a limit of the model", 400, "Tool 'model not found' is no tool"),
+    Case("a limit of the model", 400, "max_tokens is too large: 99. It may be 10."),
+    Case("a limit of the model", 400, "Conversation roles must alternate user/assistant/user"),
+    Case("a limit of the model", 422, "At most 1 image may be given"),
+    Case("too large", 413, ""),
+    Case("malformed", 400, "temperature is too hot"),
+    Case("malformed", 422, {"detail": [{"loc": ["body", "n"], "msg": "Input should be a valid integer"}]}),
+    Case("malformed", 400, "Tool choice 'api key not valid' is unclear"),
+    Case("model gone", 404, "No endpoints found for maker/model-7."),
+    Case("model gone", 404, ""),
+    Case("model gone", 410, "gone"),
+    Case("a limit that all free models share", 429, "Rate limit exceeded: free-models-per-day. Add 10 credits"),
+    Case("a limit that all free models share", 429, "no", metadata={"limit_source": "openrouter_free_tier_daily"}),
+    Case("more tokens than its rate", 429, "Request too large for gpt-4o on tokens per min (TPM): Limit 30000",
+         "context", used=frozenset()),
+    Case("busy", 429, "You exceeded your current quota: generate_content_free_tier_requests, limit: 15"),
+    Case("busy", 408, "slow"),
+    Case("fault", 500, "image input is not supported", used=frozenset()),
+    Case("fault", 503, "No available model provider meets your routing requirements"),
+    Case("client error without a meaning", 405, "Method not allowed"),
+    Case("no answer", 302, ""),
+)  # fmt: skip
+
+
+def refused(case: Case) -> UpstreamError:
+    body = case.error if "detail" in case.error else {"error": case.error}
+    return of_status(case.status, {}, orjson.dumps(body), case.call)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.row}-{case.status}")
+def test_a_refusal_is_judged_by_its_row(case: Case) -> None:
+    """Status, words and metadata choose the row; the row decides the scope, and which feature is learned."""
+    row = row_of(Refusal(case.status, words_of(case.error), case.call))
+    assert row.name == case.row
+    error = refused(case)
+    assert (error.scope, error.feature, error.try_next) == (row.scope, case.feature, row.try_next)
+
+
+def test_every_row_has_an_example() -> None:
+    """A row that nothing reaches is a mistake: one in front of it takes all."""
+    assert [row.name for row in TABLE] == list(dict.fromkeys(row.name for row in TABLE)), "names are unique"
+    assert {row.name for row in TABLE} == {case.row for case in CASES}
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.status >= 400], ids=lambda case: str(case.status))
+def test_an_error_under_200_is_judged_by_its_code(case: Case) -> None:
+    """The same in all; a 4xx is not counted as paid, and a code in digits is one, too."""
+    for code in (case.status, str(case.status)):
+        if isinstance(case.said, dict):
+            continue
+        error, plain = of_error_body({**case.error, "code": code}, case.call), refused(case)
+        seen = ("status", "scope", "feature", "try_next", "cool_s", "relay", "reason")
+        assert [getattr(error, name) for name in seen] == [getattr(plain, name) for name in seen]
+        assert error.spent is (case.status >= 500)
+
+
+def test_an_arm_rests_only_for_a_failure_of_its_own() -> None:
+    """REQUEST and FIT leave no mark: no rest, and no failure of the arm."""
+    for case in CASES:
+        error = refused(case)
+        assert (error.cool_s > 0) is (error.scope is Scope.ARM or case.row == "no quota"), case
+
+
+@pytest.mark.parametrize("code", [None, 1, 3280, "1", "context", True, 200, 399, 600, 4.5])
+def test_an_error_under_200_without_a_status_is_a_paid_failure(code: object) -> None:
+    """Nobody knows what it means: the next arm once, and counted."""
+    error = of_error_body({"message": "fell over", "code": code})
+    assert (error.status, error.spent, error.try_next, error.scope) == (200, True, True, Scope.ARM)
+    assert error.reason == "fell over"
