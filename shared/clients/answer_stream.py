@@ -18,6 +18,8 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import orjson
+
 from shared.clients import lenient_json
 from shared.clients.answers import choices_of, error_of
 from shared.clients.choices import Choices
@@ -39,6 +41,7 @@ COMMENT_GAP_S = 0.25
 KEEP_ALIVE = b": keep-alive\n\n"
 _DONE = b"[DONE]"
 _LF = b"\n"
+_UNREADABLE = object()
 
 
 class HttpAnswerStream:
@@ -236,8 +239,12 @@ class HttpAnswerStream:
 
     def _digest(self, kind: bytes, data: bytes) -> bytes | None:
         """Read one event; return what of it the client gets."""
-        body, data = self._parse(kind, data)
-        if body is None:
+        try:
+            body = orjson.loads(data)
+        except orjson.JSONDecodeError:
+            body, data = self._decipher(data)
+        if not isinstance(body, dict):
+            self._drop(kind, data, "not_json" if body is _UNREADABLE else "not_object")
             return None
         choices = choices_of(body)
         failure = error_of(body, choices)
@@ -248,9 +255,7 @@ class HttpAnswerStream:
         for choice in choices:
             self._note(choice)
         if body.get("usage"):
-            usage = usage_of(body)
-            if usage is not None:
-                self.usage = usage if self.usage is None else self.usage.updated(usage)
+            self._note_usage(body)
             if not self._with_usage:
                 if not body.get("choices"):
                     return None
@@ -260,20 +265,23 @@ class HttpAnswerStream:
             data = data.replace(_LF, b" ")  # on one line again: within a string JSON has no line end
         return b"data: " + data + _LF + _LF
 
-    def _parse(self, kind: bytes, data: bytes) -> tuple[dict[str, Any] | None, bytes]:
-        """Return an event's object, None where it has none, and its text."""
+    def _decipher(self, data: bytes) -> tuple[object, bytes]:
+        """Return what an event holds that is not strict JSON, and its text to pass on."""
         try:
-            body, data = lenient_json.read(data)
+            return lenient_json.read(data)
         except ValueError:
-            body, why = None, "not_json"
-        else:
-            why = "not_object"
-        if isinstance(body, dict):
-            return body, data
+            return _UNREADABLE, data
+
+    def _drop(self, kind: bytes, data: bytes, reason: str) -> None:
+        """Count an event that is no JSON object. Raises UpstreamError where it says that it is an error."""
         if kind == b"error":
             raise of_error_body({"message": data.decode("utf-8", "replace")})
-        self.unread[why] += 1
-        return None, data
+        self.unread[reason] += 1
+
+    def _note_usage(self, body: dict[str, Any]) -> None:
+        usage = usage_of(body)
+        if usage is not None:
+            self.usage = usage if self.usage is None else self.usage.updated(usage)
 
     def _note(self, choice: dict[str, Any]) -> None:
         self._choices.note(choice)

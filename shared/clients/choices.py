@@ -18,7 +18,7 @@ class Choices:
 
     def note(self, choice: dict[str, Any]) -> None:
         """Take note of a part of a choice."""
-        index = choice.get("index")
+        index = choice.get("index", 0)
         if type(index) is not int:
             index = 0
         if 0 <= index < MAX_CHOICES:

@@ -9,6 +9,7 @@ MAX_COMMENT_BYTES = 200
 """What is kept of a comment."""
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_LF = 0x0A
 _LINE_ENDS = (b"\n", b"\r")
 
 Event = tuple[bytes, bytes]
@@ -33,7 +34,7 @@ class EventParser:
         self._pieces: list[bytes] = []  # of a line whose end has not come
         self._pending = 0
         self._after_cr = False
-        self._begun = False
+        self._begun = self._between = False  # between two events
         self._data: list[bytes] = []
         self._type = b""
         self._size = 0
@@ -42,14 +43,18 @@ class EventParser:
     def feed(self, chunk: bytes) -> list[Event]:
         """Return the events that `chunk` completes. Raises EventTooLarge."""
         if (
-            chunk.startswith(b"data: ")
+            self._between
+            and chunk.startswith(b"data: ")
             and chunk.find(b"\n") == len(chunk) - 2
-            and chunk.endswith(b"\n\n")
+            and chunk[-1] == _LF
             and b"\r" not in chunk
-            and not (self._pieces or self._data or self._type)
         ):
-            self._begun, self._after_cr = True, False
             return [(b"", chunk[6:-2])]  # one event and nothing else, as most upstreams send them
+        events = self._feed(chunk)
+        self._between = self._begun and not (self._pieces or self._data or self._type or self._after_cr)
+        return events
+
+    def _feed(self, chunk: bytes) -> list[Event]:
         if self._after_cr and chunk:
             self._after_cr = False
             chunk = chunk.removeprefix(b"\n")  # the second half of a CRLF

@@ -28,7 +28,7 @@ FORMS: dict[str, list[bytes]] = {
     "lone CR": [event.replace(b"\n", b"\r") for event in GOOD],
     "CRLF": [event.replace(b"\n", b"\r\n") for event in GOOD],
     "all three": [GOOD[0], *(event.replace(b"\n\n", b"\r\n\r") for event in GOOD[1:])],
-    "byte order mark": [b"\xef\xbb\xbf", *GOOD],
+    "byte order mark": [b"\xef\xbb\xbf", *GOOD[1:]],
     "empty data first": [b"data:\n\ndata: \n\ndata\n\n", *GOOD],
     "empty data between": [*GOOD[:2], b"data: \n\n", *GOOD[2:]],
     "other fields": [b"id: 7\nretry: 10\nevent: chunk\nunknown\n" + event for event in GOOD[1:]],

@@ -141,7 +141,7 @@ async def site(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pyte
 
         upstream.script = play
         world.upstream = HttpChatModel(  # type: ignore[assignment]  # the fake's place
-            http, "a-key", first_byte_timeout_s=5, gap_timeout_s=3
+            http, "a-key", first_byte_timeout_s=2.5, gap_timeout_s=2.5
         )
         runner = await serve(build_app(world.settings, world.adapters), world.settings)
         try:
