@@ -27,7 +27,7 @@ OTHERS = (
     *("HOSTNAME", "HOST_NAME", "HOSTS", "PORTS", "PORT_", "port", "host", "HOSTTYPE", "LOGNAME", "PATH", "HOME", "PWD"),
     *("LANG", "TERM", "SHLVL", "USER", "TMPDIR", "DISPLAY", "INVOCATION_ID", "JOURNAL_STREAM", "LISTEN_FDS"),
     *("PYTHONPATH", "PYTHONUNBUFFERED", "VIRTUAL_ENV", "MAKEFLAGS", "MAKELEVEL", "SSL_CERT_FILE", "CI", "PROGRESS_BAR"),
-    *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY", "http_proxy", "no_proxy", "DOCKER_HOST", "CONTAINER_ID"),
+    *("FTP_PROXY", "ftp_proxy", "SOCKS_PROXY", "DOCKER_HOST", "CONTAINER_ID"),
     # Kubernetes and docker links, for services of these names
     *("KUBERNETES_SERVICE_HOST", "KUBERNETES_PORT_443_TCP_PORT", "REDIS_PORT", "REDIS_HOST", "REDIS_SERVICE_PORT"),
     *("REDIS_PORT_6379_TCP_ADDR", "QDRANT_PORT", "QDRANT_SERVICE_HOST", "QDRANT_PORT_6333_TCP", "GATEWAY_PORT"),
@@ -58,6 +58,13 @@ def test_it_is_one_of_all_the_problems() -> None:
 def test_names_of_others_do_not(name: str) -> None:
     """Shells, orchestrators and libraries set many names."""
     assert load_settings({name: "x"}, None) == load_settings({}, None)
+
+
+@pytest.mark.parametrize("name", ["HTTP_PROXY", "https_proxy", "No_Proxy", "all_proxy"])
+def test_proxies_are_named_in_either_case(name: str) -> None:
+    """As every program reads them."""
+    assert load_settings({name.lower(): "proxy.example"}, None)
+    assert load_settings({name.upper(): "proxy.example"}, None)
 
 
 def test_the_environment_of_this_process_does_not() -> None:
