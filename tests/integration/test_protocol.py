@@ -22,7 +22,6 @@ from services.gateway.door import Door
 from services.gateway.json_body import read_body
 from services.gateway.keys import BYTES_IN_WORK, DOOR, VISIT
 from services.gateway.middlewares import build_middlewares
-from services.gateway.protocol import connection_cap
 from services.gateway.serving import serve
 from shared.errors import DependencyError, RateLimited, UpstreamError, UpstreamFailed
 from shared.metrics import GatewayMetrics
@@ -180,30 +179,6 @@ async def test_a_slow_reader_is_cut_at_the_write_deadline() -> None:
         reader.sendall(b"GET /flood HTTP/1.1\r\nhost: x\r\n\r\n")
         await asyncio.wait_for(here.cancelled.wait(), 3)
         reader.close()
-
-
-async def test_above_the_cap_connections_are_turned_away() -> None:
-    """The connection that is too much gets a 503 with Retry-After, those inside go on, and room is reused."""
-    async with site({"max_connections": 2}) as here:
-        inside = [await asyncio.open_connection("127.0.0.1", here.port) for _ in range(2)]
-        reader, writer = await asyncio.open_connection("127.0.0.1", here.port)
-        answer = await reader.read()
-        writer.close()
-        assert answer.startswith(b"HTTP/1.1 503")
-        assert b"retry-after: 1" in answer.lower()
-        assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"]["type"] == "server_error"
-        inside[0][1].write(b"GET /nowhere HTTP/1.1\r\nhost: x\r\n\r\n")
-        assert b"404" in await inside[0][0].readline()
-        inside[1][1].close()
-        await asyncio.sleep(0.05)
-        async with here.session.get(here.url + "/nowhere") as response:
-            assert response.status == 404
-        inside[0][1].close()
-
-
-def test_the_cap_leaves_file_descriptors_for_upstreams() -> None:
-    """However low the process's limit, there is room for some, and never for more than half of the descriptors."""
-    assert 16 <= connection_cap() <= 4096
 
 
 @pytest.mark.parametrize(
