@@ -61,6 +61,8 @@ class Health:
             return "the upstream's models have not been asked for yet"
         if not self._ports.posteriors.asked:
             return "the learned state has not been asked for yet"
+        if self._ports.recorder.losing:
+            return "records cannot be stored"
         return None
 
     def missing(self) -> list[str]:
@@ -229,6 +231,8 @@ class Health:
 
     def _recorder(self) -> Part:
         waiting = self._ports.recorder.spooled
+        if self._ports.recorder.losing:
+            return Part("down", detail="records are lost: neither Redis nor the disk takes them")
         if waiting or self._ports.recorder.redis_away:
             return Part("degraded", detail=f"{waiting} records on disk")
         return Part("ok")

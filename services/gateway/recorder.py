@@ -31,7 +31,10 @@ REPLAY_TIMEOUT_S = 5.0
 
 
 class Recorder:
-    """The one writer of records in this process."""
+    """The one writer of records in this process.
+
+    `losing`: the last records found room neither in Redis nor on disk.
+    """
 
     def __init__(
         self,
@@ -52,6 +55,7 @@ class Recorder:
         self._breaker = Breaker(clock, threshold=2, rest_s=0.2, max_rest_s=1.0)
         self._unclaimed: set[str] = set()
         self._behind_until = float("-inf")
+        self.losing = False
         self._waiting: list[tuple[NewRecord, asyncio.Future[bool]]] = []
         self._work = asyncio.Event()
         self._idle = asyncio.Event()
@@ -140,6 +144,8 @@ class Recorder:
 
     async def replay(self) -> None:
         """Store what waits on disk, oldest first; for a loop. Raises DependencyError or TimeoutError: later, then."""
+        if self.losing:
+            await self._look_again()
         if not self._metrics_spooled():
             return
         replayed = 0
@@ -188,16 +194,30 @@ class Recorder:
                 _log.debug("records go to disk", error=str(error)[:300])
             else:
                 self._breaker.succeeded()
+                self.losing = False
                 self.wake()
                 return True
         await self._to_disk(entries)
         return False
 
+    async def _look_again(self) -> None:
+        """Find out whether records can be stored again: while load balancers stay away, none comes that would tell."""
+        if await asyncio.to_thread(self._spool.takes):
+            self.losing = False
+            return
+        async with asyncio.timeout(self._timeout_s):
+            await self._queue.wake()  # a write: a Redis that takes none refuses it
+        self._breaker.succeeded()
+        self.losing = False
+
     async def _to_disk(self, entries: Sequence[NewRecord]) -> None:
         try:
             await asyncio.to_thread(self._spool.append, entries)
         except SpoolFull as error:
+            self.losing = True
             self._lost(len(entries), str(error))
+        else:
+            self.losing = False
         self._metrics_spooled()
 
     def _fell_behind(self) -> None:

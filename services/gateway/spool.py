@@ -33,6 +33,8 @@ _log = get_logger(__name__)
 SEGMENT_BYTES = 4_194_304
 """A segment is replayed as a whole: this bounds the memory that takes."""
 SUFFIX = ".spool"
+PROBE_BYTES = 16_384
+"""More than a record with its vector takes."""
 
 
 class SpoolFull(RouterError):
@@ -96,10 +98,23 @@ class Spool:
                 segment = self._writable()
                 _write_through(segment.file.fileno(), lines)
             except OSError as error:
-                self._seal()  # a half-written line must not be continued by the next one
+                self._undo()
                 raise SpoolFull(f"the disk refuses: {error.strerror}") from error
             segment.size += len(lines)
             segment.entries += len(entries)
+
+    def takes(self) -> bool:
+        """Return whether an entry of usual size could be written and fsynced now; it leaves nothing behind."""
+        with self._lock:
+            if self.size + PROBE_BYTES > self._max_bytes:
+                return False
+            try:
+                _write_through(self._writable().file.fileno(), b" " * PROBE_BYTES)
+            except OSError:
+                return False
+            finally:
+                self._undo()
+        return True
 
     def next_segment(self) -> Segment | None:
         """Return the oldest segment, closed to appends; None if nothing waits."""
@@ -148,6 +163,19 @@ class Spool:
             if self._active is None:
                 raise BlockingIOError(None, "another process holds the new segment")
         return self._active
+
+    def _undo(self) -> None:
+        """Cut off what a failed write has left, so that what was counted as lost stays lost and no line is continued.
+
+        The segment stays in use: with a new one for each try, a full disk would cost a file and a descriptor a second.
+        """
+        active = self._active
+        if active is not None:
+            try:
+                os.ftruncate(active.file.fileno(), active.size)
+                os.lseek(active.file.fileno(), active.size, os.SEEK_SET)
+            except OSError:
+                self._seal()
 
     def _seal(self) -> None:
         if self._active is not None:

@@ -7,7 +7,7 @@ from shared.logs import get_logger
 from shared.ports import Clock
 
 FIRST_REST_S = 1.0
-LONGEST_REST_S = 30.0
+LONGEST_REST_S = 5.0
 
 _log = get_logger(__name__)
 

@@ -267,10 +267,7 @@ async def test_a_large_body_within_the_limit_arrives_whole() -> None:
     async with site(BODY_TIMEOUT_S="5") as here:
         for packed, chunked in ((None, None), ("gzip", None), ("deflate", True), (None, True)):
             async with here.session.post(
-                here.url + "/echo",
-                data=payload,
-                headers={"content-type": "application/json"},
-                compress=packed,
-                chunked=chunked,
-            ) as response:
+                here.url + "/echo", data=payload, headers={"content-type": "application/json"},
+                compress=packed, chunked=chunked,
+            ) as response:  # fmt: skip
                 assert await response.read() == payload

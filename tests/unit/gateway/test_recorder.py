@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from services.gateway.recorder import Recorder
 from services.gateway.spool import SUFFIX, Spool, SpoolFull
 from shared.bandit.decision import Decision, DecisionKind
 from shared.clock import SystemClock
+from shared.errors import DependencyError
 from shared.schemas.ids import uuid7
 from shared.schemas.records import Outcome, RequestRecord, Status
 from shared.schemas.storage import NewRecord
@@ -94,6 +96,51 @@ async def test_what_neither_redis_nor_disk_takes_is_counted_as_lost_and_delays_n
     async with running([writer.write_for_ever(Pulse())]):
         await asyncio.wait_for(writer.put(entry()), 2.0)
     assert world.counted("records_lost") == 1
+
+
+async def test_a_full_disk_costs_what_it_refuses_and_no_more(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lost is counted, half a line is cut off, one file is used; once there is room, records are kept again."""
+    spool = spool_of(world)
+    writer, write = recorder(world, spool), os.write
+    full = True
+
+    def bounded(descriptor: int, data: bytes | memoryview) -> int:
+        if full and len(data) < 100:
+            raise OSError(28, "No space left on device")
+        return write(descriptor, data[:-50] if full else data)
+
+    monkeypatch.setattr(os, "write", bounded)
+    world.memory.away = True
+    async with running([writer.write_for_ever(Pulse())]):
+        for number in range(5):
+            await writer.put(entry(number))
+        assert (world.counted("records_lost"), spool.waiting, writer.losing) == (5, 0, True)
+        with pytest.raises(DependencyError):
+            await writer.replay()
+        full = False
+        await writer.replay()
+        assert (writer.losing, spool.waiting) == (False, 0)
+        kept = entry(7)
+        await writer.put(kept)
+    (file,) = world.settings.SPOOL_DIR.glob(f"*{SUFFIX}")
+    assert file.read_bytes().count(b"\n") == spool.waiting == 1
+    world.memory.away = False
+    await writer.replay()
+    assert [record.id for record in world.records] == [kept.record.id]
+
+
+async def test_redis_that_comes_back_makes_ready_again_where_the_disk_stays_full(world: World) -> None:
+    """The probe is a write, so that a Redis that only reads does not count."""
+    writer = recorder(world, spool_of(world, max_bytes=10))
+    world.memory.away = True
+    async with running([writer.write_for_ever(Pulse())]):
+        await writer.put(entry())
+    with pytest.raises(DependencyError):
+        await writer.replay()
+    losing = [writer.losing]
+    world.memory.away = False
+    await writer.replay()
+    assert [*losing, writer.losing] == [True, False]
 
 
 async def test_a_writer_that_breaks_goes_on(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

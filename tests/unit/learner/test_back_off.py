@@ -19,12 +19,12 @@ def rests(away: BackOff, clock: FakeClock, times: int) -> list[float]:
     return found
 
 
-def test_rests_double_up_to_half_a_minute_and_begin_anew() -> None:
-    """An hour's absence costs two calls a minute; after it, a short one costs a second."""
+def test_rests_double_up_to_five_seconds_and_begin_anew() -> None:
+    """What comes back is used again within five seconds, however long it was away; a short absence costs a second."""
     clock = FakeClock()
     away = BackOff("history", clock)
     assert not away.resting
-    assert rests(away, clock, 8) == [1, 2, 4, 8, 16, 30, 30, 30]
+    assert rests(away, clock, 8) == [1, 2, 4, 5, 5, 5, 5, 5]
     away.worked()
     assert not away.resting
     assert rests(away, clock, 2) == [1, 2]

@@ -100,7 +100,7 @@ async def test_without_qdrant_points_wait_and_attempts_become_rarer() -> None:
         assert await world.indexer.step() == 0
         attempts += world.asked > before
         world.memory.clock.advance(1)
-    assert 4 <= attempts <= 8
+    assert 10 <= attempts <= 16
     assert list(world.memory.unindexed) == [own_id]
     world.index.available = True
     world.memory.clock.advance(60)
