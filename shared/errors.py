@@ -68,6 +68,7 @@ class UpstreamError(RouterError):
         relay: the upstream's reason as a body in OpenAI's shape, to hand to the client with `status`, else None.
         reason: the upstream's reason as text for clients, masked and bounded, or None where it gave none.
         free_cap: whether a limit is used up that all `:free` models share.
+        reset_s: seconds until that limit is reset, as far as the upstream says so; 0 where it does not.
         scope: whom the failure concerns.
         feature: the feature of the request that the arm lacks (`shared.schemas.requirements`), with `Scope.FIT`.
     """
@@ -84,12 +85,14 @@ class UpstreamError(RouterError):
         relay: bytes | None = None,
         reason: str | None = None,
         free_cap: bool = False,
+        reset_s: float = 0.0,
         scope: Scope = Scope.ARM,
         feature: str | None = None,
     ) -> None:
         super().__init__(message)
         self.reason = reason
         self.free_cap = free_cap
+        self.reset_s = reset_s
         self.scope = scope
         self.feature = feature
         self.status = status

@@ -107,6 +107,7 @@ class FreeLimit:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._until = 0.0
+        self._resets_at = 0.0
         self.told = False
         """Whether another gateway said so."""
 
@@ -115,14 +116,21 @@ class FreeLimit:
         """Seconds until a free model may be asked."""
         return max(self._until - self._clock.monotonic(), 0.0) if self._until else 0.0
 
-    def reached(self, seconds: float) -> None:
+    @property
+    def resets_s(self) -> float:
+        """Seconds until the limit is reset; free models may be tried before, for credit may have been added."""
+        return max(self._resets_at - self._clock.monotonic(), self.rests_s)
+
+    def reached(self, seconds: float, resets_s: float = 0.0) -> None:
         """Take note of a refusal; the latest one counts."""
-        self._until, self.told = self._clock.monotonic() + seconds, False
+        now = self._clock.monotonic()
+        self._until, self._resets_at, self.told = now + seconds, now + max(resets_s, seconds), False
 
     def hear(self, seconds: float) -> None:
         """Take note of what another gateway has found."""
         if seconds > self.rests_s:
             self._until, self.told = self._clock.monotonic() + min(seconds, MAX_LIMIT_S), True
+            self._resets_at = max(self._resets_at, self._until)
 
     def lift(self) -> None:
         """A free model has answered."""

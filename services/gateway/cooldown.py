@@ -62,7 +62,7 @@ class CoolDowns:
         if error.scope is Scope.CREDIT:
             self.credit.refuse(arm, request, tokens)
         elif error.free_cap:
-            self.free_limit.reached(error.cool_s)
+            self.free_limit.reached(error.cool_s, error.reset_s)
         else:
             self.cool(arm, error.cool_s)
         if error.status is not None:  # it spoke of something else: our key is not what it minds

@@ -12,6 +12,7 @@ which SDKs do not repeat by themselves, as they do 429 and 502: trying again doe
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 
 from services.gateway.cooldown import CoolDowns
 from services.gateway.plan import Plan
@@ -34,7 +35,7 @@ def verdict(errors: Sequence[UpstreamError], plan: Plan, cooldowns: CoolDowns) -
         return _of_named(error)
     if error.scope in _OWN_SAKE and error.relay is not None:
         return error
-    if error.scope is Scope.CREDIT and cooldowns.free_limit.rests_s:
+    if error.free_cap or (error.scope is Scope.CREDIT and cooldowns.free_limit.rests_s):
         return _free_used_up(cooldowns)  # this passes, and missing credit does not
     return _of_any(error)
 
@@ -86,10 +87,13 @@ def _not_asked(cooldowns: CoolDowns) -> ClientError:
 
 
 def _free_used_up(cooldowns: CoolDowns) -> RateLimited:
+    wait_s = max(cooldowns.free_limit.resets_s, 1.0)
+    resets_at = datetime.now(UTC) + timedelta(seconds=wait_s)
     return RateLimited(
-        "The upstream's limit of free requests is used up; wait, or let the operator add credit.",
+        "The upstream's limit of free requests is used up. It is reset at "
+        f"{resets_at:%Y-%m-%d %H:%M:%S} UTC; until then, the operator may add credit.",
         code="upstream_rate_limited",
-        retry_after_s=max(cooldowns.free_limit.rests_s, 1.0),
+        retry_after_s=wait_s,
     )
 
 
@@ -105,4 +109,5 @@ def _no_credit(said: str = "", retry_after_s: float | None = None) -> Insufficie
 
 
 def _limited(message: str, error: UpstreamError) -> RateLimited:
-    return RateLimited(message, code="upstream_rate_limited", retry_after_s=max(error.cool_s, 1.0))
+    wait_s = max(error.cool_s, error.reset_s, 1.0)
+    return RateLimited(message, code="upstream_rate_limited", retry_after_s=wait_s)

@@ -29,6 +29,7 @@ from shared.schemas.problem import problem
 from shared.schemas.upstream import Call
 
 MAX_RETRY_AFTER_S = 60.0
+MAX_RESET_S = 172_800.0
 MAX_CAP_REST_S = 3600.0
 """A day's limit is probed again each hour: the account may have been topped up."""
 
@@ -107,6 +108,7 @@ def _judged(
         feature=row.feature_in(refusal),
         reason=reason or None,
         free_cap=free_cap,
+        reset_s=min(told_s, MAX_RESET_S) if free_cap and told_s is not None else 0.0,
     )
 
 
