@@ -6,13 +6,17 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from services.gateway.arm_list import ArmChanges, FreeArmMemory
+from services.gateway.database_health import DatabaseHealth
 from shared.ports import ChatModel, Clock, Embedder, EventQueue, Heartbeats, PosteriorStore, RequestIndex, RequestLog
 from shared.tracing import IdTracer, Tracer
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Adapters:
-    """One implementation of each port. `redis_version` asks a Redis that takes writes for its version."""
+    """One implementation of each port. `redis_version` asks a Redis that takes writes for its version.
+
+    `database` is there where there is a history.
+    """
 
     embedder: Embedder
     index: RequestIndex
@@ -25,4 +29,5 @@ class Adapters:
     upstream: ChatModel
     clock: Clock
     redis_version: Callable[[], Awaitable[str]]
+    database: DatabaseHealth | None = None
     tracer: Tracer = field(default_factory=IdTracer)

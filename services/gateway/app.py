@@ -22,6 +22,7 @@ from services.gateway.bytes_in_work import BytesInWork
 from services.gateway.catalogue_settings import build_catalogue
 from services.gateway.context import HICCUP_S, ContextGatherer, ContextLimits
 from services.gateway.cooldown import CoolDowns
+from services.gateway.database_health import DatabaseHealth
 from services.gateway.door import Door
 from services.gateway.exploration import ExplorationBudget
 from services.gateway.feedback_links import FeedbackLinks
@@ -69,6 +70,8 @@ from shared.settings import Settings
 from shared.storage.qdrant_index import QdrantIndex
 from shared.storage.redis_arms import RedisArmChanges, RedisFreeArms
 from shared.storage.redis_connection import connect, probe
+from shared.storage.redis_database_reports import RedisDatabaseReports
+from shared.storage.redis_outbox import RedisOutbox
 from shared.storage.redis_posteriors import RedisPosteriorStore
 from shared.storage.redis_queue import RedisEventQueue, RedisHeartbeats
 from shared.storage.redis_requests import RedisRequestLog
@@ -143,6 +146,9 @@ async def open_adapters(settings: Settings) -> AsyncIterator[Adapters]:
             ),
             clock=clock,
             redis_version=partial(probe, redis),
+            database=DatabaseHealth(RedisDatabaseReports(redis), RedisOutbox(redis))
+            if settings.ENABLE_PERSISTENCE
+            else None,
         )
 
 
@@ -267,5 +273,11 @@ def _health(adapters: Adapters, ports: ChatPorts, lifecycle: Lifecycle) -> Healt
 
     probes = {"redis": adapters.redis_version, "qdrant": adapters.index.ping, "embedder": embedder}
     return Health(
-        ports, lifecycle, probes=probes, queue=adapters.queue, heartbeats=adapters.heartbeats, version=VERSION
+        ports,
+        lifecycle,
+        probes=probes,
+        queue=adapters.queue,
+        heartbeats=adapters.heartbeats,
+        version=VERSION,
+        database=None if adapters.database is None else adapters.database.part,
     )

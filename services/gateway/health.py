@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 from services.gateway.lifecycle import Lifecycle
+from services.gateway.part import Part
 from services.gateway.plan import ChatPorts
 from services.gateway.price_list import MAX_NAMED
 from shared.errors import RouterError
@@ -18,16 +19,6 @@ KEEP_S = 1.0
 
 Probe = Callable[[], Awaitable[str]]
 """Asks a part; returns its version."""
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """One part's state."""
-
-    status: str
-    latency_ms: float | None = None
-    version: str | None = None
-    detail: str | None = None
 
 
 class Health:
@@ -42,6 +33,7 @@ class Health:
         queue: EventQueue,
         heartbeats: Heartbeats,
         version: str,
+        database: Callable[[], Awaitable[Part]] | None = None,
     ) -> None:
         self._ports = ports
         self._lifecycle = lifecycle
@@ -49,6 +41,7 @@ class Health:
         self._queue = queue
         self._heartbeats = heartbeats
         self._version = version
+        self._database = database
         self._lock = asyncio.Lock()
         self._report: dict[str, Any] = {}
         self._made_at = float("-inf")
@@ -88,6 +81,8 @@ class Health:
         names = [*self._probes, "learner", "queue"]
         asked = [*(self._ask(probe) for probe in self._probes.values()), self._learners(), self._depth()]
         parts: dict[str, Part] = dict(zip(names, await asyncio.gather(*asked), strict=True))
+        if self._database is not None:
+            parts["postgres"] = await self._postgres(self._database)
         parts["upstream"] = self._upstream()
         parts["snapshot"] = self._snapshot()
         parts["recorder"] = self._recorder()
@@ -177,6 +172,13 @@ class Health:
             return Part("unknown", detail="redis cannot be asked")
         detail = f"{depth.waiting} waiting, oldest {depth.age_s:.0f} s, {depth.dead} dead, {depth.unindexed} unindexed"
         return Part("ok" if depth.dead == 0 else "degraded", detail=detail)
+
+    async def _postgres(self, database: Callable[[], Awaitable[Part]]) -> Part:
+        try:
+            async with asyncio.timeout(PROBE_TIMEOUT_S):
+                return await database()
+        except (RouterError, TimeoutError):
+            return Part("unknown", detail="redis cannot be asked")
 
     def _upstream(self) -> Part:
         catalogue = self._ports.catalogue

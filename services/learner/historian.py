@@ -47,6 +47,7 @@ class Historian:
         self._looked_at = -1e9
         self._away = BackOff("history", clock)
         self.stopping = False
+        self.trouble = ""  # what the last attempt has met, in bounded words
 
     async def step(self) -> int:
         """Write what waits; return how many entries were dealt with. Never raises DependencyError."""
@@ -57,9 +58,11 @@ class Historian:
             await self._keep_centroids()
         except DependencyError as error:
             self._away.failed(error)
+            self.trouble = (error.reason or "it does not answer") if error.dependency == "postgres" else ""
             self._prepared = False  # whoever comes back may have forgotten the tables
             return 0
         self._away.worked()
+        self.trouble = ""
         return done
 
     async def _write_waiting(self) -> int:

@@ -17,6 +17,7 @@ from arq.connections import ArqRedis
 from arq.worker import Worker
 
 from services.learner.clusterer import Clusterer
+from services.learner.database_watch import DatabaseWatch
 from services.learner.historian import Historian
 from services.learner.index import Indexer
 from services.learner.learn import EventLearner, Patience
@@ -37,6 +38,7 @@ from shared.stop_signals import stop_event
 from shared.storage import redis_keys
 from shared.storage.qdrant_index import QdrantIndex
 from shared.storage.redis_connection import SOCKET_TIMEOUT_S, Client, connect, eviction_policy
+from shared.storage.redis_database_reports import RedisDatabaseReports
 from shared.storage.redis_outbox import RedisOutbox
 from shared.storage.redis_pool import open_pool
 from shared.storage.redis_posteriors import RedisPosteriorStore
@@ -135,9 +137,12 @@ async def run(settings: Settings, patience: Patience | None = None) -> int:
     async with contextlib.AsyncExitStack() as stack:
         adapters = await stack.enter_async_context(open_adapters(settings))
         duties = _duties(adapters, worker, metrics, patience)
+        loops = {}
         if settings.ENABLE_PERSISTENCE:
             history = await stack.enter_async_context(open_history(settings))
             duties.historian = adapters.historian(history, metrics)
+            watch = DatabaseWatch(worker, history, duties.historian, RedisDatabaseReports(adapters.client))
+            loops["database"] = watch.run
         vitals = Vitals(
             worker,
             __version__,
@@ -148,7 +153,7 @@ async def run(settings: Settings, patience: Patience | None = None) -> int:
         )
         app = make_status_app(vitals, registry, supervisor)
         await stack.enter_async_context(serving(app, settings.LEARNER_HOST, settings.LEARNER_PORT))
-        await stack.enter_async_context(supervisor.running({"heartbeat": vitals.run}))
+        await stack.enter_async_context(supervisor.running({"heartbeat": vitals.run, **loops}))
         stopping = asyncio.create_task(_stop_duties(stop, duties))
         stack.callback(stopping.cancel)
         _log.info("learner runs", worker=worker)

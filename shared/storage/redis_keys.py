@@ -117,6 +117,11 @@ def learner(worker: str) -> str:
     return f"{TAG}:learner:{worker}"
 
 
+def database(worker: str) -> str:
+    """String: what a learner found of the database, as JSON. Expires half a minute after it looked."""
+    return f"{TAG}:database:{worker}"
+
+
 def arq_health(worker: str) -> str:
     """String: arq's own health line of one worker. By default all workers would share, and delete, a single one."""
     return f"{ARQ_QUEUE}:health:{worker}"
