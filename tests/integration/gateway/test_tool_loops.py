@@ -1,8 +1,10 @@
-"""Two gateway processes on one Redis: a tool loop is known to both, and models do what they list."""
+"""Two gateway processes on one Redis: tool loops and what models refuse are known to both."""
 
 from __future__ import annotations
 
+import asyncio
 import json
+import time
 from typing import Any
 
 import aiohttp
@@ -68,3 +70,20 @@ async def test_a_model_that_lists_no_images_gets_none(gateways: Any, redis_url: 
             assert (response.status, error["code"], error["param"]) == (400, "no_capable_model", "messages")
         async with client.get("/health") as response:
             assert not any(arm["rests_s"] for arm in (await response.json())["arms"].values())
+
+
+async def test_what_one_gateway_has_learned_the_other_shows(gateways: Any, redis_url: str) -> None:
+    """Notices carry it through Redis within a second or two."""
+    one, other = [await gateways(REDIS_URL=redis_url, LLM_MODELS=",".join((BLIND, *ABLE))) for _ in range(2)]
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}
+    asked = {"messages": [{"role": "user", "content": [image]}], "model": BLIND}
+    async with aiohttp.ClientSession(one.url) as here, aiohttp.ClientSession(other.url) as there:
+        async with here.post("/v1/chat/completions", json=asked) as response:
+            assert response.status == 404
+            assert "image input" in (await response.json())["error"]["message"]
+        until, refuses = time.monotonic() + 10, {}
+        while time.monotonic() < until and not refuses:
+            await asyncio.sleep(0.2)
+            async with there.get("/health") as response:
+                refuses = (await response.json())["arms"][BLIND]["refuses"]
+    assert 3500 < refuses["image"]["lasts_s"] <= 3600
