@@ -30,6 +30,9 @@ _MAX_CONNECTIONS = 64
 _SILENCE_S = 0.05
 """A caller who gives up after less than this says nothing about the server."""
 
+FRESH_S = 1.0
+"""Silence of a connection that is younger says that the server is slow: dialling anew would not help."""
+
 _WRONG_SERVER = frozenset(
     {"READONLY", "LOADING", "MASTERDOWN", "NOREPLICAS", "CLUSTERDOWN", "MOVED", "TRYAGAIN", "NOAUTH"}
 )
@@ -70,11 +73,13 @@ class _Parser(_AsyncHiredisParser):
     def __init__(self, generation: _Generation, socket_read_size: int) -> None:
         super().__init__(socket_read_size)
         self._generation = generation
+        self._dialled_at = 0.0
 
     def on_connect(self, connection: Any) -> None:
         """Note when the connection was dialled."""
         super().on_connect(connection)  # type: ignore[no-untyped-call]  # redis-py's
         connection.generation = self._generation.number
+        self._dialled_at = time.monotonic()
 
     def parse_error(self, response: str) -> Exception:  # type: ignore[override]  # a class method in redis-py
         """Return the exception that an error reply means; `code` is its first word."""
@@ -92,7 +97,7 @@ class _Parser(_AsyncHiredisParser):
         try:
             return await super().read_response(disable_decoding)
         except asyncio.CancelledError:
-            if time.monotonic() - began > _SILENCE_S:
+            if time.monotonic() - began > _SILENCE_S and began - self._dialled_at > FRESH_S:
                 self._generation.number += 1
             raise
 

@@ -116,8 +116,9 @@ async def test_a_script_is_loaded_where_it_runs(tmp_path: Path) -> None:
         await client.aclose(close_connection_pool=True)
 
 
-async def test_a_peer_that_vanished_costs_one_command(tmp_path: Path) -> None:
+async def test_a_peer_that_vanished_costs_one_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Connections that are open no longer answer and are not closed; new ones work."""
+    monkeypatch.setattr("shared.storage.redis_pool.FRESH_S", 0.05)
     port = free_port()
     with running(Server("redis", redis_command(port, tmp_path), tmp_path / "log"), port):
         async with forwarding(port) as forwarder:
@@ -125,6 +126,7 @@ async def test_a_peer_that_vanished_costs_one_command(tmp_path: Path) -> None:
             kept = KeptConnection(client)
             await kept.run([("PING",)])
             await asyncio.gather(*(client.set(str(number), 1) for number in range(10)))
+            await asyncio.sleep(0.1)
             forwarder.freeze()
             with pytest.raises(DependencyError, match="no answer in time"):
                 await kept.run([("PING",)])
@@ -135,8 +137,21 @@ async def test_a_peer_that_vanished_costs_one_command(tmp_path: Path) -> None:
             await client.aclose(close_connection_pool=True)
 
 
-async def test_a_caller_who_leaves_soon_says_nothing_of_the_server(redis_url: str) -> None:
+async def test_a_server_that_is_slow_is_not_dialled_again_and_again(redis_url: str) -> None:
+    """A new connection that is silent, too, says that it is not the connection."""
+    client: Any = connect(Settings(REDIS_URL=redis_url))
+    await client.ping()
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(client.blpop(["nothing"], timeout=1), 0.2)
+    assert client.connection_pool._generation.number == 0
+    await client.aclose(close_connection_pool=True)
+
+
+async def test_a_caller_who_leaves_soon_says_nothing_of_the_server(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Many cancelled requests must not make every connection be dialled anew."""
+    monkeypatch.setattr("shared.storage.redis_pool.FRESH_S", -1.0)
     client: Any = connect(Settings(REDIS_URL=redis_url))
     await client.ping()
     with pytest.raises(TimeoutError):

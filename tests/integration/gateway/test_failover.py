@@ -15,6 +15,7 @@ import redis.asyncio as aioredis
 
 from deploy.local.servers import Server
 from shared.storage import redis_keys
+from shared.storage.redis_pool import FRESH_S
 from tests.forwarder import forwarding
 from tests.integration.gateway.process import BODY
 from tests.integration.learner_rig import NOWHERE, until
@@ -92,6 +93,7 @@ async def test_a_redis_that_vanished_without_closing_is_dialled_anew(gateways: A
         async with aiohttp.ClientSession(gateway.url) as client:
             await asyncio.gather(*(chat(client, f"a{number}") for number in range(20)))
             assert set(await asyncio.gather(*(rate(client, f"a{number}") for number in range(20)))) == {202}
+            await asyncio.sleep(FRESH_S + 0.1)
             forwarder.freeze()
             began = time.monotonic()
             await chat(client, "b0")
