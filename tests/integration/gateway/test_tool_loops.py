@@ -81,7 +81,8 @@ async def test_what_one_gateway_has_learned_the_other_shows(gateways: Any, redis
         async with here.post("/v1/chat/completions", json=asked) as response:
             assert response.status == 404
             assert "image input" in (await response.json())["error"]["message"]
-        until, refuses = time.monotonic() + 10, {}
+        refuses: dict[str, Any] = {}
+        until = time.monotonic() + 10
         while time.monotonic() < until and not refuses:
             await asyncio.sleep(0.2)
             async with there.get("/health") as response:
