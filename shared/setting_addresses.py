@@ -16,6 +16,7 @@ SslMode = Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-
 
 _ENCODE = "percent-encode / ? # @ in a user's name or password (# is %23, / is %2F, ? is %3F, @ is %40)"
 _LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
+_USUAL_PORTS = {"http": ":80", "https": ":443"}
 _PATH = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=:@/-]|%[0-9A-Fa-f]{2})*")
 _QUERY = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=:@/?-]|%[0-9A-Fa-f]{2})+")
 _OPTIONS = re.compile(r"[A-Za-z_]+=[^&=]+(?:&[A-Za-z_]+=[^&=]+)*")
@@ -129,15 +130,15 @@ def check_upstream_url(text: str) -> str:
 
 def check_origin(text: str) -> str:
     """Check an entry of CORS_ORIGINS; return it as browsers write it."""
-    if text == "*":
+    if text in {"*", "null"}:  # a page from a file has the origin `null`
         return text
-    scheme, mark, host = text.rstrip("/").partition("://")
+    scheme, mark, host = text.lower().rstrip("/").partition("://")
     if not mark or not re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*", scheme):
         raise BadText("an origin is *, or a scheme, host and port: https://app.example.com")
     if "/" in host or "?" in host or "#" in host or "@" in host:
         raise BadText("an origin has no path: https://app.example.com")
     check_authority(host)
-    return f"{scheme}://{host}".lower()
+    return f"{scheme}://{host.removesuffix(_USUAL_PORTS.get(scheme, ' '))}"
 
 
 def check_allowed_host(text: str) -> str:

@@ -95,6 +95,7 @@ async def test_both_or_neither(rig: Rig) -> None:
         assert again.reservation is Reservation.NEW
     assert (await claim(rig, paid, public_id="x")).reservation is Reservation.TAKEN
     second = await claim(rig, paid)
+    assert second.reservation is Reservation.NEW, "what was sent again has paid once"
     assert second.quota is not None
     assert second.quota.spent == round(1.2 * NANO)
     assert (await claim(rig, paid, public_id="y")).reservation is Reservation.REFUSED

@@ -130,7 +130,8 @@ def test_hosts_to_listen_on_and_of_the_database() -> None:
 
 
 @pytest.mark.parametrize(("said", "meant"), [
-    ("*", ("*",)), ("https://App.example/", ("https://app.example",)), ("http://localhost:3000", ("http://localhost:3000",)),
+    ("*", ("*",)), ("null", ("null",)), ("https://a:443,http://b:80,http://c:443", ("https://a", "http://b", "http://c:443")),
+    ("https://App.example/", ("https://app.example",)), ("http://localhost:3000", ("http://localhost:3000",)),
     ("capacitor://localhost,https://[::1]:1", ("capacitor://localhost", "https://[::1]:1")),
 ])  # fmt: skip
 def test_origins_are_as_browsers_write_them(said: str, meant: tuple[str, ...]) -> None:
