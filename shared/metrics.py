@@ -202,6 +202,11 @@ class LearnerMetrics:
         self.history_waiting = Gauge(
             f"{PREFIX}_history_waiting", "What the database does not have yet", registry=registry
         )
+        self.history_bytes = Gauge(f"{PREFIX}_history_waiting_bytes", "Bytes of it in Redis", registry=registry)
+        self.redis_used = Gauge(f"{PREFIX}_redis_used_bytes", "Memory that Redis uses", registry=registry)
+        self.redis_most = Gauge(
+            f"{PREFIX}_redis_max_bytes", "Memory that Redis may use; 0: no bound", registry=registry
+        )
         self.history_age = Gauge(f"{PREFIX}_history_oldest_seconds", "Age of the oldest of it", registry=registry)
         self.history_dropped = Gauge(
             f"{PREFIX}_history_dropped", "What found no room to wait for the database", registry=registry

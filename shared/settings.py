@@ -18,6 +18,7 @@ from shared.bandit.decision import Weights
 from shared.bandit.free_arms import FREE
 from shared.bandit.policy import BanditSettings
 from shared.errors import SettingsError
+from shared.schemas.history import NO_HISTORY, OutboxBound
 from shared.setting_addresses import SslMode
 from shared.setting_text import clean
 from shared.setting_types import (
@@ -221,6 +222,9 @@ class Settings(BaseModel):
     HISTORY_MAX_WAITING: int = Field(
         1_000_000, ge=1, le=1_000_000_000, description="Entries that may wait for the database; above, they are dropped"
     )
+    HISTORY_MAX_WAITING_BYTES: int = Field(
+        268_435_456, ge=1024, le=1 << 40, description="Their bytes in Redis; above, they are dropped"
+    )
 
     # -- logging
     LOG_LEVEL: Literal["debug", "info", "warn", "error"] = Field("info", description="debug/info/warn/error")
@@ -262,9 +266,10 @@ class Settings(BaseModel):
         return hashlib.blake2b(repr(sorted(self.decisive().items())).encode(), digest_size=8).hexdigest()
 
     @property
-    def history_bound(self) -> int:
-        """How much may wait for the database; 0 where there is none."""
-        return self.HISTORY_MAX_WAITING if self.ENABLE_PERSISTENCE else 0
+    def history_bound(self) -> OutboxBound:
+        """How much may wait for the database."""
+        most = OutboxBound(self.HISTORY_MAX_WAITING, self.HISTORY_MAX_WAITING_BYTES)
+        return most if self.ENABLE_PERSISTENCE else NO_HISTORY
 
     @property
     def prompt_chars(self) -> int:

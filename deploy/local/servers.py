@@ -58,6 +58,7 @@ def redis_command(port: int, folder: Path) -> list[str]:
         "appendfsync": "everysec",
         "auto-aof-rewrite-min-size": "256mb",
         "save": "",
+        "maxmemory": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2,
         "maxmemory-policy": "noeviction",
         "loglevel": "warning",
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 from shared.errors import DependencyError
 from shared.logs import get_logger
@@ -28,6 +29,7 @@ class Vitals:
         heartbeats: Heartbeats,
         queue: EventQueue,
         outbox: Outbox,
+        memory: Callable[[], Awaitable[tuple[int, int]]],
         metrics: LearnerMetrics,
     ) -> None:
         self.worker = worker
@@ -37,6 +39,7 @@ class Vitals:
         self._heartbeats = heartbeats
         self._queue = queue
         self._outbox = outbox
+        self._memory = memory
         self._metrics = metrics
 
     async def run(self, pulse: Pulse) -> None:
@@ -52,6 +55,7 @@ class Vitals:
         try:
             await self._heartbeats.beat(self.worker, self.version, TTL_S)
             depth, history = await self._queue.depth(), await self._outbox.depth()
+            used, most = await self._memory()
         except DependencyError as error:
             if not self.redis_away:
                 _log.warning("no heartbeat", reason=str(error))
@@ -62,7 +66,10 @@ class Vitals:
         self._metrics.age.set(depth.age_s)
         self._metrics.dead.set(depth.dead)
         self._metrics.unindexed.set(depth.unindexed)
+        self._metrics.redis_used.set(used)
+        self._metrics.redis_most.set(most)
         self._metrics.history_waiting.set(history.waiting)
+        self._metrics.history_bytes.set(history.size)
         self._metrics.history_age.set(history.age_s)
         if history.dropped > self._dropped:
             _log.error("the history has a gap: too much waited for the database", dropped=history.dropped)

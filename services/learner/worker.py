@@ -10,6 +10,7 @@ import secrets
 import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -37,7 +38,7 @@ from shared.settings import Settings
 from shared.stop_signals import stop_event
 from shared.storage import redis_keys
 from shared.storage.qdrant_index import QdrantIndex
-from shared.storage.redis_connection import SOCKET_TIMEOUT_S, Client, connect, eviction_policy
+from shared.storage.redis_connection import SOCKET_TIMEOUT_S, Client, connect, eviction_policy, memory_of
 from shared.storage.redis_database_reports import RedisDatabaseReports
 from shared.storage.redis_outbox import RedisOutbox
 from shared.storage.redis_pool import open_pool
@@ -149,6 +150,7 @@ async def run(settings: Settings, patience: Patience | None = None) -> int:
             heartbeats=adapters.heartbeats,
             queue=adapters.queue,
             outbox=adapters.outbox,
+            memory=partial(memory_of, adapters.client),
             metrics=metrics,
         )
         app = make_status_app(vitals, registry, supervisor)

@@ -80,9 +80,28 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True)
+class OutboxBound:
+    """How much may wait for the history: entries and their bytes. No entries: none is kept."""
+
+    entries: int
+    size: int = 268_435_456
+
+    def __str__(self) -> str:
+        """Return it as the scripts read it."""
+        return f"{self.entries}:{self.size}"
+
+
+NO_HISTORY = OutboxBound(0)
+
+
+@dataclass(frozen=True, slots=True)
 class OutboxDepth:
-    """`waiting`: entries not yet in the history; `age_s`: age of the oldest; `dropped`: entries that found it full."""
+    """`waiting`: entries not yet in the history; `age_s`: age of the oldest; `dropped`: entries that found it full.
+
+    `size`: bytes of what waits, which a fake does not count.
+    """
 
     waiting: int
     age_s: float
     dropped: int
+    size: int = 0

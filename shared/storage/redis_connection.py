@@ -62,6 +62,16 @@ async def eviction_policy(client: Client) -> str | None:
     return answer.get("maxmemory-policy")
 
 
+async def memory_of(client: Client) -> tuple[int, int]:
+    """Return the bytes that Redis uses, and those that it may use: 0 for no bound, or where it does not say."""
+    with redis_errors():
+        try:
+            told: dict[str, Any] = await client.info("memory")
+        except ResponseError:
+            return 0, 0
+    return int(told.get("used_memory", 0)), int(told.get("maxmemory", 0))
+
+
 @contextmanager
 def redis_errors() -> Iterator[None]:
     """Turn whatever Redis or its socket does into DependencyError."""

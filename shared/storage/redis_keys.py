@@ -21,6 +21,9 @@ HISTORY = f"{TAG}:history"
 HISTORY_DROPPED = f"{HISTORY}:dropped"
 """String: how many entries have found the outbox full. No expiry."""
 
+HISTORY_BYTES = f"{HISTORY}:bytes"
+"""String: how many bytes wait in the outbox. As long as it is not empty."""
+
 VERSIONS = f"{TAG}:versions"
 """Hash: `<arm>|<day>` to a counter that grows with every change of that hash of sums. It is the index of them, too."""
 

@@ -15,7 +15,7 @@ from shared.schemas.events import EventKind
 from shared.schemas.history import Contribution, OutboxDepth, PastRating, Waiting
 from shared.schemas.storage import NewRecord
 from shared.storage import redis_keys
-from shared.storage.redis_connection import Client, Damaged, answers_of, redis_errors
+from shared.storage.redis_connection import Client, Damaged, Script, answers_of, redis_errors
 from shared.storage.redis_stories import parse_record, stored_vector
 
 Fields = Mapping[bytes, bytes]
@@ -26,6 +26,7 @@ class RedisOutbox:
 
     def __init__(self, client: Client) -> None:
         self._client: Any = client  # redis-py says "awaitable or value" of every command
+        self._done = Script(client, "outbox.lua", "outbox_done.lua")
 
     async def read(self, limit: int) -> list[Waiting]:
         """Return the oldest entries, with what their requests' hashes hold now."""
@@ -42,8 +43,7 @@ class RedisOutbox:
     async def done(self, entries: Sequence[Waiting]) -> None:
         """Delete entries."""
         if entries:
-            with redis_errors():
-                await self._client.xdel(redis_keys.HISTORY, *(entry.entry_id for entry in entries))
+            await self._done.call([redis_keys.HISTORY], [entry.entry_id for entry in entries])
 
     async def depth(self) -> OutboxDepth:
         """Return how much waits."""
@@ -51,12 +51,13 @@ class RedisOutbox:
         pipeline.xlen(redis_keys.HISTORY)
         pipeline.xrange(redis_keys.HISTORY, count=1)
         pipeline.get(redis_keys.HISTORY_DROPPED)
+        pipeline.get(redis_keys.HISTORY_BYTES)
         pipeline.time()
         with redis_errors():
-            waiting, first, dropped, (seconds, micros) = await pipeline.execute()
+            waiting, first, dropped, size, (seconds, micros) = await pipeline.execute()
         # Entry ids carry the time of Redis: compared with its own clock, skew does not matter.
         age_s = seconds + micros / 1e6 - int(first[0][0].split(b"-")[0]) / 1000 if first else 0.0
-        return OutboxDepth(waiting, max(age_s, 0.0), int(dropped or 0))
+        return OutboxDepth(waiting, max(age_s, 0.0), int(dropped or 0), int(size or 0))
 
 
 def _waiting(entry_id: bytes, fields: Fields, story: list[bytes | None] | Damaged | None) -> Waiting:

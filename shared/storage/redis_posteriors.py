@@ -15,6 +15,7 @@ from shared.bandit.arms import ArmId
 from shared.bandit.sums import ArmSums, Centroids, IntSums, LearnedState, parse_sums, weighted_sums
 from shared.errors import CorruptState
 from shared.ports import Clock
+from shared.schemas.history import NO_HISTORY, OutboxBound
 from shared.schemas.storage import Applied, Effect
 from shared.storage import redis_keys
 from shared.storage.redis_connection import Client, Damaged, KeptConnection, Script, answers_of, redis_errors
@@ -30,10 +31,12 @@ class RedisPosteriorStore:
     has. One instance serves one reader at a time.
     """
 
-    def __init__(self, client: Client, *, recency_days: float, clock: Clock, history_bound: int = 0) -> None:
-        """Take the half-life of evidence, and how many entries may wait for the history: 0 where none is kept."""
+    def __init__(
+        self, client: Client, *, recency_days: float, clock: Clock, history_bound: OutboxBound = NO_HISTORY
+    ) -> None:
+        """Take the half-life of evidence, and how much may wait for the history."""
         self._client: Any = client  # redis-py says "awaitable or value" of every command
-        self._outbox: tuple[str, int] = (redis_keys.HISTORY if history_bound else "", history_bound)
+        self._outbox = (redis_keys.HISTORY if history_bound.entries else "", str(history_bound))
         self._recency_days = recency_days
         self._clock = clock
         self._apply = Script(client, "outbox.lua", "ledger.lua", "apply.lua", kept=KeptConnection(client))

@@ -13,6 +13,7 @@ from shared.bandit.sums import NANO
 from shared.errors import DependencyError
 from shared.ports import Clock
 from shared.schemas.events import EVENT_VERSION
+from shared.schemas.history import NO_HISTORY, OutboxBound
 from shared.schemas.quota import Charge, Limit, Quota
 from shared.schemas.records import RequestRecord, Status, StoredRequest
 from shared.schemas.storage import Claim, LoggedRequest, NewRecord, RatingTerms, Reservation, Verdict
@@ -40,10 +41,12 @@ SCAN = 500
 class RedisRequestLog:
     """`RequestLog` by one hash a request and scripts that touch it together with the stream of events."""
 
-    def __init__(self, client: Client, *, window_s: float, clock: Clock, history_bound: int = 0) -> None:
-        """Take how long a request can be rated, and how many entries may wait for the history: 0 where none is kept."""
+    def __init__(
+        self, client: Client, *, window_s: float, clock: Clock, history_bound: OutboxBound = NO_HISTORY
+    ) -> None:
+        """Take how long a request can be rated, and how much may wait for the history."""
         self._client: Any = client  # redis-py says "awaitable or value" of every command
-        self._outbox: tuple[str, int] = (redis_keys.HISTORY if history_bound else "", history_bound)
+        self._outbox = (redis_keys.HISTORY if history_bound.entries else "", str(history_bound))
         self._window_s = window_s
         self._ttl_ms = round((window_s + GRACE_S) * 1000)
         self._clock = clock

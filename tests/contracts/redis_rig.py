@@ -11,6 +11,7 @@ from typing import Any
 from services.gateway.arm_list import ArmChanges, FreeArmMemory
 from services.learner.clusterer import Recounter
 from shared.ports import EventQueue, Heartbeats, Outbox, PosteriorStore, RequestLog, Restorer
+from shared.schemas.history import OutboxBound
 from shared.settings import Settings
 from shared.storage.redis_arms import RedisArmChanges, RedisFreeArms
 from shared.storage.redis_connection import connect
@@ -79,15 +80,19 @@ def fake_rig(history_bound: int = 0) -> Rig:
 
 
 @asynccontextmanager
-async def redis_rig(url: str, history_bound: int = 0) -> AsyncIterator[Rig]:
+async def redis_rig(url: str, history_bound: int = 0, history_bytes: int = 1_000_000) -> AsyncIterator[Rig]:
     """Everything on a real Redis, with a clock that we hold."""
     client, clock = connect(Settings(REDIS_URL=url)), FakeClock()
     await client.flushall()
     queue = RedisEventQueue(client)
     await queue.prepare()
     yield Rig(
-        log=RedisRequestLog(client, window_s=WINDOW_S, clock=clock, history_bound=history_bound),
-        posteriors=RedisPosteriorStore(client, recency_days=RECENCY_DAYS, clock=clock, history_bound=history_bound),
+        log=RedisRequestLog(
+            client, window_s=WINDOW_S, clock=clock, history_bound=OutboxBound(history_bound, history_bytes)
+        ),
+        posteriors=RedisPosteriorStore(
+            client, recency_days=RECENCY_DAYS, clock=clock, history_bound=OutboxBound(history_bound, history_bytes)
+        ),
         second_reader=RedisPosteriorStore(client, recency_days=RECENCY_DAYS, clock=clock),
         queue=queue,
         heartbeats=RedisHeartbeats(client),

@@ -125,6 +125,33 @@ async def test_depth_tells_the_age_of_the_oldest(rig: Rig) -> None:
     assert 0.04 <= (await rig.outbox.depth()).age_s < 5
 
 
+async def test_the_bytes_that_wait_are_bounded_and_counted_exactly(redis_server: str) -> None:
+    """Long texts fill it before many entries do; what is dropped is counted, what is done makes room."""
+    async with redis_rig(redis_server, 1000, 11_000) as rig:
+        entries = [a_new_record(rig.clock.now()) for _ in range(4)]
+        await rig.log.record(entries)
+        small = (await rig.outbox.depth()).size
+        assert 4 * 100 < small < 4 * 250
+        for entry in entries:
+            assert await rate(rig, entry.record.id, 0.5, "x" * 3000) is Verdict.ACCEPTED
+        depth = await rig.outbox.depth()
+        assert (depth.waiting, depth.dropped) == (6 + 1, 1)
+        assert 9000 < depth.size <= 11_000
+        held = await rig.outbox.read(100)
+        assert sum(len(waiting.rating.text or "") for waiting in held if waiting.rating) == 9000, (
+            "each text is in it once"
+        )
+        await rig.outbox.done([*held[:5], held[0]])  # four requests, the first rating, and one that is gone already
+        assert 6000 < (await rig.outbox.depth()).size < 7000
+        await rig.raw.set(redis_keys.HISTORY_BYTES, "10999")
+        assert await rate(rig, entries[0].record.id, 0.25) is Verdict.REVISED
+        assert (await rig.outbox.depth()).dropped == 2
+        await rig.outbox.done(await rig.outbox.read(100))
+        assert (await rig.outbox.depth()).size == 0, "an empty outbox counts anew, whatever was counted before"
+        assert await rate(rig, entries[1].record.id, 0.25) is Verdict.REVISED
+        assert 100 < (await rig.outbox.depth()).size < 250
+
+
 @pytest.mark.parametrize("rig", ["redis"], indirect=True)
 async def test_a_damaged_outbox_keeps_nothing_else_out(rig: Rig) -> None:
     """Should the key hold something else, requests and ratings are stored and learned all the same."""

@@ -15,6 +15,7 @@ import pytest
 
 from deploy.local.postgres import postgres_url
 from deploy.local.servers import Server, free_port, postgres_command
+from shared.schemas.history import OutboxBound
 from shared.storage.redis_outbox import RedisOutbox
 from shared.storage.redis_requests import RedisRequestLog
 from tests.integration.learner_rig import Rig, learner_rig, until
@@ -26,7 +27,9 @@ SECRET = "hunter2-hunter2"
 @pytest.fixture
 async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
     async with learner_rig(tmp_path) as made:
-        made.log = RedisRequestLog(made.client, window_s=3600.0, clock=made.log._clock, history_bound=100_000)
+        made.log = RedisRequestLog(
+            made.client, window_s=3600.0, clock=made.log._clock, history_bound=OutboxBound(100_000)
+        )
         yield made
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -40,6 +42,30 @@ def test_what_compose_sets_by_itself_is_accepted(compose: dict[str, Any]) -> Non
     settings = load_settings({**given, "CONFIG_FILE": str(ROOT / "deploy/config.default.yaml")}, None)
     hosts = {urlsplit(url).hostname for url in (settings.REDIS_URL, settings.QDRANT_URL, settings.EMBEDDER_URL)}
     assert hosts | {settings.DATABASE_HOST} <= set(compose["services"])
+
+
+@pytest.mark.parametrize(("bound", "most"), [("2147483648", "1610612736"), ("max", "0"), (None, "0")])
+def test_redis_may_use_three_quarters_of_its_container(
+    compose: dict[str, Any], tmp_path: Path, bound: str | None, most: str
+) -> None:
+    """Whatever COMPOSE_REDIS_MEMORY says; without a bound there is none. Nothing is evicted, and root is given up."""
+    shell, option, script = compose["services"]["redis"]["command"]
+    cgroup, entrypoint = tmp_path / "memory.max", tmp_path / "docker-entrypoint.sh"
+    if bound is not None:
+        cgroup.write_text(bound + "\n")
+    entrypoint.write_text('#!/bin/sh\nfor word in "$@"; do echo "<$word>"; done\n')
+    entrypoint.chmod(0o755)
+    script = script.replace("$$", "$").replace("/sys/fs/cgroup/memory.max", str(cgroup))
+    script = script.replace("/sys/fs/cgroup/memory/memory.limit_in_bytes", str(tmp_path / "none"))
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    done = subprocess.run([shell, option, script], env={"PATH": path}, capture_output=True, text=True, check=True)
+    words = re.findall("<(.*)>", done.stdout)
+    assert words[0] == "redis-server"
+    given = dict(zip(words[1::2], words[2::2], strict=True))
+    assert given == {
+        "--appendonly": "yes", "--appendfsync": "everysec", "--save": "",
+        "--maxmemory-policy": "noeviction", "--maxmemory": most,
+    }  # fmt: skip
 
 
 def test_only_the_door_is_public(compose: dict[str, Any]) -> None:
