@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 import qdrant_edge as edge
 
 from deploy.qdrant_engine import files
-from deploy.qdrant_engine.problems import ApiProblem, of_engine
+from deploy.qdrant_engine.problems import ApiProblem, no_room, of_engine
 from deploy.qdrant_engine.rebuild import build_graph, due, rest_s
 from deploy.qdrant_engine.writes import Change
 
@@ -36,6 +36,9 @@ waiting; a start has to replay so much of it, at 25 microseconds a point."""
 
 PAUSE_S = 0.25
 """Between two acts of a rebuild during which nobody is answered."""
+
+LEAST_FREE_BYTES = 134_217_728
+"""Below this a disk is full: a segment of the write-ahead log takes 32 MiB, and a flush writes what has changed."""
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +66,12 @@ class Collection:
         return _guarded(lambda: call(self._shard))
 
     async def write(self, changes: Iterable[Change]) -> int:
-        """Apply changes in order; when this returns they are in the write-ahead log and visible to reads."""
+        """Apply changes in order; when this returns they are in the write-ahead log and visible to reads.
+
+        Raises ApiProblem, like Qdrant, where the disk is nearly full.
+        """
+        if not self._has_room():
+            raise no_room()
         async with self._writers:
             for change in changes:
                 _guarded(partial(self._apply, change.operation))
@@ -75,6 +83,10 @@ class Collection:
         if self._changed >= FLUSH_AFTER:
             await self.flush()
         return number
+
+    def _has_room(self) -> bool:
+        """Return whether the disk has room for the engine's files, which it maps: without, the kernel would kill us."""
+        return shutil.disk_usage(self._folder).free >= LEAST_FREE_BYTES
 
     def _apply(self, operation: Any) -> None:
         # Noted before it runs: an operation that fails half-way (a missing id among others) fails so in the copy too.
@@ -92,6 +104,8 @@ class Collection:
 
     async def maintain(self) -> None:
         """Bring the log to the disk; flush and start a rebuild of the graph when due. Called every few seconds."""
+        if not self._has_room():
+            return
         if self._changed:
             await asyncio.to_thread(files.sync_log, self._current())
         if time.monotonic() >= self._flush_at:

@@ -41,6 +41,11 @@ def unsupported(what: str) -> ApiProblem:
     return ApiProblem(501, f"Not implemented by this local engine: {what}. Use a Qdrant server for it.")
 
 
+def no_room() -> ApiProblem:
+    """500: the disk is nearly full; Qdrant says it in such words, too."""
+    return ApiProblem(500, "Service internal error: No space left on device: the disk is nearly full")
+
+
 def of_engine(error: Exception) -> ApiProblem:
     """Translate what the engine raised; it has no error classes, only messages."""
     message = str(error)

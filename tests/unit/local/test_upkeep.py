@@ -10,6 +10,7 @@ import pytest
 
 from deploy.qdrant_engine import collection, files
 from deploy.qdrant_engine.collection import Collection
+from deploy.qdrant_engine.problems import ApiProblem
 from deploy.qdrant_engine.writes import Change
 
 
@@ -49,3 +50,17 @@ async def test_the_log_goes_to_the_disk_often_and_everything_seldom(
         assert (len(synced), shard.flushes) == (2, 1)
         await kept.write([Change(None, collection.FLUSH_AFTER)])
         assert shard.flushes == 2
+
+
+async def test_a_nearly_full_disk_refuses_writes_until_there_is_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The engine maps its files: written on a full disk, they would end the process."""
+    shard, usage = Shard(), SimpleNamespace(free=collection.LEAST_FREE_BYTES - 1)
+    monkeypatch.setattr("shutil.disk_usage", lambda _path: usage)
+    with ThreadPoolExecutor(1) as thread:
+        kept = Collection(tmp_path, files.Description("c", 4, "Cosine", "shard-1"), shard, thread)
+        with pytest.raises(ApiProblem, match="No space left on device"):
+            await kept.write([Change(None, 1)])
+        usage.free = collection.LEAST_FREE_BYTES
+        assert await kept.write([Change(None, 1)]) == 1
