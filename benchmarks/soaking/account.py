@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import orjson
 import redis.asyncio as aioredis
 
-from services.gateway.fallback import MAX_SPENT
+from services.gateway.chat.fallback import MAX_SPENT
 from shared.storage import redis_keys
 
 _PAGE = 1000

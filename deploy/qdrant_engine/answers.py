@@ -10,7 +10,7 @@ import orjson
 from aiohttp import web
 
 from deploy.qdrant_engine.problems import ApiProblem
-from shared.quick_http.lane import Answer
+from shared.quick_http.fast_path import Answer
 
 Handler = Callable[[web.Request], Awaitable[object]]
 """What a route does: it returns a JSON value or raises ApiProblem."""

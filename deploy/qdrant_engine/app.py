@@ -15,7 +15,7 @@ from deploy.qdrant_engine.answers import failure
 from deploy.qdrant_engine.collections import Collections
 from deploy.qdrant_engine.quick import QuickRoutes
 from deploy.qdrant_engine.routes import COLLECTIONS, add_routes
-from shared.quick_http.lane import Lanes, LaneSite
+from shared.quick_http.fast_path import FastPath, FastPathSite
 from shared.stop_signals import stop_event
 
 MAX_BODY = 32 * 1024 * 1024
@@ -69,8 +69,8 @@ async def serve(root: Path, host: str, port: int) -> None:
         await runner.setup()
         server = cast("web.Server", runner.server)  # there is one from `setup` to `cleanup`
         routes = QuickRoutes(app[COLLECTIONS])
-        lanes = Lanes(server, routes, failure, max_body=MAX_QUICK_BODY, keep_s=KEEP_ALIVE_S)
-        await LaneSite(runner, lanes, host, port, backlog=1024).start()
+        lanes = FastPath(server, routes, failure, max_body=MAX_QUICK_BODY, keep_s=KEEP_ALIVE_S)
+        await FastPathSite(runner, lanes, host, port, backlog=1024).start()
         await stop.wait()
     finally:
         await runner.cleanup()

@@ -1,4 +1,4 @@
-"""A fast lane for what a router asks all the time: searches and upserts (`shared/quick_http/lane.py`).
+"""A fast lane for what a router asks all the time: searches and upserts (`shared/quick_http/fast_path.py`).
 
 It knows collections whose names stand in a path as they are. Whatever else comes is aiohttp's (`routes.py`).
 """
@@ -15,8 +15,8 @@ from deploy.qdrant_engine.answers import answer_to
 from deploy.qdrant_engine.collection import Collection
 from deploy.qdrant_engine.collections import Collections
 from deploy.qdrant_engine.routes import apply, parsed, search, search_all
-from shared.quick_http.lane import Answer, Handler
-from shared.quick_http.plain import Question
+from shared.quick_http.fast_path import Answer, Handler
+from shared.quick_http.plain_request import Question
 
 _LINE = re.compile(rb"([A-Z]+) /collections/([A-Za-z0-9._-]+)/points(\S+) HTTP/1\.1")
 

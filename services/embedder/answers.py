@@ -21,7 +21,7 @@ from shared.errors import (
     UnsupportedMedia,
 )
 from shared.logs import get_logger
-from shared.quick_http.lane import Answer
+from shared.quick_http.fast_path import Answer
 from shared.schemas.embedding import DEADLINE_HEADER, DIMENSION_HEADER, MODEL_HEADER, RAW_VECTORS, EmbedRequest
 from shared.schemas.problem import problem
 from shared.schemas.storage import EmbeddingModel

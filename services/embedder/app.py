@@ -15,10 +15,10 @@ from services.embedder.encoder import Encoder
 from shared.errors import SettingsError
 from shared.logs import get_logger
 from shared.metrics import EmbedderMetrics, ProcessMetrics, new_registry
-from shared.quick_http.lane import Lanes, LaneSite
+from shared.quick_http.fast_path import FastPath, FastPathSite
+from shared.resilience.supervision import Supervisor
 from shared.settings import Settings
 from shared.stop_signals import stop_event
-from shared.supervision import Supervisor
 
 KEEP_ALIVE_S = 75.0
 """Longer than the gateway keeps an idle connection (15 s), so that no request meets a closing one."""
@@ -69,7 +69,7 @@ async def start(app: web.Application, settings: Settings) -> web.AppRunner:
         shutdown_timeout=settings.DRAIN_TIMEOUT_S,
     )
     await runner.setup()
-    lanes = Lanes(
+    lanes = FastPath(
         cast("web.Server", runner.server),  # there is one from `setup` to `cleanup`
         {handlers.EMBED: handlers.plain_embed(app)},
         failure,
@@ -77,7 +77,7 @@ async def start(app: web.Application, settings: Settings) -> web.AppRunner:
         keep_s=KEEP_ALIVE_S,
     )
     try:
-        await LaneSite(runner, lanes, settings.EMBEDDER_HOST, settings.EMBEDDER_PORT, backlog=1024).start()
+        await FastPathSite(runner, lanes, settings.EMBEDDER_HOST, settings.EMBEDDER_PORT, backlog=1024).start()
     except OSError as error:
         await runner.cleanup()
         where = f"EMBEDDER_HOST={settings.EMBEDDER_HOST} EMBEDDER_PORT={settings.EMBEDDER_PORT}"

@@ -29,7 +29,7 @@ from shared.bandit.context import Vector
 from shared.errors import Unavailable
 from shared.logs import get_logger
 from shared.metrics import EmbedderMetrics
-from shared.supervision import Pulse, Supervisor
+from shared.resilience.supervision import Pulse, Supervisor
 
 Key = bytes
 RETRY_AFTER_S = 1.0

@@ -15,11 +15,11 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from services.embedder.answers import Embedding, check_type, failure, refusal
 from services.embedder.batcher import Batcher
 from shared.errors import InvalidRequest, RequestTimeout, Unavailable
-from shared.quick_http.lane import Answer
-from shared.quick_http.plain import Question
+from shared.quick_http.fast_path import Answer
+from shared.quick_http.plain_request import Question
+from shared.resilience.supervision import Supervisor
 from shared.schemas.storage import EmbeddingModel
 from shared.settings import Settings
-from shared.supervision import Supervisor
 
 EMBED = b"POST /embed HTTP/1.1"
 BATCHER = web.AppKey("batcher", Batcher)

@@ -9,10 +9,10 @@ import sys
 import uvloop
 
 from services.gateway.app import build_app, open_adapters
-from services.gateway.keys import CHAT, LIFECYCLE
-from services.gateway.preflight import check_settings
-from services.gateway.serving import serve
-from services.gateway.version import VERSION
+from services.gateway.http.app_keys import CHAT, READINESS
+from services.gateway.http.server import serve
+from services.gateway.process.settings_check import check_settings
+from services.gateway.process.version import VERSION
 from shared import interpreter
 from shared.access_warning import access_warning
 from shared.errors import SettingsError
@@ -69,7 +69,7 @@ async def run(settings: Settings) -> int:
             "serving", host=settings.HOST, port=settings.PORT, version=VERSION, arms=len(app[CHAT].catalogue.arm_ids)
         )
         await stop.wait()
-        app[LIFECYCLE].drain()
+        app[READINESS].drain()
         log.info("draining", delay_s=settings.DRAIN_DELAY_S, timeout_s=settings.DRAIN_TIMEOUT_S)
         await asyncio.sleep(settings.DRAIN_DELAY_S)
         await runner.cleanup()

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from services.gateway.arm_list import ArmChanges, FreeArmMemory
-from services.gateway.database_health import DatabaseHealth
+from services.gateway.models.runtime_models import ArmChanges, FreeArmMemory
+from services.gateway.process.database_health import DatabaseHealth
 from shared.ports import ChatModel, Clock, Embedder, EventQueue, Heartbeats, PosteriorStore, RequestIndex, RequestLog
 from shared.tracing import IdTracer, Tracer
 

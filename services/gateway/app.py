@@ -12,60 +12,61 @@ from typing import Any
 import numpy as np
 from aiohttp import web
 
-from services.gateway import loops
 from services.gateway.adapters import Adapters
-from services.gateway.admission import Admission
-from services.gateway.arm_list import ArmList, SharedFreeArms
-from services.gateway.asking import Asking
-from services.gateway.breaker import Breaker
-from services.gateway.bytes_in_work import BytesInWork
-from services.gateway.catalogue_settings import build_catalogue
-from services.gateway.context import HICCUP_S, ContextGatherer, ContextLimits
-from services.gateway.cooldown import CoolDowns
-from services.gateway.database_health import DatabaseHealth
-from services.gateway.door import Door
-from services.gateway.exploration import ExplorationBudget
-from services.gateway.feedback_links import FeedbackLinks
-from services.gateway.health import Health
-from services.gateway.keys import (
+from services.gateway.chat.chat_metrics import seed
+from services.gateway.chat.context import HICCUP_S, ContextGatherer, ContextLimits
+from services.gateway.chat.plan import ChatPorts
+from services.gateway.feedback.signed_links import SignedLinks
+from services.gateway.http.app_keys import (
     ADMISSION,
-    ASKING,
-    BYTES_IN_WORK,
+    BODY_BYTES,
     CHAT,
-    DOOR,
+    CHAT_REQUEST_READER,
     HEALTH,
-    LIFECYCLE,
     LINKS,
     METRICS,
     PARSING,
+    READINESS,
     REGISTRY,
+    REQUEST_LIFECYCLE,
     SETTINGS,
 )
-from services.gateway.learned_limits import LearnedLimits
-from services.gateway.lifecycle import Lifecycle
-from services.gateway.middlewares import build_middlewares, limit_places
-from services.gateway.notices import Notices, name_of
-from services.gateway.plan import ChatPorts
-from services.gateway.posterior_cache import PosteriorCache
-from services.gateway.preflight import asks_openrouter
-from services.gateway.quotas import build_quotas
-from services.gateway.recorder import Recorder
-from services.gateway.retry_budget import RetryBudget
-from services.gateway.routes import all_routes
-from services.gateway.spool import Spool
-from services.gateway.tally import seed
-from services.gateway.version import VERSION
+from services.gateway.http.chat_request_reader import ChatRequestReader
+from services.gateway.http.middlewares import build_middlewares, limit_places
+from services.gateway.http.request_lifecycle import RequestLifecycle
+from services.gateway.http.routes import all_routes
+from services.gateway.limits.admission import Admission
+from services.gateway.limits.body_bytes import BodyBytes
+from services.gateway.limits.circuit_breakers import CircuitBreakers
+from services.gateway.limits.exploration_budget import ExplorationBudget
+from services.gateway.limits.learned_limits import LearnedLimits
+from services.gateway.limits.quotas import build_quotas
+from services.gateway.limits.retry_budget import RetryBudget
+from services.gateway.models.catalogue_settings import build_catalogue
+from services.gateway.models.posterior_cache import PosteriorCache
+from services.gateway.models.runtime_models import RuntimeModels, SharedFreeArms
+from services.gateway.process import background_loops as loops
+from services.gateway.process.database_health import DatabaseHealth
+from services.gateway.process.gossip import Gossip, name_of
+from services.gateway.process.health import Health
+from services.gateway.process.readiness import Readiness
+from services.gateway.process.settings_check import asks_openrouter
+from services.gateway.process.version import VERSION
+from services.gateway.records.record_writer import RecordWriter
+from services.gateway.records.spool import Spool
 from shared.bandit.arms import ArmId
 from shared.bandit.build import build_policy
 from shared.bandit.policy import Policy
 from shared.clients.chat_client import HttpChatModel, connections
+from shared.clients.coalescing_embedder import CoalescingEmbedder
 from shared.clients.embedder_client import HttpEmbedder
-from shared.clients.joined_embedder import JoinedEmbedder
 from shared.clients.upstream_route import upstream_proxy, upstream_tls
 from shared.clock import SystemClock
 from shared.logs import get_logger
 from shared.metrics import GatewayMetrics, ProcessMetrics, new_registry
 from shared.quick_http import QuickHttp
+from shared.resilience.circuit_breaker import CircuitBreaker
+from shared.resilience.supervision import Supervisor
 from shared.settings import Settings
 from shared.storage.qdrant_index import QdrantIndex
 from shared.storage.redis_arms import RedisArmChanges, RedisFreeArms
@@ -75,7 +76,6 @@ from shared.storage.redis_outbox import RedisOutbox
 from shared.storage.redis_posteriors import RedisPosteriorStore
 from shared.storage.redis_queue import RedisEventQueue, RedisHeartbeats
 from shared.storage.redis_requests import RedisRequestLog
-from shared.supervision import Supervisor
 from shared.tracing import IdTracer, Tracer
 
 LOAD_TIMEOUT_S = 2.0
@@ -121,7 +121,7 @@ async def open_adapters(settings: Settings) -> AsyncIterator[Adapters]:
 
         yield Adapters(
             tracer=tracer,
-            embedder=JoinedEmbedder(HttpEmbedder(await pool(QuickHttp(settings.EMBEDDER_URL)), embed_s), embed_s),
+            embedder=CoalescingEmbedder(HttpEmbedder(await pool(QuickHttp(settings.EMBEDDER_URL)), embed_s), embed_s),
             index=QdrantIndex(
                 await pool(QuickHttp(settings.QDRANT_URL)),
                 None if qdrant_key is None else qdrant_key.get_secret_value(),
@@ -158,26 +158,26 @@ def build_app(settings: Settings, adapters: Adapters) -> web.Application:
     supervisor = Supervisor(ProcessMetrics(registry).restarts)
     metrics = GatewayMetrics(registry)
     seed(metrics)
-    lifecycle = Lifecycle()
+    lifecycle = Readiness()
     ports = build_ports(settings, adapters, metrics, supervisor)
-    door = Door(settings, metrics, adapters.tracer)
+    door = RequestLifecycle(settings, metrics, adapters.tracer)
     admission = build_admission(settings, adapters, metrics)
-    bytes_in_work = BytesInWork(settings.MAX_BYTES_IN_WORK, metrics)
+    bytes_in_work = BodyBytes(settings.MAX_BYTES_IN_WORK, metrics)
     app = web.Application(middlewares=[*build_middlewares(door), limit_places(admission, bytes_in_work)])
-    app[DOOR] = door
+    app[REQUEST_LIFECYCLE] = door
     app[ADMISSION] = admission
-    app[BYTES_IN_WORK] = bytes_in_work
+    app[BODY_BYTES] = bytes_in_work
     app[SETTINGS] = settings
     app[METRICS] = metrics
     app[REGISTRY] = registry
-    app[LIFECYCLE] = lifecycle
+    app[READINESS] = lifecycle
     app[CHAT] = ports
-    app[ASKING] = Asking(
+    app[CHAT_REQUEST_READER] = ChatRequestReader(
         adapters.clock,
         forward_control=settings.OPENROUTER_API_KEY is None,
         forward_session=asks_openrouter(settings),
     )
-    app[LINKS] = FeedbackLinks(settings.FEEDBACK_LINK_SECRET)
+    app[LINKS] = SignedLinks(settings.FEEDBACK_LINK_SECRET)
     app[PARSING] = asyncio.Lock()
     app[HEALTH] = _health(adapters, ports, lifecycle)
     app.cleanup_ctx.append(loops.run)
@@ -202,7 +202,7 @@ def build_ports(settings: Settings, adapters: Adapters, metrics: GatewayMetrics,
     def make_policy(default: ArmId | None) -> Policy[Any]:
         return build_policy(replace(settings.bandit(), default_arm=default))
 
-    recorder = Recorder(
+    recorder = RecordWriter(
         adapters.log,
         adapters.queue,
         Spool(settings.SPOOL_DIR, max_bytes=settings.SPOOL_MAX_BYTES),
@@ -210,11 +210,11 @@ def build_ports(settings: Settings, adapters: Adapters, metrics: GatewayMetrics,
         clock=clock,
         metrics=metrics,
     )
-    cooldowns, learned_limits = CoolDowns(clock, lambda arm: catalogue.arm(arm).costs_money), LearnedLimits(clock)
+    cooldowns, learned_limits = CircuitBreakers(clock, lambda arm: catalogue.arm(arm).costs_money), LearnedLimits(clock)
     return ChatPorts(
         log=adapters.log,
         recorder=recorder,
-        notices=Notices(
+        notices=Gossip(
             adapters.heartbeats,
             recorder,
             cooldowns,
@@ -230,12 +230,12 @@ def build_ports(settings: Settings, adapters: Adapters, metrics: GatewayMetrics,
             adapters.store, catalogue, make_policy, clock=clock, metrics=metrics, load_timeout_s=LOAD_TIMEOUT_S
         ),
         catalogue=catalogue,
-        arm_list=ArmList(adapters.arm_changes, catalogue, metrics=metrics, timeout_s=LOAD_TIMEOUT_S),
+        arm_list=RuntimeModels(adapters.arm_changes, catalogue, metrics=metrics, timeout_s=LOAD_TIMEOUT_S),
         free_arms=SharedFreeArms(catalogue, adapters.free_arms, timeout_s=LOAD_TIMEOUT_S),
         upstream=adapters.upstream,
         cooldowns=cooldowns,
         learned_limits=learned_limits,
-        reserving=Breaker(clock, hiccup_s=HICCUP_S),
+        reserving=CircuitBreaker(clock, hiccup_s=HICCUP_S),
         clock=clock,
         metrics=metrics,
         supervisor=supervisor,
@@ -266,7 +266,7 @@ def _context_limits(settings: Settings) -> ContextLimits:
     )
 
 
-def _health(adapters: Adapters, ports: ChatPorts, lifecycle: Lifecycle) -> Health:
+def _health(adapters: Adapters, ports: ChatPorts, lifecycle: Readiness) -> Health:
     async def embedder() -> str:
         await adapters.embedder.embed(["health"])  # its name alone may be remembered, and says nothing of its state
         return (await adapters.embedder.model()).id

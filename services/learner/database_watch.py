@@ -8,8 +8,8 @@ from typing import Protocol
 from services.learner.historian import Historian
 from shared.errors import DependencyError
 from shared.logs import get_logger
+from shared.resilience.supervision import Pulse
 from shared.schemas.database_report import DatabaseReport
-from shared.supervision import Pulse
 
 EVERY_S = 5.0
 TTL_S = 30.0

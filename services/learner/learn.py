@@ -26,7 +26,7 @@ _log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class RedeliveryPolicy:
     """When an event that cannot be applied goes to the dead letters.
 
     Attributes:
@@ -98,7 +98,7 @@ class EventLearner:
         posteriors: PosteriorStore,
         clock: Clock,
         metrics: LearnerMetrics,
-        patience: Patience | None = None,
+        patience: RedeliveryPolicy | None = None,
     ) -> None:
         self._consumer = consumer
         self._queue = queue
@@ -106,7 +106,7 @@ class EventLearner:
         self._posteriors = posteriors
         self._clock = clock
         self._metrics = metrics
-        self._patience = patience or Patience()
+        self._patience = patience or RedeliveryPolicy()
         self._unfinished: list[list[Event]] = []
         self.stopping = False
 

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from services.learner.vitals import Vitals
 from shared.logs import get_logger
-from shared.supervision import Supervisor
+from shared.resilience.supervision import Supervisor
 
 _log = get_logger(__name__)
 

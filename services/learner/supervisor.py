@@ -11,7 +11,7 @@ from arq.worker import Worker
 from redis.exceptions import RedisError
 
 from shared.logs import get_logger
-from shared.supervision import Supervisor
+from shared.resilience.supervision import Supervisor
 
 DRAIN_S = 20.0
 """How long jobs may go on after SIGTERM."""

@@ -9,7 +9,7 @@ from shared.errors import DependencyError
 from shared.logs import get_logger
 from shared.metrics import LearnerMetrics
 from shared.ports import EventQueue, Heartbeats, Outbox
-from shared.supervision import Pulse
+from shared.resilience.supervision import Pulse
 
 EVERY_S = 5.0
 TTL_S = 3 * EVERY_S

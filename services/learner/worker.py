@@ -21,7 +21,7 @@ from services.learner.clusterer import Clusterer
 from services.learner.database_watch import DatabaseWatch
 from services.learner.historian import Historian
 from services.learner.index import Indexer
-from services.learner.learn import EventLearner, Patience
+from services.learner.learn import EventLearner, RedeliveryPolicy
 from services.learner.status import make_status_app, serving
 from services.learner.supervisor import DRAIN_S, supervise
 from services.learner.tasks import Duties, crons, functions
@@ -33,6 +33,7 @@ from shared.logs import get_logger
 from shared.metrics import LearnerMetrics, ProcessMetrics, new_registry
 from shared.ports import Clock
 from shared.quick_http import QuickHttp
+from shared.resilience.supervision import Supervisor
 from shared.schemas.storage import EmbeddingModel
 from shared.settings import Settings
 from shared.stop_signals import stop_event
@@ -46,7 +47,6 @@ from shared.storage.redis_posteriors import RedisPosteriorStore
 from shared.storage.redis_queue import RedisEventQueue, RedisHeartbeats
 from shared.storage.redis_recount import RedisRecounter
 from shared.storage.redis_requests import RedisRequestLog
-from shared.supervision import Supervisor
 
 if TYPE_CHECKING:
     from shared.storage.postgres_history import PostgresHistory
@@ -127,7 +127,7 @@ async def open_history(settings: Settings, *, timeout_s: float = CALL_TIMEOUT_S)
         await history.close()
 
 
-async def run(settings: Settings, patience: Patience | None = None) -> int:
+async def run(settings: Settings, patience: RedeliveryPolicy | None = None) -> int:
     """Learn until SIGTERM or SIGINT; return the exit code, which is 1 where a loop could not be kept."""
     stop = stop_event()
     worker = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
@@ -169,7 +169,7 @@ async def _stop_duties(stop: asyncio.Event, duties: Duties) -> None:
     duties.stop()
 
 
-def _duties(adapters: Adapters, worker: str, metrics: LearnerMetrics, patience: Patience | None) -> Duties:
+def _duties(adapters: Adapters, worker: str, metrics: LearnerMetrics, patience: RedeliveryPolicy | None) -> Duties:
     log, posteriors, index, clock = adapters.log, adapters.posteriors, adapters.index, adapters.clock
     days = adapters.settings.RECENCY_DAYS
     indexer = Indexer(log=log, index=index, ask_model=adapters.ask_model, clock=clock, recency_days=days)

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import cast
 
 from shared.keep_alive import idle_clock
-from shared.quick_http.alarm import Alarm
+from shared.quick_http.deadline_timer import DeadlineTimer
 from shared.quick_http.replies import BadReply, Closed, Reply, only_chunk
 
 MAX_HEAD_BYTES = 65_536
@@ -35,7 +35,7 @@ class Connection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._waiter: asyncio.Future[None] | None = None
-        self._alarm = Alarm(self._late)
+        self._alarm = DeadlineTimer(self._late)
         self._unread = b""  # too little to make sense of
         self._taker: Take | None = None
         self._since = self._asked_at = 0.0

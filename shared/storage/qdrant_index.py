@@ -27,8 +27,8 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, w
 
 from shared.bandit.context import Neighbour, Vector
 from shared.errors import DependencyError
-from shared.joined import Joined
 from shared.quick_http import QuickHttp
+from shared.resilience.coalescer import Coalescer
 from shared.schemas.storage import EmbeddingModel, Point
 from shared.storage import qdrant_answers as answers
 
@@ -68,7 +68,7 @@ class QdrantIndex:
         self._parting = {**self._headers, "connection": "close"}
         self._hot_s = timeout_s
         self._slow_s = max(timeout_s, SLOW_S)
-        self._searches = Joined[Mapping[str, object], answers.Found]("qdrant", self._search_all, most=TOGETHER)
+        self._searches = Coalescer[Mapping[str, object], answers.Found]("qdrant", self._search_all, most=TOGETHER)
         self._model: EmbeddingModel | None = None
         self._met = (math.inf, 0.0)  # a point that was too old, and until when it is remembered
 

@@ -252,7 +252,7 @@ class Script:
         return answers[1:] if load else answers
 
 
-class Together:
+class Pipeline:
     """Calls of one script that are made while others are under way go out in one write."""
 
     def __init__(self, script: Script) -> None:

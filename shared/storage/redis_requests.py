@@ -23,13 +23,13 @@ from shared.storage.redis_connection import (
     Client,
     Damaged,
     KeptConnection,
+    Pipeline,
     Script,
-    Together,
     answers_of,
     redis_errors,
 )
 from shared.storage.redis_ids import Meant, alias_keys, find_own_id, namesake
-from shared.storage.redis_stories import logged, parse_record, stored
+from shared.storage.request_codec import logged, parse_record, stored
 
 GRACE_S = 7 * 86_400.0
 """A request outlives its feedback window by this: longer than any backlog, so that no late event finds it gone."""
@@ -50,7 +50,7 @@ class RedisRequestLog:
         self._window_s = window_s
         self._ttl_ms = round((window_s + GRACE_S) * 1000)
         self._clock = clock
-        self._reserve = Together(Script(client, "reserve.lua", kept=KeptConnection(client, at_once=RECORDS_AT_ONCE)))
+        self._reserve = Pipeline(Script(client, "reserve.lua", kept=KeptConnection(client, at_once=RECORDS_AT_ONCE)))
         self._release = Script(client, "release.lua")
         records = KeptConnection(client, at_once=RECORDS_AT_ONCE)
         self._record = Script(client, "outbox.lua", "record.lua", kept=records)

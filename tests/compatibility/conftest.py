@@ -19,7 +19,7 @@ from tests.integration.gateway.process import Gateway
 KEY = "key-of-the-test"
 
 
-class Door:
+class RequestLifecycle:
     """Where clients go, and what the simulated models have seen."""
 
     def __init__(self, gateway: str, simulator: int) -> None:
@@ -36,7 +36,7 @@ class Door:
 
 
 @pytest.fixture(scope="package")
-def door(redis_server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
+def door(redis_server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RequestLifecycle]:
     """A running gateway."""
     folder, port = tmp_path_factory.mktemp("compatibility"), free_port()
     command = [sys.executable, "-m", "benchmarks.simulator", "--port", str(port), "--failures", "0", "--speed", "50"]
@@ -47,6 +47,6 @@ def door(redis_server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
             gateway.server.wait_for_port(gateway.port)
             while not http_ok(gateway.port, "/ready"):  # pytest's own time limit ends this
                 time.sleep(0.05)
-            yield Door(gateway.url, port)
+            yield RequestLifecycle(gateway.url, port)
         finally:
             gateway.server.kill()

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from services.gateway.arm_list import ArmChanges, FreeArmMemory
+from services.gateway.models.runtime_models import ArmChanges, FreeArmMemory
 from services.learner.clusterer import Recounter
 from shared.ports import EventQueue, Heartbeats, Outbox, PosteriorStore, RequestLog, Restorer
 from shared.schemas.history import OutboxBound

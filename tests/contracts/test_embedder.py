@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from services.embedder.encoder import STATIC
+from shared.clients.coalescing_embedder import CoalescingEmbedder
 from shared.clients.embedder_client import HttpEmbedder
-from shared.clients.joined_embedder import JoinedEmbedder
 from shared.ports import Embedder
 from shared.quick_http import QuickHttp
 from tests.embedder_rig import real_encoder, running_embedder
@@ -24,7 +24,7 @@ async def embedder(request: pytest.FixtureRequest) -> AsyncIterator[Embedder]:
         return
     async with running_embedder(real_encoder(STATIC)) as url, QuickHttp(url) as http:
         asked = HttpEmbedder(http, timeout_s=5.0)
-        yield asked if request.param == "http" else JoinedEmbedder(asked, timeout_s=5.0)
+        yield asked if request.param == "http" else CoalescingEmbedder(asked, timeout_s=5.0)
 
 
 async def test_it_says_which_model_answers(embedder: Embedder) -> None:

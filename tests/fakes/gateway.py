@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry
 
 from services.gateway.adapters import Adapters
 from services.gateway.app import build_ports
-from services.gateway.plan import Asker, ChatPorts
+from services.gateway.chat.plan import Asker, ChatPorts
 from shared.bandit.arms import Arm, Price
 from shared.clock import SystemClock
 from shared.metrics import GatewayMetrics

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field, replace
 
-from services.gateway.quotas import Quotas
+from services.gateway.limits.quotas import Quotas
 from shared.bandit.arms import ArmId
 from shared.bandit.context import Vector
 from shared.bandit.sums import Centroids

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from services.gateway.streaming import Begin, OpenStream
+from services.gateway.chat.streaming import Begin, OpenStream
 
 
 class FakeSink:

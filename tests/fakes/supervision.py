@@ -3,7 +3,7 @@
 from prometheus_client import CollectorRegistry
 
 from shared.metrics import ProcessMetrics
-from shared.supervision import Supervisor
+from shared.resilience.supervision import Supervisor
 
 
 def new_supervisor() -> Supervisor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uvloop
 
-from services.learner.learn import Patience
+from services.learner.learn import RedeliveryPolicy
 from services.learner.worker import run
 from shared.logs import set_up_logging
 from shared.settings import load_settings
@@ -14,4 +14,4 @@ IDLE_S = 0.3
 if __name__ == "__main__":
     settings = load_settings()
     set_up_logging(settings, "learner")
-    uvloop.run(run(settings, Patience(idle_s=IDLE_S)))
+    uvloop.run(run(settings, RedeliveryPolicy(idle_s=IDLE_S)))

@@ -31,7 +31,7 @@ from shared.quick_http import QuickHttp
 from shared.schemas.storage import EmbeddingModel, NewRecord
 from shared.storage import redis_keys
 from shared.storage.qdrant_index import QdrantIndex
-from shared.storage.redis_stories import stored_vector
+from shared.storage.request_codec import stored_vector
 from tests.contracts.redis_rig import Rig, redis_rig
 from tests.integration.learner_rig import NOWHERE, learner_rig, until
 from tests.ledgers import ledgers_in, sums_in

@@ -7,8 +7,8 @@ import json
 
 import pytest
 
-from services.gateway.addresses import address_of
-from services.gateway.protocol import connection_cap
+from services.gateway.http.client_addresses import address_of
+from services.gateway.http.hardened_protocol import connection_cap
 from tests.integration.test_protocol import site
 
 

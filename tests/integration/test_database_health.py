@@ -14,7 +14,7 @@ import psycopg
 import pytest
 
 from deploy.local.servers import Server
-from services.gateway.database_health import LATE_S, DatabaseHealth
+from services.gateway.process.database_health import LATE_S, DatabaseHealth
 from services.learner.database_watch import DatabaseWatch
 from services.learner.historian import Historian
 from shared.clock import SystemClock

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 from prometheus_client import CollectorRegistry
 
-from services.learner.learn import EventLearner, Patience
+from services.learner.learn import EventLearner, RedeliveryPolicy
 from shared.metrics import LearnerMetrics
 from shared.schemas.events import Event, EventKind
 from shared.storage import redis_keys
@@ -15,7 +15,7 @@ from tests.contracts.redis_rig import Rig, redis_rig
 from tests.ledgers import ledgers_in, sums_in
 from tests.stories import ARM, a_new_record
 
-PATIENCE = Patience(idle_s=0)
+PATIENCE = RedeliveryPolicy(idle_s=0)
 
 
 @pytest.fixture

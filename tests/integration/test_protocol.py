@@ -17,15 +17,15 @@ from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
 from deploy.local.servers import free_port
-from services.gateway.bytes_in_work import BytesInWork
-from services.gateway.door import Door
-from services.gateway.json_body import read_body
-from services.gateway.keys import BYTES_IN_WORK, DOOR, VISIT
-from services.gateway.middlewares import build_middlewares
-from services.gateway.serving import serve
+from services.gateway.http.app_keys import BODY_BYTES, REQUEST_CONTEXT, REQUEST_LIFECYCLE
+from services.gateway.http.middlewares import build_middlewares
+from services.gateway.http.request_body import read_body
+from services.gateway.http.request_lifecycle import RequestLifecycle
+from services.gateway.http.server import serve
+from services.gateway.limits.body_bytes import BodyBytes
 from shared.errors import DependencyError, RateLimited, UpstreamError, UpstreamFailed
 from shared.metrics import GatewayMetrics
-from shared.quick_http.lane import HALF_CLOSE_S
+from shared.quick_http.fast_path import HALF_CLOSE_S
 from shared.settings import Settings, load_settings
 from shared.tracing import IdTracer
 
@@ -61,7 +61,7 @@ def routes(site: Callable[[], Site], settings: Settings) -> list[web.RouteDef]:
         except asyncio.CancelledError:
             site().cancelled.set()
             raise
-        return web.json_response({"owner": request[VISIT].caller.owner})
+        return web.json_response({"owner": request[REQUEST_CONTEXT].caller.owner})
 
     async def stream(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"content-type": "text/event-stream"})
@@ -102,10 +102,10 @@ async def site(options: dict[str, float] | None = None, **changes: str) -> Async
         {"HOST": "127.0.0.1", "PORT": str(port), "DRAIN_TIMEOUT_S": "1", "BODY_TIMEOUT_S": "0.4"} | changes, dotenv=None
     )
     metrics = GatewayMetrics(CollectorRegistry())
-    door = Door(settings, metrics, IdTracer())
+    door = RequestLifecycle(settings, metrics, IdTracer())
     app = web.Application(middlewares=build_middlewares(door))
-    app[DOOR] = door
-    app[BYTES_IN_WORK] = BytesInWork(settings.MAX_BYTES_IN_WORK, metrics)
+    app[REQUEST_LIFECYCLE] = door
+    app[BODY_BYTES] = BodyBytes(settings.MAX_BYTES_IN_WORK, metrics)
     made: list[Site] = []
     app.add_routes(routes(lambda: made[0], settings))
     runner = await serve(app, settings, **(options or {}))

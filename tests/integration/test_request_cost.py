@@ -14,14 +14,14 @@ from aiohttp import ClientSession, web
 from aiohttp.test_utils import TestClient, TestServer
 
 from deploy.local.servers import free_port
-from services.gateway import door
 from services.gateway.app import build_app
-from services.gateway.keys import CHAT
-from services.gateway.serving import serve
+from services.gateway.http import request_lifecycle as door
+from services.gateway.http.app_keys import CHAT
+from services.gateway.http.server import serve
 from shared.clients.answer_stream import HttpAnswerStream
 from shared.quick_http import Incoming
 from shared.quick_http.connection import Connection
-from shared.quick_http.outlet import Outlet
+from shared.quick_http.response_writer import ResponseWriter
 from shared.schemas.upstream import Heard
 from tests import raw_upstream as raw
 from tests.fakes.gateway import World, settings_for
@@ -119,7 +119,7 @@ async def test_a_chunk_costs_no_more_calls_than_it_did() -> None:
     """And nobody is woken for it: it is written before the upstream's bytes are done with."""
     chunk = raw.event(raw.chunk("word"))
     framed = b"%x\r\n%b\r\n" % (len(chunk), chunk)
-    upstream, outlet, client = Connection(), Outlet(), _Wire()
+    upstream, outlet, client = Connection(), ResponseWriter(), _Wire()
     upstream.connection_made(_Wire())
     outlet.open(client)
     upstream.send(b"question")

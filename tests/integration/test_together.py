@@ -10,7 +10,7 @@ from typing import cast
 from shared.errors import DependencyError
 from shared.schemas.storage import Reservation
 from shared.settings import Settings
-from shared.storage.redis_connection import Call, Script, Together, connect
+from shared.storage.redis_connection import Call, Pipeline, Script, connect
 from shared.storage.redis_requests import RedisRequestLog
 from tests.contracts.redis_rig import redis_rig
 from tests.fakes.clock import FakeClock
@@ -60,7 +60,7 @@ async def test_who_leaves_while_a_batch_is_under_way_is_not_sent() -> None:
             await go.wait()
             return [b"new" for _ in calls]
 
-    together = Together(cast("Script", Slow()))
+    together = Pipeline(cast("Script", Slow()))
     first, second, third = (asyncio.create_task(together.call([name], [])) for name in ("first", "second", "third"))
     await asyncio.sleep(0.01)
     late = asyncio.create_task(together.call(["late"], []))

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.gateway.quotas import answer_tokens, prompt_tokens
+from services.gateway.limits.quotas import answer_tokens, prompt_tokens
 from shared.clients.sse import EventParser
 from shared.errors import InvalidRequest
 from shared.schemas import long_json, strict_json

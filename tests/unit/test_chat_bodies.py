@@ -10,9 +10,9 @@ import orjson
 import pytest
 from openai.resources.chat.completions import Completions
 
-from services.gateway.contract import CHAT_BODY, ROUTER_HEADERS
-from services.gateway.door import _EXPOSED
-from services.gateway.quotas import answer_tokens
+from services.gateway.http.openapi import CHAT_BODY, ROUTER_HEADERS
+from services.gateway.http.request_lifecycle import _EXPOSED
+from services.gateway.limits.quotas import answer_tokens
 from shared.errors import InvalidRequest
 from shared.schemas.chat import parse_chat
 from shared.schemas.forbidden import DIALLING, PLUGINS, PROVIDER_WISHES

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from services.gateway.contract import document
+from services.gateway.http.openapi import document
 from shared.dotenv_file import COMPOSE_PREFIX
 from shared.schemas.chat import parse_chat
 from shared.schemas.feedback import parse_feedback

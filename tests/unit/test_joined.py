@@ -1,4 +1,4 @@
-"""`Joined` where more is asked than can be answered: few calls, and nobody's time for nothing."""
+"""`Coalescer` where more is asked than can be answered: few calls, and nobody's time for nothing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 
 from shared.errors import DependencyError
-from shared.joined import CALLS, PATIENCE, WAIT_S, Joined
+from shared.resilience.coalescer import CALLS, PATIENCE, WAIT_S, Coalescer
 
 WITHIN_S = 1.0
 MOST = 3
@@ -42,9 +42,9 @@ async def answering() -> AsyncIterator[Answering]:
         call.set()
 
 
-async def busy(answering: Answering) -> tuple[Joined[int, str], list[asyncio.Task[str]]]:
+async def busy(answering: Answering) -> tuple[Coalescer[int, str], list[asyncio.Task[str]]]:
     """Return one with as many calls under way as there may be, of one question each, and who asked."""
-    joined = Joined[int, str]("somebody", answering, most=MOST)
+    joined = Coalescer[int, str]("somebody", answering, most=MOST)
     await joined.ask(-1, WITHIN_S)  # now it knows how quick an answer is
     answering.calls.clear()
     answering.open.clear()
@@ -59,7 +59,7 @@ async def busy(answering: Answering) -> tuple[Joined[int, str], list[asyncio.Tas
     return joined, tasks
 
 
-def ask(joined: Joined[int, str], numbers: Sequence[int], within_s: float = WITHIN_S) -> list[asyncio.Task[str]]:
+def ask(joined: Coalescer[int, str], numbers: Sequence[int], within_s: float = WITHIN_S) -> list[asyncio.Task[str]]:
     return [asyncio.create_task(joined.ask(number, within_s)) for number in numbers]
 
 

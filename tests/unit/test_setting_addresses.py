@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.gateway.preflight import check_settings
+from services.gateway.process.settings_check import check_settings
 from shared.errors import SettingsError
 from shared.settings import load_settings
 

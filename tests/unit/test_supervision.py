@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from shared import supervision
-from shared.supervision import Pulse
+from shared.resilience import supervision
+from shared.resilience.supervision import Pulse
 from tests.fakes.supervision import new_supervisor
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from services.gateway.contract import document
+from services.gateway.http.openapi import document
 from shared.errors import UpstreamError
 from tests.fakes.chat_model import Reply
 from tests.fakes.gateway import World, settings_for

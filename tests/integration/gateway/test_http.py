@@ -15,10 +15,10 @@ import pytest
 
 from deploy.local.servers import free_port
 from services.gateway.app import build_app
-from services.gateway.contract import OPERATIONS
-from services.gateway.keys import LIFECYCLE
-from services.gateway.routes import all_routes
-from services.gateway.serving import serve
+from services.gateway.http.app_keys import READINESS
+from services.gateway.http.openapi import OPERATIONS
+from services.gateway.http.routes import all_routes
+from services.gateway.http.server import serve
 from shared.errors import DependencyError, UpstreamError
 from shared.schemas.events import EventKind
 from shared.schemas.records import Status
@@ -40,7 +40,7 @@ async def serving(world: World) -> AsyncIterator[Client]:
         async with aiohttp.ClientSession(f"http://127.0.0.1:{world.settings.PORT}") as client:
             for _ in range(200):
                 async with client.get("/ready") as ready:
-                    if ready.status == 200 and app[LIFECYCLE].draining is False:
+                    if ready.status == 200 and app[READINESS].draining is False:
                         break
                 await asyncio.sleep(0.01)
             await asyncio.sleep(0.05)

@@ -17,9 +17,9 @@ import orjson
 import pytest
 
 from deploy.local.servers import free_port
-from services.gateway import streaming
 from services.gateway.app import build_app
-from services.gateway.serving import serve
+from services.gateway.chat import streaming
+from services.gateway.http.server import serve
 from shared.bandit.decision import DecisionKind
 from shared.clients.chat_client import HttpChatModel, connections
 from shared.schemas.records import Outcome, Status

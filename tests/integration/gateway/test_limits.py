@@ -7,7 +7,7 @@ from typing import Any
 
 import aiohttp
 
-from services.gateway.access import digest_of
+from services.gateway.http.auth import digest_of
 from tests.integration.gateway.process import BODY, MODELS
 
 KEYS = ("first-key", "second-key")

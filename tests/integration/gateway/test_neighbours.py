@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 import redis.asyncio as aioredis
 
-from services.gateway.notices import SILENT_S
+from services.gateway.process.gossip import SILENT_S
 from shared.storage import redis_keys
 from tests.integration.gateway.link import Link
 from tests.integration.gateway.process import BODY, MODELS

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from services.gateway.path_hints import shown_path
+from services.gateway.http.path_hints import shown_path
 from tests.fakes.gateway import World, settings_for
 from tests.integration.gateway.test_http import BODY, serving
 

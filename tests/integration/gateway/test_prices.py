@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from services.gateway.route_chat import complete, route
+from services.gateway.chat.route_chat import complete, route
 from shared.bandit.arms import Arm, Price
 from shared.schemas.upstream import Usage
 from tests.fakes.chat_model import FakeChatModel, Reply

@@ -13,7 +13,7 @@ from typing import Any
 import openai
 import pytest
 
-from services.gateway import streaming
+from services.gateway.chat import streaming
 from shared.clients.chat_client import HttpChatModel, connections
 from shared.schemas.records import Status
 from tests import raw_upstream as raw

@@ -13,7 +13,7 @@ import pytest
 
 from deploy.local.servers import free_port
 from services.gateway.app import build_app
-from services.gateway.serving import serve
+from services.gateway.http.server import serve
 from shared.clients.chat_client import HttpChatModel, connections
 from shared.schemas.records import Status
 from tests import raw_upstream as raw

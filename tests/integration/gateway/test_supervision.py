@@ -12,8 +12,9 @@ from tests.integration.gateway.process import BODY, Gateway
 
 BROKEN = """
 import asyncio, sys
-from services.gateway import __main__ as gateway, recorder
-from shared import supervision
+from services.gateway import __main__ as gateway
+from services.gateway.records import record_writer as recorder
+from shared.resilience import supervision
 
 FAILURES = {failures}
 supervision.LONGEST_REST_S = 0.05

@@ -9,7 +9,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from services.gateway.plain_chat import PlainChat
+from services.gateway.http.fast_chat import FastChat
 from shared.errors import UpstreamError
 from tests.fakes.chat_model import Reply
 from tests.fakes.gateway import World, settings_for
@@ -77,14 +77,14 @@ CASES: dict[str, tuple[str, dict[str, str], bytes]] = {
 async def test_both_ways_answer_alike(case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same status, headers and error; what differs from request to request differs."""
     taken = 0
-    answer = PlainChat.answer
+    answer = FastChat.answer
 
-    async def counted(self: PlainChat, *arguments: object) -> object:
+    async def counted(self: FastChat, *arguments: object) -> object:
         nonlocal taken
         taken += 1
         return await answer(self, *arguments)  # type: ignore[arg-type]  # as they came
 
-    monkeypatch.setattr(PlainChat, "answer", counted)
+    monkeypatch.setattr(FastChat, "answer", counted)
     world = World(settings_for(tmp_path, API_KEYS=KEY, CORS_ORIGINS="https://site.example", RATE_LIMIT_RPM="600"))
     if case == "a stream that cannot begin":
         world.upstream.tell("c/large", *[Reply(error=UpstreamError("no", status=500, cool_s=0.0))] * 4)

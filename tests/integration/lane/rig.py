@@ -12,9 +12,9 @@ from typing import cast
 from aiohttp import web
 
 from deploy.local.servers import free_port
-from shared.quick_http.lane import Answer, Lanes, LaneSite
-from shared.quick_http.outlet import Outlet
-from shared.quick_http.plain import Question
+from shared.quick_http.fast_path import Answer, FastPath, FastPathSite
+from shared.quick_http.plain_request import Question
+from shared.quick_http.response_writer import ResponseWriter
 
 LINE = b"POST /echo HTTP/1.1"
 LARGE = 8_000_000
@@ -106,7 +106,7 @@ class Rig:
             with contextlib.suppress(ConnectionError):
                 await writer.wait_closed()
 
-    async def stream(self, body: bytes, outlet: Outlet) -> None:
+    async def stream(self, body: bytes, outlet: ResponseWriter) -> None:
         """Send pieces: three, or as many as the client takes."""
         outlet.begin(200, {"X-By": "lane"})
         try:
@@ -165,8 +165,8 @@ async def running(
     await runner.setup()
     rig = Rig(runner, free_port(), free_port())
     server = cast("web.Server", runner.server)
-    lanes = Lanes(server, {LINE: rig.handle}, failed, max_body=max_body, keep_s=keep_s, write_s=write_s)
-    await LaneSite(runner, lanes, "127.0.0.1", rig.port, backlog=16).start()
+    lanes = FastPath(server, {LINE: rig.handle}, failed, max_body=max_body, keep_s=keep_s, write_s=write_s)
+    await FastPathSite(runner, lanes, "127.0.0.1", rig.port, backlog=16).start()
     await web.TCPSite(runner, "127.0.0.1", rig.bare_port).start()
     try:
         yield rig

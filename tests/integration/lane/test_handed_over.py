@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from shared.quick_http import lane
+from shared.quick_http import fast_path as lane
 from tests.integration.lane.rig import LINE, Rig, plain, running
 
 CHUNKED = LINE + b"\r\nHost: here\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from shared.quick_http import lane
+from shared.quick_http import fast_path as lane
 from tests.integration.lane.rig import LARGE, plain, running
 from tests.unit.embedder.batching import until
 

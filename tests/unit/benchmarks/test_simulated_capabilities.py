@@ -14,7 +14,7 @@ from benchmarks.simulator import wire
 from benchmarks.simulator.app import Pace, Simulator
 from benchmarks.simulator.capabilities import Capabilities
 from benchmarks.simulator.models import DEFAULT_MODELS, InventedWorld, RecordedWorld
-from services.gateway.eligibility import Level, known_shortfall
+from services.gateway.chat.eligibility import Level, known_shortfall
 from shared.clients.listed_models import arm_of
 from shared.schemas.requirements import requirements_of
 

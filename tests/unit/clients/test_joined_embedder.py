@@ -1,4 +1,4 @@
-"""`JoinedEmbedder`: concurrent callers share calls, and nothing else."""
+"""`CoalescingEmbedder`: concurrent callers share calls, and nothing else."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from shared.clients.joined_embedder import SHORT_CHARS, JoinedEmbedder
+from shared.clients.coalescing_embedder import SHORT_CHARS, CoalescingEmbedder
 from shared.errors import DependencyError
 from tests.fakes.embedder import FakeEmbedder
 
@@ -38,9 +38,9 @@ async def noting() -> Noting:
     return Noting()
 
 
-async def joined(noting: Noting) -> JoinedEmbedder:
+async def joined(noting: Noting) -> CoalescingEmbedder:
     """Return one that knows how quick its embedder is, with a call under way until `go_on`."""
-    embedder = JoinedEmbedder(noting, TIMEOUT_S)
+    embedder = CoalescingEmbedder(noting, TIMEOUT_S)
     await embedder.embed(["how long does it take?"])
     noting.calls.clear()
     noting.under_way.clear()
@@ -49,7 +49,7 @@ async def joined(noting: Noting) -> JoinedEmbedder:
 
 
 async def waiting(
-    embedder: JoinedEmbedder, noting: Noting, texts: Sequence[str]
+    embedder: CoalescingEmbedder, noting: Noting, texts: Sequence[str]
 ) -> list[asyncio.Task[NDArray[np.float32]]]:
     """Ask for each text by itself, the first before the others."""
     tasks = [asyncio.create_task(embedder.embed([texts[0]]))]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from services.gateway.preflight import check_settings
+from services.gateway.process.settings_check import check_settings
 from shared.clients.upstream_route import upstream_proxy, upstream_tls
 from shared.errors import SettingsError
 from shared.settings import Settings, load_settings

@@ -6,10 +6,10 @@ import math
 
 import pytest
 
-from services.gateway.account import ENOUGH, EVIDENCE_S, AccountCircuit, Credit
-from services.gateway.cooldown import CoolDowns
-from services.gateway.outcome import UNBOUNDED_TOKENS, asked_tokens
-from services.gateway.route_chat import route
+from services.gateway.chat.journal import UNBOUNDED_TOKENS, asked_tokens
+from services.gateway.chat.route_chat import route
+from services.gateway.limits.circuit_breakers import CircuitBreakers
+from services.gateway.limits.upstream_account import ENOUGH, EVIDENCE_S, AccountCircuit, Credit
 from shared.errors import (
     UpstreamError,
 )
@@ -69,7 +69,7 @@ def test_an_open_circuit_is_probed_by_one_request_and_rests_longer_each_time() -
 @pytest.mark.parametrize("status", [200, 402, 404, 408, 429, 500])
 def test_any_other_refusal_says_that_the_key_is_fine(status: int) -> None:
     """Whoever is told of something else is known. No connection says nothing."""
-    arms = CoolDowns(FakeClock())
+    arms = CircuitBreakers(FakeClock())
     for number, arm in enumerate("ab"):
         arms.failed(arm, NO_KEY, request=str(number))
     arms.failed("a", UpstreamError("no connection"))
@@ -80,7 +80,7 @@ def test_any_other_refusal_says_that_the_key_is_fine(status: int) -> None:
 
 def test_only_an_arm_that_costs_money_shows_that_there_is_credit() -> None:
     """An answer of a free model says nothing of it."""
-    arms = CoolDowns(FakeClock())
+    arms = CircuitBreakers(FakeClock())
     for number, arm in enumerate("ab"):
         arms.failed(arm, NO_CREDIT, request=str(number), tokens=10)
     arms.succeeded("x:free")
@@ -106,7 +106,7 @@ def test_less_than_what_was_refused_may_still_be_affordable() -> None:
 def test_what_others_say_of_the_credit_changes_the_order_alone() -> None:
     """Their request may have been dearer than any here. Refusals of our own count as ever."""
     clock = FakeClock()
-    arms = CoolDowns(clock)
+    arms = CircuitBreakers(clock)
     arms.hear({"other": {"*credit": 30.0}})
     assert arms.by_rest(("a", "x:free")) == ("x:free", "a")
     assert arms.may_ask("a", lambda: 10, named=False)

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
-from services.gateway.admission import QUEUE_S, Admission
+from services.gateway.limits.admission import QUEUE_S, Admission
 from shared.clock import SystemClock
 from shared.errors import ClientError, RateLimited, Unavailable
 from shared.metrics import GatewayMetrics

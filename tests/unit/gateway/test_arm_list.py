@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from services.gateway.plan import ChatPorts
-from services.gateway.route_chat import complete, route
+from services.gateway.chat.plan import ChatPorts
+from services.gateway.chat.route_chat import complete, route
 from shared.bandit.arms import Arm, ArmId
 from shared.errors import ClientError, Conflict, CorruptState, InvalidRequest, NotFound, Unavailable
 from shared.storage.redis_keys import day_of

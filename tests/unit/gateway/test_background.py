@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from services.gateway.background import every
+from services.gateway.process.repeated_steps import every
 from shared.errors import DependencyError
-from shared.supervision import Pulse, running
+from shared.resilience.supervision import Pulse, running
 
 
 async def test_a_loop_that_swallows_a_cancellation_still_ends() -> None:

@@ -7,12 +7,11 @@ from dataclasses import replace
 
 import pytest
 
-from services.gateway.breaker import Breaker
-from services.gateway.catalogue import Catalogue
-from services.gateway.cooldown import MAX_COOL_S, CoolDowns
-from services.gateway.preflight import check_settings
-from services.gateway.record_feedback import record_feedback
-from services.gateway.route_chat import complete, route
+from services.gateway.chat.route_chat import complete, route
+from services.gateway.feedback.record_feedback import record_feedback
+from services.gateway.limits.circuit_breakers import MAX_COOL_S, CircuitBreakers
+from services.gateway.models.catalogue import Catalogue
+from services.gateway.process.settings_check import check_settings
 from shared.bandit.arms import Arm, Price
 from shared.bandit.sums import LearnedState
 from shared.errors import (
@@ -25,6 +24,7 @@ from shared.errors import (
     Unavailable,
     UpstreamError,
 )
+from shared.resilience.circuit_breaker import CircuitBreaker
 from shared.schemas.feedback import FeedbackRequest
 from shared.schemas.storage import Verdict
 from shared.settings import load_settings
@@ -91,7 +91,7 @@ async def test_a_list_that_knows_none_of_ours_does_not_stop_the_service() -> Non
 def test_rests_are_bounded_and_if_all_rest_all_are_tried() -> None:
     """A Retry-After of a year rests an arm a minute; refusing everybody helps nobody."""
     clock = FakeClock()
-    rests = CoolDowns(clock)
+    rests = CircuitBreakers(clock)
     rests.cool("a", 1e9)
     assert rests.warm(("a", "b")) == ("b",)
     assert rests.warm(("a",)) == ("a",)
@@ -102,7 +102,7 @@ def test_rests_are_bounded_and_if_all_rest_all_are_tried() -> None:
 def test_a_breaker_lets_one_probe_through_and_closes_on_success() -> None:
     """While open, one caller after each rest tries; the rests grow while it fails and end when it works."""
     clock = FakeClock()
-    breaker = Breaker(clock, threshold=2, rest_s=1.0, max_rest_s=4.0)
+    breaker = CircuitBreaker(clock, threshold=2, rest_s=1.0, max_rest_s=4.0)
     for _ in range(2):
         assert breaker.allows()
         breaker.failed()
@@ -124,7 +124,7 @@ def test_a_breaker_lets_one_probe_through_and_closes_on_success() -> None:
 def test_calls_that_one_hiccup_fails_open_nothing() -> None:
     """Thirty at once say no more than one. Failing on for longer than that does open it; a success begins anew."""
     clock = FakeClock()
-    breaker = Breaker(clock, threshold=5, hiccup_s=0.2)
+    breaker = CircuitBreaker(clock, threshold=5, hiccup_s=0.2)
     for _ in range(30):
         breaker.failed()
     assert breaker.allows()

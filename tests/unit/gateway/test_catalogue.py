@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from services.gateway import catalogue as module
-from services.gateway.catalogue import MAX_RETRY_S, REFRESH_S, Catalogue
+from services.gateway.models import catalogue as module
+from services.gateway.models.catalogue import MAX_RETRY_S, REFRESH_S, Catalogue
 from shared.bandit.arms import Arm
 from shared.errors import NotFound, UpstreamError
 from tests.fakes.chat_model import FakeChatModel, Reply

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from services.gateway.choose import wish_of
-from services.gateway.exploration import ExplorationBudget
-from services.gateway.plan import ChatPorts
-from services.gateway.route_chat import Considered, complete, consider, route
+from services.gateway.chat.plan import ChatPorts
+from services.gateway.chat.route_chat import Considered, complete, consider, route
+from services.gateway.chat.selection import wish_of
+from services.gateway.limits.exploration_budget import ExplorationBudget
 from shared.bandit.decision import DecisionKind
 from shared.errors import DependencyError, NotFound, UpstreamError, UpstreamFailed
 from shared.schemas.records import RequestRecord

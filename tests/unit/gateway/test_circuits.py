@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from services.gateway.breaker import Breaker, Window
-from services.gateway.cooldown import CoolDowns
-from services.gateway.retry_budget import AT_LEAST, RetryBudget, Tries
+from services.gateway.limits.circuit_breakers import CircuitBreakers
+from services.gateway.limits.retry_budget import AT_LEAST, RetryBudget, Tries
 from shared.errors import UpstreamError
+from shared.resilience.circuit_breaker import CircuitBreaker, Window
 from tests.fakes.clock import FakeClock
 
 BROKEN = UpstreamError("broke off", spent=True)
 
 
-def fail(arms: CoolDowns, arm: str, times: int = 1, error: UpstreamError = BROKEN) -> None:
+def fail(arms: CircuitBreakers, arm: str, times: int = 1, error: UpstreamError = BROKEN) -> None:
     for _ in range(times):
         arms.failed(arm, error)
 
@@ -20,7 +20,7 @@ def test_half_of_the_last_calls_open_a_circuit_if_they_are_recent() -> None:
     """Ten of twenty within ten seconds; the same ten spread over a longer time are bad luck."""
     for pause_s, opens in ((0.1, True), (1.0, False)):
         clock = FakeClock()
-        breaker = Breaker(clock, threshold=5, rest_s=5.0, window=Window(20, 10.0))
+        breaker = CircuitBreaker(clock, threshold=5, rest_s=5.0, window=Window(20, 10.0))
         for number in range(20):
             clock.advance(pause_s)
             (breaker.failed if number % 2 else breaker.succeeded)()
@@ -30,7 +30,7 @@ def test_half_of_the_last_calls_open_a_circuit_if_they_are_recent() -> None:
 def test_a_circuit_that_closed_again_has_a_clean_record() -> None:
     """What happened before a probe succeeded is not held against the arm."""
     clock = FakeClock()
-    breaker = Breaker(clock, threshold=5, rest_s=5.0, window=Window(20, 10.0))
+    breaker = CircuitBreaker(clock, threshold=5, rest_s=5.0, window=Window(20, 10.0))
     for _ in range(5):
         breaker.failed()
     clock.advance(5.0)
@@ -47,7 +47,7 @@ def test_a_circuit_that_closed_again_has_a_clean_record() -> None:
 def test_calls_under_way_when_a_circuit_opens_do_not_lengthen_its_rest() -> None:
     """Only a failed probe doubles it: otherwise busy times would always end at the maximum."""
     clock = FakeClock()
-    breaker = Breaker(clock, threshold=5, rest_s=5.0, max_rest_s=60.0)
+    breaker = CircuitBreaker(clock, threshold=5, rest_s=5.0, max_rest_s=60.0)
     for _ in range(50):
         breaker.failed()
     assert breaker.rests_s == 5.0
@@ -61,7 +61,7 @@ def test_calls_under_way_when_a_circuit_opens_do_not_lengthen_its_rest() -> None
 def test_an_arm_that_keeps_failing_is_asked_last_and_then_probed_by_one() -> None:
     """Five in a row open its circuit: 5 s behind all others; then one request tries it, the next does not."""
     clock = FakeClock()
-    arms = CoolDowns(clock)
+    arms = CircuitBreakers(clock)
     fail(arms, "a", 5)
     assert arms.circuit("a") == "open"
     assert arms.warm(("a", "b")) == ("b",)
@@ -76,7 +76,7 @@ def test_an_arm_that_keeps_failing_is_asked_last_and_then_probed_by_one() -> Non
 
 def test_if_all_rest_the_one_that_rests_shortest_is_asked() -> None:
     """Trying beats refusing."""
-    arms = CoolDowns(FakeClock())
+    arms = CircuitBreakers(FakeClock())
     arms.cool("a", 30)
     arms.cool("b", 10)
     fail(arms, "c", 5)

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from services.gateway.door import Visit
-from services.gateway.feedback_links import FeedbackLinks
-from services.gateway.handlers.chat import answer_headers
-from services.gateway.plain_chat import PlainHeaders
-from services.gateway.route_chat import complete, route
+from services.gateway.chat.route_chat import complete, route
+from services.gateway.feedback.signed_links import SignedLinks
+from services.gateway.http.fast_chat import PlainHeaders
+from services.gateway.http.handlers.chat import answer_headers
+from services.gateway.http.request_lifecycle import RequestContext
 from shared import tracing
 from shared.errors import UpstreamError, UpstreamFailed
 from shared.schemas.upstream import Usage
@@ -20,8 +20,8 @@ from tests.fakes.gateway import World, asker, chat
 BROKEN = UpstreamError("broke off", spent=True)
 
 
-def a_visit() -> Visit:
-    return Visit(PlainHeaders({}), 0.0, "own", None, tracing.begin(tracing.IdTracer(), [], [], "own"))
+def a_visit() -> RequestContext:
+    return RequestContext(PlainHeaders({}), 0.0, "own", None, tracing.begin(tracing.IdTracer(), [], [], "own"))
 
 
 async def test_without_cost_from_the_upstream_tokens_are_priced_and_without_tokens_they_are_counted(
@@ -62,7 +62,7 @@ async def test_an_unknown_cost_is_not_0(world: World, usage: Usage | None) -> No
         world.upstream.tell("b/middle", Reply(usage=usage))
         asking = asker()
         done = await complete(await route(chat(model="b/middle"), asking, ports), ports)
-        assert "x-router-cost-usd" not in answer_headers(a_visit(), done, FeedbackLinks(None))
+        assert "x-router-cost-usd" not in answer_headers(a_visit(), done, SignedLinks(None))
     (record,) = world.records
     assert (record.outcome.cost_usd, record.outcome.cost_source) == (None, "unknown")
     assert record.outcome.spent_usd == record.explored_usd == 0.0
@@ -77,7 +77,7 @@ async def test_a_reported_cost_of_0_is_known(world: World) -> None:
     async with world.gateway() as ports:
         world.upstream.tell("b/middle", Reply(usage=Usage(1000, 500, 0.0)))
         done = await complete(await route(chat(model="b/middle"), asker(), ports), ports)
-        assert answer_headers(a_visit(), done, FeedbackLinks(None))["x-router-cost-usd"] == "0.000000000"
+        assert answer_headers(a_visit(), done, SignedLinks(None))["x-router-cost-usd"] == "0.000000000"
     (record,) = world.records
     assert (record.outcome.cost_usd, record.outcome.cost_source) == (0.0, "upstream")
     assert world.counted("unknown_cost", arm="b/middle") == 0

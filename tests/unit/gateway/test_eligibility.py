@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from services.gateway.choose import wish_of
-from services.gateway.plan import ChatPorts
-from services.gateway.route_chat import Considered, complete, consider, route
+from services.gateway.chat.plan import ChatPorts
+from services.gateway.chat.route_chat import Considered, complete, consider, route
+from services.gateway.chat.selection import wish_of
 from shared.bandit.arms import Arm
 from shared.bandit.decision import DecisionKind
 from shared.errors import InvalidRequest, UpstreamError, UpstreamFailed

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from services.gateway.plan import ChatPorts
-from services.gateway.route_chat import complete, route
+from services.gateway.chat.plan import ChatPorts
+from services.gateway.chat.route_chat import complete, route
 from shared.bandit.arms import Arm, Price
 from shared.errors import Unavailable, UpstreamError
 from tests.fakes.chat_model import Reply

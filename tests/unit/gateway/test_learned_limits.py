@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from services.gateway.learned_limits import LASTS_S, MAX_ARMS, MAX_TOLD, LearnedLimits
+from services.gateway.limits.learned_limits import LASTS_S, MAX_ARMS, MAX_TOLD, LearnedLimits
 from shared.schemas.requirements import NO_REQUIREMENTS, Requirements
 from shared.schemas.storage import LearnedLimit
 from tests.fakes.clock import FakeClock

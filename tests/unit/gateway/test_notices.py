@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from services.gateway.cooldown import ACCOUNT, CREDIT, FREE_LIMIT, CoolDowns
-from services.gateway.notices import SILENT_S, name_of
-from services.gateway.plan import ChatPorts
-from services.gateway.record_feedback import record_feedback
-from services.gateway.recorder import BEHIND_S
-from services.gateway.route_chat import complete, route
+from services.gateway.chat.plan import ChatPorts
+from services.gateway.chat.route_chat import complete, route
+from services.gateway.feedback.record_feedback import record_feedback
+from services.gateway.limits.circuit_breakers import ACCOUNT, CREDIT, FREE_LIMIT, CircuitBreakers
+from services.gateway.process.gossip import SILENT_S, name_of
+from services.gateway.records.record_writer import BEHIND_S
 from shared.errors import DependencyError, NotFound, Scope, Unavailable, UpstreamError
 from shared.schemas.feedback import FeedbackRequest
 from shared.schemas.storage import Verdict
@@ -83,7 +83,7 @@ async def test_what_one_gateway_has_learned_of_a_limit_counts_for_all(both: tupl
 def test_who_was_told_probes_once_too() -> None:
     """After the rest one request tries; its success closes the circuit, whatever the other one still says."""
     clock = FakeClock()
-    arms = CoolDowns(clock)
+    arms = CircuitBreakers(clock)
     for left_s in (5.0, 4.0, 3.0, 2.0, 1.0):
         arms.hear({"other": {"a": left_s}})
         assert arms.circuit("a") == "open"
@@ -98,7 +98,7 @@ def test_who_was_told_probes_once_too() -> None:
 def test_an_answer_here_outweighs_the_same_old_news() -> None:
     """A gateway that has lost its own way out does not take the arms from the others; a new finding counts again."""
     clock = FakeClock()
-    arms = CoolDowns(clock)
+    arms = CircuitBreakers(clock)
     arms.hear({"cut off": {"a": 10.0, "b": 10.0}})
     assert arms.warm(("a", "b")) == ("a", "b"), "where all rest, all are tried"
     arms.succeeded("a")
@@ -114,7 +114,7 @@ def test_an_answer_here_outweighs_the_same_old_news() -> None:
 def test_a_refused_account_is_told_as_well() -> None:
     """Key and credit, which all gateways share, each for itself; and the limit of the free models."""
     clock = FakeClock()
-    one, other = CoolDowns(clock), CoolDowns(clock)
+    one, other = CircuitBreakers(clock), CircuitBreakers(clock)
     for scope, name in ((Scope.KEY, ACCOUNT), (Scope.CREDIT, CREDIT)):
         for number, arm in enumerate("ab"):
             one.failed(arm, UpstreamError("no", scope=scope), request=f"{scope}-{number}")

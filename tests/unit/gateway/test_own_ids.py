@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from services.gateway.route_chat import complete, route
+from services.gateway.chat.route_chat import complete, route
 from tests.fakes.gateway import World, asker, chat, settings_for
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from services.gateway.access import digest_of
-from services.gateway.quotas import answer_tokens, build_quotas, prompt_tokens, refusal, told
-from services.gateway.route_chat import complete, route
+from services.gateway.chat.route_chat import complete, route
+from services.gateway.http.auth import digest_of
+from services.gateway.limits.quotas import answer_tokens, build_quotas, prompt_tokens, refusal, told
 from shared.bandit.arms import Price
 from shared.errors import RateLimited, SettingsError
 from shared.schemas.quota import Limit, Limits, Quota

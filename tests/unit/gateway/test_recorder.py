@@ -10,15 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from services.gateway.recorder import Recorder
-from services.gateway.spool import SUFFIX, Spool, SpoolFull
+from services.gateway.records.record_writer import RecordWriter
+from services.gateway.records.spool import SUFFIX, Spool, SpoolFull
 from shared.bandit.decision import Decision, DecisionKind
 from shared.clock import SystemClock
 from shared.errors import DependencyError
+from shared.resilience.supervision import Pulse, running
 from shared.schemas.ids import uuid7
 from shared.schemas.records import Outcome, RequestRecord, Status
 from shared.schemas.storage import NewRecord
-from shared.supervision import Pulse, running
 from tests.fakes.event_queue import FakeEventQueue
 from tests.fakes.gateway import World
 from tests.fakes.supervision import new_supervisor
@@ -32,9 +32,9 @@ def entry(number: int = 0) -> NewRecord:
     return NewRecord(record, np.full(4, number, dtype=np.float32) if number else None)
 
 
-def recorder(world: World, spool: Spool) -> Recorder:
+def recorder(world: World, spool: Spool) -> RecordWriter:
     queue = FakeEventQueue(world.memory)
-    return Recorder(world.log, queue, spool, timeout_s=0.5, clock=SystemClock(), metrics=world.metrics)
+    return RecordWriter(world.log, queue, spool, timeout_s=0.5, clock=SystemClock(), metrics=world.metrics)
 
 
 def spool_of(world: World, max_bytes: int = 1_000_000) -> Spool:

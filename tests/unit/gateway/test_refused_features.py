@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from services.gateway.route_chat import complete, route
+from services.gateway.chat.route_chat import complete, route
 from shared.errors import InvalidRequest, Scope, UpstreamError
 from tests.fakes.chat_model import Reply
 from tests.fakes.gateway import ARMS, World, asker, chat

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from services.gateway.plan import ChatPorts
-from services.gateway.route_chat import complete, route
+from services.gateway.chat.plan import ChatPorts
+from services.gateway.chat.route_chat import complete, route
 from shared.bandit.context import Vector
 from shared.bandit.decision import DecisionKind
 from shared.errors import (

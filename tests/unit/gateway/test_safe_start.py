@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from services.gateway.choose import wish_of
-from services.gateway.plan import ChatPorts
-from services.gateway.route_chat import consider
+from services.gateway.chat.plan import ChatPorts
+from services.gateway.chat.route_chat import consider
+from services.gateway.chat.selection import wish_of
 from shared.bandit.decision import Decision, DecisionKind
 from shared.bandit.learning import feedback_sums
 from shared.storage.redis_keys import day_of

@@ -8,9 +8,9 @@ from typing import Any
 import orjson
 import pytest
 
-from services.gateway.plan import ChatPorts
-from services.gateway.route_chat import route
-from services.gateway.streaming import DONE, open_stream
+from services.gateway.chat.plan import ChatPorts
+from services.gateway.chat.route_chat import route
+from services.gateway.chat.streaming import DONE, open_stream
 from shared.bandit.decision import DecisionKind
 from shared.errors import UpstreamError, UpstreamFailed
 from shared.schemas.records import Status

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from prometheus_client import CollectorRegistry
 
-from services.gateway.route_chat import complete, route
-from services.gateway.tally import WATCHED, error_label, seed, show_state
+from services.gateway.chat.chat_metrics import WATCHED, error_label, seed, show_state
+from services.gateway.chat.route_chat import complete, route
 from shared.metrics import GatewayMetrics, new_registry
 from tests.fakes.gateway import World, asker, chat
 

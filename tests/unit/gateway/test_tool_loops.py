@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from services.gateway.plan import ChatPorts
-from services.gateway.route_chat import complete, route
-from services.gateway.streaming import open_stream
+from services.gateway.chat.plan import ChatPorts
+from services.gateway.chat.route_chat import complete, route
+from services.gateway.chat.streaming import open_stream
 from shared.bandit.decision import Decision, DecisionKind
 from shared.errors import UpstreamError
 from tests.fakes.chat_model import Reply

@@ -12,9 +12,9 @@ import orjson
 import pytest
 from prometheus_client import CollectorRegistry
 
-from services.gateway.plan import ChatPorts, Plan
-from services.gateway.route_chat import complete, route
-from services.gateway.streaming import open_stream
+from services.gateway.chat.plan import ChatPorts, Plan
+from services.gateway.chat.route_chat import complete, route
+from services.gateway.chat.streaming import open_stream
 from services.learner.learn import EventLearner
 from shared.clients.upstream_errors import garbage, of_error_body, of_exception, of_status, timed_out_error
 from shared.errors import ClientError, RouterError, UpstreamError, UpstreamFailed
@@ -258,15 +258,15 @@ async def test_an_answer_that_says_nothing_of_its_usage_is_counted_by_us(
 
 async def test_health_shows_the_circuit_of_each_arm(world: World) -> None:
     """What decisions go by is what people see."""
-    from services.gateway.health import Health
-    from services.gateway.lifecycle import Lifecycle
+    from services.gateway.process.health import Health
+    from services.gateway.process.readiness import Readiness
 
     async with world.gateway() as ports:
         for _ in range(5):
             ports.cooldowns.failed("b/middle", CUT)
         ports.cooldowns.cool("a/small", 7.0)
         adapters: Any = world.adapters
-        health = Health(ports, Lifecycle(), probes={}, queue=adapters.queue, heartbeats=adapters.heartbeats, version="")
+        health = Health(ports, Readiness(), probes={}, queue=adapters.queue, heartbeats=adapters.heartbeats, version="")
         report = await health.report()
     small, middle, spare = (report["arms"][arm] for arm in ("a/small", "b/middle", "d/spare"))
     assert small == {"circuit": "closed", "rests_s": 7.0, "found_by": [], "refuses": {}}

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from services.gateway.plan import ChatPorts
-from services.gateway.route_chat import complete, route
+from services.gateway.chat.plan import ChatPorts
+from services.gateway.chat.route_chat import complete, route
 from shared.errors import InvalidRequest, NotFound
 from tests.fakes.gateway import ARMS, World, asker, chat, settings_for
 

@@ -8,9 +8,9 @@ from itertools import product
 import pytest
 from multidict import CIMultiDict
 
-from services.gateway.access import CHANGING_ROUTES, OPEN_ROUTES, Access, Caller
-from services.gateway.plain_chat import PlainHeaders
-from services.gateway.routes import all_routes
+from services.gateway.http.auth import CHANGING_ROUTES, OPEN_ROUTES, Access, Caller
+from services.gateway.http.fast_chat import PlainHeaders
+from services.gateway.http.routes import all_routes
 from shared.errors import Forbidden, Unauthenticated
 from shared.settings import load_settings
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import pytest
 from prometheus_client import CollectorRegistry
 
-from services.learner.learn import BATCH, EventLearner, Patience, effect_of
+from services.learner.learn import BATCH, EventLearner, RedeliveryPolicy, effect_of
 from shared.bandit.sums import Sums, by_arm, parse_sums
 from shared.errors import CorruptState, DependencyError
 from shared.metrics import LearnerMetrics
@@ -22,7 +22,7 @@ from tests.fakes.posterior_store import FakePosteriorStore
 from tests.fakes.request_log import FakeRequestLog
 from tests.stories import ARM, a_new_record, a_record
 
-PATIENCE = Patience()
+PATIENCE = RedeliveryPolicy()
 
 
 @dataclass

@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from shared.quick_http.alarm import Alarm
+from shared.quick_http.deadline_timer import DeadlineTimer
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ from shared.quick_http.alarm import Alarm
 async def test_it_rings_at_the_time_that_was_set_last(times: tuple[float, ...], rings_s: float) -> None:
     """Neither before nor twice."""
     loop, rung = asyncio.get_running_loop(), list[float]()
-    alarm, begun = Alarm(lambda: rung.append(loop.time())), loop.time()
+    alarm, begun = DeadlineTimer(lambda: rung.append(loop.time())), loop.time()
     for after_s in times:
         alarm.set(begun + after_s)
     await asyncio.sleep(rings_s + 0.2)
@@ -33,7 +33,7 @@ async def test_it_rings_at_the_time_that_was_set_last(times: tuple[float, ...], 
 async def test_a_stopped_one_is_silent_until_it_is_set_again() -> None:
     """Even when it is set to a later time than before."""
     rung = asyncio.Event()
-    alarm = Alarm(rung.set)
+    alarm = DeadlineTimer(rung.set)
     now = asyncio.get_running_loop().time
     alarm.set(now() + 0.01)
     alarm.stop()

@@ -1,0 +1,195 @@
+"""A streamed answer: frames go out as they come, and the record is stored before `[DONE]` leaves.
+
+No truncated answer looks complete: a cut upstream ends in an error event and no `[DONE]`. A client that goes away
+leaves the `async with`, which closes the upstream call and records what was spent so far.
+
+Until the first event comes, the client sees signs of life, so that no proxy between gives up:
+
+| since the upstream accepted the request | the client gets | another arm may be asked |
+|---|---|---|
+| comments, and no event within `EARLY_S` of the first | headers, then comments | yes, and a comment names it |
+| no event for `KEEP_ALIVE_S` | headers, and a comment after each `KEEP_ALIVE_S` of silence | no |
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TypeVar
+
+from services.gateway.chat.fallback import first_answer
+from services.gateway.chat.journal import Journal, Served, effective, error_word
+from services.gateway.chat.plan import ChatPorts, Plan
+from services.gateway.http.error_responses import problem_response
+from shared.bandit.arms import ArmId
+from shared.bandit.decision import Decision
+from shared.errors import ClientError, UpstreamError
+from shared.schemas.problem import problem
+from shared.schemas.records import Status
+from shared.schemas.upstream import AnswerStream, Heard, Sink
+
+DONE = b"data: [DONE]\n\n"
+KEEP_ALIVE = b": keep-alive\n\n"
+KEEP_ALIVE_S = 10.0
+EARLY_S = 1.0
+COMMENT_GAP_S = 0.25
+"""Before the first event, comments of the upstream are passed on at most this often."""
+
+Begin = Callable[["OpenStream"], Awaitable[Sink]]
+"""Sends the headers of the answer; called once."""
+
+T = TypeVar("T")
+
+
+class OpenStream:
+    """A streamed answer: `arm` gives it, `decision` is how it came to that. Pour it out once."""
+
+    def __init__(self, plan: Plan, ports: ChatPorts, journal: Journal, begin: Begin) -> None:
+        self.arm: ArmId = plan.order[0]
+        self.journal = journal
+        self._plan = plan
+        self._ports = ports
+        self._begin = begin
+        self._begun_by: ArmId | None = None
+        self._sink: Sink | None = None
+        self._shown_at = math.inf
+        self._answer: AnswerStream  # since `listen`
+        self._failure: ClientError | UpstreamError | None = None
+
+    @property
+    def decision(self) -> Decision:
+        """The decision as it turned out."""
+        return effective(self._plan.decision, self.arm)
+
+    @property
+    def begun(self) -> bool:
+        """Whether the client has got its headers."""
+        return self._sink is not None
+
+    async def listen(self, arm: ArmId, answer: AnswerStream) -> None:
+        """Wait for the first event of an answer that `arm` has accepted. Raises UpstreamError."""
+        now = self._ports.clock.monotonic
+        self.arm, self._answer = arm, answer
+        final_at = now() + KEEP_ALIVE_S
+        due = self._shown_at + KEEP_ALIVE_S if self.begun else final_at
+        commented = False
+        try:
+            while (heard := await answer.wait(due - now())) is not Heard.EVENT:
+                if heard is Heard.COMMENT and self.begun:
+                    if now() - self._shown_at >= COMMENT_GAP_S:
+                        await self._show(answer.comment)
+                elif heard is Heard.COMMENT and not commented:
+                    commented = True
+                    due = min(due, now() + EARLY_S)
+                if now() >= due:
+                    await self._show(KEEP_ALIVE)
+                if self.begun:
+                    due = self._shown_at + KEEP_ALIVE_S
+        except UpstreamError as error:
+            if self.begun and now() >= final_at:
+                error.try_next = False
+            raise
+
+    async def meanwhile(self, opening: Awaitable[T]) -> T:
+        """Return what `opening` returns; the client gets comments while another arm is asked."""
+        ticking = asyncio.create_task(self._tick(), name="keep-alive")
+        try:
+            return await opening
+        finally:
+            ticking.cancel()
+            await asyncio.gather(ticking, return_exceptions=True)
+
+    def fail(self, error: ClientError | UpstreamError) -> None:
+        """No arm has answered, and it is too late for a status."""
+        self._failure = error
+
+    async def pour(self) -> bytes:
+        """Put what the client gets; return the last of it, `[DONE]` or the error event."""
+        if self._failure is not None:
+            return _failed_event(self._failure)
+        sink = self._sink
+        if sink is None:
+            sink = await self._begin(self)
+        elif self.arm != self._begun_by:
+            sink.put(f": model {self.arm}\n\n".encode())
+        try:
+            await self._answer.pour(sink, KEEP_ALIVE_S)
+        except UpstreamError as error:
+            self.journal.broke_off(error)
+            await self._close(Status.TRUNCATED, error_word(error)).stored
+            return _error_event(error)
+        await self._close(Status.ANSWERED).stored
+        return DONE
+
+    def abandon(self) -> None:
+        """The client is gone: write down what was spent so far, unless the end had been reached."""
+        if self.journal.closed is None:
+            self._close(Status.CANCELLED, "cancelled")
+
+    async def _show(self, comment: bytes) -> None:
+        """Let the client have a comment, after its headers."""
+        if self._sink is None:
+            self._begun_by = self.arm
+            self._sink = await self._begin(self)
+        self._sink.put(comment)
+        await self._sink.flush()
+        self._shown_at = self._ports.clock.monotonic()
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(self._shown_at + KEEP_ALIVE_S - self._ports.clock.monotonic())
+            await self._show(KEEP_ALIVE)
+
+    def _close(self, status: Status, error: str | None = None) -> Served:
+        answer = self._answer
+        for reason, number in answer.unread.items():
+            self._ports.metrics.unread_events.labels(reason).inc(number)
+        self.journal.frames = answer.events
+        return self.journal.close(status, self.arm, usage=answer.usage, error=error, calls=answer.calls)
+
+
+@asynccontextmanager
+async def open_stream(plan: Plan, ports: ChatPorts, begin: Begin) -> AsyncIterator[OpenStream]:
+    """Open the first stream that gives a first event. Raises as `route_chat.complete` does, until `begin` was called.
+
+    `begin` is called by `pour`, or before where the first event is late.
+    """
+    journal = Journal(plan, ports)
+    opened = OpenStream(plan, ports, journal, begin)
+    async with AsyncExitStack() as stack:
+
+        async def ask(arm: ArmId) -> AnswerStream:
+            async with AsyncExitStack() as attempt:
+                opening = attempt.enter_async_context(ports.upstream.stream(plan.call(arm)))
+                answer = await (opened.meanwhile(opening) if opened.begun else opening)
+                await opened.listen(arm, answer)
+                await stack.enter_async_context(attempt.pop_all())
+            return answer
+
+        try:
+            await first_answer(plan, ports, journal, ask)
+            journal.first_token()
+        except (ClientError, UpstreamError) as error:
+            if not opened.begun:
+                raise
+            opened.fail(error)
+        try:
+            yield opened
+        finally:
+            opened.abandon()
+
+
+def _error_event(error: UpstreamError) -> bytes:
+    code = "upstream_timeout" if error.timed_out else "upstream_cut"
+    said = f" The upstream said: {error.reason}" if error.reason else ""
+    message = f"The model's answer broke off; what was sent is incomplete.{said}"
+    body = problem(message, kind="upstream_error", code=code)
+    return b"data: " + body + b"\n\n"
+
+
+def _failed_event(error: ClientError | UpstreamError) -> bytes:
+    """Return the body that would have been the answer, had there been no headers yet."""
+    body = problem_response(error).body
+    return b"data: " + (body if isinstance(body, bytes) else b"{}").replace(b"\n", b" ") + b"\n\n"

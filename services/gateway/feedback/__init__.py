@@ -1,0 +1,1 @@
+"""The feedback use case, and signed links for ratings without a key."""

@@ -1,0 +1,82 @@
+"""The use case: a rating becomes part of its request and an event for the learner, in one atomic step."""
+
+from __future__ import annotations
+
+import asyncio
+
+from services.gateway.process.gossip import Gossip
+from services.gateway.records.record_writer import RecordWriter
+from shared.errors import ClientError, Conflict, DependencyError, Gone, NotFound, RateLimited, Unavailable
+from shared.metrics import GatewayMetrics
+from shared.ports import Clock, RequestLog
+from shared.schemas.feedback import FeedbackRequest
+from shared.schemas.storage import RatingTerms, Verdict
+
+RETRY_AFTER_S = 1.0
+FEEDBACK_TIMEOUT_S = 2.0
+"""Nobody's answer waits for a rating, so it may take longer than a record before the client is told to come again."""
+
+_TAKEN = frozenset({Verdict.ACCEPTED, Verdict.REVISED, Verdict.DUPLICATE})
+
+
+async def record_feedback(
+    feedback: FeedbackRequest,
+    *,
+    owner: str | None,
+    log: RequestLog,
+    recorder: RecordWriter,
+    notices: Gossip,
+    clock: Clock,
+    metrics: GatewayMetrics,
+    terms: RatingTerms | None = None,
+) -> Verdict:
+    """Store a rating; return ACCEPTED, REVISED or DUPLICATE.
+
+    Raises NotFound, Gone, Conflict or RateLimited where it cannot count, and Unavailable while Redis is away, or does
+    not know yet of requests that this or another gateway has answered: a 202 is a promise, and a 404 would be believed.
+    """
+    try:
+        async with asyncio.timeout(FEEDBACK_TIMEOUT_S):
+            verdict = await log.rate(
+                owner=owner,
+                public_id=feedback.request_id,
+                score=feedback.score,
+                text=feedback.text,
+                now=clock.now(),
+                terms=terms,
+            )
+    except (DependencyError, TimeoutError) as error:
+        metrics.feedback.labels("unavailable").inc()
+        raise Unavailable(
+            "Feedback cannot be stored right now.", code="feedback_unavailable", retry_after_s=RETRY_AFTER_S
+        ) from error
+    if verdict is Verdict.UNKNOWN and await notices.in_doubt():
+        metrics.feedback.labels("unavailable").inc()
+        raise Unavailable("Records are behind.", code="feedback_unavailable", retry_after_s=RETRY_AFTER_S)
+    metrics.feedback.labels(verdict.value).inc()
+    if verdict in _TAKEN:
+        if verdict is not Verdict.DUPLICATE:
+            recorder.wake()
+        return verdict
+    raise _refusal(verdict, clock)
+
+
+def _refusal(verdict: Verdict, clock: Clock) -> ClientError:
+    match verdict:
+        case Verdict.EXPIRED:
+            return Gone("The time for rating this request is over.", code="feedback_window_over", param="request_id")
+        case Verdict.LINK_USED:
+            return Gone("Somebody has rated by this link already.", code="link_used")
+        case Verdict.NOT_RATEABLE:
+            return Conflict("The request did not end with a whole answer.", code="not_rateable", param="request_id")
+        case Verdict.KEY_REUSED:
+            return Conflict(
+                "This Idempotency-Key came with another rating before.",
+                code="idempotency_key_reused",
+                param="Idempotency-Key",
+            )
+        case Verdict.LIMITED:
+            left_s = 60.0 - clock.now() % 60.0
+            return RateLimited("Too many ratings a minute.", code="feedback_rate_limited", retry_after_s=left_s)
+        case _:
+            return NotFound("There is no such request.", code="request_not_found", param="request_id")

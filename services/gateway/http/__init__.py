@@ -1,0 +1,1 @@
+"""The HTTP edge: server, request lifecycle, authentication, bodies, errors, routes and handlers."""

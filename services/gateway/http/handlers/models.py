@@ -1,0 +1,70 @@
+"""`GET /models`: `auto` and every model that can be named, in OpenAI's list shape."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from services.gateway.http.app_keys import CHAT
+from services.gateway.models.catalogue import Catalogue
+from shared.bandit.arms import Arm, ArmId
+from shared.errors import NotFound
+from shared.schemas.chat import AUTO
+
+
+async def models(request: web.Request) -> web.Response:
+    """List `auto`, the arms that it chooses from, and the default model."""
+    catalogue = request.app[CHAT].catalogue
+    default = () if catalogue.default is None else (catalogue.default,)
+    names = dict.fromkeys((AUTO, *catalogue.arm_ids, *default))
+    return _json({"object": "list", "data": [_model(name, catalogue) for name in names]})
+
+
+async def model(request: web.Request) -> web.Response:
+    """Show one model; any that the upstream lists may be asked for."""
+    name, catalogue = request.match_info["model"], request.app[CHAT].catalogue
+    return _json(_model(name if name == AUTO else _known(catalogue, name), catalogue))
+
+
+def limits(arm: Arm) -> dict[str, Any]:
+    """Return what the upstream says of a model's limits, in OpenRouter's names; what is unknown is left out."""
+    architecture = {
+        "input_modalities": _sorted(arm.input_modalities),
+        "output_modalities": _sorted(arm.output_modalities),
+    }
+    top_provider = {"context_length": arm.context_tokens, "max_completion_tokens": arm.max_output_tokens}
+    told = {
+        "context_length": arm.context_tokens,
+        "architecture": _known_only(architecture),
+        "top_provider": _known_only(top_provider),
+        "supported_parameters": _sorted(arm.parameters),
+    }
+    return _known_only(told) or {}
+
+
+def _known(catalogue: Catalogue, name: str) -> ArmId:
+    try:
+        return catalogue.pin(name)
+    except NotFound as error:
+        raise NotFound(str(error), code=error.code) from None
+
+
+def _model(name: str, catalogue: Catalogue) -> dict[str, Any]:
+    entry = {"id": name, "object": "model", "created": 0, "owned_by": "llm-router"}
+    if name == AUTO:
+        return entry
+    return {**entry, "owned_by": name.partition("/")[0], **limits(catalogue.arm(name))}
+
+
+def _sorted(words: frozenset[str] | None) -> list[str] | None:
+    return None if words is None else sorted(words)
+
+
+def _known_only(fields: dict[str, Any]) -> dict[str, Any] | None:
+    return {name: value for name, value in fields.items() if value is not None} or None
+
+
+def _json(content: object) -> web.Response:
+    return web.Response(body=orjson.dumps(content), content_type="application/json")

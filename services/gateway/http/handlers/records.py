@@ -1,0 +1,137 @@
+"""`GET /requests/{id}` and `GET /metrics/{id}`: the story of one request, for whoever made it, or an admin."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import asdict
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from services.gateway.http.app_keys import CHAT, REQUEST_CONTEXT
+from shared.bandit.decision import NEIGHBOUR_FIELDS, UNFIT_FIELDS, ArmView, Decision
+from shared.errors import DependencyError, NotFound, Unavailable
+from shared.schemas.ids import is_request_id
+from shared.schemas.records import Outcome, StoredRequest
+
+FIND_TIMEOUT_S = 2.0
+
+
+async def request_record(request: web.Request) -> web.Response:
+    """Show the whole story: decision, evidence, outcome, feedback, and what of it has been learned."""
+    return _json(_story(await _find(request)))
+
+
+async def request_metrics(request: web.Request) -> web.Response:
+    """Show the numbers of one request."""
+    return _json(_numbers(await _find(request)))
+
+
+async def _find(request: web.Request) -> StoredRequest:
+    public_id = request.match_info["request_id"]
+    found = None
+    if is_request_id(public_id):
+        try:
+            async with asyncio.timeout(FIND_TIMEOUT_S):
+                found = await request.app[CHAT].log.find(
+                    owner=request[REQUEST_CONTEXT].caller.scope, public_id=public_id
+                )
+        except (DependencyError, TimeoutError) as error:
+            raise Unavailable("Records cannot be read right now.", code="records_unavailable") from error
+    if found is None:
+        # The same words whether it never was or belongs to another key.
+        raise NotFound("There is no such request.", code="request_not_found", param="request_id")
+    return found
+
+
+def _story(stored: StoredRequest) -> dict[str, Any]:
+    record = stored.record
+    return {
+        "request_id": record.public_id,
+        "id": record.id,
+        "created_at": record.created_at,
+        "requested_model": record.requested_model,
+        "embedding_model": record.embedding_model,
+        "model": record.outcome.arm,
+        "status": record.outcome.status,
+        "decision": decision_story(record.decision),
+        "shadow": None if record.shadow is None else decision_story(record.shadow),
+        "session": record.session,
+        "outcome": asdict(record.outcome),
+        "feedback": None if stored.rating is None else asdict(stored.rating),
+        "learned": {
+            "outcome": stored.outcome_applied,
+            "feedback": stored.rating is not None and stored.rating_applied >= stored.rating.revision,
+            "feedback_revision": stored.rating_applied,
+        },
+        "metrics": _numbers(stored),
+    }
+
+
+def decision_story(decision: Decision) -> dict[str, Any]:
+    """Return a decision as people read it."""
+    content = asdict(decision)
+    return {
+        "kind": decision.kind,
+        "model": decision.arm,
+        "propensity": decision.propensity,
+        "confidence": decision.confidence,
+        "reason": decision.reason,
+        "session_held": decision.session,
+        "exploration": decision.exploration,
+        "explored": decision.explored,
+        "eligible": list(decision.ranked),
+        "unfit": [dict(zip(UNFIT_FIELDS, row, strict=True)) for row in decision.unfit],
+        "arms": content.pop("views"),
+        "neighbours": [dict(zip(NEIGHBOUR_FIELDS, use, strict=True)) for use in decision.neighbours],
+        **{name: content[name] for name in ("weights", "policy", "snapshot", "cluster", "degraded")},
+    }
+
+
+def _numbers(stored: StoredRequest) -> dict[str, Any]:
+    record, outcome = stored.record, stored.record.outcome
+    score = None if stored.rating is None else stored.rating.score
+    return {
+        "request_id": record.public_id,
+        "model": outcome.arm,
+        "status": outcome.status,
+        "latency_ms": _latency(outcome),
+        "tokens": {
+            "prompt": outcome.prompt_tokens,
+            "completion": outcome.completion_tokens,
+            "total": outcome.prompt_tokens + outcome.completion_tokens,
+        },
+        "cost_usd": outcome.cost_usd,
+        "cost_source": outcome.cost_source,
+        "score": score,
+        "reward": _reward(record.decision, record.decision.view(outcome.arm), score),
+    }
+
+
+def _latency(outcome: Outcome) -> dict[str, float | None]:
+    return {
+        "overhead": outcome.overhead_s * 1000,
+        "upstream": outcome.upstream_s * 1000,
+        "first_token": None if outcome.first_token_s is None else outcome.first_token_s * 1000,
+    }
+
+
+def _reward(decision: Decision, view: ArmView | None, score: float | None) -> dict[str, float | None] | None:
+    """The terms that were weighed, the quality term with the score in place of its expectation once there is one."""
+    if view is None or decision.weights is None:
+        return None
+    weights = decision.weights
+    latency, cost = weights.latency * view.speed_term, weights.cost * view.cost_term
+    quality = weights.quality * (view.quality if score is None else score)
+    return {
+        "quality": None if score is None else quality,
+        "expected_quality": weights.quality * view.quality,
+        "latency": latency,
+        "cost": cost,
+        "total": None if score is None else quality + latency + cost,
+    }
+
+
+def _json(content: object) -> web.Response:
+    return web.Response(body=orjson.dumps(content), content_type="application/json")

@@ -1,0 +1,268 @@
+"""The HTTP contract as an OpenAPI 3.1 document: one row per operation, so that a reader sees all of it at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from services.gateway.http.openapi_schemas import HEALTH, STRING, Schema, object_of
+
+REQUEST_ID = {"type": "string", "pattern": "^[A-Za-z0-9._:-]{1,128}$"}
+SCORE = {"type": "number", "minimum": 0, "maximum": 1}
+
+ROUTER_HEADERS = {
+    "x-request-id": "The request's id: yours, or ours where you sent none",
+    "x-router-model": "Who answered",
+    "x-router-decision": "On what evidence: local, global, default, pinned or fallback",
+    "x-router-propensity": "Probability with which the policy chose as it did",
+    "x-router-cost-usd": "Cost of the answer in USD (absent where it is unknown, and on streams)",
+    "x-router-overhead-ms": "Our own time before the upstream was called",
+    "x-router-degraded": "What the decision had to do without, if anything",
+    "x-router-session": "`held` where the conversation, or the tool loop, stayed with its model",
+    "x-router-exploration": "Why nothing was explored, if so: `off` by your wish, `spent` with the day's budget",
+    "x-router-ignored": "Wishes of the body's `provider` that the router does not know, and has dropped",
+    "x-router-feedback-url": "A path that rates this answer, once, without a key (with FEEDBACK_LINK_SECRET)",
+}
+
+SENT_HEADERS: dict[str, Schema] = {
+    "x-session-id": {"type": "string", "minLength": 1, "maxLength": 128},
+    "x-router-explore": {"type": "string", "enum": ["on", "off"]},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One method of one path. `errors` are statuses with our codes; `open` operations need no key."""
+
+    path: str
+    method: str
+    summary: str
+    answer: tuple[int, str, str, Schema]  # status, meaning, media type, schema
+    errors: dict[int, str]
+    body: Schema | None = None
+    versioned: bool = True
+    open: bool = False
+
+
+_ANYTHING: Schema = {"type": "object", "additionalProperties": True}
+STRINGS: Schema = {"type": "array", "items": STRING}
+_TOKENS: Schema = {"type": "integer", "minimum": 1}
+_LIMITS = {
+    "context_length": _TOKENS,
+    "architecture": object_of(input_modalities=STRINGS, output_modalities=STRINGS),
+    "top_provider": object_of(context_length=_TOKENS, max_completion_tokens=_TOKENS),
+    "supported_parameters": STRINGS,
+}
+"""What the upstream says of a model's limits; a field that it does not say is absent."""
+_MODEL = object_of(
+    "id object created owned_by", id=STRING, object=STRING, created={"type": "integer"}, owned_by=STRING, **_LIMITS
+)
+_ARM = object_of("object arm", arm=STRING, **_LIMITS)
+_ARMS = object_of("object snapshot data", data={"type": "array", "items": _ARM})
+_BODY_ERRORS = {
+    400: "malformed, or a field is out of range: `param` names it",
+    408: "request_timeout",
+    413: "body_too_large",
+    415: "unsupported_media_type, unsupported_encoding",
+}
+_ARM_LIST = object_of("arms added removed", arms=STRINGS, added=STRINGS, removed=STRINGS)
+_CHAT_ERRORS = _BODY_ERRORS | {400: f"{_BODY_ERRORS[400]}; no_capable_model: no model can serve what the request needs"}
+_ARM_ERRORS = {
+    400: "invalid_value: no name of a model",
+    403: "admin_key_required",
+    404: "model_not_found",
+    503: "dependency_unavailable",
+}
+_RECORD_ERRORS = {404: "request_not_found", 409: "ambiguous_request_id (for admins)", 503: "records_unavailable"}
+_JSON = "application/json"
+
+_LIMIT: Schema = {"type": ["number", "null"], "description": "counts for budgets where it is 1 or more"}
+
+CHAT_BODY = object_of(
+    "messages",
+    messages={"type": "array", "minItems": 1, "maxItems": 8192, "items": object_of("role", role=STRING)},
+    model={"type": ["string", "null"], "description": "absent or `auto`: the router chooses; else that model answers"},
+    models={
+        "type": ["array", "null"],
+        "maxItems": 64,
+        "items": STRING,
+        "description": "narrows what the router chooses from",
+    },
+    session_id={
+        "type": ["string", "null"],
+        "minLength": 1,
+        "maxLength": 128,
+        "description": "names the conversation, which keeps its model while that is good enough",
+    },
+    stream={"type": ["boolean", "null"]},
+    n={"type": ["integer", "null"], "minimum": 1, "maximum": 128},
+    max_tokens=_LIMIT,
+    max_completion_tokens=_LIMIT,
+    temperature={"type": ["number", "null"]},
+    provider={"type": ["object", "null"], "description": "unknown wishes are dropped, see x-router-ignored"},
+    stream_options={"type": ["object", "null"], "description": "`include_usage: true` adds the usage chunk"},
+)
+FEEDBACK_BODY = object_of(
+    "request_id score", request_id=REQUEST_ID, score=SCORE, feedback_text={"type": ["string", "null"]}
+)
+
+OPERATIONS = (
+    Operation(
+        "/chat/completions", "post", "Chat completion, answered by the model that is worth its price for this prompt",
+        (200, "OpenAI's chat completion, or with `stream` its events", _JSON, _ANYTHING),
+        _CHAT_ERRORS | {
+            402: "insufficient_credit: the router's account at the upstream has none for this request",
+            404: "model_not_found", 409: "duplicate_request_id",
+            429: "rate_limit_exceeded, insufficient_quota, too_many_concurrent_requests, upstream_rate_limited",
+            502: "upstream_error: no model could answer", 503: "overloaded, no_models", 504: "upstream_timeout",
+        },
+        CHAT_BODY,
+    ),
+    Operation(
+        "/feedback", "post", "Rate an answer; the last rating counts, the same again changes nothing",
+        (202, "It will be learned, exactly once", _JSON,
+         object_of("status request_id duplicate", status=STRING, request_id=STRING, duplicate={"type": "boolean"})),
+        _BODY_ERRORS | {
+            404: "request_not_found",
+            409: "not_rateable: no whole answer; idempotency_key_reused; ambiguous_request_id (for admins)",
+            410: "feedback_window_over", 429: "feedback_rate_limited",
+            503: "feedback_unavailable: come again after Retry-After",
+        },
+        FEEDBACK_BODY,
+    ),
+    Operation(
+        "/feedback/{token}", "post", "Rate an answer by the link that came with it, once; also takes a form's fields",
+        (202, "It will be learned, exactly once; 200 and a page for a form", _JSON, object_of("status request_id")),
+        _BODY_ERRORS | {
+            403: "invalid_link: altered", 404: "not_found: there are no links here",
+            409: "not_rateable: no whole answer",
+            410: "link_used, feedback_window_over", 503: "feedback_unavailable: come again after Retry-After",
+        },
+        object_of("score", score=SCORE, feedback_text={"type": ["string", "null"]}), versioned=False, open=True,
+    ),
+    Operation(
+        "/feedback/{token}", "get", "A page with a form that rates the answer; looking changes nothing",
+        (200, "The page", "text/html", STRING), {403: "invalid_link", 404: "not_found: there are no links here"},
+        versioned=False, open=True,
+    ),
+    Operation(
+        "/route", "post", "Dry run: what would be chosen for this chat request, and why; no model is asked",
+        (200, "The decision", _JSON, object_of("object model order decision")),
+        _CHAT_ERRORS | {404: "model_not_found", 429: "too_many_concurrent_requests", 503: "overloaded, no_models"},
+        CHAT_BODY,
+    ),
+    Operation(
+        "/models", "get", "`auto` and every arm",
+        (200, "OpenAI's list", _JSON, object_of("object data", object=STRING, data={"type": "array", "items": _MODEL})),
+        {},
+    ),
+    Operation(
+        "/models/{model}", "get", "One model", (200, "OpenAI's model", _JSON, _MODEL), {404: "model_not_found"}
+    ),
+    Operation(
+        "/requests/{request_id}", "get", "The story of a request: decision, evidence, outcome, feedback",
+        (200, "The story", _JSON, object_of("request_id id model status decision outcome")),
+        _RECORD_ERRORS,
+    ),
+    Operation(
+        "/arms", "get", "What has been learned of every arm",
+        (200, "Evidence, belief and share of traffic", _JSON, _ARMS),
+        {403: "admin_key_required", 503: "no_snapshot"},
+    ),
+    Operation(
+        "/arms/{arm}", "put", "Add a model to those that the router chooses from, at once and for good",
+        (200, "Those models now, and how they differ from LLM_MODELS", _JSON, _ARM_LIST), _ARM_ERRORS,
+    ),
+    Operation(
+        "/arms/{arm}", "delete", "Take a model out of those that the router chooses from; what was learned of it stays",
+        (200, "Those models now, and how they differ from LLM_MODELS", _JSON, _ARM_LIST),
+        _ARM_ERRORS | {409: "last_arm: another one has to be added first"},
+    ),
+    Operation(
+        "/metrics/{request_id}", "get", "The numbers of a request: latency split, tokens, cost, score, reward terms",
+        (200, "The numbers", _JSON, object_of("request_id model latency_ms tokens cost_usd score reward")),
+        _RECORD_ERRORS, versioned=False,
+    ),
+    Operation(
+        "/metrics", "get", "Prometheus metrics of this process", (200, "Metrics", "text/plain", STRING),
+        {403: "admin_key_required"},
+        versioned=False,
+    ),
+    Operation(
+        "/health", "get", "State, latency and version of every part",
+        (200, "`status` alone for strangers and users; all of it for operators", _JSON, HEALTH), {},
+        versioned=False, open=True,
+    ),
+    Operation(
+        "/ready", "get", "Whether this process wants traffic; degraded is still ready",
+        (200, "Ready", _JSON, object_of("status")), {503: "the reason"}, versioned=False, open=True,
+    ),
+    Operation(
+        "/openapi.json", "get", "This document", (200, "OpenAPI 3.1", _JSON, _ANYTHING), {}, versioned=False, open=True
+    ),
+    Operation(
+        "/docs", "get", "This document for people", (200, "A page", "text/html", STRING), {},
+        versioned=False, open=True,
+    ),
+)  # fmt: skip
+
+
+def document(version: str) -> Schema:
+    """Return the OpenAPI document."""
+    paths: dict[str, Schema] = {}
+    for operation in OPERATIONS:
+        for path in (operation.path, "/v1" + operation.path) if operation.versioned else (operation.path,):
+            paths.setdefault(path, {})[operation.method] = _describe(operation, path)
+    error = object_of("message type", message=STRING, type=STRING, param={"type": ["string", "null"]},
+                    code={"type": ["string", "null"]})  # fmt: skip
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "LLM Router", "version": version, "description": "An OpenAI-compatible gateway that learns."},
+        "security": [{"key": []}, {}],
+        "paths": paths,
+        "components": {
+            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+            "schemas": {"Error": object_of("error", error=error)},
+        },
+    }
+
+
+def _describe(operation: Operation, path: str) -> Schema:
+    status, meaning, media_type, schema = operation.answer
+    errors = dict(operation.errors)
+    if not operation.open:
+        errors[401] = "missing_api_key, invalid_api_key (with API_KEYS)"
+        errors[403] = ", ".join(filter(None, (errors.get(403), "host_not_allowed (without)")))
+    answer: Schema = {"description": meaning, "content": {media_type: {"schema": schema}}}
+    if path.endswith("/chat/completions"):
+        answer["content"]["text/event-stream"] = {"schema": STRING}
+        answer["headers"] = {
+            name: {"description": text, "schema": STRING} for name, text in ROUTER_HEADERS.items()
+        }  # fmt: skip
+    described: Schema = {
+        "summary": operation.summary,
+        "parameters": _parameters(path),
+        "responses": {str(status): answer} | {str(code): _error(text) for code, text in sorted(errors.items())},
+    }
+    if operation.body is not None:
+        described["requestBody"] = {"required": True, "content": {_JSON: {"schema": operation.body}}}
+    if operation.open:
+        described["security"] = []
+    return described
+
+
+def _parameters(path: str) -> list[Schema]:
+    names = [part[1:-1] for part in path.split("/") if part.startswith("{")]
+    parameters: list[Schema] = [{"name": name, "in": "path", "required": True, "schema": STRING} for name in names]
+    if path.endswith(("/chat/completions", "/route")):
+        parameters += [{"name": name, "in": "header", "schema": schema} for name, schema in SENT_HEADERS.items()]
+    if path in {"/feedback", "/v1/feedback"}:
+        key = {"type": "string", "minLength": 1, "maxLength": 255}
+        parameters.append({"name": "Idempotency-Key", "in": "header", "schema": key})
+    if path.endswith("/chat/completions"):
+        needed = not path.startswith("/v1")
+        parameters.append({"name": "X-Request-ID", "in": "header", "required": needed, "schema": REQUEST_ID})
+    return parameters
+
+
+def _error(text: str) -> Schema:
+    return {"description": text, "content": {_JSON: {"schema": {"$ref": "#/components/schemas/Error"}}}}

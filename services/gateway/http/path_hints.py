@@ -1,0 +1,105 @@
+"""What to answer where a path or a method does not exist: the path that the client meant.
+
+A base URL that is set wrong (`/v1/v1/…`, `/api/v1/…`, `/v1//…`, no `/v1`) still ends in a path of ours; other paths
+belong to APIs that the router does not have, or are misspelt.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+
+from aiohttp import hdrs, web
+
+from services.gateway.http.routes import API, PREFIX, all_routes
+
+CHAT = "/chat/completions"
+_OTHER_APIS = {
+    "responses": "The Responses API",
+    "messages": "Anthropic's Messages API",
+    "embeddings": "The embeddings API",
+    "completions": "The legacy completions API",
+    "complete": "The legacy completions API",
+    "engines": "The legacy completions API",
+    "assistants": "The Assistants API",
+    "threads": "The Assistants API",
+    "images": "The images API",
+    "audio": "The audio API",
+    "moderations": "The moderations API",
+    "generate": "Ollama's API",
+    "chat": "",
+}
+"""First segments of paths of other APIs, and what is said of each."""
+
+_PREFIXES = frozenset({"api", "v1", "v2", "openai", "openrouter"})
+_SAFE_HOST = re.compile(r"[A-Za-z0-9.\-]{1,253}(?::\d{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](?::\d{1,5})?")
+_SEGMENT = 40
+_SHOWN = 120
+
+
+def _patterns(routes: Iterable[web.RouteDef]) -> dict[str, re.Pattern[str]]:
+    """Return the paths, each with what it matches."""
+    plain = re.compile(r"\\\{[a-z_]+(:\\\.\\\+|:\.\\\+)?\\\}")
+    return {
+        route.path: re.compile(plain.sub(lambda found: ".+" if found[1] else "[^/]+", re.escape(route.path)))
+        for route in routes
+    }
+
+
+_PATHS = _patterns(all_routes())
+_METHODS = {path: sorted({route.method for route in all_routes() if route.path == path}) for path in _PATHS}
+_VERSIONED = frozenset(route.path for route in API)
+
+
+def hint(request: web.Request) -> str:
+    """Return the message for a request that matched no route."""
+    if isinstance(request.match_info.http_exception, web.HTTPMethodNotAllowed):
+        allowed = sorted(request.match_info.http_exception.allowed_methods - {hdrs.METH_HEAD})
+        return f"This path does not take that method: use {' or '.join(allowed)}."
+    path, what = _meant(request.path), "There is nothing at this path."
+    if path is None:
+        other = _OTHER_APIS.get(_first_segment(request.path))
+        if other is None:
+            return f"{what} GET /docs lists those that exist."
+        path, what = CHAT, f"{what} {other} is not offered." if other else what
+    methods = _METHODS[path]
+    method = request.method if request.method in methods else methods[0]
+    shown = PREFIX + path if path in _VERSIONED else path
+    base = f" For an OpenAI client, set the base URL to {_base(request)}." if path in _VERSIONED else ""
+    return f"{what} Did you mean {method} {shown}?{base}"
+
+
+def shown_path(path: str) -> str:
+    """Return a path as a log may show it: printable ASCII, bounded, without segments so long that they may be keys."""
+    segments = ["(long)" if len(segment) > _SEGMENT else segment for segment in path.split("/")]
+    text = re.sub(r"[^!-~]", "?", "/".join(segments))
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
+def _meant(path: str) -> str | None:
+    """Return the route that is left when wrong prefixes are taken off, or one that is spelt almost the same."""
+    segments = [segment for segment in path.split("/") if segment][:8]
+    while segments:
+        rest = "/" + "/".join(segments)
+        found = next((known for known, pattern in _PATHS.items() if pattern.fullmatch(rest)), None)
+        if found is not None:
+            return found.removeprefix(PREFIX) if found.removeprefix(PREFIX) in _VERSIONED else found
+        if segments[0].lower() not in _PREFIXES:
+            break
+        segments = segments[1:]
+    if _first_segment(path) in _OTHER_APIS:
+        return None
+    close = difflib.get_close_matches("/" + "/".join(segments)[:_SEGMENT], list(_PATHS), n=1, cutoff=0.8)
+    return close[0].removeprefix(PREFIX) if close and close[0].removeprefix(PREFIX) in _VERSIONED else None
+
+
+def _first_segment(path: str) -> str:
+    """Return the first segment that says which API is meant."""
+    segments = [segment.lower() for segment in path.split("/") if segment]
+    return next((segment for segment in segments if segment not in _PREFIXES), "")
+
+
+def _base(request: web.Request) -> str:
+    host = request.headers.get(hdrs.HOST, "")
+    return f"http://{host}{PREFIX}" if _SAFE_HOST.fullmatch(host) else f"this server's address and {PREFIX}"

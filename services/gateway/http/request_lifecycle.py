@@ -1,0 +1,163 @@
+"""What happens to every HTTP request, whoever reads it: aiohttp (`middlewares.py`) or the fast lane (`plain_chat.py`).
+
+    visit = door.enter(headers)       it gets its ids and its trace
+    door.admit(visit, route)          its key and its id are looked at
+    door.headers(visit, method)       what every answer says
+    door.refused(visit, error, route) what an error answers
+    door.leave(visit, ...)            one log line, one count, the end of its trace
+
+Access is decided by the route that matched, never by the path as a string, so no trick with `Host`, encoding or dots
+changes it (CVE-2026-49468 was one).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from aiohttp import hdrs, web
+
+from services.gateway.http.auth import Access, Caller
+from services.gateway.http.error_responses import problem_response
+from services.gateway.http.openapi import ROUTER_HEADERS
+from shared import tracing
+from shared.errors import ClientError, InvalidRequest
+from shared.logs import get_logger
+from shared.metrics import GatewayMetrics
+from shared.schemas.ids import is_request_id, uuid7
+from shared.settings import Settings
+from shared.tracing import TRACEPARENT, TRACESTATE, Trace, Tracer
+
+REQUEST_ID = "X-Request-ID"
+NEEDS_CLIENT_ID = "/chat/completions"
+POLLED = frozenset({"/ready", "/health"})
+"""Routes that load balancers and the local stack poll: their log lines are for debugging."""
+_NOBODY = Caller()
+_RATE_HEADERS = [f"x-ratelimit-remaining-{name}" for name in ("requests", "tokens", "usd")]
+_EXPOSED = ", ".join([*ROUTER_HEADERS, "retry-after", *_RATE_HEADERS])
+
+log = get_logger(__name__)
+
+
+class Headers(Protocol):
+    """Headers of a request, found by name in any case. `getall`: one may have been sent more than once."""
+
+    def get(self, name: str, default: str, /) -> str:
+        """Return one, or the default."""
+
+    def getall(self, name: str, default: Sequence[str], /) -> Sequence[str]:
+        """Return all of a name, or the default."""
+
+
+@dataclass(slots=True, eq=False)
+class RequestContext:
+    """One request.
+
+    Attributes:
+        own_id: our own id, a UUIDv7: storage key and Qdrant point.
+        client_id: the client's X-Request-ID where it sent a valid one.
+        caller: who calls, and with which role; nobody before `RequestLifecycle.admit`.
+        line: fields of the canonical log line. Handlers add ids, names and numbers.
+        told: headers of the answer, whatever it is: what the key has left of its limits.
+        body_bytes: what its body counts as in `BodyBytes`.
+    """
+
+    headers: Headers
+    started: float
+    own_id: str
+    client_id: str | None
+    trace: Trace
+    caller: Caller = _NOBODY
+    line: dict[str, object] = field(default_factory=dict)
+    told: dict[str, str] = field(default_factory=dict)
+    body_bytes: int = 0
+
+    @property
+    def public_id(self) -> str:
+        """What the client knows the request by, and what goes out as `x-request-id`."""
+        return self.client_id or self.own_id
+
+
+class RequestLifecycle:
+    """The one of a process."""
+
+    def __init__(self, settings: Settings, metrics: GatewayMetrics, tracer: Tracer) -> None:
+        self._access = Access(settings)
+        self._origins = frozenset(settings.CORS_ORIGINS)
+        self._metrics = metrics
+        self._tracer = tracer
+        self._log = log.bind()  # finds the logger once, not for each line
+
+    def enter(self, headers: Headers) -> RequestContext:
+        """Name a request. A client's id that does not fit is treated as absent, never echoed."""
+        own_id = uuid7(time.time())
+        sent = headers.getall(REQUEST_ID, ())
+        client_id = sent[0] if len(sent) == 1 and is_request_id(sent[0]) else None
+        trace = tracing.begin(self._tracer, headers.getall(TRACEPARENT, ()), headers.getall(TRACESTATE, ()), own_id)
+        return RequestContext(headers, time.perf_counter(), own_id, client_id, trace)
+
+    def admit(self, visit: RequestContext, route: str) -> None:
+        """Find out who calls. Raises Unauthenticated, Forbidden, and InvalidRequest without an id that is needed."""
+        visit.caller = self._access.admit(visit.headers, route)
+        if route == NEEDS_CLIENT_ID and visit.client_id is None:
+            raise InvalidRequest(
+                "The header X-Request-ID is needed: 1 to 128 of A-Z a-z 0-9 . _ : -", code="missing_request_id"
+            )
+
+    def refused(self, visit: RequestContext, error: Exception, route: str, hint: str = "") -> web.Response:
+        """Return what an error answers; the log has its word, and one that nobody foresaw in full."""
+        response = problem_response(error, hint)
+        visit.line["error"] = error.code if isinstance(error, ClientError) else type(error).__name__
+        if response.status == web.HTTPInternalServerError.status_code:
+            log.error("unexpected error", id=visit.own_id, route=route, exc_info=error)
+        return response
+
+    def headers(self, visit: RequestContext, method: str) -> dict[str, str]:
+        """Return headers of every answer, streams included."""
+        headers = {"X-Content-Type-Options": "nosniff", REQUEST_ID: visit.public_id, **visit.told}
+        return headers | self.cors(visit.headers, method)
+
+    def cors(self, sent: Headers, method: str) -> dict[str, str]:
+        """Return what a browser needs to read the answer. Credentials are never allowed: keys travel in a header."""
+        origin = sent.get(hdrs.ORIGIN, "")
+        if not origin:
+            return {}
+        if "*" in self._origins:
+            allowed = "*"
+        elif origin in self._origins:
+            allowed = origin
+        else:
+            return {hdrs.VARY: hdrs.ORIGIN}
+        headers: dict[str, str] = {
+            hdrs.ACCESS_CONTROL_ALLOW_ORIGIN: allowed,
+            hdrs.ACCESS_CONTROL_EXPOSE_HEADERS: _EXPOSED,
+        }
+        if allowed != "*":
+            headers[hdrs.VARY] = hdrs.ORIGIN
+        if is_preflight(sent, method):
+            headers[hdrs.ACCESS_CONTROL_ALLOW_METHODS] = "GET, POST"
+            headers[hdrs.ACCESS_CONTROL_ALLOW_HEADERS] = "Authorization, *"
+            headers[hdrs.ACCESS_CONTROL_MAX_AGE] = "86400"
+        return headers
+
+    def leave(self, visit: RequestContext, method: str, route: str, status: int) -> None:
+        """Write the canonical line, count, and end the trace. `route` is a bounded label."""
+        self._metrics.requests.labels(route, str(status)).inc()
+        visit.line.update(
+            method=method if route != "other" else "other",
+            route=route,
+            status=status,
+            duration_ms=round((time.perf_counter() - visit.started) * 1000, 3),
+            id=visit.own_id,
+            public_id=visit.public_id,
+            trace_id=visit.trace.trace_id,
+        )
+        (self._log.debug if route in POLLED else self._log.info)("request", **visit.line)
+        tracing.end(visit.trace, visit.line)
+
+
+def is_preflight(sent: Headers, method: str) -> bool:
+    """Return whether a browser asks what it may do."""
+    return method == hdrs.METH_OPTIONS and bool(sent.getall(hdrs.ACCESS_CONTROL_REQUEST_METHOD, ()))

@@ -1,0 +1,42 @@
+"""Every path, in one table: the application, the contract in `/openapi.json` and the tests read it."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from services.gateway.http.handlers import arms, chat, dry_run, feedback, health, metrics, models, openapi, records
+
+PREFIX = "/v1"
+
+API = (
+    web.post("/chat/completions", chat.chat),
+    web.post("/route", dry_run.dry_run),
+    web.post("/feedback", feedback.feedback),
+    web.get("/models", models.models),
+    web.get("/models/{model:.+}", models.model),
+    web.get("/requests/{request_id}", records.request_record),
+    web.get("/arms", arms.arms),
+    web.put("/arms/{arm:.+}", arms.add),
+    web.delete("/arms/{arm:.+}", arms.remove),
+)
+"""Answer with and without `/v1`: some SDKs insist on the prefix."""
+
+OPERATIONS = (
+    web.get("/metrics", metrics.metrics),
+    web.get("/metrics/{request_id}", records.request_metrics),
+    web.get("/feedback/{token}", feedback.show_form),
+    web.post("/feedback/{token}", feedback.rate_by_link),
+    web.get("/health", health.health),
+    web.get("/ready", health.ready),
+    web.get("/openapi.json", openapi.openapi),
+    web.get("/docs", openapi.docs),
+)
+
+
+def all_routes() -> tuple[web.RouteDef, ...]:
+    """Return every route."""
+    return (
+        *API,
+        *(web.RouteDef(route.method, PREFIX + route.path, route.handler, route.kwargs) for route in API),
+        *OPERATIONS,
+    )

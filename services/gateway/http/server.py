@@ -1,0 +1,77 @@
+"""Starts an application on HOST and PORT: plain requests by the fast lane, all others by aiohttp's hardened server."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from aiohttp import web
+
+from services.gateway.http.app_keys import CHAT, REQUEST_LIFECYCLE
+from services.gateway.http.error_responses import problem_response
+from services.gateway.http.fast_chat import MAX_BODY_BYTES, plain_routes, takes
+from services.gateway.http.hardened_protocol import (
+    HEADER_TIMEOUT_S,
+    KEEP_ALIVE_S,
+    WRITE_TIMEOUT_S,
+    HardenedServer,
+    connection_cap,
+)
+from services.gateway.http.middlewares import build_finisher
+from shared.logs import get_logger
+from shared.quick_http.fast_path import Answer, FastPath, FastPathSite
+from shared.settings import Settings
+
+log = get_logger(__name__)
+
+
+class _Runner(web.AppRunner):
+    """An application's runner with a `HardenedServer` under it."""
+
+    def __init__(self, app: web.Application, settings: Settings, **options: float) -> None:
+        super().__init__(app, shutdown_timeout=settings.DRAIN_TIMEOUT_S)
+        self._settings = settings
+        self._options = options
+
+    async def _make_server(self) -> web.Server:
+        options = {
+            "header_timeout_s": min(HEADER_TIMEOUT_S, self._settings.BODY_TIMEOUT_S),
+            "write_timeout_s": WRITE_TIMEOUT_S,
+            **self._options,
+        }
+        cap = int(options.pop("max_connections", connection_cap()))
+        return HardenedServer(await super()._make_server(), self._settings, max_connections=cap, **options)
+
+
+async def serve(app: web.Application, settings: Settings, **options: float) -> web.AppRunner:
+    """Start `app` on HOST and PORT. `await runner.cleanup()` stops it.
+
+    Stopping closes the listener, lets open answers finish for DRAIN_TIMEOUT_S, cancels the rest, and runs the
+    application's clean-up. `options` are `max_connections`, `header_timeout_s` and `write_timeout_s`.
+    """
+    app.on_response_prepare.append(build_finisher(app[REQUEST_LIFECYCLE]))
+    runner = _Runner(app, settings, **options)
+    await runner.setup()
+    server = cast("HardenedServer", runner.server)  # there is one from `setup` to `cleanup`
+    lanes = FastPath(
+        server,
+        plain_routes(app) if CHAT in app else {},
+        _unforeseen,
+        max_body=min(MAX_BODY_BYTES, settings.MAX_BODY_BYTES),
+        keep_s=KEEP_ALIVE_S,
+        write_s=options.get("write_timeout_s", WRITE_TIMEOUT_S),
+        takes=takes,
+        full=lambda transport: server.refusal(transport) is not None,
+    )
+    try:
+        await FastPathSite(runner, lanes, settings.HOST, settings.PORT, backlog=1024).start()
+    except OSError:
+        await runner.cleanup()
+        raise
+    return runner
+
+
+def _unforeseen(error: Exception) -> Answer:
+    """Return what a lane answers where the way to an answer broke outside its own door."""
+    log.error("request failed outside the application", exc_info=error)
+    response = problem_response(Exception())
+    return Answer(response.status, dict(response.headers), response.body if isinstance(response.body, bytes) else b"")

@@ -1,0 +1,1 @@
+"""Limits: admission, quotas, budgets, circuit breakers, and learned limits of models."""

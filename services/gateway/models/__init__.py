@@ -1,0 +1,1 @@
+"""Models: the catalogue, changes at run time, prices, and what was learned of them."""

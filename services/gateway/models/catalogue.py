@@ -1,0 +1,298 @@
+"""Which models there are: LLM_MODELS, what was changed of it at run time, and DEFAULT_MODEL, with their prices.
+
+The word `free` in LLM_MODELS stands for models chosen from the upstream's list (`free_arms.py`). A DEFAULT_MODEL that
+is not listed is replaced by the newest listed model of its family (`shared/bandit/families.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+
+from services.gateway.models.free_models import FreeArms
+from services.gateway.models.model_warnings import ModelWarnings
+from services.gateway.models.price_list import PriceList
+from shared.bandit.arms import Arm, ArmId, Price, is_arm_name
+from shared.bandit.families import replacement
+from shared.bandit.free_arms import FREE
+from shared.bandit.variants import base_of, resolve, variant
+from shared.errors import NotFound, UpstreamError
+from shared.logs import get_logger
+from shared.ports import ChatModel, Clock
+
+_log = get_logger(__name__)
+
+REFRESH_S = 300.0
+RETRY_S = 2.0
+MAX_RETRY_S = 60.0
+"""After a failure the list is read again within `RETRY_S`; the pause doubles up to this."""
+FETCH_TIMEOUT_S = 10.0
+MAX_UNLISTED = 1000
+"""Names of models that clients may pin where the upstream has no list: each is kept in memory and learned about."""
+_NO_LIST = frozenset({404, 405, 501})
+"""Statuses of an upstream that has no list of models."""
+
+
+class Catalogue:
+    """The arms of the bandit, and every other model that a client may pin.
+
+    Until the upstream has been asked, and where it has no list, the settings are believed as they are, without prices.
+    """
+
+    def __init__(
+        self,
+        upstream: ChatModel,
+        *,
+        models: Sequence[str],
+        default: str,
+        clock: Clock,
+        prices: PriceList | None = None,
+        weighs_default: bool = False,
+    ) -> None:
+        self._upstream = upstream
+        self.prices = prices or PriceList()
+        self._models = tuple(dict.fromkeys(models))
+        self._changes: Mapping[ArmId, bool] = {}
+        self.default_name = default  # DEFAULT_MODEL as it was set
+        self._weighs_default = weighs_default  # SAFE_START: DEFAULT_MODEL is an arm, whatever LLM_MODELS names
+        self.free = FreeArms()
+        self.uses_free = FREE in (*self._models, default)
+        self._clock = clock
+        self._listed: dict[ArmId, Arm] = {}
+        self._variants: dict[ArmId, Arm] = {}
+        self._labels: frozenset[ArmId] = frozenset()
+        self._fetched_at: float | None = None
+        self._retry_at = 0.0
+        self._retry_s = RETRY_S
+        self._unlisted: set[ArmId] = set()
+        self.error: str | None = None
+        self.has_list = True
+        self.asked = False
+        self.lists_limits = False
+        """Whether the upstream says of any model what it can do."""
+        self.room = 0
+        """Tokens, prompt and answer together, for which every arm has room."""
+        self.fetch_s: float | None = None
+        self.arm_ids: tuple[ArmId, ...] = ()
+        self.added: tuple[ArmId, ...] = ()
+        self.removed: tuple[ArmId, ...] = ()
+        self.default: ArmId | None = None
+        self.unlisted: tuple[str, ...] = ()
+        """Names of LLM_MODELS, of the changes and DEFAULT_MODEL that the upstream does not list."""
+        self._warnings = ModelWarnings()
+        self._resolve()
+
+    @property
+    def age_s(self) -> float | None:
+        """Seconds since the upstream's list was read; None before the first time."""
+        return None if self._fetched_at is None else self._clock.monotonic() - self._fetched_at
+
+    @property
+    def arms(self) -> tuple[Arm, ...]:
+        """Return the bandit's arms, with their prices where the upstream lists them."""
+        return tuple(self.arm(arm) for arm in self.arm_ids)
+
+    @property
+    def listed(self) -> tuple[Arm, ...]:
+        """Return every model of the upstream."""
+        return tuple(self._listed.values())
+
+    async def refresh(self) -> None:
+        """Read the upstream's list. Raises UpstreamError or TimeoutError; what was known stays."""
+        started = self._clock.monotonic()
+        try:
+            async with asyncio.timeout(FETCH_TIMEOUT_S):
+                listed = await self._fetch()
+        except (UpstreamError, TimeoutError) as error:
+            self.error = str(error) or type(error).__name__
+            self._retry_at = self._clock.monotonic() + self._retry_s
+            self._retry_s = min(self._retry_s * 2, MAX_RETRY_S)
+            self._report()
+            raise
+        finally:
+            self.asked = True
+        self._fetched_at = self._clock.monotonic()
+        self.fetch_s = self._fetched_at - started
+        self.error, self._retry_s = None, RETRY_S
+        if self.has_list and listed is None:
+            _log.warning("the upstream has no list of models: prices are unknown, and any model may be named")
+        self.has_list = listed is not None
+        # A listed name ends up in headers, keys and metrics; the upstream is input, too.
+        current = self.prices.applied({arm.id: arm for arm in listed or () if is_arm_name(arm.id)})
+        if self.uses_free:
+            self.free.read(current)
+        # A free model that is missing once keeps its price and limits.
+        kept = {arm: self._listed[arm] for arm in self.free.arms if arm in self._listed}
+        self._listed, self._variants = {**kept, **current}, {}
+        self.lists_limits = any(arm.has_limits for arm in self._listed.values())
+        self._resolve()
+
+    async def _fetch(self) -> tuple[Arm, ...] | None:
+        """Return the upstream's models, or None where it has no list. A list that was read once is not given up."""
+        try:
+            return await self._upstream.catalogue()
+        except UpstreamError as error:
+            if error.status in _NO_LIST and not self._listed:
+                return None
+            raise
+
+    async def refresh_if_due(self) -> None:
+        """Read the list if it was never read or is old; for a loop that runs every `RETRY_S`.
+
+        Raises what `refresh` does, and UpstreamError while it waits after a failure.
+        """
+        age = self.age_s
+        if age is not None and age < REFRESH_S:
+            return
+        if self.error is not None and self._clock.monotonic() < self._retry_at:
+            raise UpstreamError(self.error)
+        await self.refresh()
+
+    def change(self, changes: Mapping[ArmId, bool]) -> None:
+        """Take over what was added to LLM_MODELS (True) or taken out at run time: the last word on each model."""
+        if changes != self._changes:
+            self._changes = dict(changes)
+            self._resolve()
+
+    def adopt_free(self, chosen: tuple[ArmId, ...]) -> None:
+        """Take over what another gateway has chosen for `free`."""
+        self.free.adopt(chosen)
+        self._resolve()
+
+    def named(self, name: str) -> ArmId | None:
+        """Return what the upstream calls `name`; until its list is known, that is `name` itself."""
+        return self._listed_as(name) if self._listed else name
+
+    @property
+    def default_replaced(self) -> bool:
+        """Return whether another model stands in for DEFAULT_MODEL."""
+        return self.default is not None and self.default_name in self.unlisted
+
+    def mentions(self, name: str) -> bool:
+        """Return whether LLM_MODELS or a change names `name`, whatever the upstream lists."""
+        return name in self._models or name in self._changes
+
+    def listing(self, arm: ArmId) -> Arm | None:
+        """Return what the upstream says of `arm`, or of the model that it is a variant of; None where it lists none."""
+        listed = self._listed.get(arm) or self._variants.get(arm)
+        if listed is None and (base := self._listed.get(base_of(arm) or "")) is not None:
+            listed = self._variants[arm] = self.prices.on(variant(base, arm))
+        return listed
+
+    def arm(self, arm: ArmId) -> Arm:
+        """Return what the upstream says of `arm`, or its name alone."""
+        return self.listing(arm) or Arm(arm, self.prices.price(arm))
+
+    def price(self, arm: ArmId) -> Price | None:
+        """Return the list price, if MODEL_PRICES or the upstream gives one."""
+        return self.arm(arm).price
+
+    @property
+    def uncounted(self) -> tuple[ArmId, ...]:
+        """Return the arms, DEFAULT_MODEL included, whose costs a setting needs and nobody knows; none before a list."""
+        return () if self._fetched_at is None else self.prices.uncounted(self._asked())
+
+    def _asked(self) -> tuple[Arm, ...]:
+        return tuple(self.arm(arm) for arm in dict.fromkeys((*self.arm_ids, *([self.default] if self.default else []))))
+
+    def pin(self, name: str) -> ArmId:
+        """Return the arm that a client means by `name`. Raises NotFound."""
+        arm = self._find(name)
+        if arm is None and not self.has_list:
+            arm = self._unconfirmed(name)
+        if arm is None:
+            raise NotFound("The model does not exist here.", code="model_not_found", param="model")
+        return arm
+
+    def narrow(self, names: Iterable[str]) -> tuple[ArmId, ...]:
+        """Return the arms of the bandit that are among `names`. Raises NotFound for an unknown name or none left."""
+        named = {self._find(name) for name in names}
+        if None in named:
+            raise NotFound("One of the models does not exist here.", code="model_not_found", param="models")
+        kept = tuple(arm for arm in self.arm_ids if arm in named)
+        if not kept:
+            raise NotFound("None of the models is one that the router chooses from.", code="model_not_found",
+                           param="models")  # fmt: skip
+        return kept
+
+    def label(self, arm: ArmId) -> str:
+        """Return `arm` as a metric label: the configured ones by name, any other as `other`."""
+        return arm if arm in self._labels else "other"
+
+    def _find(self, name: str) -> ArmId | None:
+        if name in self.arm_ids:
+            return name
+        if self.default is not None and name in {self.default, self.default_name}:
+            return self.default
+        return self._listed_as(name)
+
+    def _unconfirmed(self, name: str) -> ArmId | None:
+        """Return a name that no list can confirm: the upstream judges it. Bounded, as is all that is kept by model."""
+        if name not in self._unlisted:
+            if not is_arm_name(name) or len(self._unlisted) >= MAX_UNLISTED:
+                return None
+            self._unlisted.add(name)
+        return name
+
+    def _listed_as(self, name: str) -> ArmId | None:
+        """An exact id, a name without its provider where only one provider has it, or a variant of one of them."""
+        return name if name in self._listed else resolve(name, self._listed)
+
+    def _resolve(self) -> None:
+        configured, last = self._known(self._expanded()), self._last_words()
+        self.default = self._resolved_default()
+        always = (self.default,) if self._weighs_default and self.default is not None else ()
+        arms = [arm for arm in self._known((*configured, *last)) if last.get(arm, True)]
+        if not arms and not always:  # A list that knows none is more likely wrong than our settings: keep serving.
+            arms = configured = configured or self._expanded() or self._alone()
+        self.arm_ids = tuple(dict.fromkeys((*arms, *always)))
+        self.added = tuple(arm for arm in arms if arm not in configured)
+        self.removed = tuple(arm for arm in configured if arm not in self.arm_ids)
+        served = (*self.arm_ids, *([self.default] if self.default else []))
+        self._labels = frozenset(served)
+        self.room = min(map(Arm.room, map(self.arm, served)), default=0)
+        wanted = (name for name in (*self._models, *self._changes, self.default_name) if self._changes.get(name, True))
+        self.unlisted = tuple(name for name in dict.fromkeys(wanted) if name != FREE and self.named(name) is None)
+        if self.asked:
+            self._report()
+
+    def _expanded(self) -> list[str]:
+        """Return LLM_MODELS with the chosen models for `free`."""
+        expanded = [self.free.arms if name == FREE else (name,) for name in self._models]
+        return list(dict.fromkeys(name for names in expanded for name in names))
+
+    def _alone(self) -> list[str]:
+        """Return what serves where `free` stands for no model: DEFAULT_MODEL."""
+        name = self.default or self.default_name
+        return [] if name == FREE else [name]
+
+    def _resolved_default(self) -> ArmId | None:
+        if self.default_name == FREE:
+            return next(iter(self.free.arms), None)
+        return self.named(self.default_name) or replacement(self.default_name, self._listed.values())
+
+    def _report(self) -> None:
+        """Warn of what the settings name and the upstream does not have."""
+        default_listed = self.default_name not in self.unlisted
+        price = None if self.default is None else self.price(self.default)
+        lacks_free = FREE in self._models and not self.free.arms
+        why = (self.error or "the upstream lists none that qualifies") if lacks_free else None
+        self._warnings.missing([name for name in self.unlisted if name != self.default_name], self.arm_ids)
+        self._warnings.without_free(why, self.arm_ids)
+        self._warnings.default(self.default_name, self.default, price, listed=default_listed,
+                               safe_start=self._weighs_default)  # fmt: skip
+        if self._fetched_at is not None:
+            self.prices.report(self._asked())
+
+    def _known(self, names: Iterable[str]) -> list[ArmId]:
+        """Return the arms that `names` mean, each once, without those that the upstream does not list."""
+        return list(dict.fromkeys(arm for name in names if (arm := self.named(name)) is not None))
+
+    def _last_words(self) -> dict[ArmId, bool]:
+        """Return the changes by arm. A short name was said while the list was unknown: the arm's own id goes before."""
+        last: dict[ArmId, bool] = {}
+        for name in sorted(self._changes, key=lambda name: (self.named(name) == name, name)):
+            arm = self.named(name)
+            if arm is not None:
+                last[arm] = self._changes[name]
+        return last

@@ -1,0 +1,114 @@
+"""The learned state as the decisions see it: read and fitted in the background, so that no request waits for Redis.
+
+A state that fails validation is refused and the last good one kept: learned state is input, and input can be wrong.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from services.gateway.models.catalogue import Catalogue
+from shared.bandit.arms import Arm, ArmId
+from shared.bandit.context import Context
+from shared.bandit.decision import Decision
+from shared.bandit.policy import Policy, Posterior
+from shared.errors import CorruptState
+from shared.metrics import GatewayMetrics
+from shared.ports import Clock, PosteriorStore
+
+REFRESH_S = 0.5
+STALE_S = 5.0
+"""Older than this, decisions are marked as degraded: what was learned since is missing."""
+
+MakePolicy = Callable[[ArmId | None], Policy[Any]]
+"""The policy for a default arm: its name in the catalogue is known only once the catalogue is."""
+
+
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """A policy with its posterior, fitted to one version of the state and one list of arms."""
+
+    policy: Policy[Any]
+    posterior: Posterior
+    arms: tuple[Arm, ...]
+    default: ArmId | None
+    version: str
+
+    @cached_property
+    def covered(self) -> frozenset[ArmId]:
+        """The arms of the posterior."""
+        return frozenset(arm.id for arm in self.arms)
+
+    def knows(self, arm: ArmId) -> bool:
+        """Return whether the posterior covers `arm`."""
+        return arm in self.covered
+
+    def decide(self, context: Context, eligible: tuple[ArmId, ...], rng: np.random.Generator) -> Decision:
+        """Choose."""
+        return self.policy.decide(self.posterior, context, eligible, rng)
+
+
+class PosteriorCache:
+    """The latest good snapshot."""
+
+    def __init__(
+        self,
+        store: PosteriorStore,
+        catalogue: Catalogue,
+        make_policy: MakePolicy,
+        *,
+        clock: Clock,
+        metrics: GatewayMetrics,
+        load_timeout_s: float,
+    ) -> None:
+        self._store = store
+        self._catalogue = catalogue
+        self._make_policy = make_policy
+        self._clock = clock
+        self._metrics = metrics
+        self._load_timeout_s = load_timeout_s
+        self._loaded_at: float | None = None
+        self.snapshot: Snapshot | None = None
+        self.refused: str | None = None
+        self.asked = False
+
+    @property
+    def age_s(self) -> float | None:
+        """Seconds since the state was last read and found good; None if never."""
+        return None if self._loaded_at is None else self._clock.monotonic() - self._loaded_at
+
+    @property
+    def stale(self) -> bool:
+        """Whether decisions made now miss what has been learned lately."""
+        age = self.age_s
+        return age is None or age > STALE_S
+
+    async def refresh(self) -> None:
+        """Read the state, and fit anew if it or the arms have changed.
+
+        Raises DependencyError, TimeoutError or CorruptState; the last good snapshot stays.
+        """
+        try:
+            async with asyncio.timeout(self._load_timeout_s):
+                state = await self._store.load()
+            arms, default = self._catalogue.arms, self._catalogue.default
+            old = self.snapshot
+            if old is None or (old.version, old.arms, old.default) != (state.version, arms, default):
+                policy = old.policy if old is not None and old.default == default else self._make_policy(default)
+                # A fit is milliseconds of numpy; in the event loop it would be a stall for every open stream.
+                posterior = await asyncio.to_thread(policy.fit, state, arms)
+                self.snapshot = Snapshot(policy, posterior, arms, default, state.version)
+        except CorruptState as error:
+            self.refused = str(error)
+            self._metrics.snapshot_refused.inc()
+            raise
+        finally:
+            self.asked = True
+        self._loaded_at = self._clock.monotonic()
+        self.refused = None

@@ -1,0 +1,1 @@
+"""The process: health, readiness, background loops, and gossip between gateways."""

@@ -1,0 +1,240 @@
+"""The state of every part, for people and load balancers. Never calls a model, asks at most once a second."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from services.gateway.chat.plan import ChatPorts
+from services.gateway.models.price_list import MAX_NAMED
+from services.gateway.process.health_part import Part
+from services.gateway.process.readiness import Readiness
+from shared.errors import RouterError
+from shared.ports import EventQueue, Heartbeats
+
+PROBE_TIMEOUT_S = 1.0
+KEEP_S = 1.0
+
+Probe = Callable[[], Awaitable[str]]
+"""Asks a part; returns its version."""
+
+
+class Health:
+    """What `/health` and `/ready` say."""
+
+    def __init__(
+        self,
+        ports: ChatPorts,
+        lifecycle: Readiness,
+        *,
+        probes: Mapping[str, Probe],
+        queue: EventQueue,
+        heartbeats: Heartbeats,
+        version: str,
+        database: Callable[[], Awaitable[Part]] | None = None,
+    ) -> None:
+        self._ports = ports
+        self._lifecycle = lifecycle
+        self._probes = probes
+        self._queue = queue
+        self._heartbeats = heartbeats
+        self._version = version
+        self._database = database
+        self._lock = asyncio.Lock()
+        self._report: dict[str, Any] = {}
+        self._made_at = float("-inf")
+
+    def not_ready(self) -> str | None:
+        """Return why this process should get no traffic, or None. Degraded is still ready."""
+        if self._lifecycle.draining:
+            return "draining"
+        if not self._ports.catalogue.asked:
+            return "the upstream's models have not been asked for yet"
+        if not self._ports.posteriors.asked:
+            return "the learned state has not been asked for yet"
+        if self._ports.recorder.losing:
+            return "records cannot be stored"
+        return None
+
+    def missing(self) -> list[str]:
+        """Return what decisions have to do without right now."""
+        gatherer = self._ports.gatherer
+        checks = {
+            "embedder": gatherer.model is None or gatherer.skips("embedder"),
+            "qdrant": not gatherer.prepared or gatherer.skips("qdrant"),
+            "redis": self._ports.posteriors.stale or self._ports.recorder.redis_away,
+        }
+        return [name for name, missed in checks.items() if missed]
+
+    async def report(self) -> dict[str, Any]:
+        """Return the state of everything; at most a second old."""
+        async with self._lock:
+            now = self._ports.clock.monotonic()
+            if now - self._made_at >= KEEP_S:
+                self._report = await self._make()
+                self._made_at = now
+            return self._report
+
+    async def _make(self) -> dict[str, Any]:
+        names = [*self._probes, "learner", "queue"]
+        asked = [*(self._ask(probe) for probe in self._probes.values()), self._learners(), self._depth()]
+        parts: dict[str, Part] = dict(zip(names, await asyncio.gather(*asked), strict=True))
+        if self._database is not None:
+            parts["postgres"] = await self._postgres(self._database)
+        parts["upstream"] = self._upstream()
+        parts["snapshot"] = self._snapshot()
+        parts["recorder"] = self._recorder()
+        parts["background"] = self._background()
+        parts["prices"] = self._prices()
+        healthy = all(part.status == "ok" for part in parts.values()) and self._ports.arm_list.refused is None
+        return {
+            "status": "ok" if healthy else "degraded",
+            "version": self._version,
+            "draining": self._lifecycle.draining,
+            "parts": {name: asdict(part) for name, part in parts.items()},
+            "exploration": self._exploration(),
+            "arms": self._arms(),
+            "arm_list": self._arm_list(),
+            "unlisted": self._ports.catalogue.unlisted,
+            "default_model": self._default_model(),
+            "gateways": self._gateways(),
+            "background": {name: pulse.view() for name, pulse in self._ports.supervisor.pulses.items()},
+        }
+
+    def _arms(self) -> dict[str, Any]:
+        cooldowns, catalogue = self._ports.cooldowns, self._ports.catalogue
+        arms = dict.fromkeys((*catalogue.arm_ids, *([catalogue.default] if catalogue.default else [])))
+        found_by = self._ports.notices.found_by()
+        return {
+            arm: {
+                "circuit": cooldowns.circuit(arm),
+                "rests_s": round(cooldowns.rests_s(arm), 1),
+                "found_by": found_by.get(arm, []),
+                "refuses": self._ports.learned_limits.view(arm),
+            }
+            for arm in arms
+        }
+
+    def _arm_list(self) -> dict[str, Any]:
+        """Return which arms there are, and which models `free` stands for (null where it is not used)."""
+        arm_list, catalogue = self._ports.arm_list, self._ports.catalogue
+        free = catalogue.free.arms if catalogue.uses_free else None
+        return {**arm_list.view(), "refused": arm_list.refused is not None, "free": free}
+
+    def _default_model(self) -> dict[str, Any]:
+        """Return DEFAULT_MODEL as set, the model used for it, and whether that one stands in for an unlisted one."""
+        catalogue = self._ports.catalogue
+        price = None if catalogue.default is None else catalogue.price(catalogue.default)
+        return {
+            "configured": catalogue.default_name,
+            "used": catalogue.default,
+            "replaced": catalogue.default_replaced,
+            "usd_per_million_prompt_tokens": None if price is None else round(price.prompt_usd * 1e6, 6),
+            "usd_per_million_completion_tokens": None if price is None else round(price.completion_usd * 1e6, 6),
+        }
+
+    def _gateways(self) -> dict[str, Any]:
+        """Return the living gateways: when they last said something, and whether their records are late."""
+        notices = self._ports.notices
+        others = {
+            name: {"said_s_ago": round(said.age_s, 1), "behind": said.behind} for name, said in notices.heard.items()
+        }
+        return {notices.name: {"said_s_ago": 0.0, "behind": self._ports.recorder.behind}, **others}
+
+    async def _ask(self, probe: Probe) -> Part:
+        started = self._ports.clock.monotonic()
+        try:
+            async with asyncio.timeout(PROBE_TIMEOUT_S):
+                version = await probe()
+        except TimeoutError:
+            return Part("down", detail="no answer in time")
+        except RouterError as error:
+            return Part("down", detail=getattr(error, "reason", "") or type(error).__name__)
+        return Part("ok", latency_ms=round((self._ports.clock.monotonic() - started) * 1000, 2), version=version)
+
+    async def _learners(self) -> Part:
+        try:
+            async with asyncio.timeout(PROBE_TIMEOUT_S):
+                alive = await self._heartbeats.alive()
+        except (RouterError, TimeoutError):
+            return Part("unknown", detail="redis cannot be asked")
+        if not alive:
+            return Part("down", detail="no heartbeat")
+        return Part("ok", version=", ".join(sorted(set(alive.values()))), detail=f"{len(alive)} alive")
+
+    async def _depth(self) -> Part:
+        try:
+            async with asyncio.timeout(PROBE_TIMEOUT_S):
+                depth = await self._queue.depth()
+        except (RouterError, TimeoutError):
+            return Part("unknown", detail="redis cannot be asked")
+        detail = f"{depth.waiting} waiting, oldest {depth.age_s:.0f} s, {depth.dead} dead, {depth.unindexed} unindexed"
+        return Part("ok" if depth.dead == 0 else "degraded", detail=detail)
+
+    async def _postgres(self, database: Callable[[], Awaitable[Part]]) -> Part:
+        try:
+            async with asyncio.timeout(PROBE_TIMEOUT_S):
+                return await database()
+        except (RouterError, TimeoutError):
+            return Part("unknown", detail="redis cannot be asked")
+
+    def _upstream(self) -> Part:
+        catalogue = self._ports.catalogue
+        latency_ms = None if catalogue.fetch_s is None else round(catalogue.fetch_s * 1000, 2)
+        if catalogue.age_s is None:
+            why = catalogue.error and f"its models are unknown: {catalogue.error}"
+            return Part("down" if catalogue.error else "unknown", detail=why)
+        detail = f"{len(catalogue.listed)} models, read {catalogue.age_s:.0f} s ago"
+        if not catalogue.has_list:
+            detail = f"it has no list of models (asked {catalogue.age_s:.0f} s ago): prices are unknown"
+        refused = self._refused()
+        if refused is not None:
+            detail = refused
+        return Part(
+            "degraded" if catalogue.error or refused is not None else "ok", latency_ms=latency_ms, detail=detail
+        )
+
+    def _refused(self) -> str | None:
+        """Return what the upstream refuses of our account, or None."""
+        cooldowns = self._ports.cooldowns
+        if cooldowns.key.refused:
+            return "our key is refused: check OPENROUTER_API_KEY"
+        if cooldowns.credit.refused:
+            return "models that cost money are refused: the account needs credit"
+        return None
+
+    def _snapshot(self) -> Part:
+        cache = self._ports.posteriors
+        if cache.snapshot is None or cache.age_s is None:
+            return Part("down", detail="nothing has been read of what was learned")
+        status = "degraded" if cache.stale or cache.refused else "ok"
+        detail = f"read {cache.age_s:.1f} s ago" + ("; the latest was refused as corrupt" if cache.refused else "")
+        return Part(status, version=cache.snapshot.version, detail=detail)
+
+    def _exploration(self) -> dict[str, Any]:
+        budget = self._ports.exploration
+        return {"on": budget.left, "spent_usd": round(budget.spent_usd, 9), "budget_usd": budget.budget_usd}
+
+    def _background(self) -> Part:
+        trouble = self._ports.supervisor.trouble()
+        return Part("degraded" if trouble else "ok", detail="; ".join(trouble) or None)
+
+    def _prices(self) -> Part:
+        """Return which models' costs cannot be counted: degraded where a budget promises to."""
+        catalogue = self._ports.catalogue
+        uncounted, prices = catalogue.uncounted, catalogue.prices
+        if not uncounted:
+            return Part("ok")
+        names = ", ".join(uncounted[:MAX_NAMED]) + (" and others" if len(uncounted) > MAX_NAMED else "")
+        detail = f"no price is known of {names}: {', '.join(prices.users)} cannot count; set MODEL_PRICES"
+        return Part("degraded" if prices.budgets else "ok", detail=detail)
+
+    def _recorder(self) -> Part:
+        waiting = self._ports.recorder.spooled
+        if self._ports.recorder.losing:
+            return Part("down", detail="records are lost: neither Redis nor the disk takes them")
+        if waiting or self._ports.recorder.redis_away:
+            return Part("degraded", detail=f"{waiting} records on disk")
+        return Part("ok")

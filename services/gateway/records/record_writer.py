@@ -1,0 +1,233 @@
+"""Group commit: the records of requests that end at the same time go to Redis in one write, and each waits for it.
+
+While Redis is away the same batches go to the spool, fsynced; a loop replays them when Redis is back. Storing a record
+twice changes nothing, so a write whose answer was lost is simply spooled too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from services.gateway.records.spool import Spool, SpoolFull
+from shared.errors import DependencyError
+from shared.logs import get_logger
+from shared.metrics import GatewayMetrics
+from shared.ports import Clock, EventQueue, RequestLog
+from shared.resilience.circuit_breaker import CircuitBreaker
+from shared.resilience.supervision import Pulse
+from shared.schemas.storage import NewRecord
+
+_log = get_logger(__name__)
+
+BATCH = 256
+MAX_WAITING = 20_000
+"""Bound of what waits for the writer: more than could be in flight, so that only a stuck disk reaches it."""
+WAKE_S = 0.1
+BEHIND_S = 5.0
+"""For this long after Redis has been caught up with, somebody may still hold an older answer of it."""
+
+REPLAY_TIMEOUT_S = 5.0
+
+
+class RecordWriter:
+    """The one writer of records in this process.
+
+    `losing`: the last records found room neither in Redis nor on disk.
+    """
+
+    def __init__(
+        self,
+        log: RequestLog,
+        queue: EventQueue,
+        spool: Spool,
+        *,
+        timeout_s: float,
+        clock: Clock,
+        metrics: GatewayMetrics,
+    ) -> None:
+        self._log = log
+        self._queue = queue
+        self._spool = spool
+        self._timeout_s = timeout_s
+        self._metrics = metrics
+        self._clock = clock
+        self._breaker = CircuitBreaker(clock, threshold=2, rest_s=0.2, max_rest_s=1.0)
+        self._unclaimed: set[str] = set()
+        self._behind_until = float("-inf")
+        self.losing = False
+        self._waiting: list[tuple[NewRecord, asyncio.Future[bool]]] = []
+        self._work = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._wake = asyncio.Event()
+
+    @property
+    def redis_away(self) -> bool:
+        """Whether the last writes failed, so that the next go to disk."""
+        return self._breaker.open
+
+    @property
+    def spooled(self) -> int:
+        """Records on disk."""
+        return self._spool.waiting
+
+    @property
+    def behind(self) -> bool:
+        """Whether there are requests of which Redis does not know, or were a moment ago."""
+        return bool(self._spool.waiting or self._unclaimed) or self._clock.monotonic() < self._behind_until
+
+    def expect(self, own_id: str) -> None:
+        """Announce the record of a request whose id Redis could not be told."""
+        self._unclaimed.add(own_id)
+
+    def put(self, entry: NewRecord) -> asyncio.Future[bool]:
+        """Hand over a record; the future tells when it is in Redis (True) or on disk (or lost, loudly). Never fails.
+
+        Not awaiting it is fine, and so is being cancelled while awaiting it: the record is written all the same.
+        """
+        future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        if len(self._waiting) >= MAX_WAITING:
+            self._lost(1, "too many records wait")
+            future.set_result(False)
+            return future
+        self._waiting.append((entry, future))
+        self._idle.clear()
+        self._work.set()
+        return future
+
+    def wake(self) -> None:
+        """Tell the learner soon that there is work; calls within 100 ms are one."""
+        self._wake.set()
+
+    async def write_for_ever(self, pulse: Pulse) -> None:
+        """Write batches; run as a task."""
+        while True:
+            await self._work.wait()
+            pulse.begin()
+            batch, self._waiting = self._waiting[:BATCH], self._waiting[BATCH:]
+            if not self._waiting:
+                self._work.clear()
+            in_redis = False
+            try:
+                in_redis = await self._write([entry for entry, _ in batch])
+            except Exception:  # noqa: BLE001 - the edge of the batch loop: one bad batch must not stop all others
+                _log.exception("batch of records broke")
+                self._lost(len(batch), "the writer broke")
+            except BaseException:  # cancelled: the next run of this loop writes it, or `flush` does
+                self._waiting[:0] = batch
+                self._work.set()
+                raise
+            if self._unclaimed:
+                self._unclaimed.difference_update(entry.record.id for entry, _ in batch)
+                self._fell_behind()
+            for _, future in batch:
+                if not future.done():  # its request may have been cancelled
+                    future.set_result(in_redis)
+            if not self._waiting:
+                self._idle.set()
+            pulse.end()
+
+    async def wake_for_ever(self, pulse: Pulse) -> None:
+        """Pass on wake-ups, at most one every 100 ms; a lost one costs a second or two of delay, nothing else."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            pulse.begin()
+            try:
+                async with asyncio.timeout(self._timeout_s):
+                    await self._queue.wake()
+            except (DependencyError, TimeoutError) as error:
+                _log.debug("no wake-up", error=str(error)[:300])
+            pulse.end()
+            await asyncio.sleep(WAKE_S)
+
+    async def replay(self) -> None:
+        """Store what waits on disk, oldest first; for a loop. Raises DependencyError or TimeoutError: later, then."""
+        if self.losing:
+            await self._look_again()
+        if not self._metrics_spooled():
+            return
+        replayed = 0
+        while (segment := await asyncio.to_thread(self._spool.next_segment)) is not None:
+            entries = await asyncio.to_thread(self._spool.read, segment)
+            for start in range(0, len(entries), BATCH):
+                async with asyncio.timeout(REPLAY_TIMEOUT_S):
+                    await self._log.record(entries[start : start + BATCH])
+            await asyncio.to_thread(self._spool.done, segment)
+            replayed += len(entries)
+            self._breaker.succeeded()
+            self._metrics_spooled()
+        self._fell_behind()
+        self.wake()
+        _log.info("spooled records are stored", records=replayed)
+
+    async def adopt(self) -> None:
+        """Take over what a killed process left on disk."""
+        found = await asyncio.to_thread(self._spool.adopt)
+        if found:
+            _log.info("found records of an earlier process on disk", records=found)
+        self._metrics_spooled()
+
+    async def flush(self, timeout_s: float) -> None:
+        """Wait until everything handed over is written; what is not in time is spooled."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._idle.wait()
+        except TimeoutError:
+            entries = [entry for entry, _ in self._waiting]
+            self._waiting = []
+            await self._to_disk(entries)
+
+    async def close(self) -> None:
+        """Release the spool's files."""
+        await asyncio.to_thread(self._spool.close)
+
+    async def _write(self, entries: Sequence[NewRecord]) -> bool:
+        """Return whether Redis has them."""
+        if self._breaker.allows():
+            try:
+                async with asyncio.timeout(self._timeout_s):
+                    await self._log.record(entries)
+            except (DependencyError, TimeoutError) as error:
+                self._breaker.failed()
+                _log.debug("records go to disk", error=str(error)[:300])
+            else:
+                self._breaker.succeeded()
+                self.losing = False
+                self.wake()
+                return True
+        await self._to_disk(entries)
+        return False
+
+    async def _look_again(self) -> None:
+        """Find out whether records can be stored again: while load balancers stay away, none comes that would tell."""
+        if await asyncio.to_thread(self._spool.takes):
+            self.losing = False
+            return
+        async with asyncio.timeout(self._timeout_s):
+            await self._queue.wake()  # a write: a Redis that takes none refuses it
+        self._breaker.succeeded()
+        self.losing = False
+
+    async def _to_disk(self, entries: Sequence[NewRecord]) -> None:
+        try:
+            await asyncio.to_thread(self._spool.append, entries)
+        except SpoolFull as error:
+            self.losing = True
+            self._lost(len(entries), str(error))
+        else:
+            self.losing = False
+        self._metrics_spooled()
+
+    def _fell_behind(self) -> None:
+        self._behind_until = self._clock.monotonic() + BEHIND_S
+
+    def _metrics_spooled(self) -> int:
+        waiting = self._spool.waiting
+        self._metrics.spooled.set(waiting)
+        return waiting
+
+    def _lost(self, count: int, reason: str) -> None:
+        self._metrics.records_lost.inc(count)
+        _log.error("records are lost", records=count, reason=reason)

@@ -1,0 +1,1 @@
+"""Resilience: circuit breaker, coalescer of calls, and supervision of background loops."""
