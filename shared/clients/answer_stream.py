@@ -15,7 +15,6 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
 from typing import Any
 
 import orjson
@@ -23,13 +22,14 @@ import orjson
 from shared.clients import lenient_json
 from shared.clients.answers import choices_of, error_of
 from shared.clients.choices import Choices
-from shared.clients.sse import EventParser, EventTooLarge
+from shared.clients.sse import EventParser, EventTooLarge, comment_of
 from shared.clients.upstream_errors import garbage, of_error_body, of_exception, timed_out_error
 from shared.clients.usage import usage_of
+from shared.clients.whole_answer import RefusalOf, answer_of
 from shared.errors import UpstreamError
 from shared.quick_http.unpacking import Body
 from shared.schemas.tool_loops import MAX_CALLS, call_ids_of
-from shared.schemas.upstream import Heard, Sink, Usage
+from shared.schemas.upstream import KEEP_ALIVE, Heard, Sink, Usage
 
 MAX_STREAM_BYTES = 512 * 1024 * 1024
 """Of a whole stream, unpacked. It bounds a stream that never ends, not memory: events are passed on as they come."""
@@ -38,7 +38,6 @@ DRAIN_S = 0.25
 COMMENT_GAP_S = 0.25
 """Comments of the upstream are passed on at most this often."""
 
-KEEP_ALIVE = b": keep-alive\n\n"
 _DONE = b"[DONE]"
 _LF = b"\n"
 _UNREADABLE = object()
@@ -60,7 +59,7 @@ class HttpAnswerStream:
         deadline: float,
         with_usage: bool,
         choices: int = 1,
-        refusal: Callable[[Mapping[str, Any]], UpstreamError] = of_error_body,
+        refusal: RefusalOf = of_error_body,
     ) -> None:
         self._answer = answer
         self._gap_timeout_s = gap_timeout_s
@@ -131,9 +130,19 @@ class HttpAnswerStream:
         if self._failure is not None:
             raise self._failure
         if not self.events and not self._frames:
-            raise garbage("an empty stream")
+            raise self._nothing()
         if not self._done and not self._choices.whole(delimited=self._answer.delimited):
             raise UpstreamError("the upstream's stream broke off", spent=True)
+
+    def _nothing(self) -> UpstreamError:
+        """Return what a stream without an event means. An error may come as JSON, whatever the content type is."""
+        if self._parser.document is None:
+            return garbage("an empty stream")
+        try:
+            answer_of(bytes(self._parser.document).strip(), self._refusal)
+        except UpstreamError as error:
+            return error
+        return garbage("not a stream")
 
     def _break_off(self, error: UpstreamError) -> None:
         """End a stream whose connection broke or went silent: as a whole answer where nothing of it is missing."""
@@ -215,7 +224,7 @@ class HttpAnswerStream:
 
     def _hear_comment(self) -> bool:
         """Pass a comment on, not too often; return whether more is wanted at once."""
-        self.comment = _comment(self._parser.comment)
+        self.comment = comment_of(self._parser.comment or b"")
         if self._sink is None:
             return False  # `wait` returns
         self._parser.comment = None
@@ -275,12 +284,11 @@ class HttpAnswerStream:
     def _drop(self, kind: bytes, data: bytes, reason: str) -> None:
         """Count an event that is no JSON object. Raises UpstreamError where it says that it is an error."""
         if kind == b"error":
-            raise of_error_body({"message": data.decode("utf-8", "replace")})
+            raise self._refusal({"message": data.decode("utf-8", "replace")})
         self.unread[reason] += 1
 
     def _note_usage(self, body: dict[str, Any]) -> None:
-        usage = usage_of(body)
-        if usage is not None:
+        if (usage := usage_of(body)) is not None:
             self.usage = usage if self.usage is None else self.usage.updated(usage)
 
     def _note(self, choice: dict[str, Any]) -> None:
@@ -288,12 +296,4 @@ class HttpAnswerStream:
         delta = choice.get("delta")
         if isinstance(delta, dict) and ("tool_calls" in delta or "function_call" in delta):
             new = [name for name in call_ids_of((delta,)) if name not in self.calls]
-            if len(self.calls) < MAX_CALLS:
-                self.calls = (*self.calls, *new)
-
-
-def _comment(text: bytes | None) -> bytes:
-    """Return a comment of the upstream as it is passed on."""
-    if not text:
-        return KEEP_ALIVE
-    return b": " + text.decode("utf-8", "ignore").encode() + b"\n\n"
+            self.calls = (*self.calls, *new)[:MAX_CALLS]

@@ -20,24 +20,14 @@ import orjson
 from shared import __version__
 from shared.bandit.arms import Arm
 from shared.clients.answer_stream import HttpAnswerStream
-from shared.clients.answers import (
-    BadAnswer,
-    choices_of,
-    error_of,
-    messages_of,
-    model_of,
-    parse_json,
-    parse_object,
-    text_length_of,
-)
-from shared.clients.masking import NO_MASK, Mask, secrets_of
+from shared.clients.answers import BadAnswer, parse_json
+from shared.clients.masking import Mask, secrets_of
 from shared.clients.model_list import arms_of
 from shared.clients.upstream_errors import garbage, of_error_body, of_exception, of_status
-from shared.clients.usage import usage_of
+from shared.clients.whole_answer import answer_of
 from shared.logs import get_logger
 from shared.quick_http import Incoming, Proxy, QuickHttp
 from shared.quick_http.unpacking import Body, UnknownPacking, unpack, unpacked
-from shared.schemas.tool_loops import call_ids_of
 from shared.schemas.upstream import Answer, Call
 from shared.tracing import span
 
@@ -112,7 +102,7 @@ class HttpChatModel:
                 raw = await self._read_answer(answer, call.deadline)
             finally:
                 answer.close()
-        return answer_of(raw, call, self._mask)
+        return answer_of(raw, partial(of_error_body, call=call, mask=self._mask))
 
     @asynccontextmanager
     async def stream(self, call: Call) -> AsyncIterator[HttpAnswerStream]:
@@ -121,11 +111,6 @@ class HttpChatModel:
         with span("upstream") as trace_headers:
             answer = await self._ask_for_stream(call, trace_headers, first_by)
             try:
-                kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
-                if kind in ("application/json", "text/html"):
-                    raw = await self._read_answer(answer, call.deadline)
-                    answer_of(raw, call, self._mask)  # raises what an error in it means
-                    raise garbage("not a stream")
                 stream = HttpAnswerStream(
                     answer,
                     gap_timeout_s=self._gap_timeout_s,
@@ -245,22 +230,3 @@ def _choices(call: Call) -> int:
     """Return how many choices the client has asked for."""
     number = call.body.get("n")
     return number if isinstance(number, int) and number > 0 else 1
-
-
-def answer_of(raw: bytes, call: Call | None = None, mask: Mask = NO_MASK) -> Answer:
-    """Return a whole answer, or raise the UpstreamError that it means."""
-    try:
-        body, raw = parse_object(raw)
-        failure = error_of(body, choices_of(body))
-        if failure is not None:
-            raise of_error_body(failure, call, mask)
-        messages = messages_of(body)
-    except BadAnswer as error:
-        raise garbage(str(error)) from error
-    return Answer(
-        body=raw,
-        usage=usage_of(body),
-        model=model_of(body),
-        chars=text_length_of(messages),
-        calls=call_ids_of(messages),
-    )

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from shared.schemas.upstream import KEEP_ALIVE
+
 MAX_EVENT_BYTES = 33 * 1024 * 1024
 """Room for a picture of 32 MiB in a delta, and what is around it."""
 
 MAX_COMMENT_BYTES = 200
 """What is kept of a comment."""
 
+_NOTHING = b" \t\r\n\xef\xbb\xbf"
+_DOCUMENTS = (b"{", b"[", b"<")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _LF = 0x0A
 _LINE_ENDS = (b"\n", b"\r")
@@ -17,7 +21,12 @@ Event = tuple[bytes, bytes]
 
 
 class EventTooLarge(Exception):
-    """A line or an event is larger than `MAX_EVENT_BYTES`."""
+    """A line, an event or a document is larger than `MAX_EVENT_BYTES`."""
+
+
+def comment_of(text: bytes) -> bytes:
+    """Return a comment as bytes of a stream; an empty one says `keep-alive`."""
+    return b": " + text.decode("utf-8", "ignore").encode() + b"\n\n" if text else KEEP_ALIVE
 
 
 class EventParser:
@@ -28,6 +37,7 @@ class EventParser:
 
     Attributes:
         comment: the last comment that has come; a reader sets it to None.
+        document: what has come of a body that is no stream: it begins as JSON or HTML do.
     """
 
     def __init__(self) -> None:
@@ -38,7 +48,9 @@ class EventParser:
         self._data: list[bytes] = []
         self._type = b""
         self._size = 0
+        self._undecided = True  # nothing but blanks has come
         self.comment: bytes | None = None
+        self.document: bytearray | None = None
 
     def feed(self, chunk: bytes) -> list[Event]:
         """Return the events that `chunk` completes. Raises EventTooLarge."""
@@ -51,10 +63,20 @@ class EventParser:
         ):
             return [(b"", chunk[6:-2])]  # one event and nothing else, as most upstreams send them
         events = self._feed(chunk)
-        self._between = self._begun and not (self._pieces or self._data or self._type or self._after_cr)
+        unfinished = self._pieces or self._data or self._type or self._after_cr
+        self._between = self._begun and not (self._undecided or unfinished)
         return events
 
     def _feed(self, chunk: bytes) -> list[Event]:
+        if self._undecided and (text := chunk.lstrip(_NOTHING)):
+            self._undecided = False
+            if text.startswith(_DOCUMENTS):
+                self.document = bytearray()
+        if self.document is not None:
+            self.document += chunk
+            self._size = len(self.document)
+            self._check_size()
+            return []
         if self._after_cr and chunk:
             self._after_cr = False
             chunk = chunk.removeprefix(b"\n")  # the second half of a CRLF

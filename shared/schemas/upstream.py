@@ -60,6 +60,10 @@ class Answer:
     calls: tuple[str, ...] = ()
 
 
+KEEP_ALIVE = b": keep-alive\n\n"
+"""The comment that shows a client that its stream lives."""
+
+
 class Heard(Enum):
     """What has come of a stream that was waited for."""
 

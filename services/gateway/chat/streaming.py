@@ -28,10 +28,9 @@ from shared.bandit.decision import Decision
 from shared.errors import ClientError, UpstreamError
 from shared.schemas.problem import problem
 from shared.schemas.records import Status
-from shared.schemas.upstream import AnswerStream, Heard, Sink
+from shared.schemas.upstream import KEEP_ALIVE, AnswerStream, Heard, Sink
 
 DONE = b"data: [DONE]\n\n"
-KEEP_ALIVE = b": keep-alive\n\n"
 KEEP_ALIVE_S = 10.0
 EARLY_S = 1.0
 COMMENT_GAP_S = 0.25

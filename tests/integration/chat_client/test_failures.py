@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -42,7 +43,7 @@ async def test_a_status_says_what_to_do(
     ("answer", "word"),
     [
         (b'{"choices": [', "not JSON"),
-        (b"", "not JSON"),
+        (b"", "not JSON|an empty stream"),
         (b"<html>busy</html>", "not JSON"),
         (b"[1]", "not an object"),
         (b'{"choices": []}', "no choices"),
@@ -58,7 +59,7 @@ async def test_a_200_that_is_no_answer_is_a_paid_failure(
     """Garbage, emptiness and an error under 200 are failures, may have been billed, and another arm may try."""
     upstream.script = raw.whole(answer, kind="text/html" if answer.startswith(b"<") else "application/json")
     refused = await failure(model, streaming=streaming)
-    assert word in str(refused)
+    assert re.search(word, str(refused))
     assert (refused.status, refused.try_next, refused.spent, refused.relay) == (200, True, True, None)
 
 

@@ -217,3 +217,27 @@ async def test_a_stream_of_garbage_is_no_answer(upstream: raw.RawUpstream, model
     upstream.script = raw.streamed([b"data: busy\n\n"] * 3)
     refused = await failure(model, streaming=True)
     assert (refused.status, refused.try_next, refused.spent) == (200, True, True)
+
+
+@pytest.mark.parametrize("kind", ["application/json", "text/html", "text/plain", "text/event-stream"])
+async def test_the_content_type_of_a_stream_does_not_matter(
+    upstream: raw.RawUpstream, model: HttpChatModel, kind: str
+) -> None:
+    """The body says what it is: OpenAI's SDKs do not look at the type either."""
+    body = b" \n" + b"".join(GOOD)
+    upstream.script = raw.whole(body, kind=kind)
+    assert text_of(await read(model)) == TEXT
+    for size in (1, 100_000):
+        error = b'\n \n{\n "error": {"message": "temperature is too hot", "code": 400}}'
+        parts = [error[at : at + size] for at in range(0, len(error), size)]
+        upstream.script = raw.whole(error, kind=kind) if size > 1 else raw.streamed(parts)
+        refused = await failure(model, streaming=True)
+        assert "too hot" in str(refused.reason)
+
+
+async def test_a_large_event_may_be_cut_before_a_brace(upstream: raw.RawUpstream, model: HttpChatModel) -> None:
+    """Only the beginning of a body says that it is no stream."""
+    whole = b"".join(GOOD)
+    at = whole.index(b"{")
+    upstream.script = raw.streamed([whole[:at], 0.05, whole[at : at + 30], 0.05, whole[at + 30 :]])
+    assert text_of(await read(model)) == TEXT

@@ -1,0 +1,43 @@
+"""A whole answer, read for what the router needs of it; its text goes on as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from shared.clients.answers import (
+    BadAnswer,
+    choices_of,
+    error_of,
+    messages_of,
+    model_of,
+    parse_object,
+    text_length_of,
+)
+from shared.clients.upstream_errors import garbage, of_error_body
+from shared.clients.usage import usage_of
+from shared.errors import UpstreamError
+from shared.schemas.tool_loops import call_ids_of
+from shared.schemas.upstream import Answer
+
+RefusalOf = Callable[[Mapping[str, Any]], UpstreamError]
+"""Says what an error under status 200 means."""
+
+
+def answer_of(raw: bytes, refusal: RefusalOf = of_error_body) -> Answer:
+    """Return a whole answer, or raise the UpstreamError that it means."""
+    try:
+        body, raw = parse_object(raw)
+        failure = error_of(body, choices_of(body))
+        if failure is not None:
+            raise refusal(failure)
+        messages = messages_of(body)
+    except BadAnswer as error:
+        raise garbage(str(error)) from error
+    return Answer(
+        body=raw,
+        usage=usage_of(body),
+        model=model_of(body),
+        chars=text_length_of(messages),
+        calls=call_ids_of(messages),
+    )
