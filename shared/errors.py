@@ -13,7 +13,7 @@
         └──                          ├── Gone             410   └── UpstreamFailed    502, 504
 
 Messages are written for the caller: they never carry a key, a prompt, an address or a traceback.
-The HTTP status of each class is set in one place, `services/gateway/http/error_responses.py`.
+The HTTP status of each class is set in one place, `shared/schemas/problem.py`.
 """
 
 from __future__ import annotations

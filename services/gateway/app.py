@@ -180,7 +180,7 @@ def build_app(settings: Settings, adapters: Adapters) -> web.Application:
     app[LINKS] = SignedLinks(settings.FEEDBACK_LINK_SECRET)
     app[PARSING] = asyncio.Lock()
     app[HEALTH] = _health(adapters, ports, lifecycle)
-    app.cleanup_ctx.append(loops.run)
+    app.cleanup_ctx.append(partial(loops.run, ports))
     app.router.add_routes(all_routes())
     return app
 

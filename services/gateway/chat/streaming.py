@@ -22,11 +22,10 @@ from typing import TypeVar
 from services.gateway.chat.fallback import first_answer
 from services.gateway.chat.journal import Journal, Served, effective, error_word
 from services.gateway.chat.plan import ChatPorts, Plan
-from services.gateway.http.error_responses import problem_response
 from shared.bandit.arms import ArmId
 from shared.bandit.decision import Decision
 from shared.errors import ClientError, UpstreamError
-from shared.schemas.problem import problem
+from shared.schemas.problem import error_reply, problem
 from shared.schemas.records import Status
 from shared.schemas.upstream import KEEP_ALIVE, AnswerStream, Heard, Sink
 
@@ -190,5 +189,4 @@ def _error_event(error: UpstreamError) -> bytes:
 
 def _failed_event(error: ClientError | UpstreamError) -> bytes:
     """Return the body that would have been the answer, had there been no headers yet."""
-    body = problem_response(error).body
-    return b"data: " + (body if isinstance(body, bytes) else b"{}").replace(b"\n", b" ") + b"\n\n"
+    return b"data: " + error_reply(error).body.replace(b"\n", b" ") + b"\n\n"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
-from services.gateway.process.gossip import Gossip
 from services.gateway.records.record_writer import RecordWriter
 from shared.errors import ClientError, Conflict, DependencyError, Gone, NotFound, RateLimited, Unavailable
 from shared.metrics import GatewayMetrics
@@ -25,7 +25,7 @@ async def record_feedback(
     owner: str | None,
     log: RequestLog,
     recorder: RecordWriter,
-    notices: Gossip,
+    in_doubt: Callable[[], Awaitable[bool]],
     clock: Clock,
     metrics: GatewayMetrics,
     terms: RatingTerms | None = None,
@@ -50,7 +50,7 @@ async def record_feedback(
         raise Unavailable(
             "Feedback cannot be stored right now.", code="feedback_unavailable", retry_after_s=RETRY_AFTER_S
         ) from error
-    if verdict is Verdict.UNKNOWN and await notices.in_doubt():
+    if verdict is Verdict.UNKNOWN and await in_doubt():
         metrics.feedback.labels("unavailable").inc()
         raise Unavailable("Records are behind.", code="feedback_unavailable", retry_after_s=RETRY_AFTER_S)
     metrics.feedback.labels(verdict.value).inc()

@@ -10,11 +10,12 @@ from prometheus_client import CollectorRegistry
 from services.gateway.chat.plan import ChatPorts
 from services.gateway.feedback.signed_links import SignedLinks
 from services.gateway.http.chat_request_reader import ChatRequestReader
-from services.gateway.http.request_lifecycle import RequestContext, RequestLifecycle
+from services.gateway.http.request_lifecycle import RequestLifecycle
 from services.gateway.limits.admission import Admission
 from services.gateway.limits.body_bytes import BodyBytes
 from services.gateway.process.health import Health
 from services.gateway.process.readiness import Readiness
+from services.gateway.request_context import RequestContext
 from shared.metrics import GatewayMetrics
 from shared.settings import Settings
 

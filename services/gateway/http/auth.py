@@ -14,12 +14,9 @@ from aiohttp import hdrs
 from pydantic import SecretStr
 
 from services.gateway.http.browser_origins import PageGuard, Sent, is_from_page
+from services.gateway.request_context import ANYBODY, Caller
 from shared.errors import Forbidden, Unauthenticated
 from shared.settings import Settings
-from shared.values import dataclass
-
-ANYBODY = "public"
-"""Owner of every request while API_KEYS is empty."""
 
 OPEN_ROUTES = frozenset({"/health", "/ready", "/openapi.json", "/docs", "/feedback/{token}"})
 """Answer without a key: probes, the contract, and links that are signed themselves."""
@@ -32,20 +29,6 @@ CHANGING_ROUTES = frozenset({"/arms/{arm}", "/v1/arms/{arm}"})
 """Change what everybody is answered by: for admin keys only, as soon as there is any key at all."""
 
 OWNER_DIGITS = 16
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Who calls. `owner` stands for the key in storage and log; `operator`: may see what `/health` keeps back."""
-
-    owner: str = ANYBODY
-    admin: bool = False
-    operator: bool = False
-
-    @property
-    def scope(self) -> str | None:
-        """Whose records the caller may see and rate; None for all."""
-        return None if self.admin else self.owner
 
 
 class Access:

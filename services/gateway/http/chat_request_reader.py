@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 
 from services.gateway.chat.plan import Asker
-from services.gateway.http.request_lifecycle import RequestContext
+from services.gateway.request_context import RequestContext
 from shared.errors import InvalidRequest
 from shared.ports import Clock
 from shared.schemas.chat import ChatRequest, parse_chat

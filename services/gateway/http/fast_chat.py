@@ -26,9 +26,10 @@ from services.gateway.http.handlers.chat import (
     whole_answer,
 )
 from services.gateway.http.middlewares import CLIENT_GONE
-from services.gateway.http.request_lifecycle import RequestContext, RequestLifecycle
+from services.gateway.http.request_lifecycle import RequestLifecycle
 from services.gateway.limits.admission import Admission
 from services.gateway.limits.body_bytes import BodyBytes
+from services.gateway.request_context import RequestContext
 from shared.quick_http.fast_path import Answer, Handler
 from shared.quick_http.plain_request import Question
 from shared.quick_http.response_writer import ResponseWriter

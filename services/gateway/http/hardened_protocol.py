@@ -17,7 +17,7 @@ from aiohttp.http_exceptions import ContentEncodingError, HttpProcessingError
 from aiohttp.web_protocol import RequestHandler, RequestPayloadError
 
 from services.gateway.http.client_addresses import Addresses
-from services.gateway.http.error_responses import Problem, problem_response
+from services.gateway.http.error_responses import bad_request, problem_response
 from services.gateway.http.request_body import too_large, unsupported_encoding
 from shared.errors import RequestTimeout, Unavailable
 from shared.logs import get_logger
@@ -178,7 +178,7 @@ class HardenedHandler(RequestHandler):
             response = problem_response(unsupported_encoding())
         elif status == 400:
             log.info("malformed request", kind=type(exc).__name__)
-            response = Problem(400, "invalid_request_error", "This is not valid HTTP.", "bad_request")
+            response = bad_request()
         else:
             log.error("request failed outside the application", exc_info=exc)
             response = problem_response(exc if exc is not None else Exception())

@@ -13,71 +13,29 @@ changes it (CVE-2026-49468 was one).
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
 
 from aiohttp import hdrs, web
 
-from services.gateway.http.auth import Access, Caller
+from services.gateway.http.auth import Access
 from services.gateway.http.error_responses import problem_response
 from services.gateway.http.openapi import ROUTER_HEADERS
+from services.gateway.request_context import Headers, RequestContext
 from shared import tracing
 from shared.errors import ClientError, InvalidRequest
 from shared.logs import get_logger
 from shared.metrics import GatewayMetrics
 from shared.schemas.ids import is_request_id, uuid7
 from shared.settings import Settings
-from shared.tracing import TRACEPARENT, TRACESTATE, Trace, Tracer
+from shared.tracing import TRACEPARENT, TRACESTATE, Tracer
 
 REQUEST_ID = "X-Request-ID"
 NEEDS_CLIENT_ID = "/chat/completions"
 POLLED = frozenset({"/ready", "/health"})
 """Routes that load balancers and the local stack poll: their log lines are for debugging."""
-_NOBODY = Caller()
 _RATE_HEADERS = [f"x-ratelimit-remaining-{name}" for name in ("requests", "tokens", "usd")]
 _EXPOSED = ", ".join([*ROUTER_HEADERS, "retry-after", *_RATE_HEADERS])
 
 log = get_logger(__name__)
-
-
-class Headers(Protocol):
-    """Headers of a request, found by name in any case. `getall`: one may have been sent more than once."""
-
-    def get(self, name: str, default: str, /) -> str:
-        """Return one, or the default."""
-
-    def getall(self, name: str, default: Sequence[str], /) -> Sequence[str]:
-        """Return all of a name, or the default."""
-
-
-@dataclass(slots=True, eq=False)
-class RequestContext:
-    """One request.
-
-    Attributes:
-        own_id: our own id, a UUIDv7: storage key and Qdrant point.
-        client_id: the client's X-Request-ID where it sent a valid one.
-        caller: who calls, and with which role; nobody before `RequestLifecycle.admit`.
-        line: fields of the canonical log line. Handlers add ids, names and numbers.
-        told: headers of the answer, whatever it is: what the key has left of its limits.
-        body_bytes: what its body counts as in `BodyBytes`.
-    """
-
-    headers: Headers
-    started: float
-    own_id: str
-    client_id: str | None
-    trace: Trace
-    caller: Caller = _NOBODY
-    line: dict[str, object] = field(default_factory=dict)
-    told: dict[str, str] = field(default_factory=dict)
-    body_bytes: int = 0
-
-    @property
-    def public_id(self) -> str:
-        """What the client knows the request by, and what goes out as `x-request-id`."""
-        return self.client_id or self.own_id
 
 
 class RequestLifecycle:

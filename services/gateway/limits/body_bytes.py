@@ -12,7 +12,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from services.gateway.http.request_lifecycle import RequestContext
+from services.gateway.request_context import RequestContext
 from shared.errors import Unavailable
 from shared.metrics import GatewayMetrics
 

@@ -10,7 +10,6 @@ from functools import partial
 from aiohttp import web
 
 from services.gateway.chat.plan import ChatPorts
-from services.gateway.http.app_keys import CHAT
 from services.gateway.limits import exploration_budget as exploration
 from services.gateway.models import runtime_models as arm_list
 from services.gateway.models.catalogue import RETRY_S
@@ -26,9 +25,8 @@ REPLAY_S = 1.0
 FIRST_LOOK_S = 2.0
 
 
-async def run(app: web.Application) -> AsyncIterator[None]:
+async def run(ports: ChatPorts, _: web.Application) -> AsyncIterator[None]:
     """Look once, keep the loops while the application runs, and store what is left (an aiohttp clean-up context)."""
-    ports = app[CHAT]
     await ports.recorder.adopt()
     await _first_look(ports)
     async with ports.supervisor.running(_loops(ports)):

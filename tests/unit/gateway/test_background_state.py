@@ -146,7 +146,7 @@ async def test_each_verdict_on_a_rating_is_what_the_client_hears(world: World) -
             owner=owner,
             log=world.log,
             recorder=ports.recorder,
-            notices=ports.notices,
+            in_doubt=ports.notices.in_doubt,
             clock=world.clock,
             metrics=world.metrics,
         )
@@ -182,7 +182,7 @@ async def test_an_answer_that_never_was_cannot_be_rated(world: World) -> None:
                 owner="public",
                 log=world.log,
                 recorder=ports.recorder,
-                notices=ports.notices,
+                in_doubt=ports.notices.in_doubt,
                 clock=world.clock,
                 metrics=world.metrics,
             )

@@ -10,7 +10,7 @@ from services.gateway.chat.route_chat import complete, route
 from services.gateway.feedback.signed_links import SignedLinks
 from services.gateway.http.fast_chat import PlainHeaders
 from services.gateway.http.handlers.chat import answer_headers
-from services.gateway.http.request_lifecycle import RequestContext
+from services.gateway.request_context import RequestContext
 from shared import tracing
 from shared.errors import UpstreamError, UpstreamFailed
 from shared.schemas.upstream import Usage

@@ -42,7 +42,7 @@ async def rate(world: World, ports: ChatPorts, public_id: str) -> Verdict:
         owner="public",
         log=world.log,
         recorder=ports.recorder,
-        notices=ports.notices,
+        in_doubt=ports.notices.in_doubt,
         clock=world.clock,
         metrics=world.metrics,
     )

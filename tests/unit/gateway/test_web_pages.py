@@ -8,9 +8,10 @@ from itertools import product
 import pytest
 from multidict import CIMultiDict
 
-from services.gateway.http.auth import CHANGING_ROUTES, OPEN_ROUTES, Access, Caller
+from services.gateway.http.auth import CHANGING_ROUTES, OPEN_ROUTES, Access
 from services.gateway.http.fast_chat import PlainHeaders
 from services.gateway.http.routes import all_routes
+from services.gateway.request_context import Caller
 from shared.errors import Forbidden, Unauthenticated
 from shared.settings import load_settings
 

@@ -50,7 +50,7 @@ async def _record(request: web.Request, rating: FeedbackRequest, owner: str | No
         owner=owner,
         log=ports.log,
         recorder=ports.recorder,
-        notices=ports.notices,
+        in_doubt=ports.notices.in_doubt,
         clock=ports.clock,
         metrics=request.app[METRICS],
         terms=terms,
