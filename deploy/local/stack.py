@@ -184,7 +184,8 @@ class Stack:
                 time.sleep(TICK_S)
             for part in parts:
                 if _lives(part):
-                    self._show(part.name, "did not stop in time: killed")
+                    why = "second request to stop" if self._stop_requests() > 1 else "did not stop in time"
+                    self._show(part.name, f"{why}: killed")
                     part.server.kill()
         self._show_lines()
 

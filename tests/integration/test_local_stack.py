@@ -244,10 +244,13 @@ def test_without_keys_only_this_machine_is_served(given: dict[str, str], host: s
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_signals_are_counted(number: signal.Signals) -> None:
-    """Each signal is one request to stop, seen by whoever looks."""
+    """One request to stop for each signal; the copy that make sends to its child is not a second one."""
     program = (
-        "import os, signal; from deploy.local.interrupts import StopRequests\n"
-        f"asked = StopRequests(); os.kill(os.getpid(), {int(number)}); print(asked())"
+        "import os, signal, time; from deploy.local.interrupts import SAME_REQUEST_S, StopRequests\n"
+        "asked, seen = StopRequests(), []\n"
+        "for pause_s in (0.01, SAME_REQUEST_S + 0.05, 0):\n"
+        f"  os.kill(os.getpid(), {int(number)}); seen.append(asked()); time.sleep(pause_s)\n"
+        "print(seen)"
     )
     answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert answer.stdout.strip() == "1"
+    assert answer.stdout.strip() == "[1, 1, 2]"
