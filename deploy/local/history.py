@@ -35,8 +35,10 @@ class OnlyPostgres(Planner):
     """The database, and nobody who uses it."""
 
     def plan(self) -> Plan:
-        """Choose as for the whole system, on any free port."""
+        """Choose as for the whole system, on any free port. Raises SettingsError where there is no database."""
         plan = super().plan()
+        if plan.data is None or not (plan.data / "postgres" / "data").exists():
+            raise SettingsError(f"there is no history in {plan.data}: start with ENABLE_PERSISTENCE=true first")
         plan.parts = [part for part in plan.parts if part.name == "postgres"]
         return plan
 
@@ -61,11 +63,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _on_history(settings: Settings, folder: Path, command: list[str]) -> int:
-    """Run `command` on the database that the settings name, that runs, or that is started for it."""
-    if not settings.ENABLE_PERSISTENCE:
-        raise SettingsError("ENABLE_PERSISTENCE is not set: there is no history. Set it, and run with it first.")
+    """Run `command` on the database that the settings name, that runs, or that is started for it.
+
+    ENABLE_PERSISTENCE may have been set for `make run` alone, in another terminal: a database that is there is read.
+    """
     if settings.model_fields_set & {"DATABASE_URL", "DATABASE_HOST"}:
         return subprocess.run(command, check=False, cwd=ROOT).returncode
+    settings = settings.model_copy(update={"ENABLE_PERSISTENCE": True})
     planner = OnlyPostgres(settings, folder, folder / "models", say=_say, anywhere=True)
     try:
         with Stack(planner, stop_requests=StopRequests()) as stack:
