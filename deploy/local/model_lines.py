@@ -45,6 +45,11 @@ def said_of(health: dict[str, Any]) -> list[str]:
         )
     elif configured in health["unlisted"]:
         lines.append(f"DEFAULT_MODEL {configured} is not listed, nor is one of its family: name another one.")
+    upstream = health["parts"]["upstream"]
+    if upstream["status"] != "ok":
+        lines.append(f"The upstream is {upstream['status']}: {upstream['detail'] or 'no reason is known'}")
+    if arm_list["removed"]:
+        lines.append(f"Dropped by DELETE /arms, and not used: {', '.join(arm_list['removed'])}")
     missing = [name for name in health["unlisted"] if name != configured]
     if missing:
         lines.append(f"Not in the upstream's list, and not used: {', '.join(missing)}")

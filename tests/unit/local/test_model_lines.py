@@ -18,13 +18,15 @@ DEFAULT = {
     "usd_per_million_completion_tokens": 15.0,
 }
 
+AWAY = {"upstream": {"status": "down", "detail": "no connection"}}
+
 
 def report(**changes: Any) -> dict[str, Any]:
     usual = {
-        "arm_list": {"arms": ["a/x:free", "b/y"], "free": ["a/x:free", "b/y"]},
+        "arm_list": {"arms": ["a/x:free", "b/y"], "free": ["a/x:free", "b/y"], "removed": []},
         "default_model": DEFAULT,
         "unlisted": ["claude-3.5-sonnet"],
-        "parts": {"upstream": {"status": "ok"}},
+        "parts": {"upstream": {"status": "ok", "detail": "11 models"}},
     }
     return usual | changes
 
@@ -44,8 +46,10 @@ replaces it (3 and 15 USD per million tokens).",
         ({"unlisted": ["x/gone", "claude-3.5-sonnet"]}, "not used: x/gone"),
         ({"default_model": DEFAULT | {"used": None, "replaced": False}}, "nor is one of its family"),
         ({"default_model": DEFAULT | {"usd_per_million_prompt_tokens": None}}, "price is unknown"),
-        ({"arm_list": {"arms": ["d"], "free": []}}, "lists no free model"),
-        ({"arm_list": {"arms": ["d"], "free": []}, "parts": {"upstream": {"status": "down"}}}, "could not be read"),
+        ({"arm_list": {"arms": ["d"], "free": [], "removed": []}}, "lists no free model"),
+        ({"arm_list": {"arms": ["d"], "free": [], "removed": []}, "parts": AWAY}, "could not be read"),
+        ({"parts": AWAY}, "The upstream is down: no connection"),
+        ({"arm_list": {"arms": ["d"], "free": None, "removed": ["c/z"]}}, "Dropped by DELETE /arms, and not used: c/z"),
     ],
 )
 def test_what_is_missing_is_said(changes: dict[str, Any], words: str) -> None:
@@ -56,7 +60,7 @@ def test_what_is_missing_is_said(changes: dict[str, Any], words: str) -> None:
 def test_nothing_is_said_of_what_is_as_it_was_set() -> None:
     """Only which models there are."""
     default = DEFAULT | {"configured": "b/y", "used": "b/y", "replaced": False}
-    listed = {"arms": ["a/x", "b/y"], "free": None}
+    listed = {"arms": ["a/x", "b/y"], "free": None, "removed": []}
     assert said_of(report(arm_list=listed, default_model=default, unlisted=[])) == ["Models: a/x, b/y"]
 
 
