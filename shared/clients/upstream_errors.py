@@ -24,7 +24,7 @@ from shared.clients.refusals import FREE_CAP, Refusal, Row, default_cool_s, row_
 from shared.clients.retry_after import wait_s
 from shared.clients.upstream_words import Words, words_of, words_of_body
 from shared.errors import UpstreamError
-from shared.quick_http import NotConnected, ProxyRefused
+from shared.quick_http import NotConnected, ProxyRefused, ProxyUnreachable
 from shared.schemas.problem import problem
 from shared.schemas.upstream import Call
 
@@ -56,6 +56,8 @@ def _why_not(error: NotConnected) -> str:
     """Return why there is no connection, where that is not the network; never an address."""
     if isinstance(error, ProxyRefused):
         return f": the proxy refused it ({error.status})" if error.status else ": the proxy does not speak HTTP"
+    if isinstance(error, ProxyUnreachable):
+        return ": the proxy cannot be reached"
     if isinstance(error.__cause__, ssl.SSLCertVerificationError):
         return ": its certificate is not trusted (UPSTREAM_CA_BUNDLE names other authorities)"
     return ""

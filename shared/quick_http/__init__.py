@@ -17,7 +17,7 @@ exported here: who only asks need not load aiohttp.
 """
 
 from shared.quick_http.pool import Incoming, QuickHttp
-from shared.quick_http.proxy import Proxy, ProxyRefused
+from shared.quick_http.proxy import Proxy, ProxyRefused, ProxyUnreachable
 from shared.quick_http.replies import BadReply, Closed, ConnectTimeout, NotConnected, Reply
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "NotConnected",
     "Proxy",
     "ProxyRefused",
+    "ProxyUnreachable",
     "QuickHttp",
     "Reply",
 ]

@@ -15,7 +15,7 @@ import aiohappyeyeballs
 
 from shared.keep_alive import keep_alive
 from shared.quick_http.connection import Connection, Take
-from shared.quick_http.proxy import PROXY_AUTHENTICATION_REQUIRED, Proxy, ProxyRefused
+from shared.quick_http.proxy import PROXY_AUTHENTICATION_REQUIRED, Proxy, ProxyRefused, ProxyUnreachable
 from shared.quick_http.replies import Closed, ConnectTimeout, NotConnected, Reply
 
 MAX_BODY_BYTES = 256 * 1024 * 1024
@@ -214,8 +214,13 @@ class QuickHttp:
         """Return a connected socket, behind the proxy's tunnel where there is one. Names are resolved each time."""
         loop = asyncio.get_running_loop()
         host, port = (self._host, self._port) if self._proxy is None else (self._proxy.host, self._proxy.port)
-        addresses = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        sock = await aiohappyeyeballs.start_connection(addresses, happy_eyeballs_delay=EYEBALLS_S, loop=loop)
+        try:
+            addresses = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            sock = await aiohappyeyeballs.start_connection(addresses, happy_eyeballs_delay=EYEBALLS_S, loop=loop)
+        except OSError as error:
+            if self._proxy is None or isinstance(error, TimeoutError):
+                raise
+            raise ProxyUnreachable(str(error)) from error
         try:
             keep_alive(sock)
             if self._proxy is not None and not self._forwarded:

@@ -22,6 +22,10 @@ class ProxyRefused(NotConnected):
         self.status = status
 
 
+class ProxyUnreachable(NotConnected):
+    """There is no connection to the proxy itself."""
+
+
 @dataclass(frozen=True, slots=True)
 class Proxy:
     """One proxy. `header` is the Proxy-Authorization line, or ""; it is never shown."""

@@ -132,10 +132,11 @@ async def test_a_forwarding_proxy_that_wants_a_login_is_no_connection() -> None:
 
 
 async def test_a_proxy_that_is_away_is_no_connection() -> None:
-    """And not a failure that was paid."""
+    """And not a failure that was paid. The message says that the proxy is at fault, not the upstream."""
     async with proxying(1) as proxy:
         pass
-    async with model_of("https://models.example/v1", proxy) as model:
-        with pytest.raises(UpstreamError, match="no connection") as caught:
-            await model.complete(call())
-    assert not caught.value.spent
+    for url in ("https://models.example/v1", "http://models.example/v1"):
+        async with model_of(url, proxy) as model:
+            with pytest.raises(UpstreamError, match=r"no connection .*: the proxy cannot be reached") as caught:
+                await model.complete(call())
+        assert not caught.value.spent
