@@ -29,6 +29,7 @@ MAX_RETRY_S = 60.0
 FETCH_TIMEOUT_S = 10.0
 MAX_UNLISTED = 1000
 """Names of models that clients may pin where the upstream has no list: each is kept in memory and learned about."""
+_SEE_LIST = "GET /v1/models shows those that the router chooses from."
 _NO_LIST = frozenset({404, 405, 501})
 """Statuses of an upstream that has no list of models."""
 
@@ -201,19 +202,19 @@ class Catalogue:
         if arm is None and not self.has_list:
             arm = self._unconfirmed(name)
         if arm is None:
-            raise NotFound("The model does not exist here.", code="model_not_found", param="model")
+            raise NotFound(f"The model does not exist here. {_SEE_LIST}", code="model_not_found", param="model")
         return arm
 
     def narrow(self, names: Iterable[str]) -> tuple[ArmId, ...]:
         """Return the arms of the bandit that are among `names`. Raises NotFound for an unknown name or none left."""
-        named = {self._find(name) for name in names}
-        if None in named:
-            raise NotFound("One of the models does not exist here.", code="model_not_found", param="models")
-        kept = tuple(arm for arm in self.arm_ids if arm in named)
-        if not kept:
-            raise NotFound("None of the models is one that the router chooses from.", code="model_not_found",
-                           param="models")  # fmt: skip
-        return kept
+        found = {name: self._find(name) for name in names}
+        unknown = next((name for name, arm in found.items() if arm is None), None)
+        if unknown is not None:
+            raise NotFound(f"{unknown} does not exist here. {_SEE_LIST}", code="model_not_found", param="models")
+        if kept := tuple(arm for arm in self.arm_ids if arm in found.values()):
+            return kept
+        raise NotFound(f"None of the models is in the router's list. {_SEE_LIST}", code="model_not_found",
+                       param="models")  # fmt: skip
 
     def label(self, arm: ArmId) -> str:
         """Return `arm` as a metric label: the configured ones by name, any other as `other`."""

@@ -157,15 +157,20 @@ async def test_models_narrow_the_choice_and_its_fallbacks(world: World) -> None:
         assert set(plan.decision.ranked) == set(plan.order) == {"a/small", "b/middle"}
 
 
-@pytest.mark.parametrize("fields", [{"model": "x/none"}, {"models": ["a/small", "x/none"]}, {"models": ["d/spare"]}])
+@pytest.mark.parametrize(("fields", "words"), [
+    ({"model": "x/none"}, "The model does not exist"), ({"models": ["a/small", "x/none"]}, "x/none does not exist"),
+    ({"models": ["d/spare"]}, "None of the models"),
+])  # fmt: skip
 async def test_unknown_models_are_refused_before_anything_is_claimed_or_paid(
-    world: World, fields: dict[str, Any]
+    world: World, fields: dict[str, Any], words: str
 ) -> None:
-    """A model that does not exist is 404 and leaves the request's id free."""
+    """A model that does not exist is 404 and leaves the id free. The message says where to look."""
     async with world.gateway() as ports:
         with pytest.raises(NotFound) as error:
             await route(chat(**fields), asker("mine"), ports)
         assert error.value.code == "model_not_found"
+        assert str(error.value).startswith(words)
+        assert "GET /v1/models" in str(error.value)
         await route(chat(), asker("mine"), ports)
     assert not world.upstream.calls
 
