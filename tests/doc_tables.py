@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from shared.metrics import EmbedderMetrics, GatewayMetrics, LearnerMetrics, ProcessMetrics
 from shared.settings import Settings
-from shared.settings_sources import allowed
+from shared.settings.explain import allowed
 
 
 def setting_rows() -> dict[str, str]:

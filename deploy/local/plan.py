@@ -16,8 +16,7 @@ from deploy.local.data_folder import open_data_folder, upstream_name
 from deploy.local.ports import PortChooser
 from deploy.local.postgres import postgres_url
 from deploy.local.servers import Server, free_port, postgres_command, qdrant_command, redis_command
-from shared.access_warning import access_warning
-from shared.settings import Settings
+from shared.settings import Settings, access_warning
 
 ROOT = Path(__file__).resolve().parents[2]
 LOOPBACK = "127.0.0.1"

@@ -20,7 +20,8 @@ from services.embedder.distill import BATCH, Progress
 from services.embedder.encoder import load_encoder
 from shared import interpreter
 from shared.errors import SettingsError
-from shared.logs import get_logger, redact_text, set_up_logging
+from shared.logs import get_logger, set_up_logging
+from shared.redaction import redact_text
 from shared.settings import load_settings
 from shared.standard_streams import protect
 

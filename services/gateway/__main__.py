@@ -14,10 +14,10 @@ from services.gateway.http.server import serve
 from services.gateway.process.settings_check import check_settings
 from services.gateway.process.version import VERSION
 from shared import interpreter
-from shared.access_warning import access_warning
 from shared.errors import SettingsError
-from shared.logs import get_logger, redact_text, set_up_logging
-from shared.settings import Settings, load_settings
+from shared.logs import get_logger, set_up_logging
+from shared.redaction import redact_text
+from shared.settings import Settings, access_warning, load_settings
 from shared.standard_streams import protect
 from shared.stop_signals import stop_event
 

@@ -15,7 +15,8 @@ from services.learner.rebuild import Refused
 from services.learner.worker import Adapters, open_adapters, run
 from shared import interpreter
 from shared.errors import DependencyError, SettingsError
-from shared.logs import redact_text, set_up_logging
+from shared.logs import set_up_logging
+from shared.redaction import redact_text
 from shared.settings import Settings, load_settings
 from shared.standard_streams import protect
 

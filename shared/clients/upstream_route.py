@@ -24,8 +24,8 @@ from urllib.parse import urlsplit
 
 from shared.errors import SettingsError
 from shared.quick_http.proxy import Proxy
-from shared.setting_addresses import check_authority
 from shared.settings import Settings
+from shared.settings.addresses import check_authority
 
 _DIRECT = "reach it directly with NO_PROXY, or name an http:// proxy"
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import math
 import os
+import random
 import re
 import subprocess
 import sys
@@ -23,7 +24,6 @@ from typing import Any
 import numpy as np
 import orjson
 from numpy.typing import NDArray
-from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
 from shared.bandit.context import Neighbour, Vector
 from shared.errors import DependencyError
@@ -34,6 +34,8 @@ from shared.storage import qdrant_answers as answers
 
 SET_UP_S = 5.0
 """Patience at the start: the loser of a race to create sees errors for a second or so."""
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 1.0
+"""Longest random pause between two attempts of the set-up, at first and at last."""
 CREATE_S = 30.0
 """Most that creating may take: a second or two of it is the start of a process."""
 SLOW_S = 10.0
@@ -74,15 +76,17 @@ class QdrantIndex:
 
     async def prepare(self, model: EmbeddingModel) -> None:
         """Create the collection of `model` and its payload indexes, or find them; safe when many do it at once."""
+        until, pause_s = time.monotonic() + SET_UP_S, FIRST_PAUSE_S
         try:
-            async for attempt in AsyncRetrying(
-                retry=retry_if_exception_type(answers.NotYet),
-                stop=stop_after_delay(SET_UP_S),
-                wait=wait_random_exponential(multiplier=0.1, max=1),
-                reraise=True,
-            ):
-                with attempt:
+            while True:
+                try:
                     await self._find_or_create(model)
+                    break
+                except answers.NotYet:
+                    if time.monotonic() >= until:
+                        raise
+                await asyncio.sleep(random.uniform(0, pause_s))
+                pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
         except answers.WrongCollection as error:
             raise DependencyError("qdrant", str(error)) from error
         self._model = model

@@ -14,10 +14,10 @@ from urllib.parse import urlsplit
 import pytest
 
 from services.gateway.http.openapi import document
-from shared.dotenv_file import COMPOSE_PREFIX
 from shared.schemas.chat import parse_chat
 from shared.schemas.feedback import parse_feedback
 from shared.settings import Settings, load_settings
+from shared.settings.dotenv_file import COMPOSE_PREFIX
 from shared.storage import redis_keys
 from tests.compatibility.clients import table
 from tests.doc_tables import metric_rows, setting_rows

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from shared.dotenv_file import read_dotenv
 from shared.errors import SettingsError
 from shared.settings import load_settings
+from shared.settings.dotenv_file import read_dotenv
 
 ENVIRONMENT = {"SET": "there", "EMPTY": "", "BOTH": "from the environment"}
 

@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 
 from shared.bandit.arms import Price
 from shared.errors import SettingsError
-from shared.model_prices import prices_of
-from shared.settings import Settings, load_settings
+from shared.settings import Settings, load_settings, prices_of
 
 names = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E, exclude_characters=","), min_size=1, max_size=40)
 amounts = st.integers(0, 10**9).map(lambda nano: nano / 1000)

@@ -12,9 +12,10 @@ import pytest
 from pydantic import SecretStr
 
 from shared.errors import SettingsError
-from shared.setting_text import stripped
+from shared.redaction import mask_address
 from shared.settings import Settings, load_settings
-from shared.settings_sources import mask_address, masked
+from shared.settings.explain import masked
+from shared.settings.text import stripped
 
 VALID = {
     "CORS_ORIGINS": "https://app.example",

@@ -11,20 +11,19 @@
 
 What the client hears in the end is in `verdicts.py`.
 
-The loop is ours, and tenacity gives the pauses: its own loop repeats one call, while here each try is another arm, ends
-in the journal, and goes on or not by who may have been paid.
+The loop is ours: a library's loop repeats one call, while here each try is another arm, ends in the journal, and goes
+on or not by who may have been paid.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
+import random
 from collections.abc import Awaitable, Callable
 from functools import partial
 from http import HTTPStatus
 from typing import TypeVar
-
-from tenacity import AsyncRetrying, RetryCallState, wait_random_exponential
 
 from services.gateway.chat.final_errors import is_named, key_refused, verdict
 from services.gateway.chat.journal import Journal, asked_tokens
@@ -43,7 +42,8 @@ MAX_SPENT = 2
 MAX_PAUSE_S = 2.0
 """A model that wants to be left alone for longer is not asked again by the same request."""
 
-_RETRYING = AsyncRetrying(wait=wait_random_exponential(multiplier=0.05, max=MAX_PAUSE_S))
+FIRST_PAUSE_S = 0.05
+"""Longest random pause before the second call; it doubles with each failure."""
 
 T = TypeVar("T")
 
@@ -169,7 +169,5 @@ class _Course:
         return math.inf if price is None else price.cost_usd(1, 1)
 
     def _pause_s(self) -> float:
-        """Return a short, random pause, so that what fails for all is not asked by all again at once."""
-        state = RetryCallState(_RETRYING, None, (), {})
-        state.attempt_number = len(self._errors)
-        return float(_RETRYING.wait(state))
+        """Return a random pause ("full jitter"), so that requests that failed together do not retry together."""
+        return random.uniform(0, min(MAX_PAUSE_S, FIRST_PAUSE_S * 2 ** (len(self._errors) - 1)))

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from services.gateway.models.catalogue import Catalogue
 from services.gateway.models.price_list import PriceList
-from shared.model_prices import prices_of
 from shared.ports import ChatModel, Clock
-from shared.settings import Settings
+from shared.settings import Settings, prices_of
 
 
 def build_catalogue(settings: Settings, upstream: ChatModel, clock: Clock) -> Catalogue:

@@ -19,9 +19,9 @@ from shared.bandit.free_arms import FREE
 from shared.bandit.policy import BanditSettings
 from shared.errors import SettingsError
 from shared.schemas.history import NO_HISTORY, OutboxBound
-from shared.setting_addresses import SslMode
-from shared.setting_text import clean
-from shared.setting_types import (
+from shared.settings.addresses import SslMode
+from shared.settings.explain import Said, explain, masked
+from shared.settings.field_types import (
     AllowedHosts,
     BindHost,
     CommaSeparated,
@@ -42,7 +42,8 @@ from shared.setting_types import (
     Similarity,
     UpstreamUrl,
 )
-from shared.settings_sources import Said, explain, gather, masked
+from shared.settings.sources import gather
+from shared.settings.text import clean
 
 DECISIVE = (
     *("LLM_MODELS", "DEFAULT_MODEL", "FEEDBACK_WEIGHT", "LATENCY_WEIGHT", "COST_WEIGHT", "EXPLORATION_RATE"),

@@ -10,8 +10,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from shared.bandit.arms import is_arm_name
-from shared.model_prices import check_model_prices
-from shared.setting_addresses import (
+from shared.settings.addresses import (
     check_allowed_host,
     check_database_host,
     check_database_url,
@@ -21,8 +20,9 @@ from shared.setting_addresses import (
     check_upstream_url,
     check_url,
 )
-from shared.setting_text import BadText, check_printable
-from shared.settings_sources import Said
+from shared.settings.explain import Said
+from shared.settings.model_prices import check_model_prices
+from shared.settings.text import BadText, check_printable
 
 _KEY_LIMIT = re.compile(r"([0-9a-f]{8,16})((?::(?:rpm=\d{1,8}|tpm=\d{1,10}|usd=\d{1,7}(?:\.\d{1,9})?))+)")
 

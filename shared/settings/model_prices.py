@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 
 from shared.bandit.arms import ArmId, Price, is_arm_name
-from shared.setting_text import BadText
+from shared.settings.text import BadText
 
 MAX_USD_PER_MILLION = 1_000_000.0
 _NUMBER = re.compile(r"\d{1,7}(\.\d{1,12})?")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 
-from shared.settings import Settings
+from shared.settings.model import Settings
 
 
 def access_warning(settings: Settings, *, host: str | None = None, port: int | None = None) -> str | None:

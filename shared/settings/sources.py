@@ -1,0 +1,73 @@
+"""Where settings come from, and how a bad one is explained: files in, plain text values or sentences out.
+
+Everything is read as text, so that a value means the same in a file, in `.env` and in the environment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+import yaml
+
+from shared.errors import SettingsError
+from shared.settings.dotenv_file import read_dotenv
+from shared.settings.near_misses import near_misses
+from shared.settings.text import BadText, clean, stripped
+
+PROXIES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY")
+"""Settings that the environment names in lower case, too."""
+
+
+def gather(
+    environment: Mapping[str, str], dotenv: Path | None, known: Collection[str]
+) -> tuple[dict[str, str], list[str]]:
+    """Return each variable's value by precedence, and the problems that are no single value's.
+
+    Raises SettingsError where a file cannot be read.
+    """
+    from_dotenv = read_dotenv(dotenv, environment) if dotenv is not None and dotenv.is_file() else {}
+    named = environment.get("CONFIG_FILE") or from_dotenv.pop("CONFIG_FILE", "")
+    from_dotenv.pop("CONFIG_FILE", None)
+    try:
+        config_file = clean(named)
+    except BadText as error:
+        raise SettingsError(f"CONFIG_FILE: this path is not allowed: {error}") from None
+    from_file = read_file(Path(config_file)) if config_file else {}
+    from_environment = {name: value for name, value in environment.items() if name in known}
+    # As in curl and Python, the name in lower case goes first, also where it is empty.
+    from_environment |= {name: environment[name.lower()] for name in PROXIES if name.lower() in environment}
+    # An empty value means unset: compose passes `${X:-}` for everything that is not given.
+    sources = (from_file, from_dotenv, from_environment)
+    values = {name: value for source in sources for name, value in source.items() if stripped(value)}
+    named_others = [name for name, value in environment.items() if stripped(value)]
+    return values, [
+        f"{name} in the environment is not a setting; did you mean {meant}?"
+        for name, meant in near_misses(named_others, known, given=values).items()
+    ]
+
+
+def read_file(path: Path) -> dict[str, str]:
+    """Read flat YAML, one `NAME: value` a line. Raises SettingsError without quoting the file: it may hold secrets."""
+    try:
+        root = yaml.compose(path.read_text(encoding="utf-8"), yaml.SafeLoader)
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise SettingsError(f"CONFIG_FILE {path} cannot be read: {reason}") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        raise SettingsError(f"CONFIG_FILE {path}{line} is not YAML, one `NAME: value` a line") from None
+    if root is None or (isinstance(root, yaml.ScalarNode) and not root.value):
+        return {}
+    if not isinstance(root, yaml.MappingNode):
+        raise SettingsError(f"CONFIG_FILE {path} must be flat YAML, one `NAME: value` a line")
+    values: dict[str, str] = {}
+    for name, value in root.value:
+        where = f"CONFIG_FILE {path}, line {name.start_mark.line + 1}"
+        if not isinstance(name, yaml.ScalarNode) or not isinstance(value, yaml.ScalarNode):
+            raise SettingsError(f"{where}: write `NAME: value`; a list is one value with commas: `a,b`")
+        if name.value in values:
+            raise SettingsError(f"{where}: {name.value} is set twice")
+        values[name.value] = "" if value.tag.endswith(":null") else value.value
+    return values
