@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from shared.clients import lenient_json
 from shared.clients.answers import (
     BadAnswer,
     choices_of,
@@ -15,10 +16,13 @@ from shared.clients.answers import (
     text_length_of,
 )
 from shared.clients.upstream_errors import garbage, of_error_body
+from shared.clients.upstream_words import words_of
 from shared.clients.usage import usage_of
 from shared.errors import UpstreamError
 from shared.schemas.tool_loops import call_ids_of
 from shared.schemas.upstream import Answer
+
+MAX_ERROR_BYTES = 64 * 1024
 
 RefusalOf = Callable[[Mapping[str, Any]], UpstreamError]
 """Says what an error under status 200 means."""
@@ -33,7 +37,7 @@ def answer_of(raw: bytes, refusal: RefusalOf = of_error_body) -> Answer:
             raise refusal(failure)
         messages = messages_of(body)
     except BadAnswer as error:
-        raise garbage(str(error)) from error
+        raise _unreadable(raw, str(error), refusal) from error
     return Answer(
         body=raw,
         usage=usage_of(body),
@@ -41,3 +45,15 @@ def answer_of(raw: bytes, refusal: RefusalOf = of_error_body) -> Answer:
         chars=text_length_of(messages),
         calls=call_ids_of(messages),
     )
+
+
+def _unreadable(raw: bytes, why: str, refusal: RefusalOf) -> UpstreamError:
+    """Return what a body without an answer means: an error of some other shape, if it names a status."""
+    if len(raw) <= MAX_ERROR_BYTES:
+        try:
+            body = lenient_json.loads(raw)
+        except ValueError:
+            return garbage(why)
+        if words_of(body).status is not None:
+            return refusal(body)
+    return garbage(why)

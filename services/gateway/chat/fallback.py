@@ -120,7 +120,7 @@ class _Course:
         """Return whom to ask now; None where the account allows nobody of those that are left."""
         cooldowns, named = self._ports.cooldowns, is_named(self._plan)
         while self._left:
-            arm = min(self._left, key=cooldowns.rests_s)
+            arm = cooldowns.first_of(self._left)
             self._left.remove(arm)
             if cooldowns.may_ask(arm, partial(asked_tokens, self._plan), named=named):
                 return cooldowns.begin((arm,))

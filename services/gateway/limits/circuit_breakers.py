@@ -105,6 +105,12 @@ class CircuitBreakers:
         self._circuits[arm].allows()  # if its circuit is half open, this call is the probe
         return arm
 
+    def first_of(self, arms: Iterable[ArmId]) -> ArmId:
+        """Return the arm that rests shortest; while the credit is refused, one that needs none before all others."""
+        if self.credit.doubted and self.credit.refused:
+            return min(arms, key=lambda arm: (self.costs_money(arm), self.rests_s(arm)))
+        return min(arms, key=self.rests_s)
+
     def rests_s(self, arm: ArmId) -> float:
         """Return for how long `arm` should be left alone; 0 for a warm one."""
         cooled = max(self._until.get(arm, 0.0) - self._clock.monotonic(), 0.0) if self._until else 0.0

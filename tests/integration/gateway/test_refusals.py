@@ -86,6 +86,8 @@ SHAPES: dict[str, Shape] = {
     "under 200": lambda status: raw.whole(error("REASON", code=int(status[:3]))),
     "under 200, in digits": lambda status: raw.whole(error("REASON", code=status[:3])),
     "under 200, vLLM": lambda status: raw.whole({"object": "error", "message": "REASON", "code": int(status[:3])}),
+    "under 200, an array": lambda status: raw.whole([error("REASON", code=int(status[:3]))]),
+    "under 200, status": lambda status: raw.whole({"detail": "REASON", "status": int(status[:3])}),
     "first event": lambda status: raw.streamed([b": hm\n\n", raw.event(error("REASON", code=int(status[:3])))]),
     "first event, in a choice": lambda status: raw.streamed([raw.event(
         {"choices": [{"index": 0, "delta": {}, "finish_reason": "error", **error("REASON", code=int(status[:3]))}]})]),
@@ -200,6 +202,16 @@ async def test_a_malformed_request_is_asked_once(refusing: Refusing) -> None:
     for _ in range(3):
         assert await refusing.message() == (400, "messages: nothing to read here")
     assert len(refusing.asked) == 3
+
+
+async def test_a_malformed_request_is_told_though_another_model_is_down(refusing: Refusing) -> None:
+    """It would not be answered later either."""
+    refusing.scripts = {name: raw.whole(error("down"), "503 X") for name in (ONE, OTHER)}
+    await refusing.message()
+    malformed = raw.whole(error("messages: nothing to read here"), "400 X")
+    for first, second in ((ONE, OTHER), (OTHER, ONE)):
+        refusing.scripts = {first: raw.whole(error("down"), "503 X"), second: malformed}
+        assert (await refusing.message())[0] == 400
 
 
 async def test_a_providers_own_key_harms_no_other_model(refusing: Refusing) -> None:

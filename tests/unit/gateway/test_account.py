@@ -9,7 +9,7 @@ import pytest
 from services.gateway.chat.journal import UNBOUNDED_TOKENS, asked_tokens
 from services.gateway.chat.route_chat import route
 from services.gateway.limits.circuit_breakers import CircuitBreakers
-from services.gateway.limits.upstream_account import ENOUGH, EVIDENCE_S, AccountCircuit, Credit
+from services.gateway.limits.upstream_account import ENOUGH, AccountCircuit, Credit
 from shared.errors import (
     UpstreamError,
 )
@@ -41,7 +41,7 @@ def test_a_circuit_opens_on_several_requests_and_several_arms(refusals: list[tup
 
 def test_evidence_is_forgotten_after_a_success_and_after_a_minute() -> None:
     """It has to come in a row, and together."""
-    for forget in (AccountCircuit.succeeded, lambda one: one._clock.advance(EVIDENCE_S + 1)):
+    for forget in (AccountCircuit.succeeded, lambda one: one._clock.advance(61.0)):
         circuit = AccountCircuit(FakeClock())
         circuit.failed("a", "1")
         forget(circuit)
@@ -107,6 +107,8 @@ def test_what_others_say_of_the_credit_changes_the_order_alone() -> None:
     """Their request may have been dearer than any here. Refusals of our own count as ever."""
     clock = FakeClock()
     arms = CircuitBreakers(clock)
+    arms.failed("a", NO_CREDIT, request="long ago", tokens=5)
+    clock.advance(61.0)
     arms.hear({"other": {"*credit": 30.0}})
     assert arms.by_rest(("a", "x:free")) == ("x:free", "a")
     assert arms.may_ask("a", lambda: 10, named=False)

@@ -81,6 +81,16 @@ async def test_a_request_that_is_too_dear_stays_its_own(paid: World) -> None:
         assert [ports.cooldowns.rests_s(arm) for arm in ("a/dear", "b/cheap")] == [0, 0]
 
 
+async def test_a_request_that_does_not_fit_takes_no_share_of_the_second_tries(paid: World) -> None:
+    """The budget is for an upstream that is down: one client's misfits must not use up what others need."""
+    async with paid.gateway() as ports:
+        ports.retries.retrying = 1_000
+        paid.upstream.tell("a/dear", Reply(error=TOO_DEAR))
+        plan = replace(await route(chat(), asker(), ports), order=("a/dear", "b/cheap"))
+        assert (await complete(plan, ports)).served.outcome.arm == "b/cheap"
+        assert ports.retries.retrying == 1_000
+
+
 async def test_without_words_a_402_harms_no_smaller_request(paid: World) -> None:
     """A client repeats a request that nobody can afford; others, who ask for less, are answered all the time."""
     async with paid.gateway() as ports:
@@ -144,6 +154,16 @@ async def test_free_models_go_on_without_credit(defaults: World) -> None:
             else:
                 assert await ask(ports) in FREE
             defaults.upstream.forget()
+
+
+async def test_a_last_resort_without_credit_is_not_asked_before_free_models_that_rest(defaults: World) -> None:
+    """One model that costs money opens no circuit, but after two refusals a free one that rests is the better bet."""
+    async with defaults.gateway() as ports:
+        for arm in FREE:
+            ports.cooldowns.cool(arm, 30.0)
+        defaults.upstream.tell("a/dear", *[Reply(error=NO_CREDIT)] * 99)
+        assert {await ask(ports) for _ in range(10)} <= set(FREE)
+        assert sum(call.arm == "a/dear" for call in defaults.upstream.calls) == 2
 
 
 async def test_the_credits_circuit_never_touches_free_arms(tmp_path: Path) -> None:
