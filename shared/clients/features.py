@@ -24,22 +24,28 @@ _FEATURES = tuple(
         ("tools", r"\btools?\b|\btool[_ -](?:use|call)|\bfunctions?\b|function[_ -]call"),
         ("structured_outputs", r"json[_ ]schema|structured[_ ]output"),
         ("response_format", r"response[_ ]format|json[_ ](?:mode|object|output)"),
+        ("structured_outputs", r"response[_ ]format"),  # of its kind `json_schema`
         ("logprobs", r"log_?probs?"),
         ("reasoning", r"reasoning|\bthinking\b"),
     )
 )
 _OWN_DETAIL = re.compile(
-    r"invalid schema|\bschema (?:for|is|must|has|at)\b|in context=|\w\[\d+\]|\bproperties\b|declarations"
-    r"|(?:image|audio|video|file|document|media|mime)[ _](?:format|type|size|url|data|detail|dimension|content type)"
-    r"|(?:format|type|size) of (?:the )?(?:image|audio|video|file)|mime|base64|at most|too many|too large|maximum",
+    r"invalid schema|\bschema (?:for|is|must|has|at|keyword)\b|_schema does|in context=|\bproperties\b|declarations"
+    r"|oneOf|anyOf|allOf|\$ref|(?:\w(?<!messages))\[\d+\]"
+    r"|(?:image|audio|video|file|document|media|mime)[ _]"
+    r"(?:format|type|size|data(?! required)|detail|dimension|content type|(?<= )url)"
+    r"|(?:this|your|the) (?:image|picture|audio|video|file|document|pdf)s?\b|you uploaded|make sure|retry"
+    r"|following (?:formats|types)|(?:format|type|size) of (?:the )?(?:image|audio|video|file)|mime|base64"
+    r"|may not be \w+ (?:when|with)|at most (?!0\b)|too many|too large|maximum",
     re.IGNORECASE,
 )
 _UNKNOWN_FIELD = re.compile(
-    r"extra (?:inputs|fields)|extra_forbidden|un(?:recogni[sz]ed|known)|not (?:permitted|allowed)|unexpected",
+    r"extra (?:inputs|fields)|extra_forbidden|un(?:recogni[sz]ed|known (?!variant))|not (?:permitted|allowed)"
+    r"|unexpected (?:keyword|field|property|argument|param)",
     re.IGNORECASE,
 )
-_QUOTED = re.compile(r"([\"`])[^\"`]*\s[^\"`]*\1")
-"""Whole phrases in quotes are more likely the client's than the upstream's."""
+_QUOTED = re.compile(r"([\"`])[^\"`]*\s[^\"`]*\s[^\"`]*\1")
+"""Phrases of three words and more in quotes are more likely the client's than the upstream's."""
 
 _NAMED = re.compile(r"(?:argument|parameter|field|name|key|property|input)s?(?: supplied)?\W+([a-z_]+)", re.IGNORECASE)
 
@@ -51,7 +57,12 @@ def feature_of(words: Words, used: AbstractSet[str]) -> str | None:
         return None
     if _UNKNOWN_FIELD.search(words.all):  # a field is refused, and its name may be anywhere in the text
         named = {words.param or "", *_NAMED.findall(text)}
-        return next((feature for feature, _ in _FEATURES if feature in used and feature in named), None)
+        return next((feature for feature, _ in _FEATURES if feature in used and _names(named, feature)), None)
     return next(
         (feature for feature, pattern in _FEATURES if feature in used and pattern.search(f"{text} {words.code}")), None
     )
+
+
+def _names(fields: AbstractSet[str], feature: str) -> bool:
+    """Return whether one of `fields` asks for the feature: `reasoning`, `reasoning_effort`."""
+    return any(field == feature or field.startswith(f"{feature}_") for field in fields)

@@ -98,6 +98,7 @@ _TOO_DEAR = _words(
 _MODERATED = _words(
     r"moderat", r"flagged", r"content[_ -]?(?:filter|polic|management|exists risk|violation)",
     r"inappropriate content",
+    r"usage guideline", r"violat\w+ .{0,40}(?:guideline|polic|terms)",
     r"data[_ ]?inspection", r"responsible ai", r"usage polic", r"prohibited content", r"sensitive (?:content|words)",
     r"safety (?:system|filter|polic|reasons|guideline)",
 )  # fmt: skip
@@ -105,20 +106,26 @@ _NO_CREDIT = _words(
     r"insufficient[_ ](?:quota|credits?|balance|funds)", r"credit balance",
     r"key limit (?:has been )?(?:exceeded|reached)",
     r"(?:spend(?:ing)?|budget|credit|billing|usage)[_ ](?:hard[_ ])?limits?", r"out of credits?", r"no credits?\b",
-    r"negative balance", r"arrear", r"openrouter_\w*(?:budget|key_limit|credits)",
+    r"negative balance", r"arrear", r"balance is insufficient", r"\bany credits\b", r"spending limit",
+    r"openrouter_\w*(?:budget|key_limit|credits)",
 )  # fmt: skip
 _QUOTA_GONE = _words(r"insufficient[_ ](?:quota|credits?|balance|funds)", r"credit balance", r"billing[_ ]hard")
+_START = r"\A\W*(?:provider returned error\W+)?"
 _ASKS_FOR_CREDIT = _words(
-    r"\A\W*(?:your credit balance|you have (?:reached|exceeded) your (?:specified )?(?:api )?usage|insufficient[_ ])"
+    _START + r"(?:your credit balance|you have (?:reached|exceeded) your (?:specified )?(?:api )?usage|insufficient[_ ]"
+    r"|account \S+ is suspended|access denied, please make sure your account)"
 )
-_KEY_REFUSED = _words(r"\A\W*(?:invalid |incorrect |expired )?api[ _-]?key\b", r"\A\W*(?:please )?renew the api key")
+_KEY_REFUSED = _words(_START + r"(?:(?:invalid |incorrect |expired )?api[ _-]?key\b|(?:please )?renew the api key)")
 """Both at the start of the text: what a client sent may be quoted behind it."""
 
-_KEY_FORBIDDEN = _words(r"\bkey\b", r"credential", r"unauthori", r"not authori", r"authenticat", r"account")
+_KEY_FORBIDDEN = _words(
+    r"\b(?:api[_ -]?)?key\b", r"suspended", r"credential", r"unauthori", r"not authori", r"authenticat", r"account"
+)
 _NO_ACCESS = _words(
     r"(?:access|permission|entitle|allowed|subscri|licen[cs]e).{0,60}\b(?:model|endpoint|deployment)",
     r"\b(?:model|endpoint|deployment)\b.{0,60}(?:access|permission|allowed|permitted|entitle)",
     r"(?:country|region|territory|location).{0,40}(?:not (?:supported|available)|unsupported)", r"unsupported_country",
+    r"not (?:supported|available) in your (?:country|region|territory|location)",
 )  # fmt: skip
 _WISHES = _words(r"provider", r"routing", r"no endpoints", r"data polic", r"privacy", r"guardrail")
 _BROKEN_HISTORY = _words(
@@ -129,7 +136,9 @@ _BROKEN_HISTORY = _words(
 _FOREIGN_HISTORY = _words(
     r"tool[_ ]?(?:call|use)[_ ]?ids?\b", r"tool_(?:calls?|use)\S*\.id\b", r"thought[_ ]?signature",
     r"\bthinking\b.{0,40}(?:block|signature)", r"signature.{0,40}\bthinking", r"redacted_thinking",
-    r"reasoning.{0,30}(?:signature|encrypt|\bitem|passed back|must be (?:passed|included|provided))",
+    r"reasoning.{0,30}(?:signature|encrypt|\bitem)", r"passed back",
+    r"reasoning_(?:content|details).{0,60}(?:miss|must be|required)",
+    r"missing\W+(?:the )?\W*reasoning_(?:content|details)",
     r"encrypted[_ ]content", r"invalid[_ ]signature", r"function call turn", r"function response parts",
 )  # fmt: skip
 _TOO_LONG = _words(
@@ -141,12 +150,16 @@ _TOO_LONG = _words(
     r"reduce (?:the length of|your message|the number of messages)",
     r"tokens in request more than max", r"too large for (?:the )?model", r"exceeds the limit of \d+",
     r"exceed_context", r"\bn_ctx\b", r"prompt (?:has|contains|length).{0,40}token", r"string_above_max_length",
-    r"request_too_large",
+    r"request_too_large", r"maximum allowed number of bytes",
+    r"(?:input|prompt|message)s?\W+(?:length|tokens?)\b.{0,60}(?:exceed|must be <|should be \[|> ?\d|limit)",
+    r"range of input length", r"tokens?_exceeded", r"exceed\w* max (?:message|input|prompt) tokens",
 )  # fmt: skip
 _LACKS = _words(
     r"n[o']t (?:currently |yet )?support", r"unsupported", r"no endpoints found that (?:support|can handle)",
     r"not (?:enabled|implemented|compatible|available) (?:for|with|on|in|by)\b", r"incompatible with",
-    r"only supported",
+    r"only supported?\b", r"unavailable now", r"not implemented", r"unknown variant", r"missing data required for",
+    r"at most 0\b", r"may not be (?:enabled|used) (?:when|with)", r"content\W*(?::\s*value)? must be (?:a )?string",
+    r"sequence, expected a string",
     r"not a (?:multi-?modal|vision|chat|reasoning)", r"text[- ]only",
     r"(?:cannot|can't|does not|doesn't|do not|unable to) (?:accept|process|handle|read|take|use|understand|allow)",
     r"requires? (?:the )?--", r"requires? .{0,30}flag",
@@ -160,7 +173,7 @@ _UNKNOWN_FIELD = _words(
 _GONE = _words(
     r"not a valid model", r"(?:invalid|unknown|no such|unsupported) model\b",
     r"model[_ ]not[_ ](?:found|available|exist)",
-    r"\bmodel\b.{0,100}(?:not found|n[o']t exist|no longer|deprecated|removed|retired|commissioned|discontinued)",
+    r"\bmodels?\b.{0,100}(?:not found|n[o']t exist|no longer|deprecated|removed|retired|commissioned|discontinued)",
     r"model_(?:decommissioned|deprecated|unavailable)", r"no endpoints found for",
 )  # fmt: skip
 _OF_THE_MODEL = _words(
@@ -180,6 +193,11 @@ def _has_limit(pattern: re.Pattern[str]) -> Callable[[Refusal], bool]:
     return lambda one: pattern.search(_limit_of(one)) is not None
 
 
+def _of_the_account(refusal: Refusal) -> bool:
+    said = refusal.words.all
+    return _ASKS_FOR_CREDIT.search(said) is not None or _KEY_REFUSED.search(said) is not None
+
+
 FREE_CAP = "a limit that all free models share"
 
 TABLE = (
@@ -189,9 +207,11 @@ TABLE = (
     Row("more than is left", {400, 402, 403}, Scope.FIT, where=_has_limit(_TOO_DEAR)),
     Row("a provider's own key", {401, 402, 403}, Scope.ARM, where=lambda one: one.words.of_provider,
         cool_s=GONE_COOL_S),
+    Row("a provider's own key, as a client error", {400, 412}, Scope.ARM,
+        where=lambda one: one.words.of_provider and _of_the_account(one), cool_s=GONE_COOL_S),
     Row("no credit", {402}, Scope.CREDIT),
     Row("no credit, in words", {403}, Scope.CREDIT, where=_has_limit(_NO_CREDIT)),
-    Row("no credit, as a client error", {400}, Scope.CREDIT, _ASKS_FOR_CREDIT,
+    Row("no credit, as a client error", {400, 412}, Scope.CREDIT, _ASKS_FOR_CREDIT,
         where=lambda one: not one.words.of_provider),
     Row("no quota", {429}, Scope.CREDIT, _QUOTA_GONE, where=lambda one: not one.words.of_provider, cool_s=_COOL_S[429]),
     Row("no key", {401}, Scope.KEY),

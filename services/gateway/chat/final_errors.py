@@ -76,7 +76,8 @@ def _of_any(error: UpstreamError) -> ClientError:
         return UpstreamFailed("No model answered in time.", code="upstream_timeout")
     if error.status == 429:
         return _limited("The models are rate limited upstream.", error)
-    return UpstreamFailed("No model could answer.", code="upstream_error")
+    said = f" The upstream said: {error.reason}" if error.scope in _OWN_SAKE and error.reason else ""
+    return UpstreamFailed("No model could answer." + said, code="upstream_error")
 
 
 def _not_asked(cooldowns: CircuitBreakers) -> ClientError:

@@ -173,7 +173,7 @@ class Journal:
         plan, ports = self._plan, self._ports
         if status is Status.ANSWERED:
             ports.cooldowns.succeeded(arm)
-            if ports.learned_limits:
+            if ports.learned_limits or plan.chat.requirements.features:
                 own_calls = plan.decision.session and arm == plan.decision.arm
                 ports.learned_limits.answered(arm, plan.chat.requirements, own_calls=own_calls)
         costs = self._bill(status, arm, usage, own_count)

@@ -2,7 +2,9 @@
 
 A refusal that speaks of a feature of the request keeps the arm from requests with that feature for an hour. A refusal
 for length remembers the smallest estimate that was refused, so that shorter requests still go. What was learned can be
-wrong: an answer of that arm to such a request clears it, and where no other arm is left it is tried all the same.
+wrong: an answer of that arm to such a request clears it, and where no other arm is left it is tried all the same. An
+arm that has answered a request with a feature within the hour does have it: then a refusal that names the feature is
+about that one request (its broken picture, its odd schema), whatever its words, and nothing is learned of it.
 """
 
 from __future__ import annotations
@@ -18,6 +20,11 @@ from shared.values import dataclass
 LASTS_S = 3600.0
 MAX_ARMS, MAX_TOLD = 512, 128
 """Any model that the upstream lists may be pinned: the oldest arm is forgotten for the newest."""
+
+SHOWN_S = 3600.0
+"""For so long an answer shows that the arm has what it needed."""
+MAX_SHOWN = 4096
+"""Pairs of arm and feature: the one that was shown longest ago is forgotten first."""
 
 NEWS_S = 1.0
 """A limit that ends this much later than what was heard before has been learned anew."""
@@ -37,6 +44,7 @@ class LearnedLimits:
         self._clock = clock
         self._arms: dict[ArmId, dict[str, _Limit]] = {}
         self._heard: dict[tuple[str, ArmId, str], float] = {}
+        self._shown: dict[tuple[ArmId, str], float] = {}  # when an answer has last shown a feature
 
     def __bool__(self) -> bool:
         """Return whether anything is known."""
@@ -49,10 +57,13 @@ class LearnedLimits:
             self._set(arm, feature, _Limit(self._clock.monotonic() + LASTS_S, tokens, own=True))
 
     def answered(self, arm: ArmId, needs: Requirements, *, own_calls: bool = False) -> None:
-        """Take note that `arm` has answered a request: what it was thought to lack for it, it has.
+        """Take note that `arm` has answered a request: each feature of it the arm has, whatever was learned.
 
         With `own_calls` the tool calls in the request may be its own, which says nothing of those of other models.
         """
+        for feature in needs.features:
+            if feature != TOOL_HISTORY:
+                self._show(arm, feature)
         limits = self._arms.get(arm)
         if limits is None:
             return
@@ -103,7 +114,16 @@ class LearnedLimits:
                 if until > before.get(key, 0.0) + NEWS_S:
                     self._set(limit.arm, limit.feature, _Limit(until, limit.tokens, own=False))
 
+    def _show(self, arm: ArmId, feature: str) -> None:
+        self._shown.pop((arm, feature), None)
+        self._shown[arm, feature] = self._clock.monotonic()  # the newest last
+        if len(self._shown) > MAX_SHOWN:
+            del self._shown[next(iter(self._shown))]
+
     def _set(self, arm: ArmId, feature: str, new: _Limit) -> None:
+        shown_at = self._shown.get((arm, feature))
+        if shown_at is not None and self._clock.monotonic() - shown_at < SHOWN_S:
+            return
         limits = self._arms.pop(arm, {})
         old = limits.get(feature)
         if old is not None and old.until > self._clock.monotonic():

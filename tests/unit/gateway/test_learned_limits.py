@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from services.gateway.limits.learned_limits import LASTS_S, MAX_ARMS, MAX_TOLD, LearnedLimits
+from services.gateway.limits.learned_limits import LASTS_S, MAX_ARMS, MAX_SHOWN, MAX_TOLD, LearnedLimits
 from shared.schemas.requirements import NO_REQUIREMENTS, Requirements
 from shared.schemas.storage import LearnedLimit
 from tests.fakes.clock import FakeClock
@@ -94,10 +94,38 @@ def test_what_one_gateway_has_learned_the_others_hear_once(clock: FakeClock, lim
     other.answered("a", TOOLS)
     other.hear({"one": limits.found()})
     assert other.lacks("a", TOOLS) is None
-    clock.advance(5)
+    clock.advance(LASTS_S)
     limits.learn("a", "tools", TOOLS)
     other.hear({"one": limits.found()})
     assert other.lacks("a", TOOLS) == "tools"
+
+
+def test_what_an_arm_has_shown_within_the_hour_it_does_not_lack(clock: FakeClock, limits: LearnedLimits) -> None:
+    """One client's broken picture or odd schema takes no feature away from the others, whatever the words."""
+    other = LearnedLimits(clock)
+    other.answered("a", TOOLS)
+    clock.advance(LASTS_S - 1)
+    limits.learn("a", "tools", TOOLS)
+    for _ in range(2):
+        other.learn("a", "tools", TOOLS)
+        other.hear({"one": limits.found()})
+        assert other.lacks("a", TOOLS) is None
+        other.answered("b", TOOLS)  # says nothing of `a`
+    other.learn("a", "context", LONG)
+    assert other.lacks("a", LONG) == "context"
+    clock.advance(1)
+    other.learn("a", "tools", TOOLS)
+    assert other.lacks("a", TOOLS) == "tools"
+
+
+def test_what_arms_have_shown_is_bounded(limits: LearnedLimits) -> None:
+    """The one that was shown longest ago is forgotten first."""
+    limits.answered("first", TOOLS)
+    for number in range(MAX_SHOWN):
+        limits.answered(f"v/{number}", TOOLS)
+    for arm in ("first", "v/0"):
+        limits.learn(arm, "tools", TOOLS)
+    assert (limits.lacks("first", TOOLS), limits.lacks("v/0", TOOLS)) == ("tools", None)
 
 
 def test_what_was_learned_here_is_told_on_whatever_others_say(clock: FakeClock, limits: LearnedLimits) -> None:

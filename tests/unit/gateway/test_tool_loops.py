@@ -91,10 +91,11 @@ async def test_a_loop_moves_with_the_arm_that_stepped_in(world: World) -> None:
         assert [(await decided(ports, number=1)).arm for _ in range(10)] == [moved] * 10
 
 
-async def test_an_arm_that_rests_or_cannot_go_on_is_not_held(world: World) -> None:
+async def test_an_arm_that_rests_or_cannot_go_on_is_not_held(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Then the draw decides, over those that can."""
     async with world.gateway() as ports:
         await begin(world, ports, "c/large")
+        monkeypatch.setattr("services.gateway.limits.learned_limits.SHOWN_S", 0.0)  # its answer is too old to count
         ports.learned_limits.learn("c/large", "tools", chat(**step(0)).requirements)
         decision = await decided(ports)
         assert (decision.arm != "c/large", decision.session) == (True, False)
