@@ -34,7 +34,7 @@ def parse_json(raw: bytes) -> Any:
 
 def error_of(body: Mapping[str, Any], choices: Iterable[dict[str, Any]]) -> Mapping[str, Any] | None:
     """Return the error that a body of status 200 carries, at the top or in one of its choices; None without one."""
-    error = body.get("error")
+    error = body.get("error") or None  # `{}`, "" and false stand for none, as OpenAI's SDKs take them
     if error is None and body.get("object") == "error":
         return body  # vLLM and Mistral: the error is the body
     if error is None:
