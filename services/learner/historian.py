@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from services.learner.back_off import BackOff
 from shared.errors import CorruptState, DependencyError
 from shared.logs import get_logger
 from shared.metrics import LearnerMetrics
 from shared.ports import Clock, History, Outbox, PosteriorStore
+from shared.resilience.circuit_breaker import CircuitBreaker
 from shared.schemas.history import Waiting
 
 BATCH = 500
@@ -45,23 +45,27 @@ class Historian:
         self._prepared = False
         self._epoch: int | None = None
         self._looked_at = -1e9
-        self._away = BackOff("history", clock)
+        self._breaker = CircuitBreaker(clock, threshold=1, rest_s=1.0, max_rest_s=5.0)
         self.stopping = False
         self.trouble = ""  # what the last attempt has met, in bounded words
 
     async def step(self) -> int:
         """Write what waits; return how many entries were dealt with. Never raises DependencyError."""
-        if self._away.resting:
+        if not self._breaker.allows():
             return 0
         try:
             done = await self._write_waiting()
             await self._keep_centroids()
         except DependencyError as error:
-            self._away.failed(error)
+            if not self._breaker.open:
+                _log.warning("history waits", reason=str(error))
+            self._breaker.failed()
             self.trouble = (error.reason or "it does not answer") if error.dependency == "postgres" else ""
             self._prepared = False  # whoever comes back may have forgotten the tables
             return 0
-        self._away.worked()
+        if self._breaker.open:
+            _log.info("history goes on")
+        self._breaker.succeeded()
         self.trouble = ""
         return done
 

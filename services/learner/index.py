@@ -6,10 +6,10 @@ from collections.abc import Awaitable, Callable
 
 import numpy as np
 
-from services.learner.back_off import BackOff
 from shared.errors import DependencyError
 from shared.logs import get_logger
 from shared.ports import Clock, RequestIndex, RequestLog
+from shared.resilience.circuit_breaker import CircuitBreaker
 from shared.schemas.storage import EmbeddingModel, LoggedRequest, Point
 
 BATCH = 256
@@ -46,20 +46,24 @@ class Indexer:
         self._recency_s = recency_days * DAY_S
         self._model: EmbeddingModel | None = None
         self._asked_at = -1e9
-        self._away = BackOff("index", clock)
+        self._breaker = CircuitBreaker(clock, threshold=1, rest_s=1.0, max_rest_s=5.0)
         self.stopping = False
 
     async def step(self) -> int:
         """Write what is due; return how many requests were dealt with. Never raises DependencyError."""
-        if self._away.resting:
+        if not self._breaker.allows():
             return 0
         try:
             done = await self._write_due()
         except DependencyError as error:
-            self._away.failed(error)
+            if not self._breaker.open:
+                _log.warning("index waits", reason=str(error))
+            self._breaker.failed()
             self._model = None  # whoever comes back may have forgotten the collection
             return 0
-        self._away.worked()
+        if self._breaker.open:
+            _log.info("index goes on")
+        self._breaker.succeeded()
         return done
 
     async def forget_old(self) -> None:

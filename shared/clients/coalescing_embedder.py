@@ -1,4 +1,4 @@
-"""`Embedder` that puts the texts of several callers together, where they do not harm one another (`joined.py`)."""
+"""`Embedder` that coalesces short texts of concurrent callers into one call (`shared.resilience.coalescer`)."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ MOST = 32
 
 
 class CoalescingEmbedder:
-    """Asks `embedder`, for several callers at once. Being cancelled, a caller touches nobody else's text."""
+    """Calls `embedder` for several callers together. The cancellation of one does not affect the texts of others."""
 
     def __init__(self, embedder: Embedder, timeout_s: float) -> None:
-        """Take the time that a caller has who does not say."""
+        """Take the deadline of callers that give none."""
         self._embedder = embedder
         self._timeout_s = timeout_s
         self._rows = Coalescer[str, NDArray[np.float32]]("embedder", self._rows_of, most=MOST)
 
     async def model(self) -> EmbeddingModel:
-        """Return which model answers."""
+        """Return the model of the embedder."""
         return await self._embedder.model()
 
     async def embed(self, texts: Sequence[str], *, within_s: float | None = None) -> NDArray[np.float32]:
@@ -34,7 +34,7 @@ class CoalescingEmbedder:
             return await self._embedder.embed(texts, within_s=within_s)
         left_s = self._timeout_s if within_s is None else within_s
         alone = left_s < self._timeout_s or len(texts[0]) > SHORT_CHARS or not _is_unicode(texts[0])
-        return await self._rows.ask(texts[0], left_s, alone=alone)
+        return await self._rows.submit(texts[0], left_s, alone=alone)
 
     async def _rows_of(self, texts: Sequence[str], within_s: float) -> Sequence[NDArray[np.float32]]:
         """Return (1, dimension) for each text."""
@@ -43,7 +43,7 @@ class CoalescingEmbedder:
 
 
 def _is_unicode(text: str) -> bool:
-    """Return whether it can be sent: half a surrogate pair cannot, and would take the others' call with it."""
+    """Return whether `text` can be encoded; half a surrogate pair cannot, and would fail the whole call."""
     if text.isascii():
         return True
     try:

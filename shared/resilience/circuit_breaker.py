@@ -1,4 +1,4 @@
-"""A circuit breaker: what keeps failing is left alone for a while, then probed by one caller at a time."""
+"""Circuit breaker with exponential back-off: skips what keeps failing, then probes it with one call at a time."""
 
 from __future__ import annotations
 
@@ -10,20 +10,21 @@ from shared.ports import Clock
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A breaker opens, too, where half of the last `calls` failed, all within `seconds`."""
+    """A second rule to open by: half of the last `calls` failed, all within `seconds`."""
 
     calls: int = 20
     seconds: float = 10.0
 
 
 class CircuitBreaker:
-    """What failed `threshold` times in a row, or half the time, is skipped; then probed by one caller at a time.
+    """Opens after `threshold` failures in a row, or by its window; probes with one call after each rest.
 
-    Failures in a row that all come within `hiccup_s` open nothing: a pause of 60 ms fails each of thirty calls that
-    were under way, and then nobody would ask for half a second.
+    Failures in a row that all come within `hiccup_s` do not open it: a pause of 60 ms fails thirty calls in flight, and
+    opening would then cost half a second of calls.
 
-    The rest doubles from `rest_s` to `max_rest_s` while probes fail: a frozen embedder costs its deadline a few times,
-    not on every request. A probe that nobody reports on (its caller has left) is followed by another after a rest.
+    The rest doubles from `rest_s` to `max_rest_s` while probes fail, so a frozen dependency costs its deadline a few
+    times instead of once per request. If a probe has no outcome (its caller was cancelled), another follows one rest
+    later.
     """
 
     def __init__(
@@ -51,20 +52,20 @@ class CircuitBreaker:
         self.open = False
         """Whether calls are being skipped."""
         self.told = False
-        """Whether that is because somebody else said so."""
+        """Whether it was opened by another process's report (`trip`), not by failures of our own calls."""
 
     @property
     def rests_s(self) -> float:
-        """Seconds until somebody may try; 0 where anybody may, now."""
+        """Seconds until the next call is allowed; 0 if one is allowed now."""
         return max(self._until - self._clock.monotonic(), 0.0) if self.open else 0.0
 
     @property
     def state(self) -> str:
-        """`closed`, `open`, or `half_open`: the next caller is the probe."""
+        """`closed`, `open`, or `half_open`: the next call is the probe."""
         return "closed" if not self.open else "open" if self.rests_s else "half_open"
 
     def allows(self) -> bool:
-        """Return whether to try now. While open, one caller after each rest gets True: the probe."""
+        """Return whether a call may be made now. While open, True is returned once after each rest: for the probe."""
         if not self.open:
             return True
         if self.rests_s:
@@ -74,7 +75,7 @@ class CircuitBreaker:
         return True
 
     def succeeded(self) -> None:
-        """Close."""
+        """Count a success: close, and start again with the shortest rest."""
         if self.open:
             self._recent.clear()
         self._note(failed=False)
@@ -83,13 +84,13 @@ class CircuitBreaker:
         self.open = self._probing = self.told = False
 
     def trip(self, rest_s: float) -> None:
-        """Open because somebody else has: the first caller after that rest is our probe. No effect while open."""
+        """Open on the report of another process; the first call after `rest_s` is our probe. No effect while open."""
         if not self.open:
             self.open = self.told = True
             self._until = self._clock.monotonic() + min(rest_s, self._max_rest_s)
 
     def failed(self) -> None:
-        """Count a failure; open at the threshold, and rest longer after each failed probe."""
+        """Count a failure: open by the rules above, and double the rest after a failed probe."""
         self._note(failed=True)
         if not self._failures:
             self._failing_since = self._clock.monotonic()
@@ -97,7 +98,7 @@ class CircuitBreaker:
         if self._probing:
             self._rest_s = min(self._rest_s * 2, self._max_rest_s)
         elif self.open or not (self._failed_in_a_row() or self._half_failed()):
-            return  # calls that were under way when it opened say nothing new
+            return  # calls that were in flight when it opened add no information
         self.open, self._probing, self.told = True, False, False
         self._until = self._clock.monotonic() + self._rest_s
 

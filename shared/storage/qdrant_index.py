@@ -170,7 +170,7 @@ class QdrantIndex:
         self, wanted: Mapping[str, object], conditions: Sequence[object], until: float, *, hurried: bool
     ) -> answers.Found:
         search = {**wanted, "filter": {"must": conditions}}
-        return await self._searches.ask(search, until - time.monotonic(), alone=hurried)
+        return await self._searches.submit(search, until - time.monotonic(), alone=hurried)
 
     async def _search_all(self, searches: Sequence[Mapping[str, object]], within_s: float) -> Sequence[answers.Found]:
         path = self._path("/points/query")

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
-from typing import cast
 
 from shared.errors import DependencyError
+from shared.resilience.coalescer import PIPELINED, Coalescer
 from shared.schemas.storage import Reservation
 from shared.settings import Settings
-from shared.storage.redis_connection import Call, Pipeline, Script, connect
+from shared.storage.redis_connection import connect
 from shared.storage.redis_requests import RedisRequestLog
 from tests.contracts.redis_rig import redis_rig
 from tests.fakes.clock import FakeClock
@@ -54,20 +54,49 @@ async def test_who_leaves_while_a_batch_is_under_way_is_not_sent() -> None:
     sent: list[str] = []
     go = asyncio.Event()
 
-    class Slow:
-        async def call_many(self, calls: Sequence[Call]) -> list[bytes]:
-            sent.extend(keys[0] for keys, _ in calls)
-            await go.wait()
-            return [b"new" for _ in calls]
+    async def slow(names: Sequence[str], _within_s: float) -> list[str]:
+        sent.extend(names)
+        await go.wait()
+        return list(names)
 
-    together = Pipeline(cast("Script", Slow()))
-    first, second, third = (asyncio.create_task(together.call([name], [])) for name in ("first", "second", "third"))
+    pipelined = Coalescer[str, str]("redis", slow, most=100, pace=PIPELINED)
+    first, second, third = (asyncio.create_task(pipelined.submit(name)) for name in ("first", "second", "third"))
     await asyncio.sleep(0.01)
-    late = asyncio.create_task(together.call(["late"], []))
-    gone = asyncio.create_task(together.call(["gone"], []))
+    late = asyncio.create_task(pipelined.submit("late"))
+    gone = asyncio.create_task(pipelined.submit("gone"))
     await asyncio.sleep(0.01)
     gone.cancel()
     await asyncio.sleep(0)
     go.set()
-    assert list(await asyncio.gather(first, second, third, late)) == [b"new"] * 4
+    assert list(await asyncio.gather(first, second, third, late)) == ["first", "second", "third", "late"]
     assert sent == ["first", "second", "third", "late"]
+
+
+async def test_a_client_that_leaves_does_not_stop_the_call() -> None:
+    """Reservations go out by one connection: a call that is given up would cost it, and those of others with it."""
+    go, done = asyncio.Event(), asyncio.Event()
+
+    async def slow(names: Sequence[str], _within_s: float) -> list[str]:
+        await go.wait()
+        done.set()
+        return list(names)
+
+    pipelined = Coalescer[str, str]("redis", slow, most=100, pace=PIPELINED)
+    gone = asyncio.create_task(pipelined.submit("gone"))
+    await asyncio.sleep(0.01)
+    gone.cancel()
+    await asyncio.sleep(0)
+    go.set()
+    await asyncio.wait_for(done.wait(), 1)
+
+
+async def test_one_damaged_value_fails_its_own_request_alone() -> None:
+    """The others of the same write have their results."""
+
+    async def mixed(names: Sequence[str], _within_s: float) -> list[str | DependencyError]:
+        return [DependencyError("redis", "damaged") if name == "bad" else name for name in names]
+
+    pipelined = Coalescer[str, str]("redis", mixed, most=100, pace=PIPELINED)
+    good, bad = await asyncio.gather(pipelined.submit("good"), pipelined.submit("bad"), return_exceptions=True)
+    assert good == "good"
+    assert isinstance(bad, DependencyError)

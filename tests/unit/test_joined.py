@@ -45,14 +45,14 @@ async def answering() -> AsyncIterator[Answering]:
 async def busy(answering: Answering) -> tuple[Coalescer[int, str], list[asyncio.Task[str]]]:
     """Return one with as many calls under way as there may be, of one question each, and who asked."""
     joined = Coalescer[int, str]("somebody", answering, most=MOST)
-    await joined.ask(-1, WITHIN_S)  # now it knows how quick an answer is
+    await joined.submit(-1, WITHIN_S)  # now it knows how quick an answer is
     answering.calls.clear()
     answering.open.clear()
     answering.asked.clear()
     answering.quick = False
     tasks = []
     for number in range(CALLS):
-        tasks.append(asyncio.create_task(joined.ask(number, WITHIN_S)))
+        tasks.append(asyncio.create_task(joined.submit(number, WITHIN_S)))
         await asyncio.wait_for(answering.asked.wait(), WITHIN_S)
         answering.asked.clear()
         assert answering.calls[number:] == [[number]]
@@ -60,7 +60,7 @@ async def busy(answering: Answering) -> tuple[Coalescer[int, str], list[asyncio.
 
 
 def ask(joined: Coalescer[int, str], numbers: Sequence[int], within_s: float = WITHIN_S) -> list[asyncio.Task[str]]:
-    return [asyncio.create_task(joined.ask(number, within_s)) for number in numbers]
+    return [asyncio.create_task(joined.submit(number, within_s)) for number in numbers]
 
 
 async def comes_back(answering: Answering, first: list[asyncio.Task[str]], number: int = 0) -> None:
@@ -117,7 +117,7 @@ async def test_who_has_left_is_not_asked_for(answering: Answering) -> None:
 async def test_who_asks_alone_waits_for_nobody(answering: Answering) -> None:
     """However many calls are under way, and nobody waits for it."""
     joined, _ = await busy(answering)
-    alone = asyncio.create_task(joined.ask(10, WITHIN_S, alone=True))
+    alone = asyncio.create_task(joined.submit(10, WITHIN_S, alone=True))
     await asyncio.sleep(0)
     assert answering.calls[CALLS:] == [[10]]
     answering.open[-1].set()
@@ -138,4 +138,4 @@ async def test_calls_that_fail_make_room(answering: Answering) -> None:
     for call in answering.open:
         call.set()
     assert await waiting == "10"
-    assert await joined.ask(11, WITHIN_S) == "11"
+    assert await joined.submit(11, WITHIN_S) == "11"

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from prometheus_client import CollectorRegistry
 
-from services.learner.back_off import LONGEST_REST_S
 from services.learner.historian import Historian
 from shared.bandit.sums import Centroids
 from shared.metrics import LearnerMetrics
@@ -52,13 +51,13 @@ async def test_what_waits_is_written_and_taken_out() -> None:
 
 
 async def test_away_it_is_asked_less_and_less_and_nothing_is_lost() -> None:
-    """It rests (`test_back_off.py`); what comes back may have lost its tables, so they are looked at again."""
+    """It rests (the next test); what comes back may have lost its tables, so they are looked at again."""
     world = World()
     await world.log.record([a_new_record(world.memory.clock.now())])
     world.history.away = True
     for _ in range(8):
         assert await world.historian.step() == 0
-        world.memory.clock.advance(LONGEST_REST_S)
+        world.memory.clock.advance(5)
     world.history.away = False
     assert await world.historian.step() == 1
     assert world.history.prepared == 1
@@ -69,6 +68,40 @@ async def test_away_it_is_asked_less_and_less_and_nothing_is_lost() -> None:
     world.memory.clock.advance(1)
     assert await world.historian.step() == 1
     assert world.history.prepared == 2
+
+
+class Counting(FakeHistory):
+    """Counts the attempts to reach it."""
+
+    attempts = 0
+
+    async def prepare(self) -> None:
+        self.attempts += 1
+        await super().prepare()
+
+
+async def test_the_pauses_double_up_to_five_seconds_and_begin_anew() -> None:
+    """A database that comes back is used again within five seconds, however long it was away."""
+    history = Counting()
+    world = World(history=history)
+
+    async def pause_s() -> float:
+        """Return the time until the next attempt, to half a second."""
+        attempts, waited = history.attempts, 0.0
+        while history.attempts == attempts:
+            world.memory.clock.advance(0.5)
+            waited += 0.5
+            await world.historian.step()
+        return waited
+
+    for _ in range(2):
+        await world.log.record([a_new_record(world.memory.clock.now())])
+        history.away = True
+        await world.historian.step()
+        assert [await pause_s() for _ in range(5)] == [1, 2, 4, 5, 5]
+        history.away = False
+        world.memory.clock.advance(5)
+        assert await world.historian.step() == 1
 
 
 async def test_gaps_are_counted_and_hold_up_nobody() -> None:
