@@ -96,12 +96,17 @@ WHOLE_FAULTS: dict[str, tuple[raw.Script, int, str]] = {
     "76 bomb": (raw.whole(gzip.compress(b" " * (64 * MIB)), content_encoding="gzip"), 502, "upstream_error"),
     "79 error in 200": (raw.whole({"error": {"message": KEY, "code": 502}}), 502, "upstream_error"),
 }
+LIKE_STALE = {"19 408", "23 reset"}
+"""What a server does to a kept connection that it has closed already."""
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 @pytest.mark.parametrize("fault", WHOLE_FAULTS)
 async def test_a_fault_before_the_first_byte_is_told_truly(attacked: Attacked, fault: str, stream: bool) -> None:
-    """The status says whose fault it is, in OpenAI's shape and without a secret; a model is asked twice at most."""
+    """The status says whose fault it is, in OpenAI's shape and without a secret; a model is called twice at most.
+
+    What looks like a stale connection is sent again on a new one, and is no call that counts.
+    """
     script, status, code = WHOLE_FAULTS[fault]
     got, text, _ = await attacked.ask(script, stream=stream)
     error = json.loads(text)["error"]
@@ -109,7 +114,8 @@ async def test_a_fault_before_the_first_byte_is_told_truly(attacked: Attacked, f
     assert set(error) == {"message", "type", "param", "code"}
     assert KEY not in text
     assert "internal.example" not in text
-    assert attacked.chat_calls <= 2
+    assert len(attacked.outcome.attempts) <= 2
+    assert attacked.chat_calls <= (4 if fault in LIKE_STALE else 2)
     assert attacked.outcome.status is Status.FAILED
     assert sum(attempt.spent for attempt in attacked.outcome.attempts) <= 2
     assert (await attacked.client.get("/health")).status == 200
@@ -196,8 +202,8 @@ async def test_81_what_comes_after_the_end_is_nobodys(attacked: Attacked) -> Non
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
-async def test_23_a_stale_connection_costs_one_repeat_at_most(attacked: Attacked, stream: bool) -> None:
-    """Disconnected after the question: asked once more, answered, and the first one counted as spent."""
+async def test_23_a_stale_connection_costs_nothing(attacked: Attacked, stream: bool) -> None:
+    """A used connection that closes without a byte: sent again on a new one, one attempt, nothing booked for it."""
     scripts = [raw.hang_up(reset=False), raw.streamed(raw.good_events()) if stream else raw.whole()]
 
     async def in_turn(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -205,7 +211,5 @@ async def test_23_a_stale_connection_costs_one_repeat_at_most(attacked: Attacked
 
     status, _, _ = await attacked.ask(in_turn, stream=stream)
     assert (status, attacked.chat_calls) == (200, 2)
-    first, second = attacked.outcome.attempts
-    assert (first.error, first.spent, second.error) == ("broken", True, None)
-    assert known(first.cost_usd) > 0
-    assert attacked.outcome.spent_usd == known(attacked.outcome.cost_usd) + known(first.cost_usd)
+    (attempt,) = attacked.outcome.attempts
+    assert (attempt.error, attempt.cost_usd) == (None, 0.0)
