@@ -73,25 +73,29 @@ def show_banner(plan: Plan, settings: Settings, *, seconds: float, folder: str, 
     if plan.warning is not None:
         console.print(Panel(plan.warning, style="bold red", expand=False), soft_wrap=False)
     console.print("Try it (paste into another terminal):\n")
-    for line in commands(_public(plan.gateway_url), key_needed=bool(settings.API_KEYS)):
+    for line in commands(
+        _public(plan.gateway_url), key_needed=bool(settings.API_KEYS), admin_key_needed=bool(settings.ADMIN_API_KEYS)
+    ):
         print(line)
     console.print("\nCtrl-C stops everything. Logs follow.\n")
 
 
-def commands(url: str, *, key_needed: bool) -> list[str]:
+def commands(url: str, *, key_needed: bool, admin_key_needed: bool) -> list[str]:
     """Return shell lines that chat, rate the answer, and look at what became of it."""
     key = ' -H "Authorization: Bearer $API_KEY"' if key_needed else ""
+    admin = ' -H "Authorization: Bearer $ADMIN_KEY"' if admin_key_needed else key
     json = " -H 'Content-Type: application/json'"
     chat = '{"messages": [{"role": "user", "content": "Why is the sky blue?"}]}'
     feedback = '{\\"request_id\\": \\"$ID\\", \\"score\\": 0.9}'
     return [
         *(["  API_KEY=...   # one of API_KEYS"] if key_needed else []),
+        *(["  ADMIN_KEY=...   # one of ADMIN_API_KEYS"] if admin_key_needed else []),
         "  ID=try-$RANDOM$RANDOM",
         f"  curl -s {url}/chat/completions{key}{json} -H \"X-Request-ID: $ID\" -d '{chat}'; echo",
         f'  curl -s {url}/feedback{key}{json} -d "{feedback}"; echo',
         f"  curl -s {url}/requests/$ID{key}; echo",
-        f"  curl -s {url}/arms{key}; echo",
-        f"  curl -s {url}/health{key}; echo",
+        f"  curl -s {url}/arms{admin}; echo",
+        f"  curl -s {url}/health{admin}; echo",
     ]
 
 

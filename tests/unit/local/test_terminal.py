@@ -62,8 +62,13 @@ def test_the_banner_warns_where_no_key_is_asked_for(
 
 
 @pytest.mark.parametrize("key_needed", [True, False])
-def test_the_printed_commands_are_valid_shell(*, key_needed: bool) -> None:
+@pytest.mark.parametrize("admin_key_needed", [True, False])
+def test_the_printed_commands_are_valid_shell(*, key_needed: bool, admin_key_needed: bool) -> None:
     """They parse, and a key is sent exactly where one is needed; the key itself is never printed."""
-    lines = commands("http://localhost:8080", key_needed=key_needed)
+    lines = commands("http://localhost:8080", key_needed=key_needed, admin_key_needed=admin_key_needed)
     subprocess.run(["bash", "-n", "-c", "\n".join(lines)], check=True)
-    assert all(("$API_KEY" in line) == key_needed for line in lines if "curl" in line)
+    curls = [line for line in lines if "curl" in line]
+    for line in curls:
+        by_admin = admin_key_needed and ("/arms" in line or "/health" in line)
+        assert ("$ADMIN_KEY" in line, "$API_KEY" in line) == (by_admin, key_needed and not by_admin), line
+    assert any("ADMIN_KEY=" in line for line in lines) is admin_key_needed
