@@ -86,7 +86,8 @@ def _by_cluster(learned: Sequence[ArmSums], state: LearnedState) -> list[list[Su
 
 def _matrix(by_cluster: Sequence[Sequence[Sums]], name: str) -> Floats:
     """Return (K, M) of one field."""
-    return np.array([[getattr(cell, name) for cell in cells] for cells in by_cluster]).reshape(len(by_cluster), -1)
+    rows = [[getattr(cell, name) for cell in cells] for cells in by_cluster]
+    return np.array(rows).reshape(len(rows), len(rows[0]) if rows else 0)  # no arm: before there is a list of models
 
 
 def _cells(totals: Sequence[Sums], by_cluster: Sequence[Sequence[Sums]], cost_usd: Floats) -> Cells:

@@ -161,6 +161,16 @@ async def test_without_a_list_the_default_model_answers_alone_and_it_is_said(
         assert arms(ports) == ("anthropic/claude-3.5-sonnet",)
     said = [line for line in capsys.readouterr().out.splitlines() if "no free model is known" in line]
     assert len(said) == 2, said
+    assert all("only the models in `used` answer" in line for line in said)
+
+
+async def test_a_warning_says_so_where_nothing_can_answer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With DEFAULT_MODEL=free there is nothing that could stand in. What was learned is read all the same."""
+    world = world_of(tmp_path, Arm("anthropic/claude-3.5-sonnet"))
+    world.settings = world.settings.model_copy(update={"DEFAULT_MODEL": "free"})
+    async with world.gateway() as ports:
+        await ports.posteriors.refresh()
+    assert "no free model is known, and no other is named, so chat gets 503" in capsys.readouterr().out
 
 
 async def test_default_model_may_be_free_too(tmp_path: Path) -> None:
