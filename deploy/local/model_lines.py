@@ -35,7 +35,8 @@ def said_of(health: dict[str, Any]) -> list[str]:
     if arm_list["free"] == []:
         read = health["parts"]["upstream"]["status"] == "ok"
         why = "the upstream lists no free model" if read else "the upstream's list could not be read"
-        lines.append(f"LLM_MODELS=free: {why}, so DEFAULT_MODEL answers alone.")
+        instead = f"only {', '.join(arms)} can answer" if arms else "and no other model is named: chat gets 503"
+        lines.append(f"LLM_MODELS=free: {why}, {instead}.")
     configured, used = default["configured"], default["used"]
     if default["replaced"]:
         price = [default[f"usd_per_million_{kind}_tokens"] for kind in ("prompt", "completion")]

@@ -27,8 +27,8 @@ class ModelWarnings:
     def without_free(self, why: str | None, used: Sequence[ArmId]) -> None:
         """Report why `free` in LLM_MODELS stands for no model; None where it stands for some."""
         if why is not None and why != self._without_free:
-            said = "no free model is known, so DEFAULT_MODEL answers alone: name models in LLM_MODELS"
-            _log.warning(said, why=why, used=used)
+            instead = "only the models in `used` answer" if used else "and no other is named, so chat gets 503"
+            _log.warning(f"no free model is known, {instead}: name models in LLM_MODELS", why=why, used=used)
         self._without_free = why
 
     def default(
