@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -47,9 +47,13 @@ class RequestContext:
         own_id: our own id, a UUIDv7: storage key and Qdrant point.
         client_id: the client's X-Request-ID where it sent a valid one.
         caller: the caller and its role; unknown before `RequestLifecycle.admit`.
-        line: fields of the canonical log line. Handlers add ids, names and numbers.
-        told: headers of the answer, whatever it is: what the key has left of its limits.
         body_bytes: what its body counts as in `BodyBytes`.
+        body_read_at: the `Clock.monotonic` instant at which a chat request's body had been read.
+        session: hash of the conversation's id, None without one.
+        explore: whether the client allows exploration.
+        control: headers for a simulated upstream.
+        log_fields: fields of the canonical log line: ids, names and numbers.
+        response_headers: headers of the response, whatever its status: what the key has left of its limits.
     """
 
     headers: Headers
@@ -58,9 +62,18 @@ class RequestContext:
     client_id: str | None
     trace: Trace
     caller: Caller = _UNKNOWN
-    line: dict[str, object] = field(default_factory=dict)
-    told: dict[str, str] = field(default_factory=dict)
     body_bytes: int = 0
+    body_read_at: float = 0.0
+    session: str | None = None
+    explore: bool = True
+    control: Mapping[str, str] = field(default_factory=dict)
+    log_fields: dict[str, object] = field(default_factory=dict)
+    response_headers: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def owner(self) -> str:
+        """The owner of the request's record and quota."""
+        return self.caller.owner
 
     @property
     def public_id(self) -> str:

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,10 @@ from prometheus_client import CollectorRegistry
 
 from services.gateway.adapters import Adapters
 from services.gateway.app import build_ports
-from services.gateway.chat.plan import Asker, ChatPorts
+from services.gateway.chat.plan import ChatPorts
+from services.gateway.http.fast_chat import PlainHeaders
+from services.gateway.request_context import Caller, RequestContext
+from shared import tracing
 from shared.bandit.arms import Arm, Price
 from shared.clock import SystemClock
 from shared.metrics import GatewayMetrics
@@ -137,12 +140,17 @@ async def _version() -> str:
     return "0.0-fake"
 
 
-def asker(public_id: str | None = None, **changes: Any) -> Asker:
-    """Return somebody who asks now."""
+def asker(
+    public_id: str | None = None, *, owner: str = "public", started: float | None = None, **changes: Any
+) -> RequestContext:
+    """Return the context of a request whose body has just been read."""
     clock = SystemClock()
     own_id = uuid7(clock.now())
-    asked = Asker(own_id=own_id, public_id=public_id or own_id, owner="public", started=clock.monotonic())
-    return replace(asked, **changes)
+    trace = tracing.begin(tracing.IdTracer(), [], [], own_id)
+    return RequestContext(
+        PlainHeaders({}), time.perf_counter(), own_id, public_id, trace, Caller(owner),
+        body_read_at=clock.monotonic() if started is None else started, **changes,
+    )  # fmt: skip
 
 
 def chat(text: str = "What is the capital of Peru?", **fields: object) -> ChatRequest:

@@ -77,7 +77,7 @@ def _count_steering(metrics: GatewayMetrics, plan: Plan) -> None:
     decision = plan.decision
     if decision.kind is DecisionKind.PINNED:
         return
-    if plan.asker.session is not None or decision.session:
+    if plan.request.session is not None or decision.session:
         metrics.sessions.labels("held" if decision.session else "drawn").inc()
     if decision.exploration != "on":
         metrics.unexplored.labels(decision.exploration).inc()

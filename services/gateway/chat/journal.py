@@ -96,7 +96,7 @@ class Journal:
         self._attempts: list[Attempt] = []
         self._overhead_s: float | None = None
         self._arm: ArmId = plan.order[0]
-        self._began = plan.asker.started
+        self._began = plan.request.body_read_at
         self._first_token_s: float | None = None
         self._calling = False
         self.closed: Served | None = None
@@ -113,7 +113,7 @@ class Journal:
         self._calling = True
         self._began = self._ports.clock.monotonic()
         if self._overhead_s is None:
-            self._overhead_s = self._began - self._plan.asker.started
+            self._overhead_s = self._began - self._plan.request.body_read_at
             self._ports.metrics.overhead.observe(self._overhead_s)
 
     def failed(self, error: UpstreamError | None) -> None:
@@ -136,7 +136,7 @@ class Journal:
     def _failure(self, error: UpstreamError, attempt: Attempt) -> None:
         ports, label = self._ports, self._ports.catalogue.label(attempt.arm)
         tokens = asked_tokens(self._plan) if error.scope is Scope.CREDIT else 0
-        ports.cooldowns.failed(attempt.arm, error, request=self._plan.asker.own_id, tokens=tokens)
+        ports.cooldowns.failed(attempt.arm, error, request=self._plan.request.own_id, tokens=tokens)
         if error.scope is Scope.FIT and error.feature is not None:
             ports.learned_limits.learn(attempt.arm, error.feature, self._plan.chat.requirements)
         ports.metrics.fallbacks.labels(label, error_label(attempt.error or "")).inc()
@@ -218,18 +218,18 @@ class Journal:
     def _record(self, decision: Decision, outcome: Outcome, calls: tuple[str, ...]) -> NewRecord:
         plan = self._plan
         record = RequestRecord(
-            id=plan.asker.own_id,
-            public_id=plan.asker.public_id,
-            owner=plan.asker.owner,
+            id=plan.request.own_id,
+            public_id=plan.request.public_id,
+            owner=plan.request.owner,
             created_at=plan.created_at,
             requested_model=plan.chat.model,
             embedding_model=plan.gathered.embedding_model,
             decision=decision,
             outcome=outcome,
             settings_hash=self._ports.settings_hash,
-            session=plan.asker.session,
+            session=plan.request.session,
             shadow=plan.shadow,
-            toll=self._ports.quotas.settle(plan.asker.owner, plan.charge, outcome, in_redis=plan.charged_in_redis),
+            toll=self._ports.quotas.settle(plan.request.owner, plan.charge, outcome, in_redis=plan.charged_in_redis),
         )
         prompt = plan.chat.routing_text[: self._ports.prompt_chars] or None
         return NewRecord(record, plan.gathered.context.vector, prompt, calls)
@@ -252,7 +252,7 @@ def error_word(error: UpstreamError) -> str:
 
 
 def _tell(plan: Plan, decision: Decision, outcome: Outcome) -> None:
-    plan.asker.line.update(
+    plan.request.log_fields.update(
         outcome=outcome.status.value,
         model=outcome.arm,
         decision=decision.kind.value,
@@ -266,10 +266,10 @@ def _tell(plan: Plan, decision: Decision, outcome: Outcome) -> None:
         stream=outcome.streamed,
     )
     if decision.degraded:
-        plan.asker.line["degraded"] = ",".join(decision.degraded)
+        plan.request.log_fields["degraded"] = ",".join(decision.degraded)
     if decision.session:
-        plan.asker.line["session"] = "held"
+        plan.request.log_fields["session"] = "held"
     if decision.exploration != "on":
-        plan.asker.line["exploration"] = decision.exploration
+        plan.request.log_fields["exploration"] = decision.exploration
     if plan.shadow is not None:
-        plan.asker.line["shadow"] = plan.shadow.arm
+        plan.request.log_fields["shadow"] = plan.shadow.arm

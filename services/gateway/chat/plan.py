@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from dataclasses import field
 
 import numpy as np
@@ -19,6 +18,7 @@ from services.gateway.models.posterior_cache import PosteriorCache
 from services.gateway.models.runtime_models import RuntimeModels, SharedFreeArms
 from services.gateway.process.gossip import Gossip
 from services.gateway.records.record_writer import RecordWriter
+from services.gateway.request_context import RequestContext
 from shared.bandit.arms import ArmId
 from shared.bandit.decision import Decision
 from shared.metrics import GatewayMetrics
@@ -66,31 +66,11 @@ class ChatPorts:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Asker:
-    """Who asks, under which ids. `line` collects the facts of the canonical log line.
-
-    `started` is the `Clock.monotonic` instant at which the body had been read; `control` goes to a simulated upstream.
-    `told` are headers of the answer, whatever becomes of it.
-    `session` is the hash of the conversation's id; without `explore` the client wants no exploration.
-    """
-
-    own_id: str
-    public_id: str
-    owner: str
-    started: float
-    control: Mapping[str, str] = field(default_factory=dict)
-    line: dict[str, object] = field(default_factory=dict)
-    session: str | None = None
-    explore: bool = True
-    told: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class Plan:
     """A decided request: who is asked, in which order, and all that its record will say."""
 
     chat: ChatRequest
-    asker: Asker
+    request: RequestContext
     decision: Decision
     gathered: Gathered
     order: tuple[ArmId, ...]
@@ -105,8 +85,8 @@ class Plan:
         return Call(
             arm=arm,
             body=self.chat.body,
-            request_id=self.asker.own_id,
+            request_id=self.request.own_id,
             deadline=self.deadline,
-            headers=self.asker.control,
+            headers=self.request.control,
             requirements=self.chat.requirements,
         )

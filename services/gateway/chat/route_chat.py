@@ -18,9 +18,10 @@ from typing import Any, TypeVar
 from services.gateway.chat.context import Gathered
 from services.gateway.chat.fallback import candidates, first_answer
 from services.gateway.chat.journal import CHARS_PER_TOKEN, Journal, Served
-from services.gateway.chat.plan import Asker, ChatPorts, Plan
+from services.gateway.chat.plan import ChatPorts, Plan
 from services.gateway.chat.reservations import claimed, needs_claim
 from services.gateway.chat.selection import Choice, Conversation, Wish, choose, wish_of
+from services.gateway.request_context import RequestContext
 from shared.bandit.arms import ArmId, Price
 from shared.errors import DependencyError
 from shared.schemas.chat import ChatRequest
@@ -58,48 +59,48 @@ class Considered:
     order: tuple[ArmId, ...]
 
 
-async def route(chat: ChatRequest, asker: Asker, ports: ChatPorts) -> Plan:
+async def route(chat: ChatRequest, request: RequestContext, ports: ChatPorts) -> Plan:
     """Decide who answers. Raises NotFound for an unknown model and Conflict for an id that was used before."""
     wish = wish_of(chat, ports)
-    charge = ports.quotas.charge(asker.owner, chat, _prices(wish, ports))
-    if needs_claim(asker, charge, stream=chat.stream):
-        async with claimed(asker, charge, ports) as answered:
-            considered = await consider(chat, wish, asker, ports)
+    charge = ports.quotas.charge(request.owner, chat, _prices(wish, ports))
+    if needs_claim(request, charge, stream=chat.stream):
+        async with claimed(request, charge, ports) as answered:
+            considered = await consider(chat, wish, request, ports)
             claim = await answered()
     else:
-        considered, claim = await consider(chat, wish, asker, ports), Claim(Reservation.NEW)
+        considered, claim = await consider(chat, wish, request, ports), Claim(Reservation.NEW)
     decision = considered.choice.decision
     if claim.reservation is Reservation.UNASKED:
-        ports.recorder.expect(asker.own_id)
+        ports.recorder.expect(request.own_id)
         if "redis" not in decision.degraded:
             decision = replace(decision, degraded=(*decision.degraded, "redis"))
     for dependency in decision.degraded:
         ports.metrics.degraded.labels(dependency).inc()
     return Plan(
         chat=chat,
-        asker=asker,
+        request=request,
         decision=decision,
         gathered=considered.gathered,
         order=considered.order,
         created_at=ports.clock.now(),
-        deadline=asker.started + ports.request_timeout_s,
+        deadline=request.body_read_at + ports.request_timeout_s,
         shadow=considered.choice.shadow,
         charge=charge,
         charged_in_redis=claim.reservation is Reservation.NEW,
     )
 
 
-async def consider(chat: ChatRequest, wish: Wish, asker: Asker, ports: ChatPorts) -> Considered:
+async def consider(chat: ChatRequest, wish: Wish, request: RequestContext, ports: ChatPorts) -> Considered:
     """Gather what is known, and choose. Whatever fails costs context."""
-    deadline = asker.started + ports.request_timeout_s
+    deadline = request.body_read_at + ports.request_timeout_s
     gathering = ports.gatherer.gather(chat.routing_text, with_neighbours=wish.pinned is None, deadline=deadline)
     conversation, calls = Conversation(), awaited_keys(chat.body)
-    if asker.session is None and not calls:  # nothing to look up: two tasks less
+    if request.session is None and not calls:  # nothing to look up: two tasks less
         gathered = await gathering
     else:
-        looking = _conversation(asker, calls, wish, ports)
+        looking = _conversation(request, calls, wish, ports)
         gathered, conversation = await _both(gathering, looking)
-    choice = choose(wish, gathered.context, conversation, ports, explore=asker.explore)
+    choice = choose(wish, gathered.context, conversation, ports, explore=request.explore)
     degraded = (*choice.decision.degraded, *gathered.degraded)
     if conversation.missed or (ports.posteriors.stale and wish.pinned is None):
         degraded = (*degraded, "redis")
@@ -146,7 +147,7 @@ def _prices(wish: Wish, ports: ChatPorts) -> Iterator[Price | None]:
     return (ports.catalogue.price(arm) for arm in (*wish.allowed, *wish.reserve, *last_resort))
 
 
-async def _conversation(asker: Asker, calls: tuple[str, ...], wish: Wish, ports: ChatPorts) -> Conversation:
+async def _conversation(request: RequestContext, calls: tuple[str, ...], wish: Wish, ports: ChatPorts) -> Conversation:
     """Return who made the tool call, else who answered last; where Redis cannot say, the draw decides."""
     if wish.pinned is not None or ports.shadow_mode:
         return Conversation()
@@ -155,11 +156,11 @@ async def _conversation(asker: Asker, calls: tuple[str, ...], wish: Wish, ports:
     try:
         async with asyncio.timeout(ports.redis_timeout_s):
             for key in calls:
-                arm = await ports.log.session_arm(owner=asker.owner, session=key)
+                arm = await ports.log.session_arm(owner=request.owner, session=key)
                 if arm is not None:
                     return Conversation(arm, tool_step=True)
-            if asker.session is None:
+            if request.session is None:
                 return Conversation()
-            return Conversation(await ports.log.session_arm(owner=asker.owner, session=asker.session))
+            return Conversation(await ports.log.session_arm(owner=request.owner, session=request.session))
     except (DependencyError, TimeoutError):
         return Conversation(missed=True)

@@ -1,11 +1,10 @@
-"""From a chat request's headers and body to what is asked and who asks: in which conversation, and how freely."""
+"""Chat request reader: from headers and body to the chat request and its conversation."""
 
 from __future__ import annotations
 
 import hashlib
 
-from services.gateway.chat.plan import Asker
-from services.gateway.request_context import RequestContext
+from services.gateway.request_context import Headers, RequestContext
 from shared.errors import InvalidRequest
 from shared.ports import Clock
 from shared.schemas.chat import ChatRequest, parse_chat
@@ -31,44 +30,38 @@ class ChatRequestReader:
         self._forward_control = forward_control
         self._forward_session = forward_session
 
-    def read(self, visit: RequestContext, raw: bytes) -> tuple[ChatRequest, Asker]:
-        """Return what a body asks, and who asks. Raises InvalidRequest."""
-        started = self.now()
+    def read(self, request: RequestContext, raw: bytes) -> ChatRequest:
+        """Return the chat request of a body, and complete its context. Raises InvalidRequest."""
+        request.body_read_at = self.now()
         chat = self.parse(raw)
-        return chat, self.asker(visit, chat, started)
+        self.complete(request, chat)
+        return chat
 
     def now(self) -> float:
-        """Return the instant that `asker` wants, once the body has come."""
+        """Return the instant for `body_read_at`."""
         return self._clock.monotonic()
 
     def parse(self, raw: bytes) -> ChatRequest:
-        """Return what a body asks. Raises InvalidRequest."""
+        """Return the chat request of a body. Raises InvalidRequest."""
         return parse_chat(raw, forward_session=self._forward_session)
 
-    def asker(self, visit: RequestContext, chat: ChatRequest, started: float) -> Asker:
-        """Return who asks. Raises InvalidRequest for a header that cannot be meant."""
+    def complete(self, request: RequestContext, chat: ChatRequest) -> None:
+        """Set what headers and body say of the conversation. Raises InvalidRequest for a header that is not valid."""
         if chat.ignored:
-            visit.told[IGNORED] = ", ".join(chat.ignored)
-        control = visit.headers.get(CONTROL, "") if self._forward_control else ""
-        return Asker(
-            own_id=visit.own_id,
-            public_id=visit.public_id,
-            owner=visit.caller.owner,
-            started=started,
-            control={CONTROL: control} if control else {},
-            line=visit.line,
-            told=visit.told,
-            session=_session(visit, chat),
-            explore=_explore(visit),
-        )
+            request.response_headers[IGNORED] = ", ".join(chat.ignored)
+        control = request.headers.get(CONTROL, "") if self._forward_control else ""
+        if control:
+            request.control = {CONTROL: control}
+        request.session = _session(request.headers, chat)
+        request.explore = _explore(request.headers)
 
 
-def _session(visit: RequestContext, chat: ChatRequest) -> str | None:
+def _session(headers: Headers, chat: ChatRequest) -> str | None:
     """Return the hash of the conversation's id: the body's, else the header's, else that of its prompt cache.
 
     What is stored is bounded and opaque.
     """
-    sent = visit.headers.getall(SESSION, ())
+    sent = headers.getall(SESSION, ())
     if len(sent) > 1 or (sent and not 1 <= len(sent[0]) <= MAX_SESSION_CHARS):
         raise InvalidRequest(
             f"The header must be sent once, with 1 to {MAX_SESSION_CHARS} characters.",
@@ -87,8 +80,8 @@ def _cache_key(chat: ChatRequest) -> str | None:
     return f"prompt_cache_key:{key}" if isinstance(key, str) and key else None
 
 
-def _explore(visit: RequestContext) -> bool:
-    word = visit.headers.get(EXPLORE, "on").strip().lower()
+def _explore(headers: Headers) -> bool:
+    word = headers.get(EXPLORE, "on").strip().lower()
     if word not in {"on", "off"}:
         raise InvalidRequest("The header must be `on` or `off`.", code="invalid_value", param=EXPLORE)
     return word == "on"

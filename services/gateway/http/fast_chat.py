@@ -12,7 +12,7 @@ from functools import partial
 
 from aiohttp import hdrs, web
 
-from services.gateway.chat.plan import Asker, ChatPorts
+from services.gateway.chat.plan import ChatPorts
 from services.gateway.chat.streaming import OpenStream
 from services.gateway.feedback.signed_links import SignedLinks
 from services.gateway.http.app_keys import ADMISSION, BODY_BYTES, CHAT, CHAT_REQUEST_READER, LINKS, REQUEST_LIFECYCLE
@@ -116,11 +116,11 @@ class FastChat:
             await self._admission.enter(owner)
             try:
                 self._bytes.hold(visit, len(question.body))
-                asked, asker = self._asking.read(visit, question.body)
+                asked = self._asking.read(visit, question.body)
                 if asked.stream:
-                    await self._stream(visit, asked, asker, question.outlet)
+                    await self._stream(visit, asked, question.outlet)
                     return None
-                done = await whole_answer(asked, asker, self._ports)
+                done = await whole_answer(asked, visit, self._ports)
             finally:
                 self._bytes.release(visit)
                 self._admission.leave(owner)
@@ -132,11 +132,11 @@ class FastChat:
             content = response.body if isinstance(response.body, bytes) else b""
             return Answer(response.status, {**response.headers, **self._door.headers(visit, hdrs.METH_POST)}, content)
 
-    async def _stream(self, visit: RequestContext, asked: ChatRequest, asker: Asker, outlet: ResponseWriter) -> None:
+    async def _stream(self, visit: RequestContext, asked: ChatRequest, outlet: ResponseWriter) -> None:
         async def begin(opened: OpenStream) -> ResponseWriter:
             headers = stream_headers(visit, opened, self._links)
             outlet.begin(200, headers | self._door.headers(visit, hdrs.METH_POST))
             return outlet
 
-        async with streamed_answer(asked, asker, self._ports, begin) as opened:
+        async with streamed_answer(asked, visit, self._ports, begin) as opened:
             outlet.end(await opened.pour())

@@ -72,7 +72,7 @@ async def _render_errors(request: web.Request, handler: Handler) -> web.StreamRe
     except Exception as error:
         unmatched = request.match_info.http_exception is not None
         if unmatched:
-            request[REQUEST_CONTEXT].line["path"] = shown_path(request.path)
+            request[REQUEST_CONTEXT].log_fields["path"] = shown_path(request.path)
         said = hint(request) if unmatched else ""
         response = request.app[REQUEST_LIFECYCLE].refused(request[REQUEST_CONTEXT], error, route_of(request), said)
         if request.writer.output_size > 0:

@@ -67,14 +67,14 @@ class RequestLifecycle:
     def refused(self, visit: RequestContext, error: Exception, route: str, hint: str = "") -> web.Response:
         """Return what an error answers; the log has its word, and one that nobody foresaw in full."""
         response = problem_response(error, hint)
-        visit.line["error"] = error.code if isinstance(error, ClientError) else type(error).__name__
+        visit.log_fields["error"] = error.code if isinstance(error, ClientError) else type(error).__name__
         if response.status == web.HTTPInternalServerError.status_code:
             log.error("unexpected error", id=visit.own_id, route=route, exc_info=error)
         return response
 
     def headers(self, visit: RequestContext, method: str) -> dict[str, str]:
         """Return headers of every answer, streams included."""
-        headers = {"X-Content-Type-Options": "nosniff", REQUEST_ID: visit.public_id, **visit.told}
+        headers = {"X-Content-Type-Options": "nosniff", REQUEST_ID: visit.public_id, **visit.response_headers}
         return headers | self.cors(visit.headers, method)
 
     def cors(self, sent: Headers, method: str) -> dict[str, str]:
@@ -103,7 +103,7 @@ class RequestLifecycle:
     def leave(self, visit: RequestContext, method: str, route: str, status: int) -> None:
         """Write the canonical line, count, and end the trace. `route` is a bounded label."""
         self._metrics.requests.labels(route, str(status)).inc()
-        visit.line.update(
+        visit.log_fields.update(
             method=method if route != "other" else "other",
             route=route,
             status=status,
@@ -112,8 +112,8 @@ class RequestLifecycle:
             public_id=visit.public_id,
             trace_id=visit.trace.trace_id,
         )
-        (self._log.debug if route in POLLED else self._log.info)("request", **visit.line)
-        tracing.end(visit.trace, visit.line)
+        (self._log.debug if route in POLLED else self._log.info)("request", **visit.log_fields)
+        tracing.end(visit.trace, visit.log_fields)
 
 
 def is_preflight(sent: Headers, method: str) -> bool:

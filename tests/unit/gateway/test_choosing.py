@@ -101,7 +101,7 @@ async def test_a_dry_run_decides_as_the_request_would_and_leaves_no_trace(world:
         plan = await route(chat(), asker("mine"), ports)
         assert not world.upstream.calls
         assert not world.records
-        assert world.memory.aliases.keys() == {("public", plan.asker.public_id)}
+        assert world.memory.aliases.keys() == {("public", plan.request.public_id)}
         expected = {view.arm: view.propensity for view in plan.decision.views}
         for considered in looked:
             assert {view.arm: view.propensity for view in considered.choice.decision.views} == pytest.approx(expected)

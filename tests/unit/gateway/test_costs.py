@@ -66,7 +66,7 @@ async def test_an_unknown_cost_is_not_0(world: World, usage: Usage | None) -> No
     (record,) = world.records
     assert (record.outcome.cost_usd, record.outcome.cost_source) == (None, "unknown")
     assert record.outcome.spent_usd == record.explored_usd == 0.0
-    assert asking.line["cost_usd"] is None
+    assert asking.log_fields["cost_usd"] is None
     assert world.counted("unknown_cost", arm="b/middle") == 1
     assert world.counted("cost", arm="b/middle") == 0
     assert next(iter(world.metrics.answer_cost.collect())).samples[0].value == 0

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 from aiohttp import web
 
-from services.gateway.chat.plan import Asker, ChatPorts
+from services.gateway.chat.plan import ChatPorts
 from services.gateway.chat.route_chat import Completed, complete, route
 from services.gateway.chat.streaming import Begin, OpenStream, open_stream
 from services.gateway.feedback.signed_links import SignedLinks
@@ -42,8 +42,8 @@ BIG_BODY = 131_072
 """Up to this, parsing takes less than handing it to a thread and back is worth: about a millisecond."""
 
 
-async def read_chat(request: web.Request) -> tuple[ChatRequest, Asker]:
-    """Return a chat request and who asks. Raises InvalidRequest and whatever `read_body` does.
+async def read_chat(request: web.Request) -> ChatRequest:
+    """Return the chat request of a body. Raises InvalidRequest and whatever `read_body` does.
 
     A big body is parsed in a thread, and only one at a time: no step of the parser holds the interpreter for long, but
     all of them together would let everybody else wait, and so would two threads that take turns.
@@ -52,7 +52,7 @@ async def read_chat(request: web.Request) -> tuple[ChatRequest, Asker]:
     asking: ChatRequestReader = request.app[CHAT_REQUEST_READER]
     if len(raw) < BIG_BODY:
         return asking.read(visit, raw)
-    started = asking.now()
+    visit.body_read_at = asking.now()
     async with request.app[PARSING]:
         parsed = [await asyncio.to_thread(_parsed, asking, raw)]
     del raw
@@ -62,7 +62,8 @@ async def read_chat(request: web.Request) -> tuple[ChatRequest, Asker]:
     except Unavailable:
         del chat  # the error keeps this frame
         raise
-    return chat, asking.asker(visit, chat, started)
+    asking.complete(visit, chat)
+    return chat
 
 
 def _parsed(asking: ChatRequestReader, raw: bytes) -> tuple[ChatRequest, int]:
@@ -73,17 +74,17 @@ def _parsed(asking: ChatRequestReader, raw: bytes) -> tuple[ChatRequest, int]:
 async def chat(request: web.Request) -> web.StreamResponse:
     """Route a chat completion, answer it, and have it recorded before the last byte leaves."""
     ports, links = request.app[CHAT], request.app[LINKS]
-    asked, asker = await read_chat(request)
+    asked = await read_chat(request)
     if asked.stream:
-        return await _stream(request, asked, asker)
-    done = await whole_answer(asked, asker, ports)
+        return await _stream(request, asked)
+    done = await whole_answer(asked, request[REQUEST_CONTEXT], ports)
     headers = answer_headers(request[REQUEST_CONTEXT], done, links)
     return web.Response(body=done.answer.body, headers=headers)
 
 
-async def whole_answer(asked: ChatRequest, asker: Asker, ports: ChatPorts) -> Completed:
+async def whole_answer(asked: ChatRequest, visit: RequestContext, ports: ChatPorts) -> Completed:
     """Route a chat completion that is not streamed; return the answer, recorded."""
-    return await complete(await route(asked, asker, ports), ports)
+    return await complete(await route(asked, visit, ports), ports)
 
 
 def answer_headers(visit: RequestContext, done: Completed, links: SignedLinks) -> dict[str, str]:
@@ -100,10 +101,10 @@ def answer_headers(visit: RequestContext, done: Completed, links: SignedLinks) -
 
 @asynccontextmanager
 async def streamed_answer(
-    asked: ChatRequest, asker: Asker, ports: ChatPorts, begin: Begin
+    asked: ChatRequest, visit: RequestContext, ports: ChatPorts, begin: Begin
 ) -> AsyncIterator[OpenStream]:
     """Route a chat completion that is streamed; yield the answer once its first event is here."""
-    async with open_stream(await route(asked, asker, ports), ports, begin) as opened:
+    async with open_stream(await route(asked, visit, ports), ports, begin) as opened:
         yield opened
 
 
@@ -129,7 +130,7 @@ class _Paced:
             await self._response.write(b"".join(pieces))
 
 
-async def _stream(request: web.Request, asked: ChatRequest, asker: Asker) -> web.StreamResponse:
+async def _stream(request: web.Request, asked: ChatRequest) -> web.StreamResponse:
     response = web.StreamResponse()
 
     async def begin(opened: OpenStream) -> Sink:
@@ -138,11 +139,11 @@ async def _stream(request: web.Request, asked: ChatRequest, asker: Asker) -> web
         return _Paced(response)
 
     try:
-        async with streamed_answer(asked, asker, request.app[CHAT], begin) as opened:
+        async with streamed_answer(asked, request[REQUEST_CONTEXT], request.app[CHAT], begin) as opened:
             await response.write_eof(await opened.pour())
     except ConnectionResetError:
         # The client is gone; leaving `open_stream` by the error stopped the upstream and wrote down what was spent.
-        request[REQUEST_CONTEXT].line["error"] = "client_gone"
+        request[REQUEST_CONTEXT].log_fields["error"] = "client_gone"
     return response
 
 

@@ -17,10 +17,10 @@ from services.gateway.http.handlers.records import decision_story
 async def dry_run(request: web.Request) -> web.Response:
     """Decide as a chat request would, with a draw of its own; nothing is called, reserved or recorded."""
     ports = request.app[CHAT]
-    asked, asker = await read_chat(request)
-    considered = await consider(asked, wish_of(asked, ports), asker, ports)
+    asked = await read_chat(request)
+    considered = await consider(asked, wish_of(asked, ports), request[REQUEST_CONTEXT], ports)
     decision = considered.choice.decision
-    request[REQUEST_CONTEXT].line.update(model=decision.arm, decision=decision.kind.value)
+    request[REQUEST_CONTEXT].log_fields.update(model=decision.arm, decision=decision.kind.value)
     return web.Response(body=orjson.dumps(_story(considered)), content_type="application/json")
 
 

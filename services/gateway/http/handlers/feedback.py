@@ -44,7 +44,7 @@ async def show_form(request: web.Request) -> web.Response:
 
 async def _record(request: web.Request, rating: FeedbackRequest, owner: str | None, terms: RatingTerms) -> Verdict:
     ports = request.app[CHAT]
-    request[REQUEST_CONTEXT].line.update(rated=rating.request_id, score=rating.score)
+    request[REQUEST_CONTEXT].log_fields.update(rated=rating.request_id, score=rating.score)
     verdict = await record_feedback(
         rating,
         owner=owner,
@@ -55,7 +55,7 @@ async def _record(request: web.Request, rating: FeedbackRequest, owner: str | No
         metrics=request.app[METRICS],
         terms=terms,
     )
-    request[REQUEST_CONTEXT].line["verdict"] = verdict.value
+    request[REQUEST_CONTEXT].log_fields["verdict"] = verdict.value
     return verdict
 
 
