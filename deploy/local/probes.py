@@ -48,8 +48,8 @@ def http_ok(port: int, path: str) -> bool:
 class GatewayProbe:
     """Whether the gateway serves, and with everything it can use: the first decision should not lack its neighbours.
 
-    What is still missing ten seconds after it serves is not waited for: a dependency that was named by its URL may be
-    away, and chat is answered without it.
+    What is still missing ten seconds after it answers is not waited for: a dependency that was named by its URL may be
+    away, and chat is answered without it; so may the upstream, and the table says so.
     """
 
     def __init__(self, port: int) -> None:
@@ -62,9 +62,7 @@ class GatewayProbe:
         try:
             connection.request("GET", "/ready")
             response = connection.getresponse()
-            if response.status != 200:
-                return False
-            missing = json.loads(response.read()).get("degraded")
+            missing = response.status != 200 or json.loads(response.read()).get("degraded")
         except (OSError, http.client.HTTPException, ValueError):
             return False
         finally:

@@ -54,6 +54,8 @@ class Health:
             return "the upstream's models have not been asked for yet"
         if not self._ports.posteriors.asked:
             return "the learned state has not been asked for yet"
+        if not self._ports.catalogue.arm_ids and self._ports.catalogue.age_s is None:
+            return "no model is known: the upstream's list could not be read, and the settings name none"
         if self._ports.recorder.losing:
             return "records cannot be stored"
         return None

@@ -63,3 +63,13 @@ async def test_metrics_of_a_request_tell_our_share_of_its_time(world: World) -> 
         numbers = (await ask(client, f"/metrics/{headers['x-request-id']}"))[1]
     assert float(headers["x-router-overhead-ms"]) >= 0
     assert {"overhead", "upstream"} <= set(numbers["latency_ms"])
+
+
+async def test_ready_says_that_no_model_is_known(tmp_path: Path) -> None:
+    """Models not available: where each request would get 503, so does the load balancer, with the reason."""
+    world = World(settings_for(tmp_path, LLM_MODELS="free", DEFAULT_MODEL="free"))
+    world.upstream.default = Reply(error=UpstreamError("no list"))
+    async with serving(world) as client:
+        assert (await ask(client, "/v1/chat/completions", BODY))[1]["error"]["code"] == "no_models"
+        status, state, _ = await ask(client, "/ready")
+        assert (status, "no model is known" in state["reason"]) == (503, True)
