@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q install
 LOCKS := deploy/requirements
 
-.PHONY: run demo rebuild export soak langchain replay evaluate bench test check compose-test chaos-test format lock clean help
+.PHONY: run demo rebuild export soak langchain replay evaluate bench test check configuration compose-test chaos-test format lock clean help
 
 run: $(VENV)/.local  ## Start the whole system; Ctrl-C stops it
 	@$(BIN)/python -m deploy.local
@@ -27,7 +27,7 @@ replay: $(VENV)/.plots  ## The policy and its references on recorded outcomes (D
 	  $(if $(SEEDS),--seeds $(SEEDS)) $(if $(POLICY),--policy $(POLICY)) $(if $(REQUESTS),--requests $(REQUESTS)) \
 	  $(if $(DELAY),--delay $(DELAY))
 
-bench: $(VENV)/.plots  ## Speed and cost of the gateway beside a bare proxy (ROUNDS=5 SECONDS=2 PEERS=1 PAGE=docs/performance.md PARTS="load memory ...")
+bench: $(VENV)/.plots  ## Speed and cost of the gateway beside a bare proxy (ROUNDS=5 SECONDS=2 PEERS=1 PAGE=docs/performance/results.md PARTS="load memory ...")
 	@$(BIN)/python -m benchmarks.load $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SECONDS),--seconds $(SECONDS)) \
 	  $(if $(PEERS),--peers) $(if $(PAGE),--page $(PAGE)) $(if $(POINTS),--points $(POINTS)) \
 	  $(if $(PARTS)$(MEMORY),--parts $(PARTS) $(if $(MEMORY),memory))
@@ -49,6 +49,9 @@ check: $(VENV)/.test  ## Format, lint, types, import contracts, size limits, doc
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m tests.sizes
 	@$(BIN)/python -m pytest tests/unit/test_docs.py
+
+configuration: $(VENV)/.test  ## Write the tables of settings and metrics in docs/ from the code
+	@$(BIN)/python -m tools.doc_tables
 
 langchain: .local/langchain/.installed  ## Install LangChain's client, so that `make test` tries it, too
 .local/langchain/.installed: $(LOCKS)/langchain.txt

@@ -2,7 +2,7 @@
 
 The first of this machine that has a version which we support, has `venv`, and was built with profile-guided
 optimisation, as distributions and the official images build theirs; else the first without it. An interpreter that was
-compiled without is slower (docs/performance.md says by how much). Runs under any Python from 3.7 on.
+compiled without is slower (docs/performance/design.md says by how much). Runs under any Python from 3.7 on.
 """
 
 from __future__ import annotations

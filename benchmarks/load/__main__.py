@@ -1,4 +1,4 @@
-"""`make bench`: see docs/performance.md for what is measured, how, and what came out."""
+"""`make bench`: see docs/performance/results.md for what is measured, how, and what came out."""
 
 from __future__ import annotations
 

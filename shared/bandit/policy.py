@@ -18,7 +18,7 @@ DEFAULT_WEIGHTS = Weights(quality=0.6, latency=0.2, cost=-0.2)
 
 @dataclass(frozen=True, slots=True)
 class BanditSettings:
-    """The seed's bandit variables; see the settings table in the README for what each one does."""
+    """The seed's bandit variables; docs/configuration.md says what each one does."""
 
     weights: Weights = DEFAULT_WEIGHTS
     exploration_rate: float = 0.1

@@ -55,7 +55,7 @@ DECISIVE = (
 
 
 class Settings(BaseModel):
-    """Every variable; the description of each is the README's sentence."""
+    """All settings; the descriptions become docs/configuration.md (`make configuration`)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False)
 
