@@ -128,22 +128,22 @@ def _draw(wish: Wish, context: Context, ports: ChatPorts) -> Decision:
     snapshot = ports.posteriors.snapshot
     default = None if wish.narrowed else wish.default
     if snapshot is None:
-        return _default(default, wish.allowed, "nothing has been read of what was learned")
+        return _default(default, wish.allowed, "Nothing has been read of what was learned.")
     if not wish.allowed:
-        return _default(wish.default, (), "no other model can serve the request")
+        return _default(wish.default, (), "No other model can serve the request.")
     known = tuple(arm for arm in ports.cooldowns.warm(wish.allowed) if snapshot.knows(arm))
     if not known:
-        return _default(default, wish.allowed, "the models are newer than the learned state")
+        return _default(default, wish.allowed, "The models are newer than the learned state.")
     try:
         with ports.metrics.decide.time(), span("decide"):
             return snapshot.decide(context, known, ports.rng)
     except Exception:  # noqa: BLE001 - fail open: no learned state, however odd, may cost an answer
         _log.exception("the policy broke", arms=len(known), snapshot=snapshot.version)
-        return replace(_default(default, wish.allowed, "the policy could not decide"), degraded=("policy",))
+        return replace(_default(default, wish.allowed, "The policy could not decide."), degraded=("policy",))
 
 
 def _pin(arm: ArmId) -> Decision:
-    return Decision(DecisionKind.PINNED, (arm,), propensity=1.0, confidence=1.0, reason="the client named the model")
+    return Decision(DecisionKind.PINNED, (arm,), propensity=1.0, confidence=1.0, reason="The client named the model.")
 
 
 def _default(default: ArmId | None, allowed: tuple[ArmId, ...], reason: str) -> Decision:
