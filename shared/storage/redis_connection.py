@@ -114,6 +114,13 @@ def raise_dependency_error(error: BaseException) -> NoReturn:
     raise DependencyError("redis", words, reason=words) from error
 
 
+def texts_of(answer: Any) -> list[str]:
+    """Return the texts of a script's answer. Raises DependencyError for any other: then Redis is not what answers."""
+    if isinstance(answer, list) and answer and all(isinstance(part, bytes) for part in answer):
+        return [part.decode("utf-8", "replace") for part in answer]
+    raise DependencyError("redis", "its answer cannot be read", reason="its answer cannot be read")
+
+
 Arguments = Sequence[str | bytes | int | float]
 Call = tuple[Sequence[str], Arguments]
 """Keys and arguments of one run of a script."""

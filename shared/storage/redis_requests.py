@@ -28,6 +28,7 @@ from shared.storage.redis_connection import (
     Script,
     answers_of,
     redis_errors,
+    texts_of,
 )
 from shared.storage.redis_ids import Meant, alias_keys, find_own_id, namesake
 from shared.storage.request_codec import logged, parse_record, stored
@@ -73,7 +74,7 @@ class RedisRequestLog:
             keys += [redis_keys.rate(owner), redis_keys.spent(owner, charge.day)]
             arguments += [limits.requests, limits.tokens, limits.nano_usd, charge.tokens, charge.nano_usd]
         keys += namesake(public_id, own_id)
-        what, *left = (part.decode() for part in await self._reserve.submit((keys, arguments)))
+        what, *left = texts_of(await self._reserve.submit((keys, arguments)))
         refused = None if what in set(Reservation) else Limit(what)
         quota = None
         if charge is not None and left:
@@ -180,8 +181,8 @@ class RedisRequestLog:
             redis_keys.idempotency(terms.rater, terms.idempotency_key or ""),
             *meant.aliases,
         ]
-        answer = await self._rate.call(keys, arguments)
-        return Verdict(answer.decode())
+        verdict, *_ = texts_of([await self._rate.call(keys, arguments)])
+        return Verdict(verdict)
 
     async def session_arm(self, *, owner: str, session: str) -> ArmId | None:
         """Return who answered last in that conversation."""

@@ -82,7 +82,8 @@ class Health:
     async def _make(self) -> dict[str, Any]:
         names = [*self._probes, "learner", "queue"]
         asked = [*(self._ask(probe) for probe in self._probes.values()), self._learners(), self._depth()]
-        parts: dict[str, Part] = dict(zip(names, await asyncio.gather(*asked), strict=True))
+        found = await asyncio.gather(*asked, return_exceptions=True)
+        parts: dict[str, Part] = dict(zip(names, map(_part_of, found), strict=True))
         if self._database is not None:
             parts["postgres"] = await self._postgres(self._database)
         parts["upstream"] = self._upstream()
@@ -240,3 +241,12 @@ class Health:
         if waiting or self._ports.recorder.redis_away:
             return Part("degraded", detail=f"{waiting} records on disk")
         return Part("ok")
+
+
+def _part_of(found: Part | BaseException) -> Part:
+    """Return a part as it was found; one that answers what cannot be read is down, and the report goes on."""
+    if isinstance(found, Part):
+        return found
+    if not isinstance(found, Exception):
+        raise found
+    return Part("down", detail="its answer cannot be read")

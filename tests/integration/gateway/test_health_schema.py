@@ -59,6 +59,22 @@ async def test_the_report_fits_its_schema_for_every_role(tmp_path: Path, trouble
             world.memory.away = False
 
 
+async def test_a_part_that_answers_nonsense_is_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The report goes on: a liveness probe on it must not end a gateway that serves."""
+    world = World(settings_for(tmp_path))
+    monkeypatch.setattr("tests.fakes.gateway._version", nonsense)
+    async with serving(world) as client:
+        status, report, _ = await ask(client, "/health")
+        assert status == 200
+        assert faults(report, closed(described())) == []
+        redis = report["parts"]["redis"]
+        assert (redis["status"], redis["detail"]) == ("down", "its answer cannot be read")
+
+
+async def nonsense() -> str:
+    raise AttributeError("'int' object has no attribute 'splitlines'")
+
+
 def test_the_checker_tells_right_from_wrong() -> None:
     """A missing field, a wrong type, a value outside its list, and something that is not described."""
     good: dict[str, Any] = {"status": "ok", "draining": False, "unlisted": ["a"], "parts": {}}
