@@ -14,6 +14,7 @@ from shared.bandit.arms import Arm, ArmId
 from shared.bandit.eligibility import resolve_arm
 
 SUFFIXES = frozenset({"nitro", "floor", "online", "exacto", "thinking", "extended", "beta"})
+_OF_PROVIDERS = frozenset({"nitro", "floor", "exacto"})
 _PRICED_ANEW = frozenset({"online"})
 
 
@@ -21,6 +22,17 @@ def base_of(name: ArmId) -> ArmId | None:
     """Return the name without its suffix, or None where it has none."""
     base, _, suffix = name.rpartition(":")
     return base if base and suffix in SUFFIXES else None
+
+
+def meant_among(arms: Collection[ArmId], names: Collection[ArmId]) -> tuple[ArmId, ...]:
+    """Return those of `arms` that `names` mean: the same ids, else those of the same models at other providers."""
+    models = {_model_of(name) for name in names}
+    return tuple(arm for arm in arms if arm in names) or tuple(arm for arm in arms if _model_of(arm) in models)
+
+
+def _model_of(name: ArmId) -> ArmId:
+    base, _, suffix = name.rpartition(":")
+    return base if base and suffix in _OF_PROVIDERS else name
 
 
 def resolve(name: str, listed: Collection[ArmId]) -> ArmId | None:

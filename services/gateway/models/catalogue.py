@@ -15,7 +15,7 @@ from services.gateway.models.price_list import PriceList
 from shared.bandit.arms import Arm, ArmId, Price, is_arm_name
 from shared.bandit.families import replacement
 from shared.bandit.free_arms import FREE
-from shared.bandit.variants import base_of, resolve, variant
+from shared.bandit.variants import base_of, meant_among, resolve, variant
 from shared.errors import NotFound, UpstreamError
 from shared.logs import get_logger
 from shared.ports import ChatModel, Clock
@@ -211,7 +211,7 @@ class Catalogue:
         unknown = next((name for name, arm in found.items() if arm is None), None)
         if unknown is not None:
             raise NotFound(f"{unknown} does not exist here. {_SEE_LIST}", code="model_not_found", param="models")
-        if kept := tuple(arm for arm in self.arm_ids if arm in found.values()):
+        if kept := meant_among(self.arm_ids, {arm for arm in found.values() if arm is not None}):
             return kept
         raise NotFound(f"None of the models is in the router's list. {_SEE_LIST}", code="model_not_found",
                        param="models")  # fmt: skip

@@ -44,3 +44,14 @@ async def test_a_variant_can_do_what_its_model_can(tmp_path: Path) -> None:
         assert {await answered_by(ports, max_tokens=11) for _ in range(20)} == {"b/middle"}
         with pytest.raises(InvalidRequest):
             await answered_by(ports, max_tokens=11, models=["a/small:nitro"])
+
+
+async def test_a_choice_among_providers_narrows_to_its_model(tmp_path: Path) -> None:
+    """The exact name goes first; `:online` is more than a choice, and another model's name stays unknown."""
+    world = World(settings_for(tmp_path / "spool", LLM_MODELS="a/small,b/middle:floor,c/large,c/large:nitro"))
+    async with world.gateway() as ports:
+        assert await answered_by(ports, models=["a/small:nitro"]) == "a/small"
+        assert await answered_by(ports, models=["b/middle"]) == "b/middle:floor"
+        assert {await answered_by(ports, models=["c/large:nitro"]) for _ in range(10)} == {"c/large:nitro"}
+        with pytest.raises(NotFound):
+            await answered_by(ports, models=["a/small:online"])
