@@ -18,7 +18,7 @@ from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
 from typing import Protocol
 
-from shared.values import dataclass
+from msgspec import Struct
 
 Headers = Mapping[str, str]
 
@@ -28,8 +28,7 @@ _STATE = re.compile(r"[ -~\t]{1,512}")
 _NO_HEADERS: AbstractContextManager[Headers] = nullcontext({})
 
 
-@dataclass(frozen=True, slots=True)
-class Parent:
+class Parent(Struct, frozen=True):
     """What a request was sent with: a valid `traceparent` and the `tracestate` that belongs to it."""
 
     trace_id: str

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 
 import numpy as np
 
 from shared.bandit.decision import ArmView, Decision, DecisionKind
 from shared.schemas.records import Attempt, Outcome, RequestRecord, Status
 from shared.schemas.storage import NewRecord
+from tests.values import replace
 
 ARM = "vendor/model-a"
 

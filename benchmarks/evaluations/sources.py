@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import orjson
-from pydantic import ValidationError
 
 from benchmarks.evaluations.log import LogReader
 from shared.schemas.records import RequestRecord
@@ -26,7 +25,7 @@ def read_file(path: Path, progress: Progress) -> LogReader:
             try:
                 score = orjson.loads(line)["score"]
                 reader.add(RequestRecord.from_json(line), None if score is None else float(score))
-            except (ValidationError, orjson.JSONDecodeError, KeyError, TypeError) as error:
+            except (ValueError, KeyError, TypeError) as error:
                 what = f"{path.name}, line {number}: not a request as `python -m services.learner export` writes it"
                 raise ValueError(what) from error
             done += len(line)

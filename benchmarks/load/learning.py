@@ -10,8 +10,9 @@ import asyncio
 import os
 import signal
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from msgspec import structs
 
 from benchmarks.load.findings import Findings, Table
 from benchmarks.load.processes import pin
@@ -105,7 +106,7 @@ class _Writer:
     def _next(self) -> NewRecord:
         now = time.time()
         own_id = uuid7(now)
-        record = replace(self._pattern.record, id=own_id, public_id=own_id, created_at=now)
+        record = structs.replace(self._pattern.record, id=own_id, public_id=own_id, created_at=now)
         return NewRecord(record, self._pattern.vector)
 
 

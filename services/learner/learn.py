@@ -13,7 +13,7 @@ from shared.logs import get_logger
 from shared.metrics import LearnerMetrics
 from shared.ports import Clock, EventQueue, PosteriorStore, RequestLog
 from shared.schemas.events import EVENT_VERSION, Event, EventKind
-from shared.schemas.records import RequestRecord, Status
+from shared.schemas.records import Lesson, Status
 from shared.schemas.storage import Applied, Effect, LoggedRequest
 
 BATCH = 256
@@ -59,7 +59,7 @@ def effect_of(event: Event, request: LoggedRequest) -> Effect:
     return Effect(event=event, arm=record.outcome.arm, created_at=record.created_at, sums=sums)
 
 
-def _outcome(record: RequestRecord) -> dict[str, int]:
+def _outcome(record: Lesson) -> dict[str, int]:
     outcome = record.outcome
     sums = failure_sums((attempt.arm for attempt in outcome.attempts if attempt.blames_arm), outcome.arm)
     if outcome.status is Status.ANSWERED:  # time and cost of half an answer are not an answer's
@@ -73,7 +73,7 @@ def _outcome(record: RequestRecord) -> dict[str, int]:
     return sums
 
 
-def _rating(event: Event, record: RequestRecord) -> dict[str, int]:
+def _rating(event: Event, record: Lesson) -> dict[str, int]:
     if event.score is None or not 0.0 <= event.score <= 1.0:
         raise ValueError("the event's score is not between 0 and 1")
     if not record.rateable:

@@ -22,6 +22,7 @@ from shared.errors import CorruptState, RouterError
 from shared.ports import Clock, Heartbeats, History, Outbox, PosteriorStore, RequestIndex, Restorer
 from shared.schemas.events import Event, EventKind
 from shared.schemas.history import Contribution, PastRequest
+from shared.schemas.records import Lesson
 from shared.schemas.storage import EmbeddingModel, LoggedRequest, Point
 from shared.storage.redis_keys import day_of
 
@@ -143,7 +144,7 @@ def _learned(event: Event, past: PastRequest, done: Rebuilt) -> Contribution | N
 
 def _logged(past: PastRequest) -> LoggedRequest:
     score = None if past.rating is None else past.rating.score
-    return LoggedRequest(past.entry.record, past.entry.vector, score, past.revision)
+    return LoggedRequest(Lesson.of(past.entry.record), past.entry.vector, score, past.revision)
 
 
 def _add(past: PastRequest, done: Rebuilt) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shared.bandit.arms import ArmId
-from shared.values import dataclass
 
 Vector = NDArray[np.float32]
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from shared.bandit.arms import Arm, ArmId
 from shared.bandit.variants import base_of
-from shared.values import dataclass
 
 _IGNORED = frozenset({"latest", "preview", "beta", "alpha", "exp", "experimental", "chat", "instruct", "it", "v"})
 """Words that name a release or a tuning, not a product."""

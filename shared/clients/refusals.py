@@ -16,11 +16,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Container
 
+from msgspec import Struct
+
 from shared.clients.features import feature_of
 from shared.clients.upstream_words import Words
 from shared.errors import Scope
 from shared.schemas.upstream import Call
-from shared.values import dataclass
 
 GONE_COOL_S = 60.0
 _COOL_S = {429: 5.0, 503: 2.0, 529: 5.0}
@@ -34,8 +35,7 @@ _ABSENT = frozenset({404, 410})
 _FORBIDDEN = frozenset({403, 451})
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Refusal:
+class Refusal(Struct, frozen=True, eq=False):
     """What there is to decide by."""
 
     status: int
@@ -61,8 +61,7 @@ class Refusal:
         return feature_of(self.words, frozenset() if self.call is None else self.call.requirements.features)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Row:
+class Row(Struct, frozen=True, eq=False):
     """One row: it fits where status, words and metadata do."""
 
     name: str

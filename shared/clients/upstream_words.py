@@ -14,19 +14,18 @@ HTML is a proxy's page and says nothing of the request.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import field
 from typing import Any
 
+from msgspec import Struct, field
+
 from shared.clients import lenient_json
-from shared.values import dataclass
 
 _DEPTH = 8
 _TEXTS = ("message", "msg", "detail", "error_message", "error_msg", "errorMessage", "description", "title")
 _INNER = ("error", "errors", "detail", "details", "message")
 
 
-@dataclass(frozen=True, slots=True)
-class Words:
+class Words(Struct, frozen=True):
     """What was said.
 
     Attributes:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from msgspec import Struct
+
 from shared.errors import InvalidRequest
 from shared.schemas.chat_fields import ChatFields
 from shared.schemas.forbidden import REROUTING, known_wishes, refuse_forbidden
 from shared.schemas.requirements import NO_REQUIREMENTS, Requirements, requirements_of
 from shared.schemas.strict_json import load_object
 from shared.schemas.validation import validate
-from shared.values import dataclass
 
 AUTO = "auto"
 MAX_PROMPT_CHARS = 1_500_000
@@ -21,8 +22,7 @@ _KEPT_FROM_OPENROUTER = REROUTING | {"model", "models"}
 _KEPT_FROM_OTHERS = _KEPT_FROM_OPENROUTER | {"session_id"}
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ChatRequest:
+class ChatRequest(Struct, frozen=True, eq=False):
     """A validated body.
 
     Attributes:

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from shared.values import dataclass
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Struct, frozen=True):
     """Requests and tokens a minute (buckets that refill all the time), and 1e-9 USD a day (UTC). 0: no limit."""
 
     requests: int = 0
@@ -28,8 +27,7 @@ class Limits:
         return Limits(*(-(-limit // by) for limit in (self.requests, self.tokens, self.nano_usd)))
 
 
-@dataclass(frozen=True, slots=True)
-class Charge:
+class Charge(Struct, frozen=True):
     """What one request may use at most, under which limits. `day` is the one whose budget pays."""
 
     limits: Limits
@@ -46,8 +44,7 @@ class Limit(StrEnum):
     BUDGET = "budget"
 
 
-@dataclass(frozen=True, slots=True)
-class Quota:
+class Quota(Struct, frozen=True):
     """What is left, after this request where it was let in. `spent` is the day's, reservations included."""
 
     limits: Limits
@@ -57,8 +54,7 @@ class Quota:
     refused: Limit | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Toll:
+class Toll(Struct, frozen=True):
     """What is still to be settled when a request is recorded: used and reserved. Tokens None: not reserved in Redis."""
 
     day: str

@@ -17,8 +17,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import orjson
-
-from shared.values import dataclass
+from msgspec import Struct
 
 CONTEXT, TOOL_HISTORY, MAX_TOKENS = "context", "tool_history", "max_tokens"
 
@@ -54,8 +53,7 @@ _PARAMETERS = frozenset(
 _UNFORCED = (None, "auto", "none")
 
 
-@dataclass(frozen=True, slots=True)
-class Requirements:
+class Requirements(Struct, frozen=True):
     """Features that a request uses, and estimates of its tokens.
 
     Attributes:

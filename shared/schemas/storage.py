@@ -5,25 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import StrEnum
 
+from msgspec import Struct
+
 from shared.bandit.arms import ArmId
 from shared.bandit.context import Vector
 from shared.bandit.sums import Centroids
 from shared.schemas.events import Event
 from shared.schemas.quota import Quota
-from shared.schemas.records import RequestRecord
-from shared.values import dataclass
+from shared.schemas.records import Lesson, RequestRecord
 
 
-@dataclass(frozen=True, slots=True)
-class EmbeddingModel:
+class EmbeddingModel(Struct, frozen=True):
     """Which model makes the vectors. `id` is safe in a collection name; vectors of two models never mix."""
 
     id: str
     dimension: int
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Point:
+class Point(Struct, frozen=True, eq=False):
     """One request in the index: its vector, and the label once there is one (`score` None before)."""
 
     request_id: str
@@ -43,8 +42,7 @@ class Applied(StrEnum):
     REFUSED = "refused"  # a delta or a stored field is not an integer in range; nothing was written
 
 
-@dataclass(frozen=True, slots=True)
-class Effect:
+class Effect(Struct, frozen=True):
     """The contribution of one event to the sums of the day on which the request was made.
 
     `arm` is the request's own; fields of other arms in `sums` carry their name (see `shared.bandit.sums`).
@@ -56,8 +54,7 @@ class Effect:
     sums: Mapping[str, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Move:
+class Move(Struct, frozen=True):
     """Where one request is to be counted: `cluster` is (epoch, cluster), None for unknown."""
 
     arm: ArmId
@@ -65,8 +62,7 @@ class Move:
     cluster: tuple[int, int] | None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Recounting:
+class Recounting(Struct, frozen=True, eq=False):
     """How far the counting by the newest clusters is.
 
     Attributes:
@@ -91,16 +87,14 @@ class Reservation(StrEnum):
     UNASKED = "unasked"  # Redis is away; nobody notices a duplicate
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(Struct, frozen=True):
     """What became of a claim, and what its key has left, where it has limits."""
 
     reservation: Reservation
     quota: Quota | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class LearnedLimit:
+class LearnedLimit(Struct, frozen=True):
     """What an arm has refused lately.
 
     Attributes:
@@ -115,8 +109,7 @@ class LearnedLimit:
     tokens: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Notice:
+class Notice(Struct, frozen=True):
     """What one gateway tells the others.
 
     Attributes:
@@ -146,8 +139,7 @@ class Verdict(StrEnum):
     LIMITED = "limited"  # too many ratings a minute
 
 
-@dataclass(frozen=True, slots=True)
-class RatingTerms:
+class RatingTerms(Struct, frozen=True):
     """On which terms a rating is taken.
 
     Attributes:
@@ -163,8 +155,7 @@ class RatingTerms:
     per_minute: int = 0
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class NewRecord:
+class NewRecord(Struct, frozen=True, eq=False):
     """A finished request on its way to storage.
 
     Attributes:
@@ -178,26 +169,26 @@ class NewRecord:
     calls: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class LoggedRequest:
-    """A record with its vector and the latest rating (score None and revision 0 before the first)."""
+class LoggedRequest(Struct, frozen=True, eq=False):
+    """The part of a record that is learned from, with its vector and latest rating.
 
-    record: RequestRecord
+    Before the first rating, score is None and revision 0.
+    """
+
+    record: Lesson
     vector: Vector | None
     score: float | None
     revision: int
 
 
-@dataclass(frozen=True, slots=True)
-class DeadLetter:
+class DeadLetter(Struct, frozen=True):
     """An event that could not be applied; `event.entry_id` is its place among the dead letters."""
 
     event: Event
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class QueueDepth:
+class QueueDepth(Struct, frozen=True):
     """`waiting`: events not yet applied; `age_s`: age of the oldest; `dead`: dead letters; `unindexed`: points due."""
 
     waiting: int

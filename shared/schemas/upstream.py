@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Protocol
 
+from msgspec import Struct
+
 from shared.bandit.arms import ArmId
 from shared.schemas.requirements import NO_REQUIREMENTS, Requirements
-from shared.values import dataclass
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(Struct, frozen=True):
     """Tokens and cost of an answer, as the upstream reports them.
 
     Each figure is None where the upstream does not report it, or reports an impossible value.
@@ -33,8 +33,7 @@ class Usage:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(Struct, frozen=True):
     """One chat completion: the client's body with routing fields taken out, and the arm to ask.
 
     `deadline` is a `Clock.monotonic` instant.
@@ -49,8 +48,7 @@ class Call:
     requirements: Requirements = NO_REQUIREMENTS
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """A whole answer: the upstream's body, verbatim; `chars` is the length of its text, `calls` its tool calls' ids."""
 
     body: bytes

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from pydantic import ValidationError
 
 from shared.bandit.context import Vector
-from shared.schemas.records import Rating, RequestRecord, StoredRequest
+from shared.schemas.records import Lesson, Rating, RequestRecord, StoredRequest
 from shared.schemas.storage import LoggedRequest
 from shared.storage.redis_connection import Damaged
 
@@ -17,7 +16,7 @@ def parse_record(raw: bytes) -> RequestRecord | None:
     """Read a stored record; None where it cannot be read."""
     try:
         return RequestRecord.from_json(raw)
-    except ValidationError:
+    except ValueError:
         return None
 
 
@@ -29,7 +28,7 @@ def logged(row: list[bytes | None] | Damaged) -> LoggedRequest | None:
     if raw is None:
         return None
     try:
-        record = RequestRecord.lessons_of(raw, rated=revision is not None)
+        record = Lesson.from_json(raw)
     except ValueError:
         return None
     return LoggedRequest(

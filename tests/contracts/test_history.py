@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -21,6 +20,7 @@ from shared.settings import Settings
 from shared.storage.postgres_history import PostgresHistory
 from tests.fakes.history import FakeHistory
 from tests.stories import a_new_record, a_record, without_vector
+from tests.values import replace
 
 NOW = 1_795_000_000.123456
 

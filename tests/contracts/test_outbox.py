@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +13,7 @@ from shared.schemas.storage import Effect, Verdict
 from shared.storage import redis_keys
 from tests.contracts.redis_rig import Rig, fake_rig, redis_rig
 from tests.stories import a_new_record, own_id, without_vector
+from tests.values import replace
 
 BOUND = 8
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
@@ -12,6 +10,7 @@ from shared.schemas.events import Event, EventKind
 from shared.schemas.storage import Applied, Effect
 from tests.contracts.redis_rig import RECENCY_DAYS, Rig
 from tests.stories import ARM, a_new_record
+from tests.values import replace
 
 DAY_S = 86_400.0
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 
 import pytest
 
@@ -13,6 +12,7 @@ from shared.schemas.storage import Claim, Reservation
 from shared.storage.redis_keys import day_of
 from tests.contracts.redis_rig import Rig
 from tests.stories import a_new_record, own_id
+from tests.values import replace
 
 NANO = 1_000_000_000
 

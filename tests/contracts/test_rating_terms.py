@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from dataclasses import replace
 
 import pytest
 
@@ -14,6 +13,7 @@ from shared.schemas.records import Status
 from shared.schemas.storage import Effect, NewRecord, RatingTerms, Verdict
 from tests.contracts.redis_rig import WINDOW_S, Rig
 from tests.stories import ARM, a_new_record, own_id
+from tests.values import replace
 
 LINK = RatingTerms(rater="link", by_link=True)
 

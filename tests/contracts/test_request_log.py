@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from shared.schemas.events import EventKind
-from shared.schemas.records import Status
+from shared.schemas.records import Lesson, Status
 from shared.schemas.storage import Effect, NewRecord, Reservation, Verdict
 from tests.contracts.redis_rig import WINDOW_S, Rig
 from tests.stories import a_new_record, a_record, own_id
+from tests.values import replace
 
 
 async def rate(
@@ -94,7 +94,7 @@ async def test_a_late_record_does_not_take_an_id_from_its_new_holder(rig: Rig) -
 
 
 async def test_what_was_recorded_is_found_and_loaded_unchanged(rig: Rig) -> None:
-    """Record and vector survive bit for bit; what nobody learns from before a rating is loaded with it."""
+    """Record and vector survive bit for bit; what is not learned from is not loaded."""
     entry = a_new_record(rig.clock.now(), public_id="client-1", local_shift=0.1, cluster=(1, 3))
     await rig.log.record([entry])
     found = await rig.log.find(owner="public", public_id="client-1")
@@ -103,13 +103,13 @@ async def test_what_was_recorded_is_found_and_loaded_unchanged(rig: Rig) -> None
     loaded, gone = await rig.log.load([entry.record.id, own_id(rig.clock.now())])
     assert gone is None
     assert loaded is not None
-    assert loaded.record == replace(entry.record, decision=replace(entry.record.decision, views=()))
+    assert loaded.record == Lesson.of(entry.record)
     assert (loaded.score, loaded.revision) == (None, 0)
     np.testing.assert_array_equal(loaded.vector, entry.vector)
     await rig.log.rate(owner="public", public_id="client-1", score=0.5, text=None, now=rig.clock.now())
     (rated,) = await rig.log.load([entry.record.id])
     assert rated is not None
-    assert (rated.record, rated.score, rated.revision) == (entry.record, 0.5, 1)
+    assert (rated.record, rated.score, rated.revision) == (Lesson.of(entry.record), 0.5, 1)
     assert await rig.log.load([]) == []
 
 

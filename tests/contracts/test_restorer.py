@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from shared.schemas.events import Event, EventKind
 from shared.schemas.history import Contribution, PastRating, PastRequest
 from shared.schemas.records import Status
@@ -11,6 +9,7 @@ from shared.schemas.storage import Applied, Effect, Reservation, Verdict
 from shared.storage.redis_keys import day_of
 from tests.contracts.redis_rig import Rig
 from tests.stories import ARM, a_new_record, own_id
+from tests.values import replace
 
 
 def rated(rig: Rig, **facts: object) -> PastRequest:

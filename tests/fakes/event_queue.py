@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from shared.errors import DependencyError
 from shared.schemas.events import Event
 from shared.schemas.storage import DeadLetter, QueueDepth
 from tests.fakes.memory import Memory
+from tests.values import replace
 
 
 class FakeEventQueue:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 from shared.errors import DependencyError
 from shared.schemas.storage import Notice
 from tests.fakes.memory import Memory
+from tests.values import replace
 
 
 class FakeHeartbeats:

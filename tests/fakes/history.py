@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import replace
 
 from shared.bandit.sums import Centroids
 from shared.errors import DependencyError
 from shared.schemas.events import EventKind
 from shared.schemas.history import Contribution, PastRating, PastRequest, Waiting
 from shared.schemas.storage import NewRecord
+from tests.values import replace
 
 
 class FakeHistory:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from services.gateway.limits.quotas import Quotas
 from shared.bandit.arms import ArmId
@@ -15,6 +15,7 @@ from shared.schemas.quota import Limits
 from shared.schemas.records import RequestRecord
 from shared.schemas.storage import DeadLetter, Notice, Verdict
 from tests.fakes.clock import FakeClock
+from tests.values import replace
 
 
 @dataclass

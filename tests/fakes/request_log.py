@@ -11,7 +11,7 @@ from shared.schemas.events import Event, EventKind
 from shared.schemas.history import PastRating, Waiting
 from shared.schemas.ids import ambiguous
 from shared.schemas.quota import Charge, Limits, Toll
-from shared.schemas.records import Outcome, Rating, RequestRecord, Status, StoredRequest
+from shared.schemas.records import Lesson, Outcome, Rating, Status, StoredRequest
 from shared.schemas.storage import Claim, LoggedRequest, NewRecord, RatingTerms, Reservation, Verdict
 from shared.storage.redis_keys import day_of
 from tests.fakes.memory import Alias, Memory, Story
@@ -183,7 +183,7 @@ class FakeRequestLog:
         story = self.memory.stories.get(own_id)
         if story is None or story.record is None:
             return None
-        lessons = RequestRecord.lessons_of(story.record.to_json(), rated=story.revision > 0)
+        lessons = Lesson.of(story.record)
         return LoggedRequest(lessons, story.vector, story.score, story.revision)
 
     async def pending_index(self, limit: int) -> list[str]:

@@ -6,7 +6,7 @@ import random
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import aiohttp
@@ -28,6 +28,7 @@ from shared.storage.qdrant_index import QdrantIndex, collection_name
 from shared.storage.redis_requests import GRACE_S
 from tests.contracts.redis_rig import RECENCY_DAYS, WINDOW_S, Rig, redis_rig
 from tests.stories import a_new_record, own_id
+from tests.values import replace
 
 DAY_S = 86_400.0
 ARMS = ("vendor/model-a", "vendor/model-b", "other/model-c")

@@ -7,7 +7,7 @@ import uuid
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ from tests.contracts.redis_rig import Rig, redis_rig
 from tests.integration.learner_rig import NOWHERE, learner_rig, until
 from tests.ledgers import ledgers_in, sums_in
 from tests.stories import ARM, a_new_record
+from tests.values import replace
 
 ENOUGH = REFIT_AT[0] + 14
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import psycopg
 
 from shared.schemas.history import Waiting
@@ -11,6 +9,7 @@ from shared.settings import Settings
 from shared.storage.postgres_history import PostgresHistory
 from shared.storage.postgres_migrations import migrate, migrations
 from tests.stories import a_new_record
+from tests.values import replace
 
 NOW = 1_795_000_000.0
 

@@ -6,7 +6,6 @@ import asyncio
 import signal
 import time
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,6 +21,7 @@ from shared.storage.redis_queue import RedisEventQueue
 from tests.contracts.redis_rig import Rig, redis_rig
 from tests.ledgers import ledgers_in, sums_in
 from tests.stories import ARM, a_new_record
+from tests.values import replace
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -18,6 +17,7 @@ from shared.bandit.learning import feedback_sums, outcome_sums
 from shared.bandit.policy import BanditSettings
 from shared.bandit.posterior import GaussianPosterior
 from shared.bandit.sums import LearnedState, parse_sums, weighted_sums
+from tests.values import replace
 
 SCORE = st.floats(0, 1)
 ARMS = (Arm("x/a"), Arm("x/b"))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import orjson
 import pytest
 
 from shared.bandit.decision import NEIGHBOUR_FIELDS, ArmView, Decision, DecisionKind
-from shared.schemas.records import Attempt, Outcome, RequestRecord, Status
+from shared.schemas.records import Attempt, Lesson, Outcome, RequestRecord, Status
+from tests.values import replace
 
 VIEW = ArmView("maker/model", 0.5, 0.1, 0.1, 0.5, 0.0, None, 1.0, 0.1, 0.5, 0.3, 0.2, 1.0, 12.0)
 DECISION = Decision(
@@ -22,26 +21,17 @@ OUTCOME = Outcome(
 RECORD = RequestRecord("id", "public", "owner", 1e9, None, "model", DECISION, OUTCOME, shadow=DECISION)
 
 
-@pytest.mark.parametrize("rated", [False, True])
 @pytest.mark.parametrize("shadow", [None, DECISION])
-def test_what_is_learned_from_is_all_but_neighbours_and_idle_beliefs(*, rated: bool, shadow: Decision | None) -> None:
-    """Of the choice that was not followed, too."""
+def test_the_lesson_of_a_record_is_what_is_learned_from(shadow: Decision | None) -> None:
+    """Read of the stored record, or made of the whole one."""
     record = replace(RECORD, shadow=shadow)
-    short = replace(DECISION, neighbours=(), views=DECISION.views if rated else ())
-    lessons = replace(record, decision=short, shadow=shadow and short)
     assert RequestRecord.from_json(record.to_json()) == record
-    assert RequestRecord.lessons_of(record.to_json(), rated=rated) == lessons
-    bare = replace(record, decision=replace(DECISION, views=(), neighbours=(), weights=None))
-    assert RequestRecord.lessons_of(bare.to_json(), rated=rated).decision == bare.decision
-
-
-def test_no_text_of_a_record_is_taken_for_its_neighbours() -> None:
-    """Neither a text that looks like the list of them, nor a bracket in the name of an arm."""
-    told = replace(RECORD, requested_model='"views":["neighbours":[{"arm":"other"}],"weights":', shadow=None)
-    odd = replace(DECISION, neighbours=(("id", 0.8, 'maker/"]]}],"weights":', 0.5, 0.1),))
-    for rated in (False, True):
-        lessons = RequestRecord.lessons_of(replace(told, decision=odd).to_json(), rated=rated)
-        assert (lessons.requested_model, lessons.outcome) == (told.requested_model, RECORD.outcome)
+    lesson = Lesson.from_json(record.to_json())
+    assert lesson == Lesson.of(record)
+    assert (lesson.id, lesson.owner, lesson.created_at, lesson.embedding_model) == ("id", "owner", 1e9, "model")
+    assert (lesson.outcome, lesson.decision.cluster, lesson.decision.view("maker/model")) == (OUTCOME, (1, 2), VIEW)
+    assert lesson.decision.view("another") is None
+    assert lesson.rateable
 
 
 def test_a_record_of_an_earlier_version_is_read() -> None:
@@ -52,13 +42,11 @@ def test_a_record_of_an_earlier_version_is_read() -> None:
     for decision in (story["decision"], story["shadow"]):
         decision["neighbours"] = [dict(zip(NEIGHBOUR_FIELDS, use, strict=True)) for use in decision["neighbours"]]
     assert RequestRecord.from_json(orjson.dumps(story)) == RECORD
-    for rated in (False, True):
-        lessons = RequestRecord.lessons_of(orjson.dumps(story), rated=rated)
-        assert lessons == RequestRecord.lessons_of(RECORD.to_json(), rated=rated)
+    assert Lesson.from_json(orjson.dumps(story)) == Lesson.of(RECORD)
     kept = orjson.loads(RECORD.to_json()) | {"shadow": story["shadow"]}  # as a history has it
     assert RequestRecord.from_json(orjson.dumps(kept)) == RECORD
     story["shadow"] = {"neighbours": 3}
-    with pytest.raises(ValueError, match="shadow"):
+    with pytest.raises(ValueError, match=r"neighbours|shadow"):
         RequestRecord.from_json(orjson.dumps(story))
 
 
@@ -68,8 +56,7 @@ def test_an_unknown_cost_is_stored_as_null_and_read_from_0() -> None:
     story = orjson.loads(unknown.to_json())
     assert story["outcome"]["cost_usd"] is None
     story["outcome"]["cost_usd"] = 0.0
-    for rated in (False, True):
-        assert RequestRecord.lessons_of(orjson.dumps(story), rated=rated).outcome.cost_usd is None
+    assert Lesson.from_json(orjson.dumps(story)).outcome.cost_usd is None
     assert RequestRecord.from_json(orjson.dumps(story)) == unknown
     free = replace(RECORD, outcome=replace(OUTCOME, cost_usd=0.0, cost_source="upstream"))
     assert RequestRecord.from_json(free.to_json()).outcome.cost_usd == 0.0
@@ -79,4 +66,6 @@ def test_an_unknown_cost_is_stored_as_null_and_read_from_0() -> None:
 def test_what_is_no_record_is_refused(raw: bytes) -> None:
     """By one kind of error, whatever is wrong with it."""
     with pytest.raises(ValueError, match=r".+"):
-        RequestRecord.lessons_of(raw, rated=False)
+        Lesson.from_json(raw)
+    with pytest.raises(ValueError, match=r".+"):
+        RequestRecord.from_json(raw)

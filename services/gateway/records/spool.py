@@ -20,9 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+import msgspec
 import numpy as np
-import orjson
-from pydantic import ValidationError
 
 from shared.errors import RouterError
 from shared.logs import get_logger
@@ -209,10 +208,19 @@ def _write_through(descriptor: int, content: bytes) -> None:
     os.fsync(descriptor)
 
 
+class _Entry(msgspec.Struct):
+    record: msgspec.Raw
+    vector: str | None
+    prompt: str | None = None
+
+
+_ENTRY = msgspec.json.Decoder(_Entry)
+
+
 def _encode(entry: NewRecord) -> bytes:
     vector = None if entry.vector is None else base64.b64encode(entry.vector.astype("<f4").tobytes()).decode()
     prompt = {} if entry.prompt is None else {"prompt": entry.prompt.encode("utf-8", "replace").decode()}
-    body = orjson.dumps({"record": entry.record, "vector": vector, **prompt})
+    body = msgspec.json.encode({"record": entry.record, "vector": vector, **prompt})
     return b"%08x %b\n" % (zlib.crc32(body), body)
 
 
@@ -223,10 +231,9 @@ def _decode(lines: Iterable[bytes]) -> Iterator[NewRecord | None]:
             if int(checksum, 16) != zlib.crc32(body):
                 yield None
                 continue
-            content = orjson.loads(body)
-            vector = content["vector"]
+            content = _ENTRY.decode(body)
+            vector = content.vector
             decoded = None if vector is None else np.frombuffer(base64.b64decode(vector), dtype="<f4")
-            record = RequestRecord.from_json(orjson.dumps(content["record"]))
-            yield NewRecord(record, decoded, content.get("prompt"))
-        except (ValueError, KeyError, TypeError, ValidationError):
+            yield NewRecord(RequestRecord.from_json(bytes(content.record)), decoded, content.prompt)
+        except (ValueError, msgspec.MsgspecError):
             yield None

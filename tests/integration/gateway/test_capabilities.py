@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.fakes.gateway import World, settings_for
 from tests.integration.gateway.test_http import BODY, ask, serving
+from tests.values import replace
 
 
 @pytest.fixture

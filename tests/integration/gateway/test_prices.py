@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from shared.schemas.upstream import Usage
 from tests.fakes.chat_model import FakeChatModel, Reply
 from tests.fakes.gateway import ARMS, World, asker, chat, settings_for
 from tests.integration.gateway.test_http import BODY, Client, ask, serving
+from tests.values import replace
 
 WARNING = "models have no list price"
 UNPRICED = tuple(replace(arm, price=None) for arm in ARMS)

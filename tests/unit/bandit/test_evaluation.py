@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import fields
 from typing import Any
 
 from hypothesis import given
@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from shared.bandit.decision import ArmView, Decision, DecisionKind, Weights
 from shared.bandit.evaluation import expected_utilities, worth_of
 from shared.bandit.policy import ArmSummary
+from tests.values import replace
 
 WEIGHTS = Weights(quality=0.6, latency=0.2, cost=-0.2)
 utilities = st.lists(st.floats(-1, 1), min_size=1, max_size=6)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from shared.bandit.arms import Arm
@@ -13,6 +11,7 @@ from shared.bandit.decision import Decision, DecisionKind, Weights
 from shared.bandit.policy import BanditSettings
 from shared.bandit.sums import NOTHING_LEARNED, LearnedState, Sums
 from tests.unit.bandit.worlds import ARMS, CHEAP, DEAR, A, B, C, generator, rated, state
+from tests.values import replace
 
 SETTINGS = BanditSettings()
 GOOD_A = state({A: rated(*[1, 0.9, 0.8] * 10), B: rated(*[0.6, 0.5, 0.4] * 10), C: rated(*[0.2, 0.1, 0.0] * 10)})

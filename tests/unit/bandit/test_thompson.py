@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import orjson
 import pytest
@@ -16,6 +14,7 @@ from shared.bandit.evaluation import expected_utilities
 from shared.bandit.policy import BanditSettings
 from shared.bandit.sums import NOTHING_LEARNED, Centroids, LearnedState, Sums
 from tests.unit.bandit.worlds import ARMS, CHEAP, DEAR, A, B, C, generator, rated, state
+from tests.values import replace
 
 POLICY = build_policy(BanditSettings())
 IDS = [A, B, C]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +27,7 @@ from shared.schemas.records import Outcome, RequestRecord, Status
 from shared.schemas.storage import NewRecord
 from tests.stories import a_record
 from tests.unit.bandit.worlds import ARMS, A, B, C, generator, rated, state
+from tests.values import replace
 
 SETTINGS = BanditSettings(weights=Weights(0.6, 0.2, -0.2))
 SUMS = {
@@ -53,7 +53,7 @@ def a_log(n: int = 800) -> Log:
 def a_request(decision: Decision, now: float, **changes: object) -> RequestRecord:
     """An answered request of this decision."""
     record = a_record(now, arm=decision.arm)
-    return replace(record, decision=decision, **changes)  # type: ignore[arg-type]  # the changes are a record's own
+    return replace(record, decision=decision, **changes)
 
 
 def exported(path: Path, records: list[tuple[RequestRecord, float | None]]) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from benchmarks.replays.figures import half_interval
 from benchmarks.replays.streams import STREAMS, Condition, make_stream
 from benchmarks.replays.summary import Cell, summary
 from shared.bandit.arms import Price
+from tests.values import replace
 
 ARMS, PROMPTS = 3, 240
 

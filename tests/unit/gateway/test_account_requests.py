@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from tests.fakes.chat_model import Reply
 from tests.fakes.gateway import World, asker, chat
 from tests.fakes.sink import FakeSink, begins
 from tests.unit.gateway.accounts import BUSY, CAPPED, FREE, NO_CREDIT, NO_KEY, TOO_DEAR, world_of
+from tests.values import replace
 
 
 async def ask(ports: ChatPorts, **fields: Any) -> str:

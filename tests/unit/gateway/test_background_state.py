@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 
 import pytest
 
@@ -31,6 +30,7 @@ from shared.settings import load_settings
 from tests.fakes.chat_model import FakeChatModel, Reply
 from tests.fakes.clock import FakeClock
 from tests.fakes.gateway import ARMS, World, asker, chat
+from tests.values import replace
 
 
 async def test_corrupt_state_is_refused_and_the_last_good_one_kept(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from services.gateway.chat.route_chat import complete, route
@@ -16,6 +14,7 @@ from shared.errors import UpstreamError, UpstreamFailed
 from shared.schemas.upstream import Usage
 from tests.fakes.chat_model import Reply
 from tests.fakes.gateway import World, asker, chat
+from tests.values import replace
 
 BROKEN = UpstreamError("broke off", spent=True)
 

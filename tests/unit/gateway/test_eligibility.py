@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from shared.errors import InvalidRequest, UpstreamError, UpstreamFailed
 from shared.schemas.records import RequestRecord
 from tests.fakes.chat_model import Reply
 from tests.fakes.gateway import ARMS, World, asker, chat, settings_for
+from tests.values import replace
 
 IMAGE = [{"type": "text", "text": "Look"}, {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}]
 TOOLS = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from services.gateway.limits.learned_limits import LASTS_S, MAX_ARMS, MAX_SHOWN, MAX_TOLD, LearnedLimits
 from shared.schemas.requirements import NO_REQUIREMENTS, Requirements
 from shared.schemas.storage import LearnedLimit
 from tests.fakes.clock import FakeClock
+from tests.values import replace
 
 TOOLS = Requirements(frozenset({"tools"}))
 LONG = Requirements(prompt_tokens=9000, output_tokens=1000)

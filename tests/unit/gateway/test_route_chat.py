@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -27,6 +26,7 @@ from shared.schemas.records import Status
 from shared.schemas.storage import Point
 from tests.fakes.chat_model import Reply
 from tests.fakes.gateway import ARMS, World, asker, chat
+from tests.values import replace
 
 REFUSED = UpstreamError("refused", cool_s=1.0)
 LONG = UpstreamError("busy", status=503, cool_s=30.0)
@@ -132,7 +132,7 @@ async def test_a_policy_that_breaks_costs_no_answer(world: World) -> None:
 
     async with world.gateway() as ports:
         assert ports.posteriors.snapshot is not None
-        ports.posteriors.snapshot = replace(ports.posteriors.snapshot, policy=Broken())  # type: ignore[arg-type]
+        ports.posteriors.snapshot = replace(ports.posteriors.snapshot, policy=Broken())
         plan = await route(chat(), asker(), ports)
     assert plan.decision.kind is DecisionKind.DEFAULT
     assert "policy" in plan.decision.degraded

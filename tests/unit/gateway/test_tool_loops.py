@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from shared.errors import UpstreamError
 from tests.fakes.chat_model import Reply
 from tests.fakes.gateway import ARMS, World, asker, chat, settings_for
 from tests.fakes.sink import FakeSink, begins
+from tests.values import replace
 
 TOOLS = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}]
 USER = {"role": "user", "content": "What is the weather in Lima?"}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -26,6 +25,7 @@ from tests.fakes.chat_model import Reply
 from tests.fakes.event_queue import FakeEventQueue
 from tests.fakes.gateway import World, asker, chat, known
 from tests.fakes.sink import FakeSink, begins
+from tests.values import replace
 
 
 def status(code: int, headers: Mapping[str, str] | None = None, **error: object) -> UpstreamError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,7 @@ from services.gateway.chat.plan import ChatPorts
 from services.gateway.chat.route_chat import complete, route
 from shared.errors import InvalidRequest, NotFound
 from tests.fakes.gateway import ARMS, World, asker, chat, settings_for
+from tests.values import replace
 
 
 async def answered_by(ports: ChatPorts, **fields: object) -> str:

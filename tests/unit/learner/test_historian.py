@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 from prometheus_client import CollectorRegistry
@@ -16,6 +16,7 @@ from tests.fakes.outbox import FakeOutbox
 from tests.fakes.posterior_store import FakePosteriorStore
 from tests.fakes.request_log import FakeRequestLog
 from tests.stories import a_new_record
+from tests.values import replace
 
 
 @dataclass

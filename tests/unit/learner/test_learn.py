@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -13,7 +13,7 @@ from shared.bandit.sums import Sums, by_arm, parse_sums
 from shared.errors import CorruptState, DependencyError
 from shared.metrics import LearnerMetrics
 from shared.schemas.events import EVENT_VERSION, Event, EventKind
-from shared.schemas.records import Attempt, Status
+from shared.schemas.records import Attempt, Lesson, Status
 from shared.schemas.storage import Applied, Effect, LoggedRequest
 from tests.fakes.clock import FakeClock
 from tests.fakes.event_queue import FakeEventQueue
@@ -21,6 +21,7 @@ from tests.fakes.memory import Memory
 from tests.fakes.posterior_store import FakePosteriorStore
 from tests.fakes.request_log import FakeRequestLog
 from tests.stories import ARM, a_new_record, a_record
+from tests.values import replace
 
 PATIENCE = RedeliveryPolicy()
 
@@ -204,9 +205,9 @@ async def test_stopping_finishes_the_batch_and_begins_no_other(world: World) -> 
 
 def outcome(status: Status, **changes: object) -> dict[str, int]:
     record = a_record(1e9, status=status, cluster=(1, 2))
-    record = replace(record, outcome=replace(record.outcome, **changes))  # type: ignore[arg-type]
+    record = replace(record, outcome=replace(record.outcome, **changes))
     event = Event("1-1", EventKind.OUTCOME, record.id, 1)
-    return dict(effect_of(event, LoggedRequest(record, None, None, 0)).sums)
+    return dict(effect_of(event, LoggedRequest(Lesson.of(record), None, None, 0)).sums)
 
 
 def test_only_answers_teach_cost_and_latency() -> None:
@@ -250,7 +251,7 @@ def test_a_rating_is_credited_to_the_arm_that_answered() -> None:
     """With the neighbours' gain as it was believed of that arm, and inside what readers accept."""
     record = a_record(1e9, local_shift=0.2)
     event = Event("1-1", EventKind.FEEDBACK, record.id, 1, score=0.9)
-    effect = effect_of(event, LoggedRequest(record, None, 0.9, 1))
+    effect = effect_of(event, LoggedRequest(Lesson.of(record), None, 0.9, 1))
     assert (effect.arm, effect.created_at) == (record.outcome.arm, record.created_at)
     sums = parse_sums({name: str(value) for name, value in effect.sums.items()})
     assert sums["score_micro"] == 900_000
@@ -262,7 +263,9 @@ def test_a_score_out_of_range_is_no_effect(score: float | None) -> None:
     """Whatever got into the stream, it does not get into the sums."""
     record = a_record(1e9)
     with pytest.raises(ValueError, match="score"):
-        effect_of(Event("1-1", EventKind.FEEDBACK, record.id, 1, score=score), LoggedRequest(record, None, None, 0))
+        effect_of(
+            Event("1-1", EventKind.FEEDBACK, record.id, 1, score=score), LoggedRequest(Lesson.of(record), None, None, 0)
+        )
 
 
 @pytest.mark.parametrize("cost", [float("nan"), float("inf"), -1.0, 1e9])
@@ -270,4 +273,4 @@ def test_an_impossible_cost_is_no_effect(cost: float) -> None:
     """The record's figures are input."""
     record = a_record(1e9, cost_usd=cost)
     with pytest.raises((CorruptState, ValueError, OverflowError)):
-        effect_of(Event("1-1", EventKind.OUTCOME, record.id, 1), LoggedRequest(record, None, None, 0))
+        effect_of(Event("1-1", EventKind.OUTCOME, record.id, 1), LoggedRequest(Lesson.of(record), None, None, 0))

@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import asdict
 from typing import Any
 
+import msgspec
 import orjson
 from aiohttp import web
 
@@ -58,8 +59,8 @@ def _story(stored: StoredRequest) -> dict[str, Any]:
         "decision": decision_story(record.decision),
         "shadow": None if record.shadow is None else decision_story(record.shadow),
         "session": record.session,
-        "outcome": asdict(record.outcome),
-        "feedback": None if stored.rating is None else asdict(stored.rating),
+        "outcome": msgspec.to_builtins(record.outcome),
+        "feedback": None if stored.rating is None else msgspec.to_builtins(stored.rating),
         "learned": {
             "outcome": stored.outcome_applied,
             "feedback": stored.rating is not None and stored.rating_applied >= stored.rating.revision,
