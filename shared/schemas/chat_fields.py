@@ -1,11 +1,14 @@
-"""The chat fields that the router itself uses, and what it needs of them. The upstream judges all others."""
+"""Chat fields that the router itself reads, with their checks. All other fields are the upstream's to check.
+
+The OpenAPI document is made from these models, so that it cannot differ from what is checked.
+"""
 
 from __future__ import annotations
 
 from typing import Annotated, Any
 
 import orjson
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 MAX_MESSAGES = 8192
@@ -29,7 +32,14 @@ def _answers(value: object) -> object:
 
 # A name of a model is printable ASCII without spaces: it ends up in headers, labels, keys and logs.
 ModelName = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[!-~]+\z")]
-Number = Annotated[Any, AfterValidator(_number)]
+Number = Annotated[Any, AfterValidator(_number), WithJsonSchema({"type": "number"})]
+Answers = Annotated[
+    Any, AfterValidator(_answers), WithJsonSchema({"type": "integer", "minimum": 1, "maximum": MAX_ANSWERS})
+]
+_MESSAGE = {"type": "object", "properties": {"role": {"type": "string"}}, "required": ["role"]}
+Message = Annotated[Any, WithJsonSchema(_MESSAGE)]
+"""Checked by `shared.schemas.chat`: a model of each message would take longer than all other checks together."""
+_LIMIT = "Counts for budgets if it is 1 or more"
 
 
 class _Strict(BaseModel):
@@ -38,20 +48,28 @@ class _Strict(BaseModel):
     model_config = ConfigDict(strict=True, extra="ignore", hide_input_in_errors=True)
 
 
-class _StreamOptions(_Strict):
-    include_usage: bool | None = None
+class StreamOptions(_Strict):
+    """Options of a streamed answer."""
+
+    include_usage: Annotated[bool | None, Field(description="`true` adds the usage chunk")] = None
 
 
 class ChatFields(_Strict):
-    """What is checked before a request is routed. Limits of tokens and answers count for budgets."""
+    """Checked before a request is routed."""
 
-    messages: Annotated[list[Any], Field(min_length=1, max_length=MAX_MESSAGES)]
-    model: ModelName | None = None
-    models: Annotated[list[ModelName], Field(max_length=64)] | None = None
+    messages: Annotated[list[Message], Field(min_length=1, max_length=MAX_MESSAGES)]
+    model: ModelName | None = Field(
+        None, description="Absent or `auto`: the router chooses; otherwise that model answers"
+    )
+    models: Annotated[list[ModelName], Field(max_length=64)] | None = Field(
+        None, description="Limits what the router chooses from"
+    )
     stream: bool | None = None
-    stream_options: _StreamOptions | None = None
-    max_tokens: Number | None = None
-    max_completion_tokens: Number | None = None
-    n: Annotated[Any, AfterValidator(_answers)] | None = None
+    stream_options: StreamOptions | None = None
+    max_tokens: Number | None = Field(None, description=_LIMIT)
+    max_completion_tokens: Number | None = Field(None, description=_LIMIT)
+    n: Answers | None = None
     temperature: Number | None = None
-    session_id: Annotated[str, Field(min_length=1, max_length=MAX_SESSION_CHARS)] | None = None
+    session_id: Annotated[str, Field(min_length=1, max_length=MAX_SESSION_CHARS)] | None = Field(
+        None, description="Names the conversation, which keeps its model while that is good enough"
+    )

@@ -30,29 +30,33 @@ class FeedbackRequest:
     text: str | None
 
 
-class _Rating(BaseModel):
+class RatingFields(BaseModel):
+    """Body of a rating by a signed link, which names the request."""
+
     model_config = ConfigDict(strict=True, extra="ignore", hide_input_in_errors=True)
 
     score: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
     feedback_text: str | None = None
 
 
-class _Fields(_Rating):
+class FeedbackFields(RatingFields):
+    """Body of a rating."""
+
     request_id: Annotated[str, Field(pattern=REQUEST_ID_PATTERN)]
 
 
 def parse_feedback(raw: bytes) -> FeedbackRequest:
     """Parse and validate a feedback body. Raises InvalidRequest, with the field named, or PayloadTooLarge."""
-    fields = validate(_Fields, load_object(raw))
+    fields = validate(FeedbackFields, load_object(raw))
     return _request(fields, fields.request_id)
 
 
 def parse_rating(raw: bytes, request_id: str, *, form: bool) -> FeedbackRequest:
     """Parse what comes by a signed link, which names the request: JSON, or the fields of a form. Raises the same."""
-    return _request(validate(_Rating, _form_fields(raw) if form else load_object(raw)), request_id)
+    return _request(validate(RatingFields, _form_fields(raw) if form else load_object(raw)), request_id)
 
 
-def _request(fields: _Rating, request_id: str) -> FeedbackRequest:
+def _request(fields: RatingFields, request_id: str) -> FeedbackRequest:
     if fields.feedback_text is not None and len(fields.feedback_text) > MAX_TEXT_CHARS:
         raise PayloadTooLarge(
             f"feedback_text is longer than {MAX_TEXT_CHARS} characters.", code="body_too_large", param="feedback_text"

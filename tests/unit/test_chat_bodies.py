@@ -10,11 +10,12 @@ import orjson
 import pytest
 from openai.resources.chat.completions import Completions
 
-from services.gateway.http.openapi import CHAT_BODY, ROUTER_HEADERS
+from services.gateway.http.openapi import CHAT_BODY, FEEDBACK_BODY, ROUTER_HEADERS
 from services.gateway.http.request_lifecycle import _EXPOSED
 from services.gateway.limits.quotas import answer_tokens
 from shared.errors import InvalidRequest
 from shared.schemas.chat import parse_chat
+from shared.schemas.chat_fields import ChatFields
 from shared.schemas.forbidden import DIALLING, PLUGINS, PROVIDER_WISHES
 
 USER = [{"role": "user", "content": "hello"}]
@@ -128,6 +129,16 @@ def test_a_browser_may_read_every_header_of_the_router() -> None:
     """A new one is exposed as soon as the contract names it."""
     assert set(ROUTER_HEADERS) <= set(_EXPOSED.split(", "))
     assert "x-router-ignored" in ROUTER_HEADERS
+
+
+def test_the_contract_names_every_field_that_is_checked() -> None:
+    """It is made from the models that check."""
+    assert set(CHAT_BODY["properties"]) == {*ChatFields.model_fields, "provider"}
+    assert CHAT_BODY["properties"]["stream_options"]["properties"]["include_usage"]["type"] == ["boolean", "null"]
+    assert CHAT_BODY["properties"]["messages"]["items"]["required"] == ["role"]
+    assert FEEDBACK_BODY["required"] == ["score", "request_id"]
+    assert FEEDBACK_BODY["properties"]["score"] == {"type": "number", "minimum": 0, "maximum": 1}
+    assert "$ref" not in str(CHAT_BODY)
 
 
 @pytest.mark.parametrize(

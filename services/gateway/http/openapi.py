@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from services.gateway.http.openapi_schemas import HEALTH, STRING, Schema, object_of
+from services.gateway.http.openapi_schemas import HEALTH, STRING, Schema, body_of, object_of
+from shared.schemas.chat_fields import ChatFields
+from shared.schemas.feedback import FeedbackFields, RatingFields
+from shared.schemas.ids import REQUEST_ID_PATTERN
 
-REQUEST_ID = {"type": "string", "pattern": "^[A-Za-z0-9._:-]{1,128}$"}
-SCORE = {"type": "number", "minimum": 0, "maximum": 1}
+REQUEST_ID = {"type": "string", "pattern": REQUEST_ID_PATTERN.replace(r"\z", "$")}
 
 ROUTER_HEADERS = {
     "x-request-id": "The request's id: yours, or ours where you sent none",
@@ -75,35 +77,12 @@ _ARM_ERRORS = {
 _RECORD_ERRORS = {404: "request_not_found", 409: "ambiguous_request_id (for admins)", 503: "records_unavailable"}
 _JSON = "application/json"
 
-_LIMIT: Schema = {"type": ["number", "null"], "description": "counts for budgets where it is 1 or more"}
-
-CHAT_BODY = object_of(
-    "messages",
-    messages={"type": "array", "minItems": 1, "maxItems": 8192, "items": object_of("role", role=STRING)},
-    model={"type": ["string", "null"], "description": "absent or `auto`: the router chooses; else that model answers"},
-    models={
-        "type": ["array", "null"],
-        "maxItems": 64,
-        "items": STRING,
-        "description": "narrows what the router chooses from",
-    },
-    session_id={
-        "type": ["string", "null"],
-        "minLength": 1,
-        "maxLength": 128,
-        "description": "names the conversation, which keeps its model while that is good enough",
-    },
-    stream={"type": ["boolean", "null"]},
-    n={"type": ["integer", "null"], "minimum": 1, "maximum": 128},
-    max_tokens=_LIMIT,
-    max_completion_tokens=_LIMIT,
-    temperature={"type": ["number", "null"]},
-    provider={"type": ["object", "null"], "description": "unknown wishes are dropped, see x-router-ignored"},
-    stream_options={"type": ["object", "null"], "description": "`include_usage: true` adds the usage chunk"},
-)
-FEEDBACK_BODY = object_of(
-    "request_id score", request_id=REQUEST_ID, score=SCORE, feedback_text={"type": ["string", "null"]}
-)
+CHAT_BODY = body_of(ChatFields)
+CHAT_BODY["properties"]["provider"] = {
+    "type": ["object", "null"],
+    "description": "Unknown wishes are dropped, see x-router-ignored",
+}
+FEEDBACK_BODY, RATING_BODY = body_of(FeedbackFields), body_of(RatingFields)
 
 OPERATIONS = (
     Operation(
@@ -137,7 +116,7 @@ OPERATIONS = (
             409: "not_rateable: no whole answer",
             410: "link_used, feedback_window_over", 503: "feedback_unavailable: come again after Retry-After",
         },
-        object_of("score", score=SCORE, feedback_text={"type": ["string", "null"]}), versioned=False, open=True,
+        RATING_BODY, versioned=False, open=True,
     ),
     Operation(
         "/feedback/{token}", "get", "A page with a form that rates the answer; looking changes nothing",

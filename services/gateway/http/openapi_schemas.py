@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic import BaseModel
+
 Schema = dict[str, Any]
 
 STRING: Schema = {"type": "string"}
@@ -15,6 +17,32 @@ _STRINGS: Schema = {"type": "array", "items": STRING}
 def object_of(required: str = "", **properties: Schema) -> Schema:
     """Return the schema of an object that may have more than the named properties."""
     return {"type": "object", "properties": properties, "required": required.split(), "additionalProperties": True}
+
+
+def body_of(model: type[BaseModel]) -> Schema:
+    """Return the schema of a request body from the pydantic model that checks it; other fields are allowed."""
+    schema = model.model_json_schema()
+    return {**_inlined(schema, schema.pop("$defs", {})), "additionalProperties": True}
+
+
+def _inlined(schema: Any, definitions: Schema) -> Any:
+    """Return a schema with references resolved, without pydantic's titles and defaults, `X or null` as one type."""
+    if isinstance(schema, list):
+        return [_inlined(item, definitions) for item in schema]
+    if not isinstance(schema, dict):
+        return schema.replace(r"\z", "$") if isinstance(schema, str) else schema
+    if "$ref" in schema:
+        return _inlined(definitions[schema["$ref"].rpartition("/")[2]], definitions)
+    plain = {
+        name: _inlined(item, definitions)
+        for name, item in schema.items()
+        if name != "default" and not (name == "title" and isinstance(item, str))
+    }
+    kinds = plain.get("anyOf", [])
+    if len(kinds) == 2 and kinds[1] == {"type": "null"} and "type" in kinds[0]:
+        del plain["anyOf"]
+        plain = _or_null(kinds[0]) | plain
+    return plain
 
 
 def _map_of(values: Schema) -> Schema:
