@@ -1,4 +1,4 @@
-"""Our quick counters and distributions show what the library's would."""
+"""Counters and histograms with cached children show what the library's show."""
 
 from __future__ import annotations
 
