@@ -87,7 +87,7 @@ class ProcessMetrics:
         )
         self.restarts = Counter(
             f"{PREFIX}_background_restarts_total",
-            "Background loops that ended and were started again, failed background tasks",
+            "Restarts of background loops, failed background tasks",
             ("loop",),
             registry=registry,
         )
@@ -108,48 +108,50 @@ class GatewayMetrics:
 
         self.requests = counter("requests_total", "HTTP requests by matched route and status", "route", "status")
         self.decisions = counter("decisions_total", "Chat requests by arm that answered and kind", "arm", "kind")
-        self.outcomes = counter("outcomes_total", "Chat requests by how they ended", "status")
+        self.outcomes = counter("outcomes_total", "Chat requests by outcome", "status")
         self.fallbacks = counter("upstream_errors_total", "Failed upstream calls", "arm", "error")
-        self.unread_events = counter(
-            "unread_events_total", "Events of streams that were dropped as unreadable", "reason"
-        )
-        self.retries_refused = counter("retries_refused_total", "Second tries that RETRY_BUDGET had no room for")
+        self.unread_events = counter("unread_events_total", "Unreadable events of streams that were dropped", "reason")
+        self.retries_refused = counter("retries_refused_total", "Second attempts refused by RETRY_BUDGET")
         self.degraded = counter("degraded_decisions_total", "Decisions without a dependency", "dependency")
-        self.sessions = counter("session_decisions_total", "Choices in conversations: model held, or drawn", "choice")
-        self.unexplored = counter("unexplored_decisions_total", "Choices without exploration, by why", "reason")
-        self.explored = gauge("exploration_spent_usd", "Paid today for answers that only exploration chose")
-        self.shadow = counter("shadow_decisions_total", "In shadow mode: was the served model also chosen", "agrees")
+        self.sessions = counter("session_decisions_total", "Decisions in conversations: model held, or drawn", "choice")
+        self.unexplored = counter("unexplored_decisions_total", "Decisions without exploration, by reason", "reason")
+        self.explored = gauge("exploration_spent_usd", "Cost today of responses that only exploration chose")
+        self.shadow = counter(
+            "shadow_decisions_total", "In shadow mode: whether the served model was also chosen", "agrees"
+        )
         self.feedback = counter("feedback_total", "Ratings by verdict", "verdict")
-        self.cost = counter("cost_usd_total", "Spent on answers, USD", "arm")
-        self.unknown_cost = counter("unknown_cost_total", "Answers and failed calls whose cost is unknown", "arm")
+        self.cost = counter("cost_usd_total", "Cost of responses, USD", "arm")
+        self.unknown_cost = counter("unknown_cost_total", "Responses and failed calls of unknown cost", "arm")
         self.tokens = counter("tokens_total", "Tokens by direction", "arm", "direction")
-        self.answer_cost = histogram("answer_cost_usd", "Cost of one answer, USD", COST_USD)
-        self.answer_tokens = histogram("answer_tokens", "Tokens of one answer by direction", TOKENS, "direction")
-        self.weighed = counter("weighed_decisions_total", "Decisions in which models were weighed")
-        self.explored_decisions = counter("explored_decisions_total", "Those by an arm that only the draw put first")
+        self.answer_cost = histogram("answer_cost_usd", "Cost of one response, USD", COST_USD)
+        self.answer_tokens = histogram("answer_tokens", "Tokens of one response by direction", TOKENS, "direction")
+        self.weighed = counter("weighed_decisions_total", "Decisions between models")
+        self.explored_decisions = counter(
+            "explored_decisions_total", "Decisions for an arm that only the draw put first"
+        )
         self.gain = counter("gain_utility_estimated_total", "Expected utility above the best fixed model, summed")
         self.loss = counter("loss_utility_estimated_total", "Expected utility below the best fixed model, summed")
         self.regret = counter("regret_utility_estimated_total", "Expected utility below the best choice, summed")
-        self.overhead = histogram("overhead_seconds", "Our own time before the upstream is called", SHORT_S)
-        self.upstream = histogram("upstream_seconds", "Upstream time of an answer", LONG_S, "arm")
+        self.overhead = histogram("overhead_seconds", "The router's own time before it calls the upstream", SHORT_S)
+        self.upstream = histogram("upstream_seconds", "Upstream time of a response", LONG_S, "arm")
         self.first_token = histogram("first_token_seconds", "Upstream time to first token of a stream", LONG_S, "arm")
         self.embed = histogram("embed_seconds", "Time for the prompt's vector", SHORT_S)
         self.search = histogram("search_seconds", "Time for the neighbours", SHORT_S)
         self.decide = histogram("decide_seconds", "Time for the policy", SHORT_S)
         self.in_flight = gauge("in_flight_requests", "Chat requests being served")
-        self.bytes_in_work = gauge("bytes_in_work", "Bytes of request bodies that are read or being answered")
-        self.concurrency_limit = gauge("concurrency_limit", "Chat requests that may be served at once")
+        self.bytes_in_work = gauge("bytes_in_work", "Bytes of request bodies in memory")
+        self.concurrency_limit = gauge("concurrency_limit", "Limit on concurrent chat requests")
         self.refused = counter("refused_requests_total", "Chat requests refused at a limit", "limit")
-        self.dependency = gauge("dependency_up", "1 where it answers: embedder, qdrant, redis, ...", "dependency")
-        self.arm_ratings = gauge("arm_ratings", "Ratings behind what is believed, faded ones in part", "arm")
-        self.arm_answers = gauge("arm_answers", "Answers behind it, faded ones in part", "arm")
+        self.dependency = gauge("dependency_up", "1 if it responds: embedder, qdrant, redis, ...", "dependency")
+        self.arm_ratings = gauge("arm_ratings", "Ratings behind the estimates, weighted by age", "arm")
+        self.arm_answers = gauge("arm_answers", "Responses behind the estimates, weighted by age", "arm")
         self.arm_quality = gauge("arm_quality_estimated", "Expected score over all traffic", "arm")
         self.arm_utility = gauge("arm_utility_estimated", "Expected utility over all traffic", "arm")
-        self.arm_cooling = gauge("arm_cooling", "1 while a model rests after failures", "arm")
-        self.snapshot_age = gauge("snapshot_age_seconds", "Since the learned state was last read")
+        self.arm_cooling = gauge("arm_cooling", "1 while the circuit of a model is open", "arm")
+        self.snapshot_age = gauge("snapshot_age_seconds", "Time since the learned state was last read")
         self.snapshot_refused = counter("snapshots_refused_total", "Learned states that failed validation")
         self.spooled = gauge("spooled_records", "Records waiting on local disk for Redis")
-        self.records_lost = counter("records_lost_total", "Records that neither Redis nor the disk took")
+        self.records_lost = counter("records_lost_total", "Records that neither Redis nor the disk accepted")
 
 
 class EmbedderMetrics:
@@ -175,7 +177,7 @@ class LearnerMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.events = Counter(
-            f"{PREFIX}_events_total", "Events by kind and what became of them", ("kind", "result"), registry=registry
+            f"{PREFIX}_events_total", "Events by kind and result", ("kind", "result"), registry=registry
         )
         self.waiting = Gauge(f"{PREFIX}_events_waiting", "Events in the stream", registry=registry)
         self.age = Gauge(f"{PREFIX}_oldest_event_seconds", "Age of the oldest event", registry=registry)
@@ -183,23 +185,29 @@ class LearnerMetrics:
         self.unindexed = Gauge(f"{PREFIX}_unindexed_requests", "Requests whose point is out of date", registry=registry)
         self.history_rows = Counter(
             f"{PREFIX}_history_rows_total",
-            "Requests and ratings by what became of them",
+            "Requests and ratings by result",
             ("result",),
             registry=registry,
         )
         self.history_waiting = Gauge(
-            f"{PREFIX}_history_waiting", "What the database does not have yet", registry=registry
+            f"{PREFIX}_history_waiting", "Entries that are not in the database yet", registry=registry
         )
-        self.history_bytes = Gauge(f"{PREFIX}_history_waiting_bytes", "Bytes of it in Redis", registry=registry)
+        self.history_bytes = Gauge(
+            f"{PREFIX}_history_waiting_bytes", "Bytes of these entries in Redis", registry=registry
+        )
         self.redis_used = Gauge(f"{PREFIX}_redis_used_bytes", "Memory that Redis uses", registry=registry)
         self.redis_most = Gauge(
-            f"{PREFIX}_redis_max_bytes", "Memory that Redis may use; 0: no bound", registry=registry
+            f"{PREFIX}_redis_max_bytes", "Memory that Redis may use; 0: no limit", registry=registry
         )
-        self.history_age = Gauge(f"{PREFIX}_history_oldest_seconds", "Age of the oldest of it", registry=registry)
+        self.history_age = Gauge(
+            f"{PREFIX}_history_oldest_seconds", "Age of the oldest of these entries", registry=registry
+        )
         self.history_dropped = Gauge(
-            f"{PREFIX}_history_dropped", "What found no room to wait for the database", registry=registry
+            f"{PREFIX}_history_dropped", "Entries dropped because the outbox was full", registry=registry
         )
-        self.cluster_epoch = Gauge(f"{PREFIX}_cluster_epoch", "How often clusters were fitted", registry=registry)
+        self.cluster_epoch = Gauge(
+            f"{PREFIX}_cluster_epoch", "Epoch of the clusters: number of fits", registry=registry
+        )
         self.batch_seconds = Histogram(
             f"{PREFIX}_learn_batch_seconds", "Time to apply one batch of events", buckets=SHORT_S, registry=registry
         )

@@ -67,41 +67,41 @@ class Settings(BaseModel):
         (), description="Comma-separated keys that clients must send as `Authorization: Bearer`; empty: no key needed"
     )
     ADMIN_API_KEYS: Keys = Field(
-        (), description="Keys that see every request and `/metrics`, see and change `/arms`; if set, no others do"
+        (), description="Keys for all requests, `/metrics` and changes of `/arms`; if set, other keys cannot use these"
     )
     ALLOWED_HOSTS: AllowedHosts = Field(
-        (), description="Names under which web pages may call without a key; `*`: any. localhost and IPs always may"
+        (), description="Host names for web pages without a key; `*`: all. localhost and IPs are always allowed"
     )
     METRICS_TOKEN: HeaderSecret | None = Field(
-        None, description="What Prometheus sends as `Authorization: Bearer` to read `/metrics`, and nothing else"
+        None, description="Key that Prometheus sends as `Authorization: Bearer`; it can only read `/metrics`"
     )
     MAX_CONNECTIONS_PER_ADDRESS: int = Field(
-        0, ge=0, le=1_000_000, description="Most connections of one client address, beyond it 503; 0: half of all"
+        0, ge=0, le=1_000_000, description="Connections of one client address, above it 503; 0: half of all"
     )
     MAX_CONCURRENT_REQUESTS: int = Field(
-        1024, ge=1, le=100_000, description="Most chat requests served at once by one gateway; beyond it 503"
+        1024, ge=1, le=100_000, description="Concurrent chat requests of one gateway; above it 503"
     )
     MAX_CONCURRENT_PER_KEY: int = Field(
-        0, ge=0, le=100_000, description="Most of them of one key, beyond it 429; 0: half, where there are several keys"
+        0, ge=0, le=100_000, description="Concurrent chat requests of one key, above it 429; 0: half, if several keys"
     )
     RATE_LIMIT_RPM: int = Field(0, ge=0, le=10_000_000, description="Chat requests a minute of one key; 0: no limit")
     RATE_LIMIT_TPM: int = Field(
-        0, ge=0, le=1_000_000_000, description="Tokens a minute of one key, prompts and answers; 0: no limit"
+        0, ge=0, le=1_000_000_000, description="Tokens a minute of one key, prompts and responses; 0: no limit"
     )
     BUDGET_USD_PER_DAY: float = Field(
-        0.0, ge=0, le=1_000_000, description="What one key may spend on a day (UTC); 0: no limit"
+        0.0, ge=0, le=1_000_000, description="Spending of one key in a day (UTC); 0: no limit"
     )
-    KEY_LIMITS: KeyLimits = Field((), description="Other limits for keys by the first 8 to 16 digits of their SHA-256")
+    KEY_LIMITS: KeyLimits = Field((), description="Limits of some keys, by the first 8 to 16 digits of their SHA-256")
     ASSUMED_GATEWAYS: int = Field(
-        2, ge=1, le=1000, description="While Redis is away, a gateway gives out one part in so many of each limit"
+        2, ge=1, le=1000, description="While Redis is down, a gateway uses each limit divided by this number"
     )
-    MAX_BODY_BYTES: int = Field(8_388_608, ge=1024, le=268_435_456, description="Largest request body, unpacked")
+    MAX_BODY_BYTES: int = Field(8_388_608, ge=1024, le=268_435_456, description="Largest request body, decompressed")
     MAX_BYTES_IN_WORK: int = Field(
-        134_217_728, ge=1024, le=1 << 40, description="Bytes of bodies that one gateway has in work; beyond it 503"
+        134_217_728, ge=1024, le=1 << 40, description="Bytes of request bodies that one gateway holds; above it 503"
     )
-    BODY_TIMEOUT_S: float = Field(30.0, gt=0, le=600, description="Time a client has to send headers and body")
-    DRAIN_DELAY_S: float = Field(0.0, ge=0, le=300, description="After SIGTERM: time with /ready 503 but still serving")
-    DRAIN_TIMEOUT_S: float = Field(30.0, ge=0, le=600, description="After SIGTERM: time for open answers to finish")
+    BODY_TIMEOUT_S: float = Field(30.0, gt=0, le=600, description="Time for a client to send headers and body")
+    DRAIN_DELAY_S: float = Field(0.0, ge=0, le=300, description="After SIGTERM: time with /ready 503, still serving")
+    DRAIN_TIMEOUT_S: float = Field(30.0, ge=0, le=600, description="After SIGTERM: time for open responses to finish")
 
     # -- models
     OPENROUTER_API_KEY: HeaderSecret | None = Field(None, description="Your OpenRouter API key")
@@ -109,35 +109,35 @@ class Settings(BaseModel):
         "https://openrouter.ai/api/v1", description="OpenRouter or any OpenAI-compatible base URL"
     )
     UPSTREAM_CA_BUNDLE: OptionalPath = Field(
-        None, description="PEM file of the authorities that the upstream is checked by"
+        None, description="PEM file with the certificate authorities for the upstream"
     )
-    HTTPS_PROXY: ProxyUrl = Field(None, description="Proxy to an `https://` upstream; to nothing else")
-    HTTP_PROXY: ProxyUrl = Field(None, description="Proxy to an `http://` upstream; to nothing else")
-    ALL_PROXY: ProxyUrl = Field(None, description="Proxy to the upstream where its own is not set")
-    NO_PROXY: CommaSeparated = Field((), description="Hosts and networks that are reached without a proxy; `*`: all")
+    HTTPS_PROXY: ProxyUrl = Field(None, description="Proxy for an `https://` upstream only")
+    HTTP_PROXY: ProxyUrl = Field(None, description="Proxy for an `http://` upstream only")
+    ALL_PROXY: ProxyUrl = Field(None, description="Proxy for the upstream if the one for its scheme is not set")
+    NO_PROXY: CommaSeparated = Field((), description="Hosts and networks to reach without a proxy; `*`: all")
     LLM_MODELS: Models = Field(
         (FREE,),
         min_length=1,
-        description="Comma-separated model list; `free`: free models, chosen live from the upstream's list",
+        description="Comma-separated model list; `free`: free models from the upstream's current list",
     )
     DEFAULT_MODEL: ModelName = Field("claude-3.5-sonnet", description="Fallback model when the bandit is uncertain")
     MODEL_PRICES: ModelPrices = Field(
-        (), description="Prices where the upstream lists none, or other ones: `openai/gpt-4o=2.5:10,local/llama=0:0`"
+        (), description="Prices that replace or add to the upstream's: `openai/gpt-4o=2.5:10,local/llama=0:0`"
     )
     REQUEST_TIMEOUT_S: float = Field(
-        600.0, gt=0, le=3600, description="Overall deadline of a chat request; a whole answer may take all of it"
+        600.0, gt=0, le=3600, description="Overall deadline of a chat request, all attempts included"
     )
     FIRST_BYTE_TIMEOUT_S: float = Field(
-        60.0, gt=0, le=3600, description="Streams: longest silence of the upstream before its first event"
+        60.0, gt=0, le=3600, description="Streams: longest silence of the upstream before the first event"
     )
     STREAM_GAP_TIMEOUT_S: float = Field(
-        30.0, gt=0, le=3600, description="Streams: longest silence after any byte of the upstream, a comment's too"
+        30.0, gt=0, le=3600, description="Streams: longest silence after any byte of the upstream, including comments"
     )
     RETRY_AMBIGUOUS: bool = Field(
-        default=True, description="Ask another model once after a call that may have been billed without an answer"
+        default=True, description="Call another model once after a failed call that may have been billed"
     )
     RETRY_BUDGET: float = Field(
-        0.2, ge=0, le=1, description="Share of the calls under way that may be second tries; three always may"
+        0.2, ge=0, le=1, description="Share of calls in flight that may be second attempts; three are always allowed"
     )
 
     # -- bandit
@@ -159,37 +159,37 @@ class Settings(BaseModel):
     MIN_REQUESTS_FOR_GLOBAL: int = Field(10, ge=0, le=100_000, description="Requests needed before using global stats")
     SAFE_START: bool = Field(
         default=False,
-        description="Serve DEFAULT_MODEL until the evidence names a better one (slower learning, no cold start)",
+        description="Serve DEFAULT_MODEL until ratings show a better one (slower learning, no cold start)",
     )
     EXPLORATION_BUDGET_USD: Annotated[float | None, Said("a number, 0 or more")] = Field(
-        None, ge=0, description="Most to pay a day (UTC) for answers that only exploration chose; empty: no limit"
+        None, ge=0, description="Spending a day (UTC) on responses that only exploration chose; empty: no limit"
     )
     SESSION_MARGIN: float = Field(
-        0.05, ge=0, le=2, description="A conversation keeps its model while that is within this utility of the best"
+        0.05, ge=0, le=2, description="A conversation keeps its model while its utility is this close to the best"
     )
     SHADOW_MODE: bool = Field(
-        default=False, description="Always answer with DEFAULT_MODEL, and record what would have been chosen"
+        default=False, description="Always serve DEFAULT_MODEL, and record what would have been chosen"
     )
 
     # -- feedback
-    FEEDBACK_WINDOW_HOURS: float = Field(168.0, gt=0, le=8760, description="How long a request can be rated")
+    FEEDBACK_WINDOW_HOURS: float = Field(168.0, gt=0, le=8760, description="Time for rating a request")
     FEEDBACK_LINK_SECRET: Annotated[SecretStr | None, Said("a secret of 16 characters or more")] = Field(
         None,
         min_length=16,
-        description="16 characters or more: chat answers carry a link that rates them, once, keyless",
+        description="16 characters or more: chat responses carry a link that rates them once, without a key",
     )
-    FEEDBACK_RPM: int = Field(6000, ge=0, le=10_000_000, description="Most ratings a minute from one key; 0: no limit")
+    FEEDBACK_RPM: int = Field(6000, ge=0, le=10_000_000, description="Ratings a minute of one key; 0: no limit")
 
     # -- connections
-    REDIS_URL: RedisUrl = Field("redis://localhost:6379/0", description="Redis")
+    REDIS_URL: RedisUrl = Field("redis://localhost:6379/0", description="Address of Redis")
     QDRANT_URL: HttpUrl = Field("http://localhost:6333", description="Qdrant's REST address")
-    QDRANT_API_KEY: HeaderSecret | None = Field(None, description="Qdrant's key, where it wants one")
+    QDRANT_API_KEY: HeaderSecret | None = Field(None, description="Qdrant's API key, if it needs one")
     EMBEDDER_URL: HttpUrl = Field("http://localhost:8081", description="The embedder's address")
-    EMBED_TIMEOUT_MS: int = Field(50, ge=1, le=60_000, description="After this a decision goes without context")
-    SEARCH_TIMEOUT_MS: int = Field(50, ge=1, le=60_000, description="After this a decision goes without neighbours")
-    REDIS_TIMEOUT_MS: int = Field(100, ge=1, le=60_000, description="After this a record is spooled to disk")
-    SPOOL_DIR: Path = Field(Path(".local/spool"), description="Where records wait on disk while Redis is away")
-    SPOOL_MAX_BYTES: int = Field(67_108_864, ge=0, description="Bound of the spool; what is above is lost and counted")
+    EMBED_TIMEOUT_MS: int = Field(50, ge=1, le=60_000, description="Deadline; later a decision has no context")
+    SEARCH_TIMEOUT_MS: int = Field(50, ge=1, le=60_000, description="Deadline; later a decision has no neighbours")
+    REDIS_TIMEOUT_MS: int = Field(100, ge=1, le=60_000, description="Deadline; later a record is spooled to disk")
+    SPOOL_DIR: Path = Field(Path(".local/spool"), description="Folder for records while Redis is down")
+    SPOOL_MAX_BYTES: int = Field(67_108_864, ge=0, description="Largest spool; records above it are lost and counted")
 
     # -- embedder
     EMBEDDER_HOST: BindHost = Field("0.0.0.0", description="The embedder's bind address")
@@ -197,12 +197,12 @@ class Settings(BaseModel):
     EMBEDDING_MODEL: NotEmpty = Field(
         "static", description="`static`, `all-MiniLM-L6-v2`, or any fastembed name (downloaded)"
     )
-    MODEL_CACHE_DIR: Path = Field(Path(".local/models"), description="Where distilled and downloaded models are kept")
-    EMBED_BATCH_SIZE: int = Field(64, ge=1, le=4096, description="Most texts in one forward pass")
+    MODEL_CACHE_DIR: Path = Field(Path(".local/models"), description="Folder for distilled and downloaded models")
+    EMBED_BATCH_SIZE: int = Field(64, ge=1, le=4096, description="Texts in one forward pass, at most")
     EMBED_BATCH_WAIT_MS: float = Field(1.0, ge=0, le=1000, description="Longest wait for a batch to fill")
     EMBED_QUEUE_LIMIT: int = Field(1024, ge=1, le=1_000_000, description="Texts that may wait; above it 503")
-    EMBED_CACHE_SIZE: int = Field(20_000, ge=0, le=10_000_000, description="Vectors kept by text hash")
-    EMBED_MAX_CHARS: int = Field(8_000, ge=64, le=1_000_000, description="Part of a prompt that is embedded")
+    EMBED_CACHE_SIZE: int = Field(20_000, ge=0, le=10_000_000, description="Cached vectors, by hash of the text")
+    EMBED_MAX_CHARS: int = Field(8_000, ge=64, le=1_000_000, description="Characters of a prompt that are embedded")
 
     # -- learner
     LEARNER_HOST: BindHost = Field("0.0.0.0", description="Bind address of the learner's metrics")
@@ -218,20 +218,20 @@ class Settings(BaseModel):
     DATABASE_NAME: NotEmpty = Field("llm_router", description="Database name")
     DATABASE_SSL_MODE: SslMode = Field("prefer", description="libpq sslmode")
     STORE_PROMPTS: bool = Field(
-        default=False, description="Keep the text that was embedded of each prompt in the database (never in a log)"
+        default=False, description="Store the embedded text of each prompt in the database (never in a log)"
     )
     HISTORY_MAX_WAITING: int = Field(
-        1_000_000, ge=1, le=1_000_000_000, description="Entries that may wait for the database; above, they are dropped"
+        1_000_000, ge=1, le=1_000_000_000, description="Entries that may wait for the database; above it, dropped"
     )
     HISTORY_MAX_WAITING_BYTES: int = Field(
-        268_435_456, ge=1024, le=1 << 40, description="Their bytes in Redis; above, they are dropped"
+        268_435_456, ge=1024, le=1 << 40, description="Bytes of these entries in Redis; above it, dropped"
     )
 
     # -- logging
     LOG_LEVEL: Literal["debug", "info", "warn", "error"] = Field("info", description="debug/info/warn/error")
     LOG_FORMAT: Literal["json", "text", "auto"] = Field("auto", description="json/text/auto (text on a terminal)")
     OTEL_EXPORTER_OTLP_ENDPOINT: HttpUrl | None = Field(
-        None, description="Collector of OpenTelemetry traces (OTLP over HTTP); empty: none are sent"
+        None, description="Collector for OpenTelemetry traces (OTLP over HTTP); empty: no traces are sent"
     )
 
     @field_validator("*", mode="before")
