@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable
-from dataclasses import field
 from functools import partial
 from typing import TypeVar
 
 import numpy as np
+from msgspec import Struct
 
 from shared.bandit.context import EMPTY, Context, Neighbour, Vector
 from shared.errors import DependencyError
@@ -18,7 +18,6 @@ from shared.ports import Clock, Embedder, RequestIndex
 from shared.resilience.circuit_breaker import CircuitBreaker
 from shared.schemas.storage import EmbeddingModel
 from shared.tracing import span
-from shared.values import dataclass
 
 _log = get_logger(__name__)
 _T = TypeVar("_T")
@@ -27,8 +26,7 @@ HICCUP_S = 0.2
 """Longer than the local engine is busy with itself; five calls in a row that are late take no less."""
 
 
-@dataclass(frozen=True, slots=True)
-class ContextLimits:
+class ContextLimits(Struct, frozen=True):
     """Deadlines and the seed's similarity settings."""
 
     embed_timeout_s: float
@@ -39,13 +37,12 @@ class ContextLimits:
     max_chars: int
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Gathered:
+class Gathered(Struct, frozen=True, eq=False):
     """A context, the model that made its vector, and which dependency was missed."""
 
     context: Context = EMPTY
     embedding_model: str | None = None
-    degraded: tuple[str, ...] = field(default=())
+    degraded: tuple[str, ...] = ()
 
 
 class ContextGatherer:

@@ -17,13 +17,14 @@ from collections.abc import Mapping, Sequence
 from enum import IntEnum
 from typing import Any, NamedTuple
 
+from msgspec import Struct
+
 from services.gateway.limits.learned_limits import LearnedLimits
 from services.gateway.models.catalogue import Catalogue
 from shared.bandit.arms import Arm, ArmId
 from shared.bandit.decision import UnfitArm
 from shared.errors import InvalidRequest
 from shared.schemas.requirements import CONTEXT, MAX_TOKENS, Requirements, field_of, words_of
-from shared.values import dataclass
 
 _NOTHING: frozenset[str] = frozenset()
 _INPUTS = frozenset({"image", "audio", "file", "video"})
@@ -51,8 +52,7 @@ class Shortfall(NamedTuple):
     basis: str
 
 
-@dataclass(frozen=True, slots=True)
-class Eligible:
+class Eligible(Struct, frozen=True):
     """The arms of one request.
 
     Attributes:

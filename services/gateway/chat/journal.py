@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import orjson
+from msgspec import Struct
 
 from services.gateway.chat.chat_metrics import count_cost, count_request, error_label
 from services.gateway.chat.plan import ChatPorts, Plan
@@ -18,7 +19,6 @@ from shared.schemas.records import Attempt, Outcome, RequestRecord, Status
 from shared.schemas.storage import NewRecord
 from shared.schemas.tool_loops import call_keys
 from shared.schemas.upstream import Usage
-from shared.values import dataclass
 
 CHARS_PER_TOKEN = 4
 UNBOUNDED_TOKENS = 65_536
@@ -27,8 +27,7 @@ ASSUMED_TOKENS = 400
 """For the estimate of an answer that was broken off before its usage came, or of which nothing came at all."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Served:
+class Served(Struct, frozen=True, eq=False):
     """A closed request. `stored` is done when its record is in Redis (True) or on disk."""
 
     decision: Decision
@@ -36,8 +35,7 @@ class Served:
     stored: asyncio.Future[bool]
 
 
-@dataclass(frozen=True, slots=True)
-class Bill:
+class Bill(Struct, frozen=True):
     """Tokens and cost, and the source of the cost, as in `Outcome`. An unknown cost is None."""
 
     cost_usd: float | None

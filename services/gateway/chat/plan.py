@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import field
 
 import numpy as np
+from msgspec import Struct, field
 
 from services.gateway.chat.context import ContextGatherer, Gathered
 from services.gateway.limits.circuit_breakers import CircuitBreakers
@@ -28,11 +28,9 @@ from shared.resilience.supervision import Supervisor
 from shared.schemas.chat import ChatRequest
 from shared.schemas.quota import Charge
 from shared.schemas.upstream import Call
-from shared.values import dataclass
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ChatPorts:
+class ChatPorts(Struct, frozen=True, eq=False):
     """What the use case needs of the world."""
 
     log: RequestLog
@@ -65,8 +63,7 @@ class ChatPorts:
     """Claims that are being given back."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Plan:
+class Plan(Struct, frozen=True, eq=False):
     """A decided request: who is asked, in which order, and all that its record will say."""
 
     chat: ChatRequest

@@ -15,6 +15,8 @@ from collections.abc import Coroutine, Iterator
 from dataclasses import replace
 from typing import Any, TypeVar
 
+from msgspec import Struct, structs
+
 from services.gateway.chat.context import Gathered
 from services.gateway.chat.fallback import candidates, first_answer
 from services.gateway.chat.journal import CHARS_PER_TOKEN, Journal, Served
@@ -29,14 +31,12 @@ from shared.schemas.records import Status
 from shared.schemas.storage import Claim, Reservation
 from shared.schemas.tool_loops import awaited_keys
 from shared.schemas.upstream import Answer
-from shared.values import dataclass
 
 T = TypeVar("T")
 S = TypeVar("S")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Completed:
+class Completed(Struct, frozen=True, eq=False):
     """A recorded answer; where its record went to disk, Redis is missed."""
 
     answer: Answer
@@ -50,8 +50,7 @@ class Completed:
         return missed if self.in_redis or "redis" in missed else (*missed, "redis")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Considered:
+class Considered(Struct, frozen=True, eq=False):
     """What would be done, before anything is reserved, called or recorded."""
 
     choice: Choice
@@ -107,7 +106,7 @@ async def consider(chat: ChatRequest, wish: Wish, request: RequestContext, ports
     decision = choice.decision
     if degraded != decision.degraded:
         decision = replace(decision, degraded=degraded)
-        choice = replace(choice, decision=decision)
+        choice = structs.replace(choice, decision=decision)
     # In shadow mode nobody but the safe arm answers, and who narrows the choice wants no other arm either.
     last_resort = None if wish.narrowed or ports.shadow_mode else wish.default
     others = () if ports.shadow_mode else (*wish.allowed, *wish.reserve)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from msgspec import Struct
+
 from services.gateway.chat.eligibility import LEARNED, eligible, left_out, refusal
 from services.gateway.chat.plan import ChatPorts
 from shared.bandit.arms import ArmId
@@ -18,13 +20,11 @@ from shared.logs import get_logger
 from shared.schemas.chat import ChatRequest
 from shared.schemas.requirements import TOOL_HISTORY
 from shared.tracing import span
-from shared.values import dataclass
 
 _log = get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
+class Wish(Struct, frozen=True):
     """What a request leaves to the router: nothing (`pinned`), some arms (`narrowed`), or all.
 
     Attributes:
@@ -42,8 +42,7 @@ class Wish:
     unfit: tuple[UnfitArm, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(Struct, frozen=True):
     """The decision that is followed, and in shadow mode the one that is not."""
 
     decision: Decision
@@ -72,8 +71,7 @@ def wish_of(chat: ChatRequest, ports: ChatPorts) -> Wish:
     return Wish(None, found.arms, narrowed, found.reserve, found.default, found.unfit)
 
 
-@dataclass(frozen=True, slots=True)
-class Conversation:
+class Conversation(Struct, frozen=True):
     """Who has a conversation.
 
     Attributes:

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from msgspec import Struct
+
 from shared.bandit.arms import ArmId
 from shared.ports import Clock
 from shared.schemas.requirements import CONTEXT, MAX_TOKENS, TOOL_HISTORY, Requirements
 from shared.schemas.storage import LearnedLimit
-from shared.values import dataclass
 
 LASTS_S = 3600.0
 MAX_ARMS, MAX_TOLD = 512, 128
@@ -30,8 +31,7 @@ NEWS_S = 1.0
 """A limit that ends this much later than what was heard before has been learned anew."""
 
 
-@dataclass(slots=True)
-class _Limit:
+class _Limit(Struct):
     until: float
     tokens: int  # the smallest estimate that was refused; 0 for a feature that is not about length
     own: bool  # learned here, not heard of another gateway
