@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from shared.quick_http.fast_path import HALF_CLOSE_S
 from tests.fakes.chat_model import Reply
 from tests.fakes.gateway import World, settings_for
 from tests.integration.gateway.test_http import BODY, Client, ask, serving
@@ -75,6 +76,6 @@ async def test_a_place_is_free_again_whatever_ends_a_request(tmp_path: Path, str
         await asyncio.sleep(0.2)
         leaving.cancel()
         await asyncio.gather(leaving, return_exceptions=True)
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(HALF_CLOSE_S + 0.2)
         world.upstream.default = Reply()
         assert (await ask(client, "/v1/chat/completions", body))[0] == 200

@@ -13,12 +13,12 @@ from tests.integration.gateway.process import BODY, Gateway
 BROKEN = """
 import asyncio, sys
 from services.gateway import __main__ as gateway
-from services.gateway.records import record_writer as recorder
+from services.gateway.records.record_writer import RecordWriter
 from shared.resilience import supervision
 
 FAILURES = {failures}
 supervision.LONGEST_REST_S = 0.05
-write_for_ever = recorder.Recorder.write_for_ever
+write_for_ever = RecordWriter.write_for_ever
 runs = 0
 
 async def breaks(self, pulse):
@@ -28,7 +28,7 @@ async def breaks(self, pulse):
         raise ZeroDivisionError("secret sk-abcdefgh")
     await write_for_ever(self, pulse)
 
-recorder.Recorder.write_for_ever = breaks
+RecordWriter.write_for_ever = breaks
 sys.exit(gateway.main())
 """
 
