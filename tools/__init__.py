@@ -1,1 +1,1 @@
-"""Tools of development that are no part of the product: run them with `python -m tools.<name>`."""
+"""Development tools, not part of the product."""

@@ -17,6 +17,7 @@ from pydantic import SecretStr
 from shared.metrics import EmbedderMetrics, GatewayMetrics, LearnerMetrics, ProcessMetrics
 from shared.settings import Settings
 from shared.settings.explain import allowed
+from tools.architecture_tables import contracts_table, packages_tree
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -120,6 +121,8 @@ def metrics_table() -> str:
 GENERATED: dict[tuple[str, str], Callable[[], str]] = {
     ("docs/configuration.md", "settings"): settings_tables,
     ("docs/operations.md", "metrics"): metrics_table,
+    ("docs/architecture.md", "packages"): packages_tree,
+    ("docs/architecture.md", "contracts"): contracts_table,
 }
 """Makers of the generated lines, by page and mark."""
 

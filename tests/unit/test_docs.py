@@ -261,9 +261,30 @@ def test_the_table_of_clients_is_what_is_tested() -> None:
     assert table() in read("docs/api.md")
 
 
-def test_the_way_through_the_code_is_at_most_eight_files() -> None:
-    """The architecture page lists, in order, at most eight files from chat to posterior, and they exist."""
-    way = read("docs/architecture.md").partition("## The way of a request through the code")[2].partition("\n## ")[0]
-    files = re.findall(r"^\d+\. \[`([^`]+)`\]", way, re.MULTILINE)
-    assert 1 <= len(files) <= 8
-    assert all((ROOT / file).is_file() for file in files)
+@pytest.mark.parametrize("way", ["chat request", "rating"])
+def test_the_ways_through_the_code_name_files_and_functions(way: str) -> None:
+    """The architecture page lists, in order, the functions from request to log line and from rating to posterior."""
+    section = read("docs/architecture.md").partition(f"## The way of a {way}\n")[2].partition("\n## ")[0]
+    steps = re.findall(r"^\d+\. \[`([^`]+)`\]\([^)]+\)((?:,? `[\w.]+`)+): ", section, re.MULTILINE)
+    assert 8 <= len(steps) <= 16
+    assert len(steps) == len(re.findall(r"^\d+\. ", section, re.MULTILINE)), (
+        "each step: [`file`](link) `function`: text"
+    )
+    missing = [
+        (file, name) for file, names in steps for name in re.findall(r"`([\w.]+)`", names) if name not in defined(file)
+    ]
+    assert missing == []
+
+
+def defined(file: str) -> set[str]:
+    """Return the functions of a file, and the methods as `Class.method`."""
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef)
+    body = ast.parse(read(file)).body
+    methods = {
+        f"{kind.name}.{one.name}"
+        for kind in body
+        if isinstance(kind, ast.ClassDef)
+        for one in kind.body
+        if isinstance(one, functions)
+    }
+    return methods | {one.name for one in body if isinstance(one, functions)}
