@@ -8,8 +8,9 @@ import sys
 
 import uvloop
 
-from services.gateway.app import build_app, open_adapters
-from services.gateway.http.app_keys import CHAT, READINESS
+from services.gateway.adapters import open_adapters
+from services.gateway.app import build_app
+from services.gateway.http.app_keys import CATALOGUE, READINESS, SUPERVISOR
 from services.gateway.http.server import serve
 from services.gateway.process.settings_check import check_settings
 from services.gateway.process.version import VERSION
@@ -56,7 +57,7 @@ async def run(settings: Settings) -> int:
     stop = stop_event()
     async with open_adapters(settings) as adapters:
         app = build_app(settings, adapters)
-        supervisor = app[CHAT].supervisor
+        supervisor = app[SUPERVISOR]
         supervisor.on_broken = stop.set
         try:
             runner = await serve(app, settings)
@@ -65,9 +66,7 @@ async def run(settings: Settings) -> int:
                 "cannot listen", host=settings.HOST, port=settings.PORT, reason=error.strerror
             )
             return 1
-        log.info(
-            "serving", host=settings.HOST, port=settings.PORT, version=VERSION, arms=len(app[CHAT].catalogue.arm_ids)
-        )
+        log.info("serving", host=settings.HOST, port=settings.PORT, version=VERSION, arms=len(app[CATALOGUE].arm_ids))
         await stop.wait()
         app[READINESS].drain()
         log.info("draining", delay_s=settings.DRAIN_DELAY_S, timeout_s=settings.DRAIN_TIMEOUT_S)

@@ -1,21 +1,43 @@
-"""What the gateway is built from. `app.py` makes the real ones; tests hand in fakes."""
+"""Adapters of a gateway: one implementation of each port. Tests pass fakes."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 from services.gateway.models.runtime_models import ArmChanges, FreeArmMemory
 from services.gateway.process.database_health import DatabaseHealth
+from shared.clients.chat_client import HttpChatModel, connections
+from shared.clients.coalescing_embedder import CoalescingEmbedder
+from shared.clients.embedder_client import HttpEmbedder
+from shared.clients.upstream_route import upstream_proxy, upstream_tls
+from shared.clock import SystemClock
+from shared.logs import get_logger
 from shared.ports import ChatModel, Clock, Embedder, EventQueue, Heartbeats, PosteriorStore, RequestIndex, RequestLog
+from shared.quick_http import QuickHttp
+from shared.settings import Settings
+from shared.storage.qdrant_index import QdrantIndex
+from shared.storage.redis_arms import RedisArmChanges, RedisFreeArms
+from shared.storage.redis_connection import connect, probe
+from shared.storage.redis_database_reports import RedisDatabaseReports
+from shared.storage.redis_outbox import RedisOutbox
+from shared.storage.redis_posteriors import RedisPosteriorStore
+from shared.storage.redis_queue import RedisEventQueue, RedisHeartbeats
+from shared.storage.redis_requests import RedisRequestLog
 from shared.tracing import IdTracer, Tracer
+
+_log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Adapters:
-    """One implementation of each port. `redis_version` asks a Redis that takes writes for its version.
+    """One implementation of each port.
 
-    `database` is there where there is a history.
+    Attributes:
+        redis_version: returns the version of a Redis that takes writes.
+        database: PostgreSQL's part of `/health`, where there is a history.
     """
 
     embedder: Embedder
@@ -31,3 +53,72 @@ class Adapters:
     redis_version: Callable[[], Awaitable[str]]
     database: DatabaseHealth | None = None
     tracer: Tracer = field(default_factory=IdTracer)
+
+
+def open_tracer(settings: Settings) -> Tracer:
+    """Return the tracer that exports spans where the settings want it, else one that makes ids only."""
+    endpoint = settings.OTEL_EXPORTER_OTLP_ENDPOINT
+    if endpoint is None:
+        return IdTracer()
+    from shared.clients.otel import OtelTracer  # noqa: PLC0415 - an extra, which need not be installed
+
+    return OtelTracer.to_endpoint("gateway", endpoint)
+
+
+def _upstream_connections(settings: Settings) -> QuickHttp:
+    found = upstream_proxy(settings)
+    if found is not None:
+        _log.info("the upstream is reached by a proxy", setting=found[0], proxy=found[1].name)
+    proxy = None if found is None else found[1]
+    return connections(settings.OPENROUTER_BASE_URL, proxy=proxy, tls=upstream_tls(settings))
+
+
+@asynccontextmanager
+async def open_adapters(settings: Settings) -> AsyncIterator[Adapters]:
+    """Open the real adapters. No call is made yet: every dependency may be away."""
+    async with AsyncExitStack() as stack:
+        # One pool per destination: a slow upstream must not starve the embedder of connections.
+        async def pool(http: QuickHttp) -> QuickHttp:
+            return await stack.enter_async_context(http)
+
+        redis = connect(settings)
+        stack.push_async_callback(redis.aclose)
+        clock = SystemClock()
+        key = settings.OPENROUTER_API_KEY
+        embed_s = settings.EMBED_TIMEOUT_MS / 1000
+        qdrant_key = settings.QDRANT_API_KEY
+
+        tracer = open_tracer(settings)
+        stack.callback(tracer.close)
+
+        yield Adapters(
+            tracer=tracer,
+            embedder=CoalescingEmbedder(HttpEmbedder(await pool(QuickHttp(settings.EMBEDDER_URL)), embed_s), embed_s),
+            index=QdrantIndex(
+                await pool(QuickHttp(settings.QDRANT_URL)),
+                None if qdrant_key is None else qdrant_key.get_secret_value(),
+                settings.SEARCH_TIMEOUT_MS / 1000,
+            ),
+            log=RedisRequestLog(
+                redis,
+                window_s=settings.FEEDBACK_WINDOW_HOURS * 3600,
+                clock=clock,
+                history_bound=settings.history_bound,
+            ),
+            store=RedisPosteriorStore(redis, recency_days=settings.RECENCY_DAYS, clock=clock),
+            queue=RedisEventQueue(redis),
+            heartbeats=RedisHeartbeats(redis),
+            arm_changes=RedisArmChanges(redis),
+            free_arms=RedisFreeArms(redis),
+            upstream=HttpChatModel(
+                await pool(_upstream_connections(settings)),
+                None if key is None else key.get_secret_value(),
+                first_byte_timeout_s=settings.FIRST_BYTE_TIMEOUT_S,
+                gap_timeout_s=settings.STREAM_GAP_TIMEOUT_S,
+            ),
+            clock=clock,
+            redis_version=partial(probe, redis),
+            database=DatabaseHealth(RedisDatabaseReports(redis), RedisOutbox(redis))
+            if settings.ENABLE_PERSISTENCE
+            else None,
+        )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -14,8 +13,7 @@ import orjson
 from prometheus_client import CollectorRegistry
 
 from services.gateway.adapters import Adapters
-from services.gateway.app import build_ports
-from services.gateway.chat.plan import ChatPorts
+from services.gateway.app import Gateway, build_gateway
 from services.gateway.http.fast_chat import PlainHeaders
 from services.gateway.request_context import Caller, RequestContext
 from shared import tracing
@@ -107,22 +105,22 @@ class World:
         )
 
     @asynccontextmanager
-    async def gateway(self, *, refreshed: bool = True) -> AsyncIterator[ChatPorts]:
+    async def gateway(self, *, refreshed: bool = True) -> AsyncIterator[Gateway]:
         """Run the use cases' surroundings; `refreshed`: every background step has succeeded once."""
         supervisor = new_supervisor()
-        ports = build_ports(self.settings, self.adapters, self.metrics, supervisor)
-        loops = {"records": ports.recorder.write_for_ever, "wake-ups": ports.recorder.wake_for_ever}
+        gateway = build_gateway(self.settings, self.adapters, self.metrics, supervisor)
+        loops = {"records": gateway.record_writer.write_for_ever, "wake-ups": gateway.record_writer.wake_for_ever}
         async with supervisor.running(loops):
             if refreshed:
-                await ports.free_arms.refresh()
-                await ports.catalogue.refresh()
-                await ports.free_arms.refresh()
-                await ports.gatherer.prepare()
-                await ports.posteriors.refresh()
-            yield ports
-            await asyncio.gather(*ports.returning)
-            await ports.recorder.flush(5.0)
-        await ports.recorder.close()
+                await gateway.free_arms.refresh()
+                await gateway.catalogue.refresh()
+                await gateway.free_arms.refresh()
+                await gateway.context_gatherer.prepare()
+                await gateway.posteriors.refresh()
+            yield gateway
+            await gateway.reservations.settle()
+            await gateway.record_writer.flush(5.0)
+        await gateway.record_writer.close()
 
     @property
     def records(self) -> list[RequestRecord]:

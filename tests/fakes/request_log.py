@@ -67,7 +67,7 @@ class FakeRequestLog:
             self.memory.owners[record.public_id].add(record.owner)
         if record.toll is not None:
             charge = _charge_of(record.toll, record.outcome)
-            self.memory.quotas.settle(record.owner, charge, record.outcome, in_redis=False)
+            self.memory.quotas.settle(record.owner, charge, record.outcome)
         if record.outcome.status is not Status.FAILED:
             for session in (*filter(None, (record.session,)), *entry.calls):
                 self.memory.sessions[record.owner, session] = (record.outcome.arm, self.memory.clock.now())

@@ -16,7 +16,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from deploy.local.servers import free_port
 from services.gateway.app import build_app
 from services.gateway.http import request_lifecycle as door
-from services.gateway.http.app_keys import CHAT
+from services.gateway.http.app_keys import HEALTH
 from services.gateway.http.server import serve
 from shared.clients.answer_stream import HttpAnswerStream
 from shared.quick_http import Incoming
@@ -88,11 +88,10 @@ async def test_a_request_costs_no_more_calls_than_it_did(
     world = World(settings_for(tmp_path).model_copy(update={"PORT": free_port()}))
     monkeypatch.setattr(door, "log", Mock())  # how lines are written depends on what ran before this test
     app = build_app(world.settings, world.adapters)
-    ports = app[CHAT]
     runner = await serve(app, world.settings)
     try:
         for _ in range(500):
-            if ports.gatherer.prepared and ports.posteriors.snapshot:
+            if not app[HEALTH].missing():
                 break
             await asyncio.sleep(0.01)
         async with ClientSession(f"http://127.0.0.1:{world.settings.PORT}") as client:

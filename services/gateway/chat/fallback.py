@@ -1,18 +1,18 @@
-"""Who is asked next: the ranked arms, at most four, until one gives its first byte.
+"""Upstream caller: calls the arms of a plan one after the other, at most four, until one of them answers.
 
 | scope of the failure (`shared/clients/refusals.py`) | what follows |
 |---|---|
-| REQUEST | told to the client |
-| FIT | the next arm, at once |
-| ARM: 404, 408, 409, 425, 429, 5xx, no connection | the next arm; this one rests, as long as `Retry-After` says |
-| ARM, spent: timeout or disconnect after the question went out, garbage | the next arm, once; counted as paid |
-| KEY | the next arm, until the key's circuit opens: then nobody |
-| CREDIT | the next arm, those that cost less first; while the credit's circuit is open, the free ones |
+| REQUEST | the error goes to the client |
+| FIT | the next arm, without a pause |
+| ARM: 404, 408, 409, 425, 429, 5xx, no connection | the next arm; this one cools down for `Retry-After` |
+| ARM, spent: timeout or disconnect after the request was sent, garbage | the next arm, once; counted as paid |
+| KEY | the next arm, until the key's circuit opens: then no arm |
+| CREDIT | the next arm, cheaper ones first; while the credit's circuit is open, the free ones |
 
-What the client hears in the end is in `verdicts.py`.
+`final_errors.py` has the error that the client gets in the end.
 
-The loop is ours: a library's loop repeats one call, while here each try is another arm, ends in the journal, and goes
-on or not by who may have been paid.
+The loop is ours: a library's loop repeats one call, while here each try is another arm, and whether the next one
+follows depends on whether this one may have been billed.
 """
 
 from __future__ import annotations
@@ -21,26 +21,28 @@ import asyncio
 import math
 import random
 from collections.abc import Awaitable, Callable
-from functools import partial
 from http import HTTPStatus
 from typing import TypeVar
 
-from services.gateway.chat.final_errors import is_named, key_refused, verdict
-from services.gateway.chat.journal import Journal, asked_tokens
-from services.gateway.chat.plan import ChatPorts, Plan
+from services.gateway.chat.chat_metrics import ChatMetrics
+from services.gateway.chat.final_errors import key_refused, verdict
+from services.gateway.chat.journal import Journal, error_word, unanswered_usd
+from services.gateway.chat.plan import ChatPlan
 from services.gateway.limits.circuit_breakers import CircuitBreakers
-from services.gateway.limits.retry_budget import Tries
+from services.gateway.limits.learned_limits import LearnedLimits
+from services.gateway.limits.retry_budget import RetryBudget, Tries
+from services.gateway.models.catalogue import Catalogue
 from shared.bandit.arms import ArmId
 from shared.bandit.decision import Decision, DecisionKind
 from shared.errors import ClientError, Scope, UpstreamError
-from shared.schemas.records import Status
+from shared.ports import Clock
 
 MAX_ATTEMPTS = 4
 MAX_SPENT = 2
-"""Failures that may have been billed are tried again once: nobody pays three times for one answer."""
+"""A failure that may have been billed is retried once: no answer is paid three times."""
 
 MAX_PAUSE_S = 2.0
-"""A model that wants to be left alone for longer is not asked again by the same request."""
+"""An arm that asks for a longer pause is not called again by the same request."""
 
 FIRST_PAUSE_S = 0.05
 """Longest random pause before the second call; it doubles with each failure."""
@@ -48,68 +50,99 @@ FIRST_PAUSE_S = 0.05
 T = TypeVar("T")
 
 
-def candidates(
-    decision: Decision, cooldowns: CircuitBreakers, last_resort: ArmId | None, others: tuple[ArmId, ...] = ()
+def call_order(
+    decision: Decision, circuit_breakers: CircuitBreakers, last_resort: ArmId | None, others: tuple[ArmId, ...] = ()
 ) -> tuple[ArmId, ...]:
-    """Return the arms to ask, in order: those of the decision, the last resort, then `others` that rest right now.
+    """Return the arms to call, in order: the decision's, the last resort, then `others`; those that cool down last.
 
-    Where one model alone may answer, it is asked a second time: who names a model does not want another one's answer.
+    A single arm is called a second time: a client that names a model does not want the answer of another one.
     """
     if decision.kind is DecisionKind.PINNED:
         return decision.ranked * 2
-    ranked = cooldowns.by_rest(decision.ranked)
+    ranked = circuit_breakers.by_rest(decision.ranked)
     resort = () if last_resort is None else (last_resort,)
-    order = tuple(dict.fromkeys((*ranked[: MAX_ATTEMPTS - len(resort)], *resort, *cooldowns.by_rest(others))))
+    order = tuple(dict.fromkeys((*ranked[: MAX_ATTEMPTS - len(resort)], *resort, *circuit_breakers.by_rest(others))))
     return order * 2 if len(order) == 1 else order[:MAX_ATTEMPTS]
 
 
-async def first_answer(
-    plan: Plan, ports: ChatPorts, journal: Journal, ask: Callable[[ArmId], Awaitable[T]]
-) -> tuple[T, ArmId]:
-    """Ask one arm after the other; return the first answer (or opened stream) and who gave it.
+class UpstreamCaller:
+    """Calls arms within the retry budget, and reports failures to circuit breakers, learned limits and metrics."""
 
-    Everything that happens is in the journal, and the journal is closed before an error leaves.
-    """
-    if not ports.cooldowns.key.breaker.allows():
-        await journal.close(Status.FAILED, plan.order[0]).stored
-        raise key_refused(retry_after_s=ports.cooldowns.key.breaker.rests_s)
-    with Tries(ports.retries) as tries:
-        course = _Course(plan, ports, tries)
-        while True:
-            arm = course.next_arm()
-            if arm is None:
-                await journal.close(Status.FAILED, plan.order[0]).stored
-                raise course.verdict()
-            try:
+    def __init__(
+        self,
+        *,
+        circuit_breakers: CircuitBreakers,
+        learned_limits: LearnedLimits,
+        retry_budget: RetryBudget,
+        catalogue: Catalogue,
+        metrics: ChatMetrics,
+        clock: Clock,
+        retry_ambiguous: bool,
+    ) -> None:
+        self.circuit_breakers = circuit_breakers
+        self.catalogue = catalogue
+        self.metrics = metrics
+        self.clock = clock
+        self.retry_ambiguous = retry_ambiguous
+        self._learned_limits = learned_limits
+        self._retry_budget = retry_budget
+
+    async def call(self, plan: ChatPlan, journal: Journal, send: Callable[[ArmId], Awaitable[T]]) -> T:
+        """Return the first answer (or opened stream); the journal names its arm.
+
+        Raises UpstreamError with `relay` where the upstream refuses the request itself, and UpstreamFailed,
+        RateLimited or InsufficientCredit where no arm could answer.
+        """
+        key = self.circuit_breakers.key.breaker
+        if not key.allows():
+            raise key_refused(retry_after_s=key.rests_s)
+        with Tries(self._retry_budget) as tries:
+            course = _Course(plan, self, tries)
+            while (arm := course.next_arm()) is not None:
+                journal.arm = arm
                 if course.pause_s:
                     await asyncio.sleep(course.pause_s)
-                journal.begin(arm)
-                return await ask(arm), arm
-            except UpstreamError as error:
-                journal.failed(error)
-                if not course.goes_on(error, arm):
-                    await journal.close(Status.FAILED, arm).stored
-                    raise course.verdict() from error
-            except ConnectionResetError:  # the client's: an upstream's is an UpstreamError
-                journal.cancelled()
-                journal.close(Status.CANCELLED, arm)
-                raise
-            except Exception:  # a fault of ours: the id must not stay claimed by a request that no record tells of
-                journal.failed(None)
-                await journal.close(Status.FAILED, arm).stored
-                raise
-            except asyncio.CancelledError:
-                journal.cancelled()
-                journal.close(Status.CANCELLED, arm)  # written by the recorder, whoever is gone
-                raise
+                if journal.begin():
+                    self.metrics.count_overhead(journal.overhead_s)
+                try:
+                    return await send(arm)
+                except UpstreamError as error:
+                    self._note_failure(plan, journal, error)
+                    if not course.goes_on(error, arm):
+                        raise course.verdict() from error
+                except ConnectionResetError:  # the client's: an upstream's is an UpstreamError
+                    raise
+                except Exception:
+                    self._note_failure(plan, journal, None)
+                    raise
+            journal.arm = plan.order[0]
+            raise course.verdict()
+
+    def report_failure(self, plan: ChatPlan, arm: ArmId, error: UpstreamError) -> None:
+        """Report a failed call of `arm` to circuit breakers, learned limits and metrics."""
+        tokens = plan.asked_tokens() if error.scope is Scope.CREDIT else 0
+        self.circuit_breakers.failed(arm, error, request=plan.request.own_id, tokens=tokens)
+        if error.scope is Scope.FIT and error.feature is not None:
+            self._learned_limits.learn(arm, error.feature, plan.chat.requirements)
+        self.metrics.count_failure(arm, error_word(error))
+
+    def _note_failure(self, plan: ChatPlan, journal: Journal, error: UpstreamError | None) -> None:
+        """Note a failure before the first byte; `error` is None for a fault of ours."""
+        spent = error is None or error.spent
+        cost_usd = unanswered_usd(plan, self.catalogue.price(journal.arm)) if spent else 0.0
+        journal.failed(error, cost_usd)
+        self.metrics.count_cost(journal.arm, cost_usd)
+        if error is not None:
+            self.report_failure(plan, journal.arm, error)
 
 
 class _Course:
     """How far one request has come through its arms."""
 
-    def __init__(self, plan: Plan, ports: ChatPorts, tries: Tries) -> None:
+    def __init__(self, plan: ChatPlan, caller: UpstreamCaller, tries: Tries) -> None:
         self._plan = plan
-        self._ports = ports
+        self._caller = caller
+        self._circuit_breakers = caller.circuit_breakers
         self._tries = tries
         self._left = list(plan.order)
         self._spent = 0
@@ -117,21 +150,21 @@ class _Course:
         self.pause_s = 0.0
 
     def next_arm(self) -> ArmId | None:
-        """Return whom to ask now; None where the account allows nobody of those that are left."""
-        cooldowns, named = self._ports.cooldowns, is_named(self._plan)
+        """Return the arm to call now; None where the account allows none of those that are left."""
+        breakers, named = self._circuit_breakers, self._plan.names_model
         while self._left:
-            arm = cooldowns.first_of(self._left)
+            arm = breakers.first_of(self._left)
             self._left.remove(arm)
-            if cooldowns.may_ask(arm, partial(asked_tokens, self._plan), named=named):
-                return cooldowns.begin((arm,))
+            if breakers.may_ask(arm, self._plan.asked_tokens, named=named):
+                return breakers.begin((arm,))
         return None
 
     def verdict(self) -> UpstreamError | ClientError:
-        """Return what the client hears."""
-        return verdict(self._errors, self._plan, self._ports.cooldowns)
+        """Return the error for the client."""
+        return verdict(self._errors, self._plan, self._circuit_breakers)
 
     def goes_on(self, error: UpstreamError, arm: ArmId) -> bool:
-        """Return whether the next arm is asked after this failure of `arm`, and set the pause before it."""
+        """Return whether the next arm is called after this failure of `arm`, and set the pause before it."""
         self._errors.append(error)
         self._spent += error.spent
         if not self._left or self._is_last(error):
@@ -139,33 +172,33 @@ class _Course:
         self.pause_s = 0.0
         if error.scope is Scope.CREDIT or error.status == HTTPStatus.PAYMENT_REQUIRED:
             self._left.sort(key=self._price)
-        if error.scope in (Scope.FIT, Scope.CREDIT):  # nothing is down: no pause, and no share of the second tries
-            return arm not in self._left and self._ports.clock.monotonic() < self._plan.deadline
+        if error.scope in (Scope.FIT, Scope.CREDIT):  # nothing is down: no pause, and no use of the retry budget
+            return arm not in self._left and self._caller.clock.monotonic() < self._plan.deadline
         self.pause_s = self._pause_s()
-        if arm in self._left:  # the same model again
+        if arm in self._left:  # the same arm again
             self.pause_s = max(self.pause_s, error.cool_s)
             if self.pause_s > MAX_PAUSE_S or not error.passing:
                 return False
-        if self._ports.clock.monotonic() + self.pause_s >= self._plan.deadline:
+        if self._caller.clock.monotonic() + self.pause_s >= self._plan.deadline:
             return False
         allowed = self._tries.again()
         if not allowed:
-            self._ports.metrics.retries_refused.inc()
+            self._caller.metrics.count_refused_retry()
         return allowed
 
     def _is_last(self, error: UpstreamError) -> bool:
-        """Return whether nobody may be asked after this failure."""
-        if error.ambiguous and not self._ports.retry_ambiguous:
+        """Return whether no arm may be called after this failure."""
+        if error.ambiguous and not self._caller.retry_ambiguous:
             return True
-        if error.scope is Scope.KEY and self._ports.cooldowns.key.breaker.open:
+        if error.scope is Scope.KEY and self._circuit_breakers.key.breaker.open:
             return True
         return not error.try_next or self._spent >= MAX_SPENT
 
     def _price(self, arm: ArmId) -> float:
-        """Return what orders arms by cost: free ones first, unknown prices last."""
-        if not self._ports.cooldowns.costs_money(arm):
+        """Return the sort key of arms by cost: free ones first, unknown prices last."""
+        if not self._circuit_breakers.costs_money(arm):
             return 0.0
-        price = self._ports.catalogue.price(arm)
+        price = self._caller.catalogue.price(arm)
         return math.inf if price is None else price.cost_usd(1, 1)
 
     def _pause_s(self) -> float:

@@ -1,12 +1,12 @@
-"""What a client hears of a request that no arm has answered.
+"""Final errors: the error that a client gets for a request that no arm has answered.
 
-| the client | hears |
+| the client | gets |
 |---|---|
-| named the model | what its provider said: 4xx as it is, 429 with `Retry-After`, 5xx as 502, each with the reason |
-| left the choice | where all arms refused the request for its own sake, the last one's reason; else a 502 or 429 |
+| named the model | the provider's error: 4xx as it is, 429 with `Retry-After`, 5xx as 502, each with the reason |
+| left the choice | the last arm's reason where all arms refused the request itself; else a 502 or 429 |
 
-A refusal of our own key is a 502 for all: no client may take it for a refusal of its own. Missing credit is a 402,
-which SDKs do not repeat by themselves, as they do 429 and 502: trying again does not help.
+A refusal of our own key is a 502 for all clients, so that none takes it for a refusal of its own key. Missing credit is
+a 402: unlike 429 and 502, SDKs do not retry it, and a retry does not help.
 """
 
 from __future__ import annotations
@@ -14,34 +14,31 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
-from services.gateway.chat.plan import Plan
+from services.gateway.chat.plan import ChatPlan
 from services.gateway.limits.circuit_breakers import CircuitBreakers
 from shared.errors import ClientError, InsufficientCredit, RateLimited, Scope, UpstreamError, UpstreamFailed
 
 _OWN_SAKE = (Scope.REQUEST, Scope.FIT)
 
 
-def is_named(plan: Plan) -> bool:
-    """Return whether the client itself left one model only."""
-    return plan.chat.model is not None or (bool(plan.chat.models) and len(set(plan.order)) == 1)
-
-
-def verdict(errors: Sequence[UpstreamError], plan: Plan, cooldowns: CircuitBreakers) -> UpstreamError | ClientError:
-    """Return what the client hears of these failures, in order; of none, where the account allowed no call."""
+def verdict(
+    errors: Sequence[UpstreamError], plan: ChatPlan, circuit_breakers: CircuitBreakers
+) -> UpstreamError | ClientError:
+    """Return the client's error for these failures, in order; no failures mean that the account allowed no call."""
     if not errors:
-        return _not_asked(cooldowns)
+        return _not_asked(circuit_breakers)
     error = _decisive(errors)
-    if is_named(plan):
+    if plan.names_model:
         return _of_named(error)
     if error.scope in _OWN_SAKE and error.relay is not None:
         return error
-    if error.free_cap or (error.scope is Scope.CREDIT and cooldowns.free_limit.rests_s):
-        return _free_used_up(cooldowns)  # this passes, and missing credit does not
+    if error.free_cap or (error.scope is Scope.CREDIT and circuit_breakers.free_limit.rests_s):
+        return _free_used_up(circuit_breakers)  # this passes, and missing credit does not
     return _of_any(error)
 
 
 def _decisive(errors: Sequence[UpstreamError]) -> UpstreamError:
-    """Return the failure that counts: a fault of an arm may pass, so it goes before what the request cannot have."""
+    """Return the failure that decides: an arm's fault may pass, so it comes before a refusal of the request."""
     if errors[-1].scope is Scope.REQUEST:
         return errors[-1]
     for scope in (Scope.ARM, Scope.KEY, Scope.CREDIT):
@@ -80,15 +77,15 @@ def _of_any(error: UpstreamError) -> ClientError:
     return UpstreamFailed("No model could answer." + said, code="upstream_error")
 
 
-def _not_asked(cooldowns: CircuitBreakers) -> ClientError:
-    credit = cooldowns.credit.breaker
-    if cooldowns.free_limit.rests_s or not credit.open:
-        return _free_used_up(cooldowns)
+def _not_asked(circuit_breakers: CircuitBreakers) -> ClientError:
+    credit = circuit_breakers.credit.breaker
+    if circuit_breakers.free_limit.rests_s or not credit.open:
+        return _free_used_up(circuit_breakers)
     return _no_credit(retry_after_s=credit.rests_s)
 
 
-def _free_used_up(cooldowns: CircuitBreakers) -> RateLimited:
-    wait_s = max(cooldowns.free_limit.resets_s, 1.0)
+def _free_used_up(circuit_breakers: CircuitBreakers) -> RateLimited:
+    wait_s = max(circuit_breakers.free_limit.resets_s, 1.0)
     resets_at = datetime.now(UTC) + timedelta(seconds=wait_s)
     return RateLimited(
         "The upstream's limit of free requests is used up. It is reset at "

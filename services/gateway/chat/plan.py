@@ -1,70 +1,32 @@
-"""What one chat request carries through the use case: the ports, who asks, and what was decided."""
+"""Chat plan: a chat request with its decision, the arms to call in order, and what its record will say."""
 
 from __future__ import annotations
 
-import asyncio
+from msgspec import Struct
 
-import numpy as np
-from msgspec import Struct, field
-
-from services.gateway.chat.context import ContextGatherer, Gathered
-from services.gateway.limits.circuit_breakers import CircuitBreakers
-from services.gateway.limits.exploration_budget import ExplorationBudget
-from services.gateway.limits.learned_limits import LearnedLimits
-from services.gateway.limits.quotas import Quotas
-from services.gateway.limits.retry_budget import RetryBudget
-from services.gateway.models.catalogue import Catalogue
-from services.gateway.models.posterior_cache import PosteriorCache
-from services.gateway.models.runtime_models import RuntimeModels, SharedFreeArms
-from services.gateway.process.gossip import Gossip
-from services.gateway.records.record_writer import RecordWriter
+from services.gateway.chat.context import Gathered
+from services.gateway.limits.quotas import largest_answer
 from services.gateway.request_context import RequestContext
 from shared.bandit.arms import ArmId
 from shared.bandit.decision import Decision
-from shared.metrics import GatewayMetrics
-from shared.ports import ChatModel, Clock, RequestLog
-from shared.resilience.circuit_breaker import CircuitBreaker
-from shared.resilience.supervision import Supervisor
 from shared.schemas.chat import ChatRequest
 from shared.schemas.quota import Charge
 from shared.schemas.upstream import Call
 
-
-class ChatPorts(Struct, frozen=True, eq=False):
-    """What the use case needs of the world."""
-
-    log: RequestLog
-    recorder: RecordWriter
-    notices: Gossip
-    gatherer: ContextGatherer
-    posteriors: PosteriorCache
-    catalogue: Catalogue
-    arm_list: RuntimeModels
-    free_arms: SharedFreeArms
-    upstream: ChatModel
-    cooldowns: CircuitBreakers
-    learned_limits: LearnedLimits
-    reserving: CircuitBreaker
-    clock: Clock
-    metrics: GatewayMetrics
-    supervisor: Supervisor
-    rng: np.random.Generator
-    redis_timeout_s: float
-    request_timeout_s: float
-    exploration: ExplorationBudget
-    session_margin: float
-    shadow_mode: bool
-    settings_hash: str
-    prompt_chars: int
-    quotas: Quotas
-    retries: RetryBudget
-    retry_ambiguous: bool
-    returning: set[asyncio.Task[None]] = field(default_factory=set)
-    """Claims that are being given back."""
+UNBOUNDED_TOKENS = 65_536
+"""Upstreams ask for credit for a model's longest answer where the request sets no bound."""
 
 
-class Plan(Struct, frozen=True, eq=False):
-    """A decided request: who is asked, in which order, and all that its record will say."""
+class ChatPlan(Struct, frozen=True, eq=False):
+    """A routed chat request.
+
+    Attributes:
+        order: the arms to call until one answers.
+        created_at: Unix seconds, for the record.
+        deadline: the `Clock.monotonic` instant at which the request is given up.
+        shadow: in shadow mode, the decision that is not followed.
+        charge: what was taken from the key's quota; `charged_in_redis` says where.
+    """
 
     chat: ChatRequest
     request: RequestContext
@@ -77,8 +39,17 @@ class Plan(Struct, frozen=True, eq=False):
     charge: Charge | None = None
     charged_in_redis: bool = False
 
+    @property
+    def names_model(self) -> bool:
+        """Whether the client itself left one model only."""
+        return self.chat.model is not None or (bool(self.chat.models) and len(set(self.order)) == 1)
+
+    def asked_tokens(self) -> int:
+        """Return the tokens that the request asks for, prompt and answer; an unbounded answer counts as a long one."""
+        return self.chat.requirements.prompt_tokens + (largest_answer(self.chat.body) or UNBOUNDED_TOKENS)
+
     def call(self, arm: ArmId) -> Call:
-        """Return the call of `arm`."""
+        """Return the upstream call of `arm`."""
         return Call(
             arm=arm,
             body=self.chat.body,

@@ -1,10 +1,10 @@
-"""A request's id, and its part of what its key may use: claimed beside the decision, given back where nothing follows.
+"""Reservations: a request's id and its share of the key's quota, reserved beside the decision, released where it fails.
 
-A claim is never cancelled: it may have reached Redis already. Where the client leaves, or the decision fails, it is
-waited for and given back in the background.
+A reservation is never cancelled: it may have reached Redis already. Where the client leaves or the decision fails, a
+background task waits for it and releases it.
 
-An id of our own making needs no claim, unless its client hears of it before the record is stored, as that of a stream
-does: nobody else can have it, and nobody can rate it yet.
+An id of our own making needs no reservation, unless its client learns it before the record is stored, as that of a
+stream does: no other request can have it, and it cannot be rated yet.
 """
 
 from __future__ import annotations
@@ -14,87 +14,112 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 
-from services.gateway.chat.plan import ChatPorts
-from services.gateway.limits.quotas import refusal, told
+from services.gateway.limits.quotas import Quotas, rate_limit_headers, refusal
 from services.gateway.request_context import RequestContext
 from shared.errors import Conflict, DependencyError, RouterError
 from shared.logs import get_logger
+from shared.metrics import GatewayMetrics
+from shared.ports import Clock, RequestLog
+from shared.resilience.circuit_breaker import CircuitBreaker
+from shared.resilience.supervision import Supervisor
 from shared.schemas.quota import Charge
 from shared.schemas.storage import Claim, Reservation
 
 _log = get_logger(__name__)
 
-Answered = Callable[[], Awaitable[Claim]]
-"""Waits for the claim."""
+Reserved = Callable[[], Awaitable[Claim]]
+"""Waits for the reservation."""
 
 
-def needs_claim(request: RequestContext, charge: Charge | None, *, stream: bool) -> bool:
-    """Return whether there is anything to claim."""
-    return stream or charge is not None or request.public_id != request.own_id
+def needs_reservation(request: RequestContext, charge: Charge | None, *, stream: bool) -> bool:
+    """Return whether there is anything to reserve."""
+    return stream or charge is not None or request.client_id is not None
 
 
-@asynccontextmanager
-async def claimed(request: RequestContext, charge: Charge | None, ports: ChatPorts) -> AsyncIterator[Answered]:
-    """Claim while the inside runs, which calls for the answer; whatever the inside raises gives the claim back.
+class Reservations:
+    """Reserves in Redis; while that is away, takes charges from this gateway's share of the quota."""
 
-    The answer raises Conflict for an id that is taken, and RateLimited at a limit.
-    """
-    claiming = asyncio.create_task(_claim(request, charge, ports))
-    try:
-        yield partial(_checked, claiming, request, ports)
-    except BaseException:
-        returning = ports.supervisor.spawn("claims", partial(_give_back, claiming, request, charge, ports))
-        ports.returning.add(returning)
-        returning.add_done_callback(ports.returning.discard)
-        raise
+    def __init__(
+        self,
+        log: RequestLog,
+        breaker: CircuitBreaker,
+        quotas: Quotas,
+        supervisor: Supervisor,
+        *,
+        clock: Clock,
+        metrics: GatewayMetrics,
+        timeout_s: float,
+    ) -> None:
+        self._requests = log
+        self._breaker = breaker
+        self._quotas = quotas
+        self._supervisor = supervisor
+        self._clock = clock
+        self._metrics = metrics
+        self._timeout_s = timeout_s
+        self._releases: set[asyncio.Task[None]] = set()
 
+    @asynccontextmanager
+    async def reserved(self, request: RequestContext, charge: Charge | None) -> AsyncIterator[Reserved]:
+        """Reserve while the block runs, which awaits the result; an error out of the block releases the reservation.
 
-async def _checked(claiming: asyncio.Task[Claim], request: RequestContext, ports: ChatPorts) -> Claim:
-    """Return the claim, having noted what the key has left."""
-    claim = await asyncio.shield(claiming)
-    if claim.reservation is Reservation.TAKEN:
-        raise Conflict("This X-Request-ID has been used before.", code="duplicate_request_id", param="X-Request-ID")
-    quota = claim.quota
-    if quota is not None:
-        now = ports.clock.now()
-        request.response_headers.update(told(quota, now))
-        if quota.refused is not None:
-            ports.metrics.refused.labels(quota.refused.value).inc()
-            raise refusal(quota, now)
-    return claim
-
-
-async def _claim(request: RequestContext, charge: Charge | None, ports: ChatPorts) -> Claim:
-    """Claim in Redis; where that cannot be asked, take the charge from this gateway's share."""
-    if ports.reserving.allows():
+        Awaiting the result sets the request's rate-limit headers, and raises Conflict for an id that is taken, or
+        RateLimited at a limit.
+        """
+        reserving = asyncio.create_task(self._reserve(request, charge))
         try:
-            async with asyncio.timeout(ports.redis_timeout_s):
-                claim = await ports.log.reserve(
+            yield partial(self._checked, reserving, request)
+        except BaseException:
+            release = self._supervisor.spawn("claims", partial(self._release, reserving, request, charge))
+            self._releases.add(release)
+            release.add_done_callback(self._releases.discard)
+            raise
+
+    async def settle(self) -> None:
+        """Wait until every release that has begun is done."""
+        await asyncio.gather(*self._releases, return_exceptions=True)
+
+    async def _checked(self, reserving: asyncio.Task[Claim], request: RequestContext) -> Claim:
+        claim = await asyncio.shield(reserving)
+        if claim.reservation is Reservation.TAKEN:
+            raise Conflict("This X-Request-ID has been used before.", code="duplicate_request_id", param="X-Request-ID")
+        quota = claim.quota
+        if quota is not None:
+            now = self._clock.now()
+            request.response_headers.update(rate_limit_headers(quota, now))
+            if quota.refused is not None:
+                self._metrics.refused.labels(quota.refused.value).inc()
+                raise refusal(quota, now)
+        return claim
+
+    async def _reserve(self, request: RequestContext, charge: Charge | None) -> Claim:
+        if self._breaker.allows():
+            try:
+                async with asyncio.timeout(self._timeout_s):
+                    claim = await self._requests.reserve(
+                        owner=request.owner, public_id=request.public_id, own_id=request.own_id, charge=charge
+                    )
+            except (DependencyError, TimeoutError):
+                self._breaker.failed()
+            else:
+                self._breaker.succeeded()
+                return claim
+        quota = None if charge is None else self._quotas.without_redis(request.owner, charge)
+        return Claim(Reservation.UNASKED, quota)
+
+    async def _release(self, reserving: asyncio.Task[Claim], request: RequestContext, charge: Charge | None) -> None:
+        try:
+            claim = await reserving
+            if claim.reservation in (Reservation.TAKEN, Reservation.REFUSED):
+                return
+            if claim.reservation is Reservation.UNASKED and claim.quota is not None and claim.quota.refused is None:
+                self._quotas.give_back(request.owner, charge)
+            if self._breaker.open:
+                return
+            # Also where Redis did not answer in time: it may have made the reservation all the same.
+            async with asyncio.timeout(self._timeout_s):
+                await self._requests.release(
                     owner=request.owner, public_id=request.public_id, own_id=request.own_id, charge=charge
                 )
-        except (DependencyError, TimeoutError):
-            ports.reserving.failed()
-        else:
-            ports.reserving.succeeded()
-            return claim
-    return Claim(Reservation.UNASKED, None if charge is None else ports.quotas.without_redis(request.owner, charge))
-
-
-async def _give_back(
-    claiming: asyncio.Task[Claim], request: RequestContext, charge: Charge | None, ports: ChatPorts
-) -> None:
-    try:
-        claim = await claiming
-        if claim.reservation in (Reservation.TAKEN, Reservation.REFUSED):
-            return
-        if claim.reservation is Reservation.UNASKED and claim.quota is not None and claim.quota.refused is None:
-            ports.quotas.give_back(request.owner, charge)
-        if ports.reserving.open:
-            return
-        # Asked, too, where Redis did not answer in time: it may have taken it all the same.
-        async with asyncio.timeout(ports.redis_timeout_s):
-            await ports.log.release(
-                owner=request.owner, public_id=request.public_id, own_id=request.own_id, charge=charge
-            )
-    except (RouterError, TimeoutError) as error:
-        _log.debug("a claim stays", error=str(error)[:300])
+        except (RouterError, TimeoutError) as error:
+            _log.debug("a claim stays", error=str(error)[:300])

@@ -1,35 +1,54 @@
-"""Who answers: what the client allows, who can serve it (`eligibility.py`), what the policy draws.
+"""Selector: chooses the arms for a chat request: what the client allows, what fits, and what the policy draws.
 
-What may overrule a draw is in `shared/bandit/steering.py`.
+`eligibility.py` says which arms can serve the request; `shared/bandit/steering.py` what may overrule a draw.
 """
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Coroutine, Iterator
 from dataclasses import replace
+from typing import Any, TypeVar
 
+import numpy as np
 from msgspec import Struct
 
+from services.gateway.chat.context import ContextGatherer, Gathered
 from services.gateway.chat.eligibility import LEARNED, eligible, left_out, refusal
-from services.gateway.chat.plan import ChatPorts
-from shared.bandit.arms import ArmId
+from services.gateway.chat.fallback import call_order
+from services.gateway.limits.circuit_breakers import CircuitBreakers
+from services.gateway.limits.exploration_budget import ExplorationBudget
+from services.gateway.limits.learned_limits import LearnedLimits
+from services.gateway.models.catalogue import Catalogue
+from services.gateway.models.posterior_cache import PosteriorCache
+from services.gateway.request_context import RequestContext
+from shared.bandit.arms import ArmId, Price
 from shared.bandit.context import Context
 from shared.bandit.decision import Decision, DecisionKind, UnfitArm
 from shared.bandit.steering import greedy, hold, keep, overrule
-from shared.errors import Unavailable
+from shared.errors import DependencyError, Unavailable
 from shared.logs import get_logger
+from shared.metrics import GatewayMetrics
+from shared.ports import RequestLog
+from shared.resilience.circuit_breaker import CircuitBreaker
 from shared.schemas.chat import ChatRequest
 from shared.schemas.requirements import TOOL_HISTORY
+from shared.schemas.tool_loops import awaited_keys
 from shared.tracing import span
 
 _log = get_logger(__name__)
+T = TypeVar("T")
+S = TypeVar("S")
 
 
-class Wish(Struct, frozen=True):
-    """What a request leaves to the router: nothing (`pinned`), some arms (`narrowed`), or all.
+class Candidates(Struct, frozen=True):
+    """The arms that may answer a request.
 
     Attributes:
+        pinned: the one model that the client names, else None.
         allowed: the arms to draw from; empty where `default` alone can serve the request.
-        reserve: arms that may be able to serve it, asked only when others fail.
+        narrowed: whether the client allows some arms only.
+        reserve: arms that may be able to serve it, called only when others fail.
         default: DEFAULT_MODEL, where the client allows it and it can serve the request.
         unfit: arms that the client allows and that are left out of the draw.
     """
@@ -42,40 +61,20 @@ class Wish(Struct, frozen=True):
     unfit: tuple[UnfitArm, ...] = ()
 
 
-class Choice(Struct, frozen=True):
-    """The decision that is followed, and in shadow mode the one that is not."""
+class Choice(Struct, frozen=True, eq=False):
+    """The arms to call, in order, with the decision behind it; in shadow mode `shadow` is the one not followed."""
 
     decision: Decision
+    gathered: Gathered
+    order: tuple[ArmId, ...]
     shadow: Decision | None = None
 
 
-def wish_of(chat: ChatRequest, ports: ChatPorts) -> Wish:
-    """Return what `chat` allows and can be served by.
-
-    Raises NotFound for an unknown model, Unavailable where none is known, and InvalidRequest where none that it allows
-    can serve it. A pinned model is not judged: the upstream says whether it can.
-    """
-    catalogue, narrowed = ports.catalogue, bool(chat.models)
-    pinned = None if chat.model is None else catalogue.pin(chat.model)
-    allowed = catalogue.narrow(chat.models) if narrowed else catalogue.arm_ids
-    if pinned is not None:
-        return Wish(pinned, allowed, narrowed)
-    if not allowed:
-        raise Unavailable("No model is known: name some in LLM_MODELS, or a DEFAULT_MODEL.", code="no_models")
-    # Who narrows the choice wants no other arm; DEFAULT_MODEL may be among those that are allowed.
-    default = catalogue.default if not narrowed or catalogue.default in allowed else None
-    found = eligible(allowed, default, chat.requirements, catalogue, ports.learned_limits)
-    if not found.arms and found.default is None:
-        everybody = dict.fromkeys((*allowed, *(() if default is None else (default,))))
-        raise refusal(tuple(everybody), chat.requirements, catalogue, chat.body)
-    return Wish(None, found.arms, narrowed, found.reserve, found.default, found.unfit)
-
-
 class Conversation(Struct, frozen=True):
-    """Who has a conversation.
+    """The arm that has a conversation.
 
     Attributes:
-        arm: who answered last in it, or made the tool call; None where that is not known.
+        arm: the arm that answered last in it, or made the tool call; None where that is not known.
         tool_step: whether the request brings the result of a tool call that `arm` made.
         missed: whether Redis could not say.
     """
@@ -85,59 +84,171 @@ class Conversation(Struct, frozen=True):
     missed: bool = False
 
 
-def choose(wish: Wish, context: Context, conversation: Conversation, ports: ChatPorts, *, explore: bool) -> Choice:
-    """Decide; without `explore` the client wants no exploration."""
-    if wish.pinned is not None:
-        return Choice(_pin(wish.pinned))
-    drawn = _draw(wish, context, ports)
-    if not explore:
-        drawn = greedy(drawn, "off")
-    elif not ports.exploration.left:
-        drawn = greedy(drawn, "spent")
-    if ports.shadow_mode:
-        return Choice(_explained(overrule(drawn, _safe_arm(wish)), wish), shadow=_explained(drawn, wish))
-    return Choice(_explained(_held(drawn, conversation, wish, ports), wish))
+class Conversations:
+    """Looks up which arm has a conversation; where Redis cannot say in time, no arm has."""
+
+    def __init__(self, log: RequestLog, breaker: CircuitBreaker, *, timeout_s: float) -> None:
+        self._requests = log
+        self._breaker = breaker
+        self._timeout_s = timeout_s
+
+    async def find(self, request: RequestContext, calls: tuple[str, ...]) -> Conversation:
+        """Return the arm that made one of the tool calls, else the one that answered last in the session."""
+        if self._breaker.open:
+            return Conversation(missed=True)
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                for key in calls:
+                    arm = await self._requests.session_arm(owner=request.owner, session=key)
+                    if arm is not None:
+                        return Conversation(arm, tool_step=True)
+                if request.session is None:
+                    return Conversation()
+                return Conversation(await self._requests.session_arm(owner=request.owner, session=request.session))
+        except (DependencyError, TimeoutError):
+            return Conversation(missed=True)
 
 
-def _held(drawn: Decision, conversation: Conversation, wish: Wish, ports: ChatPorts) -> Decision:
-    """Keep a conversation with its arm: within a tool loop always while it can serve it, else within the margin."""
-    arm = conversation.arm
-    if not conversation.tool_step or arm is None:
-        return hold(drawn, arm, ports.session_margin)
-    able = arm in wish.allowed or arm in wish.reserve or arm == wish.default
-    # It may have refused the tool calls of other models: these are its own.
-    able = able or (arm, TOOL_HISTORY, LEARNED) in wish.unfit
-    return keep(drawn, arm) if able and not ports.cooldowns.rests_s(arm) else drawn
+class Selector:
+    """Chooses arms. It calls no model, reserves nothing, and records nothing."""
+
+    def __init__(
+        self,
+        *,
+        catalogue: Catalogue,
+        posteriors: PosteriorCache,
+        context_gatherer: ContextGatherer,
+        conversations: Conversations,
+        circuit_breakers: CircuitBreakers,
+        learned_limits: LearnedLimits,
+        exploration: ExplorationBudget,
+        metrics: GatewayMetrics,
+        rng: np.random.Generator,
+        request_timeout_s: float,
+        session_margin: float,
+        shadow_mode: bool,
+    ) -> None:
+        self._catalogue = catalogue
+        self._posteriors = posteriors
+        self._context_gatherer = context_gatherer
+        self._conversations = conversations
+        self._circuit_breakers = circuit_breakers
+        self._learned_limits = learned_limits
+        self._exploration = exploration
+        self._metrics = metrics
+        self._rng = rng
+        self._request_timeout_s = request_timeout_s
+        self._session_margin = session_margin
+        self._shadow_mode = shadow_mode
+
+    def candidates(self, chat: ChatRequest) -> Candidates:
+        """Return the arms that `chat` allows and that can serve it.
+
+        Raises NotFound for an unknown model, Unavailable where none is known, and InvalidRequest where none that the
+        client allows can serve the request. A pinned model is not judged: the upstream says whether it can.
+        """
+        catalogue, narrowed = self._catalogue, bool(chat.models)
+        pinned = None if chat.model is None else catalogue.pin(chat.model)
+        allowed = catalogue.narrow(chat.models) if narrowed else catalogue.arm_ids
+        if pinned is not None:
+            return Candidates(pinned, allowed, narrowed)
+        if not allowed:
+            raise Unavailable("No model is known: name some in LLM_MODELS, or a DEFAULT_MODEL.", code="no_models")
+        # A client that narrows the choice wants no other arm; DEFAULT_MODEL may be among the allowed ones.
+        default = catalogue.default if not narrowed or catalogue.default in allowed else None
+        found = eligible(allowed, default, chat.requirements, catalogue, self._learned_limits)
+        if not found.arms and found.default is None:
+            judged = dict.fromkeys((*allowed, *(() if default is None else (default,))))
+            raise refusal(tuple(judged), chat.requirements, catalogue, chat.body)
+        return Candidates(None, found.arms, narrowed, found.reserve, found.default, found.unfit)
+
+    def prices(self, candidates: Candidates) -> Iterator[Price | None]:
+        """Return the list prices of the arms that may answer."""
+        if candidates.pinned is not None:
+            return iter((self._catalogue.price(candidates.pinned),))
+        last_resort = () if candidates.default is None else (candidates.default,)
+        arms = (*candidates.allowed, *candidates.reserve, *last_resort)
+        return (self._catalogue.price(arm) for arm in arms)
+
+    async def choose(self, request: RequestContext, chat: ChatRequest, candidates: Candidates) -> Choice:
+        """Gather context and decide. A dependency that fails costs context, never the answer."""
+        gathering = self._context_gatherer.gather(
+            chat.routing_text,
+            with_neighbours=candidates.pinned is None,
+            deadline=request.body_read_at + self._request_timeout_s,
+        )
+        conversation, calls = Conversation(), awaited_keys(chat.body)
+        free = candidates.pinned is None and not self._shadow_mode
+        if not free or (request.session is None and not calls):  # nothing to look up: two tasks less
+            gathered = await gathering
+        else:
+            gathered, conversation = await _both(gathering, self._conversations.find(request, calls))
+        decision, shadow = self._decide(candidates, gathered.context, conversation, explore=request.explore)
+        degraded = (*decision.degraded, *gathered.degraded)
+        if conversation.missed or (self._posteriors.stale and candidates.pinned is None):
+            degraded = (*degraded, "redis")
+        if degraded != decision.degraded:
+            decision = replace(decision, degraded=degraded)
+        # In shadow mode the safe arm alone answers, and a client that narrows the choice wants no other arm.
+        last_resort = None if candidates.narrowed or self._shadow_mode else candidates.default
+        others = () if self._shadow_mode else (*candidates.allowed, *candidates.reserve)
+        return Choice(decision, gathered, call_order(decision, self._circuit_breakers, last_resort, others), shadow)
+
+    def _decide(
+        self, candidates: Candidates, context: Context, conversation: Conversation, *, explore: bool
+    ) -> tuple[Decision, Decision | None]:
+        """Return the decision, and in shadow mode the one that is not followed."""
+        if candidates.pinned is not None:
+            return _pin(candidates.pinned), None
+        drawn = self._draw(candidates, context)
+        if not explore:
+            drawn = greedy(drawn, "off")
+        elif not self._exploration.left:
+            drawn = greedy(drawn, "spent")
+        if self._shadow_mode:
+            followed = overrule(drawn, _safe_arm(candidates))
+            return _explained(followed, candidates), _explained(drawn, candidates)
+        return _explained(self._held(drawn, conversation, candidates), candidates), None
+
+    def _held(self, drawn: Decision, conversation: Conversation, candidates: Candidates) -> Decision:
+        """Keep a conversation with its arm: within a tool loop while the arm can serve it, else within the margin."""
+        arm = conversation.arm
+        if not conversation.tool_step or arm is None:
+            return hold(drawn, arm, self._session_margin)
+        able = arm in candidates.allowed or arm in candidates.reserve or arm == candidates.default
+        # The arm may have refused the tool calls of other models: these are its own.
+        able = able or (arm, TOOL_HISTORY, LEARNED) in candidates.unfit
+        return keep(drawn, arm) if able and not self._circuit_breakers.rests_s(arm) else drawn
+
+    def _draw(self, candidates: Candidates, context: Context) -> Decision:
+        snapshot, allowed = self._posteriors.snapshot, candidates.allowed
+        default = None if candidates.narrowed else candidates.default
+        if snapshot is None:
+            return _default(default, allowed, "Nothing has been read of what was learned.")
+        if not allowed:
+            return _default(candidates.default, (), "No other model can serve the request.")
+        known = tuple(arm for arm in self._circuit_breakers.warm(allowed) if snapshot.knows(arm))
+        if not known:
+            return _default(default, allowed, "The models are newer than the learned state.")
+        try:
+            with self._metrics.decide.time(), span("decide"):
+                return snapshot.decide(context, known, self._rng)
+        except Exception:  # noqa: BLE001 - fail open: a fault in the policy must not cost an answer
+            _log.exception("the policy broke", arms=len(known), snapshot=snapshot.version)
+            return replace(_default(default, allowed, "The policy could not decide."), degraded=("policy",))
 
 
-def _explained(decision: Decision, wish: Wish) -> Decision:
+def _explained(decision: Decision, candidates: Candidates) -> Decision:
     """Return the decision with the arms that could not serve the request."""
-    if not wish.unfit:
+    if not candidates.unfit:
         return decision
-    return replace(decision, unfit=wish.unfit, reason=f"{decision.reason} {left_out(wish.unfit)}")
+    reason = f"{decision.reason} {left_out(candidates.unfit)}"
+    return replace(decision, unfit=candidates.unfit, reason=reason)
 
 
-def _safe_arm(wish: Wish) -> ArmId:
-    """Return DEFAULT_MODEL, or the first arm where it may not answer or the upstream does not know it."""
-    return wish.allowed[0] if wish.default is None else wish.default
-
-
-def _draw(wish: Wish, context: Context, ports: ChatPorts) -> Decision:
-    snapshot = ports.posteriors.snapshot
-    default = None if wish.narrowed else wish.default
-    if snapshot is None:
-        return _default(default, wish.allowed, "Nothing has been read of what was learned.")
-    if not wish.allowed:
-        return _default(wish.default, (), "No other model can serve the request.")
-    known = tuple(arm for arm in ports.cooldowns.warm(wish.allowed) if snapshot.knows(arm))
-    if not known:
-        return _default(default, wish.allowed, "The models are newer than the learned state.")
-    try:
-        with ports.metrics.decide.time(), span("decide"):
-            return snapshot.decide(context, known, ports.rng)
-    except Exception:  # noqa: BLE001 - fail open: no learned state, however odd, may cost an answer
-        _log.exception("the policy broke", arms=len(known), snapshot=snapshot.version)
-        return replace(_default(default, wish.allowed, "The policy could not decide."), degraded=("policy",))
+def _safe_arm(candidates: Candidates) -> ArmId:
+    """Return DEFAULT_MODEL, or the first arm where it may not answer or the upstream does not list it."""
+    return candidates.allowed[0] if candidates.default is None else candidates.default
 
 
 def _pin(arm: ArmId) -> Decision:
@@ -148,3 +259,10 @@ def _default(default: ArmId | None, allowed: tuple[ArmId, ...], reason: str) -> 
     first = (default,) if default is not None else ()
     ranked = tuple(dict.fromkeys((*first, *allowed)))
     return Decision(DecisionKind.DEFAULT, ranked, propensity=1.0, confidence=0.0, reason=reason)
+
+
+async def _both(one: Coroutine[Any, Any, T], other: Coroutine[Any, Any, S]) -> tuple[T, S]:
+    """Await both concurrently; where one fails, the other is cancelled."""
+    async with asyncio.TaskGroup() as group:
+        first, second = group.create_task(one), group.create_task(other)
+    return first.result(), second.result()

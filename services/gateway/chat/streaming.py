@@ -1,11 +1,11 @@
-"""A streamed answer: frames go out as they come, and the record is stored before `[DONE]` leaves.
+"""Streamed answer: events are passed on as they come, and the record is stored before `[DONE]` is sent.
 
-No truncated answer looks complete: a cut upstream ends in an error event and no `[DONE]`. A client that goes away
+No truncated answer looks complete: a cut upstream ends in an error event and no `[DONE]`. A client that disconnects
 leaves the `async with`, which closes the upstream call and records what was spent so far.
 
 Until the first event comes, the client sees signs of life, so that no proxy between gives up:
 
-| since the upstream accepted the request | the client gets | another arm may be asked |
+| since the upstream accepted the request | the client gets | another arm may be called |
 |---|---|---|
 | comments, and no event within `EARLY_S` of the first | headers, then comments | yes, and a comment names it |
 | no event for `KEEP_ALIVE_S` | headers, and a comment after each `KEEP_ALIVE_S` of silence | no |
@@ -19,12 +19,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TypeVar
 
-from services.gateway.chat.fallback import first_answer
-from services.gateway.chat.journal import Journal, Served, effective, error_word
-from services.gateway.chat.plan import ChatPorts, Plan
+from services.gateway.chat.fallback import UpstreamCaller
+from services.gateway.chat.journal import Ending, Journal, error_word
+from services.gateway.chat.plan import ChatPlan
+from services.gateway.chat.recording import ChatRecorder, Served, effective
 from shared.bandit.arms import ArmId
 from shared.bandit.decision import Decision
 from shared.errors import ClientError, UpstreamError
+from shared.ports import ChatModel, Clock
 from shared.schemas.problem import error_reply, problem
 from shared.schemas.records import Status
 from shared.schemas.upstream import KEEP_ALIVE, AnswerStream, Heard, Sink
@@ -38,23 +40,43 @@ COMMENT_GAP_S = 0.25
 Begin = Callable[["OpenStream"], Awaitable[Sink]]
 """Sends the headers of the answer; called once."""
 
+Send = Callable[[ArmId], Awaitable[AnswerStream]]
+Call = Callable[[ChatPlan, Journal, Send], Awaitable[AnswerStream]]
+
 T = TypeVar("T")
 
 
 class OpenStream:
     """A streamed answer: `arm` gives it, `decision` is how it came to that. Pour it out once."""
 
-    def __init__(self, plan: Plan, ports: ChatPorts, journal: Journal, begin: Begin) -> None:
+    def __init__(
+        self,
+        plan: ChatPlan,
+        journal: Journal,
+        *,
+        caller: UpstreamCaller,
+        recorder: ChatRecorder,
+        clock: Clock,
+        begin: Begin,
+    ) -> None:
         self.arm: ArmId = plan.order[0]
         self.journal = journal
+        self.served: Served | None = None
         self._plan = plan
-        self._ports = ports
+        self._caller = caller
+        self._recorder = recorder
+        self._now = clock.monotonic
         self._begin = begin
         self._begun_by: ArmId | None = None
         self._sink: Sink | None = None
         self._shown_at = math.inf
         self._answer: AnswerStream  # since `listen`
         self._failure: ClientError | UpstreamError | None = None
+
+    @property
+    def overhead_s(self) -> float:
+        """Our own time before the first upstream call."""
+        return self.journal.overhead_s
 
     @property
     def decision(self) -> Decision:
@@ -68,7 +90,7 @@ class OpenStream:
 
     async def listen(self, arm: ArmId, answer: AnswerStream) -> None:
         """Wait for the first event of an answer that `arm` has accepted. Raises UpstreamError."""
-        now = self._ports.clock.monotonic
+        now = self._now
         self.arm, self._answer = arm, answer
         final_at = now() + KEEP_ALIVE_S
         due = self._shown_at + KEEP_ALIVE_S if self.begun else final_at
@@ -91,7 +113,7 @@ class OpenStream:
             raise
 
     async def meanwhile(self, opening: Awaitable[T]) -> T:
-        """Return what `opening` returns; the client gets comments while another arm is asked."""
+        """Return what `opening` returns; the client gets comments while another arm is called."""
         ticking = asyncio.create_task(self._tick(), name="keep-alive")
         try:
             return await opening
@@ -100,7 +122,7 @@ class OpenStream:
             await asyncio.gather(ticking, return_exceptions=True)
 
     def fail(self, error: ClientError | UpstreamError) -> None:
-        """No arm has answered, and it is too late for a status."""
+        """End with an error event: no arm has answered, and it is too late for a status."""
         self._failure = error
 
     async def pour(self) -> bytes:
@@ -115,16 +137,16 @@ class OpenStream:
         try:
             await self._answer.pour(sink, KEEP_ALIVE_S)
         except UpstreamError as error:
-            self.journal.broke_off(error)
-            await self._close(Status.TRUNCATED, error_word(error)).stored
+            self._caller.report_failure(self._plan, self.arm, error)
+            await self._record(Status.TRUNCATED, error_word(error)).stored
             return _error_event(error)
-        await self._close(Status.ANSWERED).stored
+        await self._record(Status.ANSWERED).stored
         return DONE
 
     def abandon(self) -> None:
-        """The client is gone: write down what was spent so far, unless the end had been reached."""
-        if self.journal.closed is None:
-            self._close(Status.CANCELLED, "cancelled")
+        """Record what was spent so far, unless the end has been recorded: the client has disconnected."""
+        if self.served is None and self._failure is None:
+            self._record(Status.CANCELLED, "cancelled")
 
     async def _show(self, comment: bytes) -> None:
         """Let the client have a comment, after its headers."""
@@ -133,42 +155,39 @@ class OpenStream:
             self._sink = await self._begin(self)
         self._sink.put(comment)
         await self._sink.flush()
-        self._shown_at = self._ports.clock.monotonic()
+        self._shown_at = self._now()
 
     async def _tick(self) -> None:
         while True:
-            await asyncio.sleep(self._shown_at + KEEP_ALIVE_S - self._ports.clock.monotonic())
+            await asyncio.sleep(self._shown_at + KEEP_ALIVE_S - self._now())
             await self._show(KEEP_ALIVE)
 
-    def _close(self, status: Status, error: str | None = None) -> Served:
+    def _record(self, status: Status, error: str | None = None) -> Served:
         answer = self._answer
-        for reason, number in answer.unread.items():
-            self._ports.metrics.unread_events.labels(reason).inc(number)
-        self.journal.frames = answer.events
-        return self.journal.close(status, self.arm, usage=answer.usage, error=error, calls=answer.calls)
+        self.journal.arm = self.arm
+        ending = Ending(
+            status, error=error, usage=answer.usage, own_tokens=answer.events, calls=answer.calls, unread=answer.unread
+        )
+        self.served = self._recorder.record(self._plan, self.journal, ending)
+        return self.served
 
 
 @asynccontextmanager
-async def open_stream(plan: Plan, ports: ChatPorts, begin: Begin) -> AsyncIterator[OpenStream]:
-    """Open the first stream that gives a first event. Raises as `route_chat.complete` does, until `begin` was called.
-
-    `begin` is called by `pour`, or before where the first event is late.
-    """
-    journal = Journal(plan, ports)
-    opened = OpenStream(plan, ports, journal, begin)
+async def open_stream(plan: ChatPlan, opened: OpenStream, upstream: ChatModel, call: Call) -> AsyncIterator[OpenStream]:
+    """Open the first stream that gives a first event, through `call`, which records a request without an answer."""
     async with AsyncExitStack() as stack:
 
-        async def ask(arm: ArmId) -> AnswerStream:
+        async def send(arm: ArmId) -> AnswerStream:
             async with AsyncExitStack() as attempt:
-                opening = attempt.enter_async_context(ports.upstream.stream(plan.call(arm)))
+                opening = attempt.enter_async_context(upstream.stream(plan.call(arm)))
                 answer = await (opened.meanwhile(opening) if opened.begun else opening)
                 await opened.listen(arm, answer)
                 await stack.enter_async_context(attempt.pop_all())
             return answer
 
         try:
-            await first_answer(plan, ports, journal, ask)
-            journal.first_token()
+            await call(plan, opened.journal, send)
+            opened.journal.first_token()
         except (ClientError, UpstreamError) as error:
             if not opened.begun:
                 raise

@@ -1,4 +1,4 @@
-"""The use case: a rating becomes part of its request and an event for the learner, in one atomic step."""
+"""Feedback use case: stores a rating with its request, and an event for the learner, in one atomic step."""
 
 from __future__ import annotations
 
@@ -14,51 +14,62 @@ from shared.schemas.storage import RatingTerms, Verdict
 
 RETRY_AFTER_S = 1.0
 FEEDBACK_TIMEOUT_S = 2.0
-"""Nobody's answer waits for a rating, so it may take longer than a record before the client is told to come again."""
+"""No answer waits for a rating, so it may take longer than a record before the client gets a 503."""
 
 _TAKEN = frozenset({Verdict.ACCEPTED, Verdict.REVISED, Verdict.DUPLICATE})
 
 
-async def record_feedback(
-    feedback: FeedbackRequest,
-    *,
-    owner: str | None,
-    log: RequestLog,
-    recorder: RecordWriter,
-    in_doubt: Callable[[], Awaitable[bool]],
-    clock: Clock,
-    metrics: GatewayMetrics,
-    terms: RatingTerms | None = None,
-) -> Verdict:
-    """Store a rating; return ACCEPTED, REVISED or DUPLICATE.
+class FeedbackRecorder:
+    """Records ratings. `in_doubt` says whether a request may exist that Redis does not know yet."""
 
-    Raises NotFound, Gone, Conflict or RateLimited where it cannot count, and Unavailable while Redis is away, or does
-    not know yet of requests that this or another gateway has answered: a 202 is a promise, and a 404 would be believed.
-    """
-    try:
-        async with asyncio.timeout(FEEDBACK_TIMEOUT_S):
-            verdict = await log.rate(
-                owner=owner,
-                public_id=feedback.request_id,
-                score=feedback.score,
-                text=feedback.text,
-                now=clock.now(),
-                terms=terms,
-            )
-    except (DependencyError, TimeoutError) as error:
-        metrics.feedback.labels("unavailable").inc()
-        raise Unavailable(
-            "Feedback cannot be stored right now.", code="feedback_unavailable", retry_after_s=RETRY_AFTER_S
-        ) from error
-    if verdict is Verdict.UNKNOWN and await in_doubt():
-        metrics.feedback.labels("unavailable").inc()
-        raise Unavailable("Records are behind.", code="feedback_unavailable", retry_after_s=RETRY_AFTER_S)
-    metrics.feedback.labels(verdict.value).inc()
-    if verdict in _TAKEN:
-        if verdict is not Verdict.DUPLICATE:
-            recorder.wake()
-        return verdict
-    raise _refusal(verdict, clock)
+    def __init__(
+        self,
+        log: RequestLog,
+        record_writer: RecordWriter,
+        in_doubt: Callable[[], Awaitable[bool]],
+        *,
+        clock: Clock,
+        metrics: GatewayMetrics,
+    ) -> None:
+        self._requests = log
+        self._record_writer = record_writer
+        self._in_doubt = in_doubt
+        self._clock = clock
+        self._metrics = metrics
+
+    async def record(
+        self, feedback: FeedbackRequest, *, owner: str | None, terms: RatingTerms | None = None
+    ) -> Verdict:
+        """Store a rating; return ACCEPTED, REVISED or DUPLICATE.
+
+        Raises NotFound, Gone, Conflict or RateLimited where it cannot count, and Unavailable while Redis is away, or
+        does not know yet of requests that this or another gateway has answered: a 202 is a promise, and a client would
+        believe a 404.
+        """
+        try:
+            async with asyncio.timeout(FEEDBACK_TIMEOUT_S):
+                verdict = await self._requests.rate(
+                    owner=owner,
+                    public_id=feedback.request_id,
+                    score=feedback.score,
+                    text=feedback.text,
+                    now=self._clock.now(),
+                    terms=terms,
+                )
+        except (DependencyError, TimeoutError) as error:
+            raise self._unavailable("Feedback cannot be stored right now.") from error
+        if verdict is Verdict.UNKNOWN and await self._in_doubt():
+            raise self._unavailable("Records are behind.")
+        self._metrics.feedback.labels(verdict.value).inc()
+        if verdict in _TAKEN:
+            if verdict is not Verdict.DUPLICATE:
+                self._record_writer.wake()
+            return verdict
+        raise _refusal(verdict, self._clock)
+
+    def _unavailable(self, message: str) -> Unavailable:
+        self._metrics.feedback.labels("unavailable").inc()
+        return Unavailable(message, code="feedback_unavailable", retry_after_s=RETRY_AFTER_S)
 
 
 def _refusal(verdict: Verdict, clock: Clock) -> ClientError:
@@ -66,7 +77,7 @@ def _refusal(verdict: Verdict, clock: Clock) -> ClientError:
         case Verdict.EXPIRED:
             return Gone("The time for rating this request is over.", code="feedback_window_over", param="request_id")
         case Verdict.LINK_USED:
-            return Gone("Somebody has rated by this link already.", code="link_used")
+            return Gone("This link has been used for a rating already.", code="link_used")
         case Verdict.NOT_RATEABLE:
             return Conflict("The request did not end with a whole answer.", code="not_rateable", param="request_id")
         case Verdict.KEY_REUSED:

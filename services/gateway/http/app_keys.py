@@ -1,4 +1,4 @@
-"""Typed keys: what the middlewares put on a request, and what the composition root puts on the application."""
+"""Typed keys: of the request context on a request, and of the parts that `app.py` puts on the application."""
 
 from __future__ import annotations
 
@@ -7,33 +7,49 @@ import asyncio
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
-from services.gateway.chat.plan import ChatPorts
+from services.gateway.chat.route_chat import RouteChat
+from services.gateway.chat.selection import Selector
+from services.gateway.feedback.record_feedback import FeedbackRecorder
 from services.gateway.feedback.signed_links import SignedLinks
 from services.gateway.http.chat_request_reader import ChatRequestReader
 from services.gateway.http.request_lifecycle import RequestLifecycle
 from services.gateway.limits.admission import Admission
 from services.gateway.limits.body_bytes import BodyBytes
+from services.gateway.limits.learned_limits import LearnedLimits
+from services.gateway.models.catalogue import Catalogue
+from services.gateway.models.posterior_cache import PosteriorCache
+from services.gateway.models.runtime_models import RuntimeModels
 from services.gateway.process.health import Health
+from services.gateway.process.metrics_view import MetricsView
 from services.gateway.process.readiness import Readiness
 from services.gateway.request_context import RequestContext
-from shared.metrics import GatewayMetrics
+from shared.ports import RequestLog
+from shared.resilience.supervision import Supervisor
 from shared.settings import Settings
 
 # -- on each request, set by the outermost middleware ----------------------------------------------------------------
-REQUEST_CONTEXT = web.RequestKey("visit", RequestContext)
+REQUEST_CONTEXT = web.RequestKey("request_context", RequestContext)
 
 # -- on the application, set by `app.py` -----------------------------------------------------------------------------
 SETTINGS = web.AppKey("settings", Settings)
-METRICS = web.AppKey("metrics", GatewayMetrics)
 REGISTRY = web.AppKey("registry", CollectorRegistry)
-CHAT = web.AppKey("chat", ChatPorts)
+CHAT = web.AppKey("chat", RouteChat)
+SELECTOR = web.AppKey("selector", Selector)
+FEEDBACK = web.AppKey("feedback", FeedbackRecorder)
+CATALOGUE = web.AppKey("catalogue", Catalogue)
+RUNTIME_MODELS = web.AppKey("runtime_models", RuntimeModels)
+POSTERIORS = web.AppKey("posteriors", PosteriorCache)
+LEARNED_LIMITS = web.AppKey("learned_limits", LearnedLimits)
+REQUEST_LOG = web.AppKey("request_log", RequestLog)
+METRICS_VIEW = web.AppKey("metrics_view", MetricsView)
+SUPERVISOR = web.AppKey("supervisor", Supervisor)
 HEALTH = web.AppKey("health", Health)
-READINESS = web.AppKey("lifecycle", Readiness)
-REQUEST_LIFECYCLE = web.AppKey("door", RequestLifecycle)
+READINESS = web.AppKey("readiness", Readiness)
+REQUEST_LIFECYCLE = web.AppKey("request_lifecycle", RequestLifecycle)
 ADMISSION = web.AppKey("admission", Admission)
-BODY_BYTES = web.AppKey("bytes_in_work", BodyBytes)
-CHAT_REQUEST_READER = web.AppKey("asking", ChatRequestReader)
+BODY_BYTES = web.AppKey("body_bytes", BodyBytes)
+CHAT_REQUEST_READER = web.AppKey("chat_request_reader", ChatRequestReader)
 PARSING = web.AppKey("parsing", asyncio.Lock)
-"""Held while a big body is parsed."""
+"""Held while a large body is parsed."""
 
 LINKS = web.AppKey("links", SignedLinks)

@@ -12,18 +12,16 @@ from functools import partial
 
 from aiohttp import hdrs, web
 
-from services.gateway.chat.plan import ChatPorts
+from services.gateway.chat.route_chat import RouteChat
 from services.gateway.chat.streaming import OpenStream
 from services.gateway.feedback.signed_links import SignedLinks
 from services.gateway.http.app_keys import ADMISSION, BODY_BYTES, CHAT, CHAT_REQUEST_READER, LINKS, REQUEST_LIFECYCLE
 from services.gateway.http.chat_request_reader import ChatRequestReader
 from services.gateway.http.handlers.chat import (
-    BIG_BODY,
     JSON_TYPE,
+    LARGE_BODY,
     answer_headers,
     stream_headers,
-    streamed_answer,
-    whole_answer,
 )
 from services.gateway.http.middlewares import CLIENT_GONE
 from services.gateway.http.request_lifecycle import RequestLifecycle
@@ -36,7 +34,7 @@ from shared.quick_http.response_writer import ResponseWriter
 from shared.schemas.chat import ChatRequest
 
 PATHS = ("/v1/chat/completions", "/chat/completions")
-MAX_BODY_BYTES = BIG_BODY - 1
+MAX_BODY_BYTES = LARGE_BODY - 1
 
 
 class PlainHeaders:
@@ -82,7 +80,7 @@ class FastChat:
         self,
         door: RequestLifecycle,
         asking: ChatRequestReader,
-        ports: ChatPorts,
+        chat: RouteChat,
         links: SignedLinks,
         *,
         admission: Admission,
@@ -92,7 +90,7 @@ class FastChat:
         self._admission = admission
         self._bytes = bytes_in_work
         self._asking = asking
-        self._ports = ports
+        self._chat = chat
         self._links = links
 
     async def answer(self, route: str, question: Question) -> Answer | None:
@@ -120,7 +118,7 @@ class FastChat:
                 if asked.stream:
                     await self._stream(visit, asked, question.outlet)
                     return None
-                done = await whole_answer(asked, visit, self._ports)
+                done = await self._chat.complete(await self._chat.route(visit, asked))
             finally:
                 self._bytes.release(visit)
                 self._admission.leave(owner)
@@ -138,5 +136,5 @@ class FastChat:
             outlet.begin(200, headers | self._door.headers(visit, hdrs.METH_POST))
             return outlet
 
-        async with streamed_answer(asked, visit, self._ports, begin) as opened:
+        async with self._chat.stream(await self._chat.route(visit, asked), begin) as opened:
             outlet.end(await opened.pour())

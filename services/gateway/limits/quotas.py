@@ -1,7 +1,7 @@
-"""Rate limits and budgets of keys: what a request may cost before it is known, and what to do while Redis is away.
+"""Quotas: rate limits and daily budgets of keys, with estimates of what a request may use.
 
-The shared counters live in Redis, taken from by the script that claims the request's id and settled by the one that
-records it, so that neither costs a round trip. Without Redis each gateway gives out its share by itself.
+The shared counters live in Redis: the script that reserves the request's id charges them, and the one that records the
+request settles the charge, so that neither costs a round trip. Without Redis each gateway gives out its own share.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ _DAY_S = 86_400.0
 
 
 @dataclass(slots=True)
-class _Purse:
-    """What one key has left here, while Redis is away."""
+class _Level:
+    """What a key has left of this gateway's share, while Redis is away."""
 
     at: float
     requests: float
@@ -55,7 +55,7 @@ class Quotas:
         self._by_prefix = by_prefix
         self._gateways = gateways
         self._clock = clock
-        self._purses: dict[str, _Purse] = {}
+        self._levels: dict[str, _Level] = {}
 
     def limits(self, owner: str) -> Limits:
         """Return the limits of a key, by the longest hash prefix that fits."""
@@ -72,48 +72,50 @@ class Quotas:
         return Charge(limits, prompt + answer, round(cost_usd * NANO), _day(self._clock.now()))
 
     def without_redis(self, owner: str, charge: Charge) -> Quota:
-        """Take from this gateway's share. Bounded: as many purses as there are keys with limits."""
+        """Take from this gateway's share. Bounded: as many levels as there are keys with limits."""
         limits, now = charge.limits.divided(self._gateways), self._clock.monotonic()
-        purse = self._purses.setdefault(owner, _Purse(now, limits.requests, limits.tokens, charge.day))
-        passed, purse.at = now - purse.at, now
-        purse.requests = min(limits.requests, purse.requests + passed * limits.requests / 60)
-        purse.tokens = min(limits.tokens, purse.tokens + passed * limits.tokens / 60)
-        if purse.day != charge.day:
-            purse.day, purse.spent = charge.day, 0
-        refused = _refused(limits, purse)
+        level = self._levels.setdefault(owner, _Level(now, limits.requests, limits.tokens, charge.day))
+        passed, level.at = now - level.at, now
+        level.requests = min(limits.requests, level.requests + passed * limits.requests / 60)
+        level.tokens = min(limits.tokens, level.tokens + passed * limits.tokens / 60)
+        if level.day != charge.day:
+            level.day, level.spent = charge.day, 0
+        refused = _refused(limits, level)
         if refused is None:
-            purse.requests -= 1
-            purse.tokens -= charge.tokens
-            purse.spent += charge.nano_usd
-        return Quota(limits, purse.requests, purse.tokens, purse.spent, refused)
+            level.requests -= 1
+            level.tokens -= charge.tokens
+            level.spent += charge.nano_usd
+        return Quota(limits, level.requests, level.tokens, level.spent, refused)
 
     def give_back(self, owner: str, charge: Charge | None) -> None:
         """Put back what `without_redis` took for a request of which nothing came."""
-        purse = self._purses.get(owner)
-        if charge is not None and purse is not None:
-            purse.requests += 1
-            purse.tokens += charge.tokens
-            purse.spent -= charge.nano_usd
+        level = self._levels.get(owner)
+        if charge is not None and level is not None:
+            level.requests += 1
+            level.tokens += charge.tokens
+            level.spent -= charge.nano_usd
 
-    def settle(self, owner: str, charge: Charge | None, outcome: Outcome, *, in_redis: bool) -> Toll | None:
-        """Give back what was not used, or tell the record to; None for a key without limits."""
-        if charge is None:
-            return None
-        if in_redis:
-            return Toll(charge.day, charge.tokens if charge.limits.tokens else None, charge.nano_usd)
-        purse = self._purses.get(owner)
-        if purse is not None:
-            purse.tokens += charge.tokens - outcome.prompt_tokens - outcome.completion_tokens
-            purse.spent += round(outcome.spent_usd * NANO) - charge.nano_usd
-        return Toll(charge.day, None, 0)
+    def settle(self, owner: str, charge: Charge, outcome: Outcome) -> None:
+        """Return to this gateway's share what a request has not used; where Redis was charged, its record does that."""
+        level = self._levels.get(owner)
+        if level is not None:
+            level.tokens += charge.tokens - outcome.prompt_tokens - outcome.completion_tokens
+            level.spent += round(outcome.spent_usd * NANO) - charge.nano_usd
 
 
-def _refused(limits: Limits, purse: _Purse) -> Limit | None:
-    if limits.requests and purse.requests < 1:
+def settlement(charge: Charge, *, in_redis: bool) -> Toll:
+    """Return what the record settles: the whole charge, or nothing where Redis was not charged."""
+    if in_redis:
+        return Toll(charge.day, charge.tokens if charge.limits.tokens else None, charge.nano_usd)
+    return Toll(charge.day, None, 0)
+
+
+def _refused(limits: Limits, level: _Level) -> Limit | None:
+    if limits.requests and level.requests < 1:
         return Limit.REQUESTS
-    if limits.tokens and purse.tokens <= 0:
+    if limits.tokens and level.tokens <= 0:
         return Limit.TOKENS
-    return Limit.BUDGET if limits.nano_usd and purse.spent >= limits.nano_usd else None
+    return Limit.BUDGET if limits.nano_usd and level.spent >= limits.nano_usd else None
 
 
 # -- what a request may use ------------------------------------------------------------------------------------------
@@ -150,10 +152,10 @@ def largest_answer(body: Mapping[str, Any]) -> int | None:
     return None
 
 
-# -- what the caller is told -----------------------------------------------------------------------------------------
+# -- headers and errors -----------------------------------------------------------------------------------------
 
 
-def told(quota: Quota, now: float) -> dict[str, str]:
+def rate_limit_headers(quota: Quota, now: float) -> dict[str, str]:
     """Return OpenAI's `x-ratelimit-*` headers, and the same for the budget."""
     limits, headers = quota.limits, dict[str, str]()
     for name, limit, level in (("requests", limits.requests, quota.requests), ("tokens", limits.tokens, quota.tokens)):

@@ -1,9 +1,7 @@
-"""What gateways tell one another, once a second through Redis: which models rest, and whose records are late.
+"""Gossip between gateways, once a second through Redis: open circuits, learned limits, and records that are late.
 
-Limits of models that one gateway has learned from a refusal go the same way (`learned_limits.py`).
-
-No request waits for it. Where one gateway has opened the circuit of a model, all of them leave it alone
-(`CircuitBreakers.hear`), and no gateway says "no such request" to a rating while another still holds its record.
+No request waits for it. Where one gateway has opened the circuit of an arm, all of them leave it alone
+(`CircuitBreakers.hear`), and no gateway answers a rating with 404 while another still holds the request's record.
 """
 
 from __future__ import annotations
@@ -24,23 +22,23 @@ REFRESH_S = 1.0
 LOOK_S = 0.3
 TTL_S = 60.0
 SILENT_S = 3.0
-"""A gateway that has said nothing for this long has lost Redis, or its life: what it answered last may not be there."""
+"""A gateway that is silent for this long has lost Redis, or has died: its last records may be missing."""
 
 
 def name_of(port: int) -> str:
-    """Return what this gateway is called: the same after a restart, and nothing that tells of the machine."""
+    """Return the name of this gateway: the same after a restart, and without details of the machine."""
     place = f"{socket.gethostname()}:{port}"
     return "gateway-" + hashlib.sha256(place.encode()).hexdigest()[:8]
 
 
 class Gossip:
-    """What this gateway says, and what it has heard."""
+    """Exchanges notices with the other gateways. `heard`: the last notice of each, by name."""
 
     def __init__(
         self,
         heartbeats: Heartbeats,
-        recorder: RecordWriter,
-        cooldowns: CircuitBreakers,
+        record_writer: RecordWriter,
+        circuit_breakers: CircuitBreakers,
         learned_limits: LearnedLimits,
         *,
         name: str,
@@ -51,30 +49,29 @@ class Gossip:
         self.heard: Mapping[str, Notice] = {}
         self._heard_at = float("-inf")
         self._heartbeats = heartbeats
-        self._recorder = recorder
-        self._cooldowns = cooldowns
+        self._record_writer = record_writer
+        self._circuit_breakers = circuit_breakers
         self._learned_limits = learned_limits
         self._clock = clock
         self._timeout_s = timeout_s
 
     async def exchange(self) -> None:
-        """Say how it is, and hear the others. Raises DependencyError or TimeoutError; what was heard before stays."""
+        """Publish our notice, and read the others'. Raises DependencyError or TimeoutError; the last ones stay."""
         now = self._clock.monotonic()
-        notice = Notice(self._cooldowns.found(), self._recorder.behind, limits=self._learned_limits.found())
+        notice = Notice(self._circuit_breakers.found(), self._record_writer.behind, limits=self._learned_limits.found())
         async with asyncio.timeout(self._timeout_s):
             self.heard = await self._heartbeats.exchange(self.name, notice, TTL_S)
         self._heard_at = now
-        self._cooldowns.hear({name: said.rests for name, said in self.heard.items()})
+        self._circuit_breakers.hear({name: said.rests for name, said in self.heard.items()})
         self._learned_limits.hear({name: said.limits for name, said in self.heard.items()})
 
     async def in_doubt(self) -> bool:
         """Return whether there may be a request, here or with another gateway, that Redis does not know of yet.
 
-        That there is none is only known once every gateway has said so after it was asked: within a second, where all
-        is well.
+        False is certain only once every gateway has sent a notice after this call began: within a second as a rule.
         """
         asked = self._clock.monotonic()
-        while not self._recorder.behind:
+        while not self._record_writer.behind:
             if self._heard_at <= self._clock.monotonic() - LOOK_S or self._heard_at <= asked:
                 try:
                     await self.exchange()
@@ -88,15 +85,15 @@ class Gossip:
         return True
 
     async def leave(self) -> None:
-        """Say nothing any more, unless records stay behind on disk. Raises DependencyError or TimeoutError."""
-        if not self._recorder.spooled:
+        """Withdraw our notice, unless records stay behind on disk. Raises DependencyError or TimeoutError."""
+        if not self._record_writer.spooled:
             async with asyncio.timeout(self._timeout_s):
                 await self._heartbeats.exchange(self.name, None, TTL_S)
 
     def found_by(self) -> dict[str, list[str]]:
         """Return by arm which gateways have opened its circuit themselves."""
         found: dict[str, list[str]] = {}
-        said = {self.name: self._cooldowns.found()} | {name: notice.rests for name, notice in self.heard.items()}
+        said = {self.name: self._circuit_breakers.found()} | {name: notice.rests for name, notice in self.heard.items()}
         for name, rests in said.items():
             for arm in rests:
                 found.setdefault(arm, []).append(name)

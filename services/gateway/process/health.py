@@ -7,12 +7,21 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from services.gateway.chat.plan import ChatPorts
+from services.gateway.chat.context import ContextGatherer
+from services.gateway.limits.circuit_breakers import CircuitBreakers
+from services.gateway.limits.exploration_budget import ExplorationBudget
+from services.gateway.limits.learned_limits import LearnedLimits
+from services.gateway.models.catalogue import Catalogue
+from services.gateway.models.posterior_cache import PosteriorCache
 from services.gateway.models.price_list import MAX_NAMED
+from services.gateway.models.runtime_models import RuntimeModels
+from services.gateway.process.gossip import Gossip
 from services.gateway.process.health_part import Part
 from services.gateway.process.readiness import Readiness
+from services.gateway.records.record_writer import RecordWriter
 from shared.errors import RouterError
-from shared.ports import EventQueue, Heartbeats
+from shared.ports import Clock, EventQueue, Heartbeats
+from shared.resilience.supervision import Supervisor
 
 PROBE_TIMEOUT_S = 1.0
 KEEP_S = 1.0
@@ -26,17 +35,37 @@ class Health:
 
     def __init__(
         self,
-        ports: ChatPorts,
-        lifecycle: Readiness,
+        readiness: Readiness,
         *,
+        catalogue: Catalogue,
+        runtime_models: RuntimeModels,
+        posteriors: PosteriorCache,
+        context_gatherer: ContextGatherer,
+        record_writer: RecordWriter,
+        gossip: Gossip,
+        circuit_breakers: CircuitBreakers,
+        learned_limits: LearnedLimits,
+        exploration: ExplorationBudget,
+        supervisor: Supervisor,
+        clock: Clock,
         probes: Mapping[str, Probe],
         queue: EventQueue,
         heartbeats: Heartbeats,
         version: str,
         database: Callable[[], Awaitable[Part]] | None = None,
     ) -> None:
-        self._ports = ports
-        self._lifecycle = lifecycle
+        self._readiness = readiness
+        self._catalogue = catalogue
+        self._runtime_models = runtime_models
+        self._posteriors = posteriors
+        self._context_gatherer = context_gatherer
+        self._record_writer = record_writer
+        self._gossip = gossip
+        self._circuit_breakers = circuit_breakers
+        self._learned_limits = learned_limits
+        self._budget = exploration
+        self._supervisor = supervisor
+        self._clock = clock
         self._probes = probes
         self._queue = queue
         self._heartbeats = heartbeats
@@ -48,32 +77,32 @@ class Health:
 
     def not_ready(self) -> str | None:
         """Return why this process should get no traffic, or None. Degraded is still ready."""
-        if self._lifecycle.draining:
+        if self._readiness.draining:
             return "draining"
-        if not self._ports.catalogue.asked:
+        if not self._catalogue.asked:
             return "the upstream's models have not been asked for yet"
-        if not self._ports.posteriors.asked:
+        if not self._posteriors.asked:
             return "the learned state has not been asked for yet"
-        if not self._ports.catalogue.arm_ids and self._ports.catalogue.age_s is None:
+        if not self._catalogue.arm_ids and self._catalogue.age_s is None:
             return "no model is known: the upstream's list could not be read, and the settings name none"
-        if self._ports.recorder.losing:
+        if self._record_writer.losing:
             return "records cannot be stored"
         return None
 
     def missing(self) -> list[str]:
         """Return what decisions have to do without right now."""
-        gatherer = self._ports.gatherer
+        gatherer = self._context_gatherer
         checks = {
             "embedder": gatherer.model is None or gatherer.skips("embedder"),
             "qdrant": not gatherer.prepared or gatherer.skips("qdrant"),
-            "redis": self._ports.posteriors.stale or self._ports.recorder.redis_away,
+            "redis": self._posteriors.stale or self._record_writer.redis_away,
         }
         return [name for name, missed in checks.items() if missed]
 
     async def report(self) -> dict[str, Any]:
         """Return the state of everything; at most a second old."""
         async with self._lock:
-            now = self._ports.clock.monotonic()
+            now = self._clock.monotonic()
             if now - self._made_at >= KEEP_S:
                 self._report = await self._make()
                 self._made_at = now
@@ -91,44 +120,44 @@ class Health:
         parts["recorder"] = self._recorder()
         parts["background"] = self._background()
         parts["prices"] = self._prices()
-        healthy = all(part.status == "ok" for part in parts.values()) and self._ports.arm_list.refused is None
+        healthy = all(part.status == "ok" for part in parts.values()) and self._runtime_models.refused is None
         return {
             "status": "ok" if healthy else "degraded",
             "version": self._version,
-            "draining": self._lifecycle.draining,
+            "draining": self._readiness.draining,
             "parts": {name: asdict(part) for name, part in parts.items()},
             "exploration": self._exploration(),
             "arms": self._arms(),
             "arm_list": self._arm_list(),
-            "unlisted": self._ports.catalogue.unlisted,
+            "unlisted": self._catalogue.unlisted,
             "default_model": self._default_model(),
             "gateways": self._gateways(),
-            "background": {name: pulse.view() for name, pulse in self._ports.supervisor.pulses.items()},
+            "background": {name: pulse.view() for name, pulse in self._supervisor.pulses.items()},
         }
 
     def _arms(self) -> dict[str, Any]:
-        cooldowns, catalogue = self._ports.cooldowns, self._ports.catalogue
+        breakers, catalogue = self._circuit_breakers, self._catalogue
         arms = dict.fromkeys((*catalogue.arm_ids, *([catalogue.default] if catalogue.default else [])))
-        found_by = self._ports.notices.found_by()
+        found_by = self._gossip.found_by()
         return {
             arm: {
-                "circuit": cooldowns.circuit(arm),
-                "rests_s": round(cooldowns.rests_s(arm), 1),
+                "circuit": breakers.circuit(arm),
+                "rests_s": round(breakers.rests_s(arm), 1),
                 "found_by": found_by.get(arm, []),
-                "refuses": self._ports.learned_limits.view(arm),
+                "refuses": self._learned_limits.view(arm),
             }
             for arm in arms
         }
 
     def _arm_list(self) -> dict[str, Any]:
         """Return which arms there are, and which models `free` stands for (null where it is not used)."""
-        arm_list, catalogue = self._ports.arm_list, self._ports.catalogue
+        models, catalogue = self._runtime_models, self._catalogue
         free = catalogue.free.arms if catalogue.uses_free else None
-        return {**arm_list.view(), "refused": arm_list.refused is not None, "free": free}
+        return {**models.view(), "refused": models.refused is not None, "free": free}
 
     def _default_model(self) -> dict[str, Any]:
         """Return DEFAULT_MODEL as set, the model used for it, and whether that one stands in for an unlisted one."""
-        catalogue = self._ports.catalogue
+        catalogue = self._catalogue
         price = None if catalogue.default is None else catalogue.price(catalogue.default)
         return {
             "configured": catalogue.default_name,
@@ -140,14 +169,14 @@ class Health:
 
     def _gateways(self) -> dict[str, Any]:
         """Return the living gateways: when they last said something, and whether their records are late."""
-        notices = self._ports.notices
+        gossip = self._gossip
         others = {
-            name: {"said_s_ago": round(said.age_s, 1), "behind": said.behind} for name, said in notices.heard.items()
+            name: {"said_s_ago": round(said.age_s, 1), "behind": said.behind} for name, said in gossip.heard.items()
         }
-        return {notices.name: {"said_s_ago": 0.0, "behind": self._ports.recorder.behind}, **others}
+        return {gossip.name: {"said_s_ago": 0.0, "behind": self._record_writer.behind}, **others}
 
     async def _ask(self, probe: Probe) -> Part:
-        started = self._ports.clock.monotonic()
+        started = self._clock.monotonic()
         try:
             async with asyncio.timeout(PROBE_TIMEOUT_S):
                 version = await probe()
@@ -155,7 +184,7 @@ class Health:
             return Part("down", detail="no answer in time")
         except RouterError as error:
             return Part("down", detail=getattr(error, "reason", "") or type(error).__name__)
-        return Part("ok", latency_ms=round((self._ports.clock.monotonic() - started) * 1000, 2), version=version)
+        return Part("ok", latency_ms=round((self._clock.monotonic() - started) * 1000, 2), version=version)
 
     async def _learners(self) -> Part:
         try:
@@ -184,7 +213,7 @@ class Health:
             return Part("unknown", detail="redis cannot be asked")
 
     def _upstream(self) -> Part:
-        catalogue = self._ports.catalogue
+        catalogue = self._catalogue
         latency_ms = None if catalogue.fetch_s is None else round(catalogue.fetch_s * 1000, 2)
         if catalogue.age_s is None:
             why = catalogue.error and f"its models are unknown: {catalogue.error}"
@@ -201,15 +230,15 @@ class Health:
 
     def _refused(self) -> str | None:
         """Return what the upstream refuses of our account, or None."""
-        cooldowns = self._ports.cooldowns
-        if cooldowns.key.refused:
+        breakers = self._circuit_breakers
+        if breakers.key.refused:
             return "our key is refused: check OPENROUTER_API_KEY"
-        if cooldowns.credit.refused:
+        if breakers.credit.refused:
             return "models that cost money are refused: the account needs credit"
         return None
 
     def _snapshot(self) -> Part:
-        cache = self._ports.posteriors
+        cache = self._posteriors
         if cache.snapshot is None or cache.age_s is None:
             return Part("down", detail="nothing has been read of what was learned")
         status = "degraded" if cache.stale or cache.refused else "ok"
@@ -217,16 +246,16 @@ class Health:
         return Part(status, version=cache.snapshot.version, detail=detail)
 
     def _exploration(self) -> dict[str, Any]:
-        budget = self._ports.exploration
+        budget = self._budget
         return {"on": budget.left, "spent_usd": round(budget.spent_usd, 9), "budget_usd": budget.budget_usd}
 
     def _background(self) -> Part:
-        trouble = self._ports.supervisor.trouble()
+        trouble = self._supervisor.trouble()
         return Part("degraded" if trouble else "ok", detail="; ".join(trouble) or None)
 
     def _prices(self) -> Part:
         """Return which models' costs cannot be counted: degraded where a budget promises to."""
-        catalogue = self._ports.catalogue
+        catalogue = self._catalogue
         uncounted, prices = catalogue.uncounted, catalogue.prices
         if not uncounted:
             return Part("ok")
@@ -235,10 +264,10 @@ class Health:
         return Part("degraded" if prices.budgets else "ok", detail=detail)
 
     def _recorder(self) -> Part:
-        waiting = self._ports.recorder.spooled
-        if self._ports.recorder.losing:
+        waiting = self._record_writer.spooled
+        if self._record_writer.losing:
             return Part("down", detail="records are lost: neither Redis nor the disk takes them")
-        if waiting or self._ports.recorder.redis_away:
+        if waiting or self._record_writer.redis_away:
             return Part("degraded", detail=f"{waiting} records on disk")
         return Part("ok")
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from services.gateway.chat.route_chat import complete, route
 from shared.bandit.arms import Arm, Price
 from shared.schemas.upstream import Usage
 from tests.fakes.chat_model import FakeChatModel, Reply
 from tests.fakes.gateway import ARMS, World, asker, chat, settings_for
+from tests.fakes.use_cases import complete, route
 from tests.integration.gateway.test_http import BODY, Client, ask, serving
 from tests.values import replace
 
@@ -127,7 +127,7 @@ async def test_a_model_without_a_price_is_named_once(tmp_path: Path, capsys: pyt
     async with world.gateway() as ports:
         for _ in range(3):
             await ports.catalogue.refresh()
-        await ports.arm_list.change("b/middle", wanted=True, by="me")
+        await ports.runtime_models.change("b/middle", wanted=True, by="me")
         await ports.catalogue.refresh()
     said = [line for line in capsys.readouterr().out.splitlines() if WARNING in line]
     assert ["b/middle" in line for line in said] == [False, True]

@@ -6,8 +6,7 @@ import math
 
 import pytest
 
-from services.gateway.chat.journal import UNBOUNDED_TOKENS, asked_tokens
-from services.gateway.chat.route_chat import route
+from services.gateway.chat.plan import UNBOUNDED_TOKENS
 from services.gateway.limits.circuit_breakers import CircuitBreakers
 from services.gateway.limits.upstream_account import ENOUGH, AccountCircuit, Credit
 from shared.errors import (
@@ -15,6 +14,7 @@ from shared.errors import (
 )
 from tests.fakes.clock import FakeClock
 from tests.fakes.gateway import World, asker, chat
+from tests.fakes.use_cases import route
 from tests.unit.gateway.accounts import NO_CREDIT, NO_KEY
 
 # -- what opens and closes a circuit -----------------------------------------------------------
@@ -124,4 +124,4 @@ async def test_tokens_that_are_asked_for(paid: World) -> None:
         for fields, answer in (({"max_tokens": 7}, 7), ({"max_completion_tokens": 9, "max_tokens": 7}, 9),
                                ({}, UNBOUNDED_TOKENS)):  # fmt: skip
             plan = await route(chat("x" * 4000, **fields), asker(), ports)
-            assert 1000 <= asked_tokens(plan) - answer <= 1400
+            assert 1000 <= plan.asked_tokens() - answer <= 1400

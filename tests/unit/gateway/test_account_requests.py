@@ -7,9 +7,7 @@ from typing import Any
 
 import pytest
 
-from services.gateway.chat.plan import ChatPorts
-from services.gateway.chat.route_chat import complete, route
-from services.gateway.chat.streaming import open_stream
+from services.gateway.app import Gateway
 from shared.errors import (
     ClientError,
     InsufficientCredit,
@@ -21,16 +19,17 @@ from shared.errors import (
 from tests.fakes.chat_model import Reply
 from tests.fakes.gateway import World, asker, chat
 from tests.fakes.sink import FakeSink, begins
+from tests.fakes.use_cases import complete, open_stream, route
 from tests.unit.gateway.accounts import BUSY, CAPPED, FREE, NO_CREDIT, NO_KEY, TOO_DEAR, world_of
 from tests.values import replace
 
 
-async def ask(ports: ChatPorts, **fields: Any) -> str:
+async def ask(ports: Gateway, **fields: Any) -> str:
     """Return who answered."""
     return (await complete(await route(chat(**fields), asker(), ports), ports)).served.outcome.arm
 
 
-async def refusal(ports: ChatPorts, **fields: Any) -> RouterError:
+async def refusal(ports: Gateway, **fields: Any) -> RouterError:
     with pytest.raises((ClientError, UpstreamError)) as told:
         await ask(ports, **fields)
     return told.value
@@ -77,18 +76,18 @@ async def test_a_request_that_is_too_dear_stays_its_own(paid: World) -> None:
             assert (told.status, told.relay) == (402, TOO_DEAR.relay)  # type: ignore[attr-defined]
         assert {call.arm for call in paid.upstream.calls} == {"a/dear", "b/cheap"}
         paid.upstream.default = Reply()
-        assert not ports.cooldowns.credit.refused
-        assert [ports.cooldowns.rests_s(arm) for arm in ("a/dear", "b/cheap")] == [0, 0]
+        assert not ports.circuit_breakers.credit.refused
+        assert [ports.circuit_breakers.rests_s(arm) for arm in ("a/dear", "b/cheap")] == [0, 0]
 
 
 async def test_a_request_that_does_not_fit_takes_no_share_of_the_second_tries(paid: World) -> None:
     """The budget is for an upstream that is down: one client's misfits must not use up what others need."""
     async with paid.gateway() as ports:
-        ports.retries.retrying = 1_000
+        ports.retry_budget.retrying = 1_000
         paid.upstream.tell("a/dear", Reply(error=TOO_DEAR))
         plan = replace(await route(chat(), asker(), ports), order=("a/dear", "b/cheap"))
         assert (await complete(plan, ports)).served.outcome.arm == "b/cheap"
-        assert ports.retries.retrying == 1_000
+        assert ports.retry_budget.retrying == 1_000
 
 
 async def test_without_words_a_402_harms_no_smaller_request(paid: World) -> None:
@@ -102,10 +101,10 @@ async def test_without_words_a_402_harms_no_smaller_request(paid: World) -> None
         for _ in range(3):
             paid.upstream.default = Reply(error=NO_CREDIT)
             await refusal(ports, max_tokens=60_000)
-        assert ports.cooldowns.credit.breaker.open
+        assert ports.circuit_breakers.credit.breaker.open
         paid.upstream.default = Reply()
         await ask(ports, max_tokens=5)
-        assert not ports.cooldowns.credit.breaker.open, "an answer shows that there is credit"
+        assert not ports.circuit_breakers.credit.breaker.open, "an answer shows that there is credit"
 
 
 async def test_without_credit_the_client_hears_so_at_once(paid: World) -> None:
@@ -160,7 +159,7 @@ async def test_a_last_resort_without_credit_is_not_asked_before_free_models_that
     """One model that costs money opens no circuit, but after two refusals a free one that rests is the better bet."""
     async with defaults.gateway() as ports:
         for arm in FREE:
-            ports.cooldowns.cool(arm, 30.0)
+            ports.circuit_breakers.cool(arm, 30.0)
         defaults.upstream.tell("a/dear", *[Reply(error=NO_CREDIT)] * 99)
         assert {await ask(ports) for _ in range(10)} <= set(FREE)
         assert sum(call.arm == "a/dear" for call in defaults.upstream.calls) == 2
@@ -171,7 +170,7 @@ async def test_the_credits_circuit_never_touches_free_arms(tmp_path: Path) -> No
     world = world_of(tmp_path, "a/dear,b/cheap,c/gift," + FREE[0], "a/dear")
     async with world.gateway() as ports:
         for number, arm in enumerate(("a/dear", "b/cheap")):
-            ports.cooldowns.failed(arm, NO_CREDIT, request=str(number), tokens=1)
+            ports.circuit_breakers.failed(arm, NO_CREDIT, request=str(number), tokens=1)
         world.upstream.tell("a/dear", *[Reply(error=NO_CREDIT)] * 99)
         asked = [await ask(ports) for _ in range(20)]
         assert set(asked) == {"c/gift", FREE[0]}
@@ -190,7 +189,7 @@ async def test_a_limit_of_the_free_models_is_met_once(defaults: World) -> None:
             defaults.upstream.tell(arm, *[Reply(error=CAPPED)] * 9)
         assert [await ask(ports) for _ in range(9)] == ["a/dear"] * 9
         assert sum(call.arm in FREE for call in defaults.upstream.calls) == 1
-        assert ports.cooldowns.rests_s(FREE[0]) == pytest.approx(600, abs=5)
+        assert ports.circuit_breakers.rests_s(FREE[0]) == pytest.approx(600, abs=5)
 
 
 async def test_where_only_free_models_are_left_the_client_hears_when_to_come_again(defaults: World) -> None:
@@ -214,5 +213,5 @@ async def test_where_only_free_models_are_left_the_client_hears_when_to_come_aga
 async def test_a_free_model_that_is_busy_rests_alone(defaults: World) -> None:
     """A 429 of another kind is its own."""
     async with defaults.gateway() as ports:
-        ports.cooldowns.failed(FREE[0], BUSY)
-        assert [ports.cooldowns.rests_s(arm) > 0 for arm in FREE] == [True, False]
+        ports.circuit_breakers.failed(FREE[0], BUSY)
+        assert [ports.circuit_breakers.rests_s(arm) > 0 for arm in FREE] == [True, False]

@@ -8,27 +8,27 @@ from pathlib import Path
 
 import pytest
 
-from services.gateway.chat.plan import ChatPorts
-from services.gateway.chat.route_chat import complete, route
+from services.gateway.app import Gateway
 from shared.bandit.arms import Arm, ArmId
 from shared.errors import ClientError, Conflict, CorruptState, InvalidRequest, NotFound, Unavailable
 from shared.storage.redis_keys import day_of
 from tests.fakes.gateway import ARMS, World, asker, chat, settings_for
+from tests.fakes.use_cases import complete, route
 
 ME = "0123456789abcdef"
 
 
-async def add(ports: ChatPorts, name: str) -> None:
-    await ports.arm_list.change(name, wanted=True, by=ME)
+async def add(ports: Gateway, name: str) -> None:
+    await ports.runtime_models.change(name, wanted=True, by=ME)
     await ports.posteriors.refresh()
 
 
-async def remove(ports: ChatPorts, name: str) -> None:
-    await ports.arm_list.change(name, wanted=False, by=ME)
+async def remove(ports: Gateway, name: str) -> None:
+    await ports.runtime_models.change(name, wanted=False, by=ME)
     await ports.posteriors.refresh()
 
 
-async def first_choices(ports: ChatPorts, count: int = 60) -> set[ArmId]:
+async def first_choices(ports: Gateway, count: int = 60) -> set[ArmId]:
     """Return who was chosen first in as many requests."""
     return {(await route(chat(), asker(), ports)).order[0] for _ in range(count)}
 
@@ -39,7 +39,7 @@ async def test_an_added_model_is_weighed_and_a_removed_one_is_not(world: World) 
         for _ in range(2):
             await add(ports, "d/spare")
             await remove(ports, "a/small")
-        assert ports.arm_list.view() == {
+        assert ports.runtime_models.view() == {
             "arms": ("b/middle", "c/large", "d/spare"),
             "added": ("d/spare",),
             "removed": ("a/small",),
@@ -56,8 +56,8 @@ async def test_an_added_model_is_weighed_and_a_removed_one_is_not(world: World) 
 async def test_a_removed_model_is_not_chosen_even_before_the_next_fit(world: World) -> None:
     """What was fitted with it is asked about those that are left alone; a new one waits for its fit."""
     async with world.gateway() as ports:
-        await ports.arm_list.change("c/large", wanted=False, by=ME)
-        await ports.arm_list.change("d/spare", wanted=True, by=ME)
+        await ports.runtime_models.change("c/large", wanted=False, by=ME)
+        await ports.runtime_models.change("d/spare", wanted=True, by=ME)
         assert await first_choices(ports) <= {"a/small", "b/middle"}
 
 
@@ -82,13 +82,13 @@ async def test_other_gateways_and_later_processes_take_it_over(world: World, tmp
     other.memory, other.arm_changes = world.memory, world.arm_changes
     async with world.gateway() as one, other.gateway() as two:
         await add(one, "d/spare")
-        await two.arm_list.refresh()
+        await two.runtime_models.refresh()
         assert two.catalogue.arm_ids == one.catalogue.arm_ids
         await remove(two, "a/small")
-        await one.arm_list.refresh()
+        await one.runtime_models.refresh()
         assert list(one.catalogue.arm_ids) == ["b/middle", "c/large", "d/spare"]
     async with world.gateway() as again:
-        await again.arm_list.refresh()
+        await again.runtime_models.refresh()
         assert list(again.catalogue.arm_ids) == ["b/middle", "c/large", "d/spare"]
 
 
@@ -123,7 +123,7 @@ async def test_what_is_no_model_is_refused(
     """An unknown one is 404, what cannot be a name 400; nothing is stored."""
     async with world.gateway() as ports:
         with pytest.raises(error) as caught:
-            await ports.arm_list.change(name, wanted=wanted, by=ME)
+            await ports.runtime_models.change(name, wanted=wanted, by=ME)
         assert (caught.value.code, caught.value.param) == (code, "arm")
         assert not world.memory.arms
 
@@ -135,11 +135,11 @@ async def test_a_short_name_means_the_only_model_that_has_it(world: World) -> No
         assert world.memory.arms == {"d/spare": True}
     world.memory.arms.clear()
     async with world.gateway(refreshed=False) as ports:
-        await ports.arm_list.change("spare", wanted=True, by=ME)
+        await ports.runtime_models.change("spare", wanted=True, by=ME)
         assert ports.catalogue.arm_ids[-1] == "spare"
         await ports.catalogue.refresh()
         assert ports.catalogue.arm_ids[-1] == "d/spare"
-        await ports.arm_list.change("d/spare", wanted=False, by=ME)
+        await ports.runtime_models.change("d/spare", wanted=False, by=ME)
         assert "d/spare" not in ports.catalogue.arm_ids
 
 
@@ -162,10 +162,10 @@ async def test_a_list_that_leaves_nobody_is_not_followed(world: World) -> None:
     """LLM_MODELS may have shrunk to what was taken out before: serving it beats serving nobody."""
     async with world.gateway() as ports:
         world.memory.arms.update({"a/small": False, "b/middle": False, "c/large": False})
-        await ports.arm_list.refresh()
+        await ports.runtime_models.refresh()
         assert list(ports.catalogue.arm_ids) == ["a/small", "b/middle", "c/large"]
         world.memory.arms["d/spare"] = True
-        await ports.arm_list.refresh()
+        await ports.runtime_models.refresh()
         assert list(ports.catalogue.arm_ids) == ["d/spare"]
 
 
@@ -176,7 +176,7 @@ async def test_while_redis_is_away_nothing_changes(world: World) -> None:
         world.memory.away = True
         for wanted in (True, False):
             with pytest.raises(Unavailable) as caught:
-                await ports.arm_list.change("a/small", wanted=wanted, by=ME)
+                await ports.runtime_models.change("a/small", wanted=wanted, by=ME)
             assert caught.value.code == "dependency_unavailable"
         assert list(ports.catalogue.arm_ids) == ["a/small", "b/middle", "c/large", "d/spare"]
         world.memory.away = False
@@ -194,15 +194,15 @@ async def test_a_damaged_list_is_refused_and_the_last_good_one_kept(
 
         monkeypatch.setattr(world.arm_changes, "read", damaged)
         with pytest.raises(CorruptState):
-            await ports.arm_list.refresh()
+            await ports.runtime_models.refresh()
         with pytest.raises(Unavailable):
-            await ports.arm_list.change("a/small", wanted=False, by=ME)
-        assert ports.arm_list.refused
+            await ports.runtime_models.change("a/small", wanted=False, by=ME)
+        assert ports.runtime_models.refused
         assert world.counted("snapshot_refused") == 2
         assert list(ports.catalogue.arm_ids) == ["a/small", "b/middle", "c/large", "d/spare"]
         monkeypatch.undo()
-        await ports.arm_list.refresh()
-        assert ports.arm_list.refused is None
+        await ports.runtime_models.refresh()
+        assert ports.runtime_models.refused is None
 
 
 async def test_a_conversation_moves_on_from_a_model_that_is_taken_out(world: World) -> None:

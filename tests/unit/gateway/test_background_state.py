@@ -6,8 +6,6 @@ import sys
 
 import pytest
 
-from services.gateway.chat.route_chat import complete, route
-from services.gateway.feedback.record_feedback import record_feedback
 from services.gateway.limits.circuit_breakers import MAX_COOL_S, CircuitBreakers
 from services.gateway.models.catalogue import Catalogue
 from services.gateway.process.settings_check import check_settings
@@ -30,6 +28,7 @@ from shared.settings import load_settings
 from tests.fakes.chat_model import FakeChatModel, Reply
 from tests.fakes.clock import FakeClock
 from tests.fakes.gateway import ARMS, World, asker, chat
+from tests.fakes.use_cases import complete, route
 from tests.values import replace
 
 
@@ -141,15 +140,7 @@ async def test_each_verdict_on_a_rating_is_what_the_client_hears(world: World) -
     """202 for accepted, revised and repeated; 404, 409 and 410 for what cannot count; 503 while Redis is away."""
 
     async def rate(public_id: str, score: float = 0.5, owner: str = "public") -> Verdict:
-        return await record_feedback(
-            FeedbackRequest(public_id, score, None),
-            owner=owner,
-            log=world.log,
-            recorder=ports.recorder,
-            in_doubt=ports.notices.in_doubt,
-            clock=world.clock,
-            metrics=world.metrics,
-        )
+        return await ports.feedback.record(FeedbackRequest(public_id, score, None), owner=owner)
 
     async with world.gateway() as ports:
         await complete(await route(chat(), asker("good"), ports), ports)
@@ -177,26 +168,18 @@ async def test_an_answer_that_never_was_cannot_be_rated(world: World) -> None:
         with pytest.raises(Exception, match="The model could not answer"):
             await complete(plan, ports)
         with pytest.raises(Conflict):
-            await record_feedback(
-                FeedbackRequest("bad", 1.0, None),
-                owner="public",
-                log=world.log,
-                recorder=ports.recorder,
-                in_doubt=ports.notices.in_doubt,
-                clock=world.clock,
-                metrics=world.metrics,
-            )
+            await ports.feedback.record(FeedbackRequest("bad", 1.0, None), owner="public")
 
 
 async def test_a_new_embedding_model_gets_its_own_collection(world: World) -> None:
     """The gateway notices that the embedder has another model, and prepares the index for it."""
     async with world.gateway() as ports:
-        assert ports.gatherer.model is not None
-        world.embedder._model = replace(ports.gatherer.model, id="other")
+        assert ports.context_gatherer.model is not None
+        world.embedder._model = replace(ports.context_gatherer.model, id="other")
         world.embedder.error = DependencyError("embedder", "restarting")
         await route(chat(), asker(), ports)
         world.embedder.error = None
-        await ports.gatherer.prepare()
+        await ports.context_gatherer.prepare()
         assert (await route(chat(), asker(), ports)).gathered.embedding_model == "other"
 
 

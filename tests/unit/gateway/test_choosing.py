@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 
-from services.gateway.chat.plan import ChatPorts
-from services.gateway.chat.route_chat import Considered, complete, consider, route
-from services.gateway.chat.selection import wish_of
+from services.gateway.app import Gateway
+from services.gateway.chat.selection import Choice
 from services.gateway.limits.exploration_budget import ExplorationBudget
 from shared.bandit.decision import DecisionKind
 from shared.errors import DependencyError, NotFound, UpstreamError, UpstreamFailed
@@ -18,6 +17,7 @@ from shared.schemas.records import RequestRecord
 from shared.storage.redis_keys import day_of
 from tests.fakes.chat_model import Reply
 from tests.fakes.gateway import World, asker, chat, known, settings_for
+from tests.fakes.use_cases import complete, consider, route
 
 WIDE = {"SESSION_MARGIN": 2}
 """Every model is within the margin."""
@@ -27,14 +27,14 @@ def world_with(folder: Path, **settings: object) -> World:
     return World(settings_for(folder / "spool", **settings))
 
 
-async def say(ports: ChatPorts, session: str | None = None, *, explore: bool = True, **fields: Any) -> str:
+async def say(ports: Gateway, session: str | None = None, *, explore: bool = True, **fields: Any) -> str:
     who = asker(session=session, explore=explore)
     return (await complete(await route(chat(**fields), who, ports), ports)).served.outcome.arm
 
 
-async def look(ports: ChatPorts, **fields: Any) -> Considered:
+async def look(ports: Gateway, **fields: Any) -> Choice:
     asked = chat(**fields)
-    return await consider(asked, wish_of(asked, ports), asker(), ports)
+    return await consider(asked, asker(), ports)
 
 
 # -- conversations -----------------------------------------------------------------------------------------------------
@@ -104,9 +104,9 @@ async def test_a_dry_run_decides_as_the_request_would_and_leaves_no_trace(world:
         assert world.memory.aliases.keys() == {("public", plan.request.public_id)}
         expected = {view.arm: view.propensity for view in plan.decision.views}
         for considered in looked:
-            assert {view.arm: view.propensity for view in considered.choice.decision.views} == pytest.approx(expected)
-            assert considered.order[0] == considered.choice.decision.arm
-        assert len({considered.choice.decision.arm for considered in looked}) > 1
+            assert {view.arm: view.propensity for view in considered.decision.views} == pytest.approx(expected)
+            assert considered.order[0] == considered.decision.arm
+        assert len({considered.decision.arm for considered in looked}) > 1
         with pytest.raises(NotFound):
             await look(ports, model="no/such")
 

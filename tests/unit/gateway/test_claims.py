@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from services.gateway.chat.plan import ChatPorts
-from services.gateway.chat.route_chat import complete, route
+from services.gateway.app import Gateway
 from shared.errors import DependencyError, RateLimited
 from shared.schemas.quota import Limits, Quota
 from shared.schemas.storage import Verdict
 from tests.fakes.gateway import World, asker, chat, settings_for
+from tests.fakes.use_cases import complete, route
 
 LIMITS = {"RATE_LIMIT_RPM": 60, "RATE_LIMIT_TPM": 100_000, "BUDGET_USD_PER_DAY": 1, "ASSUMED_GATEWAYS": 1}
 
@@ -22,7 +22,7 @@ def world(tmp_path: Path) -> World:
     return World(settings_for(tmp_path, **LIMITS))
 
 
-async def left(ports: ChatPorts, world: World) -> Quota:
+async def left(ports: Gateway, world: World) -> Quota:
     """What the key has, asked for nothing more than an id."""
     purses = ports.quotas if world.memory.away else world.memory.quotas
     charge = ports.quotas.charge("public", chat(max_tokens=1), ())
@@ -46,7 +46,7 @@ async def test_who_leaves_before_a_model_is_asked_gets_everything_back(world: Wo
         leaving.cancel()
         with pytest.raises(asyncio.CancelledError):
             await leaving
-        await asyncio.gather(*ports.returning)
+        await ports.reservations.settle()
         after = await left(ports, world)
         assert (after.spent, after.limits) == (before.spent, before.limits)
         assert after.requests == pytest.approx(before.requests, abs=0.5)
@@ -73,8 +73,8 @@ async def test_a_claim_that_arrives_after_its_client_has_left_is_given_back(worl
         leaving.cancel()
         with pytest.raises(asyncio.CancelledError):
             await leaving
-        assert ports.returning
-        await asyncio.gather(*ports.returning)
+        assert ports.reservations._releases
+        await ports.reservations.settle()
         assert ("public", "mine") not in world.memory.aliases
 
 
@@ -90,7 +90,7 @@ async def test_what_was_refused_has_nothing_to_give_back(world: World) -> None:
             for _ in range(3):
                 with pytest.raises(RateLimited):
                     await route(chat(), asker(), ports)
-                await asyncio.gather(*ports.returning)
+                await ports.reservations.settle()
         world.memory.away = False
 
 
@@ -99,19 +99,19 @@ async def test_the_embedder_is_told_how_long_its_answer_is_wanted(world: World) 
     async with world.gateway() as ports:
         await route(chat(), asker(), ports)
         assert world.embedder.within_s == world.settings.EMBED_TIMEOUT_MS / 1000
-        late = asker(started=ports.clock.monotonic() - ports.request_timeout_s + 0.05)
+        late = asker(started=world.clock.monotonic() - world.settings.REQUEST_TIMEOUT_S + 0.05)
         world.embedder.delay_s = 1.0
-        began = ports.clock.monotonic()
+        began = world.clock.monotonic()
         plan = await route(chat(), late, ports)
-        assert ports.clock.monotonic() - began < 0.9
+        assert world.clock.monotonic() - began < 0.9
         assert plan.gathered.degraded == ("embedder",)
         assert world.embedder.within_s is not None
         assert world.embedder.within_s <= 0.05
         asked = len(world.embedder.asked)
-        too_late = asker(started=ports.clock.monotonic() - ports.request_timeout_s - 1)
+        too_late = asker(started=world.clock.monotonic() - world.settings.REQUEST_TIMEOUT_S - 1)
         assert (await route(chat(), too_late, ports)).gathered.degraded == ("embedder",)
         assert len(world.embedder.asked) == asked
-        assert not ports.gatherer.skips("embedder"), "that a request had no time is not the embedder's fault"
+        assert not ports.context_gatherer.skips("embedder"), "that a request had no time is not the embedder's fault"
 
 
 async def test_redis_lost_in_the_middle_leaves_the_claim(world: World) -> None:
@@ -124,7 +124,7 @@ async def test_redis_lost_in_the_middle_leaves_the_claim(world: World) -> None:
         leaving.cancel()
         with pytest.raises(asyncio.CancelledError):
             await leaving
-        await asyncio.gather(*ports.returning)
+        await ports.reservations.settle()
         with pytest.raises(DependencyError):
             await world.log.find(owner="public", public_id="mine")
         world.memory.away = False

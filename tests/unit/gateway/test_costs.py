@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from services.gateway.chat.route_chat import complete, route
 from services.gateway.feedback.signed_links import SignedLinks
 from services.gateway.http.fast_chat import PlainHeaders
 from services.gateway.http.handlers.chat import answer_headers
@@ -14,6 +13,7 @@ from shared.errors import UpstreamError, UpstreamFailed
 from shared.schemas.upstream import Usage
 from tests.fakes.chat_model import Reply
 from tests.fakes.gateway import World, asker, chat
+from tests.fakes.use_cases import complete, route
 from tests.values import replace
 
 BROKEN = UpstreamError("broke off", spent=True)

@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from services.gateway.chat.plan import ChatPorts
-from services.gateway.chat.route_chat import Considered, complete, consider, route
-from services.gateway.chat.selection import wish_of
+from services.gateway.app import Gateway
+from services.gateway.chat.selection import Choice
 from shared.bandit.arms import Arm
 from shared.bandit.decision import DecisionKind
 from shared.errors import InvalidRequest, UpstreamError, UpstreamFailed
 from shared.schemas.records import RequestRecord
 from tests.fakes.chat_model import Reply
 from tests.fakes.gateway import ARMS, World, asker, chat, settings_for
+from tests.fakes.use_cases import complete, consider, route
 from tests.values import replace
 
 IMAGE = [{"type": "text", "text": "Look"}, {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}]
@@ -38,12 +38,12 @@ def image(**fields: Any) -> dict[str, Any]:
     return {"messages": [{"role": "user", "content": IMAGE}], **fields}
 
 
-async def look(ports: ChatPorts, **fields: Any) -> Considered:
+async def look(ports: Gateway, **fields: Any) -> Choice:
     asked = chat(**fields)
-    return await consider(asked, wish_of(asked, ports), asker(), ports)
+    return await consider(asked, asker(), ports)
 
 
-async def served_by(ports: ChatPorts, **fields: Any) -> str:
+async def served_by(ports: Gateway, **fields: Any) -> str:
     return (await complete(await route(chat(**fields), asker(), ports), ports)).served.outcome.arm
 
 
@@ -68,8 +68,8 @@ async def test_propensities_are_exact_over_the_arms_that_are_left(tmp_path: Path
     """The chances are those of the same request narrowed to these arms, sum to 1, and are what is really drawn."""
     world = world_of(tmp_path, BLIND[1])
     async with world.gateway() as ports:
-        narrowed = (await look(ports, models=["a/small", "c/large"])).choice.decision
-        decisions = [(await look(ports, **image())).choice.decision for _ in range(4000)]
+        narrowed = (await look(ports, models=["a/small", "c/large"])).decision
+        decisions = [(await look(ports, **image())).decision for _ in range(4000)]
     expected = {view.arm: view.propensity for view in narrowed.views}
     assert sum(expected.values()) == pytest.approx(1.0, abs=1e-9)
     for decision in decisions:
@@ -84,7 +84,7 @@ async def test_a_fallback_can_serve_the_request_too(tmp_path: Path) -> None:
     """Neither the next ranked arm, nor one that rests, nor the last resort is one that is known to be blind."""
     world = world_of(tmp_path, BLIND[0], BLIND[3])
     async with world.gateway() as ports:
-        ports.cooldowns.cool("c/large", 30)
+        ports.circuit_breakers.cool("c/large", 30)
         for _ in range(10):
             assert set((await look(ports, **image())).order) == {"b/middle", "c/large"}
         assert set((await look(ports)).order) == {"a/small", "b/middle", "c/large", "d/spare"}
@@ -168,9 +168,9 @@ async def test_shadow_mode_answers_with_one_that_can(tmp_path: Path) -> None:
         async with world.gateway() as ports:
             considered = await look(ports, **image())
         assert considered.order[0] == expected
-        assert considered.choice.decision.propensity == 1.0
-        assert considered.choice.shadow is not None
-        assert considered.choice.shadow.unfit == considered.choice.decision.unfit == (("a/small", "image", "known"),)
+        assert considered.decision.propensity == 1.0
+        assert considered.shadow is not None
+        assert considered.shadow.unfit == considered.decision.unfit == (("a/small", "image", "known"),)
 
 
 async def test_a_safe_start_does_not_answer_with_one_that_cannot(tmp_path: Path) -> None:
@@ -202,11 +202,11 @@ async def test_a_tight_prompt_goes_to_the_arm_with_room_and_to_others_only_after
         considered = await look(ports, text=text)
         assert considered.order[0] == "c/large"
         assert set(considered.order[1:]) == {"a/small", "b/middle", "d/spare"}
-        unfit = considered.choice.decision.unfit
+        unfit = considered.decision.unfit
         assert unfit == (("a/small", "context", "estimated"), ("b/middle", "context", "estimated"))
         considered = await look(ports, text=text, models=["a/small", "b/middle"])
-        assert {view.arm for view in considered.choice.decision.views} == {"a/small", "b/middle"}
-        assert considered.choice.decision.unfit == ()
+        assert {view.arm for view in considered.decision.views} == {"a/small", "b/middle"}
+        assert considered.decision.unfit == ()
 
 
 @pytest.mark.parametrize("fields", [{"reasoning_effort": "low"}, {"messages": [FILE]}])
@@ -215,9 +215,9 @@ async def test_what_upstreams_make_up_for_is_a_preference(tmp_path: Path, fields
     plain = [replace(arm, parameters=frozenset({"stop"}), input_modalities=TEXT) for arm in ARMS]
     able = replace(MIDDLE, parameters=frozenset({"reasoning"}), input_modalities=frozenset({"text", "file"}))
     async with world_of(tmp_path / "none", *plain).gateway() as ports:
-        assert len((await look(ports, **fields)).choice.decision.views) == 3
+        assert len((await look(ports, **fields)).decision.views) == 3
     async with world_of(tmp_path / "one", *plain, able).gateway() as ports:
-        assert [view.arm for view in (await look(ports, **fields)).choice.decision.views] == ["b/middle"]
+        assert [view.arm for view in (await look(ports, **fields)).decision.views] == ["b/middle"]
 
 
 async def test_an_estimate_does_not_move_requests_to_the_last_resort(tmp_path: Path) -> None:

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from services.gateway.chat.plan import ChatPorts
-from services.gateway.chat.route_chat import complete, route
+from services.gateway.app import Gateway
 from shared.bandit.arms import Arm, Price
 from shared.errors import Unavailable, UpstreamError
 from tests.fakes.chat_model import Reply
 from tests.fakes.gateway import World, asker, chat, settings_for
+from tests.fakes.use_cases import complete, route
 
 ZERO = Price(0.0, 0.0)
 DEAR = Price(3e-6, 15e-6)
@@ -28,11 +28,11 @@ def world_of(folder: Path, *listed: Arm, **settings: str) -> World:
     return world
 
 
-def arms(ports: ChatPorts) -> tuple[str, ...]:
+def arms(ports: Gateway) -> tuple[str, ...]:
     return ports.catalogue.arm_ids
 
 
-async def read_again(ports: ChatPorts, world: World, *listed: Arm) -> None:
+async def read_again(ports: Gateway, world: World, *listed: Arm) -> None:
     world.upstream.arms = listed
     await ports.catalogue.refresh()
     await ports.free_arms.refresh()
@@ -138,8 +138,8 @@ async def test_runtime_changes_are_the_last_word(tmp_path: Path) -> None:
     """A free model that was taken out stays out, and an added one is an arm beside them."""
     world = world_of(tmp_path, *LISTED)
     async with world.gateway() as ports:
-        await ports.arm_list.change(NEWEST[0], wanted=False, by="me")
-        await ports.arm_list.change("openai/gpt-5", wanted=True, by="me")
+        await ports.runtime_models.change(NEWEST[0], wanted=False, by="me")
+        await ports.runtime_models.change("openai/gpt-5", wanted=True, by="me")
         await read_again(ports, world, *LISTED)
         assert arms(ports) == (*NEWEST[1:], "openai/gpt-5")
         assert ports.catalogue.removed == (NEWEST[0],)

@@ -9,9 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from services.gateway.chat.plan import ChatPorts
-from services.gateway.chat.route_chat import complete, route
-from services.gateway.feedback.record_feedback import record_feedback
+from services.gateway.app import Gateway
 from services.gateway.limits.circuit_breakers import ACCOUNT, CREDIT, FREE_LIMIT, CircuitBreakers
 from services.gateway.process.gossip import SILENT_S, name_of
 from services.gateway.records.record_writer import BEHIND_S
@@ -21,59 +19,52 @@ from shared.schemas.storage import Verdict
 from tests.fakes.chat_model import Reply
 from tests.fakes.clock import FakeClock
 from tests.fakes.gateway import World, asker, chat, settings_for
+from tests.fakes.use_cases import complete, route
 
 BROKEN = UpstreamError("broke off", spent=True)
 
 
 @pytest.fixture
-async def both(world: World, tmp_path: Path) -> AsyncIterator[tuple[ChatPorts, ChatPorts]]:
+async def both(world: World, tmp_path: Path) -> AsyncIterator[tuple[Gateway, Gateway]]:
     """Two gateways, each with a disk of its own."""
     neighbour = World(settings_for(tmp_path / "other", PORT=8099), clock=world.clock)
     neighbour.memory, neighbour.log, neighbour.heartbeats = world.memory, world.log, world.heartbeats
     async with world.gateway() as one, neighbour.gateway() as other:
         for ports in (one, other):
-            await ports.notices.exchange()
+            await ports.gossip.exchange()
         yield one, other
 
 
-async def rate(world: World, ports: ChatPorts, public_id: str) -> Verdict:
-    return await record_feedback(
-        FeedbackRequest(public_id, 0.5, None),
-        owner="public",
-        log=world.log,
-        recorder=ports.recorder,
-        in_doubt=ports.notices.in_doubt,
-        clock=world.clock,
-        metrics=world.metrics,
-    )
+async def rate(world: World, ports: Gateway, public_id: str) -> Verdict:
+    return await ports.feedback.record(FeedbackRequest(public_id, 0.5, None), owner="public")
 
 
 # -- circuits --------------------------------------------------------------------------------
 
 
-async def test_a_circuit_that_one_gateway_opens_is_open_for_all(both: tuple[ChatPorts, ChatPorts]) -> None:
+async def test_a_circuit_that_one_gateway_opens_is_open_for_all(both: tuple[Gateway, Gateway]) -> None:
     """The second gateway leaves the arm alone without a failure of its own, and both say who found out."""
     one, other = both
     for _ in range(5):
-        one.cooldowns.failed("a/small", BROKEN)
-    assert other.cooldowns.circuit("a/small") == "closed"
-    await one.notices.exchange()
-    await other.notices.exchange()
-    assert other.cooldowns.circuit("a/small") == "open"
-    assert other.cooldowns.warm(("a/small", "b/middle")) == ("b/middle",)
-    assert one.notices.found_by() == other.notices.found_by() == {"a/small": [one.notices.name]}
+        one.circuit_breakers.failed("a/small", BROKEN)
+    assert other.circuit_breakers.circuit("a/small") == "closed"
+    await one.gossip.exchange()
+    await other.gossip.exchange()
+    assert other.circuit_breakers.circuit("a/small") == "open"
+    assert other.circuit_breakers.warm(("a/small", "b/middle")) == ("b/middle",)
+    assert one.gossip.found_by() == other.gossip.found_by() == {"a/small": [one.gossip.name]}
     plans = [await route(chat(), asker(), other) for _ in range(20)]
     assert "a/small" not in {plan.order[0] for plan in plans}
 
 
-async def test_what_one_gateway_has_learned_of_a_limit_counts_for_all(both: tuple[ChatPorts, ChatPorts]) -> None:
+async def test_what_one_gateway_has_learned_of_a_limit_counts_for_all(both: tuple[Gateway, Gateway]) -> None:
     """The second gateway leaves the arm out of such requests without asking it, and of no others."""
     one, other = both
     asked = chat(response_format={"type": "json_object"})
     one.learned_limits.learn("a/small", "response_format", asked.requirements)
-    await one.notices.exchange()
+    await one.gossip.exchange()
     assert len((await route(asked, asker(), other)).decision.views) == 3
-    await other.notices.exchange()
+    await other.gossip.exchange()
     decision = (await route(asked, asker(), other)).decision
     assert decision.unfit == (("a/small", "response_format", "learned"),)
     assert {view.arm for view in decision.views} == {"b/middle", "c/large"}
@@ -134,90 +125,86 @@ def test_a_refused_account_is_told_as_well() -> None:
 
 
 async def test_a_rating_of_a_request_that_waits_on_a_disk_is_told_to_come_again(
-    world: World, both: tuple[ChatPorts, ChatPorts]
+    world: World, both: tuple[Gateway, Gateway]
 ) -> None:
     """By the gateway that has it and by the other one; and once Redis has it, 202."""
     one, other = both
     world.memory.away = True
     await complete(await route(chat(), asker("late"), one), one)
     world.memory.away = False
-    await one.notices.exchange()
+    await one.gossip.exchange()
     for ports in both:
         with pytest.raises(Unavailable) as caught:
             await rate(world, ports, "late")
         assert caught.value.retry_after_s
-    await one.recorder.replay()
+    await one.record_writer.replay()
     assert await rate(world, other, "late") is Verdict.ACCEPTED
     assert await rate(world, one, "late") is Verdict.DUPLICATE
 
 
 async def test_a_rating_of_an_answer_that_is_under_way_and_unclaimed_is_told_to_come_again(
-    world: World, both: tuple[ChatPorts, ChatPorts]
+    world: World, both: tuple[Gateway, Gateway]
 ) -> None:
     """Redis could not be told of the id, and the record is not written yet: nobody but this gateway knows it."""
     one, other = both
     world.memory.away = True
     plan = await route(chat(), asker("early"), one)
     world.memory.away = False
-    await one.notices.exchange()
+    await one.gossip.exchange()
     for ports in both:
         with pytest.raises(Unavailable):
             await rate(world, ports, "early")
-    one.recorder._breaker.succeeded()
+    one.record_writer._breaker.succeeded()
     await complete(plan, one)
     assert await rate(world, other, "early") is Verdict.ACCEPTED
 
 
-async def test_what_nobody_can_have_is_denied(world: World, both: tuple[ChatPorts, ChatPorts]) -> None:
+async def test_what_nobody_can_have_is_denied(world: World, both: tuple[Gateway, Gateway]) -> None:
     """An unknown id is 404 with both gateways, unless there was trouble a moment ago."""
     one, _ = both
     for ports in both:
         with pytest.raises(NotFound):
             await rate(world, ports, "never")
-    one.recorder._fell_behind()
+    one.record_writer._fell_behind()
     with pytest.raises(Unavailable):
         await rate(world, one, "never")
-    one.recorder._behind_until -= BEHIND_S
+    one.record_writer._behind_until -= BEHIND_S
     with pytest.raises(NotFound):
         await rate(world, one, "never")
 
 
-async def test_a_gateway_that_is_silent_may_have_what_nobody_knows(
-    world: World, both: tuple[ChatPorts, ChatPorts]
-) -> None:
+async def test_a_gateway_that_is_silent_may_have_what_nobody_knows(world: World, both: tuple[Gateway, Gateway]) -> None:
     """It has lost Redis, or its life. One that left in peace, or is gone for a minute, is not waited for."""
     one, other = both
     world.clock.advance(SILENT_S + 1)
     with pytest.raises(Unavailable):
         await rate(world, other, "never")
-    await one.notices.leave()
+    await one.gossip.leave()
     with pytest.raises(NotFound):
         await rate(world, other, "never")
-    await one.notices.exchange()
+    await one.gossip.exchange()
     world.clock.advance(61)
     with pytest.raises(NotFound):
         await rate(world, other, "never")
 
 
-async def test_who_leaves_with_records_on_disk_says_so_to_the_end(
-    world: World, both: tuple[ChatPorts, ChatPorts]
-) -> None:
+async def test_who_leaves_with_records_on_disk_says_so_to_the_end(world: World, both: tuple[Gateway, Gateway]) -> None:
     """Its notice stays until it fades, or until the next process of that place takes the disk over."""
     one, other = both
     world.memory.away = True
     await complete(await route(chat(), asker("left-behind"), one), one)
     with pytest.raises(DependencyError):
-        await one.notices.exchange()
+        await one.gossip.exchange()
     world.memory.away = False
-    await one.notices.exchange()
-    await one.notices.leave()
+    await one.gossip.exchange()
+    await one.gossip.leave()
     with pytest.raises(Unavailable):
         await rate(world, other, "left-behind")
-    await one.recorder.replay()
+    await one.record_writer.replay()
 
 
 async def test_while_redis_cannot_be_asked_for_notices_nothing_is_denied(
-    world: World, both: tuple[ChatPorts, ChatPorts]
+    world: World, both: tuple[Gateway, Gateway]
 ) -> None:
     """Doubt is not a 404."""
     one, _ = both
@@ -251,7 +238,7 @@ async def test_nothing_is_kept_of_requests_that_ended(world: World) -> None:
         leaving.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await leaving
-        await ports.recorder.flush(1.0)
-        assert not ports.recorder._unclaimed
+        await ports.record_writer.flush(1.0)
+        assert not ports.record_writer._unclaimed
         world.memory.away = False
-        await ports.recorder.replay()
+        await ports.record_writer.replay()

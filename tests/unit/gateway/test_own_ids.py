@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from services.gateway.chat.route_chat import complete, route
 from tests.fakes.gateway import World, asker, chat, settings_for
+from tests.fakes.use_cases import complete, route
 
 
 async def test_an_id_of_our_own_needs_no_claim_and_redis_is_missed_by_its_record(tmp_path: Path) -> None:
@@ -20,6 +20,6 @@ async def test_an_id_of_our_own_needs_no_claim_and_redis_is_missed_by_its_record
         done = await complete(await route(chat(), asker(), ports), ports)
         assert done.degraded == ("redis",)
         world.memory.away = False
-        await ports.recorder.replay()
+        await ports.record_writer.replay()
         assert len(world.records) == 1
         assert (await complete(await route(chat(), asker(), ports), ports)).degraded == ()

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from services.gateway.chat.route_chat import complete, route
 from services.gateway.http.auth import digest_of
-from services.gateway.limits.quotas import answer_tokens, build_quotas, prompt_tokens, refusal, told
+from services.gateway.limits.quotas import answer_tokens, build_quotas, prompt_tokens, rate_limit_headers, refusal
 from shared.bandit.arms import Price
 from shared.errors import RateLimited, SettingsError
 from shared.schemas.quota import Limit, Limits, Quota
 from shared.settings import load_settings
 from tests.fakes.clock import FakeClock
 from tests.fakes.gateway import World, asker, chat, known, settings_for
+from tests.fakes.use_cases import complete, route
 
 NANO = 1_000_000_000
 LIMITS = {"RATE_LIMIT_RPM": "60", "RATE_LIMIT_TPM": "9000", "BUDGET_USD_PER_DAY": "2.5"}
@@ -62,7 +62,7 @@ def test_a_charge_covers_the_dearest_answer() -> None:
 def test_the_caller_is_told_what_is_left_and_when_to_come_again() -> None:
     """OpenAI's headers; a spent budget is not worth a second try today."""
     quota = Quota(Limits(60, 9000, 2 * NANO), requests=59.2, tokens=8100.5, spent=NANO // 2)
-    headers = told(quota, 86_400.0 * 7 + 3600)
+    headers = rate_limit_headers(quota, 86_400.0 * 7 + 3600)
     assert headers == {
         "x-ratelimit-limit-requests": "60",
         "x-ratelimit-remaining-requests": "59",
@@ -75,8 +75,8 @@ def test_the_caller_is_told_what_is_left_and_when_to_come_again() -> None:
         "x-ratelimit-reset-usd": "82800s",
     }
     spent = Quota(Limits(nano_usd=NANO), 0, 0, spent=2 * NANO, refused=Limit.BUDGET)
-    assert told(spent, 0)["x-ratelimit-remaining-usd"] == "0"
-    assert told(spent, 0)["x-should-retry"] == "false"
+    assert rate_limit_headers(spent, 0)["x-ratelimit-remaining-usd"] == "0"
+    assert rate_limit_headers(spent, 0)["x-should-retry"] == "false"
     error = refusal(spent, 86_400.0 - 90)
     assert (error.code, error.retry_after_s) == ("insufficient_quota", 90)
     slow = refusal(Quota(Limits(tokens=600), 0, -100, 0, Limit.TOKENS), 0)
@@ -110,7 +110,7 @@ async def test_what_was_spent_without_redis_is_in_the_record(tmp_path: Path) -> 
         spent = ports.quotas.without_redis("public", plan.charge).spent
         assert spent == plan.charge.nano_usd + round(known(done.served.outcome.cost_usd) * NANO)
         world.memory.away = False
-        await ports.recorder.replay()
+        await ports.record_writer.replay()
     (record,) = world.records
     assert record.toll is not None
     assert (record.toll.tokens, record.toll.nano_usd) == (None, 0)

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from services.gateway.chat.route_chat import complete, route
 from shared.errors import InvalidRequest, Scope, UpstreamError
 from tests.fakes.chat_model import Reply
 from tests.fakes.gateway import ARMS, World, asker, chat
+from tests.fakes.use_cases import complete, route
 from tests.unit.gateway.test_eligibility import TOOLLESS, TOOLS, look, served_by, world_of
 
 
@@ -24,10 +24,10 @@ async def test_a_refusal_keeps_an_arm_from_such_requests_and_from_no_others(worl
         plan = await route(chat(tools=TOOLS, models=["a/small"]), asker(), ports)
         with pytest.raises(Exception):  # noqa: B017, PT011 - what is told is another test's
             await complete(plan, ports)
-        views = (await look(ports, tools=TOOLS)).choice.decision.views
+        views = (await look(ports, tools=TOOLS)).decision.views
         assert {view.arm for view in views} == {"b/middle", "c/large"}
-        assert len((await look(ports)).choice.decision.views) == 3
-        decision = (await look(ports, tools=TOOLS)).choice.decision
+        assert len((await look(ports)).decision.views) == 3
+        decision = (await look(ports, tools=TOOLS)).decision
         assert decision.unfit == (("a/small", "tools", "learned"),)
         assert ports.learned_limits.view("a/small") == {"tools": {"lasts_s": pytest.approx(3600, abs=5)}}
         assert set((await look(ports, tools=TOOLS)).order) == {"b/middle", "c/large", "d/spare"}
@@ -39,11 +39,11 @@ async def test_what_was_learned_can_be_wrong_and_an_answer_clears_it(world: Worl
         asked = chat(tools=TOOLS)
         for arm in ARMS:
             ports.learned_limits.learn(arm.id, "tools", asked.requirements)
-        decision = (await look(ports, tools=TOOLS)).choice.decision
+        decision = (await look(ports, tools=TOOLS)).decision
         assert len(decision.views) == 3
         assert decision.unfit == ()
         answered = await served_by(ports, tools=TOOLS)
-        assert [view.arm for view in (await look(ports, tools=TOOLS)).choice.decision.views] == [answered]
+        assert [view.arm for view in (await look(ports, tools=TOOLS)).decision.views] == [answered]
 
 
 async def test_what_is_known_is_never_tried(tmp_path: Path) -> None:

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from services.gateway.chat.plan import ChatPorts
-from services.gateway.chat.route_chat import complete, route
+from services.gateway.app import Gateway
 from shared.bandit.context import Vector
 from shared.bandit.decision import DecisionKind
 from shared.errors import (
@@ -26,6 +25,7 @@ from shared.schemas.records import Status
 from shared.schemas.storage import Point
 from tests.fakes.chat_model import Reply
 from tests.fakes.gateway import ARMS, World, asker, chat
+from tests.fakes.use_cases import complete, route
 from tests.values import replace
 
 REFUSED = UpstreamError("refused", cool_s=1.0)
@@ -33,7 +33,7 @@ LONG = UpstreamError("busy", status=503, cool_s=30.0)
 BROKEN = UpstreamError("broke off", spent=True)
 
 
-async def answer(world: World, ports: ChatPorts, **fields: Any) -> tuple[str, DecisionKind]:
+async def answer(world: World, ports: Gateway, **fields: Any) -> tuple[str, DecisionKind]:
     done = await complete(await route(chat(**fields), asker(), ports), ports)
     return done.served.outcome.arm, done.served.decision.kind
 
@@ -78,7 +78,7 @@ async def test_a_missing_dependency_costs_context_and_is_named(world: World, bro
         assert done.served.decision.degraded == (broken,)
         assert done.served.decision.kind is DecisionKind.GLOBAL
         world.memory.away = False
-        await ports.recorder.replay()
+        await ports.record_writer.replay()
     (record,) = world.records
     assert record.decision.degraded == (broken,)
     assert world.counted("degraded", dependency=broken) == 1

@@ -9,13 +9,12 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from services.gateway.chat.plan import ChatPorts
-from services.gateway.chat.route_chat import consider
-from services.gateway.chat.selection import wish_of
+from services.gateway.app import Gateway
 from shared.bandit.decision import Decision, DecisionKind
 from shared.bandit.learning import feedback_sums
 from shared.storage.redis_keys import day_of
 from tests.fakes.gateway import ARMS, World, asker, chat, settings_for
+from tests.fakes.use_cases import consider
 
 DEFAULT = "d/spare"
 
@@ -24,9 +23,9 @@ def world_with(folder: Path, **settings: object) -> World:
     return World(settings_for(folder / "spool", **{"SAFE_START": "true", "DEFAULT_MODEL": "spare", **settings}))
 
 
-async def decide(ports: ChatPorts, **fields: Any) -> Decision:
+async def decide(ports: Gateway, **fields: Any) -> Decision:
     asked = chat(**fields)
-    return (await consider(asked, wish_of(asked, ports), asker(), ports)).choice.decision
+    return (await consider(asked, asker(), ports)).decision
 
 
 def rated(world: World, arm: str, score: float, times: int = 40) -> None:

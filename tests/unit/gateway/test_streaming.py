@@ -8,21 +8,21 @@ from typing import Any
 import orjson
 import pytest
 
-from services.gateway.chat.plan import ChatPorts
-from services.gateway.chat.route_chat import route
-from services.gateway.chat.streaming import DONE, open_stream
+from services.gateway.app import Gateway
+from services.gateway.chat.streaming import DONE
 from shared.bandit.decision import DecisionKind
 from shared.errors import UpstreamError, UpstreamFailed
 from shared.schemas.records import Status
 from tests.fakes.chat_model import Reply, text_of
 from tests.fakes.gateway import World, asker, chat, known
 from tests.fakes.sink import FakeSink, begins
+from tests.fakes.use_cases import open_stream, route
 
 REFUSED = UpstreamError("refused", cool_s=1.0)
 CUT = UpstreamError("the upstream's stream broke off", spent=True)
 
 
-async def read(ports: ChatPorts, sink: FakeSink | None = None, **fields: Any) -> list[bytes]:
+async def read(ports: Gateway, sink: FakeSink | None = None, **fields: Any) -> list[bytes]:
     sink = sink or FakeSink()
     async with open_stream(await route(chat(stream=True, **fields), asker(), ports), ports, begins(sink)) as opened:
         sink.put(await opened.pour())

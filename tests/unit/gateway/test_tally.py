@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 from prometheus_client import CollectorRegistry
 
-from services.gateway.chat.chat_metrics import WATCHED, error_label, seed, show_state
-from services.gateway.chat.route_chat import complete, route
+from services.gateway.app import Gateway
+from services.gateway.chat.chat_metrics import error_label
+from services.gateway.process.metrics_view import WATCHED, MetricsView, seed
 from shared.metrics import GatewayMetrics, new_registry
 from tests.fakes.gateway import World, asker, chat
+from tests.fakes.use_cases import complete, route
 
 
 def sample(registry: CollectorRegistry, name: str, **labels: str) -> float | None:
@@ -54,22 +56,26 @@ async def test_the_sums_of_what_routing_is_worth_add_up(world: World) -> None:
     assert world.counted("explored_decisions") == sum(explored)
 
 
+def view(world: World, ports: Gateway) -> MetricsView:
+    weights = world.settings.bandit().weights
+    return MetricsView(world.metrics, ports.catalogue, ports.posteriors, ports.circuit_breakers, weights)
+
+
 async def test_a_scrape_shows_the_present_state(world: World) -> None:
     """Arms and their evidence as of now: what left the list leaves the metrics; who does not answer is 0."""
-    weights = world.settings.bandit().weights
     parts = {name: {"status": "ok"} for name in WATCHED} | {"qdrant": {"status": "down"}, "learner": {}}
     async with world.gateway() as ports:
-        show_state(ports, weights, parts)
+        view(world, ports).show(parts)
         assert set(world.metrics.arm_utility._metrics) == {(arm,) for arm in ports.catalogue.arm_ids}
         assert world.counted("dependency", dependency="redis") == 1
         assert (
             world.counted("dependency", dependency="qdrant") == world.counted("dependency", dependency="learner") == 0
         )
         assert 0 <= world.counted("snapshot_age") < 5
-        ports.cooldowns.cool("a/small", 60)
+        ports.circuit_breakers.cool("a/small", 60)
         ports.catalogue.arm_ids = ports.catalogue.arm_ids[:1]
         await ports.posteriors.refresh()
-        show_state(ports, weights, parts)
+        view(world, ports).show(parts)
         assert set(world.metrics.arm_utility._metrics) == {("a/small",)}
         assert world.counted("arm_cooling", arm="a/small") == 1
 
@@ -77,5 +83,5 @@ async def test_a_scrape_shows_the_present_state(world: World) -> None:
 async def test_before_the_first_snapshot_its_age_is_endless(world: World) -> None:
     """An alarm on the age fires where nothing was ever read, too."""
     async with world.gateway(refreshed=False) as ports:
-        show_state(ports, world.settings.bandit().weights, {})
+        view(world, ports).show({})
         assert world.counted("snapshot_age") == float("inf")

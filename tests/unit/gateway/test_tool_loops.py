@@ -8,14 +8,13 @@ from typing import Any
 
 import pytest
 
-from services.gateway.chat.plan import ChatPorts
-from services.gateway.chat.route_chat import complete, route
-from services.gateway.chat.streaming import open_stream
+from services.gateway.app import Gateway
 from shared.bandit.decision import Decision, DecisionKind
 from shared.errors import UpstreamError
 from tests.fakes.chat_model import Reply
 from tests.fakes.gateway import ARMS, World, asker, chat, settings_for
 from tests.fakes.sink import FakeSink, begins
+from tests.fakes.use_cases import complete, open_stream, route
 from tests.values import replace
 
 TOOLS = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}]
@@ -33,7 +32,7 @@ def step(number: int, user: dict[str, Any] = USER) -> dict[str, Any]:
     return {"messages": messages, "tools": TOOLS}
 
 
-async def begin(world: World, ports: ChatPorts, arm: str, *, stream: bool = False, **who: Any) -> None:
+async def begin(world: World, ports: Gateway, arm: str, *, stream: bool = False, **who: Any) -> None:
     """Let `arm` answer the user's turn with the call `call_0`."""
     world.upstream.tell(arm, Reply(calls=("call_0",)))
     plan = await route(chat(messages=[USER], tools=TOOLS, model=arm, stream=stream), asker(**who), ports)
@@ -44,7 +43,7 @@ async def begin(world: World, ports: ChatPorts, arm: str, *, stream: bool = Fals
         await opened.pour()
 
 
-async def decided(ports: ChatPorts, *, number: int = 0, **who: Any) -> Decision:
+async def decided(ports: Gateway, *, number: int = 0, **who: Any) -> Decision:
     return (await route(chat(**step(number)), asker(**who), ports)).decision
 
 
@@ -101,7 +100,7 @@ async def test_an_arm_that_rests_or_cannot_go_on_is_not_held(world: World, monke
         assert (decision.arm != "c/large", decision.session) == (True, False)
         ports.learned_limits.answered("c/large", chat(**step(0)).requirements)
         assert (await decided(ports)).session
-        ports.cooldowns.cool("c/large", 30.0)
+        ports.circuit_breakers.cool("c/large", 30.0)
         decision = await decided(ports)
         assert (decision.arm != "c/large", decision.session) == (True, False)
 
@@ -160,7 +159,7 @@ async def test_a_tight_loop_is_not_moved_by_an_estimate(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-async def both(world: World, tmp_path: Path) -> AsyncIterator[tuple[ChatPorts, ChatPorts]]:
+async def both(world: World, tmp_path: Path) -> AsyncIterator[tuple[Gateway, Gateway]]:
     neighbour = World(settings_for(tmp_path / "other", PORT=8099), clock=world.clock)
     neighbour.memory, neighbour.log, neighbour.heartbeats = world.memory, world.log, world.heartbeats
     async with world.gateway() as one, neighbour.gateway() as other:
@@ -168,7 +167,7 @@ async def both(world: World, tmp_path: Path) -> AsyncIterator[tuple[ChatPorts, C
 
 
 async def test_all_gateways_know_the_loop_and_none_needs_redis_to_answer(
-    world: World, both: tuple[ChatPorts, ChatPorts]
+    world: World, both: tuple[Gateway, Gateway]
 ) -> None:
     """A client's next step may come to any of them; without Redis the draw decides."""
     one, other = both

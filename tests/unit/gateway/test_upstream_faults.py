@@ -5,15 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from typing import Any
 
 import orjson
 import pytest
 from prometheus_client import CollectorRegistry
 
-from services.gateway.chat.plan import ChatPorts, Plan
-from services.gateway.chat.route_chat import complete, route
-from services.gateway.chat.streaming import open_stream
+from services.gateway.app import Gateway
+from services.gateway.chat.plan import ChatPlan
 from services.learner.learn import EventLearner
 from shared.clients.upstream_errors import garbage, of_error_body, of_exception, of_status, timed_out_error
 from shared.errors import ClientError, RouterError, UpstreamError, UpstreamFailed
@@ -25,6 +23,7 @@ from tests.fakes.chat_model import Reply
 from tests.fakes.event_queue import FakeEventQueue
 from tests.fakes.gateway import World, asker, chat, known
 from tests.fakes.sink import FakeSink, begins
+from tests.fakes.use_cases import complete, open_stream, route
 from tests.values import replace
 
 
@@ -51,14 +50,14 @@ NOBODY = {f"status_{code}": status(code) for code in (400, 422)}
 both = pytest.mark.parametrize("streamed", [False, True], ids=["whole", "stream"])
 
 
-async def serve(plan: Plan, ports: ChatPorts) -> Outcome:
+async def serve(plan: ChatPlan, ports: Gateway) -> Outcome:
     if not plan.chat.stream:
         return (await complete(plan, ports)).served.outcome
     async with AsyncExitStack() as stack:
         opened = await stack.enter_async_context(open_stream(plan, ports, begins(FakeSink())))
         await opened.pour()
-        assert opened.journal.closed is not None
-        return opened.journal.closed.outcome
+        assert opened.served is not None
+        return opened.served.outcome
 
 
 async def learned(world: World) -> dict[str, tuple[float, float]]:
@@ -90,7 +89,7 @@ async def test_the_next_arm_answers_and_each_is_credited_with_what_it_did(
         assert (known(failed.cost_usd) > 0) is failed.spent
         assert outcome.spent_usd == pytest.approx(known(outcome.cost_usd) + known(failed.cost_usd))
         assert outcome.cost_usd == 0.000_21, "the answer costs what it costs"
-        assert (ports.cooldowns.rests_s(first) > 0) is (error.cool_s > 0)
+        assert (ports.circuit_breakers.rests_s(first) > 0) is (error.cool_s > 0)
     assert await learned(world) == {first: (0, 1), second: (1, 0)}
     assert await learned(world) == {first: (0, 1), second: (1, 0)}
     assert world.memory.events == {}
@@ -106,7 +105,7 @@ async def test_nobody_else_is_asked_where_nobody_else_would_do_better(world: Wor
         with pytest.raises(UpstreamError):
             await serve(plan, ports)
         assert len(world.upstream.calls) == 1
-        assert ports.cooldowns.rests_s(plan.order[0]) == 0
+        assert ports.circuit_breakers.rests_s(plan.order[0]) == 0
     assert await learned(world) == {}
 
 
@@ -122,7 +121,7 @@ async def test_the_next_arm_answers_and_nobody_is_blamed(world: World, word: str
         assert outcome.status is Status.ANSWERED
         assert world.upstream.calls[0].arm != outcome.arm
         assert (outcome.attempts[0].scope, outcome.attempts[0].spent) == (error.scope, False)
-        assert ports.cooldowns.rests_s(plan.order[0]) == 0
+        assert ports.circuit_breakers.rests_s(plan.order[0]) == 0
     assert await learned(world) == {outcome.arm: (1, 0)}
 
 
@@ -161,10 +160,10 @@ async def test_arms_that_always_break_off_are_found_out(world: World) -> None:
         for _ in range(5):
             world.upstream.tell("a/small", Reply(error=CUT, break_after=1))
             await serve(await route(chat(stream=True, model="a/small"), asker(), ports), ports)
-        assert ports.cooldowns.circuit("a/small") == "open"
+        assert ports.circuit_breakers.circuit("a/small") == "open"
         assert "a/small" not in (await route(chat(), asker(), ports)).decision.ranked
         await serve(await route(chat(stream=True, model="a/small"), asker(), ports), ports)
-        assert ports.cooldowns.circuit("a/small") == "closed", "who names it, probes it"
+        assert ports.circuit_breakers.circuit("a/small") == "closed", "who names it, probes it"
 
 
 async def test_a_model_that_was_named_is_asked_a_second_time_after_a_pause(world: World) -> None:
@@ -194,7 +193,7 @@ async def test_resting_arms_are_still_there_when_the_others_fail(world: World) -
     """No client is refused that another arm could have answered, though that arm rests."""
     async with world.gateway() as ports:
         for arm in ("a/small", "b/middle"):
-            ports.cooldowns.cool(arm, 30)
+            ports.circuit_breakers.cool(arm, 30)
         for arm in ("c/large", "d/spare"):
             world.upstream.tell(arm, Reply(error=status(500)))
         plan = await route(chat(), asker(), ports)
@@ -211,14 +210,14 @@ async def test_without_room_in_the_retry_budget_the_first_failure_is_told(world:
         assert all(isinstance(failure, UpstreamFailed) for failure in done)
         assert len(world.upstream.calls) < 40 * 1.7
         assert world.counted("retries_refused") > 0
-        assert (ports.retries.active, ports.retries.retrying) == (0, 0)
+        assert (ports.retry_budget.active, ports.retry_budget.retrying) == (0, 0)
 
 
 async def test_no_second_try_begins_after_the_deadline(world: World) -> None:
     """The request's deadline holds for all its calls together."""
     async with world.gateway() as ports:
         plan = await route(chat(), asker(), ports)
-        plan = replace(plan, deadline=ports.clock.monotonic() + 0.01)
+        plan = replace(plan, deadline=world.clock.monotonic() + 0.01)
         for arm in plan.order:
             world.upstream.tell(arm, Reply(error=status(503), delay_s=0.02))
         with pytest.raises(UpstreamFailed):
@@ -258,16 +257,14 @@ async def test_an_answer_that_says_nothing_of_its_usage_is_counted_by_us(
 
 async def test_health_shows_the_circuit_of_each_arm(world: World) -> None:
     """What decisions go by is what people see."""
-    from services.gateway.process.health import Health
+    from services.gateway.app import build_health
     from services.gateway.process.readiness import Readiness
 
     async with world.gateway() as ports:
         for _ in range(5):
-            ports.cooldowns.failed("b/middle", CUT)
-        ports.cooldowns.cool("a/small", 7.0)
-        adapters: Any = world.adapters
-        health = Health(ports, Readiness(), probes={}, queue=adapters.queue, heartbeats=adapters.heartbeats, version="")
-        report = await health.report()
+            ports.circuit_breakers.failed("b/middle", CUT)
+        ports.circuit_breakers.cool("a/small", 7.0)
+        report = await build_health(ports, world.adapters, Readiness()).report()
     small, middle, spare = (report["arms"][arm] for arm in ("a/small", "b/middle", "d/spare"))
     assert small == {"circuit": "closed", "rests_s": 7.0, "found_by": [], "refuses": {}}
     assert middle == {"circuit": "open", "rests_s": 5.0, "found_by": list(report["gateways"]), "refuses": {}}

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from services.gateway.chat.plan import ChatPorts
-from services.gateway.chat.route_chat import complete, route
+from services.gateway.app import Gateway
 from shared.errors import InvalidRequest, NotFound
 from tests.fakes.gateway import ARMS, World, asker, chat, settings_for
+from tests.fakes.use_cases import complete, route
 from tests.values import replace
 
 
-async def answered_by(ports: ChatPorts, **fields: object) -> str:
+async def answered_by(ports: Gateway, **fields: object) -> str:
     return (await complete(await route(chat("Hello", **fields), asker(), ports), ports)).served.outcome.arm
 
 
@@ -28,7 +28,7 @@ async def test_a_variant_can_be_pinned_configured_narrowed_and_added(tmp_path: P
         assert [arm.price for arm in catalogue.arms] == [ARMS[0].price, ARMS[1].price]
         assert await answered_by(ports, model="c/large:online") == "c/large:online"
         assert await answered_by(ports, models=["a/small:nitro"]) == "a/small:nitro"
-        await ports.arm_list.change("large:exacto", wanted=True, by="0123456789abcdef")
+        await ports.runtime_models.change("large:exacto", wanted=True, by="0123456789abcdef")
         assert catalogue.arm_ids[-1] == "c/large:exacto"
         for name in ("c/large:free", "c/large:nitro:floor", "no/such:nitro"):
             with pytest.raises(NotFound):

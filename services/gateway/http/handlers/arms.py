@@ -1,4 +1,4 @@
-"""`GET /arms`: what has been learned of each arm. `PUT` and `DELETE /arms/{arm}`: which arms there are."""
+"""`GET /arms`: what has been learned of each arm. `PUT` and `DELETE /arms/{arm}` change the list of arms."""
 
 from __future__ import annotations
 
@@ -7,17 +7,16 @@ from dataclasses import asdict
 import orjson
 from aiohttp import web
 
-from services.gateway.http.app_keys import CHAT, REQUEST_CONTEXT
+from services.gateway.http.app_keys import CATALOGUE, LEARNED_LIMITS, POSTERIORS, REQUEST_CONTEXT, RUNTIME_MODELS
 from services.gateway.http.handlers.models import limits
 from shared.bandit.policy import ArmSummary
 from shared.errors import Unavailable
 
 
 async def arms(request: web.Request) -> web.Response:
-    """Show evidence, belief and share of traffic per arm, as of the snapshot that decides now."""
-    ports = request.app[CHAT]
-    cache = ports.posteriors
-    snapshot = cache.snapshot
+    """Show evidence, belief and share of traffic of each arm, from the snapshot that decides now."""
+    cache, catalogue = request.app[POSTERIORS], request.app[CATALOGUE]
+    snapshot, learned_limits = cache.snapshot, request.app[LEARNED_LIMITS]
     if snapshot is None or cache.age_s is None:
         raise Unavailable("What was learned has not been read yet.", code="no_snapshot", retry_after_s=1.0)
     summaries = snapshot.posterior.summary()
@@ -27,14 +26,14 @@ async def arms(request: web.Request) -> web.Response:
         "policy": snapshot.policy.name,
         "snapshot": snapshot.version,
         "snapshot_age_s": round(cache.age_s, 3),
-        "added": ports.catalogue.added,
-        "removed": ports.catalogue.removed,
+        "added": catalogue.added,
+        "removed": catalogue.removed,
         "data": [
             {
                 "object": "arm",
                 **asdict(summary),
-                **limits(ports.catalogue.arm(summary.arm)),
-                "refuses": ports.learned_limits.view(summary.arm),
+                **limits(catalogue.arm(summary.arm)),
+                "refuses": learned_limits.view(summary.arm),
                 "reliability": _reliability(summary),
                 "share": summary.requests / total if total else 0.0,
             }
@@ -45,19 +44,19 @@ async def arms(request: web.Request) -> web.Response:
 
 
 async def add(request: web.Request) -> web.Response:
-    """Add a model to those that the router chooses from, for all gateways and for good."""
+    """Add a model to those that the router chooses from, for all gateways, until it is removed."""
     return await _change(request, wanted=True)
 
 
 async def remove(request: web.Request) -> web.Response:
-    """Take a model out of them; what was learned of it stays."""
+    """Remove a model from them; what was learned of it stays."""
     return await _change(request, wanted=False)
 
 
 async def _change(request: web.Request, *, wanted: bool) -> web.Response:
-    arm_list = request.app[CHAT].arm_list
-    await arm_list.change(request.match_info["arm"], wanted=wanted, by=request[REQUEST_CONTEXT].caller.owner)
-    return web.Response(body=orjson.dumps(arm_list.view()), content_type="application/json")
+    models = request.app[RUNTIME_MODELS]
+    await models.change(request.match_info["arm"], wanted=wanted, by=request[REQUEST_CONTEXT].caller.owner)
+    return web.Response(body=orjson.dumps(models.view()), content_type="application/json")
 
 
 def _reliability(summary: ArmSummary) -> float | None:

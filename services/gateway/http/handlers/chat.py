@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 from aiohttp import web
 
-from services.gateway.chat.plan import ChatPorts
-from services.gateway.chat.route_chat import Completed, complete, route
-from services.gateway.chat.streaming import Begin, OpenStream, open_stream
+from services.gateway.chat.route_chat import Completed
+from services.gateway.chat.streaming import OpenStream
 from services.gateway.feedback.signed_links import SignedLinks
 from services.gateway.http.app_keys import (
     BODY_BYTES,
@@ -38,59 +35,53 @@ _EVENT_STREAM = {
     "X-Accel-Buffering": "no",  # nginx would hold events back
 }
 
-BIG_BODY = 131_072
-"""Up to this, parsing takes less than handing it to a thread and back is worth: about a millisecond."""
+LARGE_BODY = 131_072
+"""Bytes of a body from which it is parsed in a thread: a smaller one takes about a millisecond."""
 
 
 async def read_chat(request: web.Request) -> ChatRequest:
-    """Return the chat request of a body. Raises InvalidRequest and whatever `read_body` does.
+    """Return the chat request of a body. Raises InvalidRequest and what `read_body` raises.
 
-    A big body is parsed in a thread, and only one at a time: no step of the parser holds the interpreter for long, but
-    all of them together would let everybody else wait, and so would two threads that take turns.
+    A large body is parsed in a thread, one at a time: no step of the parser holds the interpreter for long, but all of
+    them together would delay every other request, and so would two threads that take turns.
     """
-    raw, visit = await read_body(request, request.app[SETTINGS]), request[REQUEST_CONTEXT]
-    asking: ChatRequestReader = request.app[CHAT_REQUEST_READER]
-    if len(raw) < BIG_BODY:
-        return asking.read(visit, raw)
-    visit.body_read_at = asking.now()
+    raw, context = await read_body(request, request.app[SETTINGS]), request[REQUEST_CONTEXT]
+    reader: ChatRequestReader = request.app[CHAT_REQUEST_READER]
+    if len(raw) < LARGE_BODY:
+        return reader.read(context, raw)
+    context.body_read_at = reader.now()
     async with request.app[PARSING]:
-        parsed = [await asyncio.to_thread(_parsed, asking, raw)]
+        parsed = [await asyncio.to_thread(_parsed, reader, raw)]
     del raw
     chat, memory = parsed.pop()
     try:
-        request.app[BODY_BYTES].hold(visit, memory)
+        request.app[BODY_BYTES].hold(context, memory)
     except Unavailable:
         del chat  # the error keeps this frame
         raise
-    asking.complete(visit, chat)
+    reader.complete(context, chat)
     return chat
 
 
-def _parsed(asking: ChatRequestReader, raw: bytes) -> tuple[ChatRequest, int]:
-    chat = asking.parse(raw)
+def _parsed(reader: ChatRequestReader, raw: bytes) -> tuple[ChatRequest, int]:
+    chat = reader.parse(raw)
     return chat, memory_of(raw, chat.body)
 
 
 async def chat(request: web.Request) -> web.StreamResponse:
-    """Route a chat completion, answer it, and have it recorded before the last byte leaves."""
-    ports, links = request.app[CHAT], request.app[LINKS]
-    asked = await read_chat(request)
+    """Route a chat completion and answer it; it is recorded before the last byte leaves."""
+    asked, context = await read_chat(request), request[REQUEST_CONTEXT]
     if asked.stream:
         return await _stream(request, asked)
-    done = await whole_answer(asked, request[REQUEST_CONTEXT], ports)
-    headers = answer_headers(request[REQUEST_CONTEXT], done, links)
-    return web.Response(body=done.answer.body, headers=headers)
+    use_case = request.app[CHAT]
+    done = await use_case.complete(await use_case.route(context, asked))
+    return web.Response(body=done.answer.body, headers=answer_headers(context, done, request.app[LINKS]))
 
 
-async def whole_answer(asked: ChatRequest, visit: RequestContext, ports: ChatPorts) -> Completed:
-    """Route a chat completion that is not streamed; return the answer, recorded."""
-    return await complete(await route(asked, visit, ports), ports)
-
-
-def answer_headers(visit: RequestContext, done: Completed, links: SignedLinks) -> dict[str, str]:
+def answer_headers(context: RequestContext, done: Completed, links: SignedLinks) -> dict[str, str]:
     """Return the headers of a whole answer."""
     outcome = done.served.outcome
-    headers = _headers(visit, done.served.decision, outcome.arm, outcome.overhead_s, links)
+    headers = _headers(context, done.served.decision, outcome.arm, outcome.overhead_s, links)
     if done.degraded:
         headers["x-router-degraded"] = ",".join(done.degraded)
     if outcome.cost_usd is not None:
@@ -99,22 +90,13 @@ def answer_headers(visit: RequestContext, done: Completed, links: SignedLinks) -
     return headers
 
 
-@asynccontextmanager
-async def streamed_answer(
-    asked: ChatRequest, visit: RequestContext, ports: ChatPorts, begin: Begin
-) -> AsyncIterator[OpenStream]:
-    """Route a chat completion that is streamed; yield the answer once its first event is here."""
-    async with open_stream(await route(asked, visit, ports), ports, begin) as opened:
-        yield opened
-
-
-def stream_headers(visit: RequestContext, opened: OpenStream, links: SignedLinks) -> dict[str, str]:
+def stream_headers(context: RequestContext, opened: OpenStream, links: SignedLinks) -> dict[str, str]:
     """Return the headers of a streamed answer."""
-    return _headers(visit, opened.decision, opened.arm, opened.journal.overhead_s, links) | _EVENT_STREAM
+    return _headers(context, opened.decision, opened.arm, opened.overhead_s, links) | _EVENT_STREAM
 
 
 class _Paced:
-    """aiohttp's answer as a `Sink`: what is put is written by `flush`, for writing may have to wait."""
+    """aiohttp's response as a `Sink`: `flush` writes what was put, for writing may have to wait."""
 
     def __init__(self, response: web.StreamResponse) -> None:
         self._response = response
@@ -138,17 +120,19 @@ async def _stream(request: web.Request, asked: ChatRequest) -> web.StreamRespons
         await response.prepare(request)
         return _Paced(response)
 
+    use_case = request.app[CHAT]
+    plan = await use_case.route(request[REQUEST_CONTEXT], asked)
     try:
-        async with streamed_answer(asked, request[REQUEST_CONTEXT], request.app[CHAT], begin) as opened:
+        async with use_case.stream(plan, begin) as opened:
             await response.write_eof(await opened.pour())
     except ConnectionResetError:
-        # The client is gone; leaving `open_stream` by the error stopped the upstream and wrote down what was spent.
+        # The client is gone; leaving the stream by the error closed the upstream call and recorded what was spent.
         request[REQUEST_CONTEXT].log_fields["error"] = "client_gone"
     return response
 
 
 def _headers(
-    visit: RequestContext, decision: Decision, arm: ArmId, overhead_s: float, links: SignedLinks
+    context: RequestContext, decision: Decision, arm: ArmId, overhead_s: float, links: SignedLinks
 ) -> dict[str, str]:
     headers = {
         "x-router-model": arm,
@@ -162,7 +146,7 @@ def _headers(
         headers["x-router-session"] = "held"
     if decision.exploration != "on":
         headers["x-router-exploration"] = decision.exploration
-    link = links.path(visit.own_id)
+    link = links.path(context.own_id)
     if link is not None:
         headers["x-router-feedback-url"] = link
     return headers

@@ -1,4 +1,4 @@
-"""`POST /route`: what would be chosen and why, without asking a model and without leaving a trace."""
+"""`POST /route`: which model would be chosen and why, without a call and without a record."""
 
 from __future__ import annotations
 
@@ -7,33 +7,30 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from services.gateway.chat.route_chat import Considered, consider
-from services.gateway.chat.selection import wish_of
-from services.gateway.http.app_keys import CHAT, REQUEST_CONTEXT
+from services.gateway.chat.selection import Choice
+from services.gateway.http.app_keys import REQUEST_CONTEXT, SELECTOR
 from services.gateway.http.handlers.chat import read_chat
-from services.gateway.http.handlers.records import decision_story
+from services.gateway.http.handlers.records import decision_as_json
 
 
 async def dry_run(request: web.Request) -> web.Response:
     """Decide as a chat request would, with a draw of its own; nothing is called, reserved or recorded."""
-    ports = request.app[CHAT]
-    asked = await read_chat(request)
-    considered = await consider(asked, wish_of(asked, ports), request[REQUEST_CONTEXT], ports)
-    decision = considered.choice.decision
-    request[REQUEST_CONTEXT].log_fields.update(model=decision.arm, decision=decision.kind.value)
-    return web.Response(body=orjson.dumps(_story(considered)), content_type="application/json")
+    asked, context, selector = await read_chat(request), request[REQUEST_CONTEXT], request.app[SELECTOR]
+    choice = await selector.choose(context, asked, selector.candidates(asked))
+    context.log_fields.update(model=choice.decision.arm, decision=choice.decision.kind.value)
+    return web.Response(body=orjson.dumps(_as_json(choice)), content_type="application/json")
 
 
-def _story(considered: Considered) -> dict[str, Any]:
-    decision, shadow = considered.choice.decision, considered.choice.shadow
+def _as_json(choice: Choice) -> dict[str, Any]:
+    decision, shadow = choice.decision, choice.shadow
     view = decision.view(decision.arm)
     return {
         "object": "decision",
         "model": decision.arm,
-        "order": considered.order,
+        "order": choice.order,
         "expected_cost_usd": None if view is None else view.cost_usd,
         "expected_latency_s": None if view is None else view.latency_s,
-        "embedding_model": considered.gathered.embedding_model,
-        "decision": decision_story(decision),
-        "shadow": None if shadow is None else decision_story(shadow),
+        "embedding_model": choice.gathered.embedding_model,
+        "decision": decision_as_json(decision),
+        "shadow": None if shadow is None else decision_as_json(shadow),
     }

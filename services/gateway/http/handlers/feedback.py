@@ -8,8 +8,7 @@ import re
 import orjson
 from aiohttp import hdrs, web
 
-from services.gateway.feedback.record_feedback import record_feedback
-from services.gateway.http.app_keys import CHAT, LINKS, METRICS, REQUEST_CONTEXT, SETTINGS
+from services.gateway.http.app_keys import FEEDBACK, LINKS, REQUEST_CONTEXT, SETTINGS
 from services.gateway.http.request_body import is_form, read_body
 from shared.errors import InvalidRequest
 from shared.schemas.feedback import MAX_FEEDBACK_BYTES, FeedbackRequest, parse_feedback, parse_rating
@@ -20,7 +19,7 @@ _KEY = re.compile(r"[ -~]{1,255}")
 
 
 async def feedback(request: web.Request) -> web.Response:
-    """Take a rating; 202 is the promise that it changes the posterior exactly once."""
+    """Accept a rating; 202 promises that it changes the posterior exactly once."""
     settings, caller = request.app[SETTINGS], request[REQUEST_CONTEXT].caller
     rating = parse_feedback(await read_body(request, settings, most=MAX_FEEDBACK_BYTES))
     terms = RatingTerms(rater=caller.owner, idempotency_key=_idempotency_key(request), per_minute=settings.FEEDBACK_RPM)
@@ -28,7 +27,7 @@ async def feedback(request: web.Request) -> web.Response:
 
 
 async def rate_by_link(request: web.Request) -> web.Response:
-    """Take a rating by a signed link, once; from a program, or from the form that `show_form` gives."""
+    """Accept a rating by a signed link, once; from a program, or from the form of `show_form`."""
     own_id = request.app[LINKS].own_id(request.match_info["token"])
     raw = await read_body(request, request.app[SETTINGS], most=MAX_FEEDBACK_BYTES, or_form=True)
     rating = parse_rating(raw, own_id, form=is_form(request))
@@ -37,25 +36,16 @@ async def rate_by_link(request: web.Request) -> web.Response:
 
 
 async def show_form(request: web.Request) -> web.Response:
-    """Show the page behind a link. Looking changes nothing: mail programs open links that nobody has clicked."""
+    """Show the form behind a link. A GET changes nothing: mail programs open links without a click."""
     request.app[LINKS].own_id(request.match_info["token"])
     return _page(_FORM)
 
 
 async def _record(request: web.Request, rating: FeedbackRequest, owner: str | None, terms: RatingTerms) -> Verdict:
-    ports = request.app[CHAT]
-    request[REQUEST_CONTEXT].log_fields.update(rated=rating.request_id, score=rating.score)
-    verdict = await record_feedback(
-        rating,
-        owner=owner,
-        log=ports.log,
-        recorder=ports.recorder,
-        in_doubt=ports.notices.in_doubt,
-        clock=ports.clock,
-        metrics=request.app[METRICS],
-        terms=terms,
-    )
-    request[REQUEST_CONTEXT].log_fields["verdict"] = verdict.value
+    log_fields = request[REQUEST_CONTEXT].log_fields
+    log_fields.update(rated=rating.request_id, score=rating.score)
+    verdict = await request.app[FEEDBACK].record(rating, owner=owner, terms=terms)
+    log_fields["verdict"] = verdict.value
     return verdict
 
 

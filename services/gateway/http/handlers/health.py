@@ -9,16 +9,16 @@ from services.gateway.http.app_keys import HEALTH, REQUEST_CONTEXT
 
 
 async def health(request: web.Request) -> web.Response:
-    """Tell the state of every part; always 200, for a process that answers is alive.
+    """Report the state of every part; always 200, for a process that answers is alive.
 
-    Where keys are set, who shows none is told the state alone.
+    Where keys are set, a caller without one gets the status alone.
     """
     report = await request.app[HEALTH].report()
     return _json(report if request[REQUEST_CONTEXT].caller.operator else {"status": report["status"]})
 
 
 async def ready(request: web.Request) -> web.Response:
-    """Tell whether this process wants traffic."""
+    """Report whether this process wants traffic."""
     state = request.app[HEALTH]
     reason = state.not_ready()
     if reason is None:

@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from services.gateway.http.app_keys import CHAT
+from services.gateway.http.app_keys import CATALOGUE
 from services.gateway.models.catalogue import Catalogue
 from shared.bandit.arms import Arm, ArmId
 from shared.errors import NotFound
@@ -16,15 +16,15 @@ from shared.schemas.chat import AUTO
 
 async def models(request: web.Request) -> web.Response:
     """List `auto`, the arms that it chooses from, and the default model."""
-    catalogue = request.app[CHAT].catalogue
+    catalogue = request.app[CATALOGUE]
     default = () if catalogue.default is None else (catalogue.default,)
     names = dict.fromkeys((AUTO, *catalogue.arm_ids, *default))
     return _json({"object": "list", "data": [_model(name, catalogue) for name in names]})
 
 
 async def model(request: web.Request) -> web.Response:
-    """Show one model; any that the upstream lists may be asked for."""
-    name, catalogue = request.match_info["model"], request.app[CHAT].catalogue
+    """Show one model, whether it is an arm or only listed by the upstream."""
+    name, catalogue = request.match_info["model"], request.app[CATALOGUE]
     return _json(_model(name if name == AUTO else _known(catalogue, name), catalogue))
 
 
@@ -35,13 +35,13 @@ def limits(arm: Arm) -> dict[str, Any]:
         "output_modalities": _sorted(arm.output_modalities),
     }
     top_provider = {"context_length": arm.context_tokens, "max_completion_tokens": arm.max_output_tokens}
-    told = {
+    listed = {
         "context_length": arm.context_tokens,
         "architecture": _known_only(architecture),
         "top_provider": _known_only(top_provider),
         "supported_parameters": _sorted(arm.parameters),
     }
-    return _known_only(told) or {}
+    return _known_only(listed) or {}
 
 
 def _known(catalogue: Catalogue, name: str) -> ArmId:

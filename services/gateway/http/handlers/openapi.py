@@ -21,12 +21,12 @@ pre { overflow: auto; padding: 0.5rem; background: #8882 }
 
 
 async def openapi(_request: web.Request) -> web.Response:
-    """Give the OpenAPI document."""
+    """Return the OpenAPI document."""
     return web.Response(body=orjson.dumps(document(VERSION)), content_type="application/json")
 
 
 async def docs(_request: web.Request) -> web.Response:
-    """Give the same as one page, without scripts or anything from elsewhere."""
+    """Return the same as one page, without scripts or external resources."""
     headers = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"}
     return web.Response(text=_page(), content_type="text/html", headers=headers)
 

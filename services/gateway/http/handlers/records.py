@@ -1,4 +1,4 @@
-"""`GET /requests/{id}` and `GET /metrics/{id}`: the story of one request, for whoever made it, or an admin."""
+"""`GET /requests/{id}` and `GET /metrics/{id}`: the record of one request, for its owner or an admin."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import msgspec
 import orjson
 from aiohttp import web
 
-from services.gateway.http.app_keys import CHAT, REQUEST_CONTEXT
+from services.gateway.http.app_keys import REQUEST_CONTEXT, REQUEST_LOG
 from shared.bandit.decision import NEIGHBOUR_FIELDS, UNFIT_FIELDS, ArmView, Decision
 from shared.errors import DependencyError, NotFound, Unavailable
 from shared.schemas.ids import is_request_id
@@ -20,8 +20,8 @@ FIND_TIMEOUT_S = 2.0
 
 
 async def request_record(request: web.Request) -> web.Response:
-    """Show the whole story: decision, evidence, outcome, feedback, and what of it has been learned."""
-    return _json(_story(await _find(request)))
+    """Show the whole record: decision, evidence, outcome, feedback, and which of them have been learned."""
+    return _json(_record(await _find(request)))
 
 
 async def request_metrics(request: web.Request) -> web.Response:
@@ -35,18 +35,18 @@ async def _find(request: web.Request) -> StoredRequest:
     if is_request_id(public_id):
         try:
             async with asyncio.timeout(FIND_TIMEOUT_S):
-                found = await request.app[CHAT].log.find(
+                found = await request.app[REQUEST_LOG].find(
                     owner=request[REQUEST_CONTEXT].caller.scope, public_id=public_id
                 )
         except (DependencyError, TimeoutError) as error:
             raise Unavailable("Records cannot be read right now.", code="records_unavailable") from error
     if found is None:
-        # The same words whether it never was or belongs to another key.
+        # The same message for a request that never was and for one of another key.
         raise NotFound("There is no such request.", code="request_not_found", param="request_id")
     return found
 
 
-def _story(stored: StoredRequest) -> dict[str, Any]:
+def _record(stored: StoredRequest) -> dict[str, Any]:
     record = stored.record
     return {
         "request_id": record.public_id,
@@ -56,8 +56,8 @@ def _story(stored: StoredRequest) -> dict[str, Any]:
         "embedding_model": record.embedding_model,
         "model": record.outcome.arm,
         "status": record.outcome.status,
-        "decision": decision_story(record.decision),
-        "shadow": None if record.shadow is None else decision_story(record.shadow),
+        "decision": decision_as_json(record.decision),
+        "shadow": None if record.shadow is None else decision_as_json(record.shadow),
         "session": record.session,
         "outcome": msgspec.to_builtins(record.outcome),
         "feedback": None if stored.rating is None else msgspec.to_builtins(stored.rating),
@@ -70,8 +70,8 @@ def _story(stored: StoredRequest) -> dict[str, Any]:
     }
 
 
-def decision_story(decision: Decision) -> dict[str, Any]:
-    """Return a decision as people read it."""
+def decision_as_json(decision: Decision) -> dict[str, Any]:
+    """Return a decision with names in place of positions."""
     content = asdict(decision)
     return {
         "kind": decision.kind,
@@ -119,7 +119,7 @@ def _latency(outcome: Outcome) -> dict[str, float | None]:
 
 
 def _reward(decision: Decision, view: ArmView | None, score: float | None) -> dict[str, float | None] | None:
-    """The terms that were weighed, the quality term with the score in place of its expectation once there is one."""
+    """Return the terms that were weighed; once there is a score, it replaces the expected quality."""
     if view is None or decision.weights is None:
         return None
     weights = decision.weights

@@ -1,0 +1,145 @@
+"""Recording of a finished chat request: bill, outcome and record are computed, then published in one step.
+
+bill_of     tokens and cost                    (`journal.py`, pure)
+outcome_of  how the request ended              (`journal.py`, pure)
+record_of   what is stored of it               (pure)
+publish     record writer, circuit breakers, learned limits, quota, budget, metrics, log fields
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+from msgspec import Struct
+
+from services.gateway.chat.chat_metrics import ChatMetrics
+from services.gateway.chat.journal import Ending, Journal, bill_of, outcome_of
+from services.gateway.chat.plan import ChatPlan
+from services.gateway.limits.circuit_breakers import CircuitBreakers
+from services.gateway.limits.exploration_budget import ExplorationBudget
+from services.gateway.limits.learned_limits import LearnedLimits
+from services.gateway.limits.quotas import Quotas, settlement
+from services.gateway.models.catalogue import Catalogue
+from services.gateway.records.record_writer import RecordWriter
+from shared.bandit.arms import ArmId
+from shared.bandit.decision import Decision, DecisionKind
+from shared.schemas.records import Outcome, RequestRecord, Status
+from shared.schemas.storage import NewRecord
+from shared.schemas.tool_loops import call_keys
+
+
+class Served(Struct, frozen=True, eq=False):
+    """A recorded request. `stored` is done when its record is in Redis (True) or on disk."""
+
+    decision: Decision
+    outcome: Outcome
+    stored: asyncio.Future[bool]
+
+
+class ChatRecorder:
+    """Records finished chat requests, each once."""
+
+    def __init__(
+        self,
+        *,
+        record_writer: RecordWriter,
+        catalogue: Catalogue,
+        circuit_breakers: CircuitBreakers,
+        learned_limits: LearnedLimits,
+        quotas: Quotas,
+        exploration: ExplorationBudget,
+        metrics: ChatMetrics,
+        settings_hash: str,
+        prompt_chars: int,
+    ) -> None:
+        self._record_writer = record_writer
+        self._catalogue = catalogue
+        self._circuit_breakers = circuit_breakers
+        self._learned_limits = learned_limits
+        self._quotas = quotas
+        self._exploration = exploration
+        self._metrics = metrics
+        self._settings_hash = settings_hash
+        self._prompt_chars = prompt_chars
+
+    def record(self, plan: ChatPlan, journal: Journal, ending: Ending) -> Served:
+        """Record the end of a request; where a client still waits, the caller awaits `stored`."""
+        bill = bill_of(plan, journal, ending, self._catalogue.price(journal.arm))
+        outcome = outcome_of(plan, journal, ending, bill, journal.elapsed_s())
+        entry = record_of(plan, outcome, ending.calls, settings_hash=self._settings_hash, chars=self._prompt_chars)
+        return self._publish(plan, ending, entry)
+
+    def _publish(self, plan: ChatPlan, ending: Ending, entry: NewRecord) -> Served:
+        decision, outcome = entry.record.decision, entry.record.outcome
+        if outcome.status is Status.ANSWERED:
+            self._circuit_breakers.succeeded(outcome.arm)
+            if self._learned_limits or plan.chat.requirements.features:
+                own_calls = plan.decision.session and outcome.arm == plan.decision.arm
+                self._learned_limits.answered(outcome.arm, plan.chat.requirements, own_calls=own_calls)
+        if ending.usage is not None and ending.usage.cost_usd is not None:
+            self._note_reported_cost(outcome.arm)
+        if plan.charge is not None and not plan.charged_in_redis:
+            self._quotas.settle(plan.request.owner, plan.charge, outcome)
+        stored = self._record_writer.put(entry)
+        self._exploration.spend(entry.record.explored_usd)
+        self._metrics.count_request(plan, decision, outcome, ending.unread)
+        plan.request.log_fields.update(log_fields(plan, decision, outcome))
+        return Served(decision, outcome, stored)
+
+    def _note_reported_cost(self, arm: ArmId) -> None:
+        """An upstream that reports the costs of an arm makes up for a missing price."""
+        if self._catalogue.price(arm) is None and self._catalogue.label(arm) == arm:
+            self._catalogue.prices.cost_reported(arm)
+
+
+def record_of(plan: ChatPlan, outcome: Outcome, calls: tuple[str, ...], *, settings_hash: str, chars: int) -> NewRecord:
+    """Return what is stored of a request, with at most `chars` characters of its prompt; `calls`: see `Ending`."""
+    request, answered = plan.request, outcome.status is not Status.FAILED
+    record = RequestRecord(
+        id=request.own_id,
+        public_id=request.public_id,
+        owner=request.owner,
+        created_at=plan.created_at,
+        requested_model=plan.chat.model,
+        embedding_model=plan.gathered.embedding_model,
+        decision=effective(plan.decision, outcome.arm) if answered else plan.decision,
+        outcome=outcome,
+        settings_hash=settings_hash,
+        session=request.session,
+        shadow=plan.shadow,
+        toll=None if plan.charge is None else settlement(plan.charge, in_redis=plan.charged_in_redis),
+    )
+    prompt = plan.chat.routing_text[:chars] or None
+    return NewRecord(record, plan.gathered.context.vector, prompt, call_keys(plan.chat.body, calls))
+
+
+def effective(decision: Decision, arm: ArmId) -> Decision:
+    """Return the decision as it turned out: FALLBACK where another arm than the chosen one answered."""
+    return decision if arm == decision.arm else replace(decision, kind=DecisionKind.FALLBACK)
+
+
+def log_fields(plan: ChatPlan, decision: Decision, outcome: Outcome) -> dict[str, object]:
+    """Return what the canonical log line says of a chat request."""
+    fields: dict[str, object] = {
+        "outcome": outcome.status.value,
+        "model": outcome.arm,
+        "decision": decision.kind.value,
+        "propensity": round(decision.propensity, 6),
+        "attempts": len(outcome.attempts),
+        "cost_usd": outcome.cost_usd,
+        "prompt_tokens": outcome.prompt_tokens,
+        "completion_tokens": outcome.completion_tokens,
+        "overhead_ms": round(outcome.overhead_s * 1000, 2),
+        "upstream_ms": round(outcome.upstream_s * 1000, 1),
+        "stream": outcome.streamed,
+    }
+    if decision.degraded:
+        fields["degraded"] = ",".join(decision.degraded)
+    if decision.session:
+        fields["session"] = "held"
+    if decision.exploration != "on":
+        fields["exploration"] = decision.exploration
+    if plan.shadow is not None:
+        fields["shadow"] = plan.shadow.arm
+    return fields

@@ -1,0 +1,87 @@
+"""Metrics view: gauges of the present state, set when Prometheus scrapes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from services.gateway.chat.chat_metrics import COMPLETION, PROMPT
+from services.gateway.limits.circuit_breakers import CircuitBreakers
+from services.gateway.models.catalogue import Catalogue
+from services.gateway.models.posterior_cache import PosteriorCache
+from shared.bandit.decision import DecisionKind, Weights
+from shared.bandit.evaluation import expected_utilities
+from shared.metrics import GatewayMetrics
+from shared.schemas.quota import Limit
+from shared.schemas.records import Status
+from shared.schemas.storage import Verdict
+
+DEPENDENCIES = ("embedder", "qdrant", "redis")
+WATCHED = (*DEPENDENCIES, "learner", "upstream")
+UNREAD = ("not_json", "not_object")
+
+
+def seed(metrics: GatewayMetrics) -> None:
+    """Create series at 0 for events that may happen: the rate of a series that starts with an event misses that one."""
+    for status in Status:
+        metrics.outcomes.labels(status)
+    for verdict in (*Verdict, "unavailable"):
+        metrics.feedback.labels(str(verdict))
+    for dependency in (*DEPENDENCIES, "policy"):
+        metrics.degraded.labels(dependency)
+    for limit in (*Limit, "overloaded", "key_concurrency", "bytes"):
+        metrics.refused.labels(str(limit))
+    for reason in UNREAD:
+        metrics.unread_events.labels(reason)
+    for direction in (PROMPT, COMPLETION):
+        metrics.answer_tokens.labels(direction)
+
+
+class MetricsView:
+    """Sets the gauges of arms, learned state and dependencies."""
+
+    def __init__(
+        self,
+        metrics: GatewayMetrics,
+        catalogue: Catalogue,
+        posteriors: PosteriorCache,
+        circuit_breakers: CircuitBreakers,
+        weights: Weights,
+    ) -> None:
+        self._metrics = metrics
+        self._catalogue = catalogue
+        self._posteriors = posteriors
+        self._circuit_breakers = circuit_breakers
+        self._weights = weights
+
+    def show(self, parts: Mapping[str, Mapping[str, object]]) -> None:
+        """Set the gauges; `parts` is what `/health` says of each part."""
+        metrics, age_s = self._metrics, self._posteriors.age_s
+        metrics.snapshot_age.set(float("inf") if age_s is None else age_s)
+        for name in WATCHED:
+            metrics.dependency.labels(name).set(parts.get(name, {}).get("status") in ("ok", "degraded"))
+        self._show_arms()
+        self._show_beliefs()
+
+    def _show_arms(self) -> None:
+        metrics = self._metrics
+        metrics.arm_cooling.clear()
+        for arm in self._catalogue.arm_ids:
+            metrics.arm_cooling.labels(arm).set(self._circuit_breakers.rests_s(arm) > 0)
+            for kind in DecisionKind:
+                metrics.decisions.labels(arm, kind)
+            metrics.cost.labels(arm)
+            metrics.unknown_cost.labels(arm)
+
+    def _show_beliefs(self) -> None:
+        metrics, snapshot = self._metrics, self._posteriors.snapshot
+        for gauge in (metrics.arm_ratings, metrics.arm_answers, metrics.arm_quality, metrics.arm_utility):
+            gauge.clear()  # an arm that was taken out of LLM_MODELS must not stay
+        if snapshot is None:
+            return
+        beliefs = snapshot.posterior.summary()
+        utilities = expected_utilities(beliefs, self._weights)
+        for belief in beliefs:
+            metrics.arm_ratings.labels(belief.arm).set(belief.labels)
+            metrics.arm_answers.labels(belief.arm).set(belief.requests)
+            metrics.arm_quality.labels(belief.arm).set(belief.quality)
+            metrics.arm_utility.labels(belief.arm).set(utilities[belief.arm])
