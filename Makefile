@@ -48,7 +48,7 @@ check: $(VENV)/.test  ## Format, lint, types, import contracts, size limits, doc
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m tests.sizes
-	@$(BIN)/python -m pytest tests/unit/test_docs.py
+	@$(BIN)/python -m pytest tests/unit/test_docs.py tests/unit/test_docs_reference.py
 
 configuration: $(VENV)/.test  ## Write the tables of settings and metrics in docs/ from the code
 	@$(BIN)/python -m tools.doc_tables

@@ -47,9 +47,9 @@ def _rule(contract: Mapping[str, Any]) -> str:
             every = "; every module must be named" if contract.get("exhaustive") else ""
             return f"{inside}{layers} (imports only to the right{every})"
         case "independence":
-            return f"{_names(contract['modules'])} never import one another"
+            return f"{_names(contract['modules'])} may not import one another"
         case "forbidden":
-            return f"{_names(contract['source_modules'])} never import {_names(contract['forbidden_modules'])}"
+            return f"{_names(contract['source_modules'])} may not import {_names(contract['forbidden_modules'])}"
         case other:
             raise ValueError(f"a contract of type {other} has no sentence yet")
 
