@@ -10,7 +10,7 @@ import orjson
 from aiohttp import web
 
 from deploy.qdrant_engine.problems import ApiProblem
-from shared.quick_http.fast_path import Answer
+from shared.fast_path import PlainResponse
 
 Handler = Callable[[web.Request], Awaitable[object]]
 """What a route does: it returns a JSON value or raises ApiProblem."""
@@ -20,7 +20,7 @@ _HEADERS = {"Content-Type": "application/json"}
 logger = logging.getLogger(__name__)
 
 
-async def answer_to(asked: Awaitable[object], what: str) -> Answer:
+async def answer_to(asked: Awaitable[object], what: str) -> PlainResponse:
     """Return the answer of what returns a JSON value or raises; `what` names it in the log."""
     started = time.perf_counter()
     try:
@@ -31,13 +31,13 @@ async def answer_to(asked: Awaitable[object], what: str) -> Answer:
         result, code = _error("Payload too large"), 413
     except Exception as error:  # noqa: BLE001 - the edge of the service
         return failure(error, what)
-    return Answer(code, _HEADERS, orjson.dumps({**result, "time": time.perf_counter() - started}))
+    return PlainResponse(code, _HEADERS, orjson.dumps({**result, "time": time.perf_counter() - started}))
 
 
-def failure(error: Exception, what: str = "an answer") -> Answer:
+def failure(error: Exception, what: str = "an answer") -> PlainResponse:
     """Return the answer where something went wrong that nobody has thought of."""
     logger.error("%s failed", what, exc_info=error)
-    return Answer(500, _HEADERS, orjson.dumps(_error("Service internal error")))
+    return PlainResponse(500, _HEADERS, orjson.dumps(_error("Service internal error")))
 
 
 def answered(handler: Handler) -> Callable[[web.Request], Awaitable[web.Response]]:

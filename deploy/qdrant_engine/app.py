@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import cast
 
 from aiohttp import web
 
@@ -15,7 +14,7 @@ from deploy.qdrant_engine.answers import failure
 from deploy.qdrant_engine.collections import Collections
 from deploy.qdrant_engine.quick import QuickRoutes
 from deploy.qdrant_engine.routes import COLLECTIONS, add_routes
-from shared.quick_http.fast_path import FastPath, FastPathSite
+from shared.fast_path import listen
 from shared.stop_signals import stop_event
 
 MAX_BODY = 32 * 1024 * 1024
@@ -24,7 +23,7 @@ UPKEEP_S = 5.0
 """So often logs are brought to the disk, as by Qdrant's `flush_interval_sec`. A power cut can lose so much; a kill -9
 nothing."""
 MAX_QUICK_BODY = 1024 * 1024
-"""A longer one costs more to read than a lane spares."""
+"""A longer one costs more to read than the fast path saves."""
 KEEP_ALIVE_S = 3600.0
 """Longer than anybody keeps an idle connection, so that no request meets a closing one."""
 
@@ -67,10 +66,8 @@ async def serve(root: Path, host: str, port: int) -> None:
     runner = web.AppRunner(app, access_log=None, keepalive_timeout=KEEP_ALIVE_S)
     try:
         await runner.setup()
-        server = cast("web.Server", runner.server)  # there is one from `setup` to `cleanup`
         routes = QuickRoutes(app[COLLECTIONS])
-        lanes = FastPath(server, routes, failure, max_body=MAX_QUICK_BODY, keep_s=KEEP_ALIVE_S)
-        await FastPathSite(runner, lanes, host, port, backlog=1024).start()
+        await listen(runner, (host, port), routes, failure, max_body=MAX_QUICK_BODY, keep_alive_s=KEEP_ALIVE_S)
         await stop.wait()
     finally:
         await runner.cleanup()

@@ -1,6 +1,6 @@
-"""A fast lane for what a router asks all the time: searches and upserts (`shared/quick_http/fast_path.py`).
+"""Fast path of the engine (`shared/fast_path`): searches and upserts, the requests that a router makes all the time.
 
-It knows collections whose names stand in a path as they are. Whatever else comes is aiohttp's (`routes.py`).
+It knows collections whose names stand in a path as they are. Everything else is aiohttp's (`routes.py`).
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ from deploy.qdrant_engine.answers import answer_to
 from deploy.qdrant_engine.collection import Collection
 from deploy.qdrant_engine.collections import Collections
 from deploy.qdrant_engine.routes import apply, parsed, search, search_all
-from shared.quick_http.fast_path import Answer, Handler
-from shared.quick_http.plain_request import Question
+from shared.fast_path import Handler, PlainRequest, PlainResponse
 
 _LINE = re.compile(rb"([A-Z]+) /collections/([A-Za-z0-9._-]+)/points(\S+) HTTP/1\.1")
 
@@ -29,7 +28,7 @@ _CALLS: Mapping[tuple[bytes, bytes], _Call] = {
 
 
 class QuickRoutes(Mapping[bytes, Handler]):
-    """The lane's handlers by request line, those of `_CALLS` for each collection that there is."""
+    """Handlers by request line: those of `_CALLS` for each collection."""
 
     def __init__(self, collections: Collections) -> None:
         self._collections = collections
@@ -48,8 +47,8 @@ class QuickRoutes(Mapping[bytes, Handler]):
     def __len__(self) -> int:
         return len(_CALLS) * len(self._collections.names())
 
-    async def _answer(self, call: _Call, name: str, question: Question) -> Answer:
-        return await answer_to(self._asked(call, name, question.body), f"a request to {name}")
+    async def _answer(self, call: _Call, name: str, request: PlainRequest) -> PlainResponse:
+        return await answer_to(self._asked(call, name, request.body), f"a request to {name}")
 
     async def _asked(self, call: _Call, name: str, body: bytes) -> object:
         return await call(self._collections.get(name), parsed(body))

@@ -1,4 +1,4 @@
-"""What `POST /embed` answers, however the question came: by the fast lane or by aiohttp."""
+"""Responses of `POST /embed`, the same by the fast path and by aiohttp."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from shared.errors import (
     Unavailable,
     UnsupportedMedia,
 )
+from shared.fast_path import PlainResponse
 from shared.logs import get_logger
-from shared.quick_http.fast_path import Answer
 from shared.schemas.embedding import DEADLINE_HEADER, DIMENSION_HEADER, MODEL_HEADER, RAW_VECTORS, EmbedRequest
 from shared.schemas.problem import problem
 from shared.schemas.storage import EmbeddingModel
@@ -48,14 +48,18 @@ class Embedding:
     most_texts: int
     most_chars: int
 
-    async def answer(self, headers: Mapping[str, str], body: bytes) -> Answer:
+    async def answer(self, headers: Mapping[str, str], body: bytes) -> PlainResponse:
         """Texts in, vectors out, as JSON or (by Accept) raw float32. Raises ClientError."""
         vectors = await self.batcher.embed(self._texts(body), within_s=_deadline_s(headers))
         said = {MODEL_HEADER: self.model.id, DIMENSION_HEADER: str(self.model.dimension)}
         if RAW_VECTORS in headers.get("accept", ""):
-            return Answer(200, {**said, "Content-Type": RAW_VECTORS}, vectors.astype("<f4", copy=False).tobytes())
+            return PlainResponse(
+                200, {**said, "Content-Type": RAW_VECTORS}, vectors.astype("<f4", copy=False).tobytes()
+            )
         answer = {"model": self.model.id, "dimension": self.model.dimension, "vectors": np.ascontiguousarray(vectors)}
-        return Answer(200, {**said, "Content-Type": JSON}, orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY))
+        return PlainResponse(
+            200, {**said, "Content-Type": JSON}, orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
+        )
 
     def _texts(self, body: bytes) -> list[str]:
         """Return the texts, each cut to what is embedded."""
@@ -80,7 +84,7 @@ def check_type(headers: Mapping[str, str]) -> None:
         raise UnsupportedMedia("The content type must be application/json.", code="unsupported_media_type")
 
 
-def failure(error: Exception) -> Answer:
+def failure(error: Exception) -> PlainResponse:
     """Return an error in OpenAI's shape; with `handlers.errors` the one place that sets statuses.
 
     No text reaches the log.
@@ -93,13 +97,13 @@ def failure(error: Exception) -> Answer:
 
 def refusal(
     status: int, message: str, code: str, param: str | None = None, retry_after_s: float | None = None
-) -> Answer:
+) -> PlainResponse:
     """Return an error in OpenAI's shape."""
     kind = "server_error" if status >= 500 else "invalid_request_error"
     headers = {"Content-Type": JSON}
     if retry_after_s is not None:
         headers["Retry-After"] = str(math.ceil(retry_after_s))
-    return Answer(status, headers, problem(message, kind=kind, code=code, param=param))
+    return PlainResponse(status, headers, problem(message, kind=kind, code=code, param=param))
 
 
 def _deadline_s(headers: Mapping[str, str]) -> float | None:

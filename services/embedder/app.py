@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import cast
 
 from aiohttp import web
 
@@ -13,9 +12,9 @@ from services.embedder.answers import Embedding, failure
 from services.embedder.batcher import Batcher, Limits
 from services.embedder.encoder import Encoder
 from shared.errors import SettingsError
+from shared.fast_path import listen
 from shared.logs import get_logger
 from shared.metrics import EmbedderMetrics, ProcessMetrics, new_registry
-from shared.quick_http.fast_path import FastPath, FastPathSite
 from shared.resilience.supervision import Supervisor
 from shared.settings import Settings
 from shared.stop_signals import stop_event
@@ -69,15 +68,15 @@ async def start(app: web.Application, settings: Settings) -> web.AppRunner:
         shutdown_timeout=settings.DRAIN_TIMEOUT_S,
     )
     await runner.setup()
-    lanes = FastPath(
-        cast("web.Server", runner.server),  # there is one from `setup` to `cleanup`
-        {handlers.EMBED: handlers.plain_embed(app)},
-        failure,
-        max_body=settings.MAX_BODY_BYTES,
-        keep_s=KEEP_ALIVE_S,
-    )
     try:
-        await FastPathSite(runner, lanes, settings.EMBEDDER_HOST, settings.EMBEDDER_PORT, backlog=1024).start()
+        await listen(
+            runner,
+            (settings.EMBEDDER_HOST, settings.EMBEDDER_PORT),
+            {handlers.EMBED: handlers.plain_embed(app)},
+            failure,
+            max_body=settings.MAX_BODY_BYTES,
+            keep_alive_s=KEEP_ALIVE_S,
+        )
     except OSError as error:
         await runner.cleanup()
         where = f"EMBEDDER_HOST={settings.EMBEDDER_HOST} EMBEDDER_PORT={settings.EMBEDDER_PORT}"

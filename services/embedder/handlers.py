@@ -15,8 +15,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from services.embedder.answers import Embedding, check_type, failure, refusal
 from services.embedder.batcher import Batcher
 from shared.errors import InvalidRequest, RequestTimeout, Unavailable
-from shared.quick_http.fast_path import Answer
-from shared.quick_http.plain_request import Question
+from shared.fast_path import PlainRequest, PlainResponse
 from shared.resilience.supervision import Supervisor
 from shared.schemas.storage import EmbeddingModel
 from shared.settings import Settings
@@ -40,13 +39,13 @@ async def embed(request: web.Request) -> web.Response:
     return _response(await request.app[EMBEDDING].answer(request.headers, body))
 
 
-def plain_embed(app: web.Application) -> Callable[[Question], Awaitable[Answer]]:
-    """Return the fast lane's handler of `POST /embed`."""
+def plain_embed(app: web.Application) -> Callable[[PlainRequest], Awaitable[PlainResponse]]:
+    """Return the fast path's handler of `POST /embed`."""
     embedding = app[EMBEDDING]
 
-    async def answer(question: Question) -> Answer:
-        check_type(question.headers)
-        return await embedding.answer(question.headers, question.body)
+    async def answer(request: PlainRequest) -> PlainResponse:
+        check_type(request.headers)
+        return await embedding.answer(request.headers, request.body)
 
     return answer
 
@@ -93,7 +92,7 @@ async def _body(request: web.Request, timeout_s: float) -> bytes:
 async def errors(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
 ) -> web.StreamResponse:
-    """Answer every error in OpenAI's shape, aiohttp's own ones, too."""
+    """PlainResponse every error in OpenAI's shape, aiohttp's own ones, too."""
     try:
         return await handler(request)
     except web.HTTPException as error:
@@ -106,7 +105,7 @@ async def errors(
         return _response(failure(error))
 
 
-def _response(answer: Answer) -> web.Response:
+def _response(answer: PlainResponse) -> web.Response:
     response = web.Response(status=answer.status, headers=answer.headers, body=answer.body)
     if answer.status in (408, 413):  # the rest of the body is unread
         response.force_close()

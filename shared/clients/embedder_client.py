@@ -19,8 +19,6 @@ from shared.schemas.storage import EmbeddingModel
 MAX_DIMENSION = 16_384
 MAX_REPORT_BYTES = 65_536
 _NORM_TOLERANCE = 1e-3
-_ONCE = {"Connection": "close"}
-"""For what is seldom asked: a connection on which anything but texts came is aiohttp's for good, and slower."""
 _HEADERS = {"Accept": RAW_VECTORS, "Content-Type": "application/json"}
 
 
@@ -94,7 +92,7 @@ class HttpEmbedder:
         return reply.headers, reply.body
 
     async def _once(self, method: str, path: str, body: bytes, limit: int, within_s: float) -> Reply:
-        headers = {**_HEADERS, DEADLINE_HEADER: str(max(0, int(within_s * 1000)))} if body else _ONCE
+        headers = {**_HEADERS, DEADLINE_HEADER: str(max(0, int(within_s * 1000)))} if body else None
         return await self._http.request(method, path, body, headers, most=limit, within_s=within_s)
 
 

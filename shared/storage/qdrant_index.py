@@ -66,8 +66,6 @@ class QdrantIndex:
         self._http = http
         self._api_key = api_key
         self._headers = {"content-type": "application/json", **({"api-key": api_key} if api_key else {})}
-        # The local engine keeps a fast lane for a connection as long as nothing but searches and upserts comes by it.
-        self._parting = {**self._headers, "connection": "close"}
         self._hot_s = timeout_s
         self._slow_s = max(timeout_s, SLOW_S)
         self._searches = Coalescer[Mapping[str, object], answers.Found]("qdrant", self._search_all, most=TOGETHER)
@@ -175,15 +173,13 @@ class QdrantIndex:
     async def _search_all(self, searches: Sequence[Mapping[str, object]], within_s: float) -> Sequence[answers.Found]:
         path = self._path("/points/query")
         if len(searches) == 1:
-            return [answers.found(await self._raw("POST", path, searches[0], within_s, often=True))]
+            return [answers.found(await self._raw("POST", path, searches[0], within_s))]
         body = {"searches": searches}
-        return answers.found_by_each(
-            await self._raw("POST", f"{path}/batch", body, within_s, often=True), len(searches)
-        )
+        return answers.found_by_each(await self._raw("POST", f"{path}/batch", body, within_s), len(searches))
 
     async def _write(self, body: object) -> None:
         path = self._path("/points?wait=true")
-        answers.result(answers.decoded(await self._raw("PUT", path, body, self._slow_s, often=True)))
+        answers.result(answers.decoded(await self._raw("PUT", path, body, self._slow_s)))
 
     async def _post(self, path: str, body: object) -> Any:
         return answers.result(await self._call("POST", self._path(path), body, self._slow_s))
@@ -191,11 +187,10 @@ class QdrantIndex:
     async def _call(self, method: str, path: str, body: object, patience_s: float) -> Any:
         return answers.decoded(await self._raw(method, path, body, patience_s))
 
-    async def _raw(self, method: str, path: str, body: object, patience_s: float, *, often: bool = False) -> bytes:
+    async def _raw(self, method: str, path: str, body: object, patience_s: float) -> bytes:
         raw = b"" if body is None else orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
-        headers = self._headers if often else self._parting
         try:
-            reply = await self._http.request(method, path, raw, headers, within_s=patience_s)
+            reply = await self._http.request(method, path, raw, self._headers, within_s=patience_s)
         except (TimeoutError, OSError) as error:
             raise DependencyError("qdrant", f"no answer: {type(error).__name__}") from error
         return answers.accepted(reply.status, reply.body)

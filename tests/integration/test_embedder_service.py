@@ -117,7 +117,7 @@ async def test_bad_input_is_refused_in_openais_shape(
     ],
     ids=range(7),
 )
-async def test_the_fast_lane_answers_as_aiohttp_does(
+async def test_the_fast_path_answers_as_aiohttp_does(
     embedder: str, session: aiohttp.ClientSession, body: bytes, headers: dict[str, str]
 ) -> None:
     """The same question, plain and in chunks: the same status, body and headers, but for who served it."""
@@ -133,7 +133,7 @@ async def test_the_fast_lane_answers_as_aiohttp_does(
     plain, chunked = await ask(body), await ask(pieces())
     assert plain[:2] == chunked[:2]
     assert "server" in chunked[2], "aiohttp did not serve it"
-    assert "server" not in plain[2], "the lane did not serve it"
+    assert "server" not in plain[2], "the fast path did not serve it"
     by_aiohttp = {"server", "connection", "date"}
     assert {name: value for name, value in chunked[2].items() if name not in by_aiohttp} == {
         name: value for name, value in plain[2].items() if name != "date"

@@ -24,8 +24,8 @@ from services.gateway.http.request_lifecycle import RequestLifecycle
 from services.gateway.http.server import serve
 from services.gateway.limits.body_bytes import BodyBytes
 from shared.errors import DependencyError, RateLimited, UpstreamError, UpstreamFailed
+from shared.fast_path.protocol import HALF_CLOSE_S
 from shared.metrics import GatewayMetrics
-from shared.quick_http.fast_path import HALF_CLOSE_S
 from shared.settings import Settings, load_settings
 from shared.tracing import IdTracer
 

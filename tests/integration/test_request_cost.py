@@ -19,9 +19,9 @@ from services.gateway.http import request_lifecycle as door
 from services.gateway.http.app_keys import HEALTH
 from services.gateway.http.server import serve
 from shared.clients.answer_stream import HttpAnswerStream
+from shared.fast_path import ResponseWriter
 from shared.quick_http import Incoming
 from shared.quick_http.connection import Connection
-from shared.quick_http.response_writer import ResponseWriter
 from shared.schemas.upstream import Heard
 from tests import raw_upstream as raw
 from tests.fakes.gateway import World, settings_for

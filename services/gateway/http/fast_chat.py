@@ -1,6 +1,6 @@
 """Fast path of chat requests: the same lifecycle, admission, use case and headers as through aiohttp.
 
-The fast path (`shared/quick_http/fast_path.py`) reads requests that every server reads alike. It takes those with a
+The fast path (`shared/fast_path`) reads requests that every server reads alike. It takes those with a
 body of common size; everything else goes on to aiohttp's server.
 """
 
@@ -28,9 +28,7 @@ from services.gateway.http.request_lifecycle import RequestLifecycle
 from services.gateway.limits.admission import Admission
 from services.gateway.limits.body_bytes import BodyBytes
 from services.gateway.request_context import RequestContext
-from shared.quick_http.fast_path import Answer, Handler
-from shared.quick_http.plain_request import Question
-from shared.quick_http.response_writer import ResponseWriter
+from shared.fast_path import Handler, PlainRequest, PlainResponse, ResponseWriter
 from shared.schemas.chat import ChatRequest
 
 PATHS = ("/v1/chat/completions", "/chat/completions")
@@ -68,9 +66,9 @@ def plain_routes(app: web.Application) -> dict[bytes, Handler]:
     return {f"POST {path} HTTP/1.1".encode(): partial(chat.answer, path) for path in PATHS}
 
 
-def takes(question: Question) -> bool:
+def accepts(request: PlainRequest) -> bool:
     """Return whether a request is in JSON and nothing else."""
-    return question.headers.get("content-type") == JSON_TYPE
+    return request.headers.get("content-type") == JSON_TYPE
 
 
 class FastChat:
@@ -93,12 +91,12 @@ class FastChat:
         self._chat = chat
         self._links = links
 
-    async def answer(self, route: str, question: Question) -> Answer | None:
+    async def answer(self, route: str, request: PlainRequest) -> PlainResponse | None:
         """Return a whole answer, or what an error answers; None where it was streamed."""
-        visit = self._door.enter(PlainHeaders(question.headers))
+        visit = self._door.enter(PlainHeaders(request.headers))
         status = 500
         try:
-            answer = await self._answer(visit, route, question)
+            answer = await self._answer(visit, route, request)
             status = 200 if answer is None else answer.status
         except asyncio.CancelledError:
             status = CLIENT_GONE
@@ -107,16 +105,16 @@ class FastChat:
             self._door.leave(visit, hdrs.METH_POST, route, status)
         return answer
 
-    async def _answer(self, visit: RequestContext, route: str, question: Question) -> Answer | None:
+    async def _answer(self, visit: RequestContext, route: str, request: PlainRequest) -> PlainResponse | None:
         try:
             self._door.admit(visit, route)
             owner = visit.caller.owner
             await self._admission.enter(owner)
             try:
-                self._bytes.hold(visit, len(question.body))
-                asked = self._asking.read(visit, question.body)
+                self._bytes.hold(visit, len(request.body))
+                asked = self._asking.read(visit, request.body)
                 if asked.stream:
-                    await self._stream(visit, asked, question.outlet)
+                    await self._stream(visit, asked, request.writer)
                     return None
                 done = await self._chat.complete(await self._chat.route(visit, asked))
             finally:
@@ -124,17 +122,19 @@ class FastChat:
                 self._admission.leave(owner)
             headers = answer_headers(visit, done, self._links)
             headers |= self._door.headers(visit, hdrs.METH_POST)
-            return Answer(200, headers, done.answer.body)
+            return PlainResponse(200, headers, done.answer.body)
         except Exception as error:  # noqa: BLE001 - the edge of the service
             response = self._door.refused(visit, error, route)
             content = response.body if isinstance(response.body, bytes) else b""
-            return Answer(response.status, {**response.headers, **self._door.headers(visit, hdrs.METH_POST)}, content)
+            return PlainResponse(
+                response.status, {**response.headers, **self._door.headers(visit, hdrs.METH_POST)}, content
+            )
 
-    async def _stream(self, visit: RequestContext, asked: ChatRequest, outlet: ResponseWriter) -> None:
+    async def _stream(self, visit: RequestContext, asked: ChatRequest, writer: ResponseWriter) -> None:
         async def begin(opened: OpenStream) -> ResponseWriter:
             headers = stream_headers(visit, opened, self._links)
-            outlet.begin(200, headers | self._door.headers(visit, hdrs.METH_POST))
-            return outlet
+            writer.begin(200, headers | self._door.headers(visit, hdrs.METH_POST))
+            return writer
 
         async with self._chat.stream(await self._chat.route(visit, asked), begin) as opened:
-            outlet.end(await opened.pour())
+            writer.end(await opened.pour())

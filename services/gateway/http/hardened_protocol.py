@@ -20,8 +20,8 @@ from services.gateway.http.client_addresses import Addresses
 from services.gateway.http.error_responses import bad_request, problem_response
 from services.gateway.http.request_body import too_large, unsupported_encoding
 from shared.errors import RequestTimeout, Unavailable
+from shared.fast_path.protocol import HALF_CLOSE_S
 from shared.logs import get_logger
-from shared.quick_http.fast_path import HALF_CLOSE_S
 from shared.settings import Settings
 
 HEADER_TIMEOUT_S = 10.0

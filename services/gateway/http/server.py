@@ -1,4 +1,4 @@
-"""Starts an application on HOST and PORT: plain requests by the fast lane, all others by aiohttp's hardened server."""
+"""HTTP server: an application on HOST and PORT, plain requests by the fast path, all others by aiohttp, hardened."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from aiohttp import web
 
 from services.gateway.http.app_keys import CHAT, REQUEST_LIFECYCLE
 from services.gateway.http.error_responses import problem_response
-from services.gateway.http.fast_chat import MAX_BODY_BYTES, plain_routes, takes
+from services.gateway.http.fast_chat import MAX_BODY_BYTES, accepts, plain_routes
 from services.gateway.http.hardened_protocol import (
     HEADER_TIMEOUT_S,
     KEEP_ALIVE_S,
@@ -17,8 +17,8 @@ from services.gateway.http.hardened_protocol import (
     connection_cap,
 )
 from services.gateway.http.middlewares import build_finisher
+from shared.fast_path import PlainResponse, listen
 from shared.logs import get_logger
-from shared.quick_http.fast_path import Answer, FastPath, FastPathSite
 from shared.settings import Settings
 
 log = get_logger(__name__)
@@ -52,26 +52,26 @@ async def serve(app: web.Application, settings: Settings, **options: float) -> w
     runner = _Runner(app, settings, **options)
     await runner.setup()
     server = cast("HardenedServer", runner.server)  # there is one from `setup` to `cleanup`
-    lanes = FastPath(
-        server,
-        plain_routes(app) if CHAT in app else {},
-        _unforeseen,
-        max_body=min(MAX_BODY_BYTES, settings.MAX_BODY_BYTES),
-        keep_s=KEEP_ALIVE_S,
-        write_s=options.get("write_timeout_s", WRITE_TIMEOUT_S),
-        takes=takes,
-        full=lambda transport: server.refusal(transport) is not None,
-    )
     try:
-        await FastPathSite(runner, lanes, settings.HOST, settings.PORT, backlog=1024).start()
+        await listen(
+            runner,
+            (settings.HOST, settings.PORT),
+            plain_routes(app) if CHAT in app else {},
+            _unforeseen,
+            max_body=min(MAX_BODY_BYTES, settings.MAX_BODY_BYTES),
+            keep_alive_s=KEEP_ALIVE_S,
+            write_timeout_s=options.get("write_timeout_s", WRITE_TIMEOUT_S),
+            accepts=accepts,
+            is_full=lambda transport: server.refusal(transport) is not None,
+        )
     except OSError:
         await runner.cleanup()
         raise
     return runner
 
 
-def _unforeseen(error: Exception) -> Answer:
-    """Return what a lane answers where the way to an answer broke outside its own door."""
+def _unforeseen(error: Exception) -> PlainResponse:
+    """Return the response to an error outside the request lifecycle."""
     log.error("request failed outside the application", exc_info=error)
     response = problem_response(Exception())
-    return Answer(response.status, dict(response.headers), response.body if isinstance(response.body, bytes) else b"")
+    return PlainResponse(response.status, dict(response.headers), cast("bytes", response.body))

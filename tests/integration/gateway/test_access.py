@@ -116,7 +116,7 @@ async def test_no_web_page_changes_the_list_of_models(tmp_path: Path) -> None:
     assert not {"PUT", "DELETE"} & set(allowed)
 
 
-@pytest.mark.parametrize("fields", [{}, {"Connection": "close"}], ids=["lane", "aiohttp"])
+@pytest.mark.parametrize("fields", [{}, {"Connection": "close"}], ids=["fast path", "aiohttp"])
 async def test_a_rebound_page_gets_nothing(tmp_path: Path, fields: dict[str, str]) -> None:
     """Without keys, by both ways: no answer, no models, no records; the state alone, and signed links."""
     foreign = {"Origin": "http://evil.example:1", "Host": "evil.example:1", **fields}

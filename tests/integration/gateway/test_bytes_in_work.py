@@ -158,7 +158,7 @@ async def test_the_declared_length_counts_before_a_byte_is_here(tmp_path: Path) 
 
 
 async def test_a_small_bound_holds_for_small_bodies(tmp_path: Path) -> None:
-    """The fast lane's bodies count, too."""
+    """The fast path's bodies count, too."""
     body = json.dumps({"messages": [{"role": "user", "content": "x" * 1500}]}).encode()
     async with gateway_on(tmp_path, 0.6, MAX_BYTES_IN_WORK="4000") as gateway:
         answers = Counter(await asyncio.gather(*(post(gateway.port, body) for _ in range(5))))

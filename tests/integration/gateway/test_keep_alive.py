@@ -1,4 +1,4 @@
-"""What a client sees of a stream whose upstream is slow: by the lane and by aiohttp, with the waits scaled down."""
+"""Streams from a slow upstream as a client sees them: by the fast path and by aiohttp, with the waits scaled down."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ class Site:
         return [seen.json["model"] for seen in self.upstream.seen if seen.line.startswith("POST ")]
 
 
-@pytest.fixture(params=["", "Connection: close\r\n"], ids=["lane", "aiohttp"])
+@pytest.fixture(params=["", "Connection: close\r\n"], ids=["fast path", "aiohttp"])
 async def site(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Site]:
     monkeypatch.setattr(streaming, "KEEP_ALIVE_S", KEEP_ALIVE_S)
     monkeypatch.setattr(streaming, "EARLY_S", EARLY_S)

@@ -1,4 +1,4 @@
-"""Streams to a client that reads slowly, or no more: by the lane and by aiohttp, from an upstream that never ends."""
+"""Endless streams to a client that reads slowly, or no more: by the fast path and by aiohttp."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MIB = 1024 * 1024
 EVENT = raw.event(raw.chunk("x" * 10_000))
 BODY = orjson.dumps({"model": "a/small", "stream": True, "messages": [{"role": "user", "content": "Go on for ever."}]})
 LISTED = {"data": [{"id": "a/small"}]}
-ways = pytest.mark.parametrize("way", ["", "Connection: close\r\n"], ids=["lane", "aiohttp"])
+ways = pytest.mark.parametrize("way", ["", "Connection: close\r\n"], ids=["fast path", "aiohttp"])
 
 
 class Flood:

@@ -1,4 +1,4 @@
-"""A chat request by the fast lane and by aiohttp's server: nobody can tell which it was."""
+"""A chat request by the fast path and by aiohttp's server: nobody can tell which it was."""
 
 from __future__ import annotations
 

@@ -42,11 +42,11 @@ FOREIGN_NAMES = (
 
 
 def admit(headers: Mapping[str, str], route: str = CHAT, **settings: str) -> Caller:
-    """Ask by both kinds of headers: aiohttp's, and the fast lane's."""
+    """Ask by both kinds of headers: aiohttp's, and the fast path's."""
     access = Access(load_settings(settings, None))
-    lane = PlainHeaders({name.lower(): value for name, value in headers.items()})
+    plain = PlainHeaders({name.lower(): value for name, value in headers.items()})
     outcomes: list[Caller | Exception] = []
-    for sent in (CIMultiDict(headers), lane):
+    for sent in (CIMultiDict(headers), plain):
         try:
             outcomes.append(access.admit(sent, route))
         except (Forbidden, Unauthenticated) as error:

@@ -1,4 +1,4 @@
-"""The local Qdrant engine answers the same by its fast lane as by its routes, and the adapter keeps to the lane."""
+"""The local Qdrant engine answers the same by its fast path as by aiohttp, and the adapter keeps its connections."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ async def engine(qdrant_url: str) -> AsyncIterator[QuickHttp]:
 
 
 async def both(http: QuickHttp, method: str, path: str, body: bytes) -> list[tuple[int, dict[str, object]]]:
-    """Return status and body of the answer by the lane, and by aiohttp, which gets what closes its connection."""
+    """Return status and body of the answer by the fast path, and by aiohttp, which gets what closes its connection."""
     replies = [await http.request(method, path, body, headers) for headers in ({}, {"connection": "close"})]
     return [(reply.status, orjson.loads(reply.body) | {"time": 0}) for reply in replies]
 
@@ -73,7 +73,7 @@ async def test_both_ways_answer_alike(engine: QuickHttp, plain: str) -> None:
     assert quick[0] == 404
 
 
-async def test_the_lane_knows_what_stands_in_a_path_as_it_is(tmp_path: Path) -> None:
+async def test_the_fast_path_knows_what_stands_in_a_path_as_it_is(tmp_path: Path) -> None:
     """Other names, other routes and what is no collection are left to aiohttp."""
     collections = Collections(tmp_path)
     for name in ("here", "w%20"):
@@ -103,18 +103,16 @@ class Told(QuickHttp):
         return await super().request(*args, **options)
 
 
-async def test_only_searches_and_upserts_keep_their_connection(qdrant_url: str) -> None:
-    """Anything else would take it to aiohttp for good, and each search after it."""
+async def test_every_call_keeps_its_connection(qdrant_url: str) -> None:
+    """Searches, upserts and everything else."""
     async with Told(qdrant_url) as http:
         index = QdrantIndex(http, None, 5.0)
         await index.prepare(MODEL)
         await index.ping()
         await index.count()
-        assert not any(http.kept)
-        http.kept.clear()
         await index.upsert([point(vector(1))])
         await near(index, vector(1))
-        assert http.kept == [True, True]
+        assert len(http.kept) >= 5
         await asyncio.gather(*(near(index, vector(1)) for _ in range(9)))
         assert all(http.kept)
 

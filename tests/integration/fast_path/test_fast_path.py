@@ -1,4 +1,4 @@
-"""The fast lane: what it answers itself, in whatever pieces it comes, and how a connection ends."""
+"""The fast path: what it answers itself, in whatever pieces it comes, and how a connection ends."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from shared.quick_http import fast_path as lane
-from tests.integration.lane.rig import LARGE, plain, running
+from shared.fast_path import protocol
+from tests.integration.fast_path.rig import LARGE, plain, running
 from tests.unit.embedder.batching import until
 
 
@@ -17,7 +17,7 @@ async def test_a_plain_request_is_answered_and_the_connection_kept() -> None:
     async with running() as rig, rig.client() as client:
         for body in (b"one", b"", b"x" * 90_000, b"POST /echo HTTP/1.1\r\n\r\n"):
             reply = await client.ask(plain(body, b"Connection: keep-alive"))
-            assert (reply.status, reply.by, reply.body) == (200, "lane", body)
+            assert (reply.status, reply.by, reply.body) == (200, "fast path", body)
             assert reply.headers["date"].endswith("GMT")
             assert "connection" not in reply.headers
 
@@ -30,7 +30,7 @@ async def test_it_may_come_in_pieces() -> None:
             await client.send(message[:cut])
             await asyncio.sleep(0.002)
             reply = await client.ask(message[cut:])
-            assert (reply.by, reply.body) == ("lane", b"in two pieces")
+            assert (reply.by, reply.body) == ("fast path", b"in two pieces")
 
 
 async def test_requests_behind_one_another_are_answered_in_order_one_at_a_time() -> None:
@@ -47,7 +47,7 @@ async def test_requests_behind_one_another_are_answered_in_order_one_at_a_time()
         await sending
         replies.append(await client.ask(messages[-5:]))
     assert [reply.body for reply in replies] == bodies
-    assert {reply.by for reply in replies} == {"lane"}
+    assert {reply.by for reply in replies} == {"fast path"}
 
 
 async def test_an_error_is_answered_by_the_function_for_it() -> None:
@@ -80,7 +80,7 @@ async def test_a_client_that_closes_its_sending_side_still_gets_an_answer_that_i
                 await client.send(plain(body))
                 await until(lambda: body in rig.begun)  # noqa: B023 - it is called before the next round
                 client.writer.write_eof()
-                await asyncio.sleep(lane.HALF_CLOSE_S / 4)
+                await asyncio.sleep(protocol.HALF_CLOSE_S / 4)
                 rig.gate.set()
                 assert (await client.reply()).body == answer
                 assert await client.closed()
@@ -156,7 +156,7 @@ async def test_what_does_not_end_in_time_is_cancelled() -> None:
 
 async def test_a_drain_does_not_wait_for_half_a_request(monkeypatch: pytest.MonkeyPatch) -> None:
     """It was never begun."""
-    monkeypatch.setattr(lane, "PATIENCE_S", 30.0)
+    monkeypatch.setattr(protocol, "ARRIVAL_S", 30.0)
     async with running() as rig, rig.client() as client:
         await client.send(plain(b"half")[:-2])
         await asyncio.sleep(0.05)

@@ -1,4 +1,4 @@
-"""A server with a lane and, beside it, the same application without one."""
+"""A server with a fast path and, beside it, the same application without one."""
 
 from __future__ import annotations
 
@@ -12,9 +12,7 @@ from typing import cast
 from aiohttp import web
 
 from deploy.local.servers import free_port
-from shared.quick_http.fast_path import Answer, FastPath, FastPathSite
-from shared.quick_http.plain_request import Question
-from shared.quick_http.response_writer import ResponseWriter
+from shared.fast_path import PlainRequest, PlainResponse, ResponseWriter, listen
 
 LINE = b"POST /echo HTTP/1.1"
 LARGE = 8_000_000
@@ -24,7 +22,7 @@ RECEIVE_BUFFER = 262_144
 
 
 def plain(body: bytes, *fields: bytes) -> bytes:
-    """A request that the lane answers."""
+    """A request that the fast path answers."""
     rows = [LINE, b"Host: here", *fields, b"Content-Length: %d" % len(body)]
     return b"\r\n".join(rows) + b"\r\n\r\n" + body
 
@@ -106,30 +104,30 @@ class Rig:
             with contextlib.suppress(ConnectionError):
                 await writer.wait_closed()
 
-    async def stream(self, body: bytes, outlet: ResponseWriter) -> None:
+    async def stream(self, body: bytes, writer: ResponseWriter) -> None:
         """Send pieces: three, or as many as the client takes."""
-        outlet.begin(200, {"X-By": "lane"})
+        writer.begin(200, {"X-By": "fast path"})
         try:
             while b"endless" in body:
                 self.sent += len(PIECE)
-                if not outlet.put(PIECE):
-                    await outlet.flush()
+                if not writer.put(PIECE):
+                    await writer.flush()
                 await asyncio.sleep(0)
-            outlet.put(b"one ")
+            writer.put(b"one ")
             if b"then fail" in body:
                 raise RuntimeError("secret")
             if b"gate" in body:
                 await self.gate.wait()
-            assert outlet.put(b"two ")
-            await outlet.flush()
+            assert writer.put(b"two ")
+            await writer.flush()
         except asyncio.CancelledError:
             self.cancelled.append(body)
             raise
-        outlet.end(b"three")
+        writer.end(b"three")
 
-    async def handle(self, question: Question) -> Answer | None:
+    async def handle(self, request: PlainRequest) -> PlainResponse | None:
         """Echo; what else it does, the body says."""
-        body = question.body
+        body = request.body
         self.begun.append(body)
         if b"wait" in body:
             try:
@@ -140,19 +138,19 @@ class Rig:
         if body == b"fail":
             raise RuntimeError("secret")
         if body.startswith(b"pieces"):
-            await self.stream(body, question.outlet)
+            await self.stream(body, request.writer)
             return None
         if body == b"split the answer":
-            return Answer(200, {"X-A": "1\r\nX-Smuggled: 1"}, b"")
-        return Answer(200, {"X-By": "lane"}, b"x" * LARGE if b"large" in body else body)
+            return PlainResponse(200, {"X-A": "1\r\nX-Smuggled: 1"}, b"")
+        return PlainResponse(200, {"X-By": "fast path"}, b"x" * LARGE if b"large" in body else body)
 
 
 async def echo(request: web.Request) -> web.Response:
     return web.Response(body=await request.read(), headers={"X-By": "aiohttp"})
 
 
-def failed(error: Exception) -> Answer:
-    return Answer(500, {"X-By": "lane"}, type(error).__name__.encode())
+def failed(error: Exception) -> PlainResponse:
+    return PlainResponse(500, {"X-By": "fast path"}, type(error).__name__.encode())
 
 
 @contextlib.asynccontextmanager
@@ -161,12 +159,15 @@ async def running(
 ) -> AsyncIterator[Rig]:
     app = web.Application(client_max_size=max_body)
     app.router.add_post("/echo", echo)
+    app.router.add_route("*", "/other", echo)
     runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=drain_s)
     await runner.setup()
     rig = Rig(runner, free_port(), free_port())
     server = cast("web.Server", runner.server)
-    lanes = FastPath(server, {LINE: rig.handle}, failed, max_body=max_body, keep_s=keep_s, write_s=write_s)
-    await FastPathSite(runner, lanes, "127.0.0.1", rig.port, backlog=16).start()
+    await listen(
+        runner, ("127.0.0.1", rig.port), {LINE: rig.handle}, failed,
+        max_body=max_body, keep_alive_s=keep_s, write_timeout_s=write_s,
+    )  # fmt: skip
     await web.TCPSite(runner, "127.0.0.1", rig.bare_port).start()
     try:
         yield rig

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tests.integration.lane.rig import LARGE, Client, Rig, plain, running
+from tests.integration.fast_path.rig import LARGE, Client, Rig, plain, running
 from tests.unit.embedder.batching import until
 
 
@@ -29,7 +29,7 @@ async def test_pieces_are_sent_and_the_connection_is_kept() -> None:
     async with running() as rig, rig.client() as client:
         await client.send(plain(b"pieces") + plain(b"behind"))
         reply = await client.reply()
-        assert (reply.status, reply.by, reply.body) == (200, "lane", b"one two three")
+        assert (reply.status, reply.by, reply.body) == (200, "fast path", b"one two three")
         assert reply.headers["transfer-encoding"] == "chunked"
         assert reply.headers["date"].endswith("GMT")
         assert not {"content-length", "connection"} & reply.headers.keys()

@@ -1,4 +1,4 @@
-"""What a lane writes: whole answers, and answers in pieces."""
+"""Response writer of the fast path: whole responses, and responses in pieces."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from typing import NamedTuple
 _LAST_CHUNK = b"0\r\n\r\n"
 
 
-class Answer(NamedTuple):
-    """An answer; its length and date are added."""
+class PlainResponse(NamedTuple):
+    """A whole response; the writer adds its length and date."""
 
     status: int
     headers: Mapping[str, str]
@@ -22,35 +22,36 @@ class Answer(NamedTuple):
 
 
 class ResponseWriter:
-    """The way out of one connection.
+    """Writes the responses of one connection.
 
-    An answer in pieces is begun, put piece by piece and ended; its head goes out with the first piece. A piece is
-    written at once: whoever puts more than the client reads is told by `put`, and waits in `flush`.
+    A response in pieces is begun, put piece by piece and ended; its head is sent with the first piece. `put` writes
+    right away, and returns False while the client has to read first: then wait in `flush`.
 
     Attributes:
-        begun: whether an answer in pieces has begun and not ended.
-        full: whether the client has to read before more is written; true for good once it is gone.
-        last: whether the connection closes behind the next answer, which says so.
+        begun: whether a response in pieces has begun and not ended.
+        full: whether the client has to read before more is written; stays true once it is gone.
+        last: whether the connection closes after the next response, which says so.
     """
 
     def __init__(self) -> None:
         self._transport: asyncio.WriteTransport | None = None
         self._room: asyncio.Future[None] | None = None
-        self._held = b""
+        self._head = b""
         self.begun = self.full = self.last = False
 
     def open(self, transport: asyncio.WriteTransport) -> None:
-        """The client is here."""
+        """Write to this transport from now on."""
         self._transport = transport
+        self.full = False
 
-    def write(self, answer: Answer) -> None:
-        """Write a whole answer."""
-        head = _head(answer.status, answer.headers, f"Content-Length: {len(answer.body)}", last=self.last)
-        self._write(head + answer.body)
+    def write(self, response: PlainResponse) -> None:
+        """Write a whole response."""
+        framing = f"Content-Length: {len(response.body)}"
+        self._write(_head(response.status, response.headers, framing, last=self.last) + response.body)
 
     def begin(self, status: int, headers: Mapping[str, str]) -> None:
-        """Begin an answer in pieces."""
-        self._held = _head(status, headers, "Transfer-Encoding: chunked", last=self.last)
+        """Begin a response in pieces."""
+        self._head = _head(status, headers, "Transfer-Encoding: chunked", last=self.last)
         self.begun = True
 
     def put(self, piece: bytes) -> bool:
@@ -70,20 +71,20 @@ class ResponseWriter:
         self.begun = False
 
     def resume(self) -> None:
-        """There is room again."""
+        """Let `flush` return: there is room again."""
         self.full = False
         if self._room is not None and not self._room.done():
             self._room.set_result(None)
 
     def leave(self) -> None:
-        """The client is gone: nothing is written any more, and who waits for room waits until cancelled."""
+        """Write nothing any more; `flush` waits until it is cancelled."""
         self._transport = None
         self.full = True
 
     def _write(self, data: bytes) -> None:
         if self._transport is not None:
-            self._transport.write(self._held + data)
-            self._held = b""
+            self._transport.write(self._head + data)
+            self._head = b""
 
 
 def _head(status: int, headers: Mapping[str, str], framing: str, *, last: bool) -> bytes:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.quick_http.plain_request import MAX_HEAD_BYTES, Head, NotPlain, read_head
+from shared.fast_path.plain_request import MAX_HEAD_BYTES, Head, NotPlain, read_head
 
 LINE = b"POST /embed HTTP/1.1"
 HEAD = LINE + b"\r\nHost: here\r\nContent-Type: application/json\r\nContent-Length: 5\r\n"
