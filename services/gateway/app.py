@@ -21,7 +21,7 @@ from services.gateway.feedback.record_feedback import FeedbackRecorder
 from services.gateway.feedback.signed_links import SignedLinks
 from services.gateway.http import app_keys as keys
 from services.gateway.http.chat_request_reader import ChatRequestReader
-from services.gateway.http.middlewares import build_middlewares, limit_places
+from services.gateway.http.middlewares import build_middleware
 from services.gateway.http.request_lifecycle import RequestLifecycle
 from services.gateway.http.routes import all_routes
 from services.gateway.limits.admission import Admission
@@ -85,12 +85,11 @@ def build_app(settings: Settings, adapters: Adapters) -> web.Application:
     seed(metrics)
     gateway = build_gateway(settings, adapters, metrics, Supervisor(ProcessMetrics(registry).restarts))
     readiness = Readiness()
-    lifecycle = RequestLifecycle(settings, metrics, adapters.tracer)
-    admission = build_admission(settings, adapters, metrics)
     body_bytes = BodyBytes(settings.MAX_BYTES_IN_WORK, metrics)
-    app = web.Application(middlewares=[*build_middlewares(lifecycle), limit_places(admission, body_bytes)])
+    admission = build_admission(settings, adapters, metrics)
+    lifecycle = RequestLifecycle(settings, metrics, adapters.tracer, admission=admission, body_bytes=body_bytes)
+    app = web.Application(middlewares=[build_middleware(lifecycle)])
     app[keys.REQUEST_LIFECYCLE] = lifecycle
-    app[keys.ADMISSION] = admission
     app[keys.BODY_BYTES] = body_bytes
     app[keys.SETTINGS] = settings
     app[keys.REGISTRY] = registry

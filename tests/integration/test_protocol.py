@@ -18,11 +18,13 @@ from structlog.testing import capture_logs
 
 from deploy.local.servers import free_port
 from services.gateway.http.app_keys import BODY_BYTES, REQUEST_CONTEXT, REQUEST_LIFECYCLE
-from services.gateway.http.middlewares import build_middlewares
+from services.gateway.http.middlewares import build_middleware
 from services.gateway.http.request_body import read_body
 from services.gateway.http.request_lifecycle import RequestLifecycle
 from services.gateway.http.server import serve
+from services.gateway.limits.admission import Admission
 from services.gateway.limits.body_bytes import BodyBytes
+from shared.clock import SystemClock
 from shared.errors import DependencyError, RateLimited, UpstreamError, UpstreamFailed
 from shared.fast_path.protocol import HALF_CLOSE_S
 from shared.metrics import GatewayMetrics
@@ -102,10 +104,12 @@ async def site(options: dict[str, float] | None = None, **changes: str) -> Async
         {"HOST": "127.0.0.1", "PORT": str(port), "DRAIN_TIMEOUT_S": "1", "BODY_TIMEOUT_S": "0.4"} | changes, dotenv=None
     )
     metrics = GatewayMetrics(CollectorRegistry())
-    door = RequestLifecycle(settings, metrics, IdTracer())
-    app = web.Application(middlewares=build_middlewares(door))
-    app[REQUEST_LIFECYCLE] = door
-    app[BODY_BYTES] = BodyBytes(settings.MAX_BYTES_IN_WORK, metrics)
+    body_bytes = BodyBytes(settings.MAX_BYTES_IN_WORK, metrics)
+    admission = Admission(limit=100, per_key=0, clock=SystemClock(), metrics=metrics)
+    lifecycle = RequestLifecycle(settings, metrics, IdTracer(), admission=admission, body_bytes=body_bytes)
+    app = web.Application(middlewares=[build_middleware(lifecycle)])
+    app[REQUEST_LIFECYCLE] = lifecycle
+    app[BODY_BYTES] = body_bytes
     made: list[Site] = []
     app.add_routes(routes(lambda: made[0], settings))
     runner = await serve(app, settings, **(options or {}))

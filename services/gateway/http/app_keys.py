@@ -13,7 +13,6 @@ from services.gateway.feedback.record_feedback import FeedbackRecorder
 from services.gateway.feedback.signed_links import SignedLinks
 from services.gateway.http.chat_request_reader import ChatRequestReader
 from services.gateway.http.request_lifecycle import RequestLifecycle
-from services.gateway.limits.admission import Admission
 from services.gateway.limits.body_bytes import BodyBytes
 from services.gateway.limits.learned_limits import LearnedLimits
 from services.gateway.models.catalogue import Catalogue
@@ -27,7 +26,7 @@ from shared.ports import RequestLog
 from shared.resilience.supervision import Supervisor
 from shared.settings import Settings
 
-# -- on each request, set by the outermost middleware ----------------------------------------------------------------
+# -- on each request, set by the middleware --------------------------------------------------------------------------
 REQUEST_CONTEXT = web.RequestKey("request_context", RequestContext)
 
 # -- on the application, set by `app.py` -----------------------------------------------------------------------------
@@ -46,7 +45,6 @@ SUPERVISOR = web.AppKey("supervisor", Supervisor)
 HEALTH = web.AppKey("health", Health)
 READINESS = web.AppKey("readiness", Readiness)
 REQUEST_LIFECYCLE = web.AppKey("request_lifecycle", RequestLifecycle)
-ADMISSION = web.AppKey("admission", Admission)
 BODY_BYTES = web.AppKey("body_bytes", BodyBytes)
 CHAT_REQUEST_READER = web.AppKey("chat_request_reader", ChatRequestReader)
 PARSING = web.AppKey("parsing", asyncio.Lock)

@@ -30,11 +30,16 @@ class Problem(web.Response):
         self.headers.popall(hdrs.SERVER, None)
 
 
-def problem_response(error: BaseException, hint: str = "") -> Problem:
-    """Return the response for any error; `hint` is the message for a path or method that does not exist."""
+def reply_to(error: BaseException, hint: str = "") -> ErrorReply:
+    """Return the reply to any error; `hint` is the message for a path or method that does not exist."""
     if isinstance(error, web.HTTPException) and error.status >= 400:
         return _of_http_exception(error, hint)
-    return Problem(error_reply(error))
+    return error_reply(error)
+
+
+def problem_response(error: BaseException) -> Problem:
+    """Return the response to any error."""
+    return Problem(reply_to(error))
 
 
 def bad_request() -> Problem:
@@ -43,8 +48,8 @@ def bad_request() -> Problem:
     return Problem(ErrorReply(400, body))
 
 
-def _of_http_exception(error: web.HTTPException, hint: str) -> Problem:
+def _of_http_exception(error: web.HTTPException, hint: str) -> ErrorReply:
     code, message = _HTTP_CODES.get(error.status, (f"http_{error.status}", f"{error.reason}."))
     kind = "server_error" if error.status >= 500 else "invalid_request_error"
     headers = {str(hdrs.ALLOW): error.headers[hdrs.ALLOW]} if hdrs.ALLOW in error.headers else {}
-    return Problem(ErrorReply(error.status, problem(hint or message, kind=kind, code=code), headers))
+    return ErrorReply(error.status, problem(hint or message, kind=kind, code=code), headers)

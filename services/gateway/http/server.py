@@ -6,9 +6,9 @@ from typing import cast
 
 from aiohttp import web
 
-from services.gateway.http.app_keys import CHAT, REQUEST_LIFECYCLE
-from services.gateway.http.error_responses import problem_response
-from services.gateway.http.fast_chat import MAX_BODY_BYTES, accepts, plain_routes
+from services.gateway.http.app_keys import REQUEST_LIFECYCLE
+from services.gateway.http.fast_chat import MAX_BODY_BYTES, accepts, fast_routes
+from services.gateway.http.handlers.chat import JSON_TYPE
 from services.gateway.http.hardened_protocol import (
     HEADER_TIMEOUT_S,
     KEEP_ALIVE_S,
@@ -19,6 +19,7 @@ from services.gateway.http.hardened_protocol import (
 from services.gateway.http.middlewares import build_finisher
 from shared.fast_path import PlainResponse, listen
 from shared.logs import get_logger
+from shared.schemas.problem import error_reply
 from shared.settings import Settings
 
 log = get_logger(__name__)
@@ -56,8 +57,8 @@ async def serve(app: web.Application, settings: Settings, **options: float) -> w
         await listen(
             runner,
             (settings.HOST, settings.PORT),
-            plain_routes(app) if CHAT in app else {},
-            _unforeseen,
+            fast_routes(app),
+            _on_error,
             max_body=min(MAX_BODY_BYTES, settings.MAX_BODY_BYTES),
             keep_alive_s=KEEP_ALIVE_S,
             write_timeout_s=options.get("write_timeout_s", WRITE_TIMEOUT_S),
@@ -70,8 +71,8 @@ async def serve(app: web.Application, settings: Settings, **options: float) -> w
     return runner
 
 
-def _unforeseen(error: Exception) -> PlainResponse:
+def _on_error(error: Exception) -> PlainResponse:
     """Return the response to an error outside the request lifecycle."""
     log.error("request failed outside the application", exc_info=error)
-    response = problem_response(Exception())
-    return PlainResponse(response.status, dict(response.headers), cast("bytes", response.body))
+    reply = error_reply(Exception())
+    return PlainResponse(reply.status, {"Content-Type": JSON_TYPE, **reply.headers}, reply.body)

@@ -10,10 +10,13 @@ import orjson
 import pytest
 
 from services.gateway.http.fast_chat import FastChat
+from services.gateway.http.request_lifecycle import RequestLifecycle, Target
+from services.gateway.request_context import RequestContext
 from shared.errors import UpstreamError
 from tests.fakes.chat_model import Reply
 from tests.fakes.gateway import World, settings_for
 from tests.integration.gateway.test_http import serving
+from tests.unit.embedder.batching import until
 
 BODY = {"messages": [{"role": "user", "content": "What is the capital of Peru?"}]}
 STREAM = {**BODY, "model": "a/small", "stream": True}
@@ -77,14 +80,14 @@ CASES: dict[str, tuple[str, dict[str, str], bytes]] = {
 async def test_both_ways_answer_alike(case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same status, headers and error; what differs from request to request differs."""
     taken = 0
-    answer = FastChat.answer
+    serve = FastChat.serve
 
     async def counted(self: FastChat, *arguments: object) -> object:
         nonlocal taken
         taken += 1
-        return await answer(self, *arguments)  # type: ignore[arg-type]  # as they came
+        return await serve(self, *arguments)  # type: ignore[arg-type]  # as they came
 
-    monkeypatch.setattr(FastChat, "answer", counted)
+    monkeypatch.setattr(FastChat, "serve", counted)
     world = World(settings_for(tmp_path, API_KEYS=KEY, CORS_ORIGINS="https://site.example", RATE_LIMIT_RPM="600"))
     if case == "a stream that cannot begin":
         world.upstream.tell("c/large", *[Reply(error=UpstreamError("no", status=500, cool_s=0.0))] * 4)
@@ -137,3 +140,31 @@ async def test_what_mentions_a_stream_is_answered_whole(tmp_path: Path) -> None:
             body = orjson.dumps({"stream": False, "messages": [message], "user": "stream"})
             status, headers, _ = await ask(int(world.settings.PORT), V1, {"Content-Type": "application/json"}, body)
             assert (status, headers["content-type"]) == (200, "application/json")
+
+
+@pytest.mark.parametrize("fields", ["", "Connection: close\r\n"], ids=["fast path", "aiohttp"])
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+async def test_a_client_that_leaves_is_logged_alike(
+    fields: str, stream: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Status 499 and the reason, on both ways."""
+    lines: list[dict[str, object]] = []
+    end = RequestLifecycle._end
+
+    def noted(self: RequestLifecycle, context: RequestContext, target: Target, status: int) -> None:
+        end(self, context, target, status)
+        lines.append(dict(context.log_fields))
+
+    monkeypatch.setattr(RequestLifecycle, "_end", noted)
+    world = World(settings_for(tmp_path))
+    world.upstream.tell("a/small", Reply(delay_s=30.0))
+    body = orjson.dumps({**BODY, "model": "a/small", "stream": stream})
+    async with serving(world):
+        _, writer = await asyncio.open_connection("127.0.0.1", int(world.settings.PORT))
+        head = f"POST {V1} HTTP/1.1\r\nHost: here\r\nContent-Type: application/json\r\n{fields}"
+        writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        await asyncio.sleep(0.2)
+        writer.transport.abort()
+        await until(lambda: any(line["route"] == V1 for line in lines))
+    (line,) = [line for line in lines if line["route"] == V1]
+    assert (line["status"], line["error"]) == (499, "client_gone")

@@ -122,12 +122,8 @@ async def _stream(request: web.Request, asked: ChatRequest) -> web.StreamRespons
 
     use_case = request.app[CHAT]
     plan = await use_case.route(request[REQUEST_CONTEXT], asked)
-    try:
-        async with use_case.stream(plan, begin) as opened:
-            await response.write_eof(await opened.pour())
-    except ConnectionResetError:
-        # The client is gone; leaving the stream by the error closed the upstream call and recorded what was spent.
-        request[REQUEST_CONTEXT].log_fields["error"] = "client_gone"
+    async with use_case.stream(plan, begin) as opened:
+        await response.write_eof(await opened.pour())
     return response
 
 
