@@ -60,7 +60,7 @@ class FastPathProtocol(asyncio.Protocol):
         self._buffer = bytearray()
         self._head: Head | None = None
         self._silent = True  # no request has come yet
-        self._late = self._reading_paused = self._writing_paused = False
+        self._late = self._input_paused = self._output_paused = False
         self._writer = ResponseWriter()
         self._timer = DeadlineTimer(self._on_deadline)
 
@@ -153,7 +153,7 @@ class FastPathProtocol(asyncio.Protocol):
         """Return whether aiohttp has answered all that it has got, and `data` begins like a request to a route."""
         waiter = None if self._other is None else self._other._waiter  # noqa: SLF001 - the only sign of being idle
         idle = waiter is not None and not waiter.done() and self._boundaries.at_boundary
-        return idle and not self._writing_paused and may_begin(data, self._options.routes)
+        return idle and not self._output_paused and may_begin(data, self._options.routes)
 
     def _take_back(self) -> None:
         """Dissolve aiohttp's handler, which is idle, without closing the connection."""
@@ -194,8 +194,8 @@ class FastPathProtocol(asyncio.Protocol):
             self._take_back()
         if self._task_handler is not None or self._writer.full:
             self._buffer += data
-            if len(self._buffer) > MAX_BEHIND_BYTES and not self._reading_paused and self._transport is not None:
-                self._reading_paused = True
+            if len(self._buffer) > MAX_BEHIND_BYTES and not self._input_paused and self._transport is not None:
+                self._input_paused = True
                 self._transport.pause_reading()
         elif self._buffer:
             self._buffer += data
@@ -259,15 +259,15 @@ class FastPathProtocol(asyncio.Protocol):
             self._transport.close()
             return
         self._expire_in(self._options.keep_alive_s)
-        if self._reading_paused:
-            self._reading_paused = False
+        if self._input_paused:
+            self._input_paused = False
             self._transport.resume_reading()
         if self._buffer:
             self._read(self._buffer)
 
     def pause_writing(self) -> None:
         """Give the client a time to read. Until then no other request is begun: its response would have to be kept."""
-        self._writing_paused = True
+        self._output_paused = True
         if self._other is not None:
             self._other.pause_writing()
             return
@@ -276,7 +276,7 @@ class FastPathProtocol(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         """Go on."""
-        self._writing_paused = False
+        self._output_paused = False
         if self._other is not None:
             self._other.resume_writing()
             return

@@ -10,7 +10,9 @@ import aiohttp
 from aiohttp import web
 
 HANDLER = {"_current_request", "_force_close", "_loop", "_manager", "_request_count", "_task_handler", "_waiter"}
-"""Of the protocol of one connection: `services/gateway/http/hardened_protocol.py`, `shared/quick_http/fast_path.py`."""
+"""Of the protocol of one connection."""
+USERS = ("services/gateway/http/hardened_protocol.py", "shared/fast_path/protocol.py")
+"""The files that use them."""
 
 SERVER = {"_connections"}
 RESPONSE = {"_prepare_headers"}
@@ -30,10 +32,10 @@ async def test_the_installed_version_has_them() -> None:
 
 
 async def test_no_other_is_used(project: Path) -> None:
-    """A private name of the connection's protocol that our subclass uses is in the list above."""
+    """A private name of the connection's protocol that we use is in the list above."""
     theirs = {name for name in dir(web.Server(_answer)()) if name.startswith("_") and not name.startswith("__")}
-    source = (project / "services/gateway/http/hardened_protocol.py").read_text()
-    used = {node.attr for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Attribute)} & theirs
+    trees = [ast.parse((project / user).read_text()) for user in USERS]
+    used = {node.attr for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Attribute)} & theirs
     assert used <= HANDLER
 
 
