@@ -46,7 +46,7 @@ class RequestContext:
     Attributes:
         own_id: our own id, a UUIDv7: storage key and Qdrant point.
         client_id: the client's X-Request-ID where it sent a valid one.
-        caller: the caller and its role; unknown before `RequestLifecycle.admit`.
+        caller: the caller and its role; unknown before it is admitted.
         body_bytes: what its body counts as in `BodyBytes`.
         body_read_at: the `Clock.monotonic` instant at which a chat request's body had been read.
         session: hash of the conversation's id, None without one.

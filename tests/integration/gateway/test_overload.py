@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.quick_http.fast_path import HALF_CLOSE_S
+from shared.fast_path.protocol import HALF_CLOSE_S
 from tests.fakes.chat_model import Reply
 from tests.fakes.gateway import World, settings_for
 from tests.integration.gateway.test_http import BODY, Client, ask, serving
