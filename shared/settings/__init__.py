@@ -4,7 +4,7 @@
 |---|---|
 | `model` | every setting: its type, range, default and description |
 | `field_types`, `addresses`, `model_prices`, `text` | types of values and their checks |
-| `sources`, `dotenv_file`, `near_misses` | reading of CONFIG_FILE, `.env` and environment |
+| `load`, `sources`, `dotenv_file`, `near_misses` | reading of CONFIG_FILE, `.env` and environment |
 | `explain` | sentences for bad values, masked values |
 | `access_warning` | the warning where no key is required |
 
@@ -13,7 +13,8 @@ only, so all three would be our own classes and only the merge of three dictiona
 """
 
 from shared.settings.access_warning import access_warning
-from shared.settings.model import Settings, load_settings
+from shared.settings.load import load_settings
+from shared.settings.model import Settings
 from shared.settings.model_prices import prices_of
 
 __all__ = ["Settings", "access_warning", "load_settings", "prices_of"]

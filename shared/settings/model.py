@@ -1,26 +1,22 @@
-"""One frozen object with every setting: defaults < CONFIG_FILE < .env < environment.
+"""All settings as one frozen pydantic model: name, type, range, default and description of each.
 
-A `CONFIG_FILE` is flat YAML with exactly the variables' names as keys, so the same file is valid for
-`docker compose --env-file`. Anything unknown, of the wrong type or out of range stops the start with one message.
+`make configuration` writes docs/configuration.md from it.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
 
 from shared.bandit.decision import Weights
 from shared.bandit.free_arms import FREE
 from shared.bandit.policy import BanditSettings
-from shared.errors import SettingsError
 from shared.schemas.history import NO_HISTORY, OutboxBound
 from shared.settings.addresses import SslMode
-from shared.settings.explain import Said, explain, masked
+from shared.settings.explain import Said, masked
 from shared.settings.field_types import (
     AllowedHosts,
     BindHost,
@@ -42,7 +38,6 @@ from shared.settings.field_types import (
     Similarity,
     UpstreamUrl,
 )
-from shared.settings.sources import gather
 from shared.settings.text import clean
 
 DECISIVE = (
@@ -284,16 +279,3 @@ class Settings(BaseModel):
     def __repr_args__(self) -> list[tuple[str | None, Any]]:
         """Show what may be shown, also where a traceback or a log prints the object."""
         return list(self.masked().items())
-
-
-def load_settings(environment: Mapping[str, str] | None = None, dotenv: Path | None = Path(".env")) -> Settings:
-    """Read the settings. Raises SettingsError with every problem found, one a line."""
-    known = Settings.model_fields
-    values, problems = gather(os.environ if environment is None else environment, dotenv, known)
-    try:
-        settings = Settings.model_validate(values)
-    except ValidationError as error:
-        problems += [explain(problem, known, values) for problem in error.errors()]
-    if problems:
-        raise SettingsError("\n".join(problems))
-    return settings

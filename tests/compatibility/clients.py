@@ -25,7 +25,7 @@ FEATURES: Mapping[str, str] = {
     "n": "`n`",
     "stop": "`stop`",
     "logprobs": "`logprobs`, `top_logprobs`",
-    "unknown": "fields that nobody here knows",
+    "unknown": "unknown fields",
     "models": "`models.list`, `models.retrieve`",
     "errors": "errors are the client's own exceptions",
     "cut": "a stream that breaks off raises",
