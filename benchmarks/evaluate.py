@@ -34,7 +34,7 @@ from benchmarks.evaluations.targets import (
 )
 from benchmarks.evaluations.validate import validate
 from benchmarks.outcomes import load_outcomes
-from services.learner.progress import shown
+from services.learner.commands.progress_bar import progress_bar
 from shared.bandit.policy import BanditSettings
 from shared.errors import DependencyError, SettingsError
 
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    reading = shown("reading")
+    reading = progress_bar("reading")
     reader = read_database(options.database, reading) if options.log is None else read_file(options.log, reading)
     log = reader.log()
     if not options.json:
@@ -80,7 +80,7 @@ def _targets(log: Log, options: argparse.Namespace) -> Iterator[Target]:
     if everything:
         yield Target("as it was", log, log.propensity, weights)
     if options.changes:
-        yield other_settings(log, options.changes, options.logged_rate, shown("deciding anew"))
+        yield other_settings(log, options.changes, options.logged_rate, progress_bar("deciding anew"))
     if options.uniform or everything:
         yield uniform(log, weights)
     for arm in options.arm or (log.arms if everything else ()):
@@ -98,7 +98,7 @@ def _as_json(log: Log, left_out: Counter[str], verdicts: Sequence[Verdict]) -> d
 
 def _validate(options: argparse.Namespace) -> int:
     outcomes = load_outcomes(options.data)
-    lines = validate(outcomes, options.runs, options.requests, shown(f"validating on {outcomes.name}"))
+    lines = validate(outcomes, options.runs, options.requests, progress_bar(f"validating on {outcomes.name}"))
     if options.json:
         print(json.dumps({"data": outcomes.name, "lines": [asdict(line) for line in lines]}, indent=1))
         return 0

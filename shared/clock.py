@@ -1,8 +1,9 @@
-"""The real clock."""
+"""The system clock, and the UTC day of a time."""
 
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 
 
 class SystemClock:
@@ -13,3 +14,8 @@ class SystemClock:
 
     monotonic = staticmethod(time.monotonic)
     """Seconds that never step back."""
+
+
+def utc_day(unix_s: float) -> str:
+    """Return the UTC day of a Unix second, as in `2026-11-23`."""
+    return datetime.fromtimestamp(unix_s, UTC).date().isoformat()

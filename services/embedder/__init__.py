@@ -1,1 +1,1 @@
-"""Texts in, vectors out, micro-batched."""
+"""The embedder: an HTTP service that turns texts into vectors, in micro-batches."""

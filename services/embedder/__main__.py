@@ -1,11 +1,11 @@
-"""`python -m services.embedder` serves; `--distill` makes the model that EMBEDDING_MODEL names, and exits."""
+"""Command line of the embedder. Serves EMBEDDING_MODEL; with `--distill`, only makes the model and exits."""
 
 from __future__ import annotations
 
 import os
 
-# Before numpy is imported. A text costs microseconds: waking other threads costs more than they bring, and on a busy
-# machine they wait for each other.
+# Set before numpy is imported. A text costs microseconds, less than waking other threads; and on a busy machine they
+# wait for one another.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
@@ -16,7 +16,7 @@ import uvloop
 from loguru import logger as fastembeds_logger
 
 from services.embedder.app import serve
-from services.embedder.distill import BATCH, Progress
+from services.embedder.distillation import BATCH, Progress
 from services.embedder.encoder import load_encoder
 from shared import interpreter
 from shared.errors import SettingsError
@@ -29,16 +29,16 @@ BAR_WIDTH = 40
 
 
 def main() -> int:
-    """Run; return the exit code: 0 after a clean stop, 2 where the start is refused."""
+    """Run; return the exit code: 0 after a clean stop, 1 when a background loop kept failing, 2 for wrong settings."""
     protect(redact_text)
     parser = argparse.ArgumentParser(prog="python -m services.embedder", description=__doc__)
-    parser.add_argument("--distill", action="store_true", help="only make the model, for an image build")
+    parser.add_argument("--distill", action="store_true", help="only make the model (for an image build)")
     only_distill = parser.parse_args().distill
     try:
         settings = load_settings()
         set_up_logging(settings, "embedder")
-        fastembeds_logger.disable("fastembed")  # it would write past our handler; what matters comes as an error
-        encoder = load_encoder(settings.EMBEDDING_MODEL, settings.MODEL_CACHE_DIR, progress_shown())
+        fastembeds_logger.disable("fastembed")  # it bypasses our log handler; failures arrive as exceptions
+        encoder = load_encoder(settings.EMBEDDING_MODEL, settings.MODEL_CACHE_DIR, show_progress())
         if only_distill:
             print(settings.MODEL_CACHE_DIR / encoder.model.id)
         else:
@@ -50,10 +50,10 @@ def main() -> int:
     return 0
 
 
-def progress_shown() -> Progress:
-    """Return a callback that shows how far distilling is: a bar on a terminal, else a log line every quarter.
+def show_progress() -> Progress:
+    """Return a callback that shows the progress of distillation: a bar on a terminal, else a log line per 25 %.
 
-    The local stack shows its parts on a terminal that they do not have themselves, and sets PROGRESS_BAR.
+    The local stack sets PROGRESS_BAR: it relays the output of its processes to a terminal.
     """
     return _draw_bar if sys.stderr.isatty() or "PROGRESS_BAR" in os.environ else _log_quarters
 

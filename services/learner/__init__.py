@@ -1,1 +1,1 @@
-"""The arq worker that turns outcome and feedback events into posteriors, labels and history."""
+"""The learner: an arq worker that turns outcome and feedback events into posteriors, index points and history rows."""

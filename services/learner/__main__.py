@@ -1,4 +1,4 @@
-"""`python -m services.learner [run | dead | requeue | forget | rebuild | export]`."""
+"""Command line of the learner: `python -m services.learner [run | dead | requeue | forget | rebuild | export]`."""
 
 from __future__ import annotations
 
@@ -9,34 +9,41 @@ from pathlib import Path
 
 import uvloop
 
-from services.learner import commands, dead_letters
-from services.learner.forget import Forgotten, Source, forget, owner_of
-from services.learner.rebuild import Refused
-from services.learner.worker import Adapters, open_adapters, run
+from services.learner.adapters import Adapters, open_adapters, open_history
+from services.learner.app import run
+from services.learner.commands import dead_letters
+from services.learner.commands.export import export_to
+from services.learner.commands.forget import Forgotten, Source, forget, owner_of
+from services.learner.commands.progress_bar import progress_bar
+from services.learner.commands.rebuild import RebuildRefused, RebuildStores, rebuild
+from services.learner.process.heartbeat import TTL_S as HEARTBEAT_TTL_S
 from shared import interpreter
 from shared.errors import DependencyError, SettingsError
 from shared.logs import set_up_logging
+from shared.metrics import LearnerMetrics, new_registry
 from shared.redaction import redact_text
 from shared.settings import Settings, load_settings
 from shared.standard_streams import protect
 
 COMMANDS = ("run", "dead", "requeue", "forget", "rebuild", "export")
+COMMAND_TIMEOUT_S = 60.0
+"""Time-out of PostgreSQL in commands: reading a page of the history may take longer than writing a batch."""
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; return the exit code."""
+    """Run the command; return the exit code: 1 when a dependency failed, 2 when settings are wrong."""
     protect(redact_text)
-    parser = argparse.ArgumentParser(prog="python -m services.learner", description="Learns from outcomes and ratings.")
+    parser = argparse.ArgumentParser(prog="python -m services.learner", description="Learn from outcomes and ratings.")
     parser.add_argument("command", nargs="?", default="run", choices=COMMANDS)
     parser.add_argument("--limit", type=int, default=100, help="most dead letters to list")
-    parser.add_argument("--key", help="forget: what this API key, or the owner with this hash, has taught")
-    parser.add_argument("--arm", help="forget: what was learned of this model")
+    parser.add_argument("--key", help="forget: requests of this API key, or of the owner with this hash")
+    parser.add_argument("--arm", help="forget: requests answered by this model")
     parser.add_argument(
-        "--since", type=_moment, help="forget, export: only requests made since, as in 2026-11-23T08:00+01:00"
+        "--since", type=_moment, help="forget, export: only requests since this time, as in 2026-11-23T08:00+01:00"
     )
-    parser.add_argument("--replace", action="store_true", help="rebuild: first forget what Redis and Qdrant hold")
-    parser.add_argument("--out", type=Path, help="export: the file; standard output without")
-    parser.add_argument("--vectors", action="store_true", help="export: vectors, too")
+    parser.add_argument("--replace", action="store_true", help="rebuild: first delete what Redis and Qdrant hold")
+    parser.add_argument("--out", type=Path, help="export: the file to write; default: standard output")
+    parser.add_argument("--vectors", action="store_true", help="export: include vectors")
     options = parser.parse_args(arguments)
     if options.command == "forget" and not (options.key or options.arm or options.since):
         parser.error("forget needs --key, --arm or --since")
@@ -50,7 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
     except SettingsError as error:
         print(error, file=sys.stderr)
         return 2
-    except (DependencyError, Refused) as error:
+    except (DependencyError, RebuildRefused) as error:
         print(error, file=sys.stderr)
         return 1
     return 0
@@ -62,21 +69,53 @@ def _moment(text: str) -> float:
 
 
 async def _command(settings: Settings, options: argparse.Namespace) -> None:
-    if options.command == "rebuild":
-        print(await commands.rebuild_all(settings, wipe=options.replace))
-        return
     if options.command == "export":
-        exporting = commands.export_all(settings, options.out, since=options.since or 0.0, vectors=options.vectors)
-        print(await exporting, file=sys.stderr)
+        await _export(settings, options)
         return
     async with open_adapters(settings) as adapters:
         if options.command == "forget":
             await _forget(adapters, options)
+        elif options.command == "rebuild":
+            await _rebuild(adapters, wipe=options.replace)
         elif options.command == "requeue":
             print(f"{await dead_letters.requeue(adapters.queue)} events moved back to the stream")
         else:
             lines = await dead_letters.listing(adapters.queue, options.limit)
             print("\n".join(lines) if lines else "no dead letters")
+
+
+async def _export(settings: Settings, options: argparse.Namespace) -> None:
+    async with open_history(settings, timeout_s=COMMAND_TIMEOUT_S) as history:
+        await history.prepare()
+        number = await export_to(
+            options.out, history, progress_bar("exporting"), since=options.since or 0.0, vectors=options.vectors
+        )
+    print(f"{number:,} requests exported", file=sys.stderr)
+
+
+async def _rebuild(adapters: Adapters, *, wipe: bool) -> None:
+    async with open_history(adapters.settings, timeout_s=COMMAND_TIMEOUT_S) as history:
+        stores = RebuildStores(
+            history=history,
+            history_writer=adapters.history_writer(history, LearnerMetrics(new_registry("learner"))),
+            outbox=adapters.outbox,
+            restorer=adapters.restorer,
+            posteriors=adapters.posteriors,
+            index=adapters.index,
+            heartbeats=adapters.heartbeats,
+            clock=adapters.clock,
+        )
+        done = await rebuild(
+            stores,
+            progress_bar("rebuilding"),
+            recency_days=adapters.settings.RECENCY_DAYS,
+            lifetime_s=adapters.request_lifetime_s,
+            wipe=wipe,
+            learner_timeout_s=HEARTBEAT_TTL_S + 2.0,
+        )
+    models = len({arm for arm, _ in done.days})
+    unlearned = f"; {done.unlearned:,} outcomes or ratings could not be learned from" if done.unlearned else ""
+    print(f"{done.requests:,} requests: learned state of {models} models, {done.points:,} points{unlearned}")
 
 
 async def _forget(adapters: Adapters, options: argparse.Namespace) -> None:
@@ -92,7 +131,7 @@ async def _forget(adapters: Adapters, options: argparse.Namespace) -> None:
     if shown:
         print(file=sys.stderr)
     print(
-        f"{done.requests} requests: {done.ratings} ratings and {done.outcomes} outcomes taken out of what was learned"
+        f"{done.requests} requests: {done.ratings} ratings and {done.outcomes} outcomes removed from the learned state"
     )
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 TAG = "{router}"
 
 EVENTS = f"{TAG}:events"
@@ -128,8 +126,3 @@ def database(worker: str) -> str:
 def arq_health(worker: str) -> str:
     """String: arq's own health line of one worker. By default all workers would share, and delete, a single one."""
     return f"{ARQ_QUEUE}:health:{worker}"
-
-
-def day_of(created_at: float) -> str:
-    """Return the UTC day of a Unix second, as in `2026-11-23`."""
-    return datetime.fromtimestamp(created_at, UTC).date().isoformat()

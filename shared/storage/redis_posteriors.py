@@ -13,6 +13,7 @@ import numpy as np
 
 from shared.bandit.arms import ArmId
 from shared.bandit.sums import ArmSums, Centroids, IntSums, LearnedState, parse_sums, weighted_sums
+from shared.clock import utc_day
 from shared.errors import CorruptState
 from shared.ports import Clock
 from shared.schemas.history import NO_HISTORY, OutboxBound
@@ -53,7 +54,7 @@ class RedisPosteriorStore:
         return [Applied.REFUSED if isinstance(answer, Damaged) else Applied(answer.decode()) for answer in answers]
 
     def _apply_call(self, effect: Effect, now: float) -> tuple[list[str], list[str | bytes | int | float]]:
-        event, day = effect.event, redis_keys.day_of(effect.created_at)
+        event, day = effect.event, utc_day(effect.created_at)
         keys = [
             redis_keys.request(event.request_id),
             redis_keys.VERSIONS,

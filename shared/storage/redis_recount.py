@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from shared.bandit.learning import with_cluster
+from shared.clock import utc_day
 from shared.ports import Clock
 from shared.schemas.events import EventKind
 from shared.schemas.storage import Move, Recounting
@@ -60,7 +61,7 @@ class RedisRecounter:
     def _arguments(
         self, own_id: str, move: Move, epoch: int, ledgers: list[bytes | None]
     ) -> list[str | bytes | int | float]:
-        day, now = redis_keys.day_of(move.created_at), round(self._clock.now() * 1000)
+        day, now = utc_day(move.created_at), round(self._clock.now() * 1000)
         arguments: list[str | bytes | int | float] = [own_id, epoch, now, move.arm, day, redis_keys.SUMS]
         for name, held in zip(_LEDGERS, ledgers, strict=True):
             arguments += [name, held or b"", _moved(held or b"", move.cluster)]

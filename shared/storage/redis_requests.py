@@ -10,6 +10,7 @@ import numpy as np
 
 from shared.bandit.arms import ArmId
 from shared.bandit.sums import NANO
+from shared.clock import utc_day
 from shared.errors import DependencyError
 from shared.ports import Clock
 from shared.resilience.coalescer import PIPELINED, Coalescer
@@ -108,7 +109,7 @@ class RedisRequestLog:
             redis_keys.request(record.id),
             *alias_keys(record),
             redis_keys.EVENTS,
-            redis_keys.explored(redis_keys.day_of(record.created_at)),
+            redis_keys.explored(utc_day(record.created_at)),
             redis_keys.rate(record.owner),
             redis_keys.spent(record.owner, record.toll.day if record.toll else ""),
             *(namesake(record.public_id, record.id) or [redis_keys.request(record.id)]),
@@ -193,7 +194,7 @@ class RedisRequestLog:
     async def explored_usd(self, now: float) -> float:
         """Return what that day's exploring has cost."""
         with redis_errors():
-            spent = await self._client.get(redis_keys.explored(redis_keys.day_of(now)))
+            spent = await self._client.get(redis_keys.explored(utc_day(now)))
         return int(spent or 0) / NANO
 
     async def ids_of(self, owner: str | None, *, since: float) -> AsyncIterator[list[str]]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from services.gateway.models.runtime_models import ArmChanges, FreeArmMemory
-from services.learner.clusterer import Recounter
+from services.learner.learning.clusters import Recounter
 from shared.ports import EventQueue, Heartbeats, Outbox, PosteriorStore, RequestLog, Restorer
 from shared.schemas.history import OutboxBound
 from shared.settings import Settings

@@ -6,10 +6,10 @@ import asyncio
 
 import pytest
 
+from shared.clock import utc_day
 from shared.schemas.quota import Charge, Limit, Limits, Toll
 from shared.schemas.records import Status
 from shared.schemas.storage import Claim, Reservation
-from shared.storage.redis_keys import day_of
 from tests.contracts.redis_rig import Rig
 from tests.stories import a_new_record, own_id
 from tests.values import replace
@@ -18,7 +18,7 @@ NANO = 1_000_000_000
 
 
 def charge(rig: Rig, limits: Limits, tokens: int = 100, usd: float = 0.01) -> Charge:
-    return Charge(limits, tokens, round(usd * NANO), day_of(rig.clock.now()))
+    return Charge(limits, tokens, round(usd * NANO), utc_day(rig.clock.now()))
 
 
 async def claim(rig: Rig, paid: Charge | None, *, owner: str = "a", public_id: str | None = None) -> Claim:
@@ -77,7 +77,7 @@ async def test_what_was_not_reserved_is_paid_when_it_is_recorded(rig: Rig) -> No
     limits = Limits(tokens=1000, nano_usd=NANO)
     await claim(rig, charge(rig, limits, tokens=0, usd=0))
     entry = a_new_record(rig.clock.now(), owner="a", cost_usd=0.25)
-    toll = Toll(day_of(rig.clock.now()), None, 0)
+    toll = Toll(utc_day(rig.clock.now()), None, 0)
     await rig.log.record([replace(entry, record=replace(entry.record, toll=toll))])
     after = (await claim(rig, charge(rig, limits, tokens=0, usd=0))).quota
     assert after is not None

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from shared.clock import utc_day
 from shared.schemas.events import Event, EventKind
 from shared.schemas.history import Contribution, PastRating, PastRequest
 from shared.schemas.records import Status
 from shared.schemas.storage import Applied, Effect, Reservation, Verdict
-from shared.storage.redis_keys import day_of
 from tests.contracts.redis_rig import Rig
 from tests.stories import ARM, a_new_record, own_id
 from tests.values import replace
@@ -46,7 +46,7 @@ async def test_a_revision_replaces_what_the_restored_one_had_added(rig: Rig) -> 
     record = past.entry.record
     await rig.restorer.requests([past])
     sums = {"requests": 1, "labels": 1, "score_micro": 500_000}
-    await rig.restorer.sums({(ARM, day_of(record.created_at)): sums})
+    await rig.restorer.sums({(ARM, utc_day(record.created_at)): sums})
     event = Event("0-1", EventKind.FEEDBACK, record.id, 2, score=0.5)
     effect = Effect(event, ARM, record.created_at, {"labels": 1, "score_micro": 1_000_000})
     revised = replace(effect, event=replace(event, revision=3))
@@ -72,7 +72,7 @@ async def test_public_ids_belong_to_whom_they_belonged(rig: Rig) -> None:
 async def test_sums_are_put_in_place_of_what_is_there(rig: Rig) -> None:
     """Putting them back twice does not double them, and readers notice."""
     before = (await rig.posteriors.load()).version
-    days = {(ARM, day_of(rig.clock.now())): {"requests": 3}, ("b/c", day_of(rig.clock.now())): {"requests": 5}}
+    days = {(ARM, utc_day(rig.clock.now())): {"requests": 3}, ("b/c", utc_day(rig.clock.now())): {"requests": 5}}
     for _ in range(2):
         await rig.restorer.sums(days)
     state = await rig.posteriors.load()
@@ -90,5 +90,5 @@ async def test_clearing_forgets_everything_but_what_waits(rig: Rig) -> None:
     assert await rig.restorer.is_empty()
     assert await rig.log.find(owner="public", public_id="x") is None
     assert (await rig.queue.depth()).waiting == 1
-    await rig.restorer.sums({(ARM, day_of(rig.clock.now())): {"requests": 1}})
+    await rig.restorer.sums({(ARM, utc_day(rig.clock.now())): {"requests": 1}})
     assert not await rig.restorer.is_empty()

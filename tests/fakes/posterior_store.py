@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from datetime import UTC, date, datetime
 
 from shared.bandit.sums import Centroids, IntSums, LearnedState, by_arm, parse_sums, weighted_sums
+from shared.clock import utc_day
 from shared.errors import DependencyError
 from shared.schemas.history import Contribution, Waiting
 from shared.schemas.storage import Applied, Effect
-from shared.storage.redis_keys import day_of
 from tests.fakes.memory import Memory
 
 _MOST = 10**15
@@ -55,7 +55,7 @@ class FakePosteriorStore:
             return Applied.REFUSED
         before, after = by_arm(effect.arm, old), by_arm(effect.arm, effect.sums)
         for arm in before | after:
-            key = (arm, day_of(effect.created_at))
+            key = (arm, utc_day(effect.created_at))
             sums = self.memory.sums.setdefault(key, Counter())
             sums.subtract(before.get(arm, {}))
             sums.update(after.get(arm, {}))
@@ -81,7 +81,7 @@ class FakePosteriorStore:
 
     async def forget_before(self, created_at: float) -> int:
         self._here()
-        old = [key for key in self.memory.sums if key[1] < day_of(created_at)]
+        old = [key for key in self.memory.sums if key[1] < utc_day(created_at)]
         for key in old:
             del self.memory.sums[key], self.memory.versions[key]
         return len(old)

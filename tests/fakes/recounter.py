@@ -7,9 +7,9 @@ from collections.abc import Mapping
 
 from shared.bandit.learning import with_cluster
 from shared.bandit.sums import by_arm
+from shared.clock import utc_day
 from shared.errors import DependencyError
 from shared.schemas.storage import Move, Recounting
-from shared.storage.redis_keys import day_of
 from tests.fakes.memory import Memory
 
 
@@ -42,7 +42,7 @@ class FakeRecounter:
             new = with_cluster(old, move.cluster)
             before, after = by_arm(move.arm, old), by_arm(move.arm, new)
             for arm in before:
-                key = (arm, day_of(move.created_at))
+                key = (arm, utc_day(move.created_at))
                 sums = self.memory.sums.setdefault(key, Counter())
                 sums.subtract(before[arm])
                 sums.update(after[arm])

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 
 from shared.bandit.arms import ArmId
 from shared.bandit.sums import NANO
+from shared.clock import utc_day
 from shared.errors import DependencyError
 from shared.schemas.events import Event, EventKind
 from shared.schemas.history import PastRating, Waiting
@@ -13,7 +14,6 @@ from shared.schemas.ids import ambiguous
 from shared.schemas.quota import Charge, Limits, Toll
 from shared.schemas.records import Lesson, Outcome, Rating, Status, StoredRequest
 from shared.schemas.storage import Claim, LoggedRequest, NewRecord, RatingTerms, Reservation, Verdict
-from shared.storage.redis_keys import day_of
 from tests.fakes.memory import Alias, Memory, Story
 
 
@@ -71,7 +71,7 @@ class FakeRequestLog:
         if record.outcome.status is not Status.FAILED:
             for session in (*filter(None, (record.session,)), *entry.calls):
                 self.memory.sessions[record.owner, session] = (record.outcome.arm, self.memory.clock.now())
-        self.memory.explored[day_of(record.created_at)] += round(record.explored_usd * NANO)
+        self.memory.explored[utc_day(record.created_at)] += round(record.explored_usd * NANO)
         self.memory.remember(self._history_bound, Waiting("", record.id, request=entry))
         self.memory.add(Event("", EventKind.OUTCOME, record.id, 1))
         if story.score is not None:
@@ -151,7 +151,7 @@ class FakeRequestLog:
 
     async def explored_usd(self, now: float) -> float:
         self._here()
-        return self.memory.explored[day_of(now)] / NANO
+        return self.memory.explored[utc_day(now)] / NANO
 
     async def ids_of(self, owner: str | None, *, since: float) -> AsyncIterator[list[str]]:
         self._here()

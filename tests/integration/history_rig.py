@@ -13,10 +13,10 @@ import aiohttp
 import numpy as np
 from prometheus_client import CollectorRegistry
 
-from services.learner.historian import Historian
-from services.learner.index import Indexer
-from services.learner.learn import EventLearner
-from services.learner.rebuild import Places, Rebuilt, rebuild
+from services.learner.commands.rebuild import RebuildStores, Rebuilt, rebuild
+from services.learner.learning.apply_events import EventLearner
+from services.learner.writers.history_writer import HistoryWriter
+from services.learner.writers.index_writer import IndexWriter
 from shared.metrics import LearnerMetrics
 from shared.quick_http import QuickHttp
 from shared.schemas.records import Attempt, Status
@@ -51,28 +51,28 @@ class Memory:
             "test", queue=rig.queue, log=rig.log, posteriors=rig.posteriors, clock=rig.clock, metrics=self.metrics
         )
 
-        async def ask_model() -> EmbeddingModel:
+        async def fetch_model() -> EmbeddingModel:
             return self.model
 
-        self.indexer = Indexer(
-            log=rig.log, index=self.index, ask_model=ask_model, clock=rig.clock, recency_days=RECENCY_DAYS
+        self.index_writer = IndexWriter(
+            log=rig.log, index=self.index, fetch_model=fetch_model, clock=rig.clock, recency_days=RECENCY_DAYS
         )
-        self.historian = Historian(
+        self.history_writer = HistoryWriter(
             rig.outbox, self.history, rig.posteriors, "abc", {"x": 1}, clock=rig.clock, metrics=self.metrics
         )
 
     async def learn(self) -> None:
         """Do all that a learner does until nothing waits."""
         await self.learner.drain()
-        await self.indexer.step()
-        await self.historian.step()
+        await self.index_writer.step()
+        await self.history_writer.step()
 
     async def rebuild(self, *, wipe: bool = False) -> Rebuilt:
         """Put everything back."""
         rig = self.rig
-        places = Places(
+        places = RebuildStores(
             self.history,
-            self.historian,
+            self.history_writer,
             rig.outbox,
             rig.restorer,
             rig.posteriors,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import uvloop
 
-from services.learner.learn import RedeliveryPolicy
-from services.learner.worker import run
+from services.learner.app import run
+from services.learner.learning.apply_events import RedeliveryPolicy
 from shared.logs import set_up_logging
 from shared.settings import load_settings
 

@@ -16,9 +16,9 @@ import orjson
 from prometheus_client import CollectorRegistry
 from redis import Redis
 
-from services.learner.clusterer import LOOK_EVERY_S, Clusterer
-from services.learner.index import Indexer
-from services.learner.learn import EventLearner
+from services.learner.learning.apply_events import EventLearner
+from services.learner.learning.clusters import CHECK_EVERY_S, ClusterUpdater
+from services.learner.writers.index_writer import IndexWriter
 from shared.bandit.arms import Arm
 from shared.bandit.clusters import REFIT_AT
 from shared.bandit.context import Context
@@ -80,26 +80,28 @@ class World:
             "test", queue=rig.queue, log=rig.log, posteriors=rig.posteriors, clock=rig.clock, metrics=self.metrics
         )
 
-    async def clusterer(self, url: str | None = None) -> tuple[Clusterer, Indexer]:
+    async def cluster_updater(self, url: str | None = None) -> tuple[ClusterUpdater, IndexWriter]:
         """Another learner."""
 
-        async def ask_model() -> EmbeddingModel:
+        async def fetch_model() -> EmbeddingModel:
             return self.model
 
         index = QdrantIndex(await self.stack.enter_async_context(QuickHttp(url or self.qdrant_url)), None, 5.0)
         rig = self.rig
-        indexer = Indexer(log=rig.log, index=index, ask_model=ask_model, clock=rig.clock, recency_days=30.0)
-        made = Clusterer(
+        index_writer = IndexWriter(
+            log=rig.log, index=index, fetch_model=fetch_model, clock=rig.clock, recency_days=30.0
+        )
+        made = ClusterUpdater(
             log=rig.log,
             index=index,
-            indexer=indexer,
+            index_writer=index_writer,
             posteriors=rig.posteriors,
             recounter=rig.recounter,
             clock=rig.clock,
             metrics=self.metrics,
             recency_days=30.0,
         )
-        return made, indexer
+        return made, index_writer
 
     async def traffic(self, number: int, **facts: object) -> list[NewRecord]:
         """Record requests, rate half of them, and learn all."""
@@ -122,7 +124,7 @@ class World:
 
     def later(self) -> None:
         """It is time to look again whether a fit is due, and which model there is."""
-        self.rig.clock.advance(LOOK_EVERY_S + 30)
+        self.rig.clock.advance(CHECK_EVERY_S + 30)
 
 
 @asynccontextmanager
@@ -135,15 +137,15 @@ async def world_on(redis_url: str, qdrant_url: str) -> AsyncIterator[World]:
 async def test_two_learners_fit_once_and_all_that_was_learned_follows(redis_server: str, qdrant_url: str) -> None:
     """Not before there is enough; then one epoch, which gateways see; totals stay, clusters are as from scratch."""
     async with world_on(redis_server, qdrant_url) as world:
-        one, indexer = await world.clusterer()
-        other, _ = await world.clusterer()
+        one, index_writer = await world.cluster_updater()
+        other, _ = await world.cluster_updater()
         old = await world.traffic(REFIT_AT[0] - 1)
-        await indexer.step()
+        await index_writer.step()
         await one.step()
         assert await world.centroids() is None
         world.later()
         await world.traffic(ENOUGH - len(old))
-        await indexer.step()
+        await index_writer.step()
         before, version = sums_in(redis_server), (await world.rig.second_reader.load()).version
         await asyncio.gather(one.step(), other.step())
         state = await world.rig.second_reader.load()
@@ -157,8 +159,8 @@ async def test_two_learners_fit_once_and_all_that_was_learned_follows(redis_serv
             await world.rate(entry, 1.0)
         await world.learner.drain()
         world.later()
-        for clusterer in (one, other, one):
-            await clusterer.step()
+        for cluster_updater in (one, other, one):
+            await cluster_updater.step()
         after = sums_in(redis_server)
         assert after == ledgers_in(redis_server) == from_scratch(redis_server, state.centroids)
         assert (
@@ -173,10 +175,10 @@ async def test_two_learners_fit_once_and_all_that_was_learned_follows(redis_serv
 async def test_a_gateway_decides_by_the_clusters(redis_server: str, qdrant_url: str) -> None:
     """What it loads makes its decisions name epoch and cluster, and its beliefs differ by kind of prompt."""
     async with world_on(redis_server, qdrant_url) as world:
-        clusterer, indexer = await world.clusterer()
+        cluster_updater, index_writer = await world.cluster_updater()
         await world.traffic(ENOUGH)
-        await indexer.step()
-        await clusterer.step()
+        await index_writer.step()
+        await cluster_updater.step()
         state = await world.rig.second_reader.load()
         policy = MixedThompson(BanditSettings())
         posterior = policy.fit(state, [Arm(ARM, None), Arm("other", None)])
@@ -191,15 +193,15 @@ async def test_a_gateway_decides_by_the_clusters(redis_server: str, qdrant_url: 
 async def test_qdrant_away_delays_a_fit_and_stops_no_counting(redis_server: str, qdrant_url: str) -> None:
     """Without it nothing is fitted, what was fitted goes on being counted; back again, it is made up for."""
     async with world_on(redis_server, qdrant_url) as world:
-        away, _ = await world.clusterer(NOWHERE)
-        back, indexer = await world.clusterer()
+        away, _ = await world.cluster_updater(NOWHERE)
+        back, index_writer = await world.cluster_updater()
         await world.traffic(ENOUGH)
         await away.step()
         assert await world.centroids() is None
         assert await world.rig.posteriors.save_centroids(Centroids(1, np.eye(4, dtype=np.float32)))
         await away.step()
         assert (await world.rig.recounter.state(1)).counted
-        await indexer.step()
+        await index_writer.step()
         await back.step()
         fitted = await world.centroids()
         assert fitted is not None
@@ -210,16 +212,16 @@ async def test_qdrant_away_delays_a_fit_and_stops_no_counting(redis_server: str,
 async def test_another_embedding_model_begins_anew(redis_server: str, qdrant_url: str) -> None:
     """Its requests get clusters of their own, under a later epoch; those of the old model count as kind unknown."""
     async with world_on(redis_server, qdrant_url) as world:
-        clusterer, indexer = await world.clusterer()
+        cluster_updater, index_writer = await world.cluster_updater()
         await world.traffic(ENOUGH)
-        await indexer.step()
-        await clusterer.step()
+        await index_writer.step()
+        await cluster_updater.step()
         world.model = EmbeddingModel(f"test-{uuid.uuid4().hex[:8]}", 6)
         world.later()
         await world.traffic(ENOUGH)
-        await indexer.step()
+        await index_writer.step()
         before = totals(sums_in(redis_server))
-        await clusterer.step()
+        await cluster_updater.step()
         fitted = await world.centroids()
         assert fitted is not None
         assert (fitted.epoch, fitted.model, fitted.centres.shape[1]) == (2, world.model.id, 6)
@@ -232,12 +234,12 @@ async def test_another_embedding_model_begins_anew(redis_server: str, qdrant_url
 async def test_what_redis_no_longer_keeps_counts_as_kind_unknown(redis_server: str, qdrant_url: str) -> None:
     """Its sums stay in a cluster of the past, which the policy reads as no cluster, and in the totals."""
     async with world_on(redis_server, qdrant_url) as world:
-        clusterer, indexer = await world.clusterer()
+        cluster_updater, index_writer = await world.cluster_updater()
         gone = await world.traffic(3, cluster=(7, 0))
         await world.rig.raw.delete(*(redis_keys.request(entry.record.id) for entry in gone))
         await world.traffic(ENOUGH)
-        await indexer.step()
-        await clusterer.step()
+        await index_writer.step()
+        await cluster_updater.step()
         arm = (await world.rig.second_reader.load()).arms[ARM]
         policy = MixedThompson(BanditSettings())
         state = await world.rig.second_reader.load()

@@ -15,8 +15,8 @@ import pytest
 
 from deploy.local.servers import Server
 from services.gateway.process.database_health import LATE_S, DatabaseHealth
-from services.learner.database_watch import DatabaseWatch
-from services.learner.historian import Historian
+from services.learner.process.database_probe import DatabaseProbe
+from services.learner.writers.history_writer import HistoryWriter
 from shared.clock import SystemClock
 from shared.metrics import LearnerMetrics, new_registry
 from shared.schemas.database_report import DatabaseReport
@@ -47,9 +47,9 @@ async def history(database_url: str) -> AsyncIterator[PostgresHistory]:
     await opened.close()
 
 
-async def watch_of(client: Any, history: PostgresHistory, worker: str = "one") -> DatabaseWatch:
+async def watch_of(client: Any, history: PostgresHistory, worker: str = "one") -> DatabaseProbe:
     await client.sadd(redis_keys.LEARNERS, worker)
-    historian = Historian(
+    history_writer = HistoryWriter(
         RedisOutbox(client),
         history,
         RedisPosteriorStore(client, recency_days=30.0, clock=SystemClock()),
@@ -58,7 +58,7 @@ async def watch_of(client: Any, history: PostgresHistory, worker: str = "one") -
         clock=SystemClock(),
         metrics=LearnerMetrics(new_registry("test")),
     )
-    return DatabaseWatch(worker, history, historian, RedisDatabaseReports(client))
+    return DatabaseProbe(worker, history, history_writer, RedisDatabaseReports(client))
 
 
 def health_of(client: Client) -> DatabaseHealth:
@@ -70,7 +70,7 @@ async def test_a_database_that_takes_writes_is_ok(client: Client, history: Postg
     before = await health_of(client).part()
     assert (before.status, before.version) == ("unknown", None)
     assert before.detail == "no learner reports on it; 0 waiting, oldest 0 s, 0 dropped"
-    await (await watch_of(client, history)).look()
+    await (await watch_of(client, history)).probe()
     part = await health_of(client).part()
     assert (part.status, part.detail) == ("ok", "0 waiting, oldest 0 s, 0 dropped")
     assert (part.version or "").split(".")[0].isdigit()
@@ -82,21 +82,21 @@ async def test_a_standby_is_down_with_its_reason(client: Client, history: Postgr
     with psycopg.connect(database_url, autocommit=True) as operator:
         operator.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
         await history._pool.drain()
-        await watch.look()
+        await watch.probe()
         part = await health_of(client).part()
         assert part.status == "down"
         assert (part.detail or "").startswith("it is read-only")
         operator.execute("SET default_transaction_read_only = off")
         operator.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only")
     for _ in range(2):  # a connection that was made meanwhile is still read-only, and is dropped by the first look
-        await watch.look()
+        await watch.probe()
     assert (await health_of(client).part()).status == "ok"
 
 
 async def test_one_learner_that_cannot_write_is_degraded(client: Any, history: PostgresHistory) -> None:
     """The others go on; a report that cannot be read, of a newer learner, is none."""
     reports = RedisDatabaseReports(client)
-    await (await watch_of(client, history)).look()
+    await (await watch_of(client, history)).probe()
     await client.sadd(redis_keys.LEARNERS, "two", "newer")
     await reports.report("two", DatabaseReport(reason="its disk is full"), 30.0)
     await client.set(redis_keys.database("newer"), "[1]")
@@ -109,7 +109,7 @@ async def test_one_learner_that_cannot_write_is_degraded(client: Any, history: P
 
 async def test_what_has_waited_for_long_is_degraded(client: Any, history: PostgresHistory) -> None:
     """Whatever learners say: nothing has written it."""
-    await (await watch_of(client, history)).look()
+    await (await watch_of(client, history)).probe()
     old = int((time.time() - LATE_S - 5) * 1000)
     await client.xadd(redis_keys.HISTORY, {"kind": "request", "id": "x"}, id=f"{old}-0")
     part = await health_of(client).part()

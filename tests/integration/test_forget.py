@@ -10,8 +10,8 @@ from collections.abc import AsyncIterator
 import pytest
 from prometheus_client import CollectorRegistry
 
-from services.learner.forget import Forgotten, Source, forget, owner_of
-from services.learner.learn import EventLearner
+from services.learner.commands.forget import Forgotten, Source, forget, owner_of
+from services.learner.learning.apply_events import EventLearner
 from shared.metrics import LearnerMetrics
 from shared.storage import redis_keys
 from tests.contracts.redis_rig import Rig, redis_rig
@@ -116,7 +116,7 @@ async def test_the_command_takes_the_key_itself_or_its_hash(rig: Rig, redis_serv
         return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
     first = await asyncio.to_thread(run, "--key", KEY)
-    assert first.stdout == "3 requests: 3 ratings and 3 outcomes taken out of what was learned\n", first.stderr
+    assert first.stdout == "3 requests: 3 ratings and 3 outcomes removed from the learned state\n", first.stderr
     assert KEY not in first.stderr
     again = await asyncio.to_thread(run, "--key", LIAR)
     assert again.stdout.startswith("3 requests: 0 ratings")

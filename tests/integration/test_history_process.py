@@ -124,7 +124,7 @@ async def test_a_person_rebuilds_and_exports(rig: Rig, database_url: str, tmp_pa
     assert sums_in(rig.url) != sums
     said = command(rig, more, "rebuild")
     assert "100 % 20 of 20" in said
-    assert "20 requests: beliefs of 1 models" in said
+    assert "20 requests: learned state of 1 models" in said
     assert sums_in(rig.url) == sums == ledgers_in(rig.url)
 
     out = tmp_path / "history.jsonl"

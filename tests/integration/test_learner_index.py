@@ -7,9 +7,9 @@ import uuid
 import numpy as np
 from prometheus_client import CollectorRegistry
 
-from services.learner.forget import Source, forget
-from services.learner.index import Indexer
-from services.learner.learn import EventLearner
+from services.learner.commands.forget import Source, forget
+from services.learner.learning.apply_events import EventLearner
+from services.learner.writers.index_writer import IndexWriter
 from shared.metrics import LearnerMetrics
 from shared.quick_http import QuickHttp
 from shared.schemas.storage import EmbeddingModel
@@ -24,7 +24,7 @@ async def test_a_rated_request_becomes_a_neighbour_and_a_revision_its_new_label(
     """Unrated it is no neighbour; rated it is, with its score; rated anew, with the new one; forgotten, no more."""
     model = EmbeddingModel(f"test-{uuid.uuid4().hex[:8]}", 4)  # a collection of its own
 
-    async def ask_model() -> EmbeddingModel:
+    async def fetch_model() -> EmbeddingModel:
         return model
 
     async with redis_rig(redis_server) as rig, QuickHttp(qdrant_url) as http:
@@ -37,7 +37,9 @@ async def test_a_rated_request_becomes_a_neighbour_and_a_revision_its_new_label(
             clock=rig.clock,
             metrics=LearnerMetrics(CollectorRegistry()),
         )
-        indexer = Indexer(log=rig.log, index=index, ask_model=ask_model, clock=rig.clock, recency_days=30.0)
+        index_writer = IndexWriter(
+            log=rig.log, index=index, fetch_model=fetch_model, clock=rig.clock, recency_days=30.0
+        )
         entry = a_new_record(rig.clock.now(), public_id="x", embedding_model=model.id)
         vector = np.full(4, 0.5, dtype=np.float32)
         await rig.log.record([entry])
@@ -46,12 +48,12 @@ async def test_a_rated_request_becomes_a_neighbour_and_a_revision_its_new_label(
             if score is not None:
                 await rig.log.rate(owner="public", public_id="x", score=score, text=None, now=rig.clock.now())
             await learner.drain()
-            assert await indexer.step() == 1
+            assert await index_writer.step() == 1
             near = await index.neighbours(vector, limit=10, threshold=0.9, since=rig.clock.now() - 60)
             seen.append([(each.request_id, each.arm, each.score) for each in near])
         arm = entry.record.outcome.arm
         assert seen == [[], [(entry.record.id, arm, 0.25)], [(entry.record.id, arm, 0.75)]]
         assert (await rig.queue.depth()).unindexed == 0
         await forget(Source(owner="public"), rig.log, rig.posteriors, lambda _: None)
-        assert await indexer.step() == 1
+        assert await index_writer.step() == 1
         assert not await index.neighbours(vector, limit=10, threshold=0.9, since=rig.clock.now() - 60)

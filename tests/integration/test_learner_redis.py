@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 from prometheus_client import CollectorRegistry
 
-from services.learner.learn import EventLearner, RedeliveryPolicy
+from services.learner.learning.apply_events import EventLearner, RedeliveryPolicy
 from shared.metrics import LearnerMetrics
 from shared.schemas.events import Event, EventKind
 from shared.storage import redis_keys
@@ -32,7 +32,7 @@ def learner(rig: Rig, name: str = "me") -> EventLearner:
         posteriors=rig.posteriors,
         clock=rig.clock,
         metrics=LearnerMetrics(CollectorRegistry()),
-        patience=PATIENCE,
+        redelivery=PATIENCE,
     )
 
 

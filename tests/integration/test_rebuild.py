@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from services.learner.clusterer import Clusterer
-from services.learner.forget import Source, forget
-from services.learner.rebuild import Refused
+from services.learner.commands.forget import Source, forget
+from services.learner.commands.rebuild import RebuildRefused
+from services.learner.learning.clusters import ClusterUpdater
 from shared.bandit.sums import Centroids
 from shared.schemas.records import Status
 from shared.schemas.storage import Reservation, Verdict
@@ -99,7 +99,7 @@ async def test_what_was_stored_but_not_yet_learned_is_learned(world: Memory, red
     """Redis is lost with events still waiting: no rating that was acknowledged is missing afterwards."""
     entries = world.traffic(60)
     await world.send(entries)
-    await world.historian.step()
+    await world.history_writer.step()
     await world.lose()
     await world.rebuild()
     rebuilt = await world.sums_in_redis()
@@ -143,17 +143,17 @@ async def test_what_was_counted_by_clusters_comes_back_so(world: Memory) -> None
     """Fitted and counted anew before the loss: the sums, by cluster, too, and the ledgers are the same after it."""
     await world.send(world.traffic(120))
     await world.learn()
-    clusterer = Clusterer(
+    cluster_updater = ClusterUpdater(
         log=world.rig.log,
         index=world.index,
-        indexer=world.indexer,
+        index_writer=world.index_writer,
         posteriors=world.rig.posteriors,
         recounter=world.rig.recounter,
         clock=world.rig.clock,
         metrics=world.metrics,
         recency_days=RECENCY_DAYS,
     )
-    await clusterer.step()
+    await cluster_updater.step()
     world.rig.clock.advance(60)
     await world.learn()
     sums, requests = nonzero(await world.sums_in_redis()), await world.requests_in_redis()
@@ -164,7 +164,7 @@ async def test_what_was_counted_by_clusters_comes_back_so(world: Memory) -> None
     kept = await world.requests_in_redis()
     assert kept == {key: requests[key] for key in kept}
     # The history does not know what the centres were fitted to: the next learner fits anew.
-    await clusterer.step()
+    await cluster_updater.step()
     stored = (await world.rig.posteriors.load()).centroids
     assert stored is not None
     assert (stored.epoch, stored.model) == (2, world.model.id)
@@ -175,10 +175,10 @@ async def test_it_destroys_nothing_unasked(world: Memory) -> None:
     await world.send(world.traffic(20))
     await world.learner.drain()
     sums = await world.sums_in_redis()
-    with pytest.raises(Refused, match="--replace"):
+    with pytest.raises(RebuildRefused, match="--replace"):
         await world.rebuild()
     await world.rig.heartbeats.beat("somebody", "1", 60)
-    with pytest.raises(Refused, match="1 learner"):
+    with pytest.raises(RebuildRefused, match="1 learner"):
         await world.rebuild(wipe=True)
     await world.rig.raw.delete(redis_keys.learner("somebody"))
     assert await world.sums_in_redis() == sums

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from deploy.local.servers import Server, free_port, redis_command, running
+from shared.clock import utc_day
 from shared.errors import CorruptState, DependencyError, SettingsError
 from shared.schemas.events import EventKind
 from shared.schemas.storage import Applied, Effect
@@ -75,7 +76,7 @@ async def test_whatever_is_damaged_an_effect_is_applied_whole_or_not_at_all(rig:
     assert rig.raw is not None
     effect, other = await effects(rig, 2)
     request = redis_keys.request(effect.event.request_id)
-    day = redis_keys.day_of(effect.created_at)
+    day = utc_day(effect.created_at)
     if damaged == "sums":
         await rig.raw.set(redis_keys.sums(ARM, day), "text")
     elif damaged == "versions":

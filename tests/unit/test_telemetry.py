@@ -22,7 +22,7 @@ def files_made_by(code: str, home: Path, project: Path) -> list[Path]:
     return [path for path in home.rglob("*") if path.is_file()]
 
 
-@pytest.mark.parametrize("module", ["services.gateway.app", "services.embedder.app", "services.learner.worker"])
+@pytest.mark.parametrize("module", ["services.gateway.app", "services.embedder.app", "services.learner.app"])
 def test_no_service_lets_onnxruntime_call_home(module: str, tmp_path: Path, project: Path) -> None:
     """onnxruntime marks the machine with an id when it is about to report; inside our processes it never does."""
     assert files_made_by(f"import {module}\n{LOAD}", tmp_path, project) == []

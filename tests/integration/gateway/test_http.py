@@ -19,10 +19,10 @@ from services.gateway.http.app_keys import READINESS
 from services.gateway.http.openapi import OPERATIONS
 from services.gateway.http.routes import all_routes
 from services.gateway.http.server import serve
+from shared.clock import utc_day
 from shared.errors import DependencyError, UpstreamError
 from shared.schemas.events import EventKind
 from shared.schemas.records import Status
-from shared.storage.redis_keys import day_of
 from tests.fakes.chat_model import Reply
 from tests.fakes.gateway import World, settings_for
 
@@ -201,8 +201,8 @@ async def test_models_lists_auto_and_every_arm(client: Client) -> None:
 
 async def test_arms_show_belief_and_evidence(client: Client, world: World) -> None:
     """One row an arm, with an interval around the mean, and what share of its calls were answered."""
-    world.memory.sums["a/small", day_of(world.clock.now())] = Counter(requests=3, failures=1)
-    world.memory.versions["a/small", day_of(world.clock.now())] = 1
+    world.memory.sums["a/small", utc_day(world.clock.now())] = Counter(requests=3, failures=1)
+    world.memory.versions["a/small", utc_day(world.clock.now())] = 1
     for _ in range(100):
         _, shown, _ = await ask(client, "/arms")
         if shown["data"][0]["requests"]:

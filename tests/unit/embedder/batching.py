@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 
 from prometheus_client import CollectorRegistry
 
-from services.embedder.batcher import Batcher, Limits
+from services.embedder.micro_batcher import BatchLimits, MicroBatcher
 from shared.metrics import EmbedderMetrics
 from tests.fakes.supervision import new_supervisor
 from tests.unit.embedder.encoders import GatedEncoder
@@ -17,9 +17,9 @@ from tests.unit.embedder.encoders import GatedEncoder
 @contextlib.asynccontextmanager
 async def batching(
     encoder: GatedEncoder, *, size: int = 8, wait_s: float = 0.0, queue: int = 1000, cache: int = 0
-) -> AsyncIterator[Batcher]:
-    limits = Limits(size=size, wait_s=wait_s, queue=queue, cache=cache)
-    batcher = Batcher(encoder, limits, EmbedderMetrics(CollectorRegistry()), new_supervisor())
+) -> AsyncIterator[MicroBatcher]:
+    limits = BatchLimits(size=size, wait_s=wait_s, queue=queue, cache=cache)
+    batcher = MicroBatcher(encoder, limits, EmbedderMetrics(CollectorRegistry()), new_supervisor())
     try:
         yield batcher
     finally:
@@ -33,7 +33,7 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.001)
 
 
-async def hold(encoder: GatedEncoder, batcher: Batcher) -> asyncio.Task[object]:
+async def hold(encoder: GatedEncoder, batcher: MicroBatcher) -> asyncio.Task[object]:
     """Keep the worker busy with a text of its own until the gate opens."""
     encoder.gate.clear()
     task: asyncio.Task[object] = asyncio.create_task(batcher.embed(["holds the worker"]))

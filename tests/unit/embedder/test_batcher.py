@@ -9,7 +9,7 @@ import time
 import numpy as np
 import pytest
 
-from services.embedder.batcher import Batcher
+from services.embedder.micro_batcher import MicroBatcher
 from shared.errors import Unavailable
 from tests.unit.embedder.batching import batching, hold, until
 from tests.unit.embedder.encoders import GatedEncoder, row_of
@@ -118,7 +118,7 @@ async def test_without_a_cache_nothing_is_remembered(encoder: GatedEncoder) -> N
 async def test_the_wait_lets_callers_of_the_next_turns_join_a_pass(encoder: GatedEncoder) -> None:
     """With a wait, texts that keep arriving share a pass; without one, the first goes alone."""
 
-    async def arrive(batcher: Batcher, turns: int) -> None:
+    async def arrive(batcher: MicroBatcher, turns: int) -> None:
         for _ in range(turns):
             await asyncio.sleep(0)
         await batcher.embed([f"after {turns} turns"])

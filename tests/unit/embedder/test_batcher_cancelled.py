@@ -8,7 +8,7 @@ import random
 import numpy as np
 import pytest
 
-from services.embedder.batcher import Batcher
+from services.embedder.micro_batcher import MicroBatcher
 from shared.errors import Unavailable
 from tests.unit.embedder.batching import batching, hold, until
 from tests.unit.embedder.encoders import GatedEncoder, row_of
@@ -79,7 +79,7 @@ async def test_no_storm_of_cancellations_and_errors_hangs_or_misleads_anybody(en
     def some_text() -> str:
         return "explode" if dice.random() < 0.01 else f"text {dice.randrange(120)}"
 
-    async def call(batcher: Batcher) -> tuple[list[str], object]:
+    async def call(batcher: MicroBatcher) -> tuple[list[str], object]:
         texts = [some_text() for _ in range(dice.randrange(1, 6))]
         await asyncio.sleep(dice.random() * 0.05)
         try:

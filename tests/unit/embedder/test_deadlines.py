@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
-from services.embedder.batcher import Batcher, Limits
+from services.embedder.micro_batcher import BatchLimits, MicroBatcher
 from shared.errors import Unavailable
 from shared.metrics import EmbedderMetrics
 from tests.fakes.supervision import new_supervisor
@@ -31,8 +31,8 @@ class SlowEncoder(GatedEncoder):
 
 async def test_ten_times_too_much_is_shed_at_once_and_the_rest_is_in_time() -> None:
     """Row 17 of the failures: refusals within 20 ms each, and whoever is let in is not kept waiting for nothing."""
-    limits = Limits(size=8, wait_s=0.0, queue=1000, cache=0)
-    batcher = Batcher(SlowEncoder(), limits, EmbedderMetrics(CollectorRegistry()), new_supervisor())
+    limits = BatchLimits(size=8, wait_s=0.0, queue=1000, cache=0)
+    batcher = MicroBatcher(SlowEncoder(), limits, EmbedderMetrics(CollectorRegistry()), new_supervisor())
     refused: list[float] = []
     served: list[float] = []
 
@@ -62,8 +62,11 @@ async def test_with_nothing_ahead_it_tries() -> None:
     """A pass that was slow once must not make it refuse for ever."""
     encoder = SlowEncoder()
     encoder.text_s = 0.3
-    batcher = Batcher(
-        encoder, Limits(size=8, wait_s=0, queue=10, cache=0), EmbedderMetrics(CollectorRegistry()), new_supervisor()
+    batcher = MicroBatcher(
+        encoder,
+        BatchLimits(size=8, wait_s=0, queue=10, cache=0),
+        EmbedderMetrics(CollectorRegistry()),
+        new_supervisor(),
     )
     await batcher.embed(["slow"])
     encoder.text_s = 0.0

@@ -7,8 +7,8 @@ import orjson
 import pytest
 from fastembed.common.safetensors_utils import load_safetensors
 
-from services.embedder import distill as distiller
-from services.embedder.distill import (
+from services.embedder import distillation as distiller
+from services.embedder.distillation import (
     DIMENSION,
     as_safetensors,
     distil,

@@ -13,7 +13,7 @@ import orjson
 import pytest
 from numpy.typing import NDArray
 
-from services.embedder.distill import static_model
+from services.embedder.distillation import static_model
 from services.embedder.encoder import MINILM, STATIC, FastembedEncoder, load_encoder
 from shared.errors import SettingsError
 from shared.schemas.storage import EmbeddingModel

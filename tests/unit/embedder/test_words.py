@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.embedder import words
+from services.embedder import cached_tokenizer
+from services.embedder.cached_tokenizer import CachedTokenizer
 from services.embedder.encoder import STATIC, StaticEncoder
-from services.embedder.words import Words
 from tests.embedder_rig import real_encoder
 
 ASCII = st.text(st.characters(min_codepoint=0, max_codepoint=127), max_size=60)
@@ -28,16 +28,16 @@ def tokenizer() -> Any:
 def test_the_ids_are_the_tokenizers(text: str) -> None:
     """For every text: words, control characters, special tokens, other scripts."""
     asked = tokenizer().encode_batch_fast([text], add_special_tokens=False)[0].ids
-    assert Words(tokenizer()).ids(text) == asked
+    assert CachedTokenizer(tokenizer()).ids(text) == asked
 
 
 def test_remembering_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where it is full and starts anew; long words are not kept at all."""
-    monkeypatch.setattr(words, "MOST_WORDS", 3)
-    remembered = Words(tokenizer())
+    monkeypatch.setattr(cached_tokenizer, "MOST_WORDS", 3)
+    remembered = CachedTokenizer(tokenizer())
     text = "one two three four five one two " + "six" * 20
     first, again = remembered.ids(text), remembered.ids(text)
-    assert first == again == Words(tokenizer()).ids(text)
+    assert first == again == CachedTokenizer(tokenizer()).ids(text)
     assert len(remembered) <= 3
     assert all(len(word) <= 30 for word in remembered)
 

@@ -10,8 +10,8 @@ import pytest
 
 from services.gateway.app import Gateway
 from shared.bandit.arms import Arm, ArmId
+from shared.clock import utc_day
 from shared.errors import ClientError, Conflict, CorruptState, InvalidRequest, NotFound, Unavailable
-from shared.storage.redis_keys import day_of
 from tests.fakes.gateway import ARMS, World, asker, chat, settings_for
 from tests.fakes.use_cases import complete, route
 
@@ -63,7 +63,7 @@ async def test_a_removed_model_is_not_chosen_even_before_the_next_fit(world: Wor
 
 async def test_what_was_learned_comes_back_with_a_model(world: World) -> None:
     """Taking a model out touches no sum; a new one starts from the prior."""
-    world.memory.sums["a/small", day_of(world.clock.now())] = Counter(requests=7)
+    world.memory.sums["a/small", utc_day(world.clock.now())] = Counter(requests=7)
     async with world.gateway() as ports:
         before = ports.posteriors.snapshot
         assert before is not None

@@ -12,9 +12,9 @@ from services.gateway.app import Gateway
 from services.gateway.chat.selection import Choice
 from services.gateway.limits.exploration_budget import ExplorationBudget
 from shared.bandit.decision import DecisionKind
+from shared.clock import utc_day
 from shared.errors import DependencyError, NotFound, UpstreamError, UpstreamFailed
 from shared.schemas.records import RequestRecord
-from shared.storage.redis_keys import day_of
 from tests.fakes.chat_model import Reply
 from tests.fakes.gateway import World, asker, chat, known, settings_for
 from tests.fakes.use_cases import complete, consider, route
@@ -191,7 +191,7 @@ async def test_all_gateways_share_a_budget_and_one_goes_on_counting_without_redi
         ExplorationBudget(world.log, budget_usd=1.0, clock=world.clock, metrics=world.metrics) for _ in range(2)
     )
     one.spend(0.4)
-    world.memory.explored[day_of(world.clock.now())] += 400_000_000  # as its record does
+    world.memory.explored[utc_day(world.clock.now())] += 400_000_000  # as its record does
     await other.refresh()
     assert other.spent_usd == pytest.approx(0.4)
     world.memory.away = True

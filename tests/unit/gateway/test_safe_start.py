@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 from services.gateway.app import Gateway
 from shared.bandit.decision import Decision, DecisionKind
 from shared.bandit.learning import feedback_sums
-from shared.storage.redis_keys import day_of
+from shared.clock import utc_day
 from tests.fakes.gateway import ARMS, World, asker, chat, settings_for
 from tests.fakes.use_cases import consider
 
@@ -32,8 +32,8 @@ def rated(world: World, arm: str, score: float, times: int = 40) -> None:
     sums = Counter[str]()
     for _ in range(times):
         sums.update(feedback_sums(score=score, view=None, cluster=None))
-    world.memory.sums[arm, day_of(world.clock.now())] = sums
-    world.memory.versions[arm, day_of(world.clock.now())] += 1
+    world.memory.sums[arm, utc_day(world.clock.now())] = sums
+    world.memory.versions[arm, utc_day(world.clock.now())] += 1
 
 
 async def test_the_default_answers_until_the_ratings_name_a_better_model(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from services.gateway.app import Gateway
 from services.gateway.chat.plan import ChatPlan
-from services.learner.learn import EventLearner
+from services.learner.learning.apply_events import EventLearner
 from shared.clients.upstream_errors import garbage, of_error_body, of_exception, of_status, timed_out_error
 from shared.errors import ClientError, RouterError, UpstreamError, UpstreamFailed
 from shared.metrics import LearnerMetrics

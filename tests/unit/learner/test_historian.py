@@ -1,4 +1,4 @@
-"""The historian on fakes: PostgreSQL away, full, refusing; and what is said when the history has a gap."""
+"""The history_writer on fakes: PostgreSQL away, full, refusing; and what is said when the history has a gap."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from prometheus_client import CollectorRegistry
 
-from services.learner.historian import Historian
+from services.learner.writers.history_writer import HistoryWriter
 from shared.bandit.sums import Centroids
 from shared.metrics import LearnerMetrics
 from tests.fakes.history import FakeHistory
@@ -21,7 +21,7 @@ from tests.values import replace
 
 @dataclass
 class World:
-    """A historian and what it works between."""
+    """A history_writer and what it works between."""
 
     memory: Memory = field(default_factory=Memory)
     history: FakeHistory = field(default_factory=FakeHistory)
@@ -30,7 +30,7 @@ class World:
     def __post_init__(self) -> None:
         self.log = FakeRequestLog(self.memory, history_bound=10_000)
         self.posteriors = FakePosteriorStore(self.memory)
-        self.historian = Historian(
+        self.history_writer = HistoryWriter(
             FakeOutbox(self.memory), self.history, self.posteriors, "abc", {"X": 1},
             clock=self.memory.clock, metrics=self.metrics,
         )  # fmt: skip
@@ -44,8 +44,8 @@ async def test_what_waits_is_written_and_taken_out() -> None:
     world = World()
     entries = [a_new_record(world.memory.clock.now()) for _ in range(1200)]
     await world.log.record(entries)
-    assert await world.historian.step() == 1200
-    assert await world.historian.step() == 0
+    assert await world.history_writer.step() == 1200
+    assert await world.history_writer.step() == 0
     assert set(world.history.requests) == {entry.record.id for entry in entries}
     assert (world.history.prepared, world.history.settings) == (1, {"abc": {"X": 1}})
     assert (world.memory.outbox, world.counted("written")) == ({}, 1200)
@@ -57,17 +57,17 @@ async def test_away_it_is_asked_less_and_less_and_nothing_is_lost() -> None:
     await world.log.record([a_new_record(world.memory.clock.now())])
     world.history.away = True
     for _ in range(8):
-        assert await world.historian.step() == 0
+        assert await world.history_writer.step() == 0
         world.memory.clock.advance(5)
     world.history.away = False
-    assert await world.historian.step() == 1
+    assert await world.history_writer.step() == 1
     assert world.history.prepared == 1
     world.history.away = True
     await world.log.record([a_new_record(world.memory.clock.now())])
-    await world.historian.step()
+    await world.history_writer.step()
     world.history.away = False
     world.memory.clock.advance(1)
-    assert await world.historian.step() == 1
+    assert await world.history_writer.step() == 1
     assert world.history.prepared == 2
 
 
@@ -92,17 +92,17 @@ async def test_the_pauses_double_up_to_five_seconds_and_begin_anew() -> None:
         while history.attempts == attempts:
             world.memory.clock.advance(0.5)
             waited += 0.5
-            await world.historian.step()
+            await world.history_writer.step()
         return waited
 
     for _ in range(2):
         await world.log.record([a_new_record(world.memory.clock.now())])
         history.away = True
-        await world.historian.step()
+        await world.history_writer.step()
         assert [await pause_s() for _ in range(5)] == [1, 2, 4, 5, 5]
         history.away = False
         world.memory.clock.advance(5)
-        assert await world.historian.step() == 1
+        assert await world.history_writer.step() == 1
 
 
 async def test_gaps_are_counted_and_hold_up_nobody() -> None:
@@ -113,7 +113,7 @@ async def test_gaps_are_counted_and_hold_up_nobody() -> None:
     await world.log.record([good, replace(bad, record=replace(bad.record, outcome=outcome)), gone])
     (lost,) = [entry for entry in world.memory.outbox.values() if entry.request_id == gone.record.id]
     world.memory.outbox[lost.entry_id] = replace(lost, request=None)
-    assert await world.historian.step() == 3
+    assert await world.history_writer.step() == 3
     assert [world.counted(result) for result in ("written", "refused", "lost")] == [1, 1, 1]
     assert world.memory.outbox == {}
 
@@ -124,7 +124,7 @@ async def test_each_epoch_of_the_clusters_is_kept_once() -> None:
     for epoch in (1, 2):
         await world.posteriors.save_centroids(Centroids(epoch, np.eye(4, dtype=np.float32)))
         for _ in range(3):
-            await world.historian.step()
+            await world.history_writer.step()
             world.memory.clock.advance(31)
     assert set(world.history.epochs) == {1, 2}
 
@@ -133,6 +133,6 @@ async def test_told_to_stop_it_finishes_the_batch_at_hand() -> None:
     """No new batch is begun."""
     world = World()
     await world.log.record([a_new_record(world.memory.clock.now())])
-    world.historian.stopping = True
-    assert await world.historian.step() == 0
+    world.history_writer.stopping = True
+    assert await world.history_writer.step() == 0
     assert len(world.memory.outbox) == 1

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from services.learner.index import Indexer
-from services.learner.maintenance import keep_house
+from services.learner.learning.retention import drop_expired
+from services.learner.writers.index_writer import IndexWriter
 from shared.errors import DependencyError
 from shared.schemas.records import Status
 from shared.schemas.storage import EmbeddingModel, Point
@@ -33,15 +33,15 @@ class World:
 
     def __post_init__(self) -> None:
         self.log = FakeRequestLog(self.memory, window_s=1e9)
-        self.indexer = Indexer(
+        self.index_writer = IndexWriter(
             log=self.log,
             index=self.index,
-            ask_model=self.ask_model,
+            fetch_model=self.fetch_model,
             clock=self.memory.clock,
             recency_days=RECENCY_DAYS,
         )
 
-    async def ask_model(self) -> EmbeddingModel:
+    async def fetch_model(self) -> EmbeddingModel:
         self.asked += 1
         if self.model is None:
             raise DependencyError("embedder", "away")
@@ -66,7 +66,7 @@ async def test_what_is_due_is_written_with_its_latest_label() -> None:
     plain, rated = await world.due(), await world.due()
     await world.rate(rated, 0.3)
     await world.rate(rated, 0.9)
-    assert await world.indexer.step() == 2
+    assert await world.index_writer.step() == 2
     assert {own_id: point.score for own_id, point in world.points().items()} == {plain: None, rated: 0.9}
     assert world.memory.unindexed == {}
 
@@ -84,7 +84,7 @@ async def test_a_rating_that_comes_while_we_write_is_not_lost() -> None:
             await world.rate(own_id, 0.7)
 
     world.index.upsert = rated_meanwhile  # type: ignore[method-assign]  # the race under test
-    await world.indexer.step()
+    await world.index_writer.step()
     assert scores == [None, 0.7]
     assert world.points()[own_id].score == 0.7
 
@@ -97,14 +97,14 @@ async def test_without_qdrant_points_wait_and_attempts_become_rarer() -> None:
     attempts = 0
     for _ in range(60):
         before = world.asked
-        assert await world.indexer.step() == 0
+        assert await world.index_writer.step() == 0
         attempts += world.asked > before
         world.memory.clock.advance(1)
     assert 10 <= attempts <= 16
     assert list(world.memory.unindexed) == [own_id]
     world.index.available = True
     world.memory.clock.advance(60)
-    assert await world.indexer.step() == 1
+    assert await world.index_writer.step() == 1
     assert set(world.points()) == {own_id}
 
 
@@ -120,7 +120,7 @@ async def test_points_of_another_model_are_skipped_and_crossed_off() -> None:
     world.memory.clock.advance((RECENCY_DAYS + 1) * 86_400)
     good = await world.due()
     world.memory.unindexed["gone"] = None
-    await world.indexer.step()
+    await world.index_writer.step()
     assert set(world.points()) == {good}
     assert world.memory.unindexed == {}
 
@@ -129,10 +129,10 @@ async def test_a_change_of_the_embedder_is_noticed_before_a_point_is_dropped() -
     """The first record of the new model makes the learner ask, and its point goes to the new collection."""
     world = World()
     await world.due()
-    await world.indexer.step()
+    await world.index_writer.step()
     world.model = EmbeddingModel("newer", 4)
     own_id = await world.due(embedding_model="newer")
-    await world.indexer.step()
+    await world.index_writer.step()
     assert set(world.index.points[world.model]) == {own_id}
 
 
@@ -140,11 +140,11 @@ async def test_without_the_embedder_the_known_collection_is_used() -> None:
     """Points need no embedder, only its name once."""
     world = World()
     await world.due()
-    await world.indexer.step()
+    await world.index_writer.step()
     world.model = None
     own_id = await world.due()
     world.memory.clock.advance(3600)
-    await world.indexer.step()
+    await world.index_writer.step()
     assert own_id in world.points()
 
 
@@ -153,14 +153,14 @@ async def test_housekeeping_drops_what_no_decision_looks_at() -> None:
     world = World()
     queue, posteriors = FakeEventQueue(world.memory), FakePosteriorStore(world.memory, recency_days=RECENCY_DAYS)
     await world.due()
-    await world.indexer.step()
+    await world.index_writer.step()
     world.memory.sums["arm", "2000-01-01"] = Counter(labels=1)
     world.memory.versions["arm", "2000-01-01"] = 1
     world.memory.clock.advance((RECENCY_DAYS + 1) * 86_400)
-    await keep_house(
+    await drop_expired(
         posteriors=posteriors,
         queue=queue,
-        indexer=world.indexer,
+        index_writer=world.index_writer,
         clock=world.memory.clock,
         recency_days=RECENCY_DAYS,
     )
@@ -174,10 +174,10 @@ async def test_housekeeping_goes_on_without_a_dependency(down: str) -> None:
     world = World()
     queue, posteriors = FakeEventQueue(world.memory), FakePosteriorStore(world.memory, recency_days=RECENCY_DAYS)
     world.memory.away, world.index.available = down == "redis", down != "qdrant"
-    await keep_house(
+    await drop_expired(
         posteriors=posteriors,
         queue=queue,
-        indexer=world.indexer,
+        index_writer=world.index_writer,
         clock=world.memory.clock,
         recency_days=RECENCY_DAYS,
     )

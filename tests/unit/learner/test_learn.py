@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pytest
 from prometheus_client import CollectorRegistry
 
-from services.learner.learn import BATCH, EventLearner, RedeliveryPolicy, effect_of
+from services.learner.learning.apply_events import BATCH, EventLearner, RedeliveryPolicy, effect_of
 from shared.bandit.sums import Sums, by_arm, parse_sums
 from shared.errors import CorruptState, DependencyError
 from shared.metrics import LearnerMetrics
@@ -58,7 +58,7 @@ def world() -> World:
         posteriors=posteriors,
         clock=memory.clock,
         metrics=LearnerMetrics(registry),
-        patience=PATIENCE,
+        redelivery=PATIENCE,
     )
     return World(memory, log, posteriors, queue, learner, registry)
 

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from arq.worker import Worker
 
-from services.learner.supervisor import supervise
+from services.learner.jobs.worker_loop import keep_worker_running
 from tests.fakes.supervision import new_supervisor
 
 
@@ -39,7 +39,7 @@ class Deaf:
 async def test_a_swallowed_cancellation_delays_the_end_by_a_blink() -> None:
     """A worker that misses one cancellation gets another at once: a stop takes no twenty seconds."""
     worker, stop = Deaf(), asyncio.Event()
-    running = asyncio.create_task(supervise(lambda: cast("Worker", worker), stop, new_supervisor()))
+    running = asyncio.create_task(keep_worker_running(lambda: cast("Worker", worker), stop, new_supervisor()))
     await asyncio.sleep(0.05)
     began = time.monotonic()
     stop.set()

@@ -7,16 +7,16 @@ from unittest.mock import AsyncMock, Mock
 
 import pytest
 
-from services.learner.tasks import INDEX_AT_LATEST_S, Duties
+from services.learner.jobs.jobs import INDEX_AT_LATEST_S, LearnerJobs
 from tests.fakes.clock import FakeClock
 
 
 @pytest.fixture
-def duties() -> Duties:
+def duties() -> LearnerJobs:
     learner = Mock(drain=AsyncMock(return_value=0), sweep=AsyncMock(return_value=0), stopping=False)
-    return Duties(
+    return LearnerJobs(
         learner=learner,
-        indexer=Mock(step=AsyncMock(return_value=0)),
+        index_writer=Mock(step=AsyncMock(return_value=0)),
         posteriors=Mock(),
         queue=Mock(),
         clock=FakeClock(),
@@ -24,15 +24,15 @@ def duties() -> Duties:
     )
 
 
-async def test_the_index_follows_the_sweep_and_no_wake_up(duties: Duties) -> None:
+async def test_the_index_follows_the_sweep_and_no_wake_up(duties: LearnerJobs) -> None:
     """Wake-ups come ten times a second; a batch of points costs less than ten."""
     await duties.learn(sweep=False)
-    assert duties.indexer.step.await_count == 0  # type: ignore[attr-defined]  # a mock
+    assert duties.index_writer.step.await_count == 0  # type: ignore[attr-defined]  # a mock
     await duties.learn(sweep=True)
-    assert duties.indexer.step.await_count == 1  # type: ignore[attr-defined]  # a mock
+    assert duties.index_writer.step.await_count == 1  # type: ignore[attr-defined]  # a mock
 
 
-async def test_the_index_waits_for_a_backlog_but_not_for_ever(duties: Duties) -> None:
+async def test_the_index_waits_for_a_backlog_but_not_for_ever(duties: LearnerJobs) -> None:
     """While events are learned it is put off, so long and no longer."""
     going_on = asyncio.Event()
     duties.learner.drain.side_effect = going_on.wait  # type: ignore[attr-defined]  # a mock
@@ -41,9 +41,9 @@ async def test_the_index_waits_for_a_backlog_but_not_for_ever(duties: Duties) ->
     await duties.learn(sweep=True)
     duties.clock.advance(INDEX_AT_LATEST_S / 2)  # type: ignore[attr-defined]  # a fake
     await duties.learn(sweep=True)
-    assert duties.indexer.step.await_count == 0  # type: ignore[attr-defined]  # a mock
+    assert duties.index_writer.step.await_count == 0  # type: ignore[attr-defined]  # a mock
     duties.clock.advance(INDEX_AT_LATEST_S / 2)  # type: ignore[attr-defined]  # a fake
     await duties.learn(sweep=True)
-    assert duties.indexer.step.await_count == 1  # type: ignore[attr-defined]  # a mock
+    assert duties.index_writer.step.await_count == 1  # type: ignore[attr-defined]  # a mock
     going_on.set()
     await learning

@@ -1,12 +1,12 @@
-"""Micro-batching: many callers, one model.
+"""Micro-batcher: encodes the texts of concurrent callers in batches, with deduplication and a cache.
 
-Callers put texts into a queue; one loop takes up to `size` of them at a time to the one worker thread. Texts that are
-equal wait together, and vectors are remembered by text hash. Short texts of a quick model that find nothing before them
-are embedded at once, without any of that. Who says how long it waits is refused at once where what is ahead will take
-longer: work for somebody who has given up would make the next one late, too.
+Callers put texts into a queue; one loop passes up to `size` of them at a time to one worker thread. Equal texts are
+encoded once, and vectors are cached by the hash of the text. When nothing is queued, short texts of a quick model are
+encoded inline, on the event loop. A caller with a deadline is rejected immediately when the queue would take longer:
+work for a caller that has given up would make later ones late, too.
 
-What a caller awaits is its own ticket and nothing shared, so cancelling it cannot touch the loop or a neighbour; a text
-that nobody waits for any more leaves the queue.
+Each caller awaits a future of its own, so its cancellation affects neither the loop nor other callers. A text without
+callers leaves the queue.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ from shared.resilience.supervision import Pulse, Supervisor
 Key = bytes
 RETRY_AFTER_S = 1.0
 SMOOTHING = 0.2
-"""Weight of the last pass in the usual time of a text."""
+"""Weight of the last batch in the moving average of the time per text."""
 
 log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """`size`: most texts in a pass; `wait_s`: longest wait for one to fill; `queue`: texts that may wait."""
+class BatchLimits:
+    """`size`: texts per batch; `wait_s`: longest wait for a batch to fill; `queue`: queued texts; `cache`: vectors."""
 
     size: int
     wait_s: float
@@ -49,8 +49,8 @@ class Limits:
     cache: int
 
 
-class _Ticket:
-    """What one caller waits for: its rows, filled as batches end."""
+class _Caller:
+    """A waiting caller: its rows, filled as batches end, and the future that it awaits."""
 
     __slots__ = ("deadline", "done", "missing", "rows")
 
@@ -74,16 +74,16 @@ class _Ticket:
 
 @dataclass(slots=True)
 class _Job:
-    """One distinct text and who wants it, at which of their rows."""
+    """One distinct text, and for each waiting caller the rows it fills."""
 
     text: str
-    claims: dict[_Ticket, list[int]] = field(default_factory=dict)
+    callers: dict[_Caller, list[int]] = field(default_factory=dict)
 
 
-class Batcher:
-    """`embed` from any number of tasks of one event loop; `close` when none will come any more."""
+class MicroBatcher:
+    """The batcher of one event loop. Call `close` after the last `embed`."""
 
-    def __init__(self, encoder: Encoder, limits: Limits, metrics: EmbedderMetrics, supervisor: Supervisor) -> None:
+    def __init__(self, encoder: Encoder, limits: BatchLimits, metrics: EmbedderMetrics, supervisor: Supervisor) -> None:
         self._encoder = encoder
         self._limits = limits
         self._metrics = metrics
@@ -97,32 +97,33 @@ class Batcher:
         metrics.queued.set_function(self.__len__)
 
     def __len__(self) -> int:
-        """How many texts wait."""
+        """Return the number of queued texts."""
         return len(self._waiting)
 
     @property
     def running(self) -> bool:
-        """Whether the loop lives."""
+        """Whether the batch loop runs."""
         return not self._loop.done()
 
     async def embed(self, texts: Sequence[str], *, within_s: float | None = None) -> NDArray[np.float32]:
-        """Return one row a text.
+        """Return one float32 row per text.
 
-        Raises Unavailable when the queue is full or too long for `within_s`; what the encoder raised, if it failed.
+        Raises Unavailable when the queue is full, or too long for the deadline `within_s`; errors of the encoder as
+        they are.
         """
         rows = np.empty((len(texts), self._encoder.model.dimension), dtype=np.float32)
-        missing = self._recall(texts, rows)
-        if missing and not self._encoded_at_once(texts, rows, missing):
-            ticket = self._queue(texts, rows, missing, math.inf if within_s is None else within_s)
+        missing = self._fill_from_cache(texts, rows)
+        if missing and not self._encode_inline(texts, rows, missing):
+            caller = self._queue(texts, rows, missing, math.inf if within_s is None else within_s)
             try:
-                await ticket.done
+                await caller.done
             except BaseException:
-                self._abandon(ticket, missing)
+                self._abandon(caller, missing)
                 raise
         return rows
 
     async def close(self) -> None:
-        """Fail what waits, let the pass in progress end, and stop."""
+        """Fail queued texts, let the running batch end, and stop."""
         self._loop.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._loop
@@ -133,8 +134,8 @@ class Batcher:
 
     # -- callers -----------------------------------------------------------------------------------------------------
 
-    def _recall(self, texts: Sequence[str], rows: NDArray[np.float32]) -> dict[Key, list[int]]:
-        """Fill the rows that are remembered; return the positions of each text that is not."""
+    def _fill_from_cache(self, texts: Sequence[str], rows: NDArray[np.float32]) -> dict[Key, list[int]]:
+        """Fill rows from the cache; return the positions of each text that is missing there."""
         missing: dict[Key, list[int]] = {}
         for position, text in enumerate(texts):
             key = hashlib.blake2b(text.encode(), digest_size=16).digest()
@@ -144,13 +145,13 @@ class Batcher:
             else:
                 self._vectors.move_to_end(key)
                 rows[position] = vector
-        known = len(texts) - sum(map(len, missing.values()))
-        if known:
-            self._metrics.texts.labels("cache").inc(known)
+        cached = len(texts) - sum(map(len, missing.values()))
+        if cached:
+            self._metrics.texts.labels("cache").inc(cached)
         return missing
 
-    def _encoded_at_once(self, texts: Sequence[str], rows: NDArray[np.float32], missing: dict[Key, list[int]]) -> bool:
-        """Encode here and now what is quick and has nothing before it; return whether it was. Raises what it raises."""
+    def _encode_inline(self, texts: Sequence[str], rows: NDArray[np.float32], missing: dict[Key, list[int]]) -> bool:
+        """Encode on the event loop if the texts are quick and nothing is queued; return whether that was done."""
         if self._waiting or self._running or not self.running or len(missing) > self._limits.size:
             return False
         distinct = [texts[positions[0]] for positions in missing.values()]
@@ -159,19 +160,19 @@ class Batcher:
         try:
             vectors = self._encode(distinct)
         except Exception as error:
-            _say_failed(error, len(distinct))
+            _log_failure(error, len(distinct))
             raise
-        # By index: iterating over an array ends with an error, and setting rows by a list takes seven times as long.
+        # By index, because assigning rows by a list of positions takes seven times as long.
         for at, (key, positions) in enumerate(missing.items()):
-            self._remember(key, vectors[at])
+            self._store(key, vectors[at])
             for position in positions:
                 rows[position] = vectors[at]
         return True
 
     def _queue(
         self, texts: Sequence[str], rows: NDArray[np.float32], missing: dict[Key, list[int]], within_s: float
-    ) -> _Ticket:
-        """Claim every missing text, all or none."""
+    ) -> _Caller:
+        """Queue all missing texts, or none. Raises Unavailable."""
         if not self.running:
             raise Unavailable("The embedder is stopping.", code="draining", retry_after_s=RETRY_AFTER_S)
         new = len([key for key in missing if key not in self._waiting and key not in self._running])
@@ -179,33 +180,33 @@ class Batcher:
             self._metrics.refused.inc()
             raise Unavailable("Too many texts are waiting.", code="overloaded", retry_after_s=RETRY_AFTER_S)
         ahead = len(self._waiting) + len(self._running)
-        if ahead and (ahead + new) * self._text_s > within_s:  # with nothing ahead we try: it may be faster by now
+        if ahead and (ahead + new) * self._text_s > within_s:  # with an empty queue we try: the average may be outdated
             self._metrics.refused.inc()
             raise _too_late()
-        ticket = _Ticket(rows, len(missing), time.monotonic() + within_s)
+        caller = _Caller(rows, len(missing), time.monotonic() + within_s)
         for key, positions in missing.items():
             job = self._running.get(key) or self._waiting.get(key)
             if job is None:
                 job = self._waiting[key] = _Job(texts[positions[0]])
-            job.claims[ticket] = positions
+            job.callers[caller] = positions
         joined = sum(map(len, missing.values())) - new
         if joined:
             self._metrics.texts.labels("joined").inc(joined)
         self._arrived.set()
-        return ticket
+        return caller
 
-    def _abandon(self, ticket: _Ticket, missing: dict[Key, list[int]]) -> None:
-        """Withdraw a caller's claims; texts of nobody leave the queue."""
+    def _abandon(self, caller: _Caller, missing: dict[Key, list[int]]) -> None:
+        """Remove a caller; texts without callers leave the queue."""
         for key in missing:
             job = self._waiting.get(key)
-            if job is not None and job.claims.pop(ticket, None) is not None and not job.claims:
+            if job is not None and job.callers.pop(caller, None) is not None and not job.callers:
                 del self._waiting[key]
 
     # -- the loop ----------------------------------------------------------------------------------------------------
 
     async def _serve(self, pulse: Pulse) -> None:
-        for job in self._running.values():  # of a run of this loop that has broken
-            _fail(job, Unavailable("This batch was lost.", code="overloaded", retry_after_s=RETRY_AFTER_S))
+        for job in self._running.values():  # left by a run of this loop that failed
+            _fail(job, Unavailable("The batch failed and was dropped.", code="overloaded", retry_after_s=RETRY_AFTER_S))
         self._running = {}
         while True:
             self._arrived.clear()
@@ -222,7 +223,7 @@ class Batcher:
         return min(self._limits.size, len(self._waiting))
 
     async def _gather(self) -> None:
-        """Wait for the batch to fill, as long as each turn of the event loop brings another text."""
+        """Wait for the batch to fill while each iteration of the event loop brings another text."""
         deadline = time.monotonic() + self._limits.wait_s
         seen = 0
         while seen < len(self._waiting) < self._limits.size and time.monotonic() < deadline:
@@ -230,7 +231,7 @@ class Batcher:
             await asyncio.sleep(0)
 
     async def _run(self) -> None:
-        """Encode the running jobs and deliver. Whatever goes wrong reaches their callers, and them only."""
+        """Encode the running jobs and deliver the rows. An error reaches the callers of this batch only."""
         jobs = self._running = self._in_time(self._running)
         if not jobs:
             return
@@ -241,19 +242,19 @@ class Batcher:
             else:
                 vectors = await asyncio.get_running_loop().run_in_executor(self._worker, self._encode, texts)
             for (key, job), vector in zip(jobs.items(), vectors, strict=True):
-                self._remember(key, vector)
-                for ticket, positions in job.claims.items():
-                    ticket.fill(positions, vector)
-        except Exception as error:  # noqa: BLE001 - the edge of the batch loop, which must live on
-            _say_failed(error, len(jobs))
+                self._store(key, vector)
+                for caller, positions in job.callers.items():
+                    caller.fill(positions, vector)
+        except Exception as error:  # noqa: BLE001 - the edge of the batch loop, which must go on
+            _log_failure(error, len(jobs))
             for job in jobs.values():
                 _fail(job, error)
         self._running = {}
 
     def _in_time(self, jobs: dict[Key, _Job]) -> dict[Key, _Job]:
-        """Return the jobs that somebody still waits for."""
+        """Fail jobs whose callers are all past their deadlines; return the others."""
         now = time.monotonic()
-        late = [key for key, job in jobs.items() if all(ticket.deadline < now for ticket in job.claims)]
+        late = [key for key, job in jobs.items() if all(caller.deadline < now for caller in job.callers)]
         for key in late:
             self._metrics.refused.inc()
             _fail(jobs[key], _too_late())
@@ -269,22 +270,22 @@ class Batcher:
         self._metrics.texts.labels("model").inc(len(texts))
         return vectors
 
-    def _remember(self, key: Key, vector: Vector) -> None:
+    def _store(self, key: Key, vector: Vector) -> None:
         if self._limits.cache:
             self._vectors[key] = vector.copy()  # a view would keep the whole batch alive
             if len(self._vectors) > self._limits.cache:
                 self._vectors.popitem(last=False)
 
 
-def _say_failed(error: Exception, texts: int) -> None:
-    """Log it without a traceback: its message could quote a text."""
+def _log_failure(error: Exception, texts: int) -> None:
+    """Log the type only: a message or traceback could quote a text."""
     log.error("batch failed", error=type(error).__name__, texts=texts)
 
 
 def _fail(job: _Job, error: Exception) -> None:
-    for ticket in job.claims:
-        ticket.fail(error)
+    for caller in job.callers:
+        caller.fail(error)
 
 
 def _too_late() -> Unavailable:
-    return Unavailable("This cannot be done in time.", code="too_late", retry_after_s=RETRY_AFTER_S)
+    return Unavailable("The queue is too long to answer in time.", code="too_late", retry_after_s=RETRY_AFTER_S)

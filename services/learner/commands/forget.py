@@ -1,10 +1,10 @@
-"""A command for a person: take out of the beliefs what one source has taught.
+"""Command `forget`: removes from the learned sums what one source has contributed.
 
 Each request keeps what it added to the sums (its ledger). Forgetting applies an empty contribution with a newer
-revision, by the script that learned it: the old one is subtracted, and events that are still waiting come too late to
-count. Points lose their label the usual way. Interrupted or repeated, it ends in the same state.
+revision through the script that applied the old one: that one is subtracted, and events still in the queue are
+outdated. Points lose their label in the usual way. The command is idempotent and may be interrupted.
 
-What is older than a request lives in Redis (the feedback window and a week) has no ledger any more, and stays.
+Contributions of requests that Redis no longer keeps (after the feedback window and a week) have no ledger, and stay.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from shared.schemas.events import Event, EventKind
 from shared.schemas.storage import Applied, Effect, LoggedRequest
 
 NO_ENTRY = "0-1"
-"""There is no event behind it: what the script acknowledges is an entry that no stream has."""
+"""Entry id for effects without an event: no stream has it, so the script acknowledges nothing."""
 
 _OUTCOME_REVISION = 2
-"""An outcome is learned as revision 1, and never revised."""
+"""An outcome is applied as revision 1 and never revised."""
 
 _OWNER = re.compile(r"[0-9a-f]{16}|public")
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Whose requests: of one owner, one arm, since a time (Unix s); what is None or 0 does not narrow."""
+    """Filter of requests by owner, arm and time (Unix s); None or 0 matches all."""
 
     owner: str | None = None
     arm: str | None = None
@@ -38,7 +38,7 @@ class Source:
 
 @dataclass(slots=True)
 class Forgotten:
-    """What has been done so far: requests looked at, and contributions taken out of the beliefs."""
+    """Counts so far: requests looked at, and ratings and outcomes removed from the sums."""
 
     requests: int = 0
     ratings: int = 0
@@ -46,7 +46,7 @@ class Forgotten:
 
 
 def owner_of(key: str) -> str:
-    """Return the owner that `key` stands for: an API key, or already an owner's hash (or `public`)."""
+    """Return the owner's hash of an API key; a hash, or `public`, is returned as it is."""
     if _OWNER.fullmatch(key):
         return key
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()[:16]
@@ -55,7 +55,7 @@ def owner_of(key: str) -> str:
 async def forget(
     source: Source, log: RequestLog, posteriors: PosteriorStore, progress: Callable[[Forgotten], None]
 ) -> Forgotten:
-    """Take out what `source` has taught; call `progress` after each batch. Raises DependencyError: run it again."""
+    """Remove the contributions of `source`; call `progress` after each batch. After DependencyError, run it again."""
     done = Forgotten()
     async for own_ids in log.ids_of(source.owner, since=source.since):
         loaded = await log.load(own_ids)
@@ -67,10 +67,10 @@ async def forget(
 
 async def _forget(requests: list[LoggedRequest], log: RequestLog, posteriors: PosteriorStore, done: Forgotten) -> None:
     revisions = await log.withdraw([request.record.id for request in requests])
-    effects = [_nothing(request, EventKind.OUTCOME, _OUTCOME_REVISION) for request in requests]
+    effects = [_empty_effect(request, EventKind.OUTCOME, _OUTCOME_REVISION) for request in requests]
     for request, revision in zip(requests, revisions, strict=True):
         if revision:
-            effects.append(_nothing(request, EventKind.FEEDBACK, revision))
+            effects.append(_empty_effect(request, EventKind.FEEDBACK, revision))
     answers = await posteriors.apply(effects)
     done.requests += len(requests)
     for effect, answer in zip(effects, answers, strict=True):
@@ -79,7 +79,7 @@ async def _forget(requests: list[LoggedRequest], log: RequestLog, posteriors: Po
             done.outcomes += effect.event.kind is EventKind.OUTCOME
 
 
-def _nothing(request: LoggedRequest, kind: EventKind, revision: int) -> Effect:
+def _empty_effect(request: LoggedRequest, kind: EventKind, revision: int) -> Effect:
     record = request.record
     event = Event(NO_ENTRY, kind, record.id, revision)
     return Effect(event=event, arm=record.outcome.arm, created_at=record.created_at, sums={})

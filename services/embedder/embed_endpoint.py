@@ -1,4 +1,4 @@
-"""Responses of `POST /embed`, the same by the fast path and by aiohttp."""
+"""Endpoint `POST /embed`: from headers and body to a reply, for the fast path and for aiohttp alike."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import orjson
 from pydantic import ValidationError
 
-from services.embedder.batcher import Batcher
+from services.embedder.micro_batcher import MicroBatcher
 from shared.errors import (
     ClientError,
     InvalidRequest,
@@ -40,29 +40,29 @@ log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Embedding:
-    """What answers are made with: the model, and how many texts of which length a request may have."""
+class EmbedEndpoint:
+    """The endpoint. A request has at most `most_texts` texts; each is cut to `most_chars` characters."""
 
-    batcher: Batcher
+    batcher: MicroBatcher
     model: EmbeddingModel
     most_texts: int
     most_chars: int
 
-    async def answer(self, headers: Mapping[str, str], body: bytes) -> PlainResponse:
-        """Texts in, vectors out, as JSON or (by Accept) raw float32. Raises ClientError."""
+    async def reply(self, headers: Mapping[str, str], body: bytes) -> PlainResponse:
+        """Embed the texts of the body; reply with JSON or, by `Accept`, raw float32 rows. Raises ClientError."""
         vectors = await self.batcher.embed(self._texts(body), within_s=_deadline_s(headers))
-        said = {MODEL_HEADER: self.model.id, DIMENSION_HEADER: str(self.model.dimension)}
+        about = {MODEL_HEADER: self.model.id, DIMENSION_HEADER: str(self.model.dimension)}
         if RAW_VECTORS in headers.get("accept", ""):
             return PlainResponse(
-                200, {**said, "Content-Type": RAW_VECTORS}, vectors.astype("<f4", copy=False).tobytes()
+                200, {**about, "Content-Type": RAW_VECTORS}, vectors.astype("<f4", copy=False).tobytes()
             )
-        answer = {"model": self.model.id, "dimension": self.model.dimension, "vectors": np.ascontiguousarray(vectors)}
+        content = {"model": self.model.id, "dimension": self.model.dimension, "vectors": np.ascontiguousarray(vectors)}
         return PlainResponse(
-            200, {**said, "Content-Type": JSON}, orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
+            200, {**about, "Content-Type": JSON}, orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
         )
 
     def _texts(self, body: bytes) -> list[str]:
-        """Return the texts, each cut to what is embedded."""
+        """Return the texts of the body, each cut to `most_chars`."""
         try:
             texts = EmbedRequest.model_validate(orjson.loads(body)).texts
         except orjson.JSONDecodeError as error:
@@ -73,32 +73,32 @@ class Embedding:
             raise InvalidRequest(f"{first['msg']}.", code="invalid_value", param=path or None) from None
         if len(texts) > self.most_texts:
             raise PayloadTooLarge(
-                f"At most {self.most_texts} texts fit into one request.", code="too_many_texts", param="texts"
+                f"A request may have at most {self.most_texts} texts.", code="too_many_texts", param="texts"
             )
         return [text[: self.most_chars] for text in texts]
 
 
 def check_type(headers: Mapping[str, str]) -> None:
-    """Raises UnsupportedMedia where the body is not said to be JSON."""
+    """Check that the body is declared as JSON. Raises UnsupportedMedia."""
     if headers.get("content-type", "").partition(";")[0].strip().lower() != JSON:
         raise UnsupportedMedia("The content type must be application/json.", code="unsupported_media_type")
 
 
-def failure(error: Exception) -> PlainResponse:
-    """Return an error in OpenAI's shape; with `handlers.errors` the one place that sets statuses.
+def error_reply(error: Exception) -> PlainResponse:
+    """Return the reply to an exception, in OpenAI's error shape. No embedded text reaches the log.
 
-    No text reaches the log.
+    Only this function and `handlers.errors` set statuses of errors.
     """
     if isinstance(error, ClientError):
-        return refusal(_STATUS.get(type(error), 500), str(error), error.code, error.param, error.retry_after_s)
-    log.error("request failed", error=type(error).__name__)  # a traceback's message could quote a text
-    return refusal(500, "The embedder failed.", "internal_error")
+        return problem_reply(_STATUS.get(type(error), 500), str(error), error.code, error.param, error.retry_after_s)
+    log.error("request failed", error=type(error).__name__)  # no traceback: its message could quote a text
+    return problem_reply(500, "The embedder failed.", "internal_error")
 
 
-def refusal(
+def problem_reply(
     status: int, message: str, code: str, param: str | None = None, retry_after_s: float | None = None
 ) -> PlainResponse:
-    """Return an error in OpenAI's shape."""
+    """Return a reply in OpenAI's error shape."""
     kind = "server_error" if status >= 500 else "invalid_request_error"
     headers = {"Content-Type": JSON}
     if retry_after_s is not None:
@@ -107,6 +107,6 @@ def refusal(
 
 
 def _deadline_s(headers: Mapping[str, str]) -> float | None:
-    """Return how long the asker waits, counted from now; None where it does not say."""
+    """Return how many seconds from now the client waits; None without the header."""
     left_ms = headers.get(DEADLINE_HEADER, "")
     return int(left_ms) / 1000 if _MILLISECONDS.fullmatch(left_ms) else None

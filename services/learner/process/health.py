@@ -1,4 +1,4 @@
-"""`GET /metrics` and `GET /health` of a learner."""
+"""HTTP endpoints of a learner: `GET /metrics` and `GET /health`."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from collections.abc import AsyncIterator
 from aiohttp import web
 from prometheus_client import CollectorRegistry, generate_latest
 
-from services.learner.vitals import Vitals
+from services.learner.process.heartbeat import HeartbeatLoop
 from shared.logs import get_logger
 from shared.resilience.supervision import Supervisor
 
 _log = get_logger(__name__)
 
 
-def make_status_app(vitals: Vitals, registry: CollectorRegistry, supervisor: Supervisor) -> web.Application:
-    """Return the app."""
+def make_health_app(heartbeat: HeartbeatLoop, registry: CollectorRegistry, supervisor: Supervisor) -> web.Application:
+    """Return the aiohttp application."""
 
     async def metrics(_request: web.Request) -> web.Response:
         return web.Response(
@@ -24,13 +24,13 @@ def make_status_app(vitals: Vitals, registry: CollectorRegistry, supervisor: Sup
         )
 
     async def health(_request: web.Request) -> web.Response:
-        # Alive is alive: without Redis there is nothing to learn, and a restart would not bring it back.
+        # Always 200: without Redis there is nothing to learn, and a restart of the learner would not help.
         trouble = supervisor.trouble()
         return web.json_response({
-            "status": "degraded" if vitals.redis_away or trouble else "ok",
-            "worker": vitals.worker,
-            "version": vitals.version,
-            "redis": "away" if vitals.redis_away else "ok",
+            "status": "degraded" if heartbeat.redis_away or trouble else "ok",
+            "worker": heartbeat.worker,
+            "version": heartbeat.version,
+            "redis": "away" if heartbeat.redis_away else "ok",
             "trouble": trouble,
             "background": {name: pulse.view() for name, pulse in supervisor.pulses.items()},
         })  # fmt: skip
@@ -43,7 +43,7 @@ def make_status_app(vitals: Vitals, registry: CollectorRegistry, supervisor: Sup
 
 @contextlib.asynccontextmanager
 async def serving(app: web.Application, host: str, port: int) -> AsyncIterator[None]:
-    """Serve while the block runs; port 0 serves nothing. A taken port is no reason to stop learning."""
+    """Serve while the block runs; not at all with port 0. A port in use is logged, and learning goes on."""
     runner = web.AppRunner(app, access_log=None, handle_signals=False, keepalive_timeout=15)
     await runner.setup()
     try:
@@ -51,7 +51,11 @@ async def serving(app: web.Application, host: str, port: int) -> AsyncIterator[N
             try:
                 await web.TCPSite(runner, host, port).start()
             except OSError as error:
-                _log.error("metrics are not served", port=port, error=type(error).__name__)
+                _log.error(
+                    "metrics and health are not served: the port cannot be opened",
+                    port=port,
+                    error=type(error).__name__,
+                )
         yield
     finally:
         await runner.cleanup()

@@ -1,4 +1,4 @@
-"""From events to sums: load what each event speaks of, turn it into integers, apply, and deal with what cannot be."""
+"""Event learner: turns outcome and feedback events into integer sums and applies them exactly once."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from shared.schemas.records import Lesson, Status
 from shared.schemas.storage import Applied, Effect, LoggedRequest
 
 BATCH = 256
-"""Events that are read at once; large enough that the trips do not count, small enough to be done in a blink."""
+"""Events per batch: enough to make round trips cheap, few enough to finish within milliseconds."""
 
-SIDE_BY_SIDE = 2
-"""Batches under way while a backlog is drained: Redis works on one while the other is computed."""
+CONCURRENT_BATCHES = 2
+"""Batches in flight while a backlog is drained: Redis works on one while the other is computed."""
 
 _log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class RedeliveryPolicy:
-    """When an event that cannot be applied goes to the dead letters.
+    """Redelivery policy: when an event that cannot be applied goes to the dead letters.
 
     Attributes:
-        idle_s: an event handed out this long ago and not acknowledged is taken over: its learner is gone or stuck.
-        deliveries: a poison event is buried when it has been handed out this often.
-        missing_s: an event whose record has not been written (it may wait in a gateway's spool) is kept this long. The
-            record, when it comes, brings its events along again.
-        foreign_s: an event of a version that we do not know is kept this long for a newer learner.
-        drain_s: one drain or sweep works at most this long, so that a job stays below arq's time limit.
+        idle_s: an event delivered this long ago and not acknowledged is claimed: its learner is dead or stuck.
+        deliveries: an event that fails becomes a dead letter after this many deliveries.
+        missing_s: an event without a record (which may wait in a gateway's spool) is kept this long. A record that is
+            written later adds its events again.
+        foreign_s: an event of an unknown version is kept this long for a newer learner.
+        drain_s: longest time of one drain or sweep, so that a job stays below arq's time limit.
     """
 
     idle_s: float = 30.0
@@ -46,10 +46,10 @@ class RedeliveryPolicy:
 
 
 def effect_of(event: Event, request: LoggedRequest) -> Effect:
-    """Return what `event` adds to the sums of the arm that answered, and of those that failed before it.
+    """Return what `event` adds to the sums of the arm that answered and of the arms that failed before it.
 
     Raises:
-        CorruptState: readers would refuse sums with this in them.
+        CorruptState: readers would refuse sums that include this.
         ValueError, OverflowError: a figure of the record is not finite.
     """
     record = request.record
@@ -62,7 +62,7 @@ def effect_of(event: Event, request: LoggedRequest) -> Effect:
 def _outcome(record: Lesson) -> dict[str, int]:
     outcome = record.outcome
     sums = failure_sums((attempt.arm for attempt in outcome.attempts if attempt.blames_arm), outcome.arm)
-    if outcome.status is Status.ANSWERED:  # time and cost of half an answer are not an answer's
+    if outcome.status is Status.ANSWERED:  # time and cost of a partial answer say nothing of a whole one
         sums |= outcome_sums(
             cost_usd=outcome.cost_usd,
             latency_s=outcome.upstream_s,
@@ -77,7 +77,7 @@ def _rating(event: Event, record: Lesson) -> dict[str, int]:
     if event.score is None or not 0.0 <= event.score <= 1.0:
         raise ValueError("the event's score is not between 0 and 1")
     if not record.rateable:
-        return {}  # rated before it was known that it would fail
+        return {}  # rated while it was streamed, before it failed
     view = record.decision.view(record.outcome.arm)
     return feedback_sums(score=event.score, view=view, cluster=record.decision.cluster)
 
@@ -87,7 +87,7 @@ def _readable(event: Event) -> bool:
 
 
 class EventLearner:
-    """Drains the stream under one consumer name. One call of `drain` or `sweep` at a time."""
+    """Consumer of the event stream. `drain` and `sweep` must not run concurrently."""
 
     def __init__(
         self,
@@ -98,7 +98,7 @@ class EventLearner:
         posteriors: PosteriorStore,
         clock: Clock,
         metrics: LearnerMetrics,
-        patience: RedeliveryPolicy | None = None,
+        redelivery: RedeliveryPolicy | None = None,
     ) -> None:
         self._consumer = consumer
         self._queue = queue
@@ -106,17 +106,17 @@ class EventLearner:
         self._posteriors = posteriors
         self._clock = clock
         self._metrics = metrics
-        self._patience = patience or RedeliveryPolicy()
+        self._redelivery = redelivery or RedeliveryPolicy()
         self._unfinished: list[list[Event]] = []
         self.stopping = False
 
     async def drain(self) -> int:
         """Apply new events until there are none; return how many there were.
 
-        In a backlog the order of batches is left open, as it is between two learners: it changes nothing.
+        Batches of a backlog may be applied in any order, as between two learners: sums commute.
         """
-        until, total = self._clock.monotonic() + self._patience.drain_s, 0
-        # What a failure of Redis interrupted comes first: as far as Redis knows it is still in our hands.
+        until, total = self._clock.monotonic() + self._redelivery.drain_s, 0
+        # First the batches that a failure of Redis interrupted: they are delivered to us and not acknowledged.
         for events in self._unfinished.copy():
             total += await self._finish(events)
         total += (first := await self._batch(until))
@@ -125,13 +125,15 @@ class EventLearner:
         return total
 
     async def _catch_up(self, until: float) -> int:
-        numbers = await asyncio.gather(*(self._lane(until) for _ in range(SIDE_BY_SIDE)), return_exceptions=True)
+        numbers = await asyncio.gather(
+            *(self._drain_batches(until) for _ in range(CONCURRENT_BATCHES)), return_exceptions=True
+        )
         for number in numbers:
             if isinstance(number, BaseException):
                 raise number
         return sum(number for number in numbers if isinstance(number, int))
 
-    async def _lane(self, until: float) -> int:
+    async def _drain_batches(self, until: float) -> int:
         """Apply batches until one is not full."""
         total, number = 0, BATCH
         while number == BATCH:
@@ -140,7 +142,7 @@ class EventLearner:
         return total
 
     async def _batch(self, until: float) -> int:
-        """Apply one batch of new events; return how many it had, 0 where it is time to stop."""
+        """Apply one batch of new events; return its size, 0 when it is time to stop."""
         if self.stopping or self._clock.monotonic() >= until:
             return 0
         events = await self._queue.read(self._consumer, BATCH)
@@ -153,10 +155,10 @@ class EventLearner:
         return len(events)
 
     async def sweep(self) -> int:
-        """Take over events that others, or we ourselves, have left; return how many."""
-        until, total = self._clock.monotonic() + self._patience.drain_s, 0
+        """Claim and apply events that were delivered but never acknowledged, by any learner; return how many."""
+        until, total = self._clock.monotonic() + self._redelivery.drain_s, 0
         while not self.stopping and self._clock.monotonic() < until:
-            events = await self._queue.claim(self._consumer, idle_s=self._patience.idle_s, limit=BATCH)
+            events = await self._queue.claim(self._consumer, idle_s=self._redelivery.idle_s, limit=BATCH)
             await self.learn(events)
             total += len(events)
             if len(events) < BATCH:
@@ -164,7 +166,7 @@ class EventLearner:
         return total
 
     async def learn(self, events: Sequence[Event]) -> None:
-        """Apply one batch; what cannot be applied stays in the stream, or is buried when patience ends."""
+        """Apply one batch. An event that cannot be applied stays in the stream until the redelivery policy gives up."""
         if not events:
             return
         began = self._clock.monotonic()
@@ -178,8 +180,8 @@ class EventLearner:
             effect = await self._effect(event, request)
             if effect is not None:
                 effects.append(effect)
-        for effect, answer in zip(effects, await self._posteriors.apply(effects), strict=True):
-            await self._answered(effect.event, answer)
+        for effect, applied in zip(effects, await self._posteriors.apply(effects), strict=True):
+            await self._applied(effect.event, applied)
         self._metrics.batch_seconds.observe(self._clock.monotonic() - began)
 
     async def _effect(self, event: Event, request: LoggedRequest | None) -> Effect | None:
@@ -194,30 +196,30 @@ class EventLearner:
             await self._poison(event, f"{type(error).__name__}: {error}")
             return None
 
-    async def _answered(self, event: Event, answer: Applied) -> None:
-        if answer is Applied.MISSING:
+    async def _applied(self, event: Event, applied: Applied) -> None:
+        if applied is Applied.MISSING:
             await self._missing(event)
-        elif answer is Applied.REFUSED:
+        elif applied is Applied.REFUSED:
             await self._poison(event, "the stored sums or this contribution are not integers in range")
         else:
-            self._count(event, answer.value)
+            self._count(event, applied.value)
 
     async def _missing(self, event: Event) -> None:
-        if self._age_s(event) > self._patience.missing_s:
-            await self._bury(event, "its record was never written, is gone or cannot be read")
+        if self._age_s(event) > self._redelivery.missing_s:
+            await self._bury(event, "its record was never written, has expired or cannot be read")
         else:
             self._count(event, Applied.MISSING.value)
 
     async def _foreign(self, event: Event) -> None:
         if event.version <= EVENT_VERSION:
-            await self._poison(event, "it lacks a field or has one that cannot be read")
-        elif self._age_s(event) > self._patience.foreign_s:
-            await self._bury(event, f"no learner knows its version {event.version}")
+            await self._poison(event, "a field is missing or cannot be read")
+        elif self._age_s(event) > self._redelivery.foreign_s:
+            await self._bury(event, f"no learner reads its version {event.version}")
         else:
             self._count(event, "foreign")
 
     async def _poison(self, event: Event, reason: str) -> None:
-        if event.deliveries >= self._patience.deliveries:
+        if event.deliveries >= self._redelivery.deliveries:
             await self._bury(event, reason)
         else:
             self._count(event, "failed")

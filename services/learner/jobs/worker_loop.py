@@ -1,4 +1,4 @@
-"""Keeps arq's worker running: it gives up whenever Redis restarts."""
+"""Worker loop: starts arq's worker again whenever it ends, as it does when Redis restarts."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from shared.logs import get_logger
 from shared.resilience.supervision import Supervisor
 
 DRAIN_S = 20.0
-"""How long jobs may go on after SIGTERM."""
+"""How long running jobs may take to finish after SIGTERM."""
 
-_FIRST_REST_S = 0.25
-_LONGEST_REST_S = 4.0
+_FIRST_PAUSE_S = 0.25
+_LONGEST_PAUSE_S = 4.0
 _RECANCEL_S = 0.2
 WORKER = "worker"
 _STABLE_S = 30.0
-"""A worker that has run this long was healthy: the next rest is a short one again."""
+"""A worker that has run this long was healthy: the pause before the next one is short again."""
 
 _log = get_logger(__name__)
 
 
-async def supervise(make_worker: Callable[[], Worker], stop: asyncio.Event, supervisor: Supervisor) -> None:
-    """Run workers, one after another, until `stop` is set; then let the last one finish its jobs.
+async def keep_worker_running(make_worker: Callable[[], Worker], stop: asyncio.Event, supervisor: Supervisor) -> None:
+    """Run one worker after another until `stop` is set; then let the last one finish its jobs.
 
-    What Redis does to a worker is never a reason to give up; too many other failures in a row are (`supervisor`).
+    Failures of Redis never end the process; too many other failures in a row do (`supervisor`).
     """
-    loop, rest_s = asyncio.get_running_loop(), _FIRST_REST_S
+    loop, pause_s = asyncio.get_running_loop(), _FIRST_PAUSE_S
     stopping = asyncio.ensure_future(stop.wait())
     while not stop.is_set():
         began = loop.time()
@@ -41,9 +41,9 @@ async def supervise(make_worker: Callable[[], Worker], stop: asyncio.Event, supe
             supervisor.failed(WORKER, error)
         if stop.is_set():
             break
-        rest_s = _FIRST_REST_S if loop.time() - began > _STABLE_S else min(2 * rest_s, _LONGEST_REST_S)
+        pause_s = _FIRST_PAUSE_S if loop.time() - began > _STABLE_S else min(2 * pause_s, _LONGEST_PAUSE_S)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), rest_s)
+            await asyncio.wait_for(stop.wait(), pause_s)
     stopping.cancel()
 
 
@@ -62,7 +62,7 @@ def _explain(running: asyncio.Future[None], supervisor: Supervisor) -> None:
     error = asyncio.CancelledError() if running.cancelled() else running.exception()
     if isinstance(error, RedisError | OSError):
         supervisor.count(WORKER, error)
-        _log.warning("worker stopped, starting again", error=type(error).__name__)
+        _log.warning("worker ended, starting again", error=type(error).__name__)
     else:
         supervisor.failed(WORKER, error)
 
@@ -79,7 +79,7 @@ async def _close(worker: Worker, running: asyncio.Future[None]) -> None:
     left = [running, *worker.tasks.values()]
     until = asyncio.get_running_loop().time() + DRAIN_S
     while asyncio.get_running_loop().time() < until and (waiting := [task for task in left if not task.done()]):
-        # Once is not enough: `asyncio.wait_for` of Python 3.11, which redis-py sends through, may swallow it.
+        # Repeated, because `asyncio.wait_for` of Python 3.11, which redis-py uses, may swallow a cancellation.
         for task in waiting:
             task.cancel()
         await asyncio.wait(waiting, timeout=_RECANCEL_S)

@@ -1,4 +1,4 @@
-"""How far a command is: a bar on a terminal, else a line every tenth."""
+"""Progress of a command on standard error: a bar on a terminal, else a line per 10 %."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from collections.abc import Callable
 BAR_WIDTH = 40
 
 
-def shown(title: str) -> Callable[[int, int], None]:
-    """Return a callback that takes what is done and what there is."""
+def progress_bar(title: str) -> Callable[[int, int], None]:
+    """Return a callback that shows progress; it takes the number done and the total."""
     as_bar = sys.stderr.isatty() or "PROGRESS_BAR" in os.environ
     last = -1
 

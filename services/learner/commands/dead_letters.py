@@ -1,4 +1,4 @@
-"""Commands for a person: what could not be learned, and once more, please."""
+"""Commands on dead letters: list the events that could not be applied, and requeue them."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from collections.abc import Iterator
 from shared.ports import EventQueue
 from shared.schemas.storage import DeadLetter
 
-_AT_ONCE = 500
+_BATCH = 500
 
 
 async def requeue(queue: EventQueue) -> int:
     """Move all dead letters back to the stream; return how many."""
     total = 0
     waiting = (await queue.depth()).dead
-    # Counted before: what is buried again meanwhile waits for the next call.
+    # Counted before: events that fail again meanwhile wait for the next call, or this would never end.
     while total < waiting:
-        moved = await queue.requeue(min(_AT_ONCE, waiting - total))
+        moved = await queue.requeue(min(_BATCH, waiting - total))
         if not moved:
             break
         total += moved

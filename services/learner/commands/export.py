@@ -1,14 +1,16 @@
-"""A command for a person: the history as a file, one request a line, to be evaluated without the database.
+"""Command `export`: writes the history as JSON lines, one per request, for evaluation without the database.
 
 A line is the request's record (decision, outcome, attempts: what `GET /requests/{id}` shows, in the names of
-`shared/schemas/records.py`), with `feedback`, every revision, and `score`, the one that counts. Nobody's words are in
-it: no prompt, no text of feedback.
+`shared/schemas/records.py`), with `feedback`, all revisions of its rating, and `score`, the latest one. It contains no
+prompt and no text of feedback.
 """
 
 from __future__ import annotations
 
 import base64
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
@@ -18,10 +20,22 @@ from shared.ports import History
 from shared.schemas.history import PastRequest
 
 Progress = Callable[[int, int], None]
+"""Called with requests done and requests in all."""
+
+
+async def export_to(path: Path | None, history: History, progress: Progress, *, since: float, vectors: bool) -> int:
+    """Export to a file, which appears when it is complete, or to standard output; return the number of requests."""
+    if path is None:
+        return await export(history, sys.stdout.buffer, progress, since=since, vectors=vectors)
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("wb") as file:
+        number = await export(history, file, progress, since=since, vectors=vectors)
+    partial.replace(path)
+    return number
 
 
 async def export(history: History, out: BinaryIO, progress: Progress, *, since: float, vectors: bool) -> int:
-    """Write what was created at or after `since`; return how many requests there were."""
+    """Write the requests created at or after `since` (Unix s); return how many."""
     done, total = 0, await history.count(since=since)
     progress(0, total)
     async for page in history.read(since=since):
@@ -32,7 +46,7 @@ async def export(history: History, out: BinaryIO, progress: Progress, *, since: 
 
 
 def line(past: PastRequest, *, vectors: bool) -> bytes:
-    """Return one line; a vector is base64 of little-endian float32."""
+    """Return the JSON line of a request; its vector is base64 of little-endian float32."""
     content = orjson.loads(past.entry.record.to_json())
     content["feedback"] = [
         {"revision": rating.revision, "score": rating.score, "rated_at": rating.rated_at} for rating in past.ratings

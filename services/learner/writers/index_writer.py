@@ -1,4 +1,4 @@
-"""Requests that were learned from become points in Qdrant, with their rating as label; Qdrant away costs only delay."""
+"""Index writer: writes learned requests to Qdrant as points labelled by their rating. A failure only delays them."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from shared.resilience.circuit_breaker import CircuitBreaker
 from shared.schemas.storage import EmbeddingModel, LoggedRequest, Point
 
 BATCH = 256
-_ASK_MODEL_EVERY_S = 30.0
-"""How soon another embedding model, and so another collection, is noticed."""
+_FETCH_MODEL_EVERY_S = 30.0
+"""How soon a change of the embedding model, and so of the collection, is noticed."""
 
 _WORK_S = 4.0
-"""One step works at most this long; the next goes on."""
+"""Longest run of one step; the next step continues."""
 
 DAY_S = 86_400.0
 
 _log = get_logger(__name__)
 
 
-class Indexer:
-    """Brings the index up to date, in batches; a request that was rated often is written once.
+class IndexWriter:
+    """Writer from the list of unindexed requests to the index, in batches; several ratings cause one write.
 
-    `ask_model` asks the embedder which model it is, every time anew.
+    `fetch_model` fetches the embedder's current model, without a cache.
     """
 
     def __init__(
@@ -35,22 +35,22 @@ class Indexer:
         *,
         log: RequestLog,
         index: RequestIndex,
-        ask_model: Callable[[], Awaitable[EmbeddingModel]],
+        fetch_model: Callable[[], Awaitable[EmbeddingModel]],
         clock: Clock,
         recency_days: float,
     ) -> None:
         self._log = log
         self._index = index
-        self._ask_model = ask_model
+        self._fetch_model = fetch_model
         self._clock = clock
         self._recency_s = recency_days * DAY_S
         self._model: EmbeddingModel | None = None
-        self._asked_at = -1e9
+        self._fetched_at = -1e9
         self._breaker = CircuitBreaker(clock, threshold=1, rest_s=1.0, max_rest_s=5.0)
         self.stopping = False
 
     async def step(self) -> int:
-        """Write what is due; return how many requests were dealt with. Never raises DependencyError."""
+        """Write due points; return how many requests were processed. Never raises DependencyError."""
         if not self._breaker.allows():
             return 0
         try:
@@ -59,15 +59,15 @@ class Indexer:
             if not self._breaker.open:
                 _log.warning("index waits", reason=str(error))
             self._breaker.failed()
-            self._model = None  # whoever comes back may have forgotten the collection
+            self._model = None  # a restored index may lack the collection
             return 0
         if self._breaker.open:
             _log.info("index goes on")
         self._breaker.succeeded()
         return done
 
-    async def forget_old(self) -> None:
-        """Delete points that no decision looks at any more."""
+    async def delete_old(self) -> None:
+        """Delete points that are too old for decisions."""
         await self.prepare()
         await self._index.delete_before(self._clock.now() - self._recency_s)
 
@@ -79,29 +79,29 @@ class Indexer:
                 break
             model = await self.prepare()
             requests = await self._log.load(due)
-            if any(request is not None and _is_of_another(request, model) for request in requests):
-                # Either they are old, and are skipped, or the embedder has changed and we have not noticed.
+            if any(request is not None and _is_of_other_model(request, model) for request in requests):
+                # Either these vectors are old, and are skipped, or the embedder has changed since we fetched its model.
                 model = await self.prepare(anew=True)
             since = self._clock.now() - self._recency_s
             points = [point_of(request, model, since=since) for request in requests if request is not None]
             await self._index.upsert([point for point in points if point is not None])
             marks = {own_id: request.revision if request else 0 for own_id, request in zip(due, requests, strict=True)}
-            # Rated anew while we wrote: the new score may have been overwritten by our old one, so it stays due.
-            anew = await self._log.indexed(marks)
-            done += len(due) - len(anew)
+            # A request rated during the write may have got our old score: it stays due.
+            still_due = await self._log.indexed(marks)
+            done += len(due) - len(still_due)
         return done
 
     async def prepare(self, *, anew: bool = False) -> EmbeddingModel:
-        """Return the model whose collection exists, asking the embedder now and then whether it is still that one."""
-        if self._model is not None and not anew and self._clock.monotonic() - self._asked_at < _ASK_MODEL_EVERY_S:
+        """Return the embedder's model, fetched anew when `anew` or when it is old; its collection exists."""
+        if self._model is not None and not anew and self._clock.monotonic() - self._fetched_at < _FETCH_MODEL_EVERY_S:
             return self._model
         try:
-            model = await self._ask_model()
+            model = await self._fetch_model()
         except DependencyError:
             if self._model is None or anew:
                 raise
             model = self._model
-        self._asked_at = self._clock.monotonic()
+        self._fetched_at = self._clock.monotonic()
         if model != self._model:
             await self._index.prepare(model)
             self._model = model
@@ -109,14 +109,14 @@ class Indexer:
         return model
 
 
-def _is_of_another(request: LoggedRequest, model: EmbeddingModel) -> bool:
+def _is_of_other_model(request: LoggedRequest, model: EmbeddingModel) -> bool:
     return request.vector is not None and request.record.embedding_model != model.id
 
 
 def point_of(request: LoggedRequest, model: EmbeddingModel, *, since: float) -> Point | None:
-    """Return the point, or None where there is none to write: no vector of this model, no answer, too old."""
+    """Return the point of a request; None without a vector of this model, without an answer, or when too old."""
     record, vector = request.record, request.vector
-    if vector is None or _is_of_another(request, model) or vector.shape != (model.dimension,):
+    if vector is None or _is_of_other_model(request, model) or vector.shape != (model.dimension,):
         return None
     if not record.rateable or not np.isfinite(vector).all() or record.created_at < since:
         return None

@@ -1,11 +1,11 @@
-"""Looks at the database every few seconds and tells the gateways, which do not talk to it themselves."""
+"""Probe of PostgreSQL. It publishes the result to the gateways, which have no connection of their own."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import Protocol
 
-from services.learner.historian import Historian
+from services.learner.writers.history_writer import HistoryWriter
 from shared.errors import DependencyError
 from shared.logs import get_logger
 from shared.resilience.supervision import Pulse
@@ -13,44 +13,46 @@ from shared.schemas.database_report import DatabaseReport
 
 EVERY_S = 5.0
 TTL_S = 30.0
-"""Longer than a look at a database that does not answer takes."""
+"""Longer than a probe of a database that does not answer."""
 
 _log = get_logger(__name__)
 
 
 class Database(Protocol):
-    """What can be looked at."""
+    """The probed database."""
 
     async def ping(self) -> str:
-        """Return the version of a server that takes writes. Raises DependencyError."""
+        """Return the version of a server that accepts writes. Raises DependencyError."""
 
 
 class DatabaseReports(Protocol):
-    """Where what was found goes."""
+    """Store of probe results."""
 
     async def report(self, worker: str, report: DatabaseReport, ttl_s: float) -> None:
-        """Say what `worker` found, for `ttl_s` seconds. Raises DependencyError."""
+        """Store the result of `worker` for `ttl_s` seconds. Raises DependencyError."""
 
 
-class DatabaseWatch:
-    """One learner's looks: a ping, and what the last attempt to write has met."""
+class DatabaseProbe:
+    """Background loop of one learner: pings the database, and reports the last failure of the history writer."""
 
-    def __init__(self, worker: str, database: Database, historian: Historian, reports: DatabaseReports) -> None:
+    def __init__(
+        self, worker: str, database: Database, history_writer: HistoryWriter, reports: DatabaseReports
+    ) -> None:
         self._worker = worker
         self._database = database
-        self._historian = historian
+        self._historian = history_writer
         self._reports = reports
 
     async def run(self, pulse: Pulse) -> None:
-        """Look until cancelled."""
+        """Probe until cancelled."""
         while True:
             pulse.begin()
-            await self.look()
+            await self.probe()
             pulse.end()
             await asyncio.sleep(EVERY_S)
 
-    async def look(self) -> None:
-        """Look once, and report."""
+    async def probe(self) -> None:
+        """Probe once and publish the result."""
         try:
             report = DatabaseReport(version=await self._database.ping(), reason=self._historian.trouble)
         except DependencyError as error:
@@ -58,4 +60,4 @@ class DatabaseWatch:
         try:
             await self._reports.report(self._worker, report, TTL_S)
         except DependencyError as error:
-            _log.debug("no report on the database", reason=str(error))
+            _log.debug("database report failed", reason=str(error))

@@ -1,4 +1,4 @@
-"""What the gateways have put on its way goes to the history, in batches; PostgreSQL away costs only delay."""
+"""History writer: moves entries from the outbox in Redis to PostgreSQL, in batches. A failure only delays them."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from shared.schemas.history import Waiting
 BATCH = 500
 _CENTROIDS_EVERY_S = 30.0
 _WORK_S = 4.0
-"""One step works at most this long; the next goes on."""
+"""Longest run of one step; the next step continues."""
 
 _log = get_logger(__name__)
 
 
-class Historian:
-    """Empties the outbox. Entries leave it when their rows are committed, so that a crash repeats and loses nothing.
+class HistoryWriter:
+    """Writer from the outbox to the history. Entries are acknowledged after the commit: a crash loses nothing.
 
-    Several learners may do the same at once: rows that are there already are left alone.
+    Several learners may write concurrently: inserts of existing rows do nothing.
     """
 
     def __init__(
@@ -44,13 +44,13 @@ class Historian:
         self._metrics = metrics
         self._prepared = False
         self._epoch: int | None = None
-        self._looked_at = -1e9
+        self._centroids_checked_at = -1e9
         self._breaker = CircuitBreaker(clock, threshold=1, rest_s=1.0, max_rest_s=5.0)
         self.stopping = False
-        self.trouble = ""  # what the last attempt has met, in bounded words
+        self.trouble = ""  # reason of the last failure, from a bounded set of texts
 
     async def step(self) -> int:
-        """Write what waits; return how many entries were dealt with. Never raises DependencyError."""
+        """Write waiting entries; return how many were processed. Never raises DependencyError."""
         if not self._breaker.allows():
             return 0
         try:
@@ -61,7 +61,7 @@ class Historian:
                 _log.warning("history waits", reason=str(error))
             self._breaker.failed()
             self.trouble = (error.reason or "it does not answer") if error.dependency == "postgres" else ""
-            self._prepared = False  # whoever comes back may have forgotten the tables
+            self._prepared = False  # a restored database may lack the tables
             return 0
         if self._breaker.open:
             _log.info("history goes on")
@@ -95,14 +95,14 @@ class Historian:
             self._metrics.history_rows.labels(result=result).inc(count)
 
     async def _keep_centroids(self) -> None:
-        """Keep each epoch of the clusters: the sums by cluster mean nothing without them."""
-        if self._clock.monotonic() - self._looked_at < _CENTROIDS_EVERY_S:
+        """Write each epoch of the centroids: sums by cluster cannot be interpreted without them."""
+        if self._clock.monotonic() - self._centroids_checked_at < _CENTROIDS_EVERY_S:
             return
         try:
             centroids = (await self._posteriors.load()).centroids
         except CorruptState:
-            return  # the gateways raise the alarm
+            return  # the gateways report it
         if centroids is not None and centroids.epoch != self._epoch:
             await self._history.save_centroids(centroids)
             self._epoch = centroids.epoch
-        self._looked_at = self._clock.monotonic()
+        self._centroids_checked_at = self._clock.monotonic()

@@ -1,4 +1,4 @@
-"""A static model distilled from a transformer: one vector a token, so that a text costs a sum instead of a network.
+"""Distillation of a static model from a transformer: one vector per token, so that embedding a text is a sum.
 
 The recipe is Model2Vec's (Tulkens and van Dongen 2024) on all-MiniLM-L6-v2, without any training text:
 
@@ -15,7 +15,7 @@ routing quality by nearest neighbours.
 
 The same inputs give the same bytes: the transformer's rows do not depend on threads or batch size (tried), covariance
 and projection are float64, the sign of each component is fixed, and the table is rounded to 11 bits, so that what
-another BLAS kernel or number of threads changes (1e-12; tried with four) is not seen.
+another BLAS kernel or number of threads changes (1e-12; tried with four) is rounded away.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from services.embedder.model_files import TOKENIZER, WEIGHTS, cached_folder, sho
 
 DIMENSION = 256
 RECIPE = "pca-sif-2"
-"""Raise the number with every change that alters the vectors: it is part of the model's id."""
+"""Part of the model's id: raise the number with every change that alters the vectors."""
 STATIC_ID = f"static-{DIMENSION}-{short_hash(RECIPE, str(DIMENSION), WEIGHTS.sha256, TOKENIZER.sha256)}"
 
 SIF = 1e-4
@@ -45,7 +45,7 @@ Progress = Callable[[int, int], None]
 
 
 def static_model(cache: Path, on_progress: Progress) -> Path:
-    """Return the folder with `model.safetensors` and `tokenizer.json`, distilling it first where the cache has none."""
+    """Return the folder with `model.safetensors` and `tokenizer.json`; distil the model when the cache lacks it."""
 
     def fill(folder: Path) -> None:
         weights, tokenizer = verified(WEIGHTS), orjson.loads(verified(TOKENIZER).read_bytes())
@@ -77,12 +77,12 @@ def token_vectors(
 
 
 def processors() -> int:
-    """Return how many processors this process may use."""
+    """Return the number of processors available to this process."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def distil(tokens: Sequence[str], vectors: NDArray[np.float64], dimension: int) -> NDArray[np.float32]:
-    """Return one weighted vector a token, (len(tokens), dimension); zero for special tokens (steps 2 and 3)."""
+    """Return one weighted float32 row per token, (len(tokens), dimension); zero for special tokens (steps 2 and 3)."""
     special = np.array([is_special(token) for token in tokens])
     centred = vectors - vectors[~special].mean(axis=0)
     reduced = centred @ principal_components(centred[~special], dimension)
@@ -119,7 +119,7 @@ def inverse_frequency(tokens: Sequence[str]) -> NDArray[np.float64]:
 
 
 def is_special(token: str) -> bool:
-    """Whether a token is a mark like `[CLS]` or `[unused7]`, which has no meaning of its own."""
+    """Whether a token is special, like `[CLS]` or `[unused7]`, and has no meaning of its own."""
     return len(token) > 1 and token.startswith("[") and token.endswith("]")
 
 
@@ -128,7 +128,7 @@ def _tokens_in_order(vocabulary: dict[str, int]) -> list[str]:
 
 
 def unbounded_tokenizer(tokenizer: dict[str, object]) -> bytes:
-    """Return tokenizer.json without its padding and its cut at 128 tokens."""
+    """Return tokenizer.json without padding and without truncation at 128 tokens."""
     return orjson.dumps({**tokenizer, "truncation": None, "padding": None})
 
 
@@ -136,5 +136,5 @@ def as_safetensors(name: str, table: NDArray[np.float32]) -> bytes:
     """Serialise one float32 tensor: size of the header, JSON header, data, all little-endian."""
     data = np.ascontiguousarray(table, dtype="<f4").tobytes()
     header = orjson.dumps({name: {"dtype": "F32", "shape": list(table.shape), "data_offsets": [0, len(data)]}})
-    header += b" " * (-len(header) % 8)  # the format wants the data aligned
+    header += b" " * (-len(header) % 8)  # the format requires aligned data
     return len(header).to_bytes(8, "little") + header + data

@@ -1,10 +1,10 @@
-"""Kinds of prompt: clusters fitted to the traffic now and then, and what was learned before counted by the newest.
+"""Cluster updater: fits clusters of prompts to the traffic, and recounts earlier requests by the newest clusters.
 
-A request's ledger is a function of what it taught, its vector and the centres. So counting anew is a move from one
-cluster to another, each request atomic, and may be interrupted, repeated and done by several learners at once. Two
-things are gone through: all requests, once after each fit; and those that are learned afterwards under older clusters
-(the script that learns them lists them). Requests that Redis no longer keeps stay in clusters that nobody reads, which
-is "kind unknown".
+A request's ledger is a function of its outcome, its rating, its vector and the centroids. Recounting moves it from one
+cluster to another. Each move is atomic and idempotent, so a recount may be interrupted and may run on several learners
+concurrently. It covers all requests once after each fit, and then those that were learned under older clusters (the
+script that learns them lists them). Requests that Redis no longer keeps stay in clusters that are not read any more:
+for decisions their cluster is unknown.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import Protocol
 
 import numpy as np
 
-from services.learner.index import Indexer
-from services.learner.maintenance import faded_before
+from services.learner.learning.retention import faded_before
+from services.learner.writers.index_writer import IndexWriter
 from shared.bandit.clusters import REFIT_AT, fit_centroids, refit_due
 from shared.bandit.sums import Centroids
 from shared.errors import CorruptState, DependencyError
@@ -28,46 +28,46 @@ from shared.schemas.storage import LoggedRequest, Move, Recounting
 
 BATCH = 256
 SAMPLE = 2000
-"""Vectors that a fit looks at, the newest: enough for eight clusters, a fraction of a second to fetch and to fit."""
+"""Newest vectors used by a fit: enough for eight clusters, fetched and fitted in a fraction of a second."""
 
-LOOK_EVERY_S = 10.0
-"""How often it is looked whether a fit is due."""
+CHECK_EVERY_S = 10.0
+"""How often to check whether a fit is due."""
 
 _WORK_S = 0.5
-"""One step counts anew at most this long; the next goes on."""
+"""Longest recount of one step; the next step continues."""
 
 _log = get_logger(__name__)
 
 
 class Recounter(Protocol):
-    """What has been learned, counted by later clusters than those under which it was learned. Totals never change."""
+    """Store operations of a recount. Totals never change."""
 
     async def state(self, limit: int) -> Recounting:
-        """Return how far it is, with up to `limit` requests that are known to be counted wrongly.
+        """Return the progress, with up to `limit` requests that are known to be counted by older clusters.
 
-        Raises CorruptState when the centres cannot be read.
+        Raises CorruptState when the centroids cannot be read.
         """
 
     async def move(self, moves: Mapping[str, Move | None], epoch: int) -> int:
-        """Count requests, by own id, in their clusters of `epoch`; None: nothing is left to count, cross it off.
+        """Move requests, by own id, to their clusters of `epoch`; None: nothing is left to count, only unlist it.
 
-        Atomic for each; once more changes nothing. One that is rated meanwhile, or whose epoch has passed, stays due.
-        Returns how many are damaged and stay as they are.
+        Each move is atomic and idempotent. A request that is rated meanwhile, or whose epoch has passed, stays due.
+        Returns how many have damaged sums and were left unchanged.
         """
 
     async def counted(self, epoch: int) -> None:
-        """Say that every request is counted by the clusters of that epoch."""
+        """Record that every request is counted by the clusters of `epoch`."""
 
 
-class Clusterer:
-    """Fits clusters when they are due and moves what was learned into them. One call of `step` at a time."""
+class ClusterUpdater:
+    """Fits clusters when due and recounts earlier requests. Calls of `step` must not overlap."""
 
     def __init__(
         self,
         *,
         log: RequestLog,
         index: RequestIndex,
-        indexer: Indexer,
+        index_writer: IndexWriter,
         posteriors: PosteriorStore,
         recounter: Recounter,
         clock: Clock,
@@ -76,39 +76,39 @@ class Clusterer:
     ) -> None:
         self._log = log
         self._index = index
-        self._indexer = indexer
+        self._indexer = index_writer
         self._posteriors = posteriors
         self._recounter = recounter
         self._clock = clock
         self._metrics = metrics
         self._recency_days = recency_days
-        self._look_at = -1e9
+        self._check_at = -1e9
         self._index_away = False
         self._walk: AsyncIterator[list[str]] | None = None
         self._walked: tuple[int, str] | None = None
         self.stopping = False
 
     async def step(self) -> None:
-        """Fit if it is due, then count anew for a while. Raises DependencyError where Redis is away."""
+        """Fit if due, then recount for up to `_WORK_S`. Raises DependencyError when Redis fails."""
         try:
             state = await self._recounter.state(BATCH)
-            if self._clock.monotonic() >= self._look_at:
-                self._look_at = self._clock.monotonic() + LOOK_EVERY_S
+            if self._clock.monotonic() >= self._check_at:
+                self._check_at = self._clock.monotonic() + CHECK_EVERY_S
                 if await self._fit(state.centroids):
                     state = await self._recounter.state(BATCH)
             if state.centroids is not None:
                 self._metrics.cluster_epoch.set(state.centroids.epoch)
-                await self._count_anew(state, state.centroids)
+                await self._recount(state, state.centroids)
         except CorruptState as error:
             _log.error("clusters cannot be read", reason=str(error))
 
     # -- fitting -------------------------------------------------------------------------------------------------
 
     async def _fit(self, old: Centroids | None) -> bool:
-        """Fit if there are enough requests; return whether there are new clusters, ours or of a quicker learner."""
+        """Fit if there are enough requests; return whether there are new clusters, ours or those of another learner."""
         try:
             model = await self._indexer.prepare()
-            # Vectors of another model have nothing to do with the old centres: then it begins anew.
+            # Vectors of another model cannot be compared with the old centroids: then the count starts from 0.
             same = old is not None and (old.model, old.centres.shape[1]) == (model.id, model.dimension)
             fitted = old.requests if same and old is not None else 0
             if fitted >= REFIT_AT[-1]:
@@ -117,7 +117,7 @@ class Clusterer:
             vectors = await self._index.sample(SAMPLE) if refit_due(fitted, count) else None
         except DependencyError as error:
             if not self._index_away:
-                _log.warning("clusters wait", reason=str(error))
+                _log.warning("clusters not updated", reason=str(error))
             self._index_away = True
             return False
         self._index_away = False
@@ -130,9 +130,9 @@ class Clusterer:
             _log.info("clusters fitted", epoch=epoch, clusters=len(new.centres), requests=count)
         return True
 
-    # -- counting anew -------------------------------------------------------------------------------------------
+    # -- recounting ------------------------------------------------------------------------------------------------
 
-    async def _count_anew(self, state: Recounting, centroids: Centroids) -> None:
+    async def _recount(self, state: Recounting, centroids: Centroids) -> None:
         until = self._clock.monotonic() + _WORK_S
         due = state.due
         while due and not self.stopping:
@@ -148,20 +148,20 @@ class Clusterer:
             while not self.stopping and self._clock.monotonic() <= until:
                 own_ids = await anext(self._walk, None)
                 if own_ids is None:
-                    await self._arrived(centroids)
+                    await self._finish_walk(centroids)
                     return
                 await self._move(own_ids, centroids)
         except BaseException:
-            self._walk = None  # what was cut off cannot be gone on with
+            self._walk = None  # an interrupted generator cannot be resumed
             raise
 
-    async def _arrived(self, centroids: Centroids) -> None:
+    async def _finish_walk(self, centroids: Centroids) -> None:
         self._walk = None
-        # A Redis that was restarted may have shown some requests twice and others never.
+        # If Redis restarted during the scan, requests may have been missed: scan again.
         run = (await self._recounter.state(1)).run
         if self._walked == (centroids.epoch, run):
             await self._recounter.counted(centroids.epoch)
-            _log.info("counted by the new clusters", epoch=centroids.epoch)
+            _log.info("recount finished", epoch=centroids.epoch)
 
     async def _move(self, own_ids: Sequence[str], centroids: Centroids) -> None:
         since = faded_before(self._clock.now(), self._recency_days)
@@ -171,11 +171,11 @@ class Clusterer:
         }
         damaged = await self._recounter.move(moves, centroids.epoch)
         if damaged:
-            _log.error("some requests keep their old clusters: damaged sums", requests=damaged)
+            _log.error("requests not recounted: their sums are damaged", requests=damaged)
 
 
 def move_of(request: LoggedRequest | None, centroids: Centroids, *, since: float) -> Move | None:
-    """Return where a request belongs; None where nothing of it can be counted any more."""
+    """Return the move of a request to its cluster; None when nothing of it can be counted any more."""
     if request is None or request.record.created_at < since:
         return None
     record = request.record

@@ -1,4 +1,4 @@
-"""Signs of life: the heartbeat that the gateways' `/health` reads, and the gauges of what waits."""
+"""Heartbeat of a learner, which the gateways' `/health` reads, and the gauges of queue depths and memory."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from shared.resilience.supervision import Pulse
 
 EVERY_S = 5.0
 TTL_S = 3 * EVERY_S
-"""Two lost beats are no death."""
+"""A learner that misses two beats still counts as alive."""
 
 _log = get_logger(__name__)
 
 
-class Vitals:
-    """Beats while the process lives. `redis_away` is what the last beat found."""
+class HeartbeatLoop:
+    """Background loop that sends the heartbeat. `redis_away`: whether the last one failed."""
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class Vitals:
         self._metrics = metrics
 
     async def run(self, pulse: Pulse) -> None:
-        """Beat until cancelled."""
+        """Send heartbeats until cancelled."""
         while True:
             pulse.begin()
             await self.beat()
@@ -51,14 +51,14 @@ class Vitals:
             await asyncio.sleep(EVERY_S)
 
     async def beat(self) -> None:
-        """Beat once, and measure what waits."""
+        """Send one heartbeat and set the gauges."""
         try:
             await self._heartbeats.beat(self.worker, self.version, TTL_S)
             depth, history = await self._queue.depth(), await self._outbox.depth()
             used, most = await self._memory()
         except DependencyError as error:
             if not self.redis_away:
-                _log.warning("no heartbeat", reason=str(error))
+                _log.warning("heartbeat failed", reason=str(error))
             self.redis_away = True
             return
         self.redis_away = False
@@ -72,6 +72,6 @@ class Vitals:
         self._metrics.history_bytes.set(history.size)
         self._metrics.history_age.set(history.age_s)
         if history.dropped > self._dropped:
-            _log.error("the history has a gap: too much waited for the database", dropped=history.dropped)
+            _log.error("the history has a gap: the outbox was full, and entries were dropped", dropped=history.dropped)
         self._dropped = history.dropped
         self._metrics.history_dropped.set(history.dropped)

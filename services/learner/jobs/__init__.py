@@ -1,0 +1,1 @@
+"""Scheduling: the jobs that arq runs, and the loop that keeps its worker running."""

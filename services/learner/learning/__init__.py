@@ -1,0 +1,1 @@
+"""Learning: events to sums, clusters of prompts, removal of expired state."""
