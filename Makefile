@@ -18,7 +18,7 @@ rebuild: $(VENV)/.local  ## Redis and Qdrant from the history, while `make run` 
 	@$(BIN)/python -m deploy.local.rebuild $(if $(REPLACE),--replace)
 
 export: $(VENV)/.local  ## The history as a file, one request a line, while `make run` runs or not (OUT=history.jsonl SINCE=2026-11-23 VECTORS=1)
-	@$(BIN)/python -m deploy.local.history export --out "$(abspath $(or $(OUT),history.jsonl))" \
+	@$(BIN)/python -m deploy.local.history services.learner export --out "$(abspath $(or $(OUT),history.jsonl))" \
 	  $(if $(SINCE),--since $(SINCE)) $(if $(VECTORS),--vectors)
 
 replay: $(VENV)/.plots  ## The policy and its references on recorded outcomes (DATA, FEEDBACK, COST_WEIGHT, STREAM, SEEDS, POLICY, REQUESTS, DELAY)
@@ -33,7 +33,7 @@ bench: $(VENV)/.plots  ## Speed and cost of the gateway beside a bare proxy (ROU
 	  $(if $(PARTS)$(MEMORY),--parts $(PARTS) $(if $(MEMORY),memory))
 
 evaluate: $(VENV)/.local  ## What other settings would have earned (LOG=file or DATABASE=1, SET="COST_WEIGHT=-0.5"); else the check by replay (RUNS=200)
-	@$(BIN)/python -m $(if $(DATABASE),deploy.local.history evaluate $(foreach one,$(SET),--set $(one)),benchmarks.evaluate \
+	@$(BIN)/python -m $(if $(DATABASE),deploy.local.history benchmarks.evaluate --database $(foreach one,$(SET),--set $(one)),benchmarks.evaluate \
 	  $(if $(LOG),--log "$(LOG)" $(foreach one,$(SET),--set $(one)),--validate \
 	  $(if $(DATA),--data "$(DATA)") $(if $(RUNS),--runs $(RUNS))))
 

@@ -33,7 +33,7 @@ from benchmarks.evaluations.targets import (
     uniform,
 )
 from benchmarks.evaluations.validate import validate
-from benchmarks.outcomes import load_outcomes
+from deploy.simulator.recorded_outcomes import load_outcomes
 from services.learner.commands.progress_bar import progress_bar
 from shared.bandit.policy import BanditSettings
 from shared.errors import DependencyError, SettingsError

@@ -20,7 +20,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.outcomes import Outcomes, load_outcomes
 from benchmarks.replays.ablations import ABLATIONS, Ablated
 from benchmarks.replays.figures import Row, Run, row_of, run_of
 from benchmarks.replays.plots import write_plots
@@ -29,6 +28,7 @@ from benchmarks.replays.references import REFERENCES, Table
 from benchmarks.replays.streams import STREAMS, Condition, Stream, make_stream
 from benchmarks.replays.summary import Cell, summary
 from benchmarks.replays.vectors import prompt_vectors
+from deploy.simulator.recorded_outcomes import Outcomes, load_outcomes
 from shared.bandit.baselines import PooledThompson
 from shared.bandit.build import build_policy
 from shared.bandit.decision import Weights

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.demo.accounting import Account, settle
 from benchmarks.soaking.account import Records, read_records
 from benchmarks.soaking.load import Load, Tally
 from benchmarks.soaking.watch import STORES, Watcher
+from deploy.local.demo.reconciliation import Reconciliation, reconcile
 from deploy.local.plan import ROOT, Planner, Simulation
 from deploy.local.stack import Stack
 from shared.settings import Settings
@@ -70,7 +70,7 @@ async def _soak(stack: Stack, options: argparse.Namespace) -> int:
         task.cancel()
     if options.kill:
         await asyncio.sleep(10.0)  # what was killed last comes back, and what waited on disk is stored
-    account = await settle(stack.plan.redis_url, tally.rated)
+    account = await reconcile(stack.plan.redis_url, tally.rated)
     await asyncio.sleep(2.0)  # the load's connections are closed: what is open now, stays
     beside[0].cancel()
     await asyncio.gather(*beside, return_exceptions=True)
@@ -80,7 +80,9 @@ async def _soak(stack: Stack, options: argparse.Namespace) -> int:
     return _report(options, tally, watcher, account, records)
 
 
-def _report(options: argparse.Namespace, tally: Tally, watcher: Watcher, account: Account, records: Records) -> int:
+def _report(
+    options: argparse.Namespace, tally: Tally, watcher: Watcher, account: Reconciliation, records: Records
+) -> int:
     overhead = np.percentile(tally.overhead_ms, (50, 99))
     again = sum(records.attempts.elements()) - tally.sent
     print(f"\nsent {tally.sent} in {options.minutes:g} min; faults in {options.faults:.0%} of model calls, "

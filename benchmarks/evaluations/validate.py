@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from benchmarks.evaluations.targets import Target, fixed, judge, other_settings, uniform, utility_of
 from benchmarks.evaluations.worlds import WORLDS, Known
-from benchmarks.outcomes import Outcomes
+from deploy.simulator.recorded_outcomes import Outcomes
 from shared.bandit.off_policy import ESTIMATORS
 
 Floats = NDArray[np.float64]

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.evaluations.log import Log, Logged, make_log
-from benchmarks.outcomes import Outcomes
+from deploy.simulator.recorded_outcomes import Outcomes
 from shared.bandit.arms import Arm
 from shared.bandit.build import build_policy
 from shared.bandit.context import EMPTY

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.outcomes import Outcomes
 from benchmarks.replays.streams import Stream
+from deploy.simulator.recorded_outcomes import Outcomes
 from shared.bandit.arms import Arm, ArmId
 from shared.bandit.clusters import REFIT_AT, fit_centroids
 from shared.bandit.context import Context, Neighbour

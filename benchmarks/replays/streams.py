@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.outcomes import Outcomes
+from deploy.simulator.recorded_outcomes import Outcomes
 
 Floats = NDArray[np.float64]
 DROP = 0.2

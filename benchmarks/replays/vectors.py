@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.outcomes import Outcomes
+from deploy.simulator.recorded_outcomes import Outcomes
 from services.embedder.encoder import load_encoder
 
 MAX_CHARS = 8000

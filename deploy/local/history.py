@@ -1,10 +1,9 @@
-"""`make export` and `make evaluate DATABASE=1`: the history of this machine, while `make run` runs or not.
+"""Runs a Python module on the history of this machine, whether `make run` is running or not.
 
-    python -m deploy.local.history export --out history.jsonl
-    python -m deploy.local.history evaluate --set COST_WEIGHT=-0.5
+    python -m deploy.local.history services.learner export --out history.jsonl
 
-What follows the command goes to `python -m services.learner export` or `python -m benchmarks.evaluate --database`.
-Where `make run` runs, its PostgreSQL is read; else one is started on the data of the last run with the same upstream.
+The module gets the address of PostgreSQL in DATABASE_URL: that of the running stack, else one that is started for it on
+the data of the last run with the same upstream. `make export` and `make evaluate DATABASE=1` use this.
 """
 
 from __future__ import annotations
@@ -24,18 +23,13 @@ from deploy.local.stack import TICK_S, AlreadyRunning, Interrupted, Stack
 from shared.errors import DependencyError, SettingsError
 from shared.settings import Settings, load_settings
 
-COMMANDS = {
-    "export": ("services.learner", "export"),
-    "evaluate": ("benchmarks.evaluate", "--database"),
-}
-
 
 @dataclass
 class OnlyPostgres(Planner):
-    """The database, and nobody who uses it."""
+    """Plan of the database alone."""
 
     def plan(self) -> Plan:
-        """Choose as for the whole system, on any free port. Raises SettingsError where there is no database."""
+        """Plan as for the whole system, on a free port. Raises SettingsError when there is no database."""
         plan = super().plan()
         if plan.data is None or not (plan.data / "postgres" / "data").exists():
             raise SettingsError(f"there is no history in {plan.data}: start with ENABLE_PERSISTENCE=true first")
@@ -44,12 +38,13 @@ class OnlyPostgres(Planner):
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Return the exit code of the command."""
+    """Run the module; return its exit code."""
     parser = argparse.ArgumentParser(prog="python -m deploy.local.history")
-    parser.add_argument("command", choices=sorted(COMMANDS))
     parser.add_argument("--folder", type=Path, default=ROOT / ".local", help="data and logs (default: .local)")
-    options, more = parser.parse_known_args(arguments)
-    folder, command = options.folder.resolve(), [sys.executable, "-m", *COMMANDS[options.command], *more]
+    parser.add_argument("module", help="module to run")
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, help="arguments of the module")
+    options = parser.parse_args(arguments)
+    folder, command = options.folder.resolve(), [sys.executable, "-m", options.module, *options.arguments]
     try:
         return _on_history(load_settings(), folder, command)
     except Interrupted:
@@ -63,9 +58,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _on_history(settings: Settings, folder: Path, command: list[str]) -> int:
-    """Run `command` on the database that the settings name, that runs, or that is started for it.
+    """Run `command` on the database of the settings, the running one, or one started for it; return its exit code.
 
-    ENABLE_PERSISTENCE may have been set for `make run` alone, in another terminal: a database that is there is read.
+    ENABLE_PERSISTENCE may have been set for `make run` only, in another terminal: an existing database is used anyway.
     """
     if settings.model_fields_set & {"DATABASE_URL", "DATABASE_HOST"}:
         return subprocess.run(command, check=False, cwd=ROOT).returncode

@@ -162,7 +162,7 @@ class Planner:
         if not self._simulates:
             return {"OPENROUTER_BASE_URL": self._use("OPENROUTER_BASE_URL")}
         port = self._choose("the simulated upstream", LOOPBACK, 8090, None)
-        command = [sys.executable, "-m", "benchmarks.simulator", "--host", LOOPBACK, "--port", str(port)]
+        command = [sys.executable, "-m", "deploy.simulator", "--host", LOOPBACK, "--port", str(port)]
         command += ["--speed", str(self.simulation.speed), "--failures", str(self.simulation.failures)]
         command += ["--faults", str(self.simulation.faults)]
         if self.simulation.replay:

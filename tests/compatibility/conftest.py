@@ -39,7 +39,7 @@ class RequestLifecycle:
 def door(redis_server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RequestLifecycle]:
     """A running gateway."""
     folder, port = tmp_path_factory.mktemp("compatibility"), free_port()
-    command = [sys.executable, "-m", "benchmarks.simulator", "--port", str(port), "--failures", "0", "--speed", "50"]
+    command = [sys.executable, "-m", "deploy.simulator", "--port", str(port), "--failures", "0", "--speed", "50"]
     with running(Server("simulator", command, folder / "simulator.log"), port):
         gateway = Gateway(folder, f"http://127.0.0.1:{port}/v1", REDIS_URL=redis_server, API_KEYS=KEY)
         gateway.server.start()

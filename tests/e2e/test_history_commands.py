@@ -23,13 +23,13 @@ CLEAN = {name: value for name, value in os.environ.items() if name not in Settin
 
 def command(folder: Path, *words: str, **settings: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "deploy.local.history", *words[:1], "--folder", str(folder), *words[1:]],
+        [sys.executable, "-m", "deploy.local.history", "--folder", str(folder), *words],
         cwd=ROOT, env=CLEAN | settings, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
 
 
 def exported(folder: Path, to: Path) -> list[str]:
-    done = command(folder, "export", "--out", str(to))
+    done = command(folder, "services.learner", "export", "--out", str(to))
     assert done.returncode == 0, done.stderr
     return [json.loads(line)["public_id"] for line in to.read_text().splitlines()]
 
@@ -55,10 +55,10 @@ def test_the_history_can_be_read_while_the_stack_runs_and_when_it_is_stopped() -
             while exported(folder, folder / "running.jsonl") != ["kept"]:
                 assert time.monotonic() < deadline
                 time.sleep(0.2)
-            judged = command(folder, "evaluate", "--uniform")
+            judged = command(folder, "benchmarks.evaluate", "--database", "--uniform")
             assert (judged.returncode, "1 requests count" in judged.stdout) == (0, True), judged.stdout + judged.stderr
         assert exported(folder, folder / "stopped.jsonl") == ["kept"]
-        assert "1 requests count" in command(folder, "evaluate").stdout
-        refused = command(folder, "export", OPENROUTER_API_KEY="of-another-upstream")
+        assert "1 requests count" in command(folder, "benchmarks.evaluate", "--database").stdout
+        refused = command(folder, "services.learner", "export", OPENROUTER_API_KEY="of-another-upstream")
         assert (refused.returncode, "ENABLE_PERSISTENCE=true" in refused.stderr) == (2, True), refused.stderr
         assert "Traceback" not in refused.stderr

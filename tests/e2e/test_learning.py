@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 import redis.asyncio as aioredis
 
-from benchmarks.demo.accounting import Account, settle
+from deploy.local.demo.reconciliation import Reconciliation, reconcile
 from deploy.local.stack import Stack
 from shared.bandit.clusters import REFIT_AT
 from shared.bandit.sums import LABELS, MICRO, SCORE
@@ -167,5 +167,5 @@ async def test_everything_that_was_sent_is_accounted_for(stack: Stack, client: a
         return not ill
 
     await until(well, "every part is well", ill)
-    account: Account = await settle(stack.plan.redis_url, 0)
+    account: Reconciliation = await reconcile(stack.plan.redis_url, 0)
     assert (account.waiting, account.dead) == (0, 0)

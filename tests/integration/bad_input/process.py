@@ -46,7 +46,7 @@ class Gateway:
 def gateway_process(folder: Path, redis_url: str, qdrant_url: str, **changes: str) -> Iterator[Gateway]:
     """Start simulator and gateway; stop both at the end."""
     upstream, port = free_port(), free_port()
-    simulator = [sys.executable, "-m", "benchmarks.simulator", "--port", str(upstream), "--speed", "100",
+    simulator = [sys.executable, "-m", "deploy.simulator", "--port", str(upstream), "--speed", "100",
                  "--failures", "0"]  # fmt: skip
     settings = {
         "HOST": "127.0.0.1",

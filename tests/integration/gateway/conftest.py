@@ -18,7 +18,7 @@ from tests.integration.gateway.process import Gateway
 def upstream(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Base URL of a simulated upstream that is quick and never fails by itself."""
     port = free_port()
-    command = [sys.executable, "-m", "benchmarks.simulator", "--port", str(port), "--failures", "0", "--speed", "20"]
+    command = [sys.executable, "-m", "deploy.simulator", "--port", str(port), "--failures", "0", "--speed", "20"]
     with running(Server("simulator", command, tmp_path_factory.mktemp("simulator") / "log"), port):
         yield f"http://127.0.0.1:{port}/v1"
 

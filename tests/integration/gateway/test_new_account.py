@@ -17,9 +17,9 @@ import aiohttp
 import pytest
 from aiohttp.test_utils import TestServer
 
-from benchmarks.simulator.account import DAY_S, MODELS, NewAccount
-from benchmarks.simulator.app import Pace, Simulator
-from benchmarks.simulator.models import FREE, InventedWorld
+from deploy.simulator.account import DAY_S, MODELS, NewAccount
+from deploy.simulator.app import Pace, Simulator
+from deploy.simulator.models import FREE, InventedWorld
 from shared.bandit.free_arms import MAX_FREE
 from tests.integration.gateway.process import BODY
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from benchmarks.demo.accounting import Account
-from benchmarks.demo.utility import compare, shares, worth
-from benchmarks.outcomes import load_outcomes
+from deploy.local.demo.reconciliation import Reconciliation
+from deploy.local.demo.utility import compare, shares, worth
+from deploy.simulator.recorded_outcomes import load_outcomes
 from shared.bandit.policy import DEFAULT_WEIGHTS
 
 OUTCOMES = load_outcomes(None).take(range(200))
@@ -59,13 +59,13 @@ def test_dearer_slower_and_worse_are_each_worth_less() -> None:
 @pytest.mark.parametrize(
     ("account", "balanced"),
     [
-        (Account(sent=5, applied=5, waiting=0, dead=0), True),
-        (Account(sent=5, applied=4, waiting=1, dead=0), False),
-        (Account(sent=5, applied=6, waiting=0, dead=0), False),
-        (Account(sent=5, applied=5, waiting=0, dead=1), False),
+        (Reconciliation(sent=5, applied=5, waiting=0, dead=0), True),
+        (Reconciliation(sent=5, applied=4, waiting=1, dead=0), False),
+        (Reconciliation(sent=5, applied=6, waiting=0, dead=0), False),
+        (Reconciliation(sent=5, applied=5, waiting=0, dead=1), False),
     ],
 )
-def test_an_account_balances_only_when_nothing_is_lost_or_doubled(account: Account, *, balanced: bool) -> None:
+def test_an_account_balances_only_when_nothing_is_lost_or_doubled(account: Reconciliation, *, balanced: bool) -> None:
     """Missing, doubled, waiting and dead ratings all show."""
     assert account.balanced == balanced
     assert ("accounted for" in account.line()) == balanced

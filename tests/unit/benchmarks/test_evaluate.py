@@ -13,7 +13,7 @@ from benchmarks import evaluate
 from benchmarks.evaluations.log import Log, Logged, LogReader, make_log, why_not
 from benchmarks.evaluations.targets import fixed, judge, other_settings, uniform
 from benchmarks.evaluations.validate import pooled, validate
-from benchmarks.outcomes import Outcomes
+from deploy.simulator.recorded_outcomes import Outcomes
 from services.learner.commands.export import line
 from shared.bandit.arms import Price
 from shared.bandit.build import build_policy

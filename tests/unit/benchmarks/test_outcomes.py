@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.outcomes import load_outcomes
+from deploy.simulator.recorded_outcomes import load_outcomes
 
 
 def folder_with(path: Path, *, models: str, prompts: list[dict[str, str]], outcomes: str) -> Path:

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from benchmarks import replay
-from benchmarks.outcomes import Outcomes
 from benchmarks.replay import FIXED, PLAYERS, POOLED, PRODUCT, World, play_condition, players_of, rows_of
 from benchmarks.replays.ablations import ABLATIONS
 from benchmarks.replays.figures import half_interval
 from benchmarks.replays.streams import STREAMS, Condition, make_stream
 from benchmarks.replays.summary import Cell, summary
+from deploy.simulator.recorded_outcomes import Outcomes
 from shared.bandit.arms import Price
 from tests.values import replace
 

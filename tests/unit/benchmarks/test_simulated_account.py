@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
-from benchmarks.simulator.account import MODELS, NewAccount
-from benchmarks.simulator.app import Pace, Simulator
-from benchmarks.simulator.models import InventedWorld
+from deploy.simulator.account import MODELS, NewAccount
+from deploy.simulator.app import Pace, Simulator
+from deploy.simulator.models import InventedWorld
 
 Client = TestClient[Any, Any]
 NOON = 1_800_014_400.0

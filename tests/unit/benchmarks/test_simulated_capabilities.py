@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
-from benchmarks.outcomes import load_outcomes
-from benchmarks.simulator import wire
-from benchmarks.simulator.app import Pace, Simulator
-from benchmarks.simulator.capabilities import Capabilities
-from benchmarks.simulator.models import DEFAULT_MODELS, InventedWorld, RecordedWorld
+from deploy.simulator import wire
+from deploy.simulator.app import Pace, Simulator
+from deploy.simulator.capabilities import Capabilities
+from deploy.simulator.models import DEFAULT_MODELS, InventedWorld, RecordedWorld
+from deploy.simulator.recorded_outcomes import load_outcomes
 from services.gateway.chat.eligibility import Level, known_shortfall
 from shared.clients.listed_models import arm_of
 from shared.schemas.requirements import requirements_of

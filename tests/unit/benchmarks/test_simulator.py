@@ -9,9 +9,9 @@ import aiohttp
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
-from benchmarks.outcomes import load_outcomes
-from benchmarks.simulator.app import Pace, Simulator
-from benchmarks.simulator.models import InventedWorld, RecordedWorld
+from deploy.simulator.app import Pace, Simulator
+from deploy.simulator.models import InventedWorld, RecordedWorld
+from deploy.simulator.recorded_outcomes import load_outcomes
 from shared.bandit.free_arms import FREE, ranked
 from shared.clients.listed_models import arm_of
 from shared.settings import Settings

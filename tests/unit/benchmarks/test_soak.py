@@ -11,11 +11,11 @@ import pytest
 import redis.asyncio as aioredis
 from aiohttp.test_utils import TestClient, TestServer
 
-from benchmarks.simulator.app import Pace, Simulator
-from benchmarks.simulator.faults import AT_RANDOM, NO_FAULT, parse_fault
-from benchmarks.simulator.models import InventedWorld
 from benchmarks.soaking.account import read_records
 from benchmarks.soaking.watch import Sample, Watcher, sample
+from deploy.simulator.app import Pace, Simulator
+from deploy.simulator.faults import AT_RANDOM, NO_FAULT, parse_fault
+from deploy.simulator.models import InventedWorld
 from shared.storage import redis_keys
 
 

@@ -13,10 +13,10 @@ from typing import Any
 
 from aiohttp import web
 
-from benchmarks.simulator import wire
-from benchmarks.simulator.account import NewAccount
-from benchmarks.simulator.faults import AT_RANDOM, HEADER, Fault, abort, misbehave, parse_fault
-from benchmarks.simulator.models import Reply, SimulatedModel, World
+from deploy.simulator import wire
+from deploy.simulator.account import NewAccount
+from deploy.simulator.faults import AT_RANDOM, HEADER, Fault, abort, misbehave, parse_fault
+from deploy.simulator.models import Reply, SimulatedModel, World
 from shared.bandit.variants import base_of
 
 FIRST_TOKEN_SHARE = 0.3

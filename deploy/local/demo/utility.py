@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.outcomes import Outcomes
+from deploy.simulator.recorded_outcomes import Outcomes
 from shared.bandit.decision import Weights
 
 DEFINITION = "utility = {quality:g} x quality + {latency:g} x (1 - latency / slowest) {sign} {cost:g} x cost / dearest"

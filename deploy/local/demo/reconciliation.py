@@ -16,7 +16,7 @@ DRAIN_TIMEOUT_S = 45.0
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
+class Reconciliation:
     """`applied`: ratings in the sums; `waiting`: events in the stream; `dead`: events that could not be applied."""
 
     sent: int
@@ -38,7 +38,7 @@ class Account:
         )
 
 
-async def settle(redis_url: str, sent: int) -> Account:
+async def reconcile(redis_url: str, sent: int) -> Reconciliation:
     """Wait until the events are applied, or for DRAIN_TIMEOUT_S, then count."""
     client = aioredis.Redis.from_url(redis_url)
     try:
@@ -52,9 +52,9 @@ async def settle(redis_url: str, sent: int) -> Account:
         await client.aclose()
 
 
-async def _count(client: aioredis.Redis, sent: int) -> Account:
+async def _count(client: aioredis.Redis, sent: int) -> Reconciliation:
     applied = 0
     async for key in client.scan_iter(match=redis_keys.sums("*", "*"), count=1000):
         applied += int(await client.hget(key, LABELS) or 0)  # type: ignore[misc]  # typed for sync and async at once
     waiting = await client.xlen(redis_keys.EVENTS)
-    return Account(sent, applied, waiting, await client.xlen(redis_keys.DEAD))
+    return Reconciliation(sent, applied, waiting, await client.xlen(redis_keys.DEAD))

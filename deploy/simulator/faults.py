@@ -24,7 +24,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from benchmarks.simulator.wire import error_body
+from deploy.simulator.wire import error_body
 
 HEADER = "x-simulate"
 AT_RANDOM = (

@@ -6,8 +6,8 @@ import hashlib
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from benchmarks.outcomes import CHARS_PER_TOKEN, Outcomes
-from benchmarks.simulator.capabilities import ALWAYS, JSON, LOGPROBS, REASONING, TOOLS, Capabilities
+from deploy.simulator.capabilities import ALWAYS, JSON, LOGPROBS, REASONING, TOOLS, Capabilities
+from deploy.simulator.recorded_outcomes import CHARS_PER_TOKEN, Outcomes
 from shared.bandit.arms import Price
 
 MILLION = 1e6

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.simulator --port 8090 [--replay FOLDER|example] [--speed X]`."""
+"""`python -m deploy.simulator --port 8090 [--replay FOLDER|example] [--speed X]`."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pathlib import Path
 
 from aiohttp import web
 
-from benchmarks.outcomes import load_outcomes
-from benchmarks.simulator.account import MODELS, NewAccount
-from benchmarks.simulator.app import Pace, Simulator
-from benchmarks.simulator.models import InventedWorld, RecordedWorld, World
+from deploy.simulator.account import MODELS, NewAccount
+from deploy.simulator.app import Pace, Simulator
+from deploy.simulator.models import InventedWorld, RecordedWorld, World
+from deploy.simulator.recorded_outcomes import load_outcomes
 
 
 def positive(text: str) -> float:
@@ -26,7 +26,7 @@ def positive(text: str) -> float:
 
 def main() -> int:
     """Serve until SIGTERM."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.simulator", description="A simulated upstream.")
+    parser = argparse.ArgumentParser(prog="python -m deploy.simulator", description="A simulated upstream.")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8090)
     parser.add_argument("--replay", metavar="FOLDER", help="recorded outcomes; `example`: those of the demo")

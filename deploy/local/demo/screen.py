@@ -11,9 +11,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from benchmarks.demo.traffic import Progress
-from benchmarks.demo.utility import Worth, compare, shares
-from benchmarks.outcomes import Outcomes
+from deploy.local.demo.traffic import Progress
+from deploy.local.demo.utility import Worth, compare, shares
+from deploy.simulator.recorded_outcomes import Outcomes
 
 PLAIN_EVERY_S = 3.0
 NOTE = (

@@ -19,7 +19,7 @@ from typing import Any
 
 from aiohttp import web
 
-from benchmarks.simulator.models import FREE, MILLION, SimulatedModel
+from deploy.simulator.models import FREE, MILLION, SimulatedModel
 from shared.bandit.arms import Price
 
 PER_MINUTE = 20

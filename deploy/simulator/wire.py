@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.outcomes import CHARS_PER_TOKEN
-from benchmarks.simulator.models import Reply, SimulatedModel
+from deploy.simulator.models import Reply, SimulatedModel
+from deploy.simulator.recorded_outcomes import CHARS_PER_TOKEN
 
 DONE = b"data: [DONE]\n\n"
 

@@ -12,15 +12,15 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from benchmarks.demo.accounting import settle
-from benchmarks.demo.screen import Screen
-from benchmarks.demo.traffic import Progress, Traffic
-from benchmarks.demo.utility import worth
-from benchmarks.outcomes import Outcomes, load_outcomes
-from benchmarks.simulator.models import RecordedWorld
+from deploy.local.demo.reconciliation import reconcile
+from deploy.local.demo.screen import Screen
+from deploy.local.demo.traffic import Progress, Traffic
+from deploy.local.demo.utility import worth
 from deploy.local.interrupts import StopRequests
 from deploy.local.plan import ROOT, Planner, Simulation
 from deploy.local.stack import Interrupted, Stack
+from deploy.simulator.models import RecordedWorld
+from deploy.simulator.recorded_outcomes import Outcomes, load_outcomes
 from shared.errors import DependencyError, SettingsError
 from shared.settings import Settings, load_settings
 
@@ -117,7 +117,7 @@ async def _demo(
         for task in (*background, sending):
             task.cancel()
         await asyncio.gather(*background, sending, return_exceptions=True)
-    account = await settle(stack.plan.redis_url, progress.rated)
+    account = await reconcile(stack.plan.redis_url, progress.rated)
     screen.final()
     console.print(account.line())
     complete = progress.answered == progress.rated == len(outcomes)
