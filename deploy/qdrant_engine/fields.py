@@ -1,4 +1,4 @@
-"""Reading JSON bodies strictly: what is not understood is refused, never skipped."""
+"""Strict readers of JSON values: an unknown field or a wrong type is an error, never ignored."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from deploy.qdrant_engine.problems import invalid, malformed, unsupported, wrong
 PointId = int | str
 _MOST = float(np.finfo(np.float32).max)
 MAX_LIMIT = 100_000
-"""Rows of one answer; a larger one would hold the process for seconds."""
+"""Rows of one reply; a larger one would block the process for seconds."""
 
 
 def fields(raw: Any, what: str, known: Collection[str]) -> Mapping[str, Any]:
-    """Return the object without its nulls; anything outside `known` is refused."""
+    """Return the object without its nulls; a field outside `known` is refused with 501."""
     if not isinstance(raw, dict):
         raise malformed(f"{what} must be an object")
     given = {name: value for name, value in raw.items() if value is not None}
@@ -77,16 +77,11 @@ def point_id(value: Any) -> PointId:
     raise malformed(f"value {value} is not a valid point ID, valid values are either an unsigned integer or a UUID")
 
 
-def point_ids(value: Any, what: str) -> list[PointId]:
-    """Return a list of ids."""
-    return [point_id(each) for each in items(value, what)]
-
-
 _NUMBERS = {int, float}
 
 
 def vector(value: Any, size: int) -> list[float]:
-    """Return one dense vector of that size. The engine itself would take infinities."""
+    """Return one dense, finite vector of that size; the engine itself would accept infinities."""
     if isinstance(value, dict):
         raise unsupported("named or sparse vectors, and inference")
     numbers = items(value, "vector")

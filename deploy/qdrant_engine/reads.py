@@ -1,4 +1,4 @@
-"""Queries, scrolls, counts and lookups: JSON in, the engine's requests out, and its answers as JSON."""
+"""Reads: JSON bodies of query, scroll and count to the engine's requests, and its points to JSON."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any
 
 import qdrant_edge as edge
 
-from deploy.qdrant_engine.fields import fields, items, point_id, point_ids, real, text, truth, vector, whole
+from deploy.qdrant_engine.fields import fields, items, point_id, real, text, truth, vector, whole
 from deploy.qdrant_engine.filters import filter_of
-from deploy.qdrant_engine.problems import invalid, malformed, unsupported
+from deploy.qdrant_engine.problems import invalid, malformed
 
 DEFAULT_LIMIT = 10
 
@@ -25,11 +25,11 @@ def query_of(body: Any, size: int) -> Any:
     return edge.QueryRequest(
         limit=whole(given.get("limit", DEFAULT_LIMIT), "limit", least=1),
         offset=whole(given.get("offset", 0), "offset", least=0),
-        query=_scoring(given.get("query"), size),
+        query=_nearest(given.get("query"), size),
         filter=filter_of(given.get("filter")),
         score_threshold=None if threshold is None else real(threshold, "score_threshold"),
         with_payload=_payload_choice(given.get("with_payload", False)),
-        with_vector=_vector_choice(given.get("with_vector", False)),
+        with_vector=truth(given.get("with_vector", False), "with_vector"),
         params=_search_params(given.get("params")),
     )
 
@@ -44,7 +44,7 @@ def scroll_of(body: Any) -> Any:
         limit=whole(given.get("limit", DEFAULT_LIMIT), "limit", least=1),
         filter=filter_of(given.get("filter")),
         with_payload=_payload_choice(given.get("with_payload", True)),
-        with_vector=_vector_choice(given.get("with_vector", False)),
+        with_vector=truth(given.get("with_vector", False), "with_vector"),
         order_by=_order(given.get("order_by")),
     )
 
@@ -55,33 +55,21 @@ def count_of(body: Any) -> Any:
     return edge.CountRequest(exact=truth(given.get("exact", True), "exact"), filter=filter_of(given.get("filter")))
 
 
-def lookup_of(body: Any) -> tuple[list[Any], Any, bool]:
-    """Translate the body of `POST /points`: ids, payload choice, vector choice."""
-    given = fields(body, "point request", ("ids", "with_payload", "with_vector"))
-    return (
-        point_ids(given.get("ids"), "ids"),
-        _payload_choice(given.get("with_payload", True)),
-        _vector_choice(given.get("with_vector", False)),
-    )
-
-
 def scored(points: Sequence[Any]) -> list[dict[str, Any]]:
-    """Render scored points. An id is a number or a UUID, which orjson writes as its text."""
+    """Return scored points as JSON objects. An id is a number or a UUID, which orjson writes as text."""
     rendered = []
-    for point in points:  # most of a search's rendering: one dict a point, and no calls
+    for point in points:  # the hot part of a search: one dict per point, no calls
         shown = {"id": point.id, "version": point.version, "score": point.score}
         if (payload := point.payload) is not None:
             shown["payload"] = payload
         if (vector_of := point.vector) is not None:
             shown["vector"] = vector_of
-        if (order := point.order_value) is not None:
-            shown["order_value"] = order
         rendered.append(shown)
     return rendered
 
 
 def records(points: Sequence[Any]) -> list[dict[str, Any]]:
-    """Render records."""
+    """Return records as JSON objects."""
     return [_rendered(point) for point in points]
 
 
@@ -97,32 +85,18 @@ def _rendered(point: Any) -> dict[str, Any]:
     return shown
 
 
-def _scoring(raw: Any, size: int) -> Any:
-    if raw is None:
-        return None
-    if isinstance(raw, list):
-        return edge.Query.Nearest(vector(raw, size))
-    if isinstance(raw, dict) and "sample" in raw:
-        if fields(raw, "query", ("sample",))["sample"] != "random":
-            raise malformed("sample must be random")
-        return edge.Sample.Random
-    if isinstance(raw, dict) and "nearest" in raw:
-        nearest = fields(raw, "query", ("nearest",))["nearest"]
-        if isinstance(nearest, list):
-            return edge.Query.Nearest(vector(nearest, size))
-    if isinstance(raw, dict) and "order_by" in raw:
-        return _order(fields(raw, "query", ("order_by",))["order_by"])
-    raise unsupported("queries other than a dense vector, order_by or sample")
+def _nearest(raw: Any, size: int) -> Any:
+    if isinstance(raw, dict):  # the official client's form of a plain vector
+        raw = fields(raw, "query", ("nearest",)).get("nearest")
+    return edge.Query.Nearest(vector(raw, size))
 
 
 def _search_params(raw: Any) -> Any:
     if raw is None:
         return None
-    given = fields(raw, "params", ("exact", "hnsw_ef", "quantization"))
-    ef = given.get("hnsw_ef")
+    given = fields(raw, "params", ("exact", "quantization"))
     return edge.SearchParams(
         exact=truth(given.get("exact", False), "exact"),
-        hnsw_ef=None if ef is None else whole(ef, "hnsw_ef", least=1),
         quantization=_quantization(given.get("quantization")),
     )
 
@@ -144,34 +118,15 @@ def _quantization(raw: Any) -> Any:
 def _payload_choice(raw: Any) -> Any:
     if isinstance(raw, bool):
         return raw
-    if isinstance(raw, list):
-        return edge.PayloadSelector.Include([text(each, "with_payload") for each in raw])
-    given = fields(raw, "with_payload", ("include", "exclude"))
-    if len(given) != 1:
-        raise malformed("with_payload takes exactly one of include, exclude")
-    name, keys = next(iter(given.items()))
-    paths = [text(each, name) for each in items(keys, name)]
-    return edge.PayloadSelector.Include(paths) if name == "include" else edge.PayloadSelector.Exclude(paths)
-
-
-def _vector_choice(raw: Any) -> bool:
-    if isinstance(raw, list):
-        raise unsupported("with_vector by name")
-    return truth(raw, "with_vector")
+    return edge.PayloadSelector.Include([text(each, "with_payload") for each in items(raw, "with_payload")])
 
 
 def _order(raw: Any) -> Any:
     if raw is None:
         return None
-    given = fields({"key": raw} if isinstance(raw, str) else raw, "order_by", ("key", "direction", "start_from"))
+    given = fields(raw, "order_by", ("key", "direction"))
     direction = given.get("direction", "asc")
     if direction not in {"asc", "desc"}:
         raise malformed("direction must be asc or desc")
-    start = given.get("start_from")
-    if isinstance(start, str):
-        raise unsupported("start_from of dates")
-    return edge.OrderBy(
-        text(given.get("key"), "key"),
-        edge.Direction.Asc if direction == "asc" else edge.Direction.Desc,
-        None if start is None else start if type(start) is int else real(start, "start_from"),
-    )
+    way = edge.Direction.Asc if direction == "asc" else edge.Direction.Desc
+    return edge.OrderBy(text(given.get("key"), "key"), way)

@@ -1,4 +1,4 @@
-"""The REST routes that we use, each answering as Qdrant does."""
+"""REST routes of the engine: those of Qdrant that the router and its set-up use, with Qdrant's replies."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from deploy.qdrant_engine import reads, writes
 from deploy.qdrant_engine.answers import Handler, answered
 from deploy.qdrant_engine.collection import Collection
 from deploy.qdrant_engine.collections import Collections
-from deploy.qdrant_engine.fields import fields, items, point_id
-from deploy.qdrant_engine.problems import ApiProblem, malformed, unsupported
+from deploy.qdrant_engine.fields import fields, items
+from deploy.qdrant_engine.problems import malformed, unsupported
 from deploy.qdrant_engine.writes import Change
 
 VERSION = "1.20.0"
-"""The version of Qdrant whose REST API this is; clients check it."""
+"""Version of Qdrant's REST API that this follows; clients check it."""
 
 COLLECTIONS = web.AppKey("collections", Collections)
 
 Translation = Callable[[Any, int], Iterator[Change]]
-"""From the body of an update, and the size of a vector, to engine calls."""
+"""Translates the body of an update to engine calls; takes the body and the number of dimensions."""
 
 
 def parsed(raw: bytes) -> Any:
@@ -46,7 +46,7 @@ def found(request: web.Request) -> Collection:
 
 
 def _waits(request: web.Request) -> bool:
-    """Whether it waits. Without `wait` Qdrant answers before it applies; here it is applied in any case."""
+    """Whether the client waits. Qdrant answers before it applies a write without `wait`; here it is always applied."""
     return request.query.get("wait", "false") == "true"
 
 
@@ -55,38 +55,28 @@ def _written(number: int, *, waited: bool) -> dict[str, object]:
 
 
 async def root(_request: web.Request) -> web.Response:
-    """Name and version, in a shape of its own."""
+    """Answer `GET /` with name and version, outside of the usual envelope."""
     return web.json_response({"title": "qdrant - vector search engine", "version": VERSION, "commit": "local-engine"})
 
 
-async def alive(_request: web.Request) -> web.Response:
-    """Health, for /healthz, /livez and /readyz."""
-    return web.Response(text="healthz check passed")
-
-
-async def list_collections(request: web.Request) -> object:
-    """All names."""
-    return {"collections": [{"name": name} for name in request.app[COLLECTIONS].names()]}
+async def ready(_request: web.Request) -> web.Response:
+    """Answer `GET /readyz`."""
+    return web.Response(text="all shards are ready")
 
 
 async def create_collection(request: web.Request) -> object:
-    """Create."""
+    """Create a collection."""
     await request.app[COLLECTIONS].create(request.match_info["name"], await body_of(request))
     return True
 
 
 async def delete_collection(request: web.Request) -> object:
-    """Delete; false when there is none."""
+    """Delete a collection; the result is false when there was none."""
     return await request.app[COLLECTIONS].delete(request.match_info["name"])
 
 
-async def exists(request: web.Request) -> object:
-    """Whether there is such a collection."""
-    return {"exists": request.match_info["name"] in request.app[COLLECTIONS]}
-
-
 async def describe(request: web.Request) -> object:
-    """What the collection is and holds; settings that this engine does not have show Qdrant's defaults."""
+    """Describe a collection. Settings that this engine does not have show Qdrant's defaults."""
     collection = found(request)
     info = await collection.read(lambda shard: shard.info())
     described = collection.description
@@ -120,8 +110,8 @@ async def describe(request: web.Request) -> object:
     }
 
 
-async def understood(steps: Iterator[Change]) -> list[Change]:
-    """Translate a write to its end before any of it is applied; reads are answered between the steps."""
+async def translated(steps: Iterator[Change]) -> list[Change]:
+    """Translate a whole write before any of it is applied; reads are answered between the steps."""
     changes = []
     for change in steps:
         changes.append(change)
@@ -130,8 +120,8 @@ async def understood(steps: Iterator[Change]) -> list[Change]:
 
 
 async def apply(translate: Translation, collection: Collection, body: Any, *, waited: bool) -> object:
-    """Apply one kind of update, however it came."""
-    changes = await understood(translate(body, collection.description.size))
+    """Apply an update; for the fast path and aiohttp alike."""
+    changes = await translated(translate(body, collection.description.size))
     return _written(await collection.write(changes), waited=waited)
 
 
@@ -144,42 +134,29 @@ def writer(translate: Translation) -> Handler:
     return handle
 
 
-async def batch(request: web.Request) -> object:
-    """Several updates in order, one answer each."""
-    collection = found(request)
-    steps = [await understood(each) for each in writes.batch(await body_of(request), collection.description.size)]
-    return [_written(await collection.write(changes), waited=_waits(request)) for changes in steps]
-
-
-async def delete_index(request: web.Request) -> object:
-    """Drop a payload index."""
-    number = await found(request).write(list(writes.delete_index(request.match_info["field"])))
-    return _written(number, waited=_waits(request))
-
-
 def _search(shard: Any, asked: Any) -> list[dict[str, Any]]:
     return reads.scored(shard.query(asked))
 
 
 async def search(collection: Collection, body: Any) -> object:
-    """Search, however the question came."""
+    """Search; for the fast path and aiohttp alike."""
     asked = reads.query_of(body, collection.description.size)
     return {"points": await collection.read(partial(_search, asked=asked))}
 
 
 async def query(request: web.Request) -> object:
-    """Search."""
+    """Search points."""
     return await search(found(request), await body_of(request))
 
 
 async def search_all(collection: Collection, body: Any) -> object:
-    """Make several searches, however they came, in one go: taken in turn with another batch's, all would be late."""
+    """Search several times, without interleaving with another batch, which would make both late."""
     searches = items(fields(body, "batch request", ("searches",)).get("searches"), "searches")
     return [await search(collection, each) for each in searches]
 
 
 async def query_batch(request: web.Request) -> object:
-    """Several searches."""
+    """Search points, several times."""
     return await search_all(found(request), await body_of(request))
 
 
@@ -198,25 +175,8 @@ async def count(request: web.Request) -> object:
     return {"count": await collection.read(lambda shard: shard.count(asked))}
 
 
-async def retrieve(request: web.Request) -> object:
-    """Points by id; unknown ids are left out."""
-    collection = found(request)
-    ids, payload, vector = reads.lookup_of(await body_of(request))
-    return reads.records(await collection.read(lambda shard: shard.retrieve(ids, payload, vector)))
-
-
-async def retrieve_one(request: web.Request) -> object:
-    """One point by id."""
-    raw = request.match_info["id"]
-    wanted = point_id(int(raw) if raw.isdecimal() else raw)
-    points = await found(request).read(lambda shard: shard.retrieve([wanted], with_payload=True, with_vector=True))
-    if not points:
-        raise ApiProblem(404, f"Not found: Point with id {wanted} does not exists!")
-    return reads.records(points)[0]
-
-
 async def other(request: web.Request) -> object:
-    """Everything else that Qdrant may have."""
+    """Refuse any other route of Qdrant with 501."""
     raise unsupported(f"{request.method} {request.path}")
 
 
@@ -224,30 +184,19 @@ def add_routes(app: web.Application) -> None:
     """Register every route."""
     prefix = "/collections/{name}"
     routes: list[tuple[str, str, Handler]] = [
-        ("GET", "/collections", list_collections),
         ("PUT", prefix, create_collection),
         ("GET", prefix, describe),
         ("DELETE", prefix, delete_collection),
-        ("GET", f"{prefix}/exists", exists),
         ("PUT", f"{prefix}/points", writer(writes.upsert)),
         ("POST", f"{prefix}/points/delete", writer(writes.delete)),
-        ("POST", f"{prefix}/points/payload", writer(writes.set_payload)),
-        ("PUT", f"{prefix}/points/payload", writer(writes.overwrite_payload)),
-        ("POST", f"{prefix}/points/payload/delete", writer(writes.delete_payload)),
-        ("POST", f"{prefix}/points/payload/clear", writer(writes.clear_payload)),
-        ("POST", f"{prefix}/points/batch", batch),
         ("PUT", f"{prefix}/index", writer(writes.create_index)),
-        ("DELETE", f"{prefix}/index/{{field}}", delete_index),
         ("POST", f"{prefix}/points/query", query),
         ("POST", f"{prefix}/points/query/batch", query_batch),
         ("POST", f"{prefix}/points/scroll", scroll),
         ("POST", f"{prefix}/points/count", count),
-        ("POST", f"{prefix}/points", retrieve),
-        ("GET", f"{prefix}/points/{{id}}", retrieve_one),
         ("*", "/{rest:.*}", other),
     ]
     app.router.add_get("/", root)
-    for path in ("/healthz", "/livez", "/readyz"):
-        app.router.add_get(path, alive)
+    app.router.add_get("/readyz", ready)
     for method, path, handler in routes:
         app.router.add_route(method, path, answered(handler))

@@ -116,9 +116,8 @@ async def test_searches_are_answered_during_a_large_write(
 ) -> None:
     """A write of thousands of points is many small steps, and whoever asks meanwhile does not wait for its end."""
     rows = np.random.default_rng(3).standard_normal((5000, SIZE)).tolist()
-    write = asyncio.create_task(
-        client.upsert(collection, models.Batch(ids=list(range(len(rows))), vectors=rows), wait=True)
-    )
+    large = [models.PointStruct(id=each, vector=row) for each, row in enumerate(rows)]
+    write = asyncio.create_task(client.upsert(collection, large, wait=True))
     seen = set()
     url = f"{qdrant_url}/collections/{collection}/points/count"
     async with aiohttp.ClientSession() as session:
