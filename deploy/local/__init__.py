@@ -1,1 +1,1 @@
-"""The local stack of `make run`: every part as a process, no Docker, no key."""
+"""Local stack of `make run`: every part as a process, without Docker and without a key."""

@@ -1,4 +1,4 @@
-"""`make run`: the whole system on this machine, until Ctrl-C."""
+"""Command `make run`: runs the whole system on this machine until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from shared.standard_streams import protect
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run until a signal (0), a part's death (1) or a setting that cannot be (2)."""
-    protect(stdout=True)  # a terminal that is closed or does not read must not end or stop the stack
-    parser = argparse.ArgumentParser(prog="python -m deploy.local", description="The whole system on this machine.")
+    """Run; return the exit code: 0 after a signal, 1 when a part ended, 2 for wrong settings."""
+    protect(stdout=True)  # a closed or stuck terminal must not end or block the stack
+    parser = argparse.ArgumentParser(prog="python -m deploy.local", description="Run the whole system on this machine.")
     parser.add_argument("--folder", type=Path, default=ROOT / ".local", help="data and logs (default: .local)")
     parser.add_argument("--models", type=Path, help="embedding models (default: FOLDER/models)")
-    parser.add_argument("--replay", help="the simulated upstream replays this folder (or `example`)")
-    parser.add_argument("--speed", type=float, default=1.0, help="of the simulated upstream")
-    parser.add_argument("--failures", type=float, default=1.0, help="of the simulated upstream; 0: none")
-    parser.add_argument("--anywhere", action="store_true", help="any free ports instead of the usual ones")
+    parser.add_argument("--replay", help="recorded outcomes for the simulated upstream: a folder, or `example`")
+    parser.add_argument("--speed", type=float, default=1.0, help="speed of the simulated upstream")
+    parser.add_argument("--failures", type=float, default=1.0, help="failure rate of the simulated upstream; 0: none")
+    parser.add_argument("--anywhere", action="store_true", help="use any free ports instead of the default ones")
     options = parser.parse_args(arguments)
     folder = options.folder.resolve()
     requests, began = StopRequests(), time.monotonic()
@@ -44,7 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
                 show_banner(stack.plan, settings, seconds=seconds, folder=str(folder), models=models_now)
                 stack.run()
             except Interrupted:
-                say("stopping: the gateway finishes open answers first")
+                say("stopping: the gateway finishes open requests first")
                 raise
     except Interrupted:
         say("stopped")

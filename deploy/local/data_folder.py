@@ -1,10 +1,10 @@
-"""The folder of a stack's data: one for each upstream, so that simulated ratings never mix with real ones.
+"""Data folder of a stack: one per upstream, so that simulated ratings never mix with real ones.
 
     FOLDER/data/simulated        Redis, Qdrant, PostgreSQL and spool of the simulated upstream
     FOLDER/data/openrouter.ai    the same of OpenRouter; any other upstream by its host and port
 
-A file `upstream` in each says whose it is. Before this, the data stood in FOLDER itself: it is taken over for the
-upstream that made it. A log of the simulator tells that: where there is one, the data is simulated, at least in part.
+A file `upstream` in each folder names its upstream. Earlier versions kept the data in FOLDER itself: it is moved to the
+folder of the upstream that produced it, the simulated one if there is a log of the simulator.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ OLDER = ("redis", "qdrant", "postgres", "spool")
 
 
 def upstream_name(base_url: str) -> str:
-    """Return host and port of an upstream as the name of a folder."""
+    """Return the folder name of an upstream: its host and port."""
     parts = urlsplit(base_url)
     host = (parts.hostname or "unknown").lower()
     name = re.sub(r"[^a-z0-9.-]", "_", f"{host}_{parts.port}" if parts.port else host)
@@ -30,9 +30,9 @@ def upstream_name(base_url: str) -> str:
 
 
 def open_data_folder(folder: Path, upstream: str, say: Callable[[str], None]) -> Path:
-    """Return the data folder of `upstream`, made if need be, and say what becomes of other data.
+    """Return the data folder of `upstream`, created if missing; report through `say` what happens to other data.
 
-    Raises SettingsError where the folder is marked as another upstream's.
+    Raises SettingsError when the folder is marked with another upstream.
     """
     data = folder / "data" / upstream
     data.mkdir(parents=True, exist_ok=True)
@@ -44,7 +44,7 @@ def open_data_folder(folder: Path, upstream: str, say: Callable[[str], None]) ->
     _take_over(folder, data, upstream, say)
     others = sorted(other.name for other in data.parent.iterdir() if other.is_dir() and other != data)
     if others:
-        say(f"this start uses the data of {upstream}; that of {', '.join(others)} is kept apart")
+        say(f"using the data of {upstream}; that of {', '.join(others)} is kept separately")
     return data
 
 

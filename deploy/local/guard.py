@@ -1,8 +1,8 @@
-"""Leads the process group of a stack and kills it as soon as its standard input closes.
+"""Guard process: leads the process group of a stack and kills the group when its standard input closes.
 
-The supervisor holds the other end, so the kernel closes it whatever the supervisor dies of, `kill -9` included. Works
-wherever there are process groups; Linux' parent-death signal would miss grandchildren and other systems. Run as a
-file, without the project: it must start fast and import nothing.
+The supervisor holds the other end of the pipe, which the kernel closes however the supervisor dies, `kill -9` included.
+This works wherever there are process groups; Linux's parent-death signal would miss grandchildren. The file is run
+without the project, so that it starts fast.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Signals as a count that loops look at, so that nothing is interrupted half-way."""
+"""Counter of stop signals, which loops poll, so that no step is interrupted half-way."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import signal
 import time
 
 SAME_REQUEST_S = 1.0
-"""Signals this close together are one request. A SIGTERM to the process group comes twice: make sends its own to what
-it started. Taken for a second request, it would kill all parts before open answers are finished."""
+"""Signals within this time are one request. A SIGTERM to the process group arrives twice, because make sends one as
+well; counted as a second request, it would kill all parts before open requests are finished."""
 
 
 class StopRequests:
-    """Counts requests to stop (SIGINT, SIGTERM, SIGHUP) from when it is made."""
+    """Counter of requests to stop (SIGINT, SIGTERM, SIGHUP), from its construction on."""
 
     def __init__(self) -> None:
         self._count = 0
@@ -20,7 +20,7 @@ class StopRequests:
             signal.signal(number, self._on_signal)
 
     def __call__(self) -> int:
-        """Return how many have come."""
+        """Return the number of requests."""
         return self._count
 
     def _on_signal(self, _number: int, _frame: object) -> None:

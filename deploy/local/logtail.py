@@ -1,4 +1,4 @@
-"""Reads what is appended to a log file. Parts log into files, so that a stuck terminal never blocks them."""
+"""Log tail: reads lines appended to a log file. Parts log to files, so that a stuck terminal never blocks them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,7 @@ MAX_LINE = 65_536
 
 
 class LogTail:
-    """Yields lines as they are completed.
-
-    One that is to be overwritten, as progress bars do, keeps its carriage return.
-    """
+    """Reader of completed lines. A line that ends in a carriage return, like a progress bar, keeps it."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

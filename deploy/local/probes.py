@@ -1,4 +1,4 @@
-"""Whether a part is ready: quick questions over loopback."""
+"""Readiness probes over the loopback interface."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import struct
 import time
 
 TIMEOUT_S = 1.0
-PATIENCE_S = 10.0
+DEGRADED_TIMEOUT_S = 10.0
 
 
 def redis_answers(port: int) -> bool:
-    """Return whether Redis has loaded its data and answers."""
+    """Whether Redis has loaded its data and answers."""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT_S) as connection:
             connection.sendall(b"PING\r\n")
@@ -23,7 +23,7 @@ def redis_answers(port: int) -> bool:
 
 
 def postgres_answers(port: int) -> bool:
-    """Return whether PostgreSQL would let somebody in; it listens before it does, and says so with an error."""
+    """Whether PostgreSQL accepts logins. It listens earlier, and answers with an error until then."""
     hello = struct.pack("!i", 196_608) + b"user\0llm_router\0database\0llm_router\0\0"  # protocol 3.0
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT_S) as connection:
@@ -34,7 +34,7 @@ def postgres_answers(port: int) -> bool:
 
 
 def http_ok(port: int, path: str) -> bool:
-    """Return whether GET answers 200."""
+    """Whether GET returns 200."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_S)
     try:
         connection.request("GET", path)
@@ -46,10 +46,10 @@ def http_ok(port: int, path: str) -> bool:
 
 
 class GatewayProbe:
-    """Whether the gateway serves, and with everything it can use: the first decision should not lack its neighbours.
+    """Readiness probe of the gateway that also waits, for up to ten seconds, until it is not degraded.
 
-    What is still missing ten seconds after it answers is not waited for: a dependency that was named by its URL may be
-    away, and chat is answered without it; so may the upstream, and the table says so.
+    So the first decision has neighbours. After that time it is ready in any case: a dependency or the upstream that the
+    user runs elsewhere may be down, and the table of the start says so.
     """
 
     def __init__(self, port: int) -> None:
@@ -57,7 +57,7 @@ class GatewayProbe:
         self._serves_since: float | None = None
 
     def __call__(self) -> bool:
-        """Ask once."""
+        """Probe once."""
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=TIMEOUT_S)
         try:
             connection.request("GET", "/ready")
@@ -69,11 +69,11 @@ class GatewayProbe:
             connection.close()
         now = time.monotonic()
         self._serves_since = now if self._serves_since is None else self._serves_since
-        return not missing or now - self._serves_since > PATIENCE_S
+        return not missing or now - self._serves_since > DEGRADED_TIMEOUT_S
 
 
 def listens(port: int) -> bool:
-    """Return whether something accepts connections."""
+    """Whether a server accepts connections."""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT_S):
             return True

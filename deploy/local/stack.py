@@ -1,4 +1,4 @@
-"""Starts the parts of a plan, watches them, and stops them in order. Nothing outlives the supervisor."""
+"""Process supervisor: starts the parts of a plan, watches them, and stops them in order. No part outlives it."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from shared.errors import DependencyError, RouterError
 TICK_S = 0.05
 START_TIMEOUT_S = 60.0
 DISTIL_TIMEOUT_S = 900.0
-"""The embedder may distil or download its model at the first start."""
+"""Start time-out of the embedder, which may distil or download its model at the first start."""
 SHOWN_LINES = 15
 
 
 class Interrupted(RouterError):
-    """The user wants to stop."""
+    """The user requested a stop."""
 
 
 class AlreadyRunning(DependencyError):
@@ -35,9 +35,9 @@ class AlreadyRunning(DependencyError):
 
 
 class Stack:
-    """A running plan. Use as a context manager: everything has ended when it is left, whatever happens.
+    """Supervisor of a plan, used as a context manager: when it exits, all parts have ended.
 
-    `show` gets every log line with the name of its part; `stop_requests` says how often the user has asked to stop.
+    `show` gets every log line with the name of its part; `stop_requests` returns how often the user requested a stop.
     """
 
     def __init__(
@@ -59,11 +59,11 @@ class Stack:
 
     def __enter__(self) -> Self:
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._lock = _locked(self._folder)  # before the ports: those of a stack on the same data are taken, of course
+        self._lock = _locked(self._folder)  # before ports are chosen: another stack on this data uses the default ones
         self.plan = self._planner.plan()
         running.note(self._folder, self.plan.database_url)
-        # In a group of its own, but in this session, so that the parts may join the group. It inherits the lock: the
-        # folder is free again only when the last part is gone.
+        # In its own process group, but in this session, so that the parts can join the group. It inherits the lock, so
+        # that the folder is free only when the last part has ended.
         self._guard = subprocess.Popen(
             [sys.executable, "-I", "-S", guard.__file__],
             stdin=subprocess.PIPE,
@@ -91,10 +91,10 @@ class Stack:
     # -- starting ------------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Start every part as soon as those it needs are ready; return when all are.
+        """Start every part as soon as the parts it needs are ready; return when all are.
 
-        Raises DependencyError, with the end of its log, when a part dies or does not get ready; Interrupted when the
-        user wants to stop.
+        Raises DependencyError, with the end of its log, when a part ends or does not become ready; Interrupted when the
+        user requests a stop.
         """
         names = {part.name for part in self.plan.parts}
         while not all(part.is_ready for part in self.plan.parts):
@@ -127,9 +127,9 @@ class Stack:
     # -- running -------------------------------------------------------------------------------------------------------
 
     def poll(self) -> None:
-        """Show new log lines and check that all parts live.
+        """Show new log lines and check that all parts run.
 
-        Raises DependencyError, with the end of its log, when one has died; Interrupted when the user wants to stop.
+        Raises DependencyError, with the end of its log, when one has ended; Interrupted when the user requests a stop.
         """
         self._show_lines()
         if self._stop_requests():
@@ -138,18 +138,18 @@ class Stack:
             process = part.server.process
             if process is not None and process.poll() is not None:
                 self._show_lines()
-                raise self._failed(part, _died_of(process.returncode))
+                raise self._failed(part, _end_of(process.returncode))
         if self._guard is not None and self._guard.poll() is not None:
             raise DependencyError("guard", "the process that cleans up after a crash has ended")
 
     def run(self) -> None:
-        """Poll until something ends it; see `poll`."""
+        """Call `poll` until it raises."""
         while True:
             self.poll()
             time.sleep(TICK_S)
 
     def pids(self) -> dict[str, int]:
-        """Return the process id of every living part."""
+        """Return the process id of every running part."""
         processes = {part.name: part.server.process for part in self.plan.parts}
         return {name: process.pid for name, process in processes.items() if process and process.poll() is None}
 
@@ -168,9 +168,9 @@ class Stack:
     # -- stopping ------------------------------------------------------------------------------------------------------
 
     def _stop(self, *, quick: bool) -> None:
-        """SIGTERM in order, each stage when the one before has ended; SIGKILL where that takes too long.
+        """Send SIGTERM stage by stage, each after the one before has ended; SIGKILL after a time-out.
 
-        A second request to stop means that the user does not want to wait.
+        A second request to stop kills the parts immediately.
         """
         for stage in sorted({part.stop_order for part in self.plan.parts}):
             parts = [part for part in self.plan.parts if part.stop_order == stage and part.server.process is not None]
@@ -179,22 +179,22 @@ class Stack:
             deadline = time.monotonic() + max((part.stop_timeout_s for part in parts), default=0.0)
             if quick:
                 deadline = min(deadline, time.monotonic() + 5.0)
-            while any(_lives(part) for part in parts) and time.monotonic() < deadline and self._stop_requests() < 2:
+            while any(_runs(part) for part in parts) and time.monotonic() < deadline and self._stop_requests() < 2:
                 self._show_lines()
                 time.sleep(TICK_S)
             for part in parts:
-                if _lives(part):
+                if _runs(part):
                     why = "second request to stop" if self._stop_requests() > 1 else "did not stop in time"
                     self._show(part.name, f"{why}: killed")
                     part.server.kill()
         self._show_lines()
 
 
-def _lives(part: Part) -> bool:
+def _runs(part: Part) -> bool:
     return part.server.process is not None and part.server.process.poll() is None
 
 
-def _died_of(code: int) -> str:
+def _end_of(code: int) -> str:
     if code < 0:
         with contextlib.suppress(ValueError):
             return f"was killed by {signal.Signals(-code).name}"

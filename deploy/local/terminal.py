@@ -1,4 +1,4 @@
-"""What the user of `make run` sees: one table, a few commands to paste, and the log of every part."""
+"""Terminal output of `make run`: the table of addresses, commands to paste, and the log of every part."""
 
 from __future__ import annotations
 
@@ -27,46 +27,46 @@ USE = {
 
 CLEAR_LINE = "\r\x1b[K"
 OVERCOMMIT = "Memory overcommit must be enabled"
-"""Advice of Redis on the kernel's settings, right for a server, of no use on somebody's laptop."""
+"""Advice of Redis on kernel settings: useful on a server, and not on a laptop."""
 STARTING = "the database system is starting up"
-"""PostgreSQL's word on each of our own questions whether it is ready."""
+"""What PostgreSQL logs at each of our readiness probes during its start."""
 
 
 def show_line(name: str, line: str) -> None:
-    """Print one log line behind the name of its part; one that ends in a carriage return stays only until the next."""
+    """Print a log line after the name of its part; one that ends in a carriage return is overwritten by the next."""
     if (name == "redis" and OVERCOMMIT in line) or (name == "postgres" and STARTING in line):
         return
-    passing = line.endswith("\r")
+    transient = line.endswith("\r")
     if not sys.stdout.isatty():
-        if not passing:
+        if not transient:
             print(f"{name:<9} | {line}", flush=True)
         return
     colour = "" if os.environ.get("NO_COLOR") else f"\x1b[{COLOURS.get(name, 0)}m"
     prefix = f"{CLEAR_LINE}{colour}{name:<9} |\x1b[0m"
-    print(prefix, line.rstrip("\r"), end="\r" if passing else "\n", flush=True)
+    print(prefix, line.rstrip("\r"), end="\r" if transient else "\n", flush=True)
 
 
 def say(text: str) -> None:
-    """Print something of our own."""
+    """Print a line of the stack itself."""
     show_line("stack", text)
 
 
 def show_banner(plan: Plan, settings: Settings, *, seconds: float, folder: str, models: Sequence[str] = ()) -> None:
-    """Print the table of addresses, what is to be said of the `models`, and the first commands."""
+    """Print the table of addresses, the lines on `models`, warnings, and the first commands."""
     console = Console(soft_wrap=True, highlight=False, width=None if sys.stdout.isatty() else 120)
     table = Table(box=box.SIMPLE_HEAD, title=f"LLM Router is ready, after {seconds:.1f} s", title_justify="left")
-    for column in ("part", "address", "what it is"):
+    for column in ("part", "address", "purpose"):
         table.add_column(column, overflow="fold")
     for part in reversed(plan.parts):
         table.add_row(part.name, _public(part.url), USE.get(part.name, ""))
     for setting, url in plan.given.items():
-        table.add_row(setting, url, "yours, used as it is")
+        table.add_row(setting, url, "yours, used as set")
     if not plan.simulated and "OPENROUTER_BASE_URL" not in plan.given:
         table.add_row("upstream", settings.OPENROUTER_BASE_URL, "real models: those that are not free cost money")
     console.print(table, soft_wrap=False)
     for line in models:
         print(line)
-    print(f"Data: {plan.data}, logs: {folder}/logs (kept for the next start)")
+    print(f"Data: {plan.data}, logs: {folder}/logs (kept between starts)")
     if plan.simulated:
         text = "No OPENROUTER_API_KEY is set: every answer is SIMULATED and free. Put a key into .env for real ones."
         console.print(Panel(text, style="bold yellow", expand=False), soft_wrap=False)
@@ -81,7 +81,7 @@ def show_banner(plan: Plan, settings: Settings, *, seconds: float, folder: str, 
 
 
 def commands(url: str, *, key_needed: bool, admin_key_needed: bool) -> list[str]:
-    """Return shell lines that chat, rate the answer, and look at what became of it."""
+    """Return shell commands that send a chat request, rate the answer, and show the results."""
     key = ' -H "Authorization: Bearer $API_KEY"' if key_needed else ""
     admin = ' -H "Authorization: Bearer $ADMIN_KEY"' if admin_key_needed else key
     json = " -H 'Content-Type: application/json'"

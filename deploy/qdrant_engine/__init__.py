@@ -1,1 +1,1 @@
-"""The Qdrant REST routes that we use, served by the official in-process engine `qdrant-edge-py`."""
+"""Local Qdrant engine: the REST routes that the router uses, on the official in-process engine `qdrant-edge-py`."""

@@ -1,4 +1,4 @@
-"""`python -m deploy.qdrant_engine --port 6333 --path DIR`."""
+"""Command line of the local Qdrant engine: `python -m deploy.qdrant_engine --port 6333 --path DIR`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from shared.standard_streams import protect
 
 
 def main() -> int:
-    """Serve until SIGTERM or SIGINT; 2 when the folder is in use."""
+    """Serve until SIGTERM or SIGINT; return the exit code, 2 when another process uses the folder."""
     parser = argparse.ArgumentParser(prog="qdrant_engine", description=__doc__)
     parser.add_argument("--port", type=int, default=6333)
     parser.add_argument("--host", default="127.0.0.1")
@@ -22,7 +22,7 @@ def main() -> int:
     options = parser.parse_args()
     protect()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    # Every engine call holds the interpreter anyway; hand it back to the loop quickly after each.
+    # Every engine call holds the interpreter lock: return it to the event loop quickly after each.
     sys.setswitchinterval(0.0005)
     try:
         uvloop.run(serve(options.path.resolve(), options.host, options.port))

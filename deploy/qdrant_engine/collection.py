@@ -1,10 +1,10 @@
-"""One collection on one engine shard: reads, ordered writes, flushes, and its index rebuilt in the background.
+"""Collection on one engine shard: reads, ordered writes, flushes, and background rebuilds of the search graph.
 
-Two facts of the engine's Python binding shape this file (measured, version 0.9.0): every call holds the interpreter
-until it returns, and building the search graph (`optimize`) takes about 0.4 ms a point. So a thread would win nothing
-and reads are plain calls; writes are many short calls, between which reads are answered; and the graph is built by
-another process on a copy, while writes to the original are kept to be repeated on it. What takes longer (flush, load,
-close) is left to a thread, for the day on which the binding lets go of the interpreter.
+Two properties of the engine's Python binding determine the design (measured with version 0.9.0): every call holds the
+interpreter lock until it returns, and building the search graph (`optimize`) takes about 0.4 ms per point. So reads are
+plain calls, which threads would not speed up; writes are many short calls with reads between them; and another process
+builds the graph on a copy, while writes to the original are journalled and replayed on the copy. Longer calls (flush,
+load, close) run on a thread, in case a later binding releases the lock.
 """
 
 from __future__ import annotations
@@ -24,27 +24,27 @@ import qdrant_edge as edge
 
 from deploy.qdrant_engine import files
 from deploy.qdrant_engine.problems import ApiProblem, no_room, of_engine
-from deploy.qdrant_engine.rebuild import build_graph, due, rest_s
+from deploy.qdrant_engine.rebuild import build_graph, due, pause_s
 from deploy.qdrant_engine.writes import Change
 
 Result = TypeVar("Result")
 
 FLUSH_AFTER, FLUSH_S = 20_000, 60.0
-"""Changed points, and seconds, after which a flush is due. It waits for the disk to take some fifty files, while nobody
-is answered: 25 ms to 0.3 s and more. So most of the time only the log is brought to the disk, which keeps nobody
-waiting; a start has to replay so much of it, at 25 microseconds a point."""
+"""Changed points, or seconds, after which a flush is due. A flush syncs about fifty files and blocks all requests for
+25 ms to 0.3 s and more. Between flushes only the log is synced, which blocks nothing; a start replays it, at 25
+microseconds per point."""
 
 PAUSE_S = 0.25
-"""Between two acts of a rebuild during which nobody is answered."""
+"""Pause between two steps of a rebuild that block all requests."""
 
 LEAST_FREE_BYTES = 134_217_728
-"""Below this a disk is full: a segment of the write-ahead log takes 32 MiB, and a flush writes what has changed."""
+"""Free space below which writes are refused: a log segment takes 32 MiB, and a flush writes all changes."""
 
 logger = logging.getLogger(__name__)
 
 
 class Collection:
-    """A named set of points. Writes are applied in the order in which they arrive; reads never wait for a rebuild."""
+    """A named set of points. Writes are applied in order of arrival; reads never wait for a rebuild."""
 
     def __init__(self, folder: Path, description: files.Description, shard: Any, thread: ThreadPoolExecutor) -> None:
         self.description = description
@@ -59,16 +59,16 @@ class Collection:
         self._drift = info.points_count - info.indexed_vectors_count
         self._operations = 0
         self._rebuild: asyncio.Task[None] | None = None
-        self._rest_until = 0.0
+        self._paused_until = 0.0
 
     async def read(self, call: Callable[[Any], Result]) -> Result:
         """Return `call(shard)`."""
         return _guarded(lambda: call(self._shard))
 
     async def write(self, changes: Iterable[Change]) -> int:
-        """Apply changes in order; when this returns they are in the write-ahead log and visible to reads.
+        """Apply changes in order, visible to reads and in the write-ahead log; return the operation's number.
 
-        Raises ApiProblem, like Qdrant, where the disk is nearly full.
+        Raises ApiProblem when the disk is nearly full, as Qdrant does.
         """
         if not self._has_room():
             raise no_room()
@@ -85,17 +85,17 @@ class Collection:
         return number
 
     def _has_room(self) -> bool:
-        """Return whether the disk has room for the engine's files, which it maps: without, the kernel would kill us."""
+        """Whether the disk has room for the engine's memory-mapped files; without it the kernel kills the process."""
         return shutil.disk_usage(self._folder).free >= LEAST_FREE_BYTES
 
     def _apply(self, operation: Any) -> None:
-        # Noted before it runs: an operation that fails half-way (a missing id among others) fails so in the copy too.
+        # Journalled before it runs: an operation that fails half-way fails in the same way on the copy.
         if self._journal is not None:
             self._journal.append(operation)
         self._shard.update(operation)
 
     async def flush(self) -> None:
-        """Bring everything to disk and shorten the log that a start has to replay."""
+        """Write all changes to disk and shorten the log that a start replays."""
         self._flush_at = time.monotonic() + FLUSH_S
         async with self._writers:
             if self._changed:
@@ -103,7 +103,7 @@ class Collection:
                 await self._run(self._shard.flush)
 
     async def maintain(self) -> None:
-        """Bring the log to the disk; flush and start a rebuild of the graph when due. Called every few seconds."""
+        """Sync the log; flush and start a rebuild of the graph when due. Called every few seconds."""
         if not self._has_room():
             return
         if self._changed:
@@ -122,11 +122,11 @@ class Collection:
             waiting=info.points_count - info.indexed_vectors_count,
             drift=self._drift,
             least=self.description.tuning.scanned_points(self.description.size),
-            rested=time.monotonic() >= self._rest_until,
+            pause_over=time.monotonic() >= self._paused_until,
         )
 
     async def close(self) -> None:
-        """Stop a rebuild and release the shard; its last act is a flush."""
+        """Stop a running rebuild and close the shard, which flushes it."""
         if self._rebuild is not None:
             self._rebuild.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -135,7 +135,7 @@ class Collection:
             await self._run(self._shard.close)
 
     async def destroy(self) -> None:
-        """Close, and delete the shard's files; the folder may belong to a new collection of that name already."""
+        """Close and delete the shard's files only: the folder may already belong to a new collection of that name."""
         await self.close()
         await asyncio.to_thread(shutil.rmtree, self._current(), ignore_errors=True)
 
@@ -144,13 +144,15 @@ class Collection:
         try:
             await self.rebuild()
         except (OSError, ApiProblem, RuntimeError):
-            logger.exception("the search graph of %s could not be rebuilt; searching goes on", self.description.name)
+            logger.exception(
+                "the search graph of %s could not be rebuilt; searches use the old one", self.description.name
+            )
         finally:
             ended = time.monotonic()
-            self._rest_until = ended + rest_s(ended - started)
+            self._paused_until = ended + pause_s(ended - started)
 
     async def rebuild(self) -> None:
-        """Build the search graph on a copy in another process, repeat the writes made meanwhile, and switch over."""
+        """Build the search graph on a copy in another process, replay the writes made meanwhile, and switch over."""
         copy = files.new_shard(self._folder)
         try:
             async with self._writers:
@@ -160,7 +162,7 @@ class Collection:
             await build_graph(copy)
             async with self._writers:
                 old, left = await self._switch(copy)
-            await self._leave(old, left)
+            await self._retire(old, left)
         finally:
             self._journal = None
             if self.description.shard != copy.name:
@@ -170,25 +172,25 @@ class Collection:
         return self._folder / self.description.shard
 
     async def _switch(self, copy: Path) -> tuple[Any, Path]:
-        """Search and write the copy from now on; return the shard and the folder that are no longer needed.
+        """Use the copy from now on; return the old shard and its folder.
 
-        Its writes are in its log; the next flush is soon enough.
+        The replayed writes are in the copy's log and need no flush now.
         """
         fresh = await self._run(lambda: edge.EdgeShard.load(str(copy)))
         for operation in self._journal or ():
-            with contextlib.suppress(ApiProblem):  # it failed the same way in the original
+            with contextlib.suppress(ApiProblem):  # it failed in the same way on the original
                 _guarded(partial(fresh.update, operation))
                 await asyncio.sleep(0)
         left, old = self._current(), self._shard
         description = files.moved(self.description, copy)
-        # No await between these two: whoever cancels must find disk and memory naming the same shard.
+        # No await between these two: after a cancellation disk and memory must name the same shard.
         files.save(self._folder, description)
         self.description, self._shard = description, fresh
         self._journal, self._changed = None, max(self._changed, 1)
         return old, left
 
-    async def _leave(self, old: Any, left: Path) -> None:
-        """Close a shard. Loading the new one kept everybody waiting, as this does: not all at once."""
+    async def _retire(self, old: Any, left: Path) -> None:
+        """Close and delete a shard, after a pause: this blocks all requests, as loading the new one just did."""
         try:
             await asyncio.sleep(PAUSE_S)
         finally:

@@ -1,4 +1,4 @@
-"""All collections of one folder."""
+"""Collections of one folder: creation, lookup, deletion, maintenance."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ _FORBIDDEN = set('<>:"/\\|?*\0\x1f')
 
 
 class Collections:
-    """Creates, finds and deletes; one at a time, so that of four creators one wins and three hear 409."""
+    """The collections. Changes are serialised: of four concurrent creators one succeeds and three get 409."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
         self._thread = ThreadPoolExecutor(1, "engine")
         self._by_name: dict[str, Collection] = {}
         self._changes = asyncio.Lock()
-        self._leaving: set[asyncio.Task[None]] = set()
+        self._deletions: set[asyncio.Task[None]] = set()
 
     def load(self) -> None:
-        """Open everything that is in the folder, replaying the logs."""
+        """Open all collections of the folder, replaying their logs."""
         for folder, description in files.read_all(self._root):
             config = description.tuning.shard_config(description.size, DISTANCES[description.distance])
             files.warm(folder / description.shard)
@@ -46,21 +46,21 @@ class Collections:
             self._by_name[description.name] = Collection(folder, description, shard, self._thread)
 
     def names(self) -> list[str]:
-        """Return all names."""
+        """Return the names, sorted."""
         return sorted(self._by_name)
 
     def __contains__(self, name: object) -> bool:
         return name in self._by_name
 
     def get(self, name: str) -> Collection:
-        """Return the collection; 404 without one."""
+        """Return a collection. Raises ApiProblem (404)."""
         found = self._by_name.get(name)
         if found is None:
             raise no_collection(name)
         return found
 
     async def create(self, name: str, body: Any) -> None:
-        """Create a collection; 409 when there is one."""
+        """Create a collection. Raises ApiProblem, 409 when it exists."""
         given = fields(body, "collection", ("vectors", "quantization_config", "optimizers_config", *_IGNORED, *_ONE))
         size, distance = _vectors(given)
         tuning = tuning_of(given)
@@ -84,37 +84,37 @@ class Collections:
         return Collection(folder, description, opened, self._thread)
 
     async def delete(self, name: str) -> bool:
-        """Delete a collection; False when there is none."""
+        """Delete a collection; return False when there was none."""
         async with self._changes:
             found = self._by_name.pop(name, None)
             if found is None:
                 return False
             files.forget(files.folder_of(self._root, name))
-        # The rest takes a while (closing flushes) and nobody waits for it.
-        leaving = asyncio.create_task(found.destroy())
-        self._leaving.add(leaving)
-        leaving.add_done_callback(self._leaving.discard)
+        # In the background: closing flushes, which takes a while.
+        deletion = asyncio.create_task(found.destroy())
+        self._deletions.add(deletion)
+        deletion.add_done_callback(self._deletions.discard)
         return True
 
     async def maintain(self) -> None:
-        """Flush and start rebuilds where they are due."""
+        """Maintain every collection."""
         for collection in list(self._by_name.values()):
             if collection.description.name in self._by_name:
                 await collection.maintain()
 
     async def close(self) -> None:
-        """Close everything."""
+        """Close all collections."""
         async with self._changes:
             for collection in self._by_name.values():
                 await collection.close()
             self._by_name.clear()
-        await asyncio.gather(*self._leaving)
+        await asyncio.gather(*self._deletions)
         self._thread.shutdown()
 
 
 def _check_name(name: str) -> None:
     if len(name) > 200 or name in {".", ".."} or _FORBIDDEN & set(name):
-        raise wrong_input("a collection's name is at most 200 characters without any of < > : \" / \\ | ? *")
+        raise wrong_input("a collection's name has at most 200 characters and none of < > : \" / \\ | ? *")
 
 
 def _vectors(given: Mapping[str, Any]) -> tuple[int, str]:

@@ -1,11 +1,11 @@
-"""What is on disk: one folder a collection, with a description and the shard that is current.
+"""Files of the engine: one folder per collection, with a description and the current shard.
 
-    PATH/.lock                              held by the one process that may use PATH
-    PATH/collections/<name>/collection.json what the collection is, and which shard holds it
+    PATH/.lock                              locked by the process that uses PATH
+    PATH/collections/<name>/collection.json description of the collection, and its current shard
     PATH/collections/<name>/shard-<id>/     the engine's files
 
-The description is written last and atomically: a folder without one was never acknowledged, and a shard that it
-does not name is a leftover of a rebuild that did not finish. Both are removed at the start.
+The description is written last and atomically. A folder without one was never acknowledged, and a shard that it does
+not name is left from an interrupted rebuild. Both are removed at the start.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ _PIECE = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What a collection is. `shard` names the folder that holds its current data.
+    """Description of a collection. `shard` is the name of the folder with its current data.
 
-    Collections of older versions say nothing of their tuning: they have the defaults.
+    Descriptions written by older versions have no tuning: it is the default.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Description:
 
 
 def lock(root: Path) -> IO[bytes]:
-    """Take the folder for this process. Raises BlockingIOError when another one has it."""
+    """Lock the folder for this process. Raises BlockingIOError when another process has it."""
     root.mkdir(parents=True, exist_ok=True)
     held = (root / ".lock").open("ab")
     fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -52,29 +52,29 @@ def lock(root: Path) -> IO[bytes]:
 
 
 def folder_of(root: Path, name: str) -> Path:
-    """Return the folder of a collection; every name is one path segment."""
+    """Return the folder of a collection, whose quoted name is one path segment."""
     return root / "collections" / quote(name, safe="")
 
 
 def new_shard(folder: Path) -> Path:
-    """Return a fresh path for a shard."""
+    """Return a new path for a shard."""
     return folder / f"shard-{uuid.uuid4().hex}"
 
 
 def save(folder: Path, description: Description) -> None:
-    """Write the description, whole or not at all, whatever dies; when it raises, the old one stands."""
+    """Write the description atomically; when this raises, the old one is unchanged."""
     temporary = folder / f"{_DESCRIPTION}.tmp"
     with temporary.open("wb") as output:
         output.write(orjson.dumps(asdict(description)))
         output.flush()
         os.fsync(output.fileno())
     temporary.replace(folder / _DESCRIPTION)
-    with contextlib.suppress(OSError):  # the new one stands already; only a power cut could still undo it
+    with contextlib.suppress(OSError):  # the new one is in place; only a power cut could still undo it
         _sync(folder)
 
 
 def _sync(path: Path) -> None:
-    """Bring a file or a folder to the disk."""
+    """Sync a file or a folder to disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -83,15 +83,15 @@ def _sync(path: Path) -> None:
 
 
 def copy(source: Path, target: Path) -> None:
-    """Copy a shard without its holes: the engine reserves ten times what it has written so far."""
+    """Copy a shard as sparse files: the engine reserves ten times what it has written."""
     shutil.copytree(source, target, copy_function=_copy_file)
 
 
 def warm(shard: Path) -> None:
-    """Read a shard's files, so that they are in memory.
+    """Read a shard's files into the page cache.
 
-    Closing a shard has the system drop them, and loading it brings back vectors and graph only: each search would wait
-    for the disk for most of the payloads that it finds, until all have been found once.
+    Closing a shard drops them from it, and loading reads vectors and graph only. Without this, searches would wait for
+    the disk for each payload that they find the first time.
     """
     for path in shard.rglob("*"):
         if path.is_file():
@@ -101,7 +101,7 @@ def warm(shard: Path) -> None:
 
 
 def sync_log(shard: Path) -> None:
-    """Bring a shard's write-ahead log to the disk. Of a shard that goes away meanwhile nothing is needed any more."""
+    """Sync a shard's write-ahead log to disk; a shard that is deleted meanwhile is ignored."""
     with contextlib.suppress(FileNotFoundError):
         for path in (shard / "wal").iterdir():
             _sync(path)
@@ -116,7 +116,7 @@ def _copy_file(source: str, target: str) -> None:
 
 
 def _written(file: IO[bytes]) -> Iterator[tuple[int, bytes]]:
-    """Yield what is not a hole, piece by piece, with its place."""
+    """Yield the written parts of a sparse file in pieces, each with its offset."""
     size, end = os.fstat(file.fileno()).st_size, 0
     while end < size:
         try:
@@ -130,7 +130,7 @@ def _written(file: IO[bytes]) -> Iterator[tuple[int, bytes]]:
 
 
 def read_all(root: Path) -> list[tuple[Path, Description]]:
-    """Return every collection and remove what was left half done."""
+    """Return every collection; remove incomplete folders and shards."""
     found = []
     for folder in sorted((root / "collections").glob("*")):
         described = folder / _DESCRIPTION
@@ -151,7 +151,7 @@ def _read(raw: bytes) -> Description:
 
 
 def forget(folder: Path) -> None:
-    """Delete a collection: without its description the rest is a leftover, now or at the next start."""
+    """Delete a collection's description; the next start removes the rest."""
     (folder / _DESCRIPTION).unlink(missing_ok=True)
 
 

@@ -1,10 +1,10 @@
-"""What the caller is told when something is wrong, with Qdrant's status codes and wording."""
+"""Errors for clients, with Qdrant's status codes and wording."""
 
 from __future__ import annotations
 
 
 class ApiProblem(Exception):
-    """Ends a request with `{"status": {"error": message}}` and a status."""
+    """An error reply: a status and `{"status": {"error": message}}`."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -12,42 +12,42 @@ class ApiProblem(Exception):
 
 
 def malformed(message: str) -> ApiProblem:
-    """400: the body is not what the route takes."""
+    """Return 400: the body has the wrong format."""
     return ApiProblem(400, f"Format error in JSON body: {message}")
 
 
 def wrong_input(message: str) -> ApiProblem:
-    """400: well formed, but it contradicts the collection."""
+    """Return 400: well formed, but it does not fit the collection."""
     return ApiProblem(400, f"Wrong input: {message}")
 
 
 def invalid(message: str) -> ApiProblem:
-    """422: a figure out of range."""
+    """Return 422: a number out of range."""
     return ApiProblem(422, f"Validation error in JSON body: [{message}]")
 
 
 def no_collection(name: str) -> ApiProblem:
-    """404: no such collection."""
+    """Return 404: no such collection."""
     return ApiProblem(404, f"Not found: Collection `{name}` doesn't exist!")
 
 
 def collection_exists(name: str) -> ApiProblem:
-    """409: the name is taken."""
+    """Return 409: the collection exists."""
     return ApiProblem(409, f"Wrong input: Collection `{name}` already exists!")
 
 
 def unsupported(what: str) -> ApiProblem:
-    """501: Qdrant can do it and this engine cannot. Refusing is better than a wrong result."""
+    """Return 501: Qdrant supports it and this engine does not."""
     return ApiProblem(501, f"Not implemented by this local engine: {what}. Use a Qdrant server for it.")
 
 
 def no_room() -> ApiProblem:
-    """500: the disk is nearly full; Qdrant says it in such words, too."""
+    """Return 500: the disk is nearly full, in Qdrant's words."""
     return ApiProblem(500, "Service internal error: No space left on device: the disk is nearly full")
 
 
 def of_engine(error: Exception) -> ApiProblem:
-    """Translate what the engine raised; it has no error classes, only messages."""
+    """Translate an exception of the engine, which has no error classes, by its message."""
     message = str(error)
     if message.startswith("No point with id"):
         return ApiProblem(404, f"Not found: {message}")

@@ -1,4 +1,4 @@
-"""Building the search graph in a process of its own: `python -m deploy.qdrant_engine.rebuild SHARD`."""
+"""Rebuild of the search graph in a process of its own: `python -m deploy.qdrant_engine.rebuild SHARD`."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ import qdrant_edge as edge
 
 from deploy.qdrant_engine import files
 
-REST, MOST_REST_S = 9.0, 60.0
-"""After a rebuild comes a rest of so many times what it took, at most so long, unless much is written meanwhile."""
+PAUSE_FACTOR, LONGEST_PAUSE_S = 9.0, 60.0
+"""Pause after a rebuild: a multiple of its duration, at most so many seconds, unless much is written meanwhile."""
 MUCH, SHARE = 10_000, 0.25
-"""Points, and share of the points, that are changed or deleted at most before a rebuild that does not wait for that."""
+"""Points, and share of all points, whose change or deletion starts a rebuild without that pause."""
 
 _PROJECT = Path(__file__).resolve().parents[2]
 
 
-def due(*, points: int, waiting: int, drift: int, least: int, rested: bool) -> bool:
-    """Whether to rebuild: `waiting` points are outside the graph, `drift` were written or deleted since the last time.
+def due(*, points: int, waiting: int, drift: int, least: int, pause_over: bool) -> bool:
+    """Whether to rebuild: `waiting` points are not in the graph, `drift` were changed since the last rebuild.
 
-    Every point outside costs every search 0.1 microseconds; from `least` on the engine takes them into the graph.
+    Each point outside of the graph costs each search 0.1 microseconds; the engine adds them to it from `least` on.
     """
-    return (rested and waiting >= least) or drift >= max(least, MUCH, SHARE * points)
+    return (pause_over and waiting >= least) or drift >= max(least, MUCH, SHARE * points)
 
 
-def rest_s(took_s: float) -> float:
-    """Return how long to rest after a rebuild. Each ends in a switch, during which nobody is answered."""
-    return min(REST * took_s, MOST_REST_S)
+def pause_s(took_s: float) -> float:
+    """Return the pause after a rebuild, which ends in a switch that blocks all requests."""
+    return min(PAUSE_FACTOR * took_s, LONGEST_PAUSE_S)
 
 
 async def build_graph(shard: Path) -> None:
-    """Run the rebuild of `shard` and wait. Raises RuntimeError when it fails; a cancelled caller kills it."""
-    process = subprocess.Popen(  # noqa: ASYNC220 - as long as by the event loop's own way
+    """Run the rebuild of `shard` and wait for it. Raises RuntimeError when it fails; cancellation kills the process."""
+    process = subprocess.Popen(  # noqa: ASYNC220 - blocks no longer than asyncio's own
         [sys.executable, "-m", __name__, str(shard)], cwd=_PROJECT, stdin=subprocess.DEVNULL
     )
-    step_back(process.pid)
-    # By a thread: where the process was in the idle class, Linux 6.18 was seen to spin in `wait4` for minutes, clearing
-    # its /proc, on a core that others kept busy; and the event loop's own way waits on the loop.
+    lower_priority(process.pid)
+    # On a thread: with the process in the idle class, Linux 6.18 was seen to spin in `wait4` for minutes on a busy
+    # core, and asyncio's own child watcher would wait on the event loop.
     ended = asyncio.ensure_future(asyncio.to_thread(process.wait))
     try:
         code = await asyncio.shield(ended)
@@ -56,19 +56,19 @@ async def build_graph(shard: Path) -> None:
 
 
 def _die_with_parent() -> None:
-    """Ask Linux to kill this process when the engine dies; elsewhere it works on in a folder nobody will use."""
+    """Let Linux kill this process when the engine dies; elsewhere it goes on, in a folder without use."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
-def step_back(pid: int) -> None:
-    """Let a process have little beside anybody else. Not the kernel's idle class, see `build_graph`."""
+def lower_priority(pid: int) -> None:
+    """Give a process the lowest priority, but not the kernel's idle class: see `build_graph`."""
     with contextlib.suppress(OSError, AttributeError):
         os.setpriority(os.PRIO_PROCESS, pid, 19)
 
 
 def main(shard: str) -> None:
-    """Load the shard, build, close; and leave its files in memory for whoever searches it."""
+    """Build the graph of a shard, and leave its files in the page cache for the engine."""
     _die_with_parent()
     loaded = edge.EdgeShard.load(shard)
     loaded.optimize()

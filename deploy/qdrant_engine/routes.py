@@ -11,11 +11,11 @@ import orjson
 from aiohttp import web
 
 from deploy.qdrant_engine import reads, writes
-from deploy.qdrant_engine.answers import Handler, answered
 from deploy.qdrant_engine.collection import Collection
 from deploy.qdrant_engine.collections import Collections
 from deploy.qdrant_engine.fields import fields, items
 from deploy.qdrant_engine.problems import malformed, unsupported
+from deploy.qdrant_engine.replies import Handler, answered
 from deploy.qdrant_engine.writes import Change
 
 VERSION = "1.20.0"

@@ -1,4 +1,4 @@
-"""How a collection is searched fast: its vectors as bytes beside the originals, and from how many on it has a graph."""
+"""Tuning of a collection: scalar quantization of its vectors, and the size from which it has a search graph."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ from deploy.qdrant_engine.fields import fields, real, truth, whole
 from deploy.qdrant_engine.problems import invalid, unsupported
 
 INDEXING_THRESHOLD_KB = 10_000
-"""Qdrant's default: a segment whose vectors take more gets a graph."""
+"""Qdrant's default: a segment whose vectors are larger gets a graph."""
 SEARCH_THREADS = 1
-"""A search has two segments to look into, and one caller at a time: further threads only spin between two searches."""
+"""Searches are sequential and read two segments: more threads would only spin between two searches."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tuning:
-    """What a collection was created with.
+    """Tuning with which a collection was created.
 
     Attributes:
-        indexing_threshold_kb: size of vectors from which a graph is built over them.
-        quantile: share of each dimension's values that bytes represent; None: no bytes.
+        indexing_threshold_kb: size of the vectors from which a graph is built.
+        quantile: share of each dimension's values that int8 covers; None: no quantization.
     """
 
     indexing_threshold_kb: int = INDEXING_THRESHOLD_KB
     quantile: float | None = None
 
     def scanned_points(self, size: int) -> int:
-        """Return how many vectors of that size are searched one by one."""
+        """Return up to how many vectors of `size` dimensions are scanned without a graph."""
         return max(1, self.indexing_threshold_kb * 1024 // (4 * size))
 
     def shard_config(self, size: int, distance: edge.Distance) -> edge.EdgeConfig:
-        """Return the engine's settings of a shard, new or loaded; it keeps them."""
+        """Return the engine's configuration of a shard, for creating and loading it."""
         bytes_of = None
         if self.quantile is not None:
-            # Pinned is what the REST API calls always_ram.
+            # "Pinned" is the REST API's always_ram.
             kind, memory = edge.ScalarType.Int8, edge.Memory.Pinned
             bytes_of = edge.ScalarQuantizationConfig(kind, quantile=self.quantile, memory=memory)
         return edge.EdgeConfig(
@@ -48,7 +48,7 @@ class Tuning:
         )
 
     def quantization(self) -> dict[str, object] | None:
-        """Return `quantization_config` as the REST API shows it."""
+        """Return `quantization_config` in the form of the REST API."""
         if self.quantile is None:
             return None
         return {"scalar": {"type": "int8", "quantile": self.quantile, "always_ram": True}}

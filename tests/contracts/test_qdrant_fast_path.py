@@ -15,7 +15,7 @@ import pytest
 from qdrant_client import AsyncQdrantClient
 
 from deploy.qdrant_engine.collections import Collections
-from deploy.qdrant_engine.quick import QuickRoutes
+from deploy.qdrant_engine.fast_routes import FastRoutes
 from shared.quick_http import QuickHttp
 from shared.quick_http.replies import Reply
 from shared.storage.qdrant_index import QdrantIndex
@@ -78,7 +78,7 @@ async def test_the_fast_path_knows_what_stands_in_a_path_as_it_is(tmp_path: Path
     collections = Collections(tmp_path)
     for name in ("here", "w%20"):
         await collections.create(name, {"vectors": {"size": SIZE, "distance": "Dot"}})
-    routes = QuickRoutes(collections)
+    routes = FastRoutes(collections)
     assert b"POST /collections/here/points/query HTTP/1.1" in routes
     assert b"POST /collections/here/points/query/batch HTTP/1.1" in routes
     assert b"PUT /collections/here/points?wait=true HTTP/1.1" in routes

@@ -14,7 +14,7 @@ from qdrant_client import AsyncQdrantClient, models
 from deploy.qdrant_engine import files
 from deploy.qdrant_engine.collections import Collections
 from deploy.qdrant_engine.reads import query_of
-from deploy.qdrant_engine.rebuild import MOST_REST_S, MUCH, due, rest_s
+from deploy.qdrant_engine.rebuild import LONGEST_PAUSE_S, MUCH, due, pause_s
 from deploy.qdrant_engine.tuning import Tuning
 from deploy.qdrant_engine.writes import upsert
 from shared.quick_http import QuickHttp
@@ -131,13 +131,13 @@ async def test_searches_are_answered_during_a_large_write(
 def test_a_rebuild_rests_after_its_work_but_not_under_a_flood() -> None:
     """Few points never cause one; enough of them one after the rest; very many one at once, whatever the size."""
     calm = {"points": 100_000, "least": 2500}
-    assert not due(waiting=2499, drift=2499, rested=True, **calm)
-    assert due(waiting=2500, drift=2500, rested=True, **calm)
-    assert not due(waiting=2500, drift=2500, rested=False, **calm)
-    assert due(waiting=25_000, drift=25_000, rested=False, **calm)
-    assert not due(points=0, waiting=0, drift=MUCH - 1, least=1, rested=True)
-    assert not due(points=MUCH, waiting=MUCH, drift=MUCH, least=2 * MUCH, rested=False)
-    assert 1 < rest_s(1) < rest_s(5) < rest_s(1000) == MOST_REST_S
+    assert not due(waiting=2499, drift=2499, pause_over=True, **calm)
+    assert due(waiting=2500, drift=2500, pause_over=True, **calm)
+    assert not due(waiting=2500, drift=2500, pause_over=False, **calm)
+    assert due(waiting=25_000, drift=25_000, pause_over=False, **calm)
+    assert not due(points=0, waiting=0, drift=MUCH - 1, least=1, pause_over=True)
+    assert not due(points=MUCH, waiting=MUCH, drift=MUCH, least=2 * MUCH, pause_over=False)
+    assert 1 < pause_s(1) < pause_s(5) < pause_s(1000) == LONGEST_PAUSE_S
 
 
 def test_collections_of_older_versions_are_read(tmp_path: Path) -> None:

@@ -35,8 +35,8 @@ def test_simulated_and_real_data_never_share_a_folder(tmp_path: Path) -> None:
     assert {path.name for path in used_folders(simulated)} == {"redis", "qdrant", "postgres", "spool"}
     assert used_folders(simulated).isdisjoint(used_folders(real) | used_folders(other))
     assert said == [
-        "this start uses the data of openrouter.ai; that of simulated is kept apart",
-        "this start uses the data of localhost_11434; that of openrouter.ai, simulated is kept apart",
+        "using the data of openrouter.ai; that of simulated is kept separately",
+        "using the data of localhost_11434; that of openrouter.ai, simulated is kept separately",
     ]
 
 

@@ -47,7 +47,7 @@ def test_what_is_missing_is_waited_for_and_then_started_without(
     monkeypatch.setattr(Gateway, "body", body)
     probe = probes.GatewayProbe(port)
     assert not probe()
-    monkeypatch.setattr(probes, "PATIENCE_S", 0.0)
+    monkeypatch.setattr(probes, "DEGRADED_TIMEOUT_S", 0.0)
     assert probe()
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from deploy.local.model_lines import model_lines, said_of
+from deploy.local.model_lines import model_lines, report_on
 from deploy.local.servers import free_port
 from shared.settings import load_settings
 
@@ -33,7 +33,7 @@ def report(**changes: Any) -> dict[str, Any]:
 
 def test_a_replaced_default_is_said_with_its_price() -> None:
     """Both names, and what the new one costs."""
-    assert said_of(report()) == [
+    assert report_on(report()) == [
         "Models: a/x:free, b/y (free)",
         "DEFAULT_MODEL claude-3.5-sonnet is not listed: anthropic/claude-sonnet-4.5, the newest of its family, \
 replaces it (3 and 15 USD per million tokens).",
@@ -55,14 +55,14 @@ replaces it (3 and 15 USD per million tokens).",
 )
 def test_what_is_missing_is_said(changes: dict[str, Any], words: str) -> None:
     """One line each."""
-    assert any(words in line for line in said_of(report(**changes)))
+    assert any(words in line for line in report_on(report(**changes)))
 
 
-def test_nothing_is_said_of_what_is_as_it_was_set() -> None:
+def test_nothing_is_report_on_what_is_as_it_was_set() -> None:
     """Only which models there are."""
     default = DEFAULT | {"configured": "b/y", "used": "b/y", "replaced": False}
     listed = {"arms": ["a/x", "b/y"], "free": None, "removed": []}
-    assert said_of(report(arm_list=listed, default_model=default, unlisted=[])) == ["Models: a/x, b/y"]
+    assert report_on(report(arm_list=listed, default_model=default, unlisted=[])) == ["Models: a/x, b/y"]
 
 
 def test_a_gateway_that_cannot_be_asked_costs_the_lines_alone() -> None:

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from deploy.local.plan import Planner
-from deploy.qdrant_engine.rebuild import step_back
+from deploy.qdrant_engine.rebuild import lower_priority
 from shared.settings import load_settings
 
 
@@ -21,7 +21,7 @@ def test_only_the_learner_steps_back(tmp_path: Path) -> None:
 def test_who_builds_a_graph_has_little_beside_anybody_else() -> None:
     """The lowest priority, and not the kernel's idle class, whose processes Linux was seen to clear up for minutes."""
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
-        step_back(process.pid)
+        lower_priority(process.pid)
         assert os.getpriority(os.PRIO_PROCESS, process.pid) == 19
         if hasattr(os, "sched_getscheduler"):
             assert os.sched_getscheduler(process.pid) == os.SCHED_OTHER

@@ -1,6 +1,6 @@
-"""Fast path of the engine (`shared/fast_path`): searches and upserts, the requests that a router makes all the time.
+"""Fast-path routes of the frequent requests, searches and upserts (`shared/fast_path`).
 
-It knows collections whose names stand in a path as they are. Everything else is aiohttp's (`routes.py`).
+They cover collections whose names need no quoting in a path. aiohttp handles all other requests (`routes.py`).
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from functools import partial
 from typing import Any
 
 from deploy.qdrant_engine import writes
-from deploy.qdrant_engine.answers import answer_to
 from deploy.qdrant_engine.collection import Collection
 from deploy.qdrant_engine.collections import Collections
+from deploy.qdrant_engine.replies import answer_to
 from deploy.qdrant_engine.routes import apply, parsed, search, search_all
 from shared.fast_path import Handler, PlainRequest, PlainResponse
 
@@ -27,7 +27,7 @@ _CALLS: Mapping[tuple[bytes, bytes], _Call] = {
 }
 
 
-class QuickRoutes(Mapping[bytes, Handler]):
+class FastRoutes(Mapping[bytes, Handler]):
     """Handlers by request line: those of `_CALLS` for each collection."""
 
     def __init__(self, collections: Collections) -> None:

@@ -1,4 +1,4 @@
-"""Results and errors in Qdrant's shapes: `{"result", "status", "time"}`."""
+"""Replies: results and errors in Qdrant's JSON envelope `{"result", "status", "time"}`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from deploy.qdrant_engine.problems import ApiProblem
 from shared.fast_path import PlainResponse
 
 Handler = Callable[[web.Request], Awaitable[object]]
-"""What a route does: it returns a JSON value or raises ApiProblem."""
+"""Handler of a route: returns a JSON value or raises ApiProblem."""
 
 _HEADERS = {"Content-Type": "application/json"}
 
@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 
 async def answer_to(asked: Awaitable[object], what: str) -> PlainResponse:
-    """Return the answer of what returns a JSON value or raises; `what` names it in the log."""
+    """Await the result of a handler and return the reply; `what` names the request in the log."""
     started = time.perf_counter()
     try:
         result, code = {"result": await asked, "status": "ok"}, 200
@@ -35,13 +35,13 @@ async def answer_to(asked: Awaitable[object], what: str) -> PlainResponse:
 
 
 def failure(error: Exception, what: str = "an answer") -> PlainResponse:
-    """Return the answer where something went wrong that nobody has thought of."""
+    """Return the reply to an unexpected error, and log it with its traceback."""
     logger.error("%s failed", what, exc_info=error)
     return PlainResponse(500, _HEADERS, orjson.dumps(_error("Service internal error")))
 
 
 def answered(handler: Handler) -> Callable[[web.Request], Awaitable[web.Response]]:
-    """Return an aiohttp handler that wraps what `handler` returns or raises."""
+    """Return an aiohttp handler that renders the result or error of `handler`."""
 
     async def handle(request: web.Request) -> web.Response:
         answer = await answer_to(handler(request), f"{request.method} {request.path}")
