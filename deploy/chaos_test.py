@@ -1,10 +1,9 @@
-"""`make chaos-test`: `kill -9` of each container in turn under load; what clients saw, and that nothing is lost.
+"""Command `make chaos-test`: `kill -9` of each container in turn under load; shows what clients saw and audits losses.
 
-Acknowledged is an answer that a client got whole (200) and a rating that was taken (202). At the end every acknowledged
-answer must have its record, every acknowledged rating its place in what was learned, and nothing may count twice
-(`account.py`).
-`python -m deploy.chaos_test [--no-build] [container ...]` tries some of them alone.
-A container is killed from the host's side, so that the engine restarts it as after a crash. Standard library only.
+An answer is acknowledged when a client got all of it (200), a rating when it was accepted (202). At the end every
+acknowledged answer must be recorded and every acknowledged rating learned, exactly once (`audit.py`).
+`python -m deploy.chaos_test [--no-build] [container ...]` kills only the named containers. A container is killed from
+the host, so that the engine restarts it as after a crash. Standard library only.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from dataclasses import dataclass, field
 from http.client import HTTPException
 from threading import Lock
 
-from deploy.account import rows, settle
+from deploy.audit import audit, rows
 from deploy.compose_trial import BUSY, START_S, Broken, Compose, chat, healthy, on_trial, rate, until
 
 RATE = float(os.environ.get("RATE", "50"))
@@ -45,7 +44,7 @@ HEAD = (
 
 @dataclass
 class Seen:
-    """What one client saw of one request."""
+    """Result of one request, as its client saw it."""
 
     name: str
     began: float
@@ -57,7 +56,7 @@ class Seen:
 
 @dataclass
 class Load:
-    """Requests at a steady pace, each from its own connection; every second answer is rated."""
+    """Load generator: requests at a constant rate, each on a new connection; every second answer is rated."""
 
     compose: Compose
     pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(256))
@@ -65,7 +64,7 @@ class Load:
     lock: Lock = field(default_factory=Lock)
 
     def run(self, seconds: float) -> None:
-        """Send for so long; answers come in beside."""
+        """Send for `seconds`, without waiting for answers."""
         began, sent = time.monotonic(), 0
         while time.monotonic() < began + seconds:
             while sent < (time.monotonic() - began) * RATE:
@@ -91,18 +90,18 @@ class Load:
 
 
 def main() -> int:
-    """Run the trial; return 0 when nothing acknowledged was lost, or there is nothing to run it on."""
+    """Run the trial; return the exit code, 0 when nothing acknowledged was lost, or without a Docker engine."""
     return on_trial({"COMPOSE_SIMULATOR_FAILURES": "0", "COMPOSE_SIMULATOR_SPEED": "5"}, trial)
 
 
 def trial(compose: Compose) -> bool:
-    """Start, load, kill one after the other; return whether the account is right."""
+    """Start, load, kill the containers in turn; return whether the audit found no difference."""
     if "--no-build" not in sys.argv:
         compose("build", quiet=True)
     compose("up", "-d", "--scale", "gateway=2", "--scale", "learner=2", quiet=True)
     until(START_S, "all parts are healthy", lambda: healthy(compose))
     until(START_S, "PostgreSQL answers", lambda: bool(rows(compose, "SELECT 'yes'")))
-    until(START_S, "two learners live", lambda: "2 alive" in str(compose.call("GET", "/health")[1]))
+    until(START_S, "two learners are alive", lambda: "2 alive" in str(compose.call("GET", "/health")[1]))
     load = Load(compose)
     print(f"{RATE:.0f} requests/s, two gateways, two learners; each row covers {AFTER_S:.0f} s from the kill\n")
     print(_row(HEAD), flush=True)
@@ -111,14 +110,14 @@ def trial(compose: Compose) -> bool:
     load.pool.shutdown(wait=True)
     answered = {one.name for one in load.seen if one.status == 200}
     rated = {one.name for one in load.seen if one.rated == 202}
-    return settle(compose, [one.name for one in load.seen], answered, rated)
+    return audit(compose, [one.name for one in load.seen], answered, rated)
 
 
 def _turn(compose: Compose, load: Load, victim: str | None) -> Sequence[str]:
-    """Kill one container (none: for comparison), watch, and wait until all is well again."""
+    """Kill one container (None: baseline) under load, wait until all parts are healthy; return a row of the table."""
     load.run(BEFORE_S)
     began = time.monotonic()
-    # Beside the load: what is under way in that moment is what matters.
+    # Concurrently with the load: requests in flight at that moment matter.
     killing = None if victim is None else load.pool.submit(kill, compose, victim)
     load.run(AFTER_S)
     if killing is not None:
@@ -149,13 +148,13 @@ def _turn(compose: Compose, load: Load, victim: str | None) -> Sequence[str]:
 
 
 def kill(compose: Compose, service: str) -> None:
-    """`kill -9` one container's first process. `docker kill` would count as stopped by hand."""
+    """Send SIGKILL to a container's first process. After `docker kill` the engine would not restart it."""
     name = compose("ps", "-q", service, quiet=True).split()[0]
     pid = subprocess.run(
         ["docker", "inspect", "-f", "{{.State.Pid}}", name], capture_output=True, text=True, check=True
     ).stdout.strip()
     if pid == "0":
-        raise Broken(f"{service} does not run: {compose('logs', '--tail', '5', service, quiet=True)}")
+        raise Broken(f"{service} is not running: {compose('logs', '--tail', '5', service, quiet=True)}")
     command = ["docker", "run", "--rm", "--pid=host", "--network=none", "--user=0", "--entrypoint=python", "llm-router"]
     subprocess.run([*command, "-c", f"import os; os.kill({int(pid)}, 9)"], check=True, capture_output=True)
 

@@ -1,6 +1,6 @@
-"""One compose project for a trial: how it is called, which images it gets, and how its one door is talked to.
+"""Compose project of a trial: its commands, its images, and HTTP calls to its public port.
 
-Standard library only: `make compose-test` and `make chaos-test` run without an environment.
+Standard library only: `make compose-test` and `make chaos-test` run without a virtual environment.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from deploy.local.servers import free_port
 FOLDER = Path(__file__).resolve().parent
 START_S = 180.0
 BUSY = 503
-"""A gateway at its limit says so at once, with Retry-After; on a small machine the load alone brings it there."""
+"""Status of a gateway at its limit, with Retry-After; on a small machine the load alone can cause it."""
 Json = dict[str, Any]
 Answer = tuple[int, Json, dict[str, str]]
 """Status, body, headers."""
 
 
 class Broken(Exception):
-    """A promise was not kept."""
+    """A check of the trial failed."""
 
 
 @dataclass
@@ -48,7 +48,7 @@ class Compose:
     project: str = field(default_factory=lambda: f"llm-router-test-{os.getpid()}")
 
     def __call__(self, *arguments: str, quiet: bool = False, **environment: str) -> str:
-        """Run a compose command; return its output, or raise Broken with it. `quiet` hides what it reports."""
+        """Run a compose command; return its output. Raises Broken with the output. `quiet` hides progress messages."""
         options = [part for name in self.files for part in ("-f", name)]
         options += [part for name in self.profiles for part in ("--profile", name)]
         done = subprocess.run(
@@ -67,7 +67,7 @@ class Compose:
     def call(
         self, method: str, path: str, body: Json | None = None, **headers: str
     ) -> tuple[int, Json, dict[str, str]]:
-        """Make an HTTP call through the public door; return status, body and headers."""
+        """Make an HTTP call to the public port; return status, body and headers."""
         request = urllib.request.Request(
             f"http://127.0.0.1:{self.port}{path}",
             method=method,
@@ -82,13 +82,13 @@ class Compose:
 
 
 def on_trial(environment: dict[str, str], act: Callable[[Compose], bool]) -> int:
-    """Run `act` on a project of its own on the simulated upstream, and remove everything; return the exit code."""
+    """Run `act` on a new project with the simulated upstream, and remove the project; return the exit code."""
     command = _compose_command()
     if command is None:
-        print("\n=== SKIPPED: no Docker engine, or no docker compose, answers here. Nothing was tested. ===\n")
+        print("\n=== SKIPPED: no Docker engine or no docker compose is available. Nothing was tested. ===\n")
         return 0
     port = free_port()
-    # With the host's network a build finds packages wherever this machine does.
+    # With the host's network, a build reaches the same package indexes as this machine.
     common = {"COMPOSE_BUILD_NETWORK": os.environ.get("COMPOSE_BUILD_NETWORK", "host"), "PORT": str(port)}
     common |= {"OPENROUTER_API_KEY": "", "OPENROUTER_BASE_URL": "http://simulator:8090/v1", "API_KEYS": ""}
     compose = Compose(command, port, environment=common | {"ENABLE_PERSISTENCE": "true"} | environment)
@@ -104,7 +104,7 @@ def on_trial(environment: dict[str, str], act: Callable[[Compose], bool]) -> int
 
 
 def _compose_command() -> list[str] | None:
-    """Return `docker compose` or `docker-compose`, whichever works here, if an engine answers."""
+    """Return `docker compose` or `docker-compose`, whichever works; None without an engine."""
     if shutil.which("docker") is None or _fails("docker", "info"):
         return None
     candidates = (["docker", "compose"], ["docker-compose"])
@@ -112,7 +112,7 @@ def _compose_command() -> list[str] | None:
 
 
 def _choose_images(compose: Compose) -> None:
-    """Replace images that cannot be had."""
+    """Replace images that are neither here nor can be pulled."""
     for name in ("nginx", "redis", "qdrant", "postgres", "prometheus"):
         wanted = _default_image(name)
         if not _fails("docker", "image", "inspect", wanted) or not _fails("docker", "pull", "-q", wanted):
@@ -123,13 +123,13 @@ def _choose_images(compose: Compose) -> None:
             capture_output=True, text=True, check=True,
         ).stdout.split()  # fmt: skip
         if listed:
-            print(f"!!! {wanted} cannot be had here; {listed[0]} takes its place")
+            print(f"!!! {wanted} is not available; {listed[0]} is used instead")
             compose.environment[f"COMPOSE_{name.upper()}_IMAGE"] = listed[0]
         elif name == "qdrant":
-            print(f"!!! {wanted} cannot be had here; Qdrant's engine in a process takes its place")
+            print(f"!!! {wanted} is not available; the local Qdrant engine is used instead")
             compose.files = (*compose.files, "docker-compose.engine.yml")
         elif name == "prometheus":
-            print(f"!!! {wanted} cannot be had here: monitoring is NOT tried")
+            print(f"!!! {wanted} is not available: monitoring is NOT tested")
             compose.monitored = False
         else:
             raise SystemExit(f"{wanted} cannot be pulled, and there is no other {repository} image")
@@ -147,17 +147,17 @@ def rate(compose: Compose, name: str, score: float) -> Answer:
 
 
 def labels(compose: Compose) -> float:
-    """Return how many ratings are behind what has been learned."""
+    """Return the number of ratings that have been learned."""
     return float(sum(arm["labels"] for arm in compose.call("GET", "/arms")[1].get("data", [])))
 
 
 def healthy(compose: Compose) -> bool:
-    """Return whether every part answers and nothing is behind."""
+    """Whether `/health` is `ok`."""
     return compose.call("GET", "/health")[1].get("status") == "ok"
 
 
 def until(timeout_s: float, what: str, holds: Callable[[], bool]) -> None:
-    """Wait until it holds; what is not there yet may fail. Raises Broken."""
+    """Wait until `holds` returns true; errors meanwhile are ignored. Raises Broken after the time-out."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         try:
@@ -170,7 +170,7 @@ def until(timeout_s: float, what: str, holds: Callable[[], bool]) -> None:
 
 
 def _default_image(name: str) -> str:
-    """Return the image that `docker-compose.yml` names, or what the environment puts in its place."""
+    """Return the image of `docker-compose.yml`, or its replacement from the environment."""
     mark = f"${{COMPOSE_{name.upper()}_IMAGE:-"
     text = (FOLDER / "docker-compose.yml").read_text(encoding="utf-8")
     return os.environ.get(f"COMPOSE_{name.upper()}_IMAGE") or text.partition(mark)[2].partition("}")[0]

@@ -1,8 +1,8 @@
-"""`python3 deploy/interpreter.py`: print the path of the Python that the Makefile builds `.venv` with.
+"""Prints the path of the Python interpreter for `.venv`: `python3 deploy/interpreter.py`.
 
-The first of this machine that has a version which we support, has `venv`, and was built with profile-guided
-optimisation, as distributions and the official images build theirs; else the first without it. An interpreter that was
-compiled without is slower (docs/performance/design.md says by how much). Runs under any Python from 3.7 on.
+It is the first supported version on this machine that has `venv` and was built with profile-guided optimisation, as
+those of distributions and official images are; else the first without it, which is slower
+(docs/performance/design.md has figures). Runs under any Python from 3.7 on.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ NAMES = ("python3", "/usr/bin/python3", "python3.13", "python3.12", "python3.11"
 
 
 def optimised() -> bool:
-    """Tell whether the Python that runs this was built with profile-guided optimisation, as far as it tells."""
-    # Debian's does not name its configuration; no distribution builds what it puts in /usr without.
+    """Whether the running Python was built with profile-guided optimisation, as far as it reports."""
+    # Debian's does not report its options; distributions build the Python in /usr with it.
     named = "--enable-optimizations" in (sysconfig.get_config_var("CONFIG_ARGS") or "")
     return named or sys.base_prefix == "/usr"
 
 
 def usable() -> bool:
-    """Tell whether the Python that runs this is of a version that we support, and can make an environment."""
+    """Whether the running Python is of a supported version and can create a virtual environment."""
     if not OLDEST <= sys.version_info[:2] <= NEWEST:
         return False
     try:
@@ -36,7 +36,7 @@ def usable() -> bool:
 
 
 def choose(names: tuple[str, ...] = NAMES) -> str:
-    """Return the path of the best Python among `names`; the first name where none is usable."""
+    """Return the path of the best Python among `names`; the first name when none is usable."""
     found = [path for path in map(shutil.which, names) if path is not None]
     known = {path: _verdict(path) for path in found}
     for verdict in ("optimised", "usable"):

@@ -1,8 +1,8 @@
-"""`make lock`: resolve `pyproject.toml` and `data.in` into locked, hashed versions for every platform.
+"""Command `make lock`: resolves `pyproject.toml` and `data.in` to locked, hashed versions for every platform.
 
-uv resolves (its universal mode writes one lock for all systems and Python 3.11 to 3.13); plain pip installs. Each lock
-builds on the one before it, so that what is tested is what runs. Where the packages come from is the installer's
-business: no index address and no path of the machine that locked may get into the files.
+uv resolves (in universal mode: one lock for all systems and Python 3.11 to 3.13); plain pip installs. Locks constrain
+one another, so that the tested versions are those that run. The files have neither an index address nor a path of the
+machine that wrote them.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ OPTIONS = (
     "--quiet",
 )
 ADDRESS = re.compile(r"\w://|^\s*-|(?:^|\s)/\w", re.MULTILINE)
-"""A URL, an installer's option, or an absolute path; continuation lines with hashes are taken out before."""
+"""A URL, an installer's option, or an absolute path; lines with hashes are skipped."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lock:
-    """One file to write: from what, with which extras, and which finished lock it must agree with."""
+    """A lock file: its source, its extras, and the lock whose versions it must use."""
 
     name: str
     source: str = "pyproject.toml"
@@ -54,7 +54,7 @@ LOCKS = (
 
 
 def command(uv: str, lock: Lock, *, upgrade: bool) -> list[str]:
-    """Return the call that writes one lock file; without `upgrade` versions that still fit stay."""
+    """Return the command that writes a lock file; without `upgrade`, versions that still fit are kept."""
     extras = [f"--extra={extra}" for extra in lock.extras]
     constraint = [f"--constraint={FOLDER / lock.agrees_with}"] if lock.agrees_with else []
     output = f"--output-file={FOLDER / lock.name}"
@@ -63,12 +63,12 @@ def command(uv: str, lock: Lock, *, upgrade: bool) -> list[str]:
 
 
 def leaks(text: str) -> list[str]:
-    """Return the lines of a lock file that name an address, an option or a path."""
+    """Return the lines of a lock file that contain an address, an option or a path."""
     return [line for line in text.splitlines() if not line.startswith("    --hash=") and ADDRESS.search(line)]
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Write every lock file; return 1 when one names where the packages came from."""
+    """Write every lock file; return the exit code, 1 when a file contains an address or a path."""
     uv = shutil.which("uv", path=str(Path(sys.executable).parent)) or shutil.which("uv")
     if uv is None:
         print("uv is missing: it is in the test dependencies (`make check` installs them)", file=sys.stderr)

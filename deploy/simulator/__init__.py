@@ -1,4 +1,4 @@
-"""A simulated upstream: OpenAI-compatible, with OpenRouter's model list, prices and `usage.cost`.
+"""Simulated upstream: OpenAI-compatible, with OpenRouter's model list, prices and `usage.cost`.
 
-It costs nothing, needs no network, and misbehaves on request, which no real upstream does.
+It costs nothing, needs no network, and injects faults on request.
 """

@@ -1,4 +1,4 @@
-"""`python -m deploy.simulator --port 8090 [--replay FOLDER|example] [--speed X]`."""
+"""Command line of the simulated upstream: `python -m deploy.simulator --port 8090 [--replay FOLDER|example]`."""
 
 from __future__ import annotations
 
@@ -25,16 +25,18 @@ def positive(text: str) -> float:
 
 
 def main() -> int:
-    """Serve until SIGTERM."""
+    """Serve until SIGTERM; return the exit code, 2 when the recorded outcomes cannot be read."""
     parser = argparse.ArgumentParser(prog="python -m deploy.simulator", description="A simulated upstream.")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8090)
-    parser.add_argument("--replay", metavar="FOLDER", help="recorded outcomes; `example`: those of the demo")
+    parser.add_argument("--replay", metavar="FOLDER", help="recorded outcomes to replay; `example`: those of the demo")
     parser.add_argument("--speed", type=positive, default=1.0, help="divides every latency")
     parser.add_argument("--failures", type=float, default=1.0, help="multiplies every failure rate; 0: none")
-    parser.add_argument("--faults", type=float, default=0.0, help="share of calls that get a fault of any kind")
-    parser.add_argument("--account", choices=["new"], help="list, limits and refusals of an account without credit")
-    parser.add_argument("--seed", type=int, default=0, help="of latencies and failures")
+    parser.add_argument("--faults", type=float, default=0.0, help="share of calls with a random fault")
+    parser.add_argument(
+        "--account", choices=["new"], help="simulate an account without credit: its model list, limits and errors"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of latencies and failures")
     options = parser.parse_args()
     try:
         world: World = InventedWorld(MODELS) if options.account else InventedWorld()
@@ -47,7 +49,7 @@ def main() -> int:
     account = NewAccount() if options.account else None
     app = Simulator(world, pace, random.Random(options.seed), account).application()
     print(f"simulated upstream: {len(world.models)} models on http://{options.host}:{options.port}/v1", file=sys.stderr)
-    # Open streams are worth nothing here: leave at once.
+    # Do not wait for open streams: nothing is lost.
     web.run_app(app, host=options.host, port=options.port, print=None, shutdown_timeout=0.1, access_log=None)
     return 0
 

@@ -1,13 +1,13 @@
-"""A new OpenRouter account: a key that works, no credit ever bought. Its model list, its limits, and what is refused.
+"""Simulated new OpenRouter account, without credit: its model list, limits and errors.
 
-| request | answer |
+| request | response |
 |---|---|
-| model with a price | 402, whatever `max_tokens` is |
+| model with a price | 402, with any `max_tokens` |
 | free model, more than 20 in a minute | 429 `free-models-per-min`; resets with the minute |
-| free model, more than 50 on a day (UTC) | 429 `free-models-per-day`; resets at midnight |
+| free model, more than 50 in a day (UTC) | 429 `free-models-per-day`; resets at midnight |
 
 Both 429 carry `X-RateLimit-Limit`, `-Remaining` and `-Reset` (milliseconds), as headers and in the body, in
-`error.metadata.headers`. A refused request counts for neither limit.
+`error.metadata.headers`. A refused request counts against neither limit.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MINUTE_S = 60
 DAY_S = 86_400
 
 _CREATED = 1_780_000_000
-"""About when the newest model came; each further entry is some days older."""
+"""Creation time of the newest model; each further entry is some days older."""
 
 _NO_CREDIT = (
     "Insufficient credits. This account never purchased credits. Make sure your key is on the correct account or org, "
@@ -67,8 +67,8 @@ MODELS = (
     _paid("openai/gpt-5", 1.25, 10.0),
     _paid("anthropic/claude-sonnet-4", 3.0, 15.0),
 )
-"""What the list has: free models, paid ones, routers, and free ones that are of no use for chat. DEFAULT_MODEL's
-default, Claude 3.5 Sonnet, is gone from it; so are most of the free models of a year before."""
+"""The list: free and paid models, routers, and free models that are not for chat. The default of DEFAULT_MODEL, Claude
+3.5 Sonnet, is no longer in it, nor are most of the free models of a year before."""
 
 _LISTED: Mapping[str, Mapping[str, Any]] = {
     "openrouter/auto": {"pricing": {"prompt": "-1", "completion": "-1"}},
@@ -81,11 +81,11 @@ _LISTED: Mapping[str, Mapping[str, Any]] = {
         }
     },
 }
-"""Where the list says something else of a model than that it writes text at its price."""
+"""Entries that differ from those of a plain text model."""
 
 
 class NewAccount:
-    """Counts what the account's key has used. `now` is Unix time."""
+    """Usage of the account's key. `now` returns Unix seconds."""
 
     def __init__(self, now: Callable[[], float] = time.time) -> None:
         self._now = now
@@ -93,12 +93,12 @@ class NewAccount:
         self._days = Counter[int]()
 
     def listed(self, entry: dict[str, Any]) -> dict[str, Any]:
-        """Return an entry of the model list with what this account's list says."""
+        """Return an entry of the model list as this account sees it."""
         age = next((number for number, model in enumerate(MODELS) if model.id == entry["id"]), len(MODELS))
         return {**entry, "created": _CREATED - 5 * DAY_S * age, **_LISTED.get(entry["id"], {})}
 
-    def refusal(self, model: SimulatedModel) -> web.Response | None:
-        """Return why the account may not have an answer of `model`, or None, and then count one."""
+    def error_for(self, model: SimulatedModel) -> web.Response | None:
+        """Return the error of a request to `model`; None when it is allowed, which counts it."""
         if model.price != FREE or model.id == "openrouter/auto":
             return web.json_response({"error": {"message": _NO_CREDIT, "code": 402}}, status=402)
         now = int(self._now())

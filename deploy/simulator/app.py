@@ -1,4 +1,4 @@
-"""The simulator's HTTP side: routes, pace, and the faults that spoil an answer on its way."""
+"""HTTP server of the simulator: routes, latency, and faults in the middle of a response."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from aiohttp import web
 
 from deploy.simulator import wire
 from deploy.simulator.account import NewAccount
-from deploy.simulator.faults import AT_RANDOM, HEADER, Fault, abort, misbehave, parse_fault
+from deploy.simulator.faults import AT_RANDOM, HEADER, Fault, abort, parse_fault, respond_with
 from deploy.simulator.models import Reply, SimulatedModel, World
 from shared.bandit.variants import base_of
 
 FIRST_TOKEN_SHARE = 0.3
-"""Part of an answer's time that passes before the first token of a stream."""
+"""Share of the latency before the first token of a stream."""
 SLOW_S = 5.0
 MAX_CHOICES = 128
 SEEN = 256
@@ -29,10 +29,10 @@ MAX_BODY = 64 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How fast and how reliable.
+    """Speed and reliability.
 
-    `speed` divides every latency, `failures` multiplies every failure rate, and `faults` is the share of calls that get
-    a fault of any kind.
+    `speed` divides every latency, `failures` multiplies every failure rate, and `faults` is the share of calls with a
+    random fault.
     """
 
     speed: float = 1.0
@@ -42,7 +42,7 @@ class Pace:
 
 @dataclass(frozen=True, slots=True)
 class _Work:
-    """One request, understood."""
+    """A parsed request, with the reply and the fault to send."""
 
     body: Mapping[str, Any]
     model: SimulatedModel
@@ -61,7 +61,7 @@ class _Work:
 
 
 class Simulator:
-    """Handlers over one world. `rng` draws latency and failures; an `account` lists and refuses as for its key."""
+    """The simulator of one world. `rng` draws latencies and failures; `account` adds its list, limits and errors."""
 
     def __init__(self, world: World, pace: Pace, rng: random.Random, account: NewAccount | None = None) -> None:
         self._world = world
@@ -71,7 +71,7 @@ class Simulator:
         self._seen: deque[Any] = deque(maxlen=SEEN)
 
     def application(self) -> web.Application:
-        """Return the web application; every path works with and without `/v1`."""
+        """Return the aiohttp application, with every path at `/`, `/v1` and `/api/v1`."""
         app = web.Application(client_max_size=MAX_BODY)
         for prefix in ("", "/v1", "/api/v1"):
             app.router.add_post(f"{prefix}/chat/completions", self.chat)
@@ -81,44 +81,44 @@ class Simulator:
         return app
 
     async def health(self, _request: web.Request) -> web.Response:
-        """Say that it lives, and that it is not real."""
+        """`GET /health`."""
         return web.json_response({"status": "ok", "simulated": True, "models": len(self._world.models)})
 
     async def seen(self, _request: web.Request) -> web.Response:
-        """Show the last chat bodies: what a gateway has made of what its clients sent."""
+        """`GET /seen`: the last chat bodies, as a gateway sent them."""
         return web.json_response(list(self._seen))
 
     async def models(self, _request: web.Request) -> web.Response:
-        """List the models with prices."""
+        """`GET /models`: the models with prices."""
         entries = [wire.listed(model) for model in self._world.models.values()]
         if self._account is not None:
             entries = [self._account.listed(entry) for entry in entries]
         return web.json_response({"data": entries})
 
     async def chat(self, request: web.Request) -> web.StreamResponse:
-        """Answer, or misbehave."""
+        """`POST /chat/completions`: reply, or fail as requested."""
         try:
             body = json.loads(await request.read())
             self._seen.append(body)
-            work = self._understand(body, request.headers.get(HEADER))
+            work = self._parse(body, request.headers.get(HEADER))
         except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
             return _refused(400, f"Invalid request: {error}")
-        refused = work.model.can.refusal(body, work.reply.prompt_tokens)
-        if refused is not None:
-            return _refused(*refused)
-        refusal = None if self._account is None else self._account.refusal(work.model)
+        failure = work.model.can.error_for(body, work.reply.prompt_tokens)
+        if failure is not None:
+            return _refused(*failure)
+        refusal = None if self._account is None else self._account.error_for(work.model)
         if refusal is not None:
             return refusal
-        spoiled = await misbehave(work.fault, request)
-        if spoiled is not None:
-            return spoiled
+        faulty = await respond_with(work.fault, request)
+        if faulty is not None:
+            return faulty
         if self._rng.random() < work.model.failure_rate * self._pace.failures:
             return _refused(429, f"{work.model.id} is temporarily rate-limited upstream")
         if work.fault.kind == "slow-first-token":
             await asyncio.sleep(SLOW_S if work.fault.seconds is None else work.fault.seconds)
         return await (self._stream(work, request) if work.body.get("stream") else self._whole(work, request))
 
-    def _understand(self, body: Any, header: str | None) -> _Work:
+    def _parse(self, body: Any, header: str | None) -> _Work:
         name = body["model"]
         model = self._world.models.get(name) or self._world.models.get(base_of(name) or "")
         if model is None:
@@ -164,15 +164,15 @@ class Simulator:
         for number, event in enumerate(events, start=1):
             await response.write(event)
             await asyncio.sleep(gap_s)
-            if number == max(1, len(events) // 2) and await _spoil(work.fault, request, response):
+            if number == max(1, len(events) // 2) and await _interrupt(work.fault, request, response):
                 return response
         await response.write(wire.DONE)
         await response.write_eof()
         return response
 
 
-async def _spoil(fault: Fault, request: web.Request, response: web.StreamResponse) -> bool:
-    """Do in the middle of a stream what the fault says; True where the stream is over."""
+async def _interrupt(fault: Fault, request: web.Request, response: web.StreamResponse) -> bool:
+    """Apply the fault in the middle of a stream; return whether the stream has ended."""
     match fault.kind:
         case "cut":
             abort(request)

@@ -1,6 +1,6 @@
-"""What a simulated model can do: listed as OpenRouter lists it, and kept to in OpenRouter's words.
+"""Capabilities of a simulated model: its entry in OpenRouter's list, and OpenRouter's errors for other requests.
 
-| request | answer |
+| request | response |
 |---|---|
 | images, audio or video for a model without them | 404 `No endpoints found that support image input` |
 | tools, or a forced `tool_choice` | 404 `No endpoints found that support tool use. …` |
@@ -9,7 +9,7 @@
 | prompt and `max_tokens` beyond the context | 400 `This endpoint's maximum context length is …` |
 | `max_tokens` beyond the longest answer | 400 `max_tokens is too large: …` |
 
-Files are parsed for any model, and a wish for reasoning or logprobs is ignored by one without them, as OpenRouter does.
+As with OpenRouter, every model takes files, and a model without reasoning or logprobs ignores parameters for them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _PARTS = {"image_url": "image", "input_audio": "audio", "video_url": "video"}
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """The limits of one model; without arguments those of one that can do everything but draw and speak."""
+    """Capabilities of one model; the default has all but image and audio output."""
 
     context: int = 131_072
     max_output: int | None = None
@@ -54,8 +54,8 @@ class Capabilities:
             "supported_parameters": sorted(self.parameters),
         }
 
-    def refusal(self, body: Mapping[str, Any], prompt_tokens: int) -> tuple[int, str] | None:
-        """Return status and words of the refusal of a request, or None where the model can serve it."""
+    def error_for(self, body: Mapping[str, Any], prompt_tokens: int) -> tuple[int, str] | None:
+        """Return status and message of the error for a request; None when the model can serve it."""
         missing = self._missing(body)
         return (404, missing) if missing is not None else self._too_long(body, prompt_tokens)
 

@@ -1,18 +1,18 @@
-"""Faults on request: the header `x-simulate: <fault>[;model=<arm id>][;seconds=<float>]`.
+"""Fault injection by the header `x-simulate: <fault>[;model=<arm id>][;seconds=<float>]`.
 
-| fault | what happens |
+| fault | effect |
 |---|---|
-| `status-<code>` | that status with an error body; `retry-after: 1` on 429 and 503 |
-| `garbage`, `html`, `empty` | status 200 with broken JSON, a web page, nothing |
+| `status-<code>` | this status with an error body; `retry-after: 1` on 429 and 503 |
+| `garbage`, `html`, `empty` | status 200 with broken JSON, with a web page, with an empty body |
 | `error-200` | status 200 with an error body; in a stream, an error event after the first chunks |
 | `cut` | the connection is aborted in the middle of the body |
 | `cut-clean` | the stream ends in the middle, cleanly, without finish_reason or `[DONE]` |
-| `stall` | the stream falls silent in the middle, for `seconds` |
-| `comments` | for `seconds` nothing but SSE comments, then the stream |
+| `stall` | the stream pauses in the middle, for `seconds` |
+| `comments` | SSE comments only for `seconds`, then the stream |
 | `slow-first-token` | `seconds` (default 5) pass before the first byte |
-| `hang` | nothing is ever answered |
-| `reset` | the connection is aborted at once |
-| `no-usage` | an answer that says nothing of tokens and cost |
+| `hang` | no response |
+| `reset` | the connection is aborted before the response |
+| `no-usage` | a response without `usage` |
 | `redirect` | 302 to another host |
 """
 
@@ -31,7 +31,7 @@ AT_RANDOM = (
     *("status-429", "status-500", "status-502", "status-503", "status-529"),
     *("garbage", "html", "empty", "error-200", "cut", "cut-clean", "stall;seconds=5", "hang;seconds=5", "reset"),
 )
-"""What `--faults` draws from; who waits for a silent one should give up sooner."""
+"""Faults that `--faults` draws from; clients should time out earlier than the silent ones end."""
 FOREVER_S = 3600.0
 BODIES = {
     "garbage": (b'{"id": "gen-1", "choices": [{"mess', "application/json"),
@@ -44,7 +44,7 @@ WITHIN_ANSWER = ("error-200", "cut", "cut-clean", "stall", "comments", "slow-fir
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A fault that this request asks for. `seconds` is None where it names none."""
+    """The fault of a request. `seconds`: None without that option."""
 
     kind: str
     seconds: float | None = None
@@ -54,7 +54,7 @@ NO_FAULT = Fault("")
 
 
 def parse_fault(header: str | None, model: str) -> Fault:
-    """Read the header; `NO_FAULT` where there is none or it is meant for another model. Raises ValueError."""
+    """Parse the header; `NO_FAULT` without one, or when it names another model. Raises ValueError."""
     if not header:
         return NO_FAULT
     kind, *options = (part.strip() for part in header.split(";"))
@@ -74,8 +74,8 @@ def parse_fault(header: str | None, model: str) -> Fault:
     return Fault(kind, seconds)
 
 
-async def misbehave(fault: Fault, request: web.Request) -> web.StreamResponse | None:
-    """Answer with a fault that needs no answer to spoil; None where the answer has to be made first."""
+async def respond_with(fault: Fault, request: web.Request) -> web.StreamResponse | None:
+    """Return the response of a fault that replaces the reply; None when the reply is needed."""
     if fault.kind.startswith("status-"):
         status = int(fault.kind[7:])
         headers = {"retry-after": "1"} if status in {429, 503} else {}
@@ -91,7 +91,7 @@ async def misbehave(fault: Fault, request: web.Request) -> web.StreamResponse | 
 
 
 def abort(request: web.Request) -> web.StreamResponse:
-    """Drop the connection without another byte."""
+    """Abort the connection without another byte."""
     if request.transport is not None:
         request.transport.abort()
     return web.Response(status=499)

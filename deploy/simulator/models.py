@@ -1,4 +1,4 @@
-"""The simulated models: how fast, how dear, how good and how reliable each one is."""
+"""Simulated models, and the worlds that produce their replies."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from shared.bandit.arms import Price
 
 MILLION = 1e6
 FREE = Price(0.0, 0.0)
-ANYTHING = Capabilities()
+EVERYTHING = Capabilities()
 
 
 @dataclass(frozen=True, slots=True)
 class SimulatedModel:
-    """One model.
+    """A simulated model.
 
     Attributes:
         id: `provider/model-name`.
-        price: USD per token; None: the model list names none.
-        latency_s: median time of a whole answer, before `--speed`.
+        price: USD per token; None: the model list has none.
+        latency_s: median latency of a whole response, before `--speed`.
         quality: mean score of its answers.
-        failure_rate: share of requests that it refuses with 429, as free models do.
-        can: what it can do; anything, unless it is said.
+        failure_rate: share of requests that get 429, as free models do.
+        can: its capabilities.
     """
 
     id: str
@@ -33,12 +33,12 @@ class SimulatedModel:
     latency_s: float
     quality: float
     failure_rate: float = 0.0
-    can: Capabilities = ANYTHING
+    can: Capabilities = EVERYTHING
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a model makes of one prompt; `cost_usd` is what it charges."""
+    """Reply of a model to one prompt, with its quality (0 to 1), tokens and cost (USD)."""
 
     text: str
     quality: float
@@ -48,17 +48,17 @@ class Reply:
 
 
 class World(Protocol):
-    """Where replies come from."""
+    """Source of replies."""
 
     models: dict[str, SimulatedModel]
 
     def reply(self, model: SimulatedModel, prompt: str, prompt_chars: int) -> Reply:
-        """Return what `model` answers to `prompt`, the last user message; the same each time."""
+        """Return the reply of `model` to `prompt`, the last user message; always the same."""
         ...
 
 
 def _text(context: int, *parameters: str) -> Capabilities:
-    """Text in and out, and these parameters."""
+    """Return the capabilities of a text model with these parameters."""
     return Capabilities(context, inputs=("text",), parameters=(*ALWAYS, *parameters))
 
 
@@ -94,7 +94,7 @@ DEFAULT_MODELS = (
 
 
 class InventedWorld:
-    """Replies drawn from a hash of model and prompt, so that they repeat."""
+    """World of replies derived from a hash of model and prompt."""
 
     def __init__(self, models: tuple[SimulatedModel, ...] = DEFAULT_MODELS) -> None:
         self.models = {model.id: model for model in models}
@@ -116,10 +116,10 @@ class InventedWorld:
 
 
 class RecordedWorld:
-    """Replies with the quality, tokens and cost that were recorded for that prompt; the text is canned.
+    """World of replies with recorded quality, tokens and cost, and a canned text.
 
-    The data knows no latency, so the dearest model is made the slowest, 40 to 120 ms. A prompt that is not in the data
-    is answered by an invented reply of the model's mean quality.
+    The data has no latency: models get 40 to 120 ms, in order of their mean cost. A prompt that is not in the data gets
+    an invented reply of the model's mean quality.
     """
 
     def __init__(self, outcomes: Outcomes) -> None:

@@ -1,7 +1,7 @@
-"""Recorded outcomes: what real models scored and cost on real prompts.
+"""Recorded outcomes: scores and costs of real models on real prompts.
 
 A folder holds `models.csv`, `prompts.jsonl.gz` and `outcomes.csv.gz`. Without one, the example files inside the wheel
-`paretobandit` are read: as files, the package is never imported. Costs that a folder leaves out are tokens x price.
+`paretobandit` are read as files; the package is never imported. Missing costs are computed as tokens x price.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ MILLION = 1e6
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Outcomes:
-    """n prompts, each answered by the same K models.
+    """Outcomes of the same K models on n prompts.
 
     Attributes:
-        name: of the data set.
+        name: name of the data set.
         models: K names.
-        prices: K list prices; None where the data names none.
+        prices: K list prices; None where the data has none.
         prompts: n different texts.
-        tasks: n names; "" where the data names none.
+        tasks: n names; "" where the data has none.
         scores: (n, K), 0 to 1.
         costs: (n, K), USD.
-        prompt_tokens: (n, K); characters / 4 where the data names none.
-        completion_tokens: (n, K); derived from cost and price where the data names none, else 0.
+        prompt_tokens: (n, K); characters / 4 where the data has none.
+        completion_tokens: (n, K); where the data has none, derived from cost and price, else 0.
     """
 
     name: str
@@ -56,7 +56,7 @@ class Outcomes:
         return len(self.prompts)
 
     def take(self, rows: Sequence[int] | NDArray[np.int64]) -> Outcomes:
-        """Return these prompts only, in this order."""
+        """Return the outcomes of these prompts, in this order."""
         index = np.asarray(rows, dtype=np.int64)
         return Outcomes(
             self.name,
@@ -89,8 +89,8 @@ class _Row:
 def load_outcomes(folder: Path | None) -> Outcomes:
     """Read a folder, or the example (None).
 
-    Prompts that not every model answered are left out, and so is the repetition of a prompt. Raises ValueError with
-    a sentence for the user when the files do not fit together, and OSError when they cannot be read.
+    Prompts without an outcome of every model are left out, and so are repeated prompts. Raises ValueError, with a
+    message for the user, when the files are inconsistent, and OSError when they cannot be read.
     """
     if folder is None:
         return _build(EXAMPLE, *_read_example())
@@ -112,7 +112,7 @@ def _build(name: str, prices: Mapping[ArmId, Price | None], rows: Iterator[_Row]
     if not (np.isfinite(scores).all() and (scores >= 0).all() and (scores <= 1).all()):
         raise ValueError(f"{name}: a score is outside [0, 1]")
     if not (np.isfinite(costs).all() and (costs >= 0).all()):
-        raise ValueError(f"{name}: a cost is missing and has no price to follow from, or is negative")
+        raise ValueError(f"{name}: a cost is missing and cannot be computed from a price, or is negative")
     return Outcomes(
         name=name,
         models=models,
@@ -127,7 +127,7 @@ def _build(name: str, prices: Mapping[ArmId, Price | None], rows: Iterator[_Row]
 
 
 def _completed(cell: _Cell, price: Price | None, prompt: str) -> _Cell:
-    """Fill in what the data leaves out; a cost that cannot be known becomes NaN."""
+    """Fill in missing values; a cost that cannot be computed becomes NaN."""
     prompt_tokens = cell.prompt_tokens
     if prompt_tokens is None:
         prompt_tokens = max(1, len(prompt) // CHARS_PER_TOKEN)
@@ -201,9 +201,9 @@ def _read_example() -> tuple[dict[ArmId, Price | None], Iterator[_Row]]:
 def _example_rows(folder: Path) -> Iterator[_Row]:
     files = sorted(folder.glob("*.jsonl"))
     if not files:
-        raise ValueError(f"the wheel {EXAMPLE} holds no example data; reinstall it, or name a folder with DATA=")
+        raise ValueError(f"the wheel {EXAMPLE} has no example data; reinstall it, or name a folder with DATA=")
     for file in files:
-        for text in file.read_bytes().splitlines():  # of bytes: a str would also split at U+2028, which prompts hold
+        for text in file.read_bytes().splitlines():  # bytes: a str would also split at U+2028, which prompts contain
             line = json.loads(text)
             cells = {arm: _Cell(seen["reward"], seen["cost"], None, None) for arm, seen in line["arms"].items()}
             yield _Row(line["prompt"], str(line.get("source") or ""), cells)

@@ -1,4 +1,4 @@
-"""Bodies in the shape of OpenAI and OpenRouter."""
+"""Wire format: bodies in the form of OpenAI and OpenRouter."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DONE = b"data: [DONE]\n\n"
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One finished choice: text or tool calls, and why it ended."""
+    """A choice of a response: text or tool calls, and the finish reason."""
 
     text: str | None
     tool_calls: list[dict[str, Any]] | None
@@ -26,12 +26,12 @@ class Choice:
     logprobs: bool = False
 
     def message(self) -> dict[str, Any]:
-        """Return it as the `message` of a whole answer."""
+        """Return the `message` of a whole response."""
         message: dict[str, Any] = {"role": "assistant", "content": self.text, "refusal": None}
         return message | ({"tool_calls": self.tool_calls} if self.tool_calls else {})
 
     def logprobs_of(self, text: str | None) -> dict[str, Any] | None:
-        """Return OpenAI's `logprobs` of a text, a word a token, if they were asked for."""
+        """Return OpenAI's `logprobs` of a text, one token per word; None when not requested."""
         if not self.logprobs or not text:
             return None
         return {
@@ -43,7 +43,7 @@ class Choice:
         }
 
     def deltas(self) -> Iterator[dict[str, Any]]:
-        """Yield it as the `delta`s of a stream, the role first."""
+        """Yield the `delta`s of a stream, the role first."""
         yield {"role": "assistant", "content": "" if self.text is not None else None}
         for index, call in enumerate(self.tool_calls or ()):
             arguments = call["function"]["arguments"]
@@ -59,7 +59,7 @@ def _words(text: str) -> list[str]:
 
 
 def choice_of(body: Mapping[str, Any], text: str) -> Choice:
-    """Return what the request wants to see: tool calls, JSON, or text up to `stop` and `max_tokens`."""
+    """Return the choice that a request expects: tool calls, JSON, or text up to `stop` and `max_tokens`."""
     calls = _tool_calls(body)
     if calls:
         return Choice(None, calls, "tool_calls")
@@ -76,7 +76,7 @@ def choice_of(body: Mapping[str, Any], text: str) -> Choice:
 
 
 def _tool_calls(body: Mapping[str, Any]) -> list[dict[str, Any]] | None:
-    """Call the named tool, or the first; not once its result is there, and not against `tool_choice: none`."""
+    """Return a call of the named or first tool; None after a tool result, and with `tool_choice: none`."""
     tools, wanted = body.get("tools"), body.get("tool_choice")
     if not tools or wanted == "none" or body["messages"][-1].get("role") == "tool":
         return None
@@ -104,7 +104,7 @@ def _json_text(wanted: Mapping[str, Any], text: str) -> str:
 
 
 def completion(model: SimulatedModel, choices: Sequence[Choice], usage: dict[str, Any] | None, quality: float) -> bytes:
-    """Return a whole answer. `simulated_quality` is ours: what a person would have scored it."""
+    """Return a whole response. `simulated_quality` is an extension: the score a user would give."""
     body: dict[str, Any] = _head(model, "chat.completion") | {
         "choices": [
             {
@@ -121,7 +121,7 @@ def completion(model: SimulatedModel, choices: Sequence[Choice], usage: dict[str
 
 
 def chunks(model: SimulatedModel, choices: Sequence[Choice], usage: dict[str, Any] | None) -> Iterator[bytes]:
-    """Yield the events of a stream, without `[DONE]`; the usage chunk last, where one is given."""
+    """Yield the events of a stream without `[DONE]`; with `usage`, its chunk comes last."""
     head = _head(model, "chat.completion.chunk")
     for index, choice in enumerate(choices):
         for delta in choice.deltas():
@@ -148,7 +148,7 @@ def event(body: Mapping[str, Any]) -> bytes:
 
 
 def usage_of(reply: Reply, choices: int) -> dict[str, Any]:
-    """Return OpenRouter's `usage`, cost included; each further choice is billed as completion tokens."""
+    """Return OpenRouter's `usage` with the cost; each choice is billed."""
     completion_tokens = reply.completion_tokens * choices
     return {
         "prompt_tokens": reply.prompt_tokens,
@@ -159,7 +159,7 @@ def usage_of(reply: Reply, choices: int) -> dict[str, Any]:
 
 
 def listed(model: SimulatedModel) -> dict[str, Any]:
-    """Return a model as OpenRouter's `GET /models` lists it: prices are strings, USD per token."""
+    """Return a model's entry in OpenRouter's `GET /models`: prices are strings, USD per token."""
     entry: dict[str, Any] = {
         "id": model.id,
         "canonical_slug": model.id,
@@ -179,5 +179,5 @@ def listed(model: SimulatedModel) -> dict[str, Any]:
 
 
 def error_body(status: int, message: str) -> dict[str, Any]:
-    """Return OpenRouter's error: `code` is the status."""
+    """Return an error body of OpenRouter, whose `code` is the status."""
     return {"error": {"code": status, "message": message, "metadata": {"provider_name": "Simulator"}}}

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from deploy.account import SCRIPT, Tally, different, tallies
+from deploy.audit import SCRIPT, Tally, different, tallies
 from shared.bandit.arms import Arm
 from shared.bandit.build import build_policy
 from shared.bandit.policy import BanditSettings

@@ -1,1 +1,1 @@
-"""The demo: real prompts with recorded outcomes go through the running system, and one can watch it learn."""
+"""Demo: sends prompts with recorded outcomes through a running stack, and shows how it learns."""

@@ -1,4 +1,4 @@
-"""`make demo`: a stack of its own, with a simulated upstream that replays recorded outcomes, and traffic for it."""
+"""Command `make demo`: a separate stack whose simulated upstream replays recorded outcomes, with traffic."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rich.console import Console
 from deploy.local.demo.reconciliation import reconcile
 from deploy.local.demo.screen import Screen
 from deploy.local.demo.traffic import Progress, Traffic
-from deploy.local.demo.utility import worth
+from deploy.local.demo.utility import utilities
 from deploy.local.interrupts import StopRequests
 from deploy.local.plan import ROOT, Planner, Simulation
 from deploy.local.stack import Interrupted, Stack
@@ -32,13 +32,13 @@ KEPT = frozenset(
         *("EMBED_TIMEOUT_MS", "SEARCH_TIMEOUT_MS", "REDIS_TIMEOUT_MS", "LOG_LEVEL"),
     )
 )
-"""Settings of the user that hold in the demo. All others are its own: it must not touch what else runs here."""
+"""Settings of the user that apply to the demo. It sets all others, so that it touches no other stack."""
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the demo: 0 when all feedback is accounted for."""
+    """Run the demo; return the exit code, 0 when all feedback was learned exactly once."""
     options = _options(arguments)
-    # Not on a terminal nothing says how wide it is: wide enough that no name is cut.
+    # Without a terminal there is no width: wide enough that no name is cut.
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
     requests = StopRequests()
     try:
@@ -53,7 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
             )
             start_log = _StartLog(console)
             with Stack(planner, show=start_log, stop_requests=requests) as stack:
-                console.print(f"Starting a stack of its own, with {outcomes.name} replayed as upstream ...")
+                console.print(f"Starting a separate stack whose upstream replays {outcomes.name} ...")
                 stack.start()
                 start_log.end()
                 return asyncio.run(_demo(stack, outcomes.take(chosen_rows), settings, options, console))
@@ -69,14 +69,14 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m deploy.local.demo", description=__doc__)
     parser.add_argument("--data", type=Path, help="folder of recorded outcomes (default: the example of paretobandit)")
     parser.add_argument("--requests", type=int, default=1000)
-    parser.add_argument("--seed", type=int, default=0, help="of the choice and order of the prompts")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the choice and order of the prompts")
     parser.add_argument("--rate", type=float, default=25.0, help="requests per second")
-    parser.add_argument("--at-once", type=int, default=12, help="most requests under way")
+    parser.add_argument("--at-once", type=int, default=12, help="concurrent requests at most")
     return parser.parse_args(arguments)
 
 
 def demo_settings(own: Settings, outcomes: Outcomes) -> Settings:
-    """Keep the user's bandit, replace what would touch another stack, and offer the models of the data."""
+    """Return the demo's settings: the user's policy, the data's models, and nothing of another stack."""
     kept = {name: getattr(own, name) for name in own.model_fields_set & KEPT}
     return Settings.model_validate(
         kept
@@ -100,12 +100,16 @@ async def _demo(
 ) -> int:
     world = RecordedWorld(outcomes)
     latency_s = np.array([world.models[model].latency_s for model in outcomes.models])
-    value = worth(outcomes, latency_s, settings.bandit().weights)
+    utility = utilities(outcomes, latency_s, settings.bandit().weights)
     progress = Progress(np.full(len(outcomes), -1, dtype=np.int64))
     traffic = Traffic(
-        outcomes, stack.plan.gateway_url, f"demo-{int(time.time())}", at_once=options.at_once, per_second=options.rate
+        outcomes,
+        stack.plan.gateway_url,
+        f"demo-{int(time.time())}",
+        concurrency=options.at_once,
+        per_second=options.rate,
     )
-    screen = Screen(console, outcomes, value, progress)
+    screen = Screen(console, outcomes, utility, progress)
     background = [asyncio.create_task(screen.follow()), asyncio.create_task(_watch(stack))]
     sending = asyncio.create_task(traffic.send(progress))
     try:
@@ -117,22 +121,22 @@ async def _demo(
         for task in (*background, sending):
             task.cancel()
         await asyncio.gather(*background, sending, return_exceptions=True)
-    account = await reconcile(stack.plan.redis_url, progress.rated)
+    result = await reconcile(stack.plan.redis_url, progress.rated)
     screen.final()
-    console.print(account.line())
+    console.print(result.line())
     complete = progress.answered == progress.rated == len(outcomes)
-    return 0 if account.balanced and complete else 1
+    return 0 if result.balanced and complete else 1
 
 
 async def _watch(stack: Stack) -> None:
-    """Raise when a part dies or the user wants to stop."""
+    """Poll the stack, which raises when a part ends or the user requests a stop."""
     while True:
         stack.poll()
         await asyncio.sleep(0.1)
 
 
 class _StartLog:
-    """Shows what takes long at the first start, the embedder's distilling, and nothing else."""
+    """Log callback that shows the embedder's lines only: distillation takes long at the first start."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -143,7 +147,7 @@ class _StartLog:
             self._console.print(f"  {name}: {line.rstrip()}", markup=False, end=end)
 
     def end(self) -> None:
-        """Show nothing from now on."""
+        """Stop showing lines."""
         self._console = Console(quiet=True)
 
 

@@ -1,4 +1,4 @@
-"""Whether every rating that was accepted has been learned: counted in Redis, not believed."""
+"""Reconciliation: compares the accepted ratings with those counted in the sums in Redis."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from shared.bandit.sums import LABELS
 from shared.storage import redis_keys
 
 DRAIN_TIMEOUT_S = 45.0
-"""An event whose record came late is looked at again after 30 s."""
+"""Longer than the 30 s after which an event whose record came late is delivered again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reconciliation:
-    """`applied`: ratings in the sums; `waiting`: events in the stream; `dead`: events that could not be applied."""
+    """Counts: ratings `sent`, `applied` to the sums; events `waiting` in the stream, and `dead` letters."""
 
     sent: int
     applied: int
@@ -26,11 +26,11 @@ class Reconciliation:
 
     @property
     def balanced(self) -> bool:
-        """Whether nothing is missing, doubled, waiting or dead."""
+        """Whether every rating was applied exactly once."""
         return self.sent == self.applied and self.waiting == 0 and self.dead == 0
 
     def line(self) -> str:
-        """Return it as a sentence."""
+        """Return the counts as a sentence."""
         verdict = "every rating is accounted for" if self.balanced else "THE ACCOUNT DOES NOT BALANCE"
         return (
             f"feedback sent {self.sent} = applied {self.applied} (sum of `labels` in Redis), "
@@ -39,14 +39,14 @@ class Reconciliation:
 
 
 async def reconcile(redis_url: str, sent: int) -> Reconciliation:
-    """Wait until the events are applied, or for DRAIN_TIMEOUT_S, then count."""
+    """Wait until no event waits, at most DRAIN_TIMEOUT_S, then count."""
     client = aioredis.Redis.from_url(redis_url)
     try:
         deadline = time.monotonic() + DRAIN_TIMEOUT_S
         while True:
-            account = await _count(client, sent)
-            if account.waiting == 0 or time.monotonic() > deadline:
-                return account
+            result = await _count(client, sent)
+            if result.waiting == 0 or time.monotonic() > deadline:
+                return result
             await asyncio.sleep(0.1)
     finally:
         await client.aclose()
@@ -55,6 +55,6 @@ async def reconcile(redis_url: str, sent: int) -> Reconciliation:
 async def _count(client: aioredis.Redis, sent: int) -> Reconciliation:
     applied = 0
     async for key in client.scan_iter(match=redis_keys.sums("*", "*"), count=1000):
-        applied += int(await client.hget(key, LABELS) or 0)  # type: ignore[misc]  # typed for sync and async at once
+        applied += int(await client.hget(key, LABELS) or 0)  # type: ignore[misc]  # redis-py types one result for sync and async
     waiting = await client.xlen(redis_keys.EVENTS)
     return Reconciliation(sent, applied, waiting, await client.xlen(redis_keys.DEAD))

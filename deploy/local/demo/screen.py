@@ -1,4 +1,4 @@
-"""The demo's tables."""
+"""Terminal output of the demo."""
 
 from __future__ import annotations
 
@@ -12,28 +12,27 @@ from rich.table import Table
 from rich.text import Text
 
 from deploy.local.demo.traffic import Progress
-from deploy.local.demo.utility import Worth, compare, shares
+from deploy.local.demo.utility import Utilities, compare, shares
 from deploy.simulator.recorded_outcomes import Outcomes
 
 PLAIN_EVERY_S = 3.0
 NOTE = (
-    "All policies on the same prompts; a model's name stands for always choosing it; * the best one, known only in "
-    "hindsight. Quality and cost are recorded ones of real models; latency is simulated, 40 to "
-    "120 ms, dearer is slower."
+    "All policies on the same prompts; a model's name: always this model; *: the best one, known only in hindsight. "
+    "Quality and cost are recorded from real models. Latency is simulated: 40 to 120 ms, longer for expensive models."
 )
 
 
 class Screen:
-    """Draws progress: live on a terminal, a line every few seconds elsewhere."""
+    """Display of the progress: live tables on a terminal, else a line every few seconds."""
 
-    def __init__(self, console: Console, outcomes: Outcomes, value: Worth, progress: Progress) -> None:
+    def __init__(self, console: Console, outcomes: Outcomes, utility: Utilities, progress: Progress) -> None:
         self._console = console
         self._outcomes = outcomes
-        self._value = value
+        self._utility = utility
         self._progress = progress
 
     async def follow(self) -> None:
-        """Draw until cancelled."""
+        """Update until cancelled."""
         if not self._console.is_terminal:
             while True:
                 await asyncio.sleep(PLAIN_EVERY_S)
@@ -44,11 +43,11 @@ class Screen:
                 live.update(self._tables())
 
     def final(self) -> None:
-        """Print the tables as they stand at the end."""
+        """Print the final tables."""
         self._console.print(self._tables())
 
     def _line(self) -> Text:
-        lines = {line.name: line for line in compare(self._outcomes, self._value, self._progress.chosen)}
+        lines = {line.name: line for line in compare(self._outcomes, self._utility, self._progress.chosen)}
         text = f"{self._progress.answered}/{len(self._outcomes)} requests, {self._progress.rated} rated"
         if "router" in lines:
             router, random = lines["router"], lines["random"]
@@ -57,7 +56,7 @@ class Screen:
         return Text(text)
 
     def _tables(self) -> Group:
-        return Group(self._head(), self._share_table(), self._value_table())
+        return Group(self._head(), self._share_table(), self._comparison())
 
     def _head(self) -> Text:
         progress = self._progress
@@ -84,13 +83,13 @@ class Screen:
             table.add_row(model, *cells)
         return table
 
-    def _value_table(self) -> Table:
-        table = Table(box=box.SIMPLE_HEAD, title=self._value.definition(), title_justify="left")
+    def _comparison(self) -> Table:
+        table = Table(box=box.SIMPLE_HEAD, title=self._utility.definition(), title_justify="left")
         table.caption, table.caption_justify = NOTE, "left"
         table.add_column("policy", overflow="fold")
         for column in ("quality", "USD/1000", "utility", "v random"):
             table.add_column(column, justify="right", no_wrap=True)
-        lines = compare(self._outcomes, self._value, self._progress.chosen)
+        lines = compare(self._outcomes, self._utility, self._progress.chosen)
         random = next((line.utility for line in lines if line.name == "random"), 0.0)
         for line in lines:
             table.add_row(

@@ -1,4 +1,4 @@
-"""Clients of the gateway: ask, read who answered, and rate the answer with the recorded quality."""
+"""Traffic: clients that send recorded prompts and rate each answer with the recorded quality of its model."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TIMEOUT_S = 30.0
 
 @dataclass
 class Progress:
-    """What has happened so far; read by the screen while it grows."""
+    """Counts so far, which the screen reads. `chosen`: per prompt the column of the model, -1 before the answer."""
 
     chosen: NDArray[np.int64]
     order: list[int] = field(default_factory=list)
@@ -34,24 +34,24 @@ class Progress:
         return len(self.order)
 
     def part(self, begin: float, end: float) -> NDArray[np.int64]:
-        """Return who answered between two shares of all prompts, in order of arrival."""
+        """Return the chosen columns between two fractions of all prompts, in order of the answers."""
         total = len(self.chosen)
         return self.chosen[self.order[int(begin * total) : int(end * total)]]
 
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """Prompts in the order of `outcomes`, `per_second` on average and at most `at_once` under way."""
+    """Sends the prompts of `outcomes` in order, `per_second` on average, at most `concurrency` in flight."""
 
     outcomes: Outcomes
     url: str
     prefix: str
-    at_once: int = 12
+    concurrency: int = 12
     per_second: float = 25.0
 
     async def send(self, progress: Progress) -> None:
-        """Send everything; failures are counted, not raised."""
-        slots = asyncio.Semaphore(self.at_once)
+        """Send all prompts; failures are counted, not raised."""
+        slots = asyncio.Semaphore(self.concurrency)
         timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
         async with aiohttp.ClientSession(self.url, timeout=timeout) as session, asyncio.TaskGroup() as clients:
             began = time.monotonic()
@@ -71,7 +71,7 @@ class Traffic:
                     progress.rated += 1
                 else:
                     progress.errors[f"feedback {answer.status}"] += 1
-        except _NotAnswered as error:
+        except _Refused as error:
             progress.errors[str(error)] += 1
         except (aiohttp.ClientError, TimeoutError) as error:
             progress.errors[type(error).__name__] += 1
@@ -81,7 +81,7 @@ class Traffic:
         async with session.post("/chat/completions", json=body, headers={"X-Request-ID": request_id}) as answer:
             content = await answer.json(content_type=None)
             if answer.status != 200:
-                raise _NotAnswered(f"chat {answer.status} {content.get('error', {}).get('code')}")
+                raise _Refused(f"chat {answer.status} {content.get('error', {}).get('code')}")
             column = self.outcomes.models.index(answer.headers["x-router-model"])
             progress.chosen[row] = column
             progress.order.append(row)
@@ -90,5 +90,5 @@ class Traffic:
         return column
 
 
-class _NotAnswered(Exception):
-    """The gateway said no."""
+class _Refused(Exception):
+    """The gateway returned an error."""

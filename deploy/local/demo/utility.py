@@ -1,4 +1,4 @@
-"""What a choice was worth: the configured weights applied to the recorded quality and cost."""
+"""Utility of the choices: the configured weights applied to recorded quality and cost."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ DEFINITION = "utility = {quality:g} x quality + {latency:g} x (1 - latency / slo
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Worth:
-    """Utility of every model for every prompt, (n, K), known in hindsight.
+class Utilities:
+    """Utility of each of K models for each of n prompts, shape (n, K), known in hindsight.
 
-    `slowest` and `dearest` are the largest mean latency and mean cost of a model, so that the terms have no unit.
+    Latency and cost are divided by the largest mean of a model (`slowest`, `dearest`), so that terms have no unit.
     """
 
     utility: NDArray[np.float64]
@@ -34,17 +34,19 @@ class Worth:
         )
 
 
-def worth(outcomes: Outcomes, latency_s: NDArray[np.float64], weights: Weights) -> Worth:
-    """Weigh every outcome; `latency_s` is each model's typical latency, as the data names none per prompt."""
+def utilities(outcomes: Outcomes, latency_s: NDArray[np.float64], weights: Weights) -> Utilities:
+    """Return the utilities. `latency_s`: typical latency of each model, because the data has none per prompt."""
     dearest = float(outcomes.costs.mean(axis=0).max())
     relative_cost = outcomes.costs / dearest if dearest > 0 else np.zeros_like(outcomes.costs)
     speed = 1.0 - latency_s / latency_s.max()
-    return Worth(weights.quality * outcomes.scores + weights.latency * speed + weights.cost * relative_cost, weights)
+    return Utilities(
+        weights.quality * outcomes.scores + weights.latency * speed + weights.cost * relative_cost, weights
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of the comparison: means over the same prompts. A star marks the best fixed model in hindsight."""
+    """Row of the comparison: means over the same prompts. A star marks the best single model in hindsight."""
 
     name: str
     quality: float
@@ -52,10 +54,10 @@ class Line:
     utility: float
 
 
-def compare(outcomes: Outcomes, value: Worth, chosen: NDArray[np.int64]) -> list[Line]:
-    """Compare the router with everything simpler, on the prompts that have been answered so far.
+def compare(outcomes: Outcomes, value: Utilities, chosen: NDArray[np.int64]) -> list[Line]:
+    """Compare the router with a random choice and with each single model, on the prompts answered so far.
 
-    `chosen` holds the column that answered prompt i, -1 where none has.
+    `chosen[i]`: column of the model that answered prompt i, -1 before the answer.
     """
     rows = np.flatnonzero(chosen >= 0)
     if not len(rows):
@@ -81,7 +83,7 @@ def compare(outcomes: Outcomes, value: Worth, chosen: NDArray[np.int64]) -> list
 
 
 def shares(chosen: NDArray[np.int64], models: int) -> NDArray[np.float64]:
-    """Return each model's share of the answered prompts."""
+    """Return each model's share of the answered prompts, shape (models,)."""
     answered = chosen[chosen >= 0]
     counts = np.bincount(answered, minlength=models)[:models]
     return counts / max(1, len(answered))

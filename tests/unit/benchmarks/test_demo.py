@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from deploy.local.demo.reconciliation import Reconciliation
-from deploy.local.demo.utility import compare, shares, worth
+from deploy.local.demo.utility import compare, shares, utilities
 from deploy.simulator.recorded_outcomes import load_outcomes
 from shared.bandit.policy import DEFAULT_WEIGHTS
 
 OUTCOMES = load_outcomes(None).take(range(200))
 LATENCY = np.array([0.04, 0.08, 0.12])
-VALUE = worth(OUTCOMES, LATENCY, DEFAULT_WEIGHTS)
+VALUE = utilities(OUTCOMES, LATENCY, DEFAULT_WEIGHTS)
 
 
 @pytest.mark.parametrize("column", [0, 1, 2])
@@ -50,9 +50,9 @@ def test_dearer_slower_and_worse_are_each_worth_less() -> None:
     dearer, better = OUTCOMES.take(range(200)), OUTCOMES.take(range(200))
     dearer.costs[:, 0] += dearer.costs.mean() / 100
     better.scores[:, 0] += 0.01
-    assert (worth(dearer, LATENCY, DEFAULT_WEIGHTS).utility[:, 0] < VALUE.utility[:, 0]).all()
-    assert (worth(better, LATENCY, DEFAULT_WEIGHTS).utility[:, 0] > VALUE.utility[:, 0]).all()
-    slower = worth(OUTCOMES, LATENCY + np.array([0.01, 0, 0]), DEFAULT_WEIGHTS)
+    assert (utilities(dearer, LATENCY, DEFAULT_WEIGHTS).utility[:, 0] < VALUE.utility[:, 0]).all()
+    assert (utilities(better, LATENCY, DEFAULT_WEIGHTS).utility[:, 0] > VALUE.utility[:, 0]).all()
+    slower = utilities(OUTCOMES, LATENCY + np.array([0.01, 0, 0]), DEFAULT_WEIGHTS)
     assert (slower.utility[:, 0] < VALUE.utility[:, 0]).all()
 
 

@@ -1,5 +1,5 @@
--- What has been summed, and what the requests themselves say has been: lines of place, arm, day, field and number.
--- Reads only; it looks at every key, so it is for trials alone.
+-- Sums, and ledgers of requests, as lines of place, arm, day, field and number.
+-- Read-only. It scans every key: for trials only.
 local lines, ledgers = {}, {}
 for _, key in ipairs(redis.call('KEYS', '{router}:sums:*')) do
   local arm, day = string.match(key, '^{router}:sums:(.+)|([^|]+)$')

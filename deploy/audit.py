@@ -1,8 +1,8 @@
-"""The account after a trial: what clients were told against what is recorded, learned, shown and in PostgreSQL.
+"""Audit after a trial: compares acknowledged requests with records, learned sums, `/arms` and PostgreSQL.
 
-Each comparison is of like with like. What a request has added to the sums stands in its own ledger, so that sums and
-ledgers are the same, field by field, for every model that ever answered, or something was lost or counted twice.
-`GET /arms` lists the models that the router chooses from: fewer, where DEFAULT_MODEL is another one.
+The ledger of each request holds what it has added to the sums. If sums and ledgers differ in any field of any model,
+something was lost or counted twice. `GET /arms` lists the models that the router chooses from, which are fewer when
+DEFAULT_MODEL is not among them.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from deploy.compose_trial import Broken, Compose, until
 
 SETTLE_S = 120.0
 SHOWN_S = 10.0
-"""How long `/arms` may take to show what has been learned."""
+"""Longest delay until `/arms` shows what has been learned."""
 
 HALF_LIFE_DAYS = 30.0
-"""RECENCY_DAYS as the trial leaves it."""
+"""Default of RECENCY_DAYS, which the trial does not change."""
 
 TOTALS = """
 SELECT split_part(key, '|', 1) || '=' || sum(value::numeric) FROM contributions, json_each_text(sums)
@@ -31,14 +31,14 @@ WHERE key NOT LIKE '%@%' GROUP BY split_part(key, '|', 1)
 """
 SCRIPT = Path(__file__).with_suffix(".lua").read_text(encoding="utf-8")
 Tally = Counter[tuple[str, str, str]]
-"""Arm, UTC day and field, to a sum."""
+"""From arm, UTC day and field to a sum."""
 
 _EPOCH = date(1970, 1, 1)
 
 
-def settle(compose: Compose, names: Sequence[str], answered: set[str], rated: set[str]) -> bool:
-    """Print the account of requests by name; return whether every acknowledged one is there, once."""
-    until(SETTLE_S, "nothing waits any more", lambda: _drained(compose))
+def audit(compose: Compose, names: Sequence[str], answered: set[str], rated: set[str]) -> bool:
+    """Print the audit of the requests `names`; return whether all acknowledged ones were counted exactly once."""
+    until(SETTLE_S, "no event waits", lambda: _drained(compose))
     with ThreadPoolExecutor(16) as pool:
         stories = dict(
             zip(names, pool.map(lambda name: compose.call("GET", f"/requests/{name}")[1], names), strict=True)
@@ -52,29 +52,29 @@ def settle(compose: Compose, names: Sequence[str], answered: set[str], rated: se
     lost = (answered - recorded) | (rated - learned) | _missing_history(compose, answered, rated)
     if lost:
         print("LOST:", sorted(lost)[:10], json.dumps({name: stories[name] for name in sorted(lost)[:2]})[:2000])
-    told = Counter(str(stories[name]["model"]) for name in learned)
-    faults = list(_faults(compose, told))
+    rated_by_model = Counter(str(stories[name]["model"]) for name in learned)
+    faults = list(_faults(compose, rated_by_model))
     for fault in faults:
         print("NOT EXACTLY ONCE:", fault)
     return not lost and not faults
 
 
-def _faults(compose: Compose, told: Mapping[str, int]) -> Iterable[str]:
-    """Yield what differs between ledgers, sums, `/arms`, the history and `told`: rated requests by model."""
+def _faults(compose: Compose, rated: Mapping[str, int]) -> Iterable[str]:
+    """Yield differences between ledgers, sums, `/arms`, the history and `rated`: rated requests by model."""
     lines = compose("exec", "-T", "redis", "redis-cli", "--raw", "EVAL", SCRIPT, "0", quiet=True).splitlines()
     sums, ledgers = tallies(lines)
     differing = different(sums, ledgers)
     labels = Counter[str]()
     for (arm, _, field), number in sums.items():
         labels[arm] += number if field == "labels" else 0
-    for arm in sorted(told.keys() | labels.keys()):
-        if told.get(arm, 0) != labels[arm]:
-            yield f"{arm}: {labels[arm]} ratings in the sums, {told.get(arm, 0)} rated requests"
+    for arm in sorted(rated.keys() | labels.keys()):
+        if rated.get(arm, 0) != labels[arm]:
+            yield f"{arm}: {labels[arm]} ratings in the sums, {rated.get(arm, 0)} rated requests"
     shown = _shown(compose, sums)
     hidden = {arm: number for arm, number in labels.items() if number and arm not in shown}
-    print(f"ratings in the sums {sum(labels.values())}, of requests {sum(told.values())}", end="; ")
+    print(f"ratings in the sums {sum(labels.values())}, of requests {sum(rated.values())}", end="; ")
     print(f"of models that /arms does not list: {hidden or 0}")
-    print(f"sums by model, day and field {len(sums)}, other than the ledgers of their requests {len(differing)}")
+    print(f"sums by model, day and field {len(sums)}, different from the ledgers {len(differing)}")
     yield from differing
     yield from (
         f"{arm}: /arms shows {was} ratings for {due}" for arm, (was, due) in shown.items() if not _same(was, due)
@@ -83,8 +83,8 @@ def _faults(compose: Compose, told: Mapping[str, int]) -> Iterable[str]:
 
 
 def _not_in_history(compose: Compose, ledgers: Tally) -> list[str]:
-    """Return what the contributions in PostgreSQL do not add up to, after they had time to get there."""
-    # Without clusters: the history keeps those as they were at the time.
+    """Return the fields whose sums in PostgreSQL differ from the ledgers, after time to be written."""
+    # Without clusters: the history keeps the clusters of the time.
     ours = Counter[str]()
     for (_, _, field), number in ledgers.items():
         ours[field] += 0 if "@" in field else number
@@ -98,7 +98,7 @@ def _not_in_history(compose: Compose, ledgers: Tally) -> list[str]:
         return all(theirs[field] == number for field, number in ours.items())
 
     with contextlib.suppress(Broken):
-        until(SETTLE_S, "the history has what was learned", complete)
+        until(SETTLE_S, "the history has all contributions", complete)
     return [
         f"{field}: {theirs[field]} in PostgreSQL, {ours[field]} in the ledgers"
         for field in sorted(ours.keys() | theirs.keys())
@@ -107,7 +107,7 @@ def _not_in_history(compose: Compose, ledgers: Tally) -> list[str]:
 
 
 def tallies(lines: Iterable[str]) -> tuple[Tally, Tally]:
-    """Read what `account.lua` answers; return sums and ledgers."""
+    """Parse the output of `audit.lua`; return sums and ledgers."""
     both: dict[str, Tally] = {"sums": Counter(), "ledgers": Counter()}
     for line in lines:
         if line:
@@ -118,14 +118,14 @@ def tallies(lines: Iterable[str]) -> tuple[Tally, Tally]:
 
 
 def different(sums: Tally, ledgers: Tally) -> list[str]:
-    """Return where sums are not what the ledgers add up to, in words. A sum of 0 is as good as none."""
+    """Return the differences between sums and ledgers, as texts. A sum of 0 equals a missing one."""
     keys = sorted(sums.keys() | ledgers.keys())
     return [f"{' '.join(key)}: {sums[key]} in the sums, {ledgers[key]} in the ledgers" for key in keys
             if sums[key] != ledgers[key]]  # fmt: skip
 
 
 def _shown(compose: Compose, sums: Tally) -> dict[str, tuple[float, float]]:
-    """Return the ratings of each model in `/arms`, and what they are to be, when they are or time is up."""
+    """Return actual and expected ratings of each model in `/arms`, when they agree or after SHOWN_S."""
     today = datetime.now(UTC).date()
     due: dict[str, float] = defaultdict(float)
     for (arm, day, field), number in sums.items():
@@ -139,7 +139,7 @@ def _shown(compose: Compose, sums: Tally) -> dict[str, tuple[float, float]]:
         return all(_same(*pair) for pair in shown.values())
 
     with contextlib.suppress(Broken):
-        until(SHOWN_S, "/arms shows it", right)
+        until(SHOWN_S, "/arms shows the ratings", right)
     return shown
 
 
@@ -148,7 +148,7 @@ def _same(was: float, due: float) -> bool:
 
 
 def _missing_history(compose: Compose, answered: set[str], rated: set[str]) -> set[str]:
-    """Return what PostgreSQL does not have, after it had time to get it."""
+    """Return the requests that PostgreSQL lacks, after time to be written."""
     there: list[set[str]] = [set(), set()]
     queries = (
         "SELECT public_id FROM requests JOIN outcomes ON request_id = id",
@@ -168,7 +168,7 @@ def _missing_history(compose: Compose, answered: set[str], rated: set[str]) -> s
 
 
 def rows(compose: Compose, query: str) -> set[str]:
-    """Return one column; nothing while PostgreSQL cannot be asked."""
+    """Return one column of a query; nothing while PostgreSQL does not answer."""
     asked = ("psql", "-h", "127.0.0.1", "-U", "llm_router", "-d", "llm_router", "-tA", "-c", query)
     try:
         return set(compose("exec", "-T", "-e", "PGPASSWORD=llm_router", "postgres", *asked, quiet=True).split())
