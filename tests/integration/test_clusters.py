@@ -88,16 +88,15 @@ class World:
 
         index = QdrantIndex(await self.stack.enter_async_context(QuickHttp(url or self.qdrant_url)), None, 5.0)
         rig = self.rig
-        index_writer = IndexWriter(
-            log=rig.log, index=index, fetch_model=fetch_model, clock=rig.clock, recency_days=30.0
-        )
+        clock = rig.clock
+        index_writer = IndexWriter(log=rig.log, index=index, fetch_model=fetch_model, clock=clock, recency_days=30.0)
         made = ClusterUpdater(
             log=rig.log,
             index=index,
             index_writer=index_writer,
             posteriors=rig.posteriors,
             recounter=rig.recounter,
-            clock=rig.clock,
+            clock=clock,
             metrics=self.metrics,
             recency_days=30.0,
         )
