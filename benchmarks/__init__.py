@@ -1,1 +1,1 @@
-"""Measurements and the simulated upstream. The product never imports this package."""
+"""Measurements: load, replay, evaluation and soak. The product never imports this package."""

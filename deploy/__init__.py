@@ -1,1 +1,1 @@
-"""How it is run: compose for operators, the local stack for everybody else."""
+"""Deployment: Docker Compose, and the local stack of `make run`."""

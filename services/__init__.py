@@ -1,3 +1,3 @@
-"""The three processes. They never import one another; only `app.py` and `worker.py` name concrete adapters."""
+"""The three services: gateway, embedder and learner. They do not import one another."""
 
 import shared as _shared  # noqa: F401 - before anything imports onnxruntime: it keeps that from calling home

@@ -1,1 +1,1 @@
-"""Off-policy evaluation: the log, the policies to judge, the check by replay."""
+"""Off-policy evaluation: the log, the target policies, and the validation by replay."""

@@ -1,1 +1,1 @@
-"""`make bench`: speed, processor time and memory of the gateway, side by side with what it competes with."""
+"""`make bench`: speed, processor time and memory of the gateway, compared with a bare proxy and with other gateways."""

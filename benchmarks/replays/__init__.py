@@ -1,1 +1,1 @@
-"""Offline replay of recorded outcomes: streams, players, figures."""
+"""Offline replay of recorded outcomes: streams, policies, figures."""

@@ -1,1 +1,1 @@
-"""Parts of the soak: load, watching processes, and the account at the end."""
+"""Parts of the soak: load, watching of processes, and the final account."""
