@@ -13,7 +13,7 @@ from services.gateway.http.openapi import ROUTER_HEADERS, SENT_HEADERS
 from shared.settings import Settings
 from shared.storage import redis_keys
 from tests.compatibility.clients import table
-from tests.unit.test_docs import METHODS, PATHS, ROOT, known, read
+from tests.unit.test_docs import CODE_BLOCK, METHODS, PATHS, ROOT, known, read
 from tools.doc_tables import BASIC, GENERATED, metric_rows, setting_rows, up_to_date
 
 
@@ -140,3 +140,21 @@ def defined(file: str) -> set[str]:
         if isinstance(one, functions)
     }
     return methods | {one.name for one in body if isinstance(one, functions)}
+
+
+def test_quoted_log_lines_and_reasons_are_written_by_the_code() -> None:
+    """A phrase of three words or more that the operations page quotes can be found in the sources."""
+    prose = CODE_BLOCK.sub("", read("docs/operations.md"))
+    commands = ("make ", "docker-compose ", "redis-cli ", "pip ", "promtool ", "nice ", "python ")
+    quoted = {
+        re.sub(r" \(\d+\)$", "", phrase)
+        for phrase in re.findall(r"`([a-z][a-z':,-]* [a-z':,-]+ [a-z':, ()0-9-]+)`", prose)
+        if not phrase.startswith(commands)
+    }
+    code = "".join(
+        path.read_text(encoding="utf-8")
+        for top in ("services", "shared", "deploy")
+        for path in (ROOT / top).rglob("*.py")
+    )
+    assert len(quoted) > 5
+    assert {phrase for phrase in quoted if phrase not in code} == set()
