@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q install
 LOCKS := deploy/requirements
 
-.PHONY: run demo rebuild export soak langchain replay evaluate bench test check configuration compose-test chaos-test format lock clean help
+.PHONY: run demo rebuild export soak langchain replay evaluate bench test check configuration compose-test chaos-test mutants format lock clean help
 
 run: $(VENV)/.local  ## Start the whole system; Ctrl-C stops it
 	@$(BIN)/python -m deploy.local
@@ -64,6 +64,10 @@ compose-test:  ## Build, start and try deploy/docker-compose.yml; skips where no
 
 chaos-test:  ## kill -9 of each container in turn under load (RATE=50); what clients saw, what was lost
 	@$(PYTHON) -m deploy.chaos_test
+
+mutants: $(VENV)/.test  ## Put one mistake at a time into a copy; do the tests notice? (ONLY=part or part/name,... JOBS=1 LIST=1 QUICK=1)
+	@$(BIN)/python -m tools.mutants $(if $(ONLY),--only "$(ONLY)") $(if $(JOBS),--jobs $(JOBS)) $(if $(LIST),--list) \
+	  $(if $(QUICK),--no-baseline)
 
 format: $(VENV)/.test
 	@$(BIN)/ruff check -q --fix . ; $(BIN)/ruff format -q .

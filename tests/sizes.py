@@ -70,7 +70,7 @@ def problems(product: Sequence[Size], everything: Sequence[Size], inside: Sequen
 
 def main(root: Path = Path()) -> int:
     """Print the report; return 1 when a limit is broken."""
-    product, everything = modules(root, PRODUCT), modules(root, (*PRODUCT, "tests"))
+    product, everything = modules(root, PRODUCT), modules(root, (*PRODUCT, "tests", "tools"))
     inside = functions(root, PRODUCT)
     largest, longest = max(everything), max(inside)
     print(

@@ -170,3 +170,33 @@ def test_answers_of_unknown_cost_leave_the_expected_cost_as_it_was() -> None:
     before = POLICY.fit(state({B: rated(requests=10, cost_usd=0.5)}), arms).cost_usd
     after = POLICY.fit(state({B: rated(requests=1000, unpriced=990, cost_usd=0.5)}), arms).cost_usd
     np.testing.assert_allclose(after, before)
+
+
+def test_a_prompt_is_judged_by_the_beliefs_of_its_own_cluster() -> None:
+    """The first row is that of all traffic; each cluster has the row behind it, and an unknown cluster has none."""
+    centres = np.eye(3, 4, dtype=np.float32)
+    learned = LearnedState("1", LEARNED.arms, Centroids(2, centres))
+    posterior = POLICY.fit(learned, ARMS)
+    assert [posterior.row_of((2, cluster)) for cluster in range(4)] == [1, 2, 3, 0]
+    assert posterior.row_of(None) == 0
+    assert [posterior.row_of(posterior.cluster_of(centre)) for centre in centres] == [1, 2, 3]
+
+
+def test_the_interval_of_a_quality_covers_95_percent() -> None:
+    """The summary's bounds are 1.96 standard deviations apart from the mean, and within [0, 1]."""
+    posterior = POLICY.fit(LEARNED, ARMS)
+    for i, summary in enumerate(posterior.summary()):
+        half = 1.96 * float(posterior.quality_sd[0, i])
+        assert summary.quality_low == pytest.approx(max(summary.quality - half, 0.0), abs=1e-4)
+        assert summary.quality_high == pytest.approx(min(summary.quality + half, 1.0), abs=1e-4)
+
+
+def test_neighbours_move_an_arm_by_as_much_as_it_is_reliable() -> None:
+    """What similar requests say of the answers counts for the share of calls that are answered."""
+    near = Context(None, tuple(Neighbour(f"n{i}", 0.95, A, 0.0) for i in range(20)))
+    proof = replace(LEARNED.arms[A].total, gain=30.0, gain_sq=2.0, failures=30.0)
+    decision = POLICY.decide(POLICY.fit(state({A: proof}), ARMS), near, IDS, generator())
+    view = decision.view(A)
+    assert view is not None
+    assert view.local_shift < -0.1
+    assert view.quality == pytest.approx(0.5 * (view.base_quality + view.local_shift))
