@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import pty
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -49,6 +50,13 @@ def test_json_lines_are_whole_and_have_the_same_facts(project: Path) -> None:
     assert (lines[0]["status"], lines[0]["propensity"], lines[0]["stream"]) == (200, 0.25, False)
     assert lines[0]["huge"] == 2**70
     assert [line["logger"] for line in lines] == ["ours", "library", "ours"]
+
+
+def test_a_time_stamp_has_six_digits_of_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lines sort by their time stamps as text."""
+    monkeypatch.setattr("time.time", lambda: 1_780_000_000.001250)
+    line = json.loads(Renderer("gateway")(logging.getLogger("ours"), "info", {"event": "request"}))
+    assert re.fullmatch(r"2026-05-28T\d\d:\d\d:\d\d\.00125\dZ|.*\.001249Z", line["timestamp"])
 
 
 @pytest.mark.parametrize("form", ["json", "text"])
