@@ -173,3 +173,11 @@ def test_the_choice_depends_on_the_last_user_message(content: object, text: str)
         {"role": "tool", "content": "a result"},
     ]
     assert parse_chat(json.dumps({"messages": messages}).encode()).routing_text == text
+
+
+@pytest.mark.parametrize("number", [0, 129, 1.5, True, "2"])
+def test_a_request_is_for_one_to_128_answers(number: object) -> None:
+    """What `n` is multiplied with, tokens and costs, stays above nothing and within bounds."""
+    assert refused(n=number)[1] == "n"
+    assert passed(n=1)["n"] == 1
+    assert passed(n=128)["n"] == 128

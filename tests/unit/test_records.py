@@ -69,3 +69,11 @@ def test_what_is_no_record_is_refused(raw: bytes) -> None:
         Lesson.from_json(raw)
     with pytest.raises(ValueError, match=r".+"):
         RequestRecord.from_json(raw)
+
+
+def test_a_request_has_spent_what_its_failed_tries_have_cost_too() -> None:
+    """An unknown cost adds nothing; the answer's own attempt is not counted twice."""
+    tries = (Attempt("maker/other", "timeout", 1.0, spent=True, cost_usd=0.25), *OUTCOME.attempts)
+    unknown = Attempt("maker/third", "broken", 1.0, spent=True, cost_usd=None)
+    assert replace(OUTCOME, cost_usd=0.5, attempts=(*tries, unknown)).spent_usd == pytest.approx(0.75)
+    assert replace(OUTCOME, cost_usd=None, attempts=tries).spent_usd == pytest.approx(0.25)

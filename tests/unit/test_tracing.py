@@ -47,6 +47,14 @@ def test_a_trace_is_kept_with_a_span_of_our_own() -> None:
         assert headers == {}
 
 
+@pytest.mark.parametrize(("sent", "kept"), [("00", "00"), ("01", "01"), ("02", "00"), ("03", "01")])
+def test_only_the_first_bit_of_the_flags_says_that_a_trace_is_sampled(sent: str, kept: str) -> None:
+    """Other bits mean something else, now or in a later version."""
+    parent = parse_parent([f"00-{'a' * 32}-{'b' * 16}-{sent}"], [])
+    assert parent is not None
+    assert parent.flags == kept
+
+
 def test_headers_round_trip() -> None:
     """What is handed on is what is read, and an endless state is dropped."""
     parent = Parent("a" * 32, "b" * 16, "01", "v=1")

@@ -218,3 +218,10 @@ def test_an_error_under_200_without_a_status_is_a_paid_failure(code: object) -> 
     error = of_error_body({"message": "fell over", "code": code})
     assert (error.status, error.spent, error.try_next, error.scope) == (200, True, True, Scope.ARM)
     assert error.reason == "fell over"
+
+
+@pytest.mark.parametrize("status", [401, 408, 409, 425, 429])
+def test_what_concerns_our_own_account_is_not_relayed(status: int) -> None:
+    """A client must not take the refusal of the router's key, or its limit, for one of its own."""
+    assert of_status(status, {}, b'{"error": {"message": "no"}}').relay is None
+    assert of_status(422, {}, b'{"error": {"message": "no"}}').relay is not None
