@@ -16,8 +16,9 @@ import math
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from typing import Generic, TypeVar
+
+from msgspec import Struct
 
 from shared.errors import DependencyError
 
@@ -31,8 +32,7 @@ DECAY = 1.001
 """The estimate of a request's time is the least that was seen; it grows by this factor with each slower call."""
 
 
-@dataclass(frozen=True, slots=True)
-class Pace:
+class Pace(Struct, frozen=True):
     """When calls are made.
 
     Attributes:
@@ -55,8 +55,7 @@ BATCHED = Pace()
 PIPELINED = Pace(calls=1, wait_s=0.0, call_s=math.inf, patience=math.inf, detached=True)
 
 
-@dataclass(slots=True, eq=False)
-class _Waiting(Generic[Request, Result]):
+class _Waiting(Struct, Generic[Request, Result], eq=False):
     request: Request
     until: float
     patience_until: float

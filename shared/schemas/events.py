@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 EVENT_VERSION = 1
 
@@ -16,8 +17,7 @@ class EventKind(StrEnum):
     UNKNOWN = "unknown"  # as read: of a newer version, or damaged; never written
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(Struct, frozen=True):
     """One entry of the stream.
 
     Attributes:

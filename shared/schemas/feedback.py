@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Annotated
 from urllib.parse import parse_qsl
 
+from msgspec import Struct
 from pydantic import BaseModel, ConfigDict, Field
 
 from shared.errors import InvalidRequest, PayloadTooLarge
@@ -21,8 +21,7 @@ MAX_FEEDBACK_BYTES = 262_144
 _NUMBER = re.compile(r"[0-9]{1,3}(\.[0-9]{1,9})?")
 
 
-@dataclass(frozen=True, slots=True)
-class FeedbackRequest:
+class FeedbackRequest(Struct, frozen=True):
     """A validated rating. `score` lies in [0, 1]; fields that we do not know are ignored, the record rules."""
 
     request_id: str

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from shared.schemas.events import EventKind
 from shared.schemas.storage import NewRecord
 
 
-@dataclass(frozen=True, slots=True)
-class PastRating:
+class PastRating(Struct, frozen=True):
     """One revision of the rating of one request; `request_id` is our own id, `rated_at` Unix seconds.
 
     `score` is None where the rating was taken back.
@@ -23,8 +23,7 @@ class PastRating:
     rated_at: float
 
 
-@dataclass(frozen=True, slots=True)
-class Contribution:
+class Contribution(Struct, frozen=True):
     """What the outcome or the rating of a request has added to the sums, as of that revision."""
 
     request_id: str
@@ -39,8 +38,7 @@ class Contribution:
         return self.revision, max(epochs, default=0)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class PastRequest:
+class PastRequest(Struct, frozen=True, eq=False):
     """A finished request, every revision of its rating, in order, and what has been learned from it (its ledger)."""
 
     entry: NewRecord
@@ -63,8 +61,7 @@ class PastRequest:
         return next((each for each in self.ledger if each.kind is kind), None)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Waiting:
+class Waiting(Struct, frozen=True, eq=False):
     """One entry of the outbox. It holds nothing where its request is gone or it cannot be read."""
 
     entry_id: str
@@ -79,8 +76,7 @@ class Waiting:
         return self.request is None and self.rating is None and self.contribution is None
 
 
-@dataclass(frozen=True, slots=True)
-class OutboxBound:
+class OutboxBound(Struct, frozen=True):
     """How much may wait for the history: entries and their bytes. No entries: none is kept."""
 
     entries: int
@@ -94,8 +90,7 @@ class OutboxBound:
 NO_HISTORY = OutboxBound(0)
 
 
-@dataclass(frozen=True, slots=True)
-class OutboxDepth:
+class OutboxDepth(Struct, frozen=True):
     """`waiting`: entries not yet in the history; `age_s`: age of the oldest; `dropped`: entries that found it full.
 
     `size`: bytes of what waits, which a fake does not count.

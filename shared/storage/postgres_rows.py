@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import orjson
+from msgspec import Struct
 from psycopg.types.json import Json as JsonText
 from psycopg.types.json import Jsonb
 
@@ -74,8 +74,7 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
 """What is written, by table; generated columns and defaults are not."""
 
 
-@dataclass(frozen=True, slots=True)
-class RequestRows:
+class RequestRows(Struct, frozen=True):
     """The rows of one request."""
 
     request: Sequence[Any]

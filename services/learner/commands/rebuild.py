@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+
+from msgspec import structs
 
 from services.learner.learning.apply_events import effect_of
 from services.learner.learning.retention import faded_before
@@ -92,7 +94,7 @@ async def rebuild(
     progress(0, total)
     centroids = await stores.history.centroids()
     async for page in stores.history.read(since=since):
-        past = [replace(each, ledger=tuple(_counted(each, _ledger(each, done), centroids))) for each in page]
+        past = [structs.replace(each, ledger=tuple(_counted(each, _ledger(each, done), centroids))) for each in page]
         for each in past:
             if each.entry.record.created_at >= faded:
                 _add(each, done)
@@ -143,7 +145,7 @@ def _counted(past: PastRequest, ledger: Iterator[Contribution], centroids: Centr
         if centroids is None:
             yield each
         else:
-            yield replace(each, sums=with_cluster(each.sums, centroids.cluster_of(past.entry.vector)))
+            yield structs.replace(each, sums=with_cluster(each.sums, centroids.cluster_of(past.entry.vector)))
 
 
 def _learned(event: Event, past: PastRequest, done: Rebuilt) -> Contribution | None:
