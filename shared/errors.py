@@ -1,11 +1,11 @@
-"""Every error we raise.
+"""Tree of all errors that are raised on purpose.
 
     RouterError
-    ├── SettingsError          the start is refused: key, value and allowed range are named
+    ├── SettingsError          a setting is invalid: the message names key, value and allowed range
     ├── CorruptState           learned state failed validation; the last good one is kept
-    ├── DependencyError        embedder, Qdrant, Redis or PostgreSQL is away, slow or lying
-    ├── UpstreamError          the model's side failed; says what it means for retries and money
-    └── ClientError            the caller is told, in OpenAI's error shape
+    ├── DependencyError        embedder, Qdrant, Redis or PostgreSQL is unreachable, slow or answers nonsense
+    ├── UpstreamError          a model call failed; says whether to retry, and whether it may be billed
+    └── ClientError            returned to the caller in OpenAI's error shape
         ├── InvalidRequest     400   ├── NotFound         404   ├── PayloadTooLarge   413
         ├── Unauthenticated    401   ├── MethodNotAllowed 405   ├── UnsupportedMedia  415
         ├── InsufficientCredit 402   ├── RequestTimeout   408   ├── RateLimited       429
@@ -48,10 +48,10 @@ class DependencyError(RouterError):
 
 
 class Scope(StrEnum):
-    """Whom a failed upstream call concerns: who may be asked next, and whose circuit counts it."""
+    """Scope of a failed upstream call: which arms may be tried next, and which circuit counts it."""
 
-    REQUEST = "request"  # every arm would refuse this request
-    FIT = "fit"  # this arm cannot serve this request; neither of them is at fault
+    REQUEST = "request"  # the request: every arm would refuse it
+    FIT = "fit"  # this pair: the arm lacks what the request needs, neither is at fault
     ARM = "arm"  # the arm, or the connection to it
     KEY = "key"  # our key: every arm of the upstream
     CREDIT = "credit"  # our credit: every arm of the upstream that costs money
@@ -64,7 +64,7 @@ class UpstreamError(RouterError):
         status: HTTP status of the upstream, or None where none was received.
         try_next: whether another arm may be tried (nothing has reached the client yet).
         spent: whether the call may have been billed.
-        cool_s: seconds for which the arm should be left alone; 0 for none.
+        cool_s: seconds for which the arm should not be called; 0 for none.
         relay: the upstream's reason as a body in OpenAI's shape, to hand to the client with `status`, else None.
         reason: the upstream's reason as text for clients, masked and bounded, or None where it gave none.
         free_cap: whether a limit is used up that all `:free` models share.
@@ -104,12 +104,12 @@ class UpstreamError(RouterError):
 
     @property
     def ambiguous(self) -> bool:
-        """Whether nobody knows if an answer was made, and billed: asked, and then nothing came back."""
+        """Whether it is unknown if an answer was made and billed: the request was sent, and no answer came."""
         return self.spent and self.status is None
 
     @property
     def passing(self) -> bool:
-        """Whether the same call may well work in a moment."""
+        """Whether the same call is likely to succeed after a short pause."""
         return self.relay is None and (self.status is None or self.status in _PASSING or self.status >= 500)
 
 
@@ -117,7 +117,7 @@ _PASSING = frozenset({200, 408, 409, 425, 429})
 
 
 class ClientError(RouterError):
-    """The caller gets `{"error": {"message", "type", "param", "code"}}`."""
+    """An error returned to the caller as `{"error": {"message", "type", "param", "code"}}`."""
 
     def __init__(
         self, message: str, *, code: str, param: str | None = None, retry_after_s: float | None = None

@@ -1,4 +1,4 @@
-"""Python, told what a server is like: modules stay for ever, a request leaves no cycles, and the event loop is first.
+"""Tuning of the Python interpreter for a server: garbage collector, thread switches, memory.
 
 All are settings of the whole process, so `prepare` is called once, by its main module.
 """

@@ -1,4 +1,4 @@
-"""TCP keep-alive: how long a peer may be gone before the kernel closes a connection to it; and how old one is."""
+"""TCP keep-alive options, and a clock for the age of connections."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""A bounded queue of lines and the thread that writes them to a file descriptor.
+"""Bounded queue of lines, and the thread that writes them to a file descriptor.
 
-Writing to standard error may fail (closed, reader gone, disk full) or take for ever (a reader that does not read).
-Neither may touch a request, so callers only append to a queue; a thread writes. What the queue or the descriptor does
-not take is dropped and counted, and the next line that gets through is followed by one that says how many were lost.
+Writing to standard error may fail (closed, reader gone, disk full) or block forever (a reader that does not read).
+Neither may affect a request, so callers only append to a queue and a thread writes. Lines that the queue or the
+descriptor refuses are dropped and counted; the next line that is written is followed by one with the number lost.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 MAX_QUEUED_BYTES = 1_048_576
 GATHER_S = 0.02
-"""Lines that come within this are written together: waking the thread for each would cost the event loop more."""
+"""Lines within this time are written together: waking the thread for each would cost the event loop more."""
 
 BATCH_BYTES = 262_144
 CLOSED = -1
@@ -30,11 +30,11 @@ def _notice(lost: int) -> bytes:
 
 
 class LineWriter:
-    """Writes lines in the order of `write`, which never raises and never waits.
+    """Writes lines in order; `write` never raises and never blocks.
 
     Attributes:
         dropped: how many lines were lost.
-        notice: makes the line that says how many were lost since the last one that got through.
+        notice: makes the line that reports how many were lost since the last written one.
     """
 
     def __init__(self, descriptor: int, *, most_bytes: int = MAX_QUEUED_BYTES) -> None:
@@ -101,7 +101,7 @@ class LineWriter:
                 self._write_batch(batch)
 
     def _take(self) -> list[bytes]:
-        """Return the oldest lines; none, and the thread rests until `write` wakes it."""
+        """Return the oldest lines; if there are none, the thread waits until `write` wakes it."""
         batch: list[bytes] = []
         size = 0
         with self._lock:

@@ -1,7 +1,7 @@
-"""The ports: what the use cases need of the world. Adapters live in `shared.storage` and `shared.clients`.
+"""Ports: interfaces that the use cases need. Adapters live in `shared.storage` and `shared.clients`.
 
-Every method may raise `DependencyError` (away, slow or lying), and nothing else unless it says so. Deadlines
-are the callers', but for `within_s`, after which the adapter itself raises.
+Every method may raise `DependencyError` (unreachable, slow, or an invalid answer), and nothing else unless its
+docstring says so. Callers set deadlines, except for `within_s`, after which the adapter itself raises.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Embedder(Protocol):
     """Texts to unit vectors."""
 
     async def model(self) -> EmbeddingModel:
-        """Return which model answers."""
+        """Return the embedding model in use."""
 
     async def embed(self, texts: Sequence[str], *, within_s: float | None = None) -> NDArray[np.float32]:
         """Return (len(texts), dimension) float32, rows of norm 1, all finite."""
@@ -61,7 +61,7 @@ class RequestIndex(Protocol):
     """Past requests by similarity."""
 
     async def prepare(self, model: EmbeddingModel) -> None:
-        """Create the collection of `model` and its payload indexes, or find them; safe when many do it at once."""
+        """Create the collection of `model` and its payload indexes, or find them; safe to run concurrently."""
 
     async def neighbours(
         self, vector: Vector, *, limit: int, threshold: float, since: float, within_s: float | None = None
@@ -69,13 +69,13 @@ class RequestIndex(Protocol):
         """Return labelled requests created at or after `since` (Unix s) with cosine >= threshold, nearest first."""
 
     async def upsert(self, points: Sequence[Point]) -> None:
-        """Write points; the same id again replaces. Searchable when it returns."""
+        """Write points, replacing those with the same id; they are searchable when it returns."""
 
     async def delete_before(self, created_at: float) -> None:
-        """Forget points created before that Unix second."""
+        """Delete points created before that Unix second."""
 
     async def delete(self, request_ids: Sequence[str]) -> None:
-        """Forget these points; unknown ids are fine."""
+        """Delete these points; unknown ids are ignored."""
 
     async def sample(self, limit: int) -> NDArray[np.float32]:
         """Return up to `limit` stored vectors, (n, dimension), newest or random; for clustering."""
@@ -88,7 +88,7 @@ class RequestIndex(Protocol):
 
 
 class PosteriorStore(Protocol):
-    """The sums, one hash per arm and day."""
+    """Store of the learned sums: one hash per arm and day."""
 
     async def load(self) -> LearnedState:
         """Return the recency-weighted sums of all arms. Cheap when little has changed since the last call.
@@ -97,32 +97,32 @@ class PosteriorStore(Protocol):
         """
 
     async def apply(self, effects: Sequence[Effect]) -> list[Applied]:
-        """Apply contributions and acknowledge their events, each atomically; in order, one answer each."""
+        """Apply contributions and acknowledge their events, each atomically and in order; return one result each."""
 
     async def save_centroids(self, centroids: Centroids) -> bool:
-        """Replace the cluster centres by those of a later epoch; False where that epoch, or a later one, is there."""
+        """Replace the cluster centres by those of a later epoch; False if that or a later one is stored."""
 
     async def forget_before(self, created_at: float) -> int:
         """Drop the hashes of days that ended before that Unix second; return how many."""
 
 
 class RequestLog(Protocol):
-    """Requests by id, their ratings, and the events that tell the learner. Writes are atomic per request."""
+    """Store of requests by id, their ratings, and the events for the learner. Writes are atomic per request."""
 
     async def reserve(self, *, owner: str, public_id: str, own_id: str, charge: Charge | None = None) -> Claim:
-        """Claim `public_id` for `own_id`, and take `charge` from what `owner` may use: both or neither.
+        """Reserve `public_id` for `own_id` and take `charge` from the quota of `owner`, atomically.
 
-        An id whose request failed may be claimed again. Claiming one's own again changes nothing.
+        The id of a failed request can be reserved again. Reserving again for the same `own_id` changes nothing.
         """
 
     async def release(self, *, owner: str, public_id: str, own_id: str, charge: Charge | None = None) -> None:
-        """Give back what `reserve` took for a request of which nothing came; again, or for another's id, nothing."""
+        """Undo `reserve` for a request without a result; idempotent, and without effect on the ids of others."""
 
     async def record(self, entries: Sequence[NewRecord]) -> None:
-        """Store records and their outcome events, all in one write. Storing one again changes nothing."""
+        """Store records and their outcome events in one write. Idempotent per record."""
 
     async def find(self, *, owner: str | None, public_id: str) -> StoredRequest | None:
-        """Return the request that `owner` (None: anybody, for an admin) knows by `public_id`."""
+        """Return the request that `owner` (None: any owner, for an admin) knows by `public_id`."""
 
     async def rate(
         self,
@@ -137,51 +137,48 @@ class RequestLog(Protocol):
         """Store the rating and its event in one atomic step.
 
         The same score and text again is DUPLICATE and changes nothing. A reserved request whose record is not yet
-        written is ACCEPTED. Of `terms`, those that refuse are looked at first.
+        written is ACCEPTED. `terms` that refuse the rating are checked first.
         """
 
     async def session_arm(self, *, owner: str, session: str) -> ArmId | None:
-        """Return who answered last in a conversation, as told by its records; None after a day's silence."""
+        """Return the arm of the last answer in a conversation, by its records; None after a day without one."""
 
     async def explored_usd(self, now: float) -> float:
-        """Return what the records of that UTC day say was paid for answers that only exploration chose."""
+        """Return the USD paid on that UTC day for answers that only exploration chose, by the records."""
 
     def ids_of(self, owner: str | None, *, since: float) -> AsyncIterator[list[str]]:
         """Yield, in batches, own ids of requests of `owner` (None: all) created at or after `since`; slow."""
 
     async def withdraw(self, own_ids: Sequence[str]) -> list[int]:
-        """Take ratings back; return the revision that their removal has, 0 where there is nothing to remove.
+        """Withdraw ratings; return the revision of each removal, 0 if there is nothing to remove.
 
-        The answer stays the same until that revision has been applied. A later rating counts anew.
+        Idempotent until that revision has been applied. A later rating counts again.
         """
 
     async def load(self, own_ids: Sequence[str]) -> list[LoggedRequest | None]:
-        """Return requests with what is learned from; None where the record is gone or not yet there.
-
-        Their decisions lack neighbours, and beliefs about arms (`views`) unless they have been rated.
-        """
+        """Return the part of each request that is learned from; None if its record is missing."""
 
     async def pending_index(self, limit: int) -> list[str]:
         """Return own ids whose point in the index is out of date, oldest first."""
 
     async def indexed(self, marks: Mapping[str, int]) -> list[str]:
-        """Mark ids as indexed with the rating revision that was written; return those rated anew meanwhile."""
+        """Mark ids as indexed with the rating revision that was written; return those rated again meanwhile."""
 
 
 class EventQueue(Protocol):
-    """The stream of events, read by a consumer group. An event is handed out again until it is acknowledged."""
+    """Stream of events with a consumer group: an event is redelivered until it is acknowledged."""
 
     async def prepare(self) -> None:
         """Create the stream and its consumer group, or find them."""
 
     async def wake(self) -> None:
-        """Tell a learner that there is work; losing this costs a second or two of delay, nothing else."""
+        """Wake a learner. If the signal is lost, events wait for a second or two."""
 
     async def read(self, consumer: str, limit: int) -> list[Event]:
         """Return new events for `consumer`, without waiting."""
 
     async def claim(self, consumer: str, *, idle_s: float, limit: int) -> list[Event]:
-        """Take over events that were handed out `idle_s` ago or longer and not acknowledged."""
+        """Take over events that were delivered at least `idle_s` ago and not acknowledged."""
 
     async def bury(self, event: Event, reason: str) -> None:
         """Move an event to the dead-letter stream, atomically."""
@@ -193,90 +190,90 @@ class EventQueue(Protocol):
         """Return dead letters, oldest first."""
 
     async def forget_consumers(self, idle_s: float) -> int:
-        """Remove consumers that hold no event and have been silent for `idle_s`; return how many."""
+        """Remove consumers without pending events that have been idle for `idle_s`; return how many."""
 
     async def depth(self) -> QueueDepth:
-        """Return how much waits."""
+        """Return the depth of the queue."""
 
 
 class Outbox(Protocol):
-    """What `RequestLog` has stored and the history does not have yet. Reading takes nothing out."""
+    """Outbox: entries that `RequestLog` has stored and the history lacks. Reading does not remove them."""
 
     async def read(self, limit: int) -> list[Waiting]:
         """Return the oldest entries. Two readers may get the same ones."""
 
     async def done(self, entries: Sequence[Waiting]) -> None:
-        """Take entries out; unknown ones are fine."""
+        """Remove entries; unknown ones are ignored."""
 
     async def depth(self) -> OutboxDepth:
-        """Return how much waits."""
+        """Return the depth of the queue."""
 
 
 class History(Protocol):
-    """Every request, decision, outcome and rating, for good. Writing something again changes nothing."""
+    """Permanent store of every request, decision, outcome and rating. Writes are idempotent."""
 
     async def prepare(self) -> None:
-        """Bring the tables up to date; safe when many do it at once."""
+        """Migrate the tables to the current version; safe to run concurrently."""
 
     async def write(self, entries: Sequence[Waiting]) -> list[Waiting]:
-        """Store what they hold; return those that the database cannot take: only these are left out.
+        """Store entries; return those that the database refuses. All others are stored.
 
         A rating may come before its request. Of two with one revision the later stays, and the newest contribution.
         """
 
     def read(self, *, since: float, batch: int = 500) -> AsyncIterator[list[PastRequest]]:
-        """Yield what was created at or after `since` (Unix s), oldest first, in batches."""
+        """Yield requests created at or after `since` (Unix s), oldest first, in batches."""
 
     async def count(self, *, since: float) -> int:
         """Return how many requests `read` will yield."""
 
     async def save_settings(self, settings_hash: str, content: Mapping[str, object]) -> None:
-        """Say what a settings hash stands for; JSON values only."""
+        """Store the settings behind a settings hash; JSON values only."""
 
     async def save_centroids(self, centroids: Centroids) -> None:
-        """Keep the cluster centres of an epoch."""
+        """Store the cluster centres of an epoch."""
 
     async def centroids(self) -> Centroids | None:
         """Return the newest cluster centres."""
 
 
 class Restorer(Protocol):
-    """Puts back what the history remembers, while nobody else writes."""
+    """Restores requests and sums from the history, while no other process writes."""
 
     async def is_empty(self) -> bool:
         """Whether nothing is known of any request and nothing has been learned."""
 
     async def clear(self) -> None:
-        """Forget requests, their public ids and what was learned; events that wait stay."""
+        """Delete requests, their public ids and all sums; waiting events stay."""
 
     async def requests(self, past: Sequence[PastRequest]) -> None:
-        """Store requests as recording, rating and learning had left them, oldest first."""
+        """Store requests in the state that recording, rating and learning had left them in, oldest first."""
 
     async def sums(self, days: Mapping[tuple[ArmId, str], Mapping[str, int]]) -> None:
-        """Store sums by arm and UTC day, in place of what is stored for them."""
+        """Replace the sums of arms and UTC days."""
 
 
 class Heartbeats(Protocol):
-    """Which learners live, and what gateways tell one another."""
+    """Heartbeats of learners, and gossip between gateways."""
 
     async def beat(self, worker: str, version: str, ttl_s: float) -> None:
-        """Say that `worker` lives, for `ttl_s` seconds."""
+        """Report `worker` as alive for `ttl_s` seconds."""
 
     async def alive(self) -> Mapping[str, str]:
-        """Return version by worker."""
+        """Return the version of each live worker."""
 
     async def exchange(self, gateway: str, notice: Notice | None, ttl_s: float) -> Mapping[str, Notice]:
-        """Replace what `gateway` says (None: nothing any more); return what others have said in the last `ttl_s`."""
+        """Replace the notice of `gateway` (None removes it); return those of other gateways of the last `ttl_s`."""
 
 
 class ChatModel(Protocol):
-    """The upstream. Errors are `UpstreamError`, never `DependencyError`."""
+    """Client of the upstream. Raises `UpstreamError`, never `DependencyError`."""
 
     async def complete(self, call: Call) -> Answer:
         """Return the answer. Raises UpstreamError."""
 
     def stream(self, call: Call) -> AbstractAsyncContextManager[AnswerStream]:
-        """Open a stream; entering waits until the upstream has accepted it. Raises UpstreamError."""
+        """Open a stream; entering the context waits until the upstream has accepted it. Raises UpstreamError."""
 
     async def catalogue(self) -> tuple[Arm, ...]:
-        """Return every model of the upstream with its price. Raises UpstreamError."""
+        """Return all models of the upstream with their prices. Raises UpstreamError."""

@@ -1,7 +1,7 @@
-"""Standard output and standard error of a process that must outlive their readers.
+"""Non-blocking standard output and standard error, for a process that must outlive their readers.
 
 `protect` replaces the streams of Python by ones that queue (`line_writer.py`), so that a print, a warning, a traceback
-or a library's own message can neither fail nor wait. They write to a duplicate of the descriptor that was there at the
+or a library's own message can neither fail nor block. They write to a duplicate of the descriptor that was there at the
 start: where number 2 is closed later and given to a socket, no line goes into that socket.
 """
 
@@ -17,14 +17,14 @@ from typing import TextIO, cast
 from shared.line_writer import CLOSED, LineWriter
 
 FLUSH_S = 1.0
-"""How long the end of a process waits for what is queued."""
+"""Time at exit for writing queued lines."""
 
 _writers: dict[int, LineWriter] = {}
-"""By the number of the stream. Of the process, as the streams themselves are."""
+"""Writer by descriptor number. Global, as the streams themselves are."""
 
 
 class QueuedStream(io.TextIOBase):
-    """A text stream that hands whole lines to a `LineWriter`, cut by `redact`; `flush` hands over the rest."""
+    """Text stream that passes whole lines, redacted, to a `LineWriter`; `flush` passes an unfinished line."""
 
     def __init__(self, writer: LineWriter, descriptor: int, redact: Callable[[str], str]) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class QueuedStream(io.TextIOBase):
 
     @property
     def errors(self) -> str:  # type: ignore[override]  # as above
-        """What cannot be encoded is written as an escape."""
+        """Unencodable characters are written as escapes."""
         return "backslashreplace"
 
     def writable(self) -> bool:

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT as an event: the first asks for a clean end, which no later one can spoil."""
+"""SIGTERM and SIGINT as an event: the first requests a clean stop, later ones are ignored."""
 
 from __future__ import annotations
 

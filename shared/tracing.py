@@ -1,4 +1,4 @@
-"""Traces by W3C Trace Context: a request keeps the trace it came with, and hands it on to the upstream.
+"""Tracing by W3C Trace Context: a request keeps its incoming trace and propagates it to the upstream.
 
     begin(tracer, sent, own_id)     a request starts; its trace is the current one until `end`
     with span("embed"):             a step of it; does nothing outside a request
@@ -29,7 +29,7 @@ _NO_HEADERS: AbstractContextManager[Headers] = nullcontext({})
 
 
 class Parent(Struct, frozen=True):
-    """What a request was sent with: a valid `traceparent` and the `tracestate` that belongs to it."""
+    """Incoming trace context: a valid `traceparent` and its `tracestate`."""
 
     trace_id: str
     span_id: str
@@ -50,7 +50,7 @@ class Trace(Protocol):
         ...
 
     def end(self, facts: Mapping[str, object]) -> None:
-        """The request has ended; `facts` is its log line."""
+        """End the trace; `facts` is the request's log line."""
         ...
 
 
@@ -62,7 +62,7 @@ class Tracer(Protocol):
         ...
 
     def close(self) -> None:
-        """Send what waits, and stop."""
+        """Export waiting spans, and stop."""
         ...
 
 
@@ -76,7 +76,7 @@ class IdTracer:
         return _Ids(parent)
 
     def close(self) -> None:
-        """There is nothing to send."""
+        """Do nothing: there are no spans."""
 
 
 class _Ids:
@@ -85,7 +85,7 @@ class _Ids:
         own_id = f"{random.getrandbits(64):016x}"  # no secret
         self._span = nullcontext(headers_of(Parent(parent.trace_id, own_id, parent.flags, parent.state)))
 
-    def span(self, name: str) -> AbstractContextManager[Headers]:  # noqa: ARG002 - nobody wants it
+    def span(self, name: str) -> AbstractContextManager[Headers]:  # noqa: ARG002 - the interface has it
         return self._span
 
     def end(self, facts: Mapping[str, object]) -> None:
@@ -96,14 +96,14 @@ _current: ContextVar[Trace | None] = ContextVar("trace", default=None)
 
 
 def begin(tracer: Tracer, traceparents: Sequence[str], tracestates: Sequence[str], own_id: str) -> Trace:
-    """Start the trace of a request from the headers that it came with."""
+    """Start the trace of a request from its headers."""
     trace = tracer.begin(parse_parent(traceparents, tracestates), own_id)
     _current.set(trace)
     return trace
 
 
 def end(trace: Trace, facts: Mapping[str, object]) -> None:
-    """End it; the connection's next request starts anew."""
+    """End the current trace; the connection's next request starts its own."""
     _current.set(None)
     trace.end(facts)
 
@@ -115,7 +115,7 @@ def span(name: str) -> AbstractContextManager[Headers]:
 
 
 def parse_parent(traceparents: Sequence[str], tracestates: Sequence[str]) -> Parent | None:
-    """Return what was sent, or None where it is absent, doubled or not valid: then a new trace starts."""
+    """Return the incoming context, or None if it is absent, repeated or invalid: then a new trace starts."""
     found = _PARENT.fullmatch(traceparents[0].strip()) if len(traceparents) == 1 else None
     if found is None:
         return None
@@ -127,7 +127,7 @@ def parse_parent(traceparents: Sequence[str], tracestates: Sequence[str]) -> Par
 
 
 def headers_of(parent: Parent) -> dict[str, str]:
-    """Return the headers that hand a trace on."""
+    """Return the headers that propagate a trace."""
     headers = {TRACEPARENT: f"00-{parent.trace_id}-{parent.span_id}-{parent.flags}"}
     if parent.state:
         headers[TRACESTATE] = parent.state

@@ -1,1 +1,1 @@
-"""Adapters of the ports that speak HTTP to a service: the upstream and the embedder."""
+"""HTTP adapters of the ports: clients of the upstream and of the embedder."""

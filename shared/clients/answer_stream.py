@@ -1,6 +1,6 @@
-"""A streamed answer: events passed on as they come, each read once for what it says about the answer.
+"""Streamed answer: passes events on as they arrive, and reads each once for its facts.
 
-Any byte of the upstream is a sign of life; only silence is a fault. An event that cannot be read is dropped alone.
+Any byte from the upstream shows that it is alive; only silence is a fault. An unreadable event is dropped alone.
 
 | end of the stream | the answer is |
 |---|---|
@@ -32,9 +32,9 @@ from shared.schemas.tool_loops import MAX_CALLS, call_ids_of
 from shared.schemas.upstream import KEEP_ALIVE, Heard, Sink, Usage
 
 MAX_STREAM_BYTES = 512 * 1024 * 1024
-"""Of a whole stream, unpacked. It bounds a stream that never ends, not memory: events are passed on as they come."""
+"""Largest stream, decompressed. It bounds an endless stream, not memory: events are passed on as they arrive."""
 DRAIN_S = 0.25
-"""How long the end of a response may take, so that its connection is used again instead of closed."""
+"""Time for the end of a response, so that its connection is reused instead of closed."""
 COMMENT_GAP_S = 0.25
 """Comments of the upstream are passed on at most this often."""
 
@@ -46,8 +46,8 @@ _UNREADABLE = object()
 class HttpAnswerStream:
     """`AnswerStream` over a response's body. `deadline` and `first_by` are `time.monotonic` instants.
 
-    Silence may last for `gap_timeout_s`, and before the first event until `first_by` at least. `choices` is how many
-    the client has asked for; `refusal` says what an error in the stream means.
+    Silence may last `gap_timeout_s`, and before the first event at least until `first_by`. `choices`: number of choices
+    requested; `refusal` converts an error in the stream.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class HttpAnswerStream:
         self._check_end()
 
     async def drain(self) -> None:
-        """Read the end of the response, if it is near."""
+        """Read the end of the response, if it arrives soon."""
         until = time.monotonic() + DRAIN_S
         try:
             while not self._answer.ended and self._received <= MAX_STREAM_BYTES:
@@ -126,7 +126,7 @@ class HttpAnswerStream:
         return self._done or self._failure is not None or self._answer.ended
 
     def _check_end(self) -> None:
-        """Raise what is wrong with a stream that is over: none is whole before each choice said why it ended."""
+        """Raise UpstreamError if a finished stream is incomplete: each choice needs a finish_reason."""
         if self._failure is not None:
             raise self._failure
         if not self.events and not self._frames:
@@ -135,7 +135,7 @@ class HttpAnswerStream:
             raise UpstreamError("the upstream's stream broke off", spent=True)
 
     def _nothing(self) -> UpstreamError:
-        """Return what a stream without an event means. An error may come as JSON, whatever the content type is."""
+        """Return the error for a stream without an event: it may be a JSON error under any content type."""
         if self._parser.document is None:
             return garbage("an empty stream")
         try:
@@ -145,7 +145,7 @@ class HttpAnswerStream:
         return garbage("not a stream")
 
     def _break_off(self, error: UpstreamError) -> None:
-        """End a stream whose connection broke or went silent: as a whole answer where nothing of it is missing."""
+        """End a stream whose connection broke or went silent, as a whole answer if nothing is missing."""
         self._read_rest()
         if self._choices.whole_if_broken:
             self._done = True
@@ -153,7 +153,7 @@ class HttpAnswerStream:
             self._failure = self._failure or error
 
     def _read_rest(self) -> None:
-        """Read a last event that has no blank line behind it."""
+        """Read a last event without its blank line."""
         try:
             self._read(self._parser.end())
         except EventTooLarge:
@@ -166,7 +166,7 @@ class HttpAnswerStream:
     # -- hearing: each piece is read and put where it arrives, without a task that wakes up for it ---------------------
 
     async def _hear(self) -> bool:
-        """Take what comes until there is no room, or to the end; return False where it is time for something else."""
+        """Read until there is no room or to the end; return False if a timer is due first."""
         try:
             await self._answer.pour(self._take, self._left_s)
         except TimeoutError:
@@ -181,7 +181,7 @@ class HttpAnswerStream:
         return True
 
     def _silent_until(self) -> float:
-        """Return until when the upstream may be silent."""
+        """Return the instant until which the upstream may be silent."""
         silent_by = self._heard_at + self._gap_timeout_s
         if not self.events:
             silent_by = max(silent_by, self._first_by)
@@ -192,7 +192,7 @@ class HttpAnswerStream:
         return min(self._silent_until(), wake_at) - time.monotonic()
 
     def _take(self, piece: bytes) -> bool:
-        """Read what has come and pass it on; return whether more is wanted at once."""
+        """Read a chunk and pass it on; return whether to read more immediately."""
         self._received += len(piece)
         self._heard_at = time.monotonic()
         try:
@@ -212,7 +212,7 @@ class HttpAnswerStream:
         return wanted
 
     def _put(self) -> bool:
-        """Pass on what has been read; return whether there is room for more."""
+        """Pass on read events; return whether there is room for more."""
         if self._sink is None:
             return False
         self.events += len(self._frames)
@@ -223,7 +223,7 @@ class HttpAnswerStream:
         return self._sink.put(piece)
 
     def _hear_comment(self) -> bool:
-        """Pass a comment on, not too often; return whether more is wanted at once."""
+        """Pass a comment on, rate-limited; return whether to read more immediately."""
         self.comment = comment_of(self._parser.comment or b"")
         if self._sink is None:
             return False  # `wait` returns
@@ -247,7 +247,7 @@ class HttpAnswerStream:
                 self._frames.append(frame)
 
     def _digest(self, kind: bytes, data: bytes) -> bytes | None:
-        """Read one event; return what of it the client gets."""
+        """Read one event; return the bytes for the client."""
         try:
             body = orjson.loads(data)
         except orjson.JSONDecodeError:
@@ -275,7 +275,7 @@ class HttpAnswerStream:
         return b"data: " + data + _LF + _LF
 
     def _decipher(self, data: bytes) -> tuple[object, bytes]:
-        """Return what an event holds that is not strict JSON, and its text to pass on."""
+        """Return the value of an event that is not strict JSON, and its text to pass on."""
         try:
             return lenient_json.read(data)
         except ValueError:

@@ -1,4 +1,4 @@
-"""Reading what an upstream says: trusted for its text, not for its numbers or names."""
+"""Parsing of upstream answers: their text is trusted, their numbers and names are checked."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from shared.clients.figures import name_of
 
 
 class BadAnswer(Exception):
-    """The body is not an answer."""
+    """Error: the body is not an answer."""
 
 
 def parse_object(raw: bytes) -> tuple[dict[str, Any], bytes]:
@@ -66,7 +66,7 @@ def messages_of(body: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def text_length_of(messages: Iterable[Mapping[str, Any]]) -> int:
-    """Return the characters of all that messages say, tool calls included."""
+    """Return the number of characters in messages, tool calls included."""
     length = 0
     for message in messages:
         texts = [message.get("content"), message.get("reasoning"), *_arguments(message.get("tool_calls"))]

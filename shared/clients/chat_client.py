@@ -1,9 +1,9 @@
-"""The upstream over HTTP: OpenRouter, or anything that speaks OpenAI's chat completions.
+"""`ChatModel` over HTTP: OpenRouter, or any server with OpenAI's chat completions.
 
 One fixed address, no redirects, bounded bodies, and a deadline for each wait: to connect, to a stream's first byte and
-between two of its bytes (comments count), and overall. Nothing is tried twice here: whether another arm is asked is the
-gateway's decision, because it knows what has been paid for. One exception costs nothing: an upstream that refuses our
-own `stream_options` is asked again without.
+between two of its bytes (comments count), and overall. There are no retries here: whether another arm is called is the
+gateway's decision, because it knows what may be billed. One exception costs nothing: an upstream that refuses our own
+`stream_options` is called again without.
 """
 
 from __future__ import annotations
@@ -40,20 +40,20 @@ MAX_ANSWER_BYTES = 33 * 1024 * 1024
 MAX_ERROR_BYTES = 64 * 1024
 
 MAX_CALLS = 8192
-"""More than could be in flight; how many may be is the gateway's decision."""
+"""Bound of connections, above any real number of calls; the gateway limits concurrency."""
 
 UNKNOWN_PACKING = "its content-encoding is none of gzip, deflate and identity"
 
 _FAILURES = (OSError, ValueError)
 
 STREAM_OPTIONS_S = 3600.0
-"""For so long an upstream that refused our `stream_options` is asked without."""
+"""Time for which an upstream that refused our `stream_options` is called without."""
 _REFUSALS = frozenset({400, 422})
 _STREAM_OPTIONS = (b"stream_options", b"include_usage")
 
 
 class _OptionsRefused(Exception):
-    """The upstream does not know the `stream_options` that we have added."""
+    """Error: the upstream does not know the `stream_options` that we have added."""
 
 
 def connections(base_url: str, *, proxy: Proxy | None = None, tls: SSLContext | None = None) -> QuickHttp:
@@ -126,7 +126,7 @@ class HttpChatModel:
                 answer.close()
 
     async def _ask_for_stream(self, call: Call, trace_headers: Mapping[str, str], first_by: float) -> Body:
-        """Ask for a stream with usage; without, where the upstream does not know how to."""
+        """Request a stream with usage, or without if the upstream does not support it."""
         payload = {**call.body, "stream": True}
         ours = "stream_options" not in payload
         if not ours or time.monotonic() >= self._no_options_until:
@@ -156,7 +156,7 @@ class HttpChatModel:
         self, call: Call, payload: Mapping[str, Any], trace_headers: Mapping[str, str],
         *, head_by: float, options_are_ours: bool = False,
     ) -> Body:  # fmt: skip
-        """Send; return an answer of status 200. Closing it is the caller's; what is left unread ends its connection."""
+        """Send; return an answer of status 200, which the caller closes; an unread rest closes its connection."""
         headers = {**self._headers, "X-Request-ID": call.request_id}
         if not self._api_key:
             headers.update(call.headers)
@@ -169,7 +169,7 @@ class HttpChatModel:
             raise
 
     async def _accepted(self, answer: Incoming, call: Call, *, options_are_ours: bool) -> Body:
-        """Return an answer of status 200. Raises what any other means, and _OptionsRefused."""
+        """Return an answer of status 200. Raises UpstreamError for any other, and _OptionsRefused."""
         if answer.status == 200:
             try:
                 return unpacked(answer)
@@ -193,7 +193,7 @@ class HttpChatModel:
             raise of_exception(error) from error
 
     async def _read_refusal(self, answer: Incoming) -> bytes:
-        """Return the body of an error; empty where it is too large or cannot be read: the status says enough."""
+        """Return the body of an error; empty if it is too large or unreadable: the status is enough."""
         raw = b""
         until = time.monotonic() + CONNECT_TIMEOUT_S
         try:
@@ -205,7 +205,7 @@ class HttpChatModel:
         return raw if len(raw) <= MAX_ERROR_BYTES else b""
 
     async def _read_answer(self, answer: Body, deadline: float) -> bytes:
-        """Read a whole answer, however long a model thinks before it or within."""
+        """Read a whole answer; a model may be silent for long before it or within it."""
         parts: list[bytes] = []
         size = 0
         try:
@@ -227,6 +227,6 @@ def _stream_options(call: Call) -> Mapping[str, Any]:
 
 
 def _choices(call: Call) -> int:
-    """Return how many choices the client has asked for."""
+    """Return the number of choices that the client requested."""
     number = call.body.get("n")
     return number if isinstance(number, int) and number > 0 else 1

@@ -1,4 +1,4 @@
-"""Which choices of a streamed answer have come to their end."""
+"""Tracker of which choices of a streamed answer are complete."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ MAX_CHOICES = 1024
 
 
 class Choices:
-    """The choices of a stream, by index. A missing index is 0; `expected` is how many were asked for."""
+    """The choices of a stream, by index. A missing index is 0; `expected`: number of requested choices."""
 
     def __init__(self, expected: int) -> None:
         self._expected = expected
@@ -17,7 +17,7 @@ class Choices:
         self._ended: set[int] = set()  # with an empty finish_reason
 
     def note(self, choice: dict[str, Any]) -> None:
-        """Take note of a part of a choice."""
+        """Note a part of a choice."""
         index = choice.get("index", 0)
         if type(index) is not int:
             index = 0

@@ -23,10 +23,10 @@ _HEADERS = {"Accept": RAW_VECTORS, "Content-Type": "application/json"}
 
 
 class HttpEmbedder:
-    """Asks the embedder service, and believes nothing that it can check.
+    """Client of the embedder service, which validates every answer.
 
-    Vectors of two models never mix: `embed` refuses another model's vectors than the one that `model` named last, until
-    `model` has been asked again. So whoever keeps an index by model learns of a change before a vector of it.
+    Vectors of two models never mix: `embed` refuses the vectors of another model than the last result of `model`, until
+    `model` is called again. So the caller learns of a change before it gets a vector of the new model.
     """
 
     def __init__(self, http: QuickHttp, timeout_s: float) -> None:
@@ -36,7 +36,7 @@ class HttpEmbedder:
         self._changed = False
 
     async def model(self) -> EmbeddingModel:
-        """Return which model answers; asked once, and again after it has changed."""
+        """Return the model of the embedder; cached until it changes."""
         if self._model is None or self._changed:
             _, body = await self._ask("GET", "/health", b"", MAX_REPORT_BYTES)
             try:
@@ -75,7 +75,7 @@ class HttpEmbedder:
     async def _ask(
         self, method: str, path: str, body: bytes, limit: int, within_s: float | None = None
     ) -> tuple[Mapping[str, str], bytes]:
-        """Call within the deadline; twice where the connection ends without an answer, since asking is free."""
+        """Call within the deadline; once more if the connection ends without an answer, as calls are idempotent."""
         timeout_s = self._timeout_s if within_s is None else min(self._timeout_s, within_s)
         until = time.monotonic() + timeout_s
         try:
@@ -97,14 +97,14 @@ class HttpEmbedder:
 
 
 def _model(name: object, dimension: object) -> EmbeddingModel:
-    """Raises ValueError when it names no model."""
+    """Return the model that an answer names. Raises ValueError."""
     if not isinstance(name, str) or not name or not isinstance(dimension, int) or not 0 < dimension <= MAX_DIMENSION:
         raise ValueError("not a model")
     return EmbeddingModel(name, dimension)
 
 
 def _check_rows(vectors: NDArray[np.float32]) -> None:
-    """A NaN, an infinity or a vector of another length would poison whatever is learned from it."""
+    """Refuse NaN, infinity and other lengths, which would corrupt all that is learned from them."""
     for row in vectors:
         if not abs(math.sqrt(np.vdot(row, row)) - 1.0) < _NORM_TOLERANCE:  # NaN compares false
             raise DependencyError("embedder", "a vector is not finite or not of norm 1")

@@ -1,4 +1,4 @@
-"""Which feature of a request an upstream's words say that the model lacks.
+"""Detection of the feature that a model lacks, from the words of a refusal.
 
 Only words of a feature as a whole count. "Image input is not supported" does; "unsupported image format" or "unknown
 name `oneOf` at tools[0]" are about this request's own picture or schema, and say nothing of the next request.
@@ -51,7 +51,7 @@ _NAMED = re.compile(r"(?:argument|parameter|field|name|key|property|input)s?(?: 
 
 
 def feature_of(words: Words, used: AbstractSet[str]) -> str | None:
-    """Return the feature that is said to be missing, of those that the request uses; None where none is named."""
+    """Return the missing feature, of those that the request uses; None if none is named."""
     text = _QUOTED.sub(" ", words.text)
     if not used or _OWN_DETAIL.search(text):
         return None

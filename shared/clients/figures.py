@@ -1,4 +1,4 @@
-"""Checked values from an upstream's JSON: a wrong type or an impossible figure is None."""
+"""Checked values of an upstream's JSON: None for a wrong type or an impossible figure."""
 
 from __future__ import annotations
 

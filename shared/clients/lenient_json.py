@@ -1,4 +1,4 @@
-"""JSON as OpenAI's SDKs read it: orjson first, and Python's own parser for what orjson refuses.
+"""Lenient JSON parser, as OpenAI's SDKs read: orjson first, the standard library for what orjson refuses.
 
 That is: half surrogates (servers in JavaScript that cut a text between the two), NaN and Infinity, a byte order mark,
 and bytes that are not UTF-8 (read as U+FFFD, as JavaScript's decoder does).

@@ -1,4 +1,4 @@
-"""One entry of `GET /models`, in OpenRouter's or OpenAI's shape: a field of a wrong type costs itself alone."""
+"""Parser of one entry of `GET /models` in OpenRouter's or OpenAI's shape; fields of a wrong type are ignored."""
 
 from __future__ import annotations
 
@@ -53,12 +53,12 @@ def _context(said: list[Any]) -> int | None:
 
 
 def _tokens(value: Any) -> int | None:
-    """Return a limit. 0 is a list's word for "unknown"; JavaScript writes whole numbers as floats, too."""
+    """Return a limit, or None for 0, which means unknown. Whole numbers may be floats (JavaScript)."""
     return count_of(int(value) if isinstance(value, float) and value.is_integer() else value) or None
 
 
 def _words(value: Any) -> frozenset[str] | None:
-    """Return the strings of a list; None for an empty one: a model that supports nothing is one that says nothing."""
+    """Return the strings of a list; None for an empty one, which means unknown."""
     if not isinstance(value, list):
         return None
     return frozenset([word.lower() for word in value[:MAX_WORDS] if isinstance(word, str)]) or None

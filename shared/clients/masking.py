@@ -1,4 +1,4 @@
-"""What must never leave in an upstream's words: keys, addresses, bearer tokens, control characters."""
+"""Masking of an upstream's words for clients: keys, addresses, bearer tokens, control characters."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 MAX_CHARS = 1000
 _MAX_READ_CHARS = 65_536
 _CUT_OFF_CHARS = 4096
-"""Where a text was cut, its last characters may be half a secret that no pattern knows."""
+"""Characters dropped at the end of a cut text: they may be half a secret that no pattern matches."""
 
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff]+")
 _ADDRESSES_AND_KEYS = re.compile(
@@ -26,11 +26,11 @@ _ADDRESSES_AND_KEYS = re.compile(
     re.IGNORECASE,
 )
 _SHORT = 6
-"""A secret this short is masked only where it stands alone: else ordinary words would be cut to pieces."""
+"""A shorter secret is masked only as a whole word: otherwise parts of ordinary words would be masked."""
 
 
 class Mask:
-    """Cuts secrets out of texts: those it was given, in any common encoding, and whatever looks like one."""
+    """Masks secrets in texts: given ones in any common encoding, and whatever looks like one."""
 
     def __init__(self, secrets: Iterable[str | None] = ()) -> None:
         known = sorted({secret for secret in secrets if secret}, key=len, reverse=True)
@@ -51,11 +51,11 @@ class Mask:
 
 
 NO_MASK = Mask()
-"""Knows no secret, only what looks like one."""
+"""Mask without given secrets."""
 
 
 def secrets_of(base_url: str, api_key: str | None) -> list[str]:
-    """Return what an upstream must not tell our clients: our key, and host and credentials of its address."""
+    """Return the secrets that clients must not see: our key, host and credentials of the upstream's address."""
     parts = urlsplit(base_url)
     host = parts.hostname or ""
     secrets = [api_key or "", host if "." in host else ""]

@@ -1,4 +1,4 @@
-"""Lists of models, as upstreams answer `GET /models`: OpenAI's and OpenRouter's shape, and the common others.
+"""Parser of `GET /models` of upstreams: OpenAI's and OpenRouter's shape, and other common ones.
 
 | shape | seen at |
 |---|---|
@@ -7,7 +7,7 @@
 | `{"models": [{"name": ...}]}` or `{"model": ...}` | Ollama, Google, Cohere |
 | `{"some/model": {...}}`, also within `data` or `models` | lists by id |
 
-An entry that cannot be read is dropped alone.
+An unreadable entry is dropped alone.
 """
 
 from __future__ import annotations

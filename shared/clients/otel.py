@@ -1,4 +1,4 @@
-"""OpenTelemetry: spans of requests, sent by OTLP over HTTP. Needs the extra `otel`; imported only where it is wanted.
+"""OpenTelemetry tracer: exports spans by OTLP over HTTP. Needs the extra `otel`; imported only if enabled.
 
 A span is named after its step and has the request's span as its parent. Attributes are the facts of the log line: ids,
 names and numbers, never a prompt, an answer or a key. Sampling follows the parent, else `OTEL_TRACES_SAMPLER`.
@@ -22,7 +22,7 @@ from shared.tracing import Headers, Parent, Trace, headers_of
 
 TRACES = "/v1/traces"
 TIMEOUT_S = 2.0
-"""Of one export with its retries; a collector that is away must not hold up a process that stops."""
+"""Time-out of one export with its retries; an unreachable collector must not delay a stop."""
 
 
 class OtelTracer:
@@ -55,7 +55,7 @@ class OtelTracer:
         return _OtelTrace(self._tracer, span)
 
     def close(self) -> None:
-        """Send what waits, and stop the thread."""
+        """Export waiting spans, and stop the thread."""
         self._provider.shutdown()
 
 

@@ -1,4 +1,4 @@
-"""The table of refusals: whom a failed status concerns, decided by status, words and metadata together.
+"""Table of refusals: the scope of a failed call by status, words and metadata.
 
 The first row that fits counts. `docs/operations.md` ("When a model fails") says the same for operators.
 
@@ -6,7 +6,7 @@ The first row that fits counts. `docs/operations.md` ("When a model fails") says
 |---|---|---|---|
 | REQUEST | every arm would refuse this request | no | nothing |
 | FIT | this arm cannot serve this request | yes | (arm, feature), where the words name one that the request uses |
-| ARM | the arm, or its provider's key | yes | the arm rests |
+| ARM | the arm, or its provider's key | yes | the arm cools down |
 | KEY | our key | yes | evidence against the key |
 | CREDIT | our credit | yes, those that cost less first | evidence against the credit |
 """
@@ -28,7 +28,7 @@ _COOL_S = {429: 5.0, 503: 2.0, 529: 5.0}
 _DEFAULT_COOL_S = 1.0
 
 CLIENT_ERRORS = frozenset({400, 406, 411, 412, 413, 414, 415, 416, 417, 422, 431})
-"""Statuses that complain of the request."""
+"""Statuses that blame the request."""
 
 _BUSY = frozenset({408, 409, 423, 424, 425, 429, 498, 499})
 _ABSENT = frozenset({404, 410})
@@ -36,7 +36,7 @@ _FORBIDDEN = frozenset({403, 451})
 
 
 class Refusal(Struct, frozen=True, eq=False):
-    """What there is to decide by."""
+    """Facts of a refusal that the table decides by."""
 
     status: int
     words: Words
@@ -62,7 +62,7 @@ class Refusal(Struct, frozen=True, eq=False):
 
 
 class Row(Struct, frozen=True, eq=False):
-    """One row: it fits where status, words and metadata do."""
+    """One row: it matches by status, words and metadata."""
 
     name: str
     statuses: Container[int]
@@ -74,7 +74,7 @@ class Row(Struct, frozen=True, eq=False):
     cool_s: float = 0.0
 
     def fits(self, refusal: Refusal) -> bool:
-        """Return whether this row is about that refusal."""
+        """Return whether this row matches the refusal."""
         if refusal.status not in self.statuses:
             return False
         if self.says is not None and not self.says.search(refusal.words.all):
@@ -115,7 +115,7 @@ _ASKS_FOR_CREDIT = _words(
     r"|account \S+ is suspended|access denied, please make sure your account)"
 )
 _KEY_REFUSED = _words(_START + r"(?:(?:invalid |incorrect |expired )?api[ _-]?key\b|(?:please )?renew the api key)")
-"""Both at the start of the text: what a client sent may be quoted behind it."""
+"""Matched at the start only: the text may quote the client's content further on."""
 
 _KEY_FORBIDDEN = _words(
     r"\b(?:api[_ -]?)?key\b", r"suspended", r"credential", r"unauthori", r"not authori", r"authenticat", r"account"
@@ -244,12 +244,12 @@ TABLE = (
 
 
 def row_of(refusal: Refusal) -> Row:
-    """Return the first row that fits."""
+    """Return the first row that matches."""
     return next(row for row in TABLE if row.fits(refusal))
 
 
 def default_cool_s(row: Row, status: int) -> float:
-    """Return how long the arm rests where the upstream does not say."""
+    """Return the default cool-down of the arm in seconds, if the upstream gives none."""
     if row.scope is not Scope.ARM:
         return row.cool_s
     return row.cool_s or _COOL_S.get(status, _DEFAULT_COOL_S)

@@ -1,4 +1,4 @@
-"""How long an upstream wants to be left alone: `Retry-After` in its forms, and OpenRouter's `X-RateLimit-Reset`."""
+"""Parser of `Retry-After` in all its forms, and of OpenRouter's `X-RateLimit-Reset`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 _EARLIEST_S = 1_000_000_000.0
-"""A number below is no Unix time."""
+"""A smaller number is not a Unix time."""
 
 
 def wait_s(headers: Mapping[str, str], metadata: Mapping[str, Any]) -> float | None:

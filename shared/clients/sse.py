@@ -1,4 +1,4 @@
-"""Server-sent events as WHATWG defines them, from an upstream that may cut, pad, split or inflate them."""
+"""Parser of server-sent events (WHATWG), robust against cut, padded, split or oversized input."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ MAX_EVENT_BYTES = 33 * 1024 * 1024
 """Room for a picture of 32 MiB in a delta, and what is around it."""
 
 MAX_COMMENT_BYTES = 200
-"""What is kept of a comment."""
+"""Kept bytes of a comment."""
 
 _NOTHING = b" \t\r\n\xef\xbb\xbf"
 _DOCUMENTS = (b"{", b"[", b"<")

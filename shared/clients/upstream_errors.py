@@ -1,4 +1,4 @@
-"""From a failed upstream call to the `UpstreamError` that says what it means.
+"""Conversion of failed upstream calls to `UpstreamError`.
 
 Statuses are judged by the table in `refusals.py`; what fails without one is here:
 
@@ -31,7 +31,7 @@ from shared.schemas.upstream import Call
 MAX_RETRY_AFTER_S = 60.0
 MAX_RESET_S = 172_800.0
 MAX_CAP_REST_S = 3600.0
-"""A day's limit is probed again each hour: the account may have been topped up."""
+"""Longest pause at a daily limit: the account may have been topped up."""
 
 _DEFAULT_COOL_S = 1.0
 _NO_RELAY = frozenset({401, 408, 409, 425, 429})
@@ -42,7 +42,7 @@ _DAILY = re.compile(r"per-day|daily", re.IGNORECASE)
 
 
 def of_exception(error: BaseException) -> UpstreamError:
-    """Return what an exception of the HTTP client means."""
+    """Return the error for an exception of the HTTP client."""
     if isinstance(error, NotConnected):
         timed_out = isinstance(error, TimeoutError)
         message = f"no connection to the upstream{_why_not(error)}"
@@ -64,7 +64,7 @@ def _why_not(error: NotConnected) -> str:
 
 
 def timed_out_error() -> UpstreamError:
-    """Return the error of an upstream that was too slow after it had been asked."""
+    """Return the error of a time-out after the request was sent."""
     return UpstreamError("the upstream did not answer in time", spent=True, timed_out=True, cool_s=_DEFAULT_COOL_S)
 
 
@@ -86,7 +86,7 @@ def of_error_body(error: Mapping[str, Any], call: Call | None = None, mask: Mask
 def of_status(
     status: int, headers: Mapping[str, str], raw: bytes, call: Call | None = None, mask: Mask = NO_MASK
 ) -> UpstreamError:
-    """Return what a status other than 200 means. `call` was refused; `mask` cuts secrets out of what is relayed."""
+    """Return the error for a status other than 200. `call` was refused; `mask` masks the relayed text."""
     words = words_of_body(raw, headers)
     return _judged(f"the upstream answered {status}", Refusal(status, words, call), headers, mask)
 
@@ -115,7 +115,7 @@ def _judged(
 
 
 def _cool_s(row: Row, refusal: Refusal, told_s: float | None) -> float:
-    """Return how long the arm rests: as long as the upstream says, within bounds."""
+    """Return the cool-down of the arm in seconds: as the upstream says, within bounds."""
     default = default_cool_s(row, refusal.status)
     if told_s is None or not default:
         return default

@@ -1,4 +1,4 @@
-"""The way to the upstream: directly or by a proxy, and which authorities vouch for it.
+"""Route to the upstream: proxy or none, and the certificate authorities for TLS.
 
 The variables are those that curl, requests and httpx read. A proxy is for the upstream alone: embedder, Qdrant, Redis
 and PostgreSQL are always reached directly.
@@ -93,7 +93,7 @@ def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 
 
 def upstream_tls(settings: Settings) -> ssl.SSLContext | None:
-    """Return what an https upstream is checked by; None for http. Raises SettingsError.
+    """Return the TLS context of an https upstream; None for http. Raises SettingsError.
 
     The authorities are those of UPSTREAM_CA_BUNDLE, else of SSL_CERT_FILE, else the system's.
     """

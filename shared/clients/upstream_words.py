@@ -1,6 +1,6 @@
-"""What an upstream says in an error body, whatever its shape.
+"""Parser of upstream error bodies in all common shapes.
 
-| who | shape |
+| server | shape |
 |---|---|
 | OpenAI, Groq, Gemini's OpenAI side | `{"error": {"message", "type", "code", "param"}}`, also in a list |
 | OpenRouter | the same with `metadata`: `raw` (the provider's own body), `provider_name`, `reasons`, `headers` |
@@ -26,10 +26,10 @@ _INNER = ("error", "errors", "detail", "details", "message")
 
 
 class Words(Struct, frozen=True):
-    """What was said.
+    """Content of an error body.
 
     Attributes:
-        text: the sentences, the provider's own behind those of a router in front of it.
+        text: the sentences; a provider's own follow those of the router in front of it.
         code: a word for the failure (`context_length_exceeded`).
         kind: a word for its class (`invalid_request_error`).
         param: the field that is complained of.
@@ -46,7 +46,7 @@ class Words(Struct, frozen=True):
 
     @property
     def all(self) -> str:
-        """All that may tell what went wrong."""
+        """All text that may tell what went wrong."""
         return " ".join(part for part in (self.text, self.code, self.kind) if part)
 
     @property

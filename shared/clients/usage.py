@@ -1,4 +1,4 @@
-"""Usage of an answer, as the upstream reports it: tokens and cost, each figure judged by itself.
+"""Usage of an answer as the upstream reports it: tokens and cost, each figure checked by itself.
 
 OpenRouter reports in `usage.cost` what it charged the account. For a request that went out with the account's own
 provider key (BYOK) that is a fee or 0, and the provider's charge stands beside it, in

@@ -1,4 +1,4 @@
-"""A whole answer, read for what the router needs of it; its text goes on as it is."""
+"""Parser of a whole answer: reads the facts that the router needs, and passes the body on unchanged."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from shared.schemas.upstream import Answer
 MAX_ERROR_BYTES = 64 * 1024
 
 RefusalOf = Callable[[Mapping[str, Any]], UpstreamError]
-"""Says what an error under status 200 means."""
+"""Converts an error under status 200 to UpstreamError."""
 
 
 def answer_of(raw: bytes, refusal: RefusalOf = of_error_body) -> Answer:
-    """Return a whole answer, or raise the UpstreamError that it means."""
+    """Return a whole answer. Raises UpstreamError."""
     try:
         body, raw = parse_object(raw)
         failure = error_of(body, choices_of(body))

@@ -1,8 +1,8 @@
-"""Supervision of background loops: one that ends is started again, and one that cannot be kept ends the process.
+"""Supervision of background loops: restarts a loop that ends; one that keeps failing ends the process.
 
-A loop beside the requests catches what its steps raise. Should it end all the same (a cancellation from somewhere
-below, a fault in the loop itself), requests would go on without it, and nobody would see why records wait or beliefs
-grow old. So each runs under a supervisor, which starts it again after a rest, counts that, and shows it in `/health`.
+A background loop catches the errors of its steps. If it ends nevertheless (a cancellation from below, a fault in the
+loop itself), requests would go on without it, and records would wait or beliefs grow old unnoticed. So a supervisor
+restarts each loop after a pause, counts the restarts, and shows them in `/health`.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ from shared.logs import get_logger
 FIRST_REST_S = 0.1
 LONGEST_REST_S = 5.0
 STABLE_S = 30.0
-"""A loop that has run this long was healthy: its failures before do not count any more."""
+"""After running this long a loop counts as healthy: earlier failures are forgotten."""
 
 MOST_FAILURES = 10
 WINDOW_S = 60.0
-"""That many failures in a row within this time: it cannot be kept."""
+"""After that many failures in a row within this time the loop is given up."""
 
 TRIES = 4
-"""How often a task that ends is tried."""
+"""Attempts of a finite task."""
 
 HUNG_S = 60.0
-"""A step that takes longer hangs: every step has deadlines that are shorter."""
+"""A longer step is reported as hung: every step has shorter deadlines."""
 
 RECENT_S = 60.0
-"""So long after a restart the loop is called degraded."""
+"""Time after a restart for which the loop is reported as degraded."""
 
 _log = get_logger(__name__)
 
 
 @dataclass(slots=True, eq=False)
 class Pulse:
-    """The signs of life of one loop, which calls `begin` and `end` around each step."""
+    """Liveness of one loop, which calls `begin` and `end` around each step."""
 
     name: str = ""
     restarts: int = 0
@@ -53,11 +53,11 @@ class Pulse:
     failures: deque[float] = field(default_factory=lambda: deque(maxlen=MOST_FAILURES))
 
     def begin(self) -> None:
-        """A step begins."""
+        """Mark the start of a step."""
         self.began = time.monotonic()
 
     def end(self) -> None:
-        """It has ended, well or not."""
+        """Mark the end of a step, successful or not."""
         self.began, self.ended = None, time.monotonic()
 
     def view(self) -> dict[str, Any]:
@@ -85,11 +85,11 @@ Loop = Callable[[Pulse], Coroutine[Any, Any, None]]
 
 
 class Supervisor:
-    """Keeps the loops of a process.
+    """Supervisor of the loops of a process.
 
     Attributes:
-        pulses: each loop's signs of life, by its name.
-        broken: which loop cannot be kept and why, or None.
+        pulses: liveness by name of the loop.
+        broken: the loop that was given up and why, or None.
         on_broken: called once when that happens; it should end the process.
     """
 
@@ -101,21 +101,21 @@ class Supervisor:
         self._stopping = False
 
     def pulse(self, name: str) -> Pulse:
-        """Return the signs of life of a loop; the first call adds it."""
+        """Return the liveness of a loop; the first call adds it."""
         if name not in self.pulses:
             self.pulses[name] = Pulse(name)
             self._restarts.labels(name)  # exists at 0 from the start
         return self.pulses[name]
 
     def trouble(self) -> list[str]:
-        """Return what is wrong with loops now."""
+        """Return a sentence for each loop in trouble."""
         if self.broken is not None:
             return [f"{self.broken} cannot be kept: the process ends"]
         return [trouble for pulse in self.pulses.values() if (trouble := pulse.trouble)]
 
     @contextlib.asynccontextmanager
     async def running(self, loops: Mapping[str, Loop]) -> AsyncIterator[None]:
-        """Keep loops; cancel them and wait for their end on the way out."""
+        """Run loops under supervision; cancel and await them on exit."""
         async with running([self.keep(name, loop) for name, loop in loops.items()]):
             try:
                 yield
@@ -123,7 +123,7 @@ class Supervisor:
                 self._stopping = True
 
     def spawn(self, name: str, make: Callable[[], Coroutine[Any, Any, None]]) -> asyncio.Task[None]:
-        """Start a task that ends; where it fails it is tried again a few times."""
+        """Start a finite task; it is retried a few times if it fails."""
         return asyncio.create_task(self._tried(name, make), name=name)
 
     async def _tried(self, name: str, make: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -184,7 +184,7 @@ class Supervisor:
 
 @contextlib.asynccontextmanager
 async def running(loops: list[Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
-    """Run coroutines as tasks; cancel them and wait for their end on the way out."""
+    """Run coroutines as tasks; cancel and await them on exit."""
     tasks = {asyncio.create_task(loop) for loop in loops}
     try:
         yield

@@ -1,4 +1,4 @@
-"""The chat request as the gateway reads it: routing fields taken out, everything else passed on untouched."""
+"""Chat request: parsing and validation. Routing fields are removed, all other fields pass unchanged."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class ChatRequest(Struct, frozen=True, eq=False):
     """A validated body.
 
     Attributes:
-        body: what goes to the upstream, without `model`, `models`, our own fields and unknown wishes in `provider`;
-            all else unchanged.
+        body: fields for the upstream, without `model`, `models`, our own fields and unknown wishes in `provider`;
+            all others unchanged.
         model: the pinned model, or None for `auto` or no model.
         models: arms that the client allows; empty for all.
         routing_text: text of the last user message; "" where it has none (images only).
@@ -46,7 +46,7 @@ class ChatRequest(Struct, frozen=True, eq=False):
     session_id: str | None = None
     requirements: Requirements = NO_REQUIREMENTS
     ignored: tuple[str, ...] = ()
-    """Names of what was dropped from the body, for a header of the answer."""
+    """Names of dropped fields, for a response header."""
 
 
 def parse_chat(raw: bytes, *, forward_session: bool = False) -> ChatRequest:
@@ -87,7 +87,7 @@ def parse_chat(raw: bytes, *, forward_session: bool = False) -> ChatRequest:
 
 
 def _checked(messages: list[Any]) -> list[dict[str, Any]]:
-    """Return the messages, each an object with a role. What else they hold is the upstream's to judge."""
+    """Return the messages, each an object with a role. The upstream checks their other fields."""
     for index, message in enumerate(messages):
         if not isinstance(message, dict):
             raise InvalidRequest("Input should be an object.", code="invalid_type", param=f"messages[{index}]")

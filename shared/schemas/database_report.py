@@ -1,4 +1,4 @@
-"""What a learner says of the database: gateways do not talk to it themselves."""
+"""Report of a learner on the database; gateways do not connect to it themselves."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from msgspec import Struct
 
 
 class DatabaseReport(Struct, frozen=True):
-    """What one learner found a moment ago. `reason`: what is wrong in bounded words; "" where it takes writes."""
+    """State of the database as one learner sees it. `reason`: a bounded phrase; "" if it accepts writes."""
 
     version: str = ""
     reason: str = ""

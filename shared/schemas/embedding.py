@@ -1,4 +1,4 @@
-"""What the embedder is asked and answers."""
+"""Request and response formats of the embedder."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 RAW_VECTORS = "application/octet-stream"
-"""Asked for by Accept: the rows as little-endian float32, one after the other, nothing else in the body."""
+"""Media type (Accept): rows of little-endian float32, concatenated, and nothing else in the body."""
 
 MODEL_HEADER = "x-embedding-model"
 DIMENSION_HEADER = "x-embedding-dimension"
 
 DEADLINE_HEADER = "x-deadline-ms"
-"""Milliseconds that are left until the asker gives up. What is left, not when: the clocks of two hosts differ."""
+"""Milliseconds until the caller's deadline. A duration, not a time: the clocks of two hosts differ."""
 
 
 class EmbedRequest(BaseModel):

@@ -1,4 +1,4 @@
-"""Events of the stream. They carry ids; the facts are in the request's hash, so an event can be repeated safely."""
+"""Events of the stream. They carry ids only; the facts are in the request's hash, so redelivery is safe."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ EVENT_VERSION = 1
 
 
 class EventKind(StrEnum):
-    """What happened."""
+    """Kind of an event."""
 
     OUTCOME = "outcome"
     FEEDBACK = "feedback"
-    UNKNOWN = "unknown"  # as read: of a newer version, or damaged; never written
+    UNKNOWN = "unknown"  # read only: of a newer version, or damaged
 
 
 class Event(Struct, frozen=True):
@@ -26,7 +26,7 @@ class Event(Struct, frozen=True):
         request_id: our own id of the request.
         revision: 1 for an outcome; the rating's revision for feedback.
         version: wire version; a learner leaves versions that it does not know to a newer one.
-        deliveries: how often it has been handed to a consumer, this time included.
+        deliveries: number of deliveries to a consumer, including this one.
         score: feedback only.
     """
 

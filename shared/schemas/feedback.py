@@ -1,4 +1,4 @@
-"""The feedback request: which answer, how good, and in words."""
+"""Feedback request: the id of an answer, its score, and an optional text."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from shared.schemas.validation import validate
 
 MAX_TEXT_CHARS = 16_384
 MAX_FEEDBACK_BYTES = 262_144
-"""Of a body: the longest text, each character as two escapes of six bytes, and some."""
+"""Largest body: the longest text with each character as two escapes of six bytes, and some margin."""
 
 _NUMBER = re.compile(r"[0-9]{1,3}(\.[0-9]{1,9})?")
 
 
 class FeedbackRequest(Struct, frozen=True):
-    """A validated rating. `score` lies in [0, 1]; fields that we do not know are ignored, the record rules."""
+    """A validated rating. `score` is in [0, 1]; unknown fields are ignored."""
 
     request_id: str
     score: float
@@ -51,7 +51,7 @@ def parse_feedback(raw: bytes) -> FeedbackRequest:
 
 
 def parse_rating(raw: bytes, request_id: str, *, form: bool) -> FeedbackRequest:
-    """Parse what comes by a signed link, which names the request: JSON, or the fields of a form. Raises the same."""
+    """Parse a rating by a signed link, which names the request: JSON or form fields. Raises the same errors."""
     return _request(validate(RatingFields, _form_fields(raw) if form else load_object(raw)), request_id)
 
 
@@ -71,6 +71,6 @@ def _form_fields(raw: bytes) -> dict[str, object]:
     fields: dict[str, object] = {name: value for name, value in pairs if value}
     score = fields.get("score")
     if isinstance(score, str):
-        # A form knows text alone; what is no number stays text, and is refused as such.
+        # All form values are text; one that is not a number stays text and fails validation.
         fields["score"] = float(score) if _NUMBER.fullmatch(score) else score
     return fields

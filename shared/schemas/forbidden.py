@@ -1,4 +1,4 @@
-"""Fields that route past us: refused where an upstream or one of our clients' libraries would act on them.
+"""Forbidden body fields: those by which an upstream or a client library would bypass the router.
 
 Nothing of a body ever reaches our HTTP client's address or headers. Refusing the fields that would choose another
 address or key tells the caller, instead of ignoring a wish (LiteLLM's CVE-2024-6587 was an `api_base` in the body).
@@ -21,7 +21,7 @@ DIALLING = frozenset(
 )  # fmt: skip
 
 REROUTING = frozenset({"fallbacks", "preset", "route"})
-"""OpenRouter's fields that change the model behind our back. `models` is ours: it narrows the arms."""
+"""OpenRouter's fields that change the model without our knowledge. `models` is ours: it limits the arms."""
 
 PLUGINS = frozenset({"context-compression", "file-parser", "moderation", "response-healing"})
 """OpenRouter's plugins that change neither the model nor its list price. `web`, `web-fetch` and those that choose among
@@ -40,7 +40,7 @@ _HEADER_SAFE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
 def refuse_forbidden(body: Mapping[str, Any]) -> None:
-    """Raise InvalidRequest where `body` tries to route past us."""
+    """Raise InvalidRequest if `body` contains a field that would bypass the router."""
     for name in sorted(DIALLING & body.keys()):
         raise _dialling(name)
     for name in sorted(REROUTING & body.keys()):
@@ -55,7 +55,7 @@ def refuse_forbidden(body: Mapping[str, Any]) -> None:
 
 
 def known_wishes(provider: object) -> tuple[dict[str, Any] | None, tuple[str, ...]]:
-    """Return what of `provider` goes on to the upstream, and the names of what is dropped, safe for a header."""
+    """Return the part of `provider` that the upstream gets, and the names of dropped wishes, safe for a header."""
     if not isinstance(provider, dict):
         return None, ("provider",)
     known = {name: value for name, value in provider.items() if name in PROVIDER_WISHES}

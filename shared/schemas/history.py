@@ -1,4 +1,4 @@
-"""What the history keeps of the past, and what is on its way there."""
+"""Entries of the history, and of the outbox that leads there."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from shared.schemas.storage import NewRecord
 class PastRating(Struct, frozen=True):
     """One revision of the rating of one request; `request_id` is our own id, `rated_at` Unix seconds.
 
-    `score` is None where the rating was taken back.
+    `score` is None if the rating was withdrawn.
     """
 
     request_id: str
@@ -24,7 +24,7 @@ class PastRating(Struct, frozen=True):
 
 
 class Contribution(Struct, frozen=True):
-    """What the outcome or the rating of a request has added to the sums, as of that revision."""
+    """Contribution of the outcome or the rating of a request to the sums, as of `revision`."""
 
     request_id: str
     kind: EventKind
@@ -33,13 +33,13 @@ class Contribution(Struct, frozen=True):
 
     @property
     def age(self) -> tuple[int, int]:
-        """Revision, and epoch of the clusters it is counted by (0 for none): of two, the larger one is the newer."""
+        """Sort key: (revision, epoch of its clusters or 0); of two contributions the larger one is newer."""
         epochs = [int(name.partition("@")[2].partition(".")[0]) for name in self.sums if "@" in name]
         return self.revision, max(epochs, default=0)
 
 
 class PastRequest(Struct, frozen=True, eq=False):
-    """A finished request, every revision of its rating, in order, and what has been learned from it (its ledger)."""
+    """A finished request with all revisions of its rating, in order, and its contributions (`ledger`)."""
 
     entry: NewRecord
     ratings: tuple[PastRating, ...] = ()
@@ -47,22 +47,22 @@ class PastRequest(Struct, frozen=True, eq=False):
 
     @property
     def rating(self) -> PastRating | None:
-        """The one that counts: the last."""
+        """The valid rating: the last revision."""
         return self.ratings[-1] if self.ratings else None
 
     @property
     def revision(self) -> int:
-        """The newest revision of its rating that anything is known of; 0 for none."""
+        """The newest known revision of its rating; 0 for none."""
         learned = self.contribution(EventKind.FEEDBACK)
         return max(self.rating.revision if self.rating else 0, learned.revision if learned else 0)
 
     def contribution(self, kind: EventKind) -> Contribution | None:
-        """Return what its outcome, or its rating, has added."""
+        """Return the contribution of its outcome or its rating."""
         return next((each for each in self.ledger if each.kind is kind), None)
 
 
 class Waiting(Struct, frozen=True, eq=False):
-    """One entry of the outbox. It holds nothing where its request is gone or it cannot be read."""
+    """One entry of the outbox; empty if its request is gone or it cannot be read."""
 
     entry_id: str
     request_id: str
@@ -72,18 +72,18 @@ class Waiting(Struct, frozen=True, eq=False):
 
     @property
     def empty(self) -> bool:
-        """Whether it holds nothing."""
+        """Whether the entry has no content."""
         return self.request is None and self.rating is None and self.contribution is None
 
 
 class OutboxBound(Struct, frozen=True):
-    """How much may wait for the history: entries and their bytes. No entries: none is kept."""
+    """Bound of the outbox in entries and bytes. 0 entries: there is no outbox."""
 
     entries: int
     size: int = 268_435_456
 
     def __str__(self) -> str:
-        """Return it as the scripts read it."""
+        """Return the form that the Lua scripts read."""
         return f"{self.entries}:{self.size}"
 
 
@@ -91,9 +91,9 @@ NO_HISTORY = OutboxBound(0)
 
 
 class OutboxDepth(Struct, frozen=True):
-    """`waiting`: entries not yet in the history; `age_s`: age of the oldest; `dropped`: entries that found it full.
+    """`waiting`: entries not yet in the history; `age_s`: age of the oldest; `dropped`: entries refused as it was full.
 
-    `size`: bytes of what waits, which a fake does not count.
+    `size`: bytes of the waiting entries; fakes do not count them.
     """
 
     waiting: int

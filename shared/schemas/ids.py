@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from shared.errors import Conflict
 
 REQUEST_ID_PATTERN = r"^[A-Za-z0-9._:-]{1,128}\z"
-"""What a client may call its request. Safe in a header, a URL, a Redis key and a log line."""
+"""Pattern of a client's request id: safe in a header, a URL, a Redis key and a log line."""
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _NAMED = 20
@@ -27,7 +27,7 @@ def may_be_own_id(text: str) -> bool:
 
 
 def ambiguous(own_ids: Sequence[str]) -> Conflict:
-    """Return the error of an id that several keys have given to requests of theirs."""
+    """Return the error for a public id that requests of several keys share."""
     named = ", ".join(own_ids[:_NAMED]) + (", …" if len(own_ids) > _NAMED else "")
     said = f"Requests of several keys have this id. Use one of their own ids: {named}"
     return Conflict(said, code="ambiguous_request_id", param="request_id")

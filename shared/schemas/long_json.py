@@ -1,8 +1,10 @@
-"""Big JSON in short steps: bounded before it is parsed, and parsed without a step that holds the interpreter for long.
+r"""Parser of large JSON documents in short steps, so that no step holds the GIL for long.
 
-One call of C that works on megabytes of escapes keeps every other thread waiting, the event loop's included. So a long
-document is gone through piece by piece, and a long string with escapes is taken out of it, read in pieces, and put back
-into what the parser has made of the rest. No step takes more than a few milliseconds, however the document is made.
+One C call on megabytes of escapes blocks all other threads, the event loop's included: on 8 MB of `\\"` or `\\n` the
+standard library holds the GIL for 77 to 110 ms, orjson for 49 to 57 and msgspec for 67 (four million numbers: orjson
+240, msgspec 185). A thread does not help, and a process would send megabytes back, which the loop would have to decode.
+So a long document is bounded first, then scanned in pieces; a long string with escapes is taken out, decoded in pieces,
+and put back into the parsed rest. On an idle machine no step takes more than a few milliseconds.
 """
 
 from __future__ import annotations
@@ -17,14 +19,14 @@ MAX_MARKS = 100_000
 """Brackets, commas and colons outside strings, about three for each value: enough for 10,000 chat messages."""
 
 MAX_DIGITS = 4096
-"""Of a number in a long document: reading millions of them is one step that cannot be cut."""
+"""Most digits of a number in a long document: reading millions of them is one step that cannot be divided."""
 
 LONG_CHARS = 65_536
-"""A string with escapes that is longer is read in pieces."""
+"""A longer string with escapes is decoded in pieces."""
 
 PIECE_CHARS = 65_536
 _HALVES = frozenset({"d8", "d9", "da", "db"})
-"""How the number of the first half of a surrogate pair begins."""
+"""First two hex digits of a high surrogate."""
 
 _NOT_BRACKETS = bytes(sorted(set(range(256)) - set(b"[]{}")))
 _BLANKS = re.compile(r"[ \t\r\n]{2,}")
@@ -33,7 +35,7 @@ _NOT_MARKS = bytes(sorted(set(range(256)) - set(b"[]{},:")))
 
 
 class Refused(ValueError):
-    """The document is JSON, but not one that we pass on; or it is none, which was seen before it was parsed."""
+    """The document is refused: it exceeds a bound, or is not JSON."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -71,7 +73,7 @@ def lightened(text: str, decode: Callable[[str], Any]) -> tuple[str, dict[str, s
 
 
 def holds(text: str, sought: str) -> bool:
-    """Return whether `sought` is in a text; looking through megabytes of its first character takes a while."""
+    """Return whether `sought` is in `text`, in steps: one search through megabytes may take long."""
     more = len(sought) - 1
     return any(sought in text[at : at + PIECE_CHARS + more] for at in range(0, len(text), PIECE_CHARS))
 
@@ -93,7 +95,7 @@ def _plain(text: str) -> str:
 
 
 def _pieces(text: str) -> Iterator[str]:
-    """Cut a text, but no escape in two, and no pair of surrogates."""
+    """Yield pieces of a text without splitting an escape or a surrogate pair."""
     start = 0
     while start < len(text):
         end = start + PIECE_CHARS
@@ -109,7 +111,7 @@ def _pieces(text: str) -> Iterator[str]:
 
 
 def _backslashes(text: str, start: int, end: int) -> int:
-    """Return how many stand directly before `end`."""
+    """Return the number of backslashes directly before `end`."""
     piece = text[start:end]
     return len(piece) - len(piece.rstrip("\\"))
 
@@ -124,7 +126,7 @@ def _read(piece: str, decode: Callable[[str], Any]) -> str:
 
 
 def _without_blanks(part: str) -> str:
-    """Return what stands between two strings with a few blanks in place of many."""
+    """Return the text between two strings with runs of blanks shortened."""
     starts = range(0, len(part), PIECE_CHARS)
     return "".join([_BLANKS.sub(" ", part[start : start + PIECE_CHARS]) for start in starts])
 

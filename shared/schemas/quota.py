@@ -1,7 +1,7 @@
-"""What a key may use: limits, what one request may take of them, and what is left.
+"""Quotas of a key: limits, the charge of one request, and the remainder.
 
-One law for all three limits: a request is let in while something is left, and takes all that it may use, so that any
-number of requests at once overshoots a limit by no more than the last of them. What it did not use is given back.
+One rule for all three limits: a request is admitted while something is left, and reserves the most that it may use, so
+any number of concurrent requests exceeds a limit by one request at most. What it did not use is refunded.
 """
 
 from __future__ import annotations
@@ -12,23 +12,23 @@ from msgspec import Struct
 
 
 class Limits(Struct, frozen=True):
-    """Requests and tokens a minute (buckets that refill all the time), and 1e-9 USD a day (UTC). 0: no limit."""
+    """Limits: requests and tokens per minute (token buckets), 1e-9 USD per day (UTC). 0: no limit."""
 
     requests: int = 0
     tokens: int = 0
     nano_usd: int = 0
 
     def __bool__(self) -> bool:
-        """Return whether there is any."""
+        """Return whether any limit is set."""
         return self != Limits()
 
     def divided(self, by: int) -> Limits:
-        """Return an equal share; a limit never becomes none."""
+        """Return an equal share, rounded up: a limit never becomes 0, which is no limit."""
         return Limits(*(-(-limit // by) for limit in (self.requests, self.tokens, self.nano_usd)))
 
 
 class Charge(Struct, frozen=True):
-    """What one request may use at most, under which limits. `day` is the one whose budget pays."""
+    """Reservation of one request: the most it may use, and the limits. `day`: whose budget pays."""
 
     limits: Limits
     tokens: int
@@ -37,7 +37,7 @@ class Charge(Struct, frozen=True):
 
 
 class Limit(StrEnum):
-    """Which limit refused."""
+    """The limit that refused a request."""
 
     REQUESTS = "requests"
     TOKENS = "tokens"
@@ -45,7 +45,7 @@ class Limit(StrEnum):
 
 
 class Quota(Struct, frozen=True):
-    """What is left, after this request where it was let in. `spent` is the day's, reservations included."""
+    """Remaining quota, after this request if it was admitted. `spent`: of the day, with reservations."""
 
     limits: Limits
     requests: float
@@ -55,7 +55,7 @@ class Quota(Struct, frozen=True):
 
 
 class Toll(Struct, frozen=True):
-    """What is still to be settled when a request is recorded: used and reserved. Tokens None: not reserved in Redis."""
+    """Charge to settle when a request is recorded: reserved amounts. Tokens None: not reserved in Redis."""
 
     day: str
     tokens: int | None

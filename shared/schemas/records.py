@@ -1,4 +1,4 @@
-"""The story of one request, as it is kept in Redis and shown by `GET /requests/{id}`."""
+"""Record of one request, as stored in Redis and returned by `GET /requests/{id}`."""
 
 from __future__ import annotations
 
@@ -29,11 +29,10 @@ class Attempt(Struct, frozen=True):
     """One call to an arm.
 
     Attributes:
-        error: a bounded word (`timeout`, `refused`, `status_503`, …), None for success.
+        error: a bounded label (`timeout`, `refused`, `status_503`, …), None for success.
         spent: whether it may have been billed.
-        cost_usd: estimate of that bill, for a failed call, None where it is unknown; what the answer cost is the
-            outcome's own figure.
-        scope: whom the failure concerns; None without one, and in records of earlier versions.
+        cost_usd: estimated bill of a failed call, None if unknown; the cost of the answer is in the outcome.
+        scope: scope of the failure; None without one, and in records of earlier versions.
         feature: the feature of the request that the arm said it lacks.
     """
 
@@ -47,7 +46,7 @@ class Attempt(Struct, frozen=True):
 
     @property
     def blames_arm(self) -> bool:
-        """Whether this is a failure of the arm: not of the request, our account or us."""
+        """Whether the arm is to blame, not the request, our account or the router."""
         if self.scope is not None:
             return self.scope is Scope.ARM
         return self.error is not None and self.error not in _BLAMELESS
@@ -55,20 +54,20 @@ class Attempt(Struct, frozen=True):
 
 _BLAMELESS = frozenset(
     (
-        *("status_400", "status_413", "status_422"),  # the request: every arm would say so
+        *("status_400", "status_413", "status_422"),  # the request: every arm would refuse it
         *("status_401", "status_402", "status_403"),  # our key, or a moderated prompt
         *("cancelled", "internal"),
     )
 )
-"""Words of failures that say nothing of the arm, where no scope is recorded."""
+"""Labels of failures that say nothing about the arm, for records without a scope."""
 
 
 class Outcome(Struct, frozen=True):
-    """What the answer cost and how long it took.
+    """Outcome of a request: status, cost and times.
 
     Attributes:
-        arm: who answered, or the last one tried.
-        cost_usd: None where it is unknown, which is not the same as free.
+        arm: the arm that answered, or the last one tried.
+        cost_usd: None if unknown, which is not the same as free.
         cost_source: `upstream` (its usage says so), `price` (tokens at list price), `estimate` (the tokens are our own
             count, at list price), `none` (there was no answer) or `unknown`.
         overhead_s: our own time before the first upstream call.
@@ -95,7 +94,7 @@ class Outcome(Struct, frozen=True):
 
     @property
     def spent_usd(self) -> float:
-        """What the whole request may have cost, as far as it is known: the answer, and calls that may be billed."""
+        """Known cost of the whole request: the answer, and failed calls that may be billed."""
         return (self.cost_usd or 0.0) + sum(attempt.cost_usd or 0.0 for attempt in self.attempts)
 
 
@@ -104,15 +103,15 @@ class RequestRecord(Struct, frozen=True):
 
     Attributes:
         id: our own id, a UUIDv7; the storage key and the Qdrant point's id.
-        public_id: what the client knows: its X-Request-ID, or `id`.
-        owner: short hash of the API key that asked, or "public".
+        public_id: the id that the client knows: its X-Request-ID, or `id`.
+        owner: short hash of the API key, or "public".
         created_at: Unix seconds.
         requested_model: the `model` of the body, or None.
         embedding_model: id of the model that made the vector, or None without one.
-        settings_hash: names the bandit settings under which it was decided.
+        settings_hash: hash of the settings that shaped the decision.
         session: hash of the conversation's id, or None for a request that belongs to none.
         shadow: in shadow mode, the choice that was not followed.
-        toll: what its key paid in advance, to be settled by recording it; None for a key without limits.
+        toll: the reserved charge, settled when it is recorded; None for a key without limits.
     """
 
     id: str
@@ -130,13 +129,13 @@ class RequestRecord(Struct, frozen=True):
 
     @property
     def explored_usd(self) -> float:
-        """What was paid for an answer by an arm that only exploration chose; 0 for any other, or where unknown."""
+        """Cost of an answer by an arm that only exploration chose; 0 for any other, or if unknown."""
         explored = self.decision.explored and self.outcome.arm == self.decision.arm
         return self.outcome.cost_usd or 0.0 if explored else 0.0
 
     @property
     def rateable(self) -> bool:
-        """Whether a rating makes sense: an answer has reached the client whole."""
+        """Whether it can be rated: the whole answer has reached the client."""
         return self.outcome.status is Status.ANSWERED
 
     def to_json(self) -> bytes:
@@ -165,7 +164,7 @@ class Evidence(Struct, frozen=True):
     cluster: tuple[int, int] | None = None
 
     def view(self, arm: ArmId) -> ArmView | None:
-        """Return what was believed of `arm`, or None if it was not weighed."""
+        """Return the view of `arm`, or None if it was not weighed."""
         return next((view for view in self.views if view.arm == arm), None)
 
 
@@ -181,7 +180,7 @@ class Lesson(Struct, frozen=True):
 
     @property
     def rateable(self) -> bool:
-        """Whether a rating makes sense: an answer has reached the client whole."""
+        """Whether it can be rated: the whole answer has reached the client."""
         return self.outcome.status is Status.ANSWERED
 
     @staticmethod
@@ -205,7 +204,7 @@ _LESSON = msgspec.json.Decoder(Lesson)
 
 
 def _with_rows(raw: bytes) -> bytes | None:
-    """Return a record as it is written now; None where it is none.
+    """Return a record of an earlier version in today's form; None if it is not a record.
 
     Neighbours were once written with names. In a history only a shadow's still are: a decision's are in columns.
     """
@@ -233,7 +232,7 @@ class Rating(Struct, frozen=True):
 
 
 class StoredRequest(Struct, frozen=True):
-    """A record with what has happened to it since."""
+    """A record with its rating, and which of both has been learned."""
 
     record: RequestRecord
     rating: Rating | None

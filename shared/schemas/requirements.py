@@ -1,4 +1,4 @@
-"""What a chat request requires of a model: features, and room for its tokens.
+"""Requirements of a chat request: features of the model, and room for its tokens.
 
 A feature is a word: an input modality (`image`, `audio`, `file`, `video`), an output modality (`output:image`,
 `output:audio`), or a request parameter in OpenRouter's names (`tools`, `tool_choice`, `response_format`,
@@ -23,7 +23,7 @@ CONTEXT, TOOL_HISTORY, MAX_TOKENS = "context", "tool_history", "max_tokens"
 
 _CAUTIOUS_BYTES, _LEAST_BYTES = 3, 8
 _MESSAGE_TOKENS = 4
-"""What a model's template adds to each message."""
+"""Tokens that a model's template adds to each message."""
 _IMAGE_TOKENS, _LEAST_IMAGE_TOKENS = 1500, 85
 """A large picture in tiles, and one at low detail."""
 _MOST_TOKENS = 100_000_000
@@ -58,8 +58,8 @@ class Requirements(Struct, frozen=True):
 
     Attributes:
         prompt_tokens: a cautious estimate; most models count fewer.
-        output_tokens: the largest answer that the client wants, 0 where it sets no limit.
-        least_prompt_tokens: what hardly any model counts fewer than.
+        output_tokens: the largest answer that the client allows, 0 without a limit.
+        least_prompt_tokens: a lower bound for nearly all models.
     """
 
     features: frozenset[str] = frozenset()
@@ -72,7 +72,7 @@ NO_REQUIREMENTS = Requirements()
 
 
 def requirements_of(body: Mapping[str, Any]) -> Requirements:
-    """Return what a chat body requires. Reads each message and part once; unknown shapes require nothing."""
+    """Return the requirements of a chat body. Reads each message and part once; unknown shapes add nothing."""
     features: set[str] = set()
     messages = body.get("messages")
     size, images, count = _read_messages(messages, features) if isinstance(messages, list) else (0, 0, 0)
@@ -221,7 +221,7 @@ def _json_bytes(value: Any) -> int:
 
 
 def words_of(features: Iterable[str]) -> str:
-    """Return features as a person reads them."""
+    """Return features as a phrase for people."""
     return ", ".join(_WORDS.get(feature, feature) for feature in features)
 
 

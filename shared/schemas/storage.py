@@ -1,4 +1,4 @@
-"""What goes into storage and what it answers."""
+"""Arguments and results of the storage ports."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from shared.schemas.records import Lesson, RequestRecord
 
 
 class EmbeddingModel(Struct, frozen=True):
-    """Which model makes the vectors. `id` is safe in a collection name; vectors of two models never mix."""
+    """The model of vectors. `id` is safe in a collection name; vectors of two models never mix."""
 
     id: str
     dimension: int
 
 
 class Point(Struct, frozen=True, eq=False):
-    """One request in the index: its vector, and the label once there is one (`score` None before)."""
+    """Point of the index: the vector of a request, and its score (None before the rating)."""
 
     request_id: str
     vector: Vector
@@ -34,16 +34,16 @@ class Point(Struct, frozen=True, eq=False):
 
 
 class Applied(StrEnum):
-    """What became of an effect."""
+    """Result of applying an effect."""
 
     APPLIED = "applied"
-    REPLAYED = "replayed"  # this revision, or a newer one, was already in
+    REPLAYED = "replayed"  # this revision, or a newer one, was already applied
     MISSING = "missing"  # the request's hash is gone; nothing was written, the event stays
     REFUSED = "refused"  # a delta or a stored field is not an integer in range; nothing was written
 
 
 class Effect(Struct, frozen=True):
-    """The contribution of one event to the sums of the day on which the request was made.
+    """Contribution of one event to the sums of the UTC day of its request.
 
     `arm` is the request's own; fields of other arms in `sums` carry their name (see `shared.bandit.sums`).
     """
@@ -55,7 +55,7 @@ class Effect(Struct, frozen=True):
 
 
 class Move(Struct, frozen=True):
-    """Where one request is to be counted: `cluster` is (epoch, cluster), None for unknown."""
+    """New cluster of one request: (epoch, cluster), None for unknown."""
 
     arm: ArmId
     created_at: float
@@ -63,13 +63,13 @@ class Move(Struct, frozen=True):
 
 
 class Recounting(Struct, frozen=True, eq=False):
-    """How far the counting by the newest clusters is.
+    """Progress of the recount by the newest clusters.
 
     Attributes:
         centroids: the newest clusters.
-        counted: whether all requests have been gone through since they were fitted.
+        counted: whether all requests have been recounted since they were fitted.
         due: own ids, known to have been learned under other clusters.
-        run: another one after a restart of the store, when whoever goes through all requests has to begin anew.
+        run: changes with a restart of the store, after which a recount must start again.
     """
 
     centroids: Centroids | None
@@ -79,27 +79,27 @@ class Recounting(Struct, frozen=True, eq=False):
 
 
 class Reservation(StrEnum):
-    """Answer to `reserve`."""
+    """Result of `reserve`."""
 
     NEW = "new"
     TAKEN = "taken"
     REFUSED = "refused"  # a limit of the key is reached; the id is still free
-    UNASKED = "unasked"  # Redis is away; nobody notices a duplicate
+    UNASKED = "unasked"  # Redis is unreachable; duplicates are not detected
 
 
 class Claim(Struct, frozen=True):
-    """What became of a claim, and what its key has left, where it has limits."""
+    """Result of a reservation, and the remaining quota of a key with limits."""
 
     reservation: Reservation
     quota: Quota | None = None
 
 
 class LearnedLimit(Struct, frozen=True):
-    """What an arm has refused lately.
+    """A feature or length that an arm has refused lately.
 
     Attributes:
-        feature: a word of `shared.schemas.requirements`.
-        lasts_s: for how long it counts from now.
+        feature: a feature of `shared.schemas.requirements`.
+        lasts_s: seconds until it expires.
         tokens: the smallest estimate that was refused, where the feature is a length; else 0.
     """
 
@@ -110,12 +110,12 @@ class LearnedLimit(Struct, frozen=True):
 
 
 class Notice(Struct, frozen=True):
-    """What one gateway tells the others.
+    """Gossip of one gateway to the others.
 
     Attributes:
-        rests: seconds for which models are left alone whose circuits it has opened.
-        behind: it has answered requests, or is about to, of which Redis may know nothing yet.
-        age_s: how long ago it said so, for the reader; `rests` and `limits` are counted from now.
+        rests: open circuits: seconds until each model may be called again.
+        behind: whether it may have answered requests that Redis does not have yet.
+        age_s: age of the notice when read; `rests` and `limits` are relative to now.
         limits: what its arms have refused lately.
     """
 
@@ -126,7 +126,7 @@ class Notice(Struct, frozen=True):
 
 
 class Verdict(StrEnum):
-    """Answer to `rate`."""
+    """Result of `rate`."""
 
     ACCEPTED = "accepted"
     REVISED = "revised"
@@ -134,18 +134,18 @@ class Verdict(StrEnum):
     UNKNOWN = "unknown"
     EXPIRED = "expired"
     NOT_RATEABLE = "not_rateable"
-    KEY_REUSED = "key_reused"  # this Idempotency-Key came with another rating
-    LINK_USED = "link_used"  # somebody has rated by this link already
+    KEY_REUSED = "key_reused"  # this Idempotency-Key was used for another rating
+    LINK_USED = "link_used"  # this link has been used already
     LIMITED = "limited"  # too many ratings a minute
 
 
 class RatingTerms(Struct, frozen=True):
-    """On which terms a rating is taken.
+    """Conditions of a rating.
 
     Attributes:
-        rater: who rates, for limits and idempotency; "public" where there are no keys.
-        idempotency_key: hash of it. With the same rating again it gets the same answer, with another one KEY_REUSED.
-        by_link: a signature vouches for the id, which is our own; it works once.
+        rater: hash of the rater's key, for limits and idempotency; "public" without keys.
+        idempotency_key: its hash. The same rating again has the same result, another one KEY_REUSED.
+        by_link: whether it came by a signed link, which names our own id and works once.
         per_minute: most ratings of `rater` a minute; 0 for no limit.
     """
 
@@ -159,7 +159,7 @@ class NewRecord(Struct, frozen=True, eq=False):
     """A finished request on its way to storage.
 
     Attributes:
-        prompt: its routing text, with STORE_PROMPTS alone.
+        prompt: its routing text, with STORE_PROMPTS only.
         calls: keys of the tool calls in its answer (`shared.schemas.tool_loops`).
     """
 

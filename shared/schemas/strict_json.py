@@ -1,4 +1,4 @@
-"""JSON from strangers: what a lenient parser would let through, bend or crash on is refused here.
+"""Strict JSON parser for request bodies: refuses what lenient parsers accept, change or crash on.
 
 The standard library's parser is used because it lets us see every key (orjson silently keeps the last of two) and
 keeps integers exact: one beyond 64 bits becomes an `orjson.Fragment`, which is written as it was read. The parser
@@ -42,7 +42,7 @@ def load_object(raw: bytes) -> dict[str, Any]:
         raise _invalid(f"The body is not valid JSON: {error.msg} at character {error.pos}.") from None
     if not isinstance(value, dict):
         raise _invalid("The body must be a JSON object.")
-    if "\\" in text and holds(text, "\\u"):  # the first test is ten times faster
+    if "\\" in text and holds(text, "\\u"):  # the cheap test first: it is ten times faster
         _check_surrogates(value)
     return put_back(value, taken) if taken else value
 
@@ -86,7 +86,7 @@ _DECODER = json.JSONDecoder(
     object_pairs_hook=_object, parse_int=_int, parse_float=_float, parse_constant=_constant, strict=True
 )
 _IN_STEPS = copy(_DECODER)
-"""Reads the same by steps of Python: one call of C for a whole list would hold the interpreter until its end."""
+"""The same decoder in steps of Python: one C call for a whole list would hold the GIL until its end."""
 _IN_STEPS.scan_once = py_make_scanner(_IN_STEPS)  # type: ignore[attr-defined]  # it is set the same way there
 
 

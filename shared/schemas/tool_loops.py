@@ -1,4 +1,4 @@
-"""Tool loops: who made a tool call is remembered under the call's id, so that its result goes back to the same model.
+"""Tool loops: the model of a tool call is stored under the call's id, so that its result goes to the same model.
 
 An id alone is not enough: some servers count from `call_0` in each conversation. So a key is the id with the
 conversation's beginning, its system prompt and first user message. There is a second key without the system prompt,
@@ -12,13 +12,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 MAX_CALLS = 8
-"""Calls of one answer that are remembered; clients send the results of all of them together."""
+"""Most stored calls of one answer; clients send the results of all of them together."""
 
 _RESULTS = frozenset({"tool", "function"})
 _SYSTEM = frozenset({"system", "developer"})
 _DIGITS = 32
 _MAX_CHARS = 4096
-"""Of a message's text: enough to tell conversations apart, and no work on long ones."""
+"""Hashed characters of a message: enough to tell conversations apart, cheap for long ones."""
 
 
 def call_ids_of(messages: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
@@ -36,7 +36,7 @@ def call_ids_of(messages: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
 
 
 def call_keys(body: Mapping[str, Any], ids: Sequence[str]) -> tuple[str, ...]:
-    """Return the keys under which the model is remembered that has made these calls for a request."""
+    """Return the keys under which the model of these tool calls is stored."""
     if not ids:
         return ()
     exact, loose = _beginnings(body)

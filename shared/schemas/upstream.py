@@ -1,4 +1,4 @@
-"""What goes to the upstream and what comes back."""
+"""Calls to the upstream, its answers, and the protocols of a streamed answer."""
 
 from __future__ import annotations
 
@@ -15,10 +15,7 @@ from shared.schemas.requirements import NO_REQUIREMENTS, Requirements
 
 
 class Usage(Struct, frozen=True):
-    """Tokens and cost of an answer, as the upstream reports them.
-
-    Each figure is None where the upstream does not report it, or reports an impossible value.
-    """
+    """Tokens and cost of an answer, as the upstream reports them; None if absent or impossible."""
 
     prompt_tokens: int | None
     completion_tokens: int | None
@@ -34,7 +31,7 @@ class Usage(Struct, frozen=True):
 
 
 class Call(Struct, frozen=True):
-    """One chat completion: the client's body with routing fields taken out, and the arm to ask.
+    """One chat completion: the client's body without routing fields, and the arm to call.
 
     `deadline` is a `Clock.monotonic` instant.
     """
@@ -63,7 +60,7 @@ KEEP_ALIVE = b": keep-alive\n\n"
 
 
 class Heard(Enum):
-    """What has come of a stream that was waited for."""
+    """Result of waiting for a stream."""
 
     EVENT = "event"
     COMMENT = "comment"
@@ -71,10 +68,10 @@ class Heard(Enum):
 
 
 class Sink(Protocol):
-    """Takes a streamed answer: bytes, as fast as it can bear."""
+    """Receiver of a streamed answer, with back-pressure."""
 
     def put(self, piece: bytes, /) -> bool:
-        """Take a piece; return whether the next may come at once, else it waits for `flush`."""
+        """Take a piece; return whether the next may follow immediately, or must wait for `flush`."""
 
     async def flush(self) -> None:
         """Wait until there is room for more."""
@@ -85,9 +82,9 @@ class AnswerStream(Protocol):
 
     Attributes:
         calls: ids of the tool calls that have come.
-        events: number of events that have been put.
+        events: number of events put so far.
         usage: tokens and cost, once they have been seen.
-        unread: number of events that could not be read and were dropped, by why.
+        unread: number of events that could not be read and were dropped, by reason.
         comment: the upstream's last comment, as bytes of an SSE stream.
     """
 
@@ -98,13 +95,13 @@ class AnswerStream(Protocol):
     comment: bytes
 
     async def wait(self, within_s: float) -> Heard:
-        """Wait for the first event or a comment, at most so long; return what has come.
+        """Wait for the first event or a comment, at most `within_s`; return which has arrived.
 
         Raises UpstreamError where the upstream is silent for too long, or the stream ends without an event.
         """
 
     async def pour(self, sink: Sink, keep_alive_s: float = math.inf) -> None:
-        """Put whole SSE events, to the end: `data: [DONE]` excluded, usage-only chunks dropped unless asked for.
+        """Put whole SSE events up to the end, without `data: [DONE]`, and without usage-only chunks unless requested.
 
         Comments of the upstream are put, too, a few a second at most, and one of ours after each `keep_alive_s` in
         which nothing was put. Raises UpstreamError when the stream is cut, stalls, carries an error or ends without

@@ -1,4 +1,4 @@
-"""From a pydantic error to one that the caller understands: OpenAI's codes, the field named, no input echoed."""
+"""Validation errors for callers, made from pydantic's: OpenAI's codes, the field's name, no input echoed."""
 
 from __future__ import annotations
 

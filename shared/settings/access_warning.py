@@ -1,4 +1,4 @@
-"""What is said loudly where no key is asked for."""
+"""Warning for a router that requires no key."""
 
 from __future__ import annotations
 

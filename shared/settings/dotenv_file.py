@@ -1,11 +1,11 @@
-r"""Reading of `.env` by the rules of docker compose, so that one file means the same to both.
+r"""Parser of `.env` by the rules of docker compose, so that one file means the same to both.
 
 A value in single quotes is literal. In others `$NAME` and `${NAME}` stand for a variable of the environment, else for
 one of an earlier line, else for nothing; `${NAME:-default}`, `${NAME-default}`, `${NAME:+other}`, `${NAME+other}`,
 `${NAME:?message}` and `${NAME?message}` work as in a shell, and `$$` and `\$` are a dollar sign.
 
 Stricter than compose: every line is `NAME=value` (compose takes `NAME: value`, too, older versions do not), and a bare
-`$NAME` that is not set is refused, for it is rather a piece of a password.
+`$NAME` that is not set is refused, because it is probably part of a password.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _DOLLAR = re.compile(
 
 
 class _Unusable(Exception):
-    """Why a line is refused; it does not repeat its value."""
+    """Error for a refused line; the message does not repeat its value."""
 
 
 def read_dotenv(path: Path, environment: Mapping[str, str]) -> dict[str, str]:

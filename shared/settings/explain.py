@@ -21,13 +21,13 @@ _TYPES: dict[object, str] = {bool: "true or false", int: "a whole number", float
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What a value must be, in words, where its constraint is not a range."""
+    """Description of a constraint that is not a range."""
 
     words: str
 
 
 def explain(problem: Mapping[str, Any], fields: Mapping[str, FieldInfo], values: Mapping[str, Any]) -> str:
-    """Turn one of pydantic's findings into a sentence that names key, value and what is allowed."""
+    """Return a sentence with key, value and allowed values for one of pydantic's errors."""
     name = str(problem["loc"][0])
     field = fields.get(name)
     if field is None:
@@ -40,7 +40,7 @@ def explain(problem: Mapping[str, Any], fields: Mapping[str, FieldInfo], values:
 
 
 def shown(name: str, field: FieldInfo, value: object) -> str:
-    """Return a value as it may be shown to a person: secrets and credentials in addresses are masked."""
+    """Return a value for display: secrets and credentials in addresses are masked."""
     if "Secret" in str(field.annotation):
         return MASK
     text = str(value)

@@ -1,4 +1,4 @@
-"""Where settings come from, and how a bad one is explained: files in, plain text values or sentences out.
+"""Sources of settings: CONFIG_FILE, `.env` and environment, merged by precedence.
 
 Everything is read as text, so that a value means the same in a file, in `.env` and in the environment.
 """
@@ -16,13 +16,13 @@ from shared.settings.near_misses import near_misses
 from shared.settings.text import BadText, clean, stripped
 
 PROXIES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY")
-"""Settings that the environment names in lower case, too."""
+"""Settings whose name may be in lower case in the environment."""
 
 
 def gather(
     environment: Mapping[str, str], dotenv: Path | None, known: Collection[str]
 ) -> tuple[dict[str, str], list[str]]:
-    """Return each variable's value by precedence, and the problems that are no single value's.
+    """Return the value of each variable by precedence, and the problems that concern no single value.
 
     Raises SettingsError where a file cannot be read.
     """

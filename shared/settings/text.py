@@ -1,4 +1,4 @@
-"""Check of every text setting: what surrounds a value is stripped, and what cannot be seen inside it is refused.
+"""Cleaning of setting values: strips invisible characters around a value, refuses those inside it.
 
 A line end behind a key is invisible in an editor, and breaks the header that the key goes into. So all text goes
 through `clean` before it is looked at by its type, secrets and numbers included. No message repeats a value.
@@ -12,18 +12,18 @@ import unicodedata
 LINE_ENDS = re.compile("[\r\n\v\f\x85\u2028\u2029]")
 _BLANK = frozenset("\t\n\v\f\r\x85")
 _FILLERS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
-"""Characters without a picture that Unicode counts among letters, marks and symbols."""
+"""Invisible characters that Unicode classifies as letters, marks or symbols."""
 
 _SPACES = frozenset({"Zs", "Zl", "Zp", "Cf"})
 _UNSEEN = _SPACES | {"Cc", "Cs"}
 
 
 class BadText(ValueError):
-    """Why a value is refused, in words that do not repeat it."""
+    """Error for a refused value; the message does not repeat the value."""
 
 
 def stripped(text: str) -> str:
-    """Return `text` without blanks, line ends, byte order marks and other unseen characters at its ends."""
+    """Return `text` without leading and trailing blanks, line ends, byte order marks and invisible characters."""
     start, end = 0, len(text)
     while start < end and _is_space(text[start]):
         start += 1

@@ -1,4 +1,4 @@
-"""The history in PostgreSQL. Imported only where persistence is on."""
+"""`History` on PostgreSQL. Imported only if persistence is enabled."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ CONNECT_S = 4
 _MAX_CONNECTIONS = 4
 
 _KEEP_ALIVE = {"keepalives_idle": 10, "keepalives_interval": 3, "keepalives_count": 3, "tcp_user_timeout": 15_000}
-"""Seconds, and milliseconds: a server that has vanished without closing is noticed."""
+"""TCP keep-alive, so that a server that has vanished without closing is noticed."""
 
 _WRONG_SERVER = ("08", "25", "26", "28", "57")
-"""Classes of SQLSTATE that speak of the connection, not of the statement: among them a standby's 25006, a restart's
-57P01, and 26000, a statement that another connection has prepared."""
+"""SQLSTATE classes of connection problems, not of the statement: among them 25006 (standby), 57P01 (restart) and 26000
+(a statement prepared on another connection)."""
 
 _REASONS = {
     "25006": "it is read-only: a standby, perhaps",
@@ -42,7 +42,7 @@ _REASONS = {
 }
 
 _REFUSED = (psycopg.DataError, psycopg.IntegrityError, ValueError, OverflowError)
-"""Errors that speak of the rows, not of the database."""
+"""Errors of the rows, not of the database."""
 
 _INSERT = {
     table: sql.SQL("INSERT INTO {} ({}) VALUES ({})").format(
@@ -54,7 +54,7 @@ _INSERT = {
 }
 _ONCE = sql.SQL(" ON CONFLICT DO NOTHING")
 _AGAIN = {
-    # A Redis that lost its last second may give out a revision twice; what was said later counts.
+    # A Redis that lost its last second may assign a revision twice; the later rating counts.
     "feedback": sql.SQL(
         " ON CONFLICT (request_id, revision) DO UPDATE SET score = EXCLUDED.score, feedback_text = "
         "EXCLUDED.feedback_text, rated_s = EXCLUDED.rated_s WHERE feedback.rated_s < EXCLUDED.rated_s"
@@ -65,7 +65,7 @@ _AGAIN = {
         "WHERE (contributions.revision, contributions.cluster_epoch) < (EXCLUDED.revision, EXCLUDED.cluster_epoch)"
     ),
 }
-"""What happens to a row that is there already, where it is not left alone."""
+"""Conflict clauses of tables whose existing rows change; all others are kept."""
 
 _PAGE = """SELECT r.*, d.*, r.more AS more, d.more AS decision_more FROM requests r JOIN decisions d
     ON d.request_id = r.id WHERE r.created_s >= %s AND (r.created_s, r.id) > (%s, %s)
@@ -74,7 +74,7 @@ _FIRST = "00000000-0000-0000-0000-000000000000"
 
 
 def address(settings: Settings) -> str:
-    """Return libpq's connection string. What DATABASE_URL says beats the other settings. Raises SettingsError."""
+    """Return libpq's connection string. DATABASE_URL overrides the other settings. Raises SettingsError."""
     password = settings.DATABASE_PASSWORD
     parts: dict[str, Any] = {
         "host": settings.DATABASE_HOST,
@@ -110,7 +110,7 @@ class PostgresHistory:
             max_size=_MAX_CONNECTIONS,
             open=False,
             timeout=CONNECT_S + 1.0,
-            reconnect_timeout=0.5,  # one attempt: whoever calls has a patience of its own
+            reconnect_timeout=0.5,  # one attempt: callers retry by themselves
             max_idle=60.0,
             check=AsyncConnectionPool.check_connection,
             name="history",
@@ -135,7 +135,7 @@ class PostgresHistory:
             return str(connection.info.parameter_status("server_version") or connection.info.server_version)
 
     async def write(self, entries: Sequence[Waiting]) -> list[Waiting]:
-        """Store a batch in one transaction; where it is refused, one by one."""
+        """Store a batch in one transaction; if it is refused, entry by entry."""
         try:
             await self._write(entries)
         except _REFUSED:
@@ -150,7 +150,7 @@ class PostgresHistory:
         return False
 
     async def _write(self, entries: Sequence[Waiting]) -> None:
-        # In one order: two who write the same rows in different orders would wait for each other.
+        # A fixed order: two writers of the same rows in different orders would deadlock.
         entries = sorted(
             entries, key=lambda entry: (entry.request_id, 0 if entry.rating is None else entry.rating.revision)
         )
@@ -170,7 +170,7 @@ class PostgresHistory:
                     await cursor.executemany(_INSERT[table] + _AGAIN.get(table, _ONCE), values)
 
     async def read(self, *, since: float, batch: int = 500) -> AsyncIterator[list[PastRequest]]:
-        """Yield requests by time, a page a transaction: a long read holds nothing."""
+        """Yield requests by time, one page per transaction, so that a long read holds no snapshot."""
         place: tuple[float, Any] = (since, _FIRST)
         while True:
             async with self._connection() as connection:
@@ -205,7 +205,7 @@ class PostgresHistory:
             )
 
     async def save_centroids(self, centroids: Centroids) -> None:
-        """Store an epoch; the same epoch again replaces, for a router that started anew counts from 1."""
+        """Store an epoch, replacing it if it exists: a reset router counts from 1 again."""
         centres = np.ascontiguousarray(centroids.centres, dtype="<f4")
         async with self._connection() as connection:
             await connection.execute(

@@ -1,4 +1,4 @@
-"""Brings the tables up to date: `migrations/NNNN_name.sql`, each once, in order, all or nothing."""
+"""Migrations of the tables: `migrations/NNNN_name.sql`, each once, in order, in one transaction."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from psycopg import AsyncConnection
 FOLDER = Path(__file__).with_name("migrations")
 
 LOCK = 0x11_4D_52_6F_75_74_65_72
-"""The advisory lock under which one process migrates while others wait; any number that nobody else uses."""
+"""Advisory lock: one process migrates, others wait. An arbitrary number."""
 
 _VERSIONS = """CREATE TABLE IF NOT EXISTS schema_versions (
     version integer PRIMARY KEY,
@@ -28,7 +28,7 @@ def migrations(folder: Path = FOLDER) -> list[tuple[int, str, str]]:
 async def migrate(
     connection: AsyncConnection[object], steps: Iterable[tuple[int, str, str]] | None = None
 ) -> list[int]:
-    """Apply what has not been applied; return the versions that were. Waits for whoever does the same."""
+    """Apply pending migrations and return their versions. Waits while another process migrates."""
     applied = []
     async with connection.transaction():
         await connection.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])

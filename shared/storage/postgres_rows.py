@@ -1,7 +1,7 @@
-"""Requests as rows, and rows as requests: `request_rows` and `past_request` are each other's inverse.
+"""Mapping between requests and rows: `request_rows` and `past_request` are inverse.
 
-Both work on the record's JSON. What has a column goes there; anything else, such as what a newer version records, goes
-into the column `more`, so that nothing is ever lost on the way.
+Both work on the record's JSON. Fields without a column, such as those of a newer version, go into the column `more`,
+so that nothing is lost.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     "feedback": ("request_id", "revision", "score", "feedback_text", "rated_s"),
     "contributions": ("request_id", "kind", "revision", "cluster_epoch", "sums"),
 }  # fmt: skip
-"""What is written, by table; generated columns and defaults are not."""
+"""Written columns by table; generated columns and defaults are left out."""
 
 
 class RequestRows(Struct, frozen=True):
@@ -193,7 +193,7 @@ def _with_more(source: Json, names: Iterable[str]) -> list[Any]:
 
 
 def _said(attempt: Json) -> Json:
-    """Return an attempt without the fields that say nothing and have no column."""
+    """Return an attempt without empty fields that have no column."""
     return {name: value for name, value in attempt.items() if value is not None or name in ATTEMPT}
 
 
@@ -210,7 +210,7 @@ def _number(value: Any) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """Replace what PostgreSQL has no room for, NUL and lone surrogates: the row is worth more than they are."""
+    """Replace NUL and lone surrogates, which PostgreSQL cannot store, so that the row is kept."""
     if isinstance(value, str):
         return value.replace("\x00", "\ufffd").encode("utf-8", "replace").decode("utf-8")
     if isinstance(value, list):

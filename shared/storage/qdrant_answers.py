@@ -1,4 +1,4 @@
-"""What Qdrant answers, checked before it is believed: a figure out of range must never reach a decision."""
+"""Validation of Qdrant's responses: a figure out of range must never reach a decision."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from shared.errors import DependencyError
 from shared.schemas.storage import EmbeddingModel
 
 INDEXES: Mapping[str, str] = {"labelled": "bool", "created_at": "integer", "owner": "keyword"}
-"""Payload fields that are filtered, with the type of their index."""
+"""Filtered payload fields, with the type of their index."""
 
 _T = TypeVar("_T")
 SIMILARITY = 1.001
-"""Rounding takes the cosine of a vector with itself beyond 1."""
+"""Upper bound above 1: rounding may take the cosine of a vector with itself beyond it."""
 
 _neighbour = partial(tuple.__new__, Neighbour)
 """Without a call of Python: a request has fifty of them."""
 
 
 class NoCollection(DependencyError):
-    """The collection is not there."""
+    """The collection does not exist."""
 
 
 class NotYet(DependencyError):
-    """Qdrant answers with a conflict or a fault of its own; it may pass."""
+    """Qdrant reports a conflict or an internal error, which may be temporary."""
 
 
 class WrongCollection(Exception):
-    """A collection of this name holds other vectors; waiting does not help."""
+    """A collection of this name holds other vectors; a retry does not help."""
 
 
 def accepted(status: int, raw: bytes) -> bytes:
@@ -60,7 +60,7 @@ def decoded(raw: bytes) -> Any:
 
 
 def result(body: Any) -> Any:
-    """Return what is in the envelope."""
+    """Return the `result` of a response."""
     if not isinstance(body, dict) or body.get("status") != "ok" or body.get("result") is None:
         _refuse("the envelope")
     return body["result"]
@@ -79,7 +79,7 @@ class _Point(Struct, gc=False):
 
 
 class Found(Struct, gc=False):
-    """What one search found, nearest first."""
+    """Points of one search, nearest first."""
 
     points: list[_Point]
 
@@ -98,12 +98,12 @@ _ONE, _SEVERAL = Decoder(_One), Decoder(_Several)
 
 
 def found(raw: bytes) -> Found:
-    """Return what a search found."""
+    """Return the points of a search."""
     return _checked(_ONE, raw).result
 
 
 def found_by_each(raw: bytes, number: int) -> list[Found]:
-    """Return what each of a `number` of searches found."""
+    """Return the points of each of `number` searches."""
     results = _checked(_SEVERAL, raw).result
     if len(results) != number:
         _refuse("the number of results")

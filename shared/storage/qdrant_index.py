@@ -33,24 +33,24 @@ from shared.schemas.storage import EmbeddingModel, Point
 from shared.storage import qdrant_answers as answers
 
 SET_UP_S = 5.0
-"""Patience at the start: the loser of a race to create sees errors for a second or so."""
+"""Time for the set-up: the loser of a race to create sees errors for about a second."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 1.0
 """Longest random pause between two attempts of the set-up, at first and at last."""
 CREATE_S = 30.0
-"""Most that creating may take: a second or two of it is the start of a process."""
+"""Time-out of creating; starting the process takes a second or two of it."""
 SLOW_S = 10.0
-"""Least time for what is not on a request's way: writes, deletes, samples, counts."""
+"""Least time-out of background calls: writes, deletes, samples, counts."""
 WRITE_POINTS = 32
-"""Points of one write. 32 of 256 dimensions are 0.1 MB: what parses them answers nobody for half a ms, not for 10."""
+"""Points per write. 32 of 256 dimensions are 0.1 MB, which block the server for 0.5 ms instead of 10."""
 RANKED_BY_VECTORS = {"quantization": {"rescore": True, "oversampling": 1.5}}
-"""Half as many more as wanted are found by bytes, and the best of them by their vectors: similarities are exact, and
-as many of the nearest 50 are found as along the vectors. A collection without bytes ignores it."""
+"""Search by quantized vectors for 1.5 times the limit, then rescore by full vectors: similarities are exact, and recall
+of the nearest 50 is that of full vectors. A collection without quantization ignores it."""
 LABELLED = {"key": "labelled", "match": {"value": True}}
 TOGETHER = 8
-"""Searches of one call. All of them have their answer when the last one has, and where there is too much to do, all of
-them are late: more in a call saves little more, and takes from those that would have been in time."""
+"""Searches per call. All are answered when the last one is, so under overload all are late: larger calls save
+little, and delay searches that would have been in time."""
 SIFTED_S = 60.0
-"""After a search has met a point that is too old, searches leave out such points themselves for so long."""
+"""After a search has met an expired point, searches filter by age for this long."""
 
 
 def collection_name(model: EmbeddingModel) -> str:
@@ -59,7 +59,7 @@ def collection_name(model: EmbeddingModel) -> str:
 
 
 class QdrantIndex:
-    """Past requests by similarity. `prepare` comes first; every other method needs the collection's name from it."""
+    """`RequestIndex` by REST. Call `prepare` first: every other method needs the name of its collection."""
 
     def __init__(self, http: QuickHttp, api_key: str | None, timeout_s: float) -> None:
         """Take the connections (whose limit is the bulkhead) and the time that one `neighbours` may take."""
@@ -73,7 +73,7 @@ class QdrantIndex:
         self._met = (math.inf, 0.0)  # a point that was too old, and until when it is remembered
 
     async def prepare(self, model: EmbeddingModel) -> None:
-        """Create the collection of `model` and its payload indexes, or find them; safe when many do it at once."""
+        """Create the collection of `model` and its payload indexes, or find them; safe to run concurrently."""
         until, pause_s = time.monotonic() + SET_UP_S, FIRST_PAUSE_S
         try:
             while True:
@@ -94,9 +94,8 @@ class QdrantIndex:
     ) -> tuple[Neighbour, ...]:
         """Return labelled requests created at or after `since` (to the second) with cosine >= threshold.
 
-        Points get old by the second and are deleted every ten minutes, so hardly any search meets one that is too old.
-        Asking whether it is young enough, of each point on the way, would take a search 0.04 to 0.1 ms longer. So the
-        points that were found are looked at, and only where one is too old is it asked.
+        Expired points are deleted every ten minutes, so few searches meet one. A filter by age would take 0.04 to 0.1
+        ms per search. So found points are checked, and the filter is used only after one has expired.
         """
         patience_s = self._hot_s if within_s is None else min(self._hot_s, within_s)
         until, hurried = time.monotonic() + patience_s, patience_s < self._hot_s
@@ -120,23 +119,23 @@ class QdrantIndex:
         return answers.neighbours(found, limit)
 
     async def upsert(self, points: Sequence[Point]) -> None:
-        """Write points; the same id again replaces. Searchable when it returns."""
+        """Write points, replacing those with the same id; they are searchable when it returns."""
         for start in range(0, len(points), WRITE_POINTS):
             body = {"points": [_stored(point) for point in points[start : start + WRITE_POINTS]]}
             try:
                 await self._write(body)
             except answers.NoCollection:
-                # Somebody emptied Qdrant. The points that are written from now on are worth keeping.
+                # Qdrant was emptied: create the collection again for the points from now on.
                 await self.prepare(self._known())
                 await self._write(body)
 
     async def delete_before(self, created_at: float) -> None:
-        """Forget points created before that Unix second."""
+        """Delete points created before that Unix second."""
         older = {"key": "created_at", "range": {"lt": math.floor(created_at)}}
         await self._post("/points/delete?wait=true", {"filter": {"must": [older]}})
 
     async def delete(self, request_ids: Sequence[str]) -> None:
-        """Forget these points; unknown ids are fine."""
+        """Delete these points; unknown ids are ignored."""
         if request_ids:
             await self._post("/points/delete?wait=true", {"points": list(request_ids)})
 

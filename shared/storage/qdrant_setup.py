@@ -1,4 +1,4 @@
-"""Creating the collection, with the official client, in a process that ends with it: the client takes 1.3 s and 85 MB.
+"""Creation of the collection with the official client, in its own process: the client takes 1.3 s and 85 MB.
 
 `python -m shared.storage.qdrant_setup` reads one JSON array from standard input: address, key or null, name of the
 collection, name of the model, dimension. Exit code 1: it could not be created, and standard error says why.
@@ -37,7 +37,7 @@ vectors themselves (`qdrant_index.py`). A quantile of 0.99 leaves out the outlie
 
 
 async def create(url: str, api_key: str | None, name: str, model: EmbeddingModel) -> None:
-    """Create collection and payload indexes; what is there already is left alone. Raises what the client does."""
+    """Create collection and payload indexes if they do not exist. Raises the client's errors."""
     client = AsyncQdrantClient(
         url=url,
         port=URL(url).port,  # the client would add 6333 to an address without a port

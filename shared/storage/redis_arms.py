@@ -1,4 +1,4 @@
-"""What operators have changed of the list of models, and which ones `free` stands for, in Redis."""
+"""Run-time changes of the list of models, and the models behind `free`, in Redis."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class RedisArmChanges:
         self._change = Script(client, "change_arm.lua")
 
     async def read(self) -> Mapping[ArmId, bool]:
-        """Return the last word on each model; CorruptState if any of it is damaged."""
+        """Return the last change of each model. Raises CorruptState if one is damaged."""
         pipeline = self._client.pipeline(transaction=False)
         pipeline.hgetall(redis_keys.ARMS)
         (fields,) = await answers_of(pipeline)
@@ -35,7 +35,7 @@ class RedisArmChanges:
         await self._change.call([redis_keys.ARMS], [arm, "1"])
 
     async def remove(self, arm: ArmId, others: Collection[ArmId]) -> bool:
-        """Take a model out, if one of `others` is left: judged in the same step, for others may take out others."""
+        """Remove a model if one of `others` is left, atomically: operators may remove several concurrently."""
         return bool(await self._change.call([redis_keys.ARMS], [arm, "0", *others]))
 
 

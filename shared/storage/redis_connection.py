@@ -1,4 +1,4 @@
-"""One way to connect to Redis, and one place where its errors become ours."""
+"""Redis connections, Lua scripts, and the conversion of Redis errors to ours."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from shared.storage import redis_keys
 from shared.storage.redis_pool import RedisPool, open_pool
 
 Client = Redis
-"""A client that answers bytes."""
+"""A client that returns bytes."""
 
 SOCKET_TIMEOUT_S = 2.0
-"""Backstop only: callers set tighter deadlines. Without it a frozen Redis hangs a caller for ever."""
+"""Last-resort time-out; callers set tighter deadlines. Without it a frozen Redis blocks a caller forever."""
 
 AT_ONCE = 8
-"""Commands that go out together on a kept connection, or an eighth of a longer backlog. Redis serves what it has read
-of one connection before it looks at the next: a learner's 256 at once let the record that an answer waits for wait for
-7 to 13 ms. With 32 of them the slowest hundredth of answers took 7.0 ms, with 8 it took 5.4."""
+"""Commands per write on a kept connection, or an eighth of a longer backlog. Redis serves all it has read from one
+connection before the next: 256 commands of a learner delayed the record of an answer by 7 to 13 ms. With 32 commands
+p99 of answers was 7.0 ms, with 8 it was 5.4."""
 
 RECORDS_AT_ONCE = 32
-"""For what answers wait for themselves: a second round trip would cost them more."""
+"""Commands per write that answers wait for: a second round trip would cost more."""
 
 
 def connect(settings: Settings, *, timeout_s: float = SOCKET_TIMEOUT_S) -> Client:
@@ -54,7 +54,7 @@ async def probe(client: Client) -> str:
 
 
 async def eviction_policy(client: Client) -> str | None:
-    """Return what Redis does when it is full, or None where it does not say, as many managed ones."""
+    """Return Redis' `maxmemory-policy`, or None if it does not tell, as many managed services."""
     try:
         answer: dict[str, str] = await client.config_get("maxmemory-policy")
     except ResponseError:
@@ -63,7 +63,7 @@ async def eviction_policy(client: Client) -> str | None:
 
 
 async def memory_of(client: Client) -> tuple[int, int]:
-    """Return the bytes that Redis uses, and those that it may use: 0 for no bound, or where it does not say."""
+    """Return used memory and its limit in bytes; 0 for no limit, or if Redis does not tell."""
     with redis_errors():
         try:
             told: dict[str, Any] = await client.info("memory")
@@ -74,7 +74,7 @@ async def memory_of(client: Client) -> tuple[int, int]:
 
 @contextmanager
 def redis_errors() -> Iterator[None]:
-    """Turn whatever Redis or its socket does into DependencyError."""
+    """Convert errors of Redis or its socket to DependencyError."""
     try:
         yield
     except (RedisError, OSError, TimeoutError) as error:
@@ -127,13 +127,13 @@ Call = tuple[Sequence[str], Arguments]
 
 
 class Damaged(Exception):
-    """Answer in place of a value that is not what it should be: a wrong type, or a script that stopped at it."""
+    """Result in place of a damaged value: one of a wrong type, or one at which a script stopped."""
 
 
 async def answers_of(pipeline: Any) -> list[Any]:
-    """Send a pipeline; return its answers, Damaged where a command met a damaged value. Raises DependencyError.
+    """Send a pipeline; return its answers, with Damaged for commands on damaged values. Raises DependencyError.
 
-    One damaged key must not keep a whole batch from being served.
+    One damaged key must not fail a whole batch.
     """
     with redis_errors():
         return _judged(await pipeline.execute(raise_on_error=False))
@@ -157,11 +157,11 @@ def _is_damage(error: BaseException) -> bool:
 
 
 class KeptConnection:
-    """A connection of the pool that is never put back, for what many requests wait for; one caller at a time.
+    """A dedicated connection for commands that requests wait for; one caller at a time.
 
     A pipeline of redis-py looks for a connection each time, has every argument encoded in Python (35 us for a record,
-    which hiredis packs in 5), and reads each answer under a time-out of its own. Here deadlines are
-    the caller's, but for the usual backstop. Commands are sent again, once, where the connection turns out to be dead.
+    which hiredis packs in 5), and reads each answer under a time-out of its own. Here callers set
+    deadlines. Commands are sent again, once, if the connection turns out to be dead.
     """
 
     def __init__(self, client: Client, *, at_once: int = AT_ONCE) -> None:
@@ -214,7 +214,7 @@ class KeptConnection:
 
 
 class Script:
-    """A Lua script of this folder, called by its hash; sent whole where the server does not know it."""
+    """A Lua script of this folder, called by its hash, and loaded if the server does not know it."""
 
     def __init__(self, client: Client, *names: str, kept: KeptConnection | None = None) -> None:
         """Take the files that, one after the other, are the script; it goes by `kept`, or by the client's pool."""
@@ -233,8 +233,8 @@ class Script:
     async def call_many(self, calls: Sequence[Call]) -> list[Any]:
         """Run it once for each (keys, arguments), each atomic, in order, in few round trips.
 
-        A call that met a damaged value answers Damaged. Some may have run when DependencyError is raised: scripts have
-        to stand being called again with the same arguments.
+        The result of a call on a damaged value is Damaged. Some calls may have run when DependencyError is raised:
+        scripts must be idempotent for the same arguments.
         """
         answers = await self._send(calls)
         unknown = [at for at, answer in enumerate(answers) if isinstance(answer, NoScriptError)]

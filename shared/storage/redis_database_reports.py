@@ -1,4 +1,4 @@
-"""What learners say of the database, in Redis, for the gateways' `/health`."""
+"""Reports of learners on the database, in Redis, for the gateways' `/health`."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from shared.storage.redis_connection import Client, redis_errors
 
 
 class RedisDatabaseReports:
-    """One string a learner, which expires with its last report."""
+    """`DatabaseReports` as one expiring string per learner."""
 
     def __init__(self, client: Client) -> None:
         self._client: Any = client  # redis-py says "awaitable or value" of every command
 
     async def report(self, worker: str, report: DatabaseReport, ttl_s: float) -> None:
-        """Say what `worker` found, for `ttl_s` seconds."""
+        """Store the report of `worker` for `ttl_s` seconds."""
         said = orjson.dumps({"version": report.version, "reason": report.reason})
         with redis_errors():
             await self._client.set(redis_keys.database(worker), said, px=round(ttl_s * 1000))

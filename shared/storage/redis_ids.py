@@ -1,4 +1,4 @@
-"""Which request an id means: the client's id to its owner, either id to an admin."""
+"""Resolution of request ids: public ids for their owner, public and own ids for an admin."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from shared.storage.redis_connection import Client, redis_errors
 
 _PUBLIC = "public"
 _EVERY_OWNER = "*"
-"""Owner under which earlier versions kept one alias of each public id for admins."""
+"""Owner under which earlier versions stored an alias of each public id for admins."""
 
 
 class Meant(NamedTuple):

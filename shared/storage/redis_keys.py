@@ -1,11 +1,11 @@
-"""Every Redis key, with its lifetime and reason. All share one hash tag, so that one script may touch any of them."""
+"""All Redis keys, with lifetime and reason. All share one hash tag, so that a script may use any of them."""
 
 from __future__ import annotations
 
 TAG = "{router}"
 
 EVENTS = f"{TAG}:events"
-"""Stream, the log of what is still to be learned. An entry lives until its effect is applied; never trimmed."""
+"""Stream of events to learn from. An entry lives until its effect is applied; never trimmed."""
 
 GROUP = "learners"
 """The one consumer group of `EVENTS`."""
@@ -17,10 +17,10 @@ HISTORY = f"{TAG}:history"
 """Stream, the outbox of the history: what PostgreSQL does not have yet. Bounded; empty without ENABLE_PERSISTENCE."""
 
 HISTORY_DROPPED = f"{HISTORY}:dropped"
-"""String: how many entries have found the outbox full. No expiry."""
+"""String: number of entries dropped because the outbox was full. No expiry."""
 
 HISTORY_BYTES = f"{HISTORY}:bytes"
-"""String: how many bytes wait in the outbox. As long as it is not empty."""
+"""String: bytes waiting in the outbox. Lives while it is not empty."""
 
 VERSIONS = f"{TAG}:versions"
 """Hash: `<arm>|<day>` to a counter that grows with every change of that hash of sums. It is the index of them, too."""
@@ -39,7 +39,7 @@ ARQ_QUEUE = f"{TAG}:arq"
 """arq's queue of wake-ups. Losing it loses nothing: a cron job sweeps the stream."""
 
 PROBE = f"{TAG}:probe"
-"""Never there: what /health writes nothing to, to see whether Redis takes writes."""
+"""Never exists: /health writes nothing to it, to test whether Redis accepts writes."""
 
 SUMS = f"{TAG}:sums:"
 """What the keys of sums start with; scripts that touch several of them add `<arm>|<day>`."""
@@ -51,14 +51,14 @@ FREE_ARMS = f"{TAG}:free-arms"
 """String: the models that `free` in LLM_MODELS stands for, with spaces between. No expiry: it outlives restarts."""
 
 NOTICES = f"{TAG}:notices"
-"""Hash: gateway to what it tells the others, after the time (ms) at which it did. Expires a minute after the last."""
+"""Hash: gateway to its gossip, preceded by its time (ms). Expires a minute after the last."""
 
 LEARNERS = f"{TAG}:learners"
-"""Set: names of learners, living or lately dead. Saves a scan of all keys; the dead are dropped by whoever looks."""
+"""Set: names of learners, living or lately dead. Saves a scan of all keys; readers remove the dead."""
 
 
 def request(own_id: str) -> str:
-    """Hash, the story of one request: record, vector, rating, and what of it has been applied.
+    """Hash of one request: record, vector, rating, and what of it has been applied.
 
     Lives for the feedback window and a week, so that no late event finds its ledger gone.
     """

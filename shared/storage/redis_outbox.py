@@ -1,7 +1,7 @@
 """The outbox of the history in Redis: a stream that the scripts fill and the learner empties.
 
-Its entries name requests; the facts are in the requests' hashes, which outlive any backlog. Nothing is handed out or
-claimed: an entry is there until it has been stored, and storing it twice changes nothing.
+Its entries name requests; the facts are in the requests' hashes, which outlive any backlog. There is no consumer group:
+an entry stays until it has been stored, and storing it is idempotent.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class RedisOutbox:
         self._done = Script(client, "outbox.lua", "outbox_done.lua")
 
     async def read(self, limit: int) -> list[Waiting]:
-        """Return the oldest entries, with what their requests' hashes hold now."""
+        """Return the oldest entries, with the current content of their requests' hashes."""
         with redis_errors():
             entries = await self._client.xrange(redis_keys.HISTORY, count=limit)
         pipeline = self._client.pipeline(transaction=False)
@@ -46,7 +46,7 @@ class RedisOutbox:
             await self._done.call([redis_keys.HISTORY], [entry.entry_id for entry in entries])
 
     async def depth(self) -> OutboxDepth:
-        """Return how much waits."""
+        """Return the depth of the outbox."""
         pipeline = self._client.pipeline(transaction=False)
         pipeline.xlen(redis_keys.HISTORY)
         pipeline.xrange(redis_keys.HISTORY, count=1)
@@ -61,7 +61,7 @@ class RedisOutbox:
 
 
 def _waiting(entry_id: bytes, fields: Fields, story: list[bytes | None] | Damaged | None) -> Waiting:
-    """Read an entry; what cannot be read holds nothing."""
+    """Read an entry; an unreadable one is empty."""
     name, request_id = entry_id.decode(), _text(fields.get(b"id"))
     if isinstance(story, list) and story[0] is not None:
         record = parse_record(story[0])

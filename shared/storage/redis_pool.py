@@ -1,11 +1,11 @@
-"""The pool of connections to one Redis, which leaves a server that cannot serve us.
+"""Connection pool for one Redis, which reconnects when its server cannot serve us (failover).
 
-An error reply such as READONLY says that a connection works but leads to the wrong server: after a failover behind one
-address the old primary goes on as a replica. Such a reply closes its connection, and all others of the pool that were
-dialled before it are dialled anew when they are used next, with the name resolved again. The same follows from silence:
-a peer that has vanished takes its idle connections with it.
+An error reply such as READONLY means that a connection works but leads to the wrong server: after a failover behind one
+address the old primary continues as a replica. Such a reply closes its connection, and all older connections of the
+pool reconnect at their next use, resolving the name again. The same follows from silence: a peer that has vanished
+takes its idle connections with it.
 
-It is done where replies are parsed, so that it holds for commands, pipelines, transactions, scripts and arq alike.
+Replies are checked in the parser, so that it works for commands, pipelines, transactions, scripts and arq.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from shared.keep_alive import OPTIONS
 
 _MAX_CONNECTIONS = 64
 _SILENCE_S = 0.05
-"""A caller who gives up after less than this says nothing about the server."""
+"""A caller that gives up earlier says nothing about the server."""
 
 FRESH_S = 1.0
-"""Silence of a connection that is younger says that the server is slow: dialling anew would not help."""
+"""Silence of a younger connection means a slow server: reconnecting would not help."""
 
 _WRONG_SERVER = frozenset(
     {"READONLY", "LOADING", "MASTERDOWN", "NOREPLICAS", "CLUSTERDOWN", "MOVED", "TRYAGAIN", "NOAUTH"}
 )
-"""Replies that mean: not this server, or not now. NOREPLICAS fences a primary that has lost its replicas."""
+"""Error replies of a server that cannot serve us. NOREPLICAS fences a primary that has lost its replicas."""
 
 _FULL = "max number of clients"
 _WRAPPED = re.compile(r"(?:^ERR .*: -|because(?: of)?: -?)([A-Z]{2,24})\b")
@@ -62,13 +62,13 @@ def code_of(reply: str) -> str:
 
 
 class _Generation:
-    """Counts how often a pool has left its server."""
+    """Counter of how often a pool has abandoned its server."""
 
     number = 0
 
 
 class _Parser(_AsyncHiredisParser):
-    """Parses replies; what one says of the server reaches the pool."""
+    """Reply parser that reports wrong or silent servers to the pool."""
 
     def __init__(self, generation: _Generation, socket_read_size: int) -> None:
         super().__init__(socket_read_size)
@@ -76,7 +76,7 @@ class _Parser(_AsyncHiredisParser):
         self._dialled_at = 0.0
 
     def on_connect(self, connection: Any) -> None:
-        """Note when the connection was dialled."""
+        """Note the generation and the time of connecting."""
         super().on_connect(connection)  # type: ignore[no-untyped-call]  # redis-py's
         connection.generation = self._generation.number
         self._dialled_at = time.monotonic()
@@ -92,7 +92,7 @@ class _Parser(_AsyncHiredisParser):
         return error
 
     async def read_response(self, disable_decoding: bool = False) -> Any:  # noqa: FBT001, FBT002 - redis-py's
-        """Return the next reply. A caller who waited in vain makes the server suspect."""
+        """Return the next reply. A caller that waited in vain makes the pool reconnect."""
         began = time.monotonic()
         try:
             return await super().read_response(disable_decoding)
@@ -103,14 +103,14 @@ class _Parser(_AsyncHiredisParser):
 
 
 class RedisPool(BlockingConnectionPool):
-    """A pool whose connections are dialled anew once one of them has met the wrong server."""
+    """Pool whose connections reconnect once one of them has met the wrong server."""
 
     def __init__(self, **options: Any) -> None:
         self._generation = _Generation()
         super().__init__(parser_class=partial(_Parser, self._generation), **options)
 
     def outdated(self, connection: Any) -> bool:
-        """Whether the server has been left since `connection` was dialled."""
+        """Whether the server has been abandoned since `connection` was opened."""
         return bool(getattr(connection, "generation", -1) != self._generation.number)
 
     async def ensure_connection(self, connection: AbstractConnection) -> None:

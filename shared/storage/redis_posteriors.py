@@ -1,4 +1,4 @@
-"""The sums in Redis: integer hashes that commute, one an arm and day, applied exactly once."""
+"""`PosteriorStore` on Redis: one hash of integer sums per arm and day, each contribution applied exactly once."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from shared.storage import redis_keys
 from shared.storage.redis_connection import Client, Damaged, KeptConnection, Script, answers_of, redis_errors
 
 FAINTEST = 1 / 256
-"""A day that weighs less than this is neither read nor kept."""
+"""A day with less weight is neither read nor kept."""
 
 
 class RedisPosteriorStore:
     """`PosteriorStore` on hashes.
 
-    It remembers what it has read, so that `load` costs one round trip when nothing has changed and one more for what
-    has. One instance serves one reader at a time.
+    It caches what it has read: `load` costs one round trip, and one more if something has changed. An instance serves
+    one reader at a time.
     """
 
     def __init__(
@@ -116,11 +116,11 @@ class RedisPosteriorStore:
 
     def _weight(self, member: bytes, today: date) -> float:
         age_days = (today - _split(member)[1]) / timedelta(days=1)
-        # A gateway's clock may be ahead: tomorrow's requests weigh what today's do.
+        # A gateway's clock may be ahead: days in the future have the weight of today.
         return float(0.5 ** (max(age_days, 0.0) / self._recency_days))
 
     async def _refresh(self, live: Mapping[bytes, bytes], epoch: bytes | None) -> None:
-        """Read what has changed. What was valid stays when something else is not."""
+        """Read what has changed. Valid parts are kept if another one is damaged."""
         changed = [m for m, version in live.items() if m not in self._read or self._read[m][0] != version]
         stale_centroids = epoch is not None and (self._centroids is None or self._centroids[0] != epoch)
         for member in self._read.keys() - live.keys():
@@ -178,7 +178,7 @@ def parse_centroids(fields: Mapping[bytes, bytes]) -> Centroids:
 
 
 def _digest(live: Mapping[bytes, bytes], epoch: bytes | None, today: date) -> str:
-    """Name a state: the same for all readers, another one when a sum, the centres or the day's weights change."""
+    """Return a version of the state: equal for all readers, different when sums, centres or day weights change."""
     if not live and epoch is None:
         return "0"
     text = b";".join(member + b"=" + live[member] for member in sorted(live))

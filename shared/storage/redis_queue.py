@@ -1,4 +1,4 @@
-"""The stream of events, its dead letters, arq's wake-ups, and what its readers and writers tell one another."""
+"""`EventQueue` and `Heartbeats` on Redis: events, dead letters, arq's wake-ups, gossip."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LEARN_JOB = "learn"
 """arq's name of the job that drains the stream."""
 
 _WAKE_EVERY_S = 0.1
-"""Wake-ups of all gateways within this time are one job: about as often as a learner looks for jobs."""
+"""Wake-ups of all gateways within this time become one job: about the learner's polling interval."""
 
 Fields = Mapping[bytes, bytes]
 
@@ -64,7 +64,7 @@ class RedisEventQueue:
         except DependencyError as error:
             if not str(error.__cause__).startswith("NOGROUP"):
                 raise
-        # Redis has lost its memory since we started.
+        # Redis has lost its data since we started.
         await self.prepare()
         return await self._read(consumer, limit)
 
@@ -80,7 +80,7 @@ class RedisEventQueue:
         ]
 
     async def claim(self, consumer: str, *, idle_s: float, limit: int) -> list[Event]:
-        """Take over what others, or we ourselves, have left."""
+        """Take over events that other consumers, or this one, have not acknowledged."""
         # XAUTOCLAIM would do in one step, but it does not say how often an event has been handed out.
         idle_ms = round(idle_s * 1000)
         with redis_errors():
@@ -118,11 +118,11 @@ class RedisEventQueue:
         ]
 
     async def forget_consumers(self, idle_s: float) -> int:
-        """Remove consumers that hold nothing and have been silent that long."""
+        """Remove consumers without pending events that have been idle that long."""
         return int(await self._forget_consumers.call([redis_keys.EVENTS], [redis_keys.GROUP, round(idle_s * 1000)]))
 
     async def depth(self) -> QueueDepth:
-        """Return how much waits."""
+        """Return the depth of the queue."""
         pipeline = self._client.pipeline(transaction=False)
         pipeline.xlen(redis_keys.EVENTS)
         pipeline.xrange(redis_keys.EVENTS, count=1)
@@ -144,7 +144,7 @@ class RedisHeartbeats:
         self._notices = Script(client, "notices.lua")
 
     async def beat(self, worker: str, version: str, ttl_s: float) -> None:
-        """Say that `worker` lives."""
+        """Report `worker` as alive."""
         pipeline = self._client.pipeline(transaction=True)
         pipeline.set(redis_keys.learner(worker), version, px=round(ttl_s * 1000))
         pipeline.sadd(redis_keys.LEARNERS, worker)

@@ -1,4 +1,4 @@
-"""What has been learned, counted anew by later clusters: totals stay, the sums by cluster move."""
+"""Recount of the learned sums by newer clusters: totals stay, the sums by cluster move."""
 
 from __future__ import annotations
 

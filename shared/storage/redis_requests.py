@@ -1,4 +1,4 @@
-"""Requests, their ratings and the events that tell the learner, in Redis."""
+"""`RequestLog` on Redis: requests, ratings, reservations, and the events for the learner."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from shared.storage.redis_ids import Meant, alias_keys, find_own_id, namesake
 from shared.storage.request_codec import logged, parse_record, stored
 
 GRACE_S = 7 * 86_400.0
-"""A request outlives its feedback window by this: longer than any backlog, so that no late event finds it gone."""
+"""Lifetime of a request after its feedback window: longer than any backlog of events."""
 
 RESERVATIONS = 1024
 """Most reservations of one write; Redis takes about 2 ms for so many."""
@@ -50,7 +50,7 @@ class RedisRequestLog:
     def __init__(
         self, client: Client, *, window_s: float, clock: Clock, history_bound: OutboxBound = NO_HISTORY
     ) -> None:
-        """Take how long a request can be rated, and how much may wait for the history."""
+        """Take the feedback window, and the bound of the outbox."""
         self._client: Any = client  # redis-py says "awaitable or value" of every command
         self._outbox = (redis_keys.HISTORY if history_bound.entries else "", str(history_bound))
         self._window_s = window_s
@@ -67,7 +67,7 @@ class RedisRequestLog:
         self._withdraw = Script(client, "outbox.lua", "withdraw.lua")
 
     async def reserve(self, *, owner: str, public_id: str, own_id: str, charge: Charge | None = None) -> Claim:
-        """Claim a public id, and take the charge."""
+        """Reserve a public id, and take the charge."""
         keys = [redis_keys.alias(owner, public_id)]
         arguments: list[str | int] = [own_id, self._ttl_ms]
         if charge is not None:
@@ -128,7 +128,7 @@ class RedisRequestLog:
         """Return the request that `owner` knows by `public_id`, or by its own id."""
         own_id, _ = await find_own_id(self._client, owner, public_id)
         with redis_errors():
-            # Asked first, and alone: what is another's must not take longer to deny than what never was.
+            # The owner first: denying a foreign request must not take longer than denying an unknown one.
             holder = await self._client.hget(redis_keys.request(own_id), "owner")
             if holder is None or owner not in (None, holder.decode()):
                 return None
@@ -156,7 +156,7 @@ class RedisRequestLog:
         # A lone surrogate is legal in JSON but not in UTF-8.
         words = (text or "").encode("utf-8", "surrogatepass")
         fingerprint = "" if terms.idempotency_key is None else _fingerprint(public_id, score, text, words)
-        # The id of a link is our own and signed: nobody else's name for another request may stand in for it.
+        # The id of a link is our own and signed: a public id of another request must not match it.
         meant = Meant(public_id, () if owner is None else (redis_keys.alias(owner, public_id),))
         if owner is None and not terms.by_link:
             meant = await find_own_id(self._client, None, public_id)
@@ -186,7 +186,7 @@ class RedisRequestLog:
         return Verdict(verdict)
 
     async def session_arm(self, *, owner: str, session: str) -> ArmId | None:
-        """Return who answered last in that conversation."""
+        """Return the arm that answered last in that conversation."""
         with redis_errors():
             arm = await self._client.get(redis_keys.session(owner, session))
         return None if arm is None else arm.decode()
@@ -242,7 +242,7 @@ class RedisRequestLog:
         return [member.decode() for member in members]
 
     async def indexed(self, marks: Mapping[str, int]) -> list[str]:
-        """Cross ids off; return those rated anew meanwhile, which stay due."""
+        """Remove ids from the due ones; return those rated again meanwhile, which stay due."""
         if not marks:
             return []
         now = repr(self._clock.now())

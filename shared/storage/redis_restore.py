@@ -1,4 +1,4 @@
-"""Puts requests and sums back into Redis, from the history. Nobody else may write them meanwhile."""
+"""`Restorer` on Redis: requests and sums from the history. No other process may write them meanwhile."""
 
 from __future__ import annotations
 

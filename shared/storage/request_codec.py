@@ -1,4 +1,4 @@
-"""Reading the hash of a request."""
+"""Decoding of a request's hash."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from shared.storage.redis_connection import Damaged
 
 
 def parse_record(raw: bytes) -> RequestRecord | None:
-    """Read a stored record; None where it cannot be read."""
+    """Return a stored record; None if it is unreadable."""
     try:
         return RequestRecord.from_json(raw)
     except ValueError:
@@ -21,7 +21,7 @@ def parse_record(raw: bytes) -> RequestRecord | None:
 
 
 def logged(row: list[bytes | None] | Damaged) -> LoggedRequest | None:
-    """Return what the learner needs, of `record`, `vector`, `score` and `revision`; None where it cannot be read."""
+    """Return a request for the learner from (record, vector, score, revision); None if it is unreadable."""
     if isinstance(row, Damaged):
         return None
     raw, vector, score, revision = row
@@ -40,12 +40,12 @@ def logged(row: list[bytes | None] | Damaged) -> LoggedRequest | None:
 
 
 def stored_vector(raw: bytes | None) -> Vector | None:
-    """Read a stored vector."""
+    """Return a stored vector as float32."""
     return None if raw is None else np.frombuffer(raw, dtype="<f4").astype(np.float32, copy=False)
 
 
 def stored(record: RequestRecord, fields: Mapping[str, bytes]) -> StoredRequest:
-    """Return a request with its rating, and what of both has been learned."""
+    """Return a request with its rating, and which of both has been learned."""
     rating = None
     if "score" in fields:
         text = fields.get("text")
