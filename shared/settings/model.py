@@ -77,7 +77,10 @@ class Settings(BaseModel):
         1024, ge=1, le=100_000, description="Concurrent chat requests of one gateway; above it 503"
     )
     MAX_CONCURRENT_PER_KEY: int = Field(
-        0, ge=0, le=100_000, description="Concurrent chat requests of one key, above it 429; 0: half, if several keys"
+        0,
+        ge=0,
+        le=100_000,
+        description="Concurrent chat requests of one key, above it 429; 0: half of all, if there are several keys",
     )
     RATE_LIMIT_RPM: int = Field(0, ge=0, le=10_000_000, description="Chat requests a minute of one key; 0: no limit")
     RATE_LIMIT_TPM: int = Field(
