@@ -1,4 +1,4 @@
-"""One connection: a question out, its answer in, whole or piece by piece."""
+"""HTTP/1.1 client connection: one request at a time, its response whole or in pieces."""
 
 from __future__ import annotations
 
@@ -14,29 +14,30 @@ from shared.quick_http.replies import BadReply, Closed, Reply, only_chunk
 
 MAX_HEAD_BYTES = 65_536
 MAX_UNREAD_BYTES = 262_144
-"""What a stream keeps for a reader who is slower; beyond it, the sender waits."""
+"""Bytes of a stream that are buffered for a slow reader; beyond it, the sender waits."""
 KEEP_S = 30.0
-"""An idle connection is used again within this; one that was silent for long may be dead without knowing."""
+"""Idle time after which a connection is not used again: it may be dead without a sign."""
 STALE_S = 1.0
-"""A used connection that ends this soon after a request, without an answer, was closed before the request came."""
+"""A kept connection that ends this soon after a request, without a response, was closed before the request came."""
 _NO_BODY = frozenset({204, 304})
 
 Take = Callable[[bytes], bool]
-"""Takes a piece of a body; returns whether it wants more at once."""
+"""Takes a piece of a body; returns whether it can take more now."""
 
 
 class Connection(asyncio.Protocol):
-    """One connection: one question at a time.
+    """One connection: one request at a time.
 
-    `_left` counts what is missing of a body, or of a chunk with the end of its line; None: to the end.
+    `_left` is the number of bytes missing of a body, or of a chunk with the end of its line; None: the body ends with
+    the connection.
     """
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._waiter: asyncio.Future[None] | None = None
-        self._alarm = DeadlineTimer(self._late)
-        self._unread = b""  # too little to make sense of
+        self._timer = DeadlineTimer(self._on_timeout)
+        self._unread = b""  # an incomplete line or head
         self._taker: Take | None = None
         self._since = self._asked_at = 0.0
         self._asked = self._keeps = False
@@ -50,11 +51,11 @@ class Connection(asyncio.Protocol):
         self._chunked = self._complete = self._paused = self._begun = False
         self._error: ConnectionError | None = None
 
-    # -- asking ----------------------------------------------------------------------------------------------------
+    # -- request ---------------------------------------------------------------------------------------------------
 
     @property
     def usable(self) -> bool:
-        """Whether it is open, not too old, and nothing has come that nobody asked for."""
+        """Whether it is open, not idle for too long, and without bytes that belong to no request."""
         transport = self._transport
         alive = transport is not None and not transport.is_closing() and not self._unread
         return alive and idle_clock() - self._since < KEEP_S
@@ -66,43 +67,43 @@ class Connection(asyncio.Protocol):
 
     @property
     def ended(self) -> bool:
-        """Whether the answer is complete and read."""
+        """Whether the response is complete and read."""
         return self._complete and not self._body
 
     @property
     def delimited(self) -> bool:
-        """Whether the body says where it ends: by a length or a last chunk, not by the connection's end."""
+        """Whether the body ends by its length or last chunk, not with the connection."""
         return self._left is not None
 
     async def exchange(self, message: bytes, most: int, until: float | None) -> Reply:
-        """Send a message; return its answer, of at most `most` bytes. Raises TimeoutError."""
+        """Send a request; return its response, of at most `most` bytes. Raises TimeoutError."""
         self._send(message, whole=True, most=most)
         while not self._complete:
             await self._more(until)
         return Reply(*(self._head or (0, {})), self._read())
 
     def send(self, message: bytes) -> None:
-        """Send a message whose answer is read by `head`, and then by `read` or `pour`."""
+        """Send a request whose response is read by `head`, and then by `read` or `pour`."""
         self._send(message, whole=False, most=2**62)
 
     async def head(self, until: float | None) -> tuple[int, Mapping[str, str]]:
-        """Return the head of the answer to what was sent. Raises TimeoutError."""
+        """Return status and headers of the response. Raises TimeoutError."""
         while self._head is None:
             await self._more(until)
         return self._head
 
     async def read(self, within_s: float) -> bytes:
-        """Return what has come of the body. Raises TimeoutError."""
+        """Return what has arrived of the body. Raises TimeoutError."""
         until = self._loop.time() + within_s
         while not self._body and not self._complete:
             await self._more(until)
         return self._read()
 
     async def pour(self, take: Take, left_s: Callable[[], float]) -> None:
-        """Hand what comes of the body to `take`, to its end or until it wants no more. Raises TimeoutError.
+        """Pass what arrives of the body to `take`, to its end or until `take` returns False. Raises TimeoutError.
 
-        Nobody is woken for a piece: it is handed over as soon as it is here. `left_s` says how long the next one may
-        take; it is asked only when that may have passed.
+        A piece is passed on as soon as it arrives, without waking a task. `left_s` returns the time left for the next
+        one; it is called only when that may be over.
         """
         self._taker = take
         try:
@@ -121,7 +122,7 @@ class Connection(asyncio.Protocol):
             self._give(self._read())
 
     def _give(self, piece: bytes) -> None:
-        """Let the taker have a piece, and be woken where it wants no more."""
+        """Pass a piece to `take`; wake the caller of `pour` if it cannot take more."""
         if self._taker is not None and not self._taker(piece):
             self._taker = None
             self._wake()
@@ -146,28 +147,28 @@ class Connection(asyncio.Protocol):
             raise self._error
         waiter = self._waiter = self._loop.create_future()
         if until is not None:
-            self._alarm.set(until)
+            self._timer.set(until)
         try:
             await waiter
         finally:
             self._waiter = None
-            self._alarm.set(math.inf)
+            self._timer.set(math.inf)
 
-    def _late(self) -> None:
+    def _on_timeout(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_exception(TimeoutError())
 
-    def rest(self) -> bool:
-        """Return whether it can be kept for another question."""
+    def finish(self) -> bool:
+        """End a request; return whether the connection can be kept for another one."""
         self._asked, self._since = False, idle_clock()
         return self.ended and self._keeps and self.usable
 
     def abort(self) -> None:
-        """Close at once."""
+        """Close without sending what is buffered."""
         if self._transport is not None:
             self._transport.abort()
 
-    # -- hearing ---------------------------------------------------------------------------------------------------
+    # -- response --------------------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
@@ -175,21 +176,21 @@ class Connection(asyncio.Protocol):
         self._since = idle_clock()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End a body that goes on to here; fail any other."""
+        """Complete a body that ends with the connection; fail any other."""
         self._transport = None
-        self._alarm.stop()
+        self._timer.stop()
         if self._head is not None and self._left is None and exc is None:
             self._complete = True
         begun = self._begun or self._head is not None or bool(self._unread)
-        self._fail(BadReply("the answer was cut") if begun else Closed(str(exc or "closed")))
+        self._fail(BadReply("the response was cut") if begun else Closed(str(exc or "closed")))
 
     def data_received(self, data: bytes) -> None:
-        """Take what has come."""
+        """Parse what has arrived."""
         if self._unread:
             data = self._unread + data
         if not self._asked or self._complete:
             self._unread = data
-            self.abort()  # nobody asked
+            self.abort()  # it belongs to no request
             return
         if self._taker is not None and self._chunked and not self._left and (piece := only_chunk(data)):
             self._unread = b""
@@ -218,7 +219,7 @@ class Connection(asyncio.Protocol):
         self._wake()
 
     def _parse(self, data: bytes) -> bytes:
-        """Take what makes sense; return the rest."""
+        """Parse complete parts; return the rest."""
         if self._head is None:
             self._head, data = self._read_head(data)
             if self._head is None:
@@ -227,7 +228,7 @@ class Connection(asyncio.Protocol):
         return self._read_chunks(data) if self._chunked else self._read_plain(data)
 
     def _read_head(self, data: bytes) -> tuple[tuple[int, dict[str, str]] | None, bytes]:
-        """Return the head, if it is here, and what is behind it."""
+        """Return the head, if it is complete, and what follows it."""
         while (end := data.find(b"\r\n\r\n")) >= 0:
             first, *lines = data[:end].decode("latin-1").split("\r\n")
             data = data[end + 4 :]
@@ -245,7 +246,7 @@ class Connection(asyncio.Protocol):
         return None, data
 
     def _frame(self, status: int, headers: Mapping[str, str]) -> None:
-        """Find out where the body ends."""
+        """Set how the body ends. Raises BadReply."""
         self._chunked = "transfer-encoding" in headers
         if self._chunked:
             return
@@ -258,7 +259,7 @@ class Connection(asyncio.Protocol):
             raise BadReply("a body of unknown or excessive length")
 
     def _read_plain(self, data: bytes) -> bytes:
-        """Take what is here of a body without chunks; return what is behind it."""
+        """Read a body without chunks; return what follows it."""
         if self._left is None:
             self._body += data
             return b""
@@ -269,7 +270,7 @@ class Connection(asyncio.Protocol):
         return data[len(part) :]
 
     def _read_chunks(self, data: bytes) -> bytes:
-        """Take what is here of chunks; return what is no whole line, or behind the last chunk."""
+        """Read chunks; return an incomplete line, or what follows the last chunk."""
         at = 0
         while True:
             if self._left:
@@ -286,7 +287,7 @@ class Connection(asyncio.Protocol):
             if not 0 <= size <= self._most - len(self._body):
                 raise BadReply("too long a body")
             if size == 0:
-                tail = data.find(b"\r\n\r\n", end)  # behind the trailers, if there are any
+                tail = data.find(b"\r\n\r\n", end)  # after the trailers, if there are any
                 if tail < 0:
                     break
                 self._complete = True

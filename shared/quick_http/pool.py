@@ -1,4 +1,4 @@
-"""The connections to one address."""
+"""Connection pool of one address."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from shared.quick_http.replies import Closed, ConnectTimeout, NotConnected, Repl
 MAX_BODY_BYTES = 256 * 1024 * 1024
 REQUEST_TIMEOUT = 408
 LARGE_BYTES = 1_048_576
-"""A message from this size on gets a new connection: one that may have to be sent again would have to be kept."""
+"""Requests of this size and larger get a new connection: to send one again, it would have to be kept in memory."""
 
 EYEBALLS_S = 0.25
-"""After this the next address of a host is tried beside the first (RFC 8305)."""
+"""Delay after which the next address of a host is tried concurrently (RFC 8305)."""
 
 
 class QuickHttp:
-    """A pool of connections to one address, at most `limit`; whoever finds none free waits."""
+    """Pool of at most `limit` connections to one address; calls wait for a free one."""
 
     def __init__(
         self,
@@ -75,10 +75,10 @@ class QuickHttp:
         self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
     ) -> None:
         self.close()
-        await asyncio.sleep(0)  # the event loop tells the transports
+        await asyncio.sleep(0)  # the transports close in the next step of the event loop
 
     def close(self) -> None:
-        """Close the connections that nobody uses; calls under way close theirs when they end."""
+        """Close idle connections; calls in flight close theirs when they end."""
         while self._idle:
             self._idle.pop().abort()
 
@@ -86,7 +86,7 @@ class QuickHttp:
         self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None,
         *, most: int = MAX_BODY_BYTES, within_s: float | None = None,
     ) -> Reply:  # fmt: skip
-        """Return the answer, whatever its status. Raises OSError, and TimeoutError after `within_s`."""
+        """Return the response, of any status. Raises OSError, and TimeoutError after `within_s`."""
         message = self._message(method, path, body, headers)
         until = _until(within_s)
         await self._place(until)
@@ -110,12 +110,12 @@ class QuickHttp:
         self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None,
         *, within_s: float | None = None,
     ) -> Incoming:  # fmt: skip
-        """Return the answer as soon as its head is here; its `close` is the caller's.
+        """Return the response as soon as its head has arrived; the caller must `close` it.
 
-        Raises OSError, and TimeoutError where there is no head within `within_s`.
+        Raises OSError, and TimeoutError if there is no head within `within_s`.
         """
         message = self._message(method, path, body, headers)
-        del body  # the caller has none either, so that a big one is freed as soon as it is sent
+        del body  # the caller keeps none either, so that a large one is freed as soon as it is sent
         until = _until(within_s)
         await self._place(until)
         connection = None
@@ -137,7 +137,7 @@ class QuickHttp:
     async def _reuse(
         self, connection: Connection, message: bytes, until: float | None
     ) -> tuple[int, Mapping[str, str]] | None:
-        """Return the head of the answer by a kept connection; None, and the connection closed, where it was stale.
+        """Return the head of the response on a kept connection; None, and the connection closed, if it was stale.
 
         A server may close an idle connection while a request is on its way to it, or answer 408 to nothing (RFC 9110,
         9.2.2 and 15.5.9): a close without a byte, or a 408, in the first moment is no answer to this request. Later it
@@ -156,12 +156,12 @@ class QuickHttp:
         return head
 
     def _check(self, status: int) -> None:
-        """Raise ProxyRefused for an answer of a forwarding proxy's own: the request has not gone on."""
+        """Raise ProxyRefused for a response of the forwarding proxy itself: it has not forwarded the request."""
         if self._forwarded and status == PROXY_AUTHENTICATION_REQUIRED:
             raise ProxyRefused(status)
 
     async def _place(self, until: float | None) -> None:
-        """Take a place. The deadline costs something only where one has to be waited for."""
+        """Take a place of the pool. A timeout is set up only if it has to wait."""
         if self._places.locked():
             try:
                 async with asyncio.timeout_at(until):
@@ -211,7 +211,7 @@ class QuickHttp:
         return made
 
     async def _dial(self) -> socket.socket:
-        """Return a connected socket, behind the proxy's tunnel where there is one. Names are resolved each time."""
+        """Return a connected socket, through the proxy's tunnel if there is one. Names are resolved each time."""
         loop = asyncio.get_running_loop()
         host, port = (self._host, self._port) if self._proxy is None else (self._proxy.host, self._proxy.port)
         try:
@@ -237,10 +237,10 @@ class QuickHttp:
             self._give_back(connection)
 
     def _give_back(self, connection: Connection) -> None:
-        """Keep a connection whose answer has ended well; close any other: what comes now belongs to nobody."""
-        if connection.rest():
+        """Keep a connection whose response is complete; close any other, since what comes belongs to no request."""
+        if connection.finish():
             self._idle.append(connection)
-            if not self._idle[0].usable:  # used least
+            if not self._idle[0].usable:  # the least recently used
                 self._idle.pop(0).abort()
         else:
             connection.abort()
@@ -251,7 +251,7 @@ def _until(within_s: float | None) -> float | None:
 
 
 class Incoming:
-    """An answer whose body is still coming; names of headers are in lower case."""
+    """A response whose body is still arriving; names of headers are in lower case."""
 
     def __init__(
         self, connection: Connection, status: int, headers: Mapping[str, str], leave: Callable[[Connection], None]
@@ -268,23 +268,23 @@ class Incoming:
 
     @property
     def delimited(self) -> bool:
-        """Whether the end of the body was marked as such; a body that goes on to the connection's end may be cut."""
+        """Whether the body ends by its length or last chunk; one that ends with the connection may be cut."""
         return self._connection.delimited
 
     async def read(self, within_s: float) -> bytes:
-        """Return what has come, as soon as there is something; b"" at the end.
+        """Return what has arrived, as soon as there is something; b"" at the end.
 
-        Raises OSError where it is cut, TimeoutError where nothing comes in time.
+        Raises OSError if the body is cut, TimeoutError if nothing arrives in time.
         """
         return await self._connection.read(within_s)
 
     async def pour(self, take: Take, left_s: Callable[[], float]) -> None:
-        """Hand what comes to `take`, at once and without a wake-up of the caller, until it returns False or to the end.
+        """Pass what arrives to `take`, without waking the caller, to the end or until it returns False.
 
         `left_s` says how long the next piece may take. Raises OSError where the body is cut, and TimeoutError.
         """
         await self._connection.pour(take, left_s)
 
     def close(self) -> None:
-        """Give the connection back, or close it where the body is not at its end; once."""
+        """Return the connection to the pool, or close it if the body is incomplete; call it once."""
         self._leave(self._connection)

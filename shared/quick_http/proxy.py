@@ -1,4 +1,4 @@
-"""An HTTP proxy between us and one address: a CONNECT tunnel for https, whole URLs in the request line for http."""
+"""HTTP proxy: a CONNECT tunnel for https, absolute URLs in the request line for http."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PROXY_AUTHENTICATION_REQUIRED = 407
 
 
 class ProxyRefused(NotConnected):
-    """The proxy answered, and made no connection. `status` is its answer, 0 where that was not HTTP."""
+    """The proxy refused to connect. `status` is that of its response, 0 if that was not HTTP."""
 
     def __init__(self, status: int) -> None:
         super().__init__(f"the proxy answered {status or 'no HTTP'}")
@@ -23,12 +23,12 @@ class ProxyRefused(NotConnected):
 
 
 class ProxyUnreachable(NotConnected):
-    """There is no connection to the proxy itself."""
+    """The proxy itself cannot be connected to."""
 
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """One proxy. `header` is the Proxy-Authorization line, or ""; it is never shown."""
+    """A proxy. `header` is the Proxy-Authorization line, or ""; it is never logged."""
 
     host: str
     port: int
@@ -53,7 +53,7 @@ class Proxy:
         return cls(parts.hostname or "", parts.port or 80, header)
 
     async def open_tunnel(self, connection: socket.socket, host: str, port: int) -> None:
-        """Have the proxy connect us to an address. Raises ProxyRefused, OSError."""
+        """Open a tunnel to an address on a connection to the proxy. Raises ProxyRefused, OSError."""
         loop = asyncio.get_running_loop()
         target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         head = f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{self.header}\r\n"

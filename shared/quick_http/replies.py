@@ -1,4 +1,4 @@
-"""What comes back: an answer, or why there is none."""
+"""Results of a call: a response, or the reason why there is none."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from dataclasses import dataclass
 
 
 class BadReply(ConnectionError):
-    """What came back is not an answer that we understand; its connection is closed."""
+    """The response is not valid HTTP, or too large; its connection is closed."""
 
 
 class Closed(ConnectionError):
-    """The connection ended before a byte of an answer had come."""
+    """The connection ended before a byte of a response."""
 
 
 class NotConnected(ConnectionError):
-    """There was no connection: nothing has been sent."""
+    """No connection could be made: nothing has been sent."""
 
 
 class ConnectTimeout(NotConnected, TimeoutError):
-    """There was none in time."""
+    """No connection could be made in time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer; names of headers are in lower case."""
+    """A whole response; names of headers are in lower case."""
 
     status: int
     headers: Mapping[str, str]
@@ -32,6 +32,6 @@ class Reply:
 
 
 def only_chunk(data: bytes) -> bytes:
-    """Return what the chunk holds that is all of `data`, as most streams come; empty where `data` is anything else."""
+    """Return the content of a single chunk that is all of `data`, as in most streams; empty for anything else."""
     end = data.find(b"\r\n")
     return data[end + 2 : -2] if data[:end] == b"%x" % max(len(data) - end - 4, 0) else b""

@@ -1,4 +1,4 @@
-"""Bodies that come packed (`Content-Encoding: gzip` or `deflate`), unpacked piece by piece within bounds."""
+"""Decompression of response bodies (`Content-Encoding: gzip` or `deflate`), in pieces of bounded size."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from shared.quick_http.pool import Incoming
 from shared.quick_http.replies import BadReply
 
 PIECE_BYTES = 262_144
-"""So much is unpacked before a reader is asked whether it wants more: a small body may hold gigabytes."""
+"""Largest decompressed piece: a small body may expand to gigabytes."""
 
 PIECES_AT_ONCE = 16
 
@@ -22,7 +22,7 @@ _HEADER_BYTES = 2
 
 
 class UnknownPacking(Exception):
-    """The body is packed in a way that we cannot read."""
+    """The content encoding is not supported."""
 
 
 class Unpacker:
@@ -41,21 +41,21 @@ class Unpacker:
 
     @property
     def complete(self) -> bool:
-        """Whether the end of the packed body has come."""
+        """Whether the end of the compressed body has arrived."""
         return self._inflater is not None and self._inflater.eof
 
     def feed(self, packed: bytes) -> None:
-        """Take what has come."""
+        """Take compressed bytes."""
         self._packed += packed
         self._more = bool(self._packed) and (self._inflater is not None or len(self._packed) >= _HEADER_BYTES)
 
     def next(self) -> bytes:
-        """Return the next piece, at most `PIECE_BYTES`; empty where more has to come first. Raises BadReply."""
+        """Return the next piece, at most `PIECE_BYTES`; empty if more input is needed. Raises BadReply."""
         if not self._more:
             return b""
         if self._inflater is None:
             self._inflater = zlib.decompressobj(self._window())
-        if self._inflater.eof:  # gzip may come in several members; anything else behind the end is dropped
+        if self._inflater.eof:  # gzip may come in several members; anything else after the end is discarded
             rest = self._packed if self._encoding != "deflate" else b""
             if not rest.startswith(b"\x1f"):
                 self._packed, self._more = b"", False
@@ -78,7 +78,7 @@ class Unpacker:
 
 
 class UnpackedIncoming:
-    """`Incoming` with its body unpacked."""
+    """`Incoming` with its body decompressed."""
 
     def __init__(self, incoming: Incoming, encoding: str) -> None:
         self._incoming = incoming
@@ -93,18 +93,18 @@ class UnpackedIncoming:
 
     @property
     def delimited(self) -> bool:
-        """Whether the end of the body was marked as such."""
+        """See `Incoming.delimited`."""
         return self._incoming.delimited and self._unpacker.complete
 
     async def read(self, within_s: float) -> bytes:
-        """Return what has come, as soon as there is something; see `Incoming.read`."""
+        """Return what has arrived, as soon as there is something; see `Incoming.read`."""
         while not (piece := self._unpacker.next()) and not self.ended:
             if not self._unpacker.pending:
                 self._unpacker.feed(await self._incoming.read(within_s))
         return piece
 
     async def pour(self, take: Take, left_s: Callable[[], float]) -> None:
-        """Hand what comes to `take`; see `Incoming.pour`."""
+        """Pass what arrives to `take`; see `Incoming.pour`."""
         wanted = True
 
         def unpack(packed: bytes) -> bool:
@@ -115,13 +115,13 @@ class UnpackedIncoming:
 
         while wanted and not self.ended:
             if self._unpacker.pending:
-                await asyncio.sleep(0)  # a small piece that holds much must not keep the event loop
+                await asyncio.sleep(0)  # a small piece that expands to much must not block the event loop
                 wanted = self._hand_over(take)
             else:
                 await self._incoming.pour(unpack, left_s)
 
     def _hand_over(self, take: Take) -> bool:
-        """Unpack some pieces; return whether `take` wants more."""
+        """Decompress some pieces; return whether `take` can take more."""
         for _ in range(PIECES_AT_ONCE):
             if not self._unpacker.pending:
                 break
@@ -139,13 +139,13 @@ Body = Incoming | UnpackedIncoming
 
 
 def unpacked(incoming: Incoming) -> Body:
-    """Return an answer whose body is read unpacked. Raises UnknownPacking."""
+    """Return a response whose body is read decompressed. Raises UnknownPacking."""
     encoding = packing_of(incoming.headers)
     return incoming if encoding is None else UnpackedIncoming(incoming, encoding)
 
 
 def unpack(headers: Mapping[str, str], body: bytes, most: int) -> bytes:
-    """Return a whole body, unpacked. Raises UnknownPacking, and BadReply where it is damaged or larger than `most`."""
+    """Return a whole body, decompressed. Raises UnknownPacking, and BadReply if it is damaged or too large."""
     encoding = packing_of(headers)
     if encoding is None:
         return body
@@ -160,7 +160,7 @@ def unpack(headers: Mapping[str, str], body: bytes, most: int) -> bytes:
 
 
 def packing_of(headers: Mapping[str, str]) -> str | None:
-    """Return how a body is packed, None where it is not. Raises UnknownPacking."""
+    """Return the content encoding of a body, None if it has none. Raises UnknownPacking."""
     words = [word.strip().lower() for word in headers.get("content-encoding", "").split(",")]
     packings = [word for word in words if word not in _NOT_PACKED]
     if not packings:

@@ -1,7 +1,7 @@
-"""Who calls, and what they may do: API keys, the admin role, and the routes that tell operators how things go.
+"""Authentication and authorization: API keys, the admin role, and routes for operators.
 
-Two roles, fixed in the settings: a user key asks, and sees and rates what it asked; an admin key sees and rates
-everything. Keys are kept as SHA-256 alone. Every known key is compared, in full, so that the time tells nothing.
+There are two roles, fixed in the settings. A user key sends requests, and sees and rates its own; an admin key sees and
+rates all. Only SHA-256 digests of keys are kept. A key is compared with every known one in constant time.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from shared.errors import Forbidden, Unauthenticated
 from shared.settings import Settings
 
 OPEN_ROUTES = frozenset({"/health", "/ready", "/openapi.json", "/docs", "/feedback/{token}"})
-"""Answer without a key: probes, the contract, and links that are signed themselves."""
+"""Routes that need no key: probes, the OpenAPI document, and signed links."""
 
 METRICS_ROUTE = "/metrics"
 OPERATOR_ROUTES = frozenset({METRICS_ROUTE, "/arms", "/v1/arms"})
-"""Tell of all traffic at once: for admin keys only, where there are any."""
+"""Routes that show the traffic of all keys: for admin keys only, if there are any."""
 
 CHANGING_ROUTES = frozenset({"/arms/{arm}", "/v1/arms/{arm}"})
-"""Change what everybody is answered by: for admin keys only, as soon as there is any key at all."""
+"""Routes that change the models of all requests: for admin keys only, if there is any key at all."""
 
 OWNER_DIGITS = 16
 
 
 class Access:
-    """Decides by the route that matched, never by the path as it was written."""
+    """Access control by the route that matched, never by the path as it was sent."""
 
     def __init__(self, settings: Settings) -> None:
         self._users = _digests(settings.API_KEYS)
@@ -41,7 +41,7 @@ class Access:
         self._pages = PageGuard(settings.ALLOWED_HOSTS)
 
     def admit(self, headers: Sent, route: str) -> Caller:
-        """Return who calls. Raises Unauthenticated or Forbidden."""
+        """Return the caller. Raises Unauthenticated or Forbidden."""
         digest = self._key_of(headers)
         if route == METRICS_ROUTE and _among(digest, self._scrapers):
             return Caller()
@@ -59,10 +59,10 @@ class Access:
         return caller
 
     def _without_key(self, caller: Caller, headers: Sent, route: str) -> Caller:
-        """Keep out web pages that nobody here has let in. Raises Forbidden."""
+        """Return the caller of a request without a key. Raises Forbidden for web pages of other hosts."""
         if self._pages.refuses(headers):
             if route in OPEN_ROUTES:
-                return Caller()  # it hears what strangers hear where there are keys
+                return Caller()  # with the view of a client without a key
             raise Forbidden(
                 "Without a key, a web page is served under localhost or an IP address only. "
                 "Name this host in ALLOWED_HOSTS, or set API_KEYS.",
@@ -75,13 +75,13 @@ class Access:
         return caller
 
     def _guards(self, route: str) -> bool:
-        """Return whether a route is for admin keys (or, where it is /metrics, METRICS_TOKEN) alone."""
+        """Return whether a route is for admin keys (and /metrics also for METRICS_TOKEN) only."""
         if route in CHANGING_ROUTES:
             return bool(self._admins or self._users)
         return route in OPERATOR_ROUTES and bool(self._admins or (route == METRICS_ROUTE and self._scrapers))
 
     def _caller(self, digest: str | None) -> Caller | None:
-        """Return whom a key stands for; without API_KEYS, anybody may ask."""
+        """Return the caller of a key, None for an unknown one. Without API_KEYS any client is a caller."""
         admin, user = _among(digest, self._admins), _among(digest, self._users)
         if digest is not None and (admin or user):
             return Caller(digest[:OWNER_DIGITS], admin=admin, operator=admin or not self._admins)
@@ -97,7 +97,7 @@ class Access:
 
 
 def _unauthenticated(digest: str | None) -> Unauthenticated:
-    """Return what to say where that is not enough."""
+    """Return the error for a missing or an unknown key."""
     if digest is None:
         return Unauthenticated(
             "Send your key once, as the header `Authorization: Bearer <key>`.", code="missing_api_key"

@@ -1,13 +1,13 @@
-"""Which web pages may call where no key is asked for.
+"""DNS rebinding protection: which web pages may call a gateway that needs no key.
 
-A page of a stranger reaches a gateway on this machine or in this network by DNS rebinding: its own name is made to
-resolve to the gateway's address, so that to the browser the gateway belongs to the page. What it cannot change is the
-name that it was opened by, and that is the request's `Host`. So without keys a browser is served under names that no
-stranger controls alone: loopback names, IP addresses, and ALLOWED_HOSTS.
+An attacker's page reaches a gateway on this machine or in this network by DNS rebinding: its host name is made to
+resolve to the gateway's address, so the browser takes the gateway for the page's own server. The page cannot change the
+name that it was opened by, which is the request's `Host`. So without keys, browsers are served only under names that no
+attacker controls: loopback names, IP addresses, and ALLOWED_HOSTS.
 
-A request is a browser's where it has an `Origin`, any `Sec-Fetch-*` header, or a browser's `User-Agent`: over plain
-HTTP a rebound page's GET has none of the others. `Sec-Fetch-Mode: cors` alone is what Node's `fetch` sends; browsers
-never send it without `Sec-Fetch-Site`.
+A request comes from a browser if it has an `Origin`, any `Sec-Fetch-*` header, or a browser's `User-Agent`. Over plain
+HTTP the GET of a rebound page has only the last of these. `Sec-Fetch-Mode: cors` alone is what Node's `fetch` sends;
+browsers never send it without `Sec-Fetch-Site`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Protocol
 
 _HOST = re.compile(r"(\[[^\]]*\]|[^:]*)(?::(\d*))?")
 _USUAL_PORTS = ("80", "443")
-"""Browsers leave them out."""
+"""Browsers omit them from `Host`."""
 
 _SIGNS = ("origin", "sec-fetch-site", "sec-fetch-dest", "sec-fetch-user", "sec-fetch-storage-access")
 _NONE: tuple[str, ...] = ()
@@ -30,11 +30,11 @@ class Sent(Protocol):
     """Headers of a request."""
 
     def getall(self, name: str, default: Sequence[str], /) -> Sequence[str]:
-        """Return all of a name, or the default."""
+        """Return all values of a name, or the default."""
 
 
 def is_from_page(headers: Sent) -> bool:
-    """Return whether a browser sent this, as far as it can be seen."""
+    """Return whether the headers look like a browser's."""
     for name in _SIGNS:
         if headers.getall(name, _NONE):
             return True
@@ -45,14 +45,14 @@ def is_from_page(headers: Sent) -> bool:
 
 
 class PageGuard:
-    """Knows the names under which pages are served without a key."""
+    """The host names under which browsers are served without a key."""
 
     def __init__(self, allowed: Collection[str]) -> None:
         self._allowed = frozenset(allowed)
         self._is_allowed = lru_cache(maxsize=256)(self._look)
 
     def refuses(self, headers: Sent) -> bool:
-        """Return whether this is a page under a name that may be a stranger's."""
+        """Return whether this comes from a browser, under a name that an attacker may control."""
         sent = headers.getall("host", _NONE)
         return not (len(sent) == 1 and self._is_allowed(sent[0])) and is_from_page(headers)
 

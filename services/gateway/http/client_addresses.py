@@ -1,4 +1,4 @@
-"""How many connections each client address holds."""
+"""Count of connections per client address."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ import ipaddress
 from collections import Counter
 
 _IPV6_NETWORK = 64
-"""A single client has as many IPv6 addresses as fit into this prefix."""
+"""Prefix length of the IPv6 network that one client has."""
 
 
 class Addresses:
-    """Counts connections by address; knows nothing of addresses without any."""
+    """Count of connections per address. Addresses without connections take no memory."""
 
     def __init__(self) -> None:
         self._address_of: dict[object, str] = {}
         self._held: Counter[str] = Counter()
 
     def held_by(self, transport: asyncio.BaseTransport) -> int:
-        """Return how many connections there are from where this one comes."""
+        """Return the number of connections from the address of this one."""
         return self._held[address_of(transport)]
 
     def add(self, connection: object, transport: asyncio.BaseTransport) -> None:
@@ -27,7 +27,7 @@ class Addresses:
         self._held[address] += 1
 
     def remove(self, connection: object) -> None:
-        """Count it no longer; what was never added changes nothing."""
+        """Remove a connection; one that was never added changes nothing."""
         address = self._address_of.pop(connection, None)
         if address is not None:
             self._held[address] -= 1
@@ -36,7 +36,7 @@ class Addresses:
 
 
 def address_of(transport: asyncio.BaseTransport) -> str:
-    """Return the address of the other side; of IPv6 the network that a client has to itself."""
+    """Return the client's address; for IPv6 the network that one client has."""
     peer = transport.get_extra_info("peername")
     host = str(peer[0]) if isinstance(peer, tuple) and peer else ""
     if ":" not in host:

@@ -26,25 +26,25 @@ from shared.settings import Settings
 
 HEADER_TIMEOUT_S = 10.0
 KEEP_ALIVE_S = 75.0
-"""Longer than the idle timeout of the usual load balancers (60 s), so that they close first, not we."""
+"""Longer than the idle timeout of common load balancers (60 s), so that they close first."""
 
 WRITE_TIMEOUT_S = 30.0
 LINGER_S = 2.0
 LINGER_TOTAL_S = 10.0
 LINGER_BYTES = 33_554_432
-"""How long without a byte, how long in all, and how much of, an unwanted rest of a body is read and dropped, so that
-the client sees the answer and no reset. Many that are refused at the same time share the way: 2 s in all was too
-little for a hundred bodies of 8 MB."""
+"""Bounds of what is read and discarded of a rest of a body (time without a byte, total time, bytes), so that the client
+sees the response and no reset. Clients that are refused at the same time share the bandwidth: a total of 2 s was too
+short for a hundred bodies of 8 MB."""
 
 MAX_CONNECTIONS = 4096
 LEAST_SHARE = 16
-"""However low the cap is, an address may hold so many connections: a browser opens several."""
+"""Connections that an address may hold at any cap: a browser opens several."""
 
 log = get_logger(__name__)
 
 
 class HardenedHandler(RequestHandler):
-    """One connection."""
+    """Protocol of one connection, with deadlines for headers and writes."""
 
     __slots__ = ("_header_timeout_s", "_header_timer", "_heard", "_write_timeout_s", "_write_timer")
 
@@ -58,20 +58,20 @@ class HardenedHandler(RequestHandler):
         self._header_timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
 
-    # -- opening, reading: whoever is silent or slow goes ------------------------------------------------------------
+    # -- opening and reading: silent and slow clients are disconnected -----------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Start the header deadline, or turn the connection away at a cap."""
+        """Start the header deadline, or refuse the connection at a cap."""
         refusal = cast("HardenedServer", self._manager).refusal(transport)
         if refusal is not None:
             self._force_close = True  # what still arrives is dropped
-            _last_words(cast("asyncio.Transport", transport), refusal)
+            _write_error_and_close(cast("asyncio.Transport", transport), refusal)
             return
         super().connection_made(transport)
         self._arm_header_timer()
 
     def data_received(self, data: bytes) -> None:
-        """Keep the header deadline running from the first byte of a request to the end of its headers."""
+        """Run the header deadline from the first byte of a request to the end of its headers."""
         self._heard = True
         seen = self._request_count
         super().data_received(data)
@@ -81,13 +81,13 @@ class HardenedHandler(RequestHandler):
             self._arm_header_timer()
 
     def eof_received(self) -> bool:  # type: ignore[override]  # asyncio reads it; aiohttp returns None, which closes
-        """Return whether the connection stays open for the answer in work, after the client has sent all that it will.
+        """Return whether the connection stays open for the response in work, after the client has sent everything.
 
-        A client may close its sending side and wait for the answer.
+        A client may close its sending side and wait for the response.
         """
         if self.transport is None or self._current_request is None:
             return False
-        self.close()  # after the answer
+        self.close()  # after the response
         self._loop.call_later(HALF_CLOSE_S, self._give_up, self._current_request)
         return True
 
@@ -97,7 +97,7 @@ class HardenedHandler(RequestHandler):
 
     @property
     def _idle(self) -> bool:
-        """Whether the next request is awaited."""
+        """Whether the handler waits for the next request."""
         return self._waiter is not None and not self._waiter.done()
 
     def _arm_header_timer(self) -> None:
@@ -113,13 +113,15 @@ class HardenedHandler(RequestHandler):
         transport = self.transport
         if transport is not None and self._idle:
             if self._heard:
-                _last_words(transport, RequestTimeout("The headers did not arrive in time.", code="request_timeout"))
+                _write_error_and_close(
+                    transport, RequestTimeout("The headers did not arrive in time.", code="request_timeout")
+                )
             self.force_close()
 
-    # -- writing: whoever does not read goes -------------------------------------------------------------------------
+    # -- writing: clients that do not read are disconnected ----------------------------------------------------------
 
     def pause_writing(self) -> None:
-        """Start the write deadline: the client's buffers and ours are full."""
+        """Start the write deadline: the buffers on both sides are full."""
         super().pause_writing()
         self._arm_write_timer()
 
@@ -129,7 +131,7 @@ class HardenedHandler(RequestHandler):
         self._disarm_write_timer()
 
     def force_close(self) -> None:
-        """Close, and give what is still buffered no longer than the write deadline."""
+        """Close, and send what is buffered within the write deadline."""
         transport = self.transport
         super().force_close()
         if transport is not None:
@@ -146,7 +148,7 @@ class HardenedHandler(RequestHandler):
             self._write_timer = None
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Stop the clocks; a handler that still runs is cancelled."""
+        """Cancel the deadlines; a handler that still runs is cancelled."""
         self._disarm_header_timer()
         self._disarm_write_timer()
         super().connection_lost(exc)
@@ -154,7 +156,7 @@ class HardenedHandler(RequestHandler):
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
-        """Send the answer, then drop what is left of the body; aiohttp would not let the loop go meanwhile."""
+        """Send the response, then discard the rest of the body; aiohttp would block the event loop meanwhile."""
         finished = await super().finish_response(request, resp, start_time)
         if not request.content.is_eof() and not self._force_close:
             with suppress(TimeoutError, HttpProcessingError, RequestPayloadError, ConnectionError):
@@ -168,11 +170,11 @@ class HardenedHandler(RequestHandler):
         request: web.BaseRequest,
         status: int = 500,
         exc: BaseException | None = None,
-        message: str | None = None,  # noqa: ARG002 - the parser's words quote the request
+        message: str | None = None,  # noqa: ARG002 - the parser's message quotes the request
     ) -> web.StreamResponse:
-        """Answer a request that never was one, without repeating a byte of it, to the client or to the log."""
+        """Return the response to a malformed request, without a byte of it in response or log."""
         if request.writer.output_size > 0:
-            raise ConnectionError("the answer has begun; a second one cannot be sent")
+            raise ConnectionError("the response has begun; a second one cannot be sent")
         response: web.Response
         if isinstance(exc, ContentEncodingError):
             response = problem_response(unsupported_encoding())
@@ -187,7 +189,7 @@ class HardenedHandler(RequestHandler):
 
 
 class HardenedServer(web.Server):
-    """Makes a `HardenedHandler` for each connection, up to a cap, of which one client address has a share at most."""
+    """aiohttp's server with `HardenedHandler`s, a cap on connections, and a share of it for each client address."""
 
     def __init__(self, application: web.Server, settings: Settings, *, max_connections: int, **timeouts: float) -> None:
         super().__init__(
@@ -201,7 +203,7 @@ class HardenedServer(web.Server):
         self._timeouts = timeouts
 
     def refusal(self, transport: asyncio.BaseTransport) -> Unavailable | None:
-        """Return why a new connection is turned away, if it is."""
+        """Return the error for a new connection beyond the cap, None below it."""
         if len(self._connections) >= self._max_connections:
             return Unavailable("Too many connections.", code="overloaded")
         if self._addresses.held_by(transport) >= self._share:
@@ -214,7 +216,7 @@ class HardenedServer(web.Server):
         self._addresses.add(handler, transport)
 
     def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
-        """Count it no longer."""
+        """Remove it from the count."""
         super().connection_lost(handler, exc)
         self._addresses.remove(handler)
 
@@ -231,7 +233,7 @@ class HardenedServer(web.Server):
 
 
 def connection_cap() -> int:
-    """Return how many clients may be connected: half of the file descriptors, each may need one upstream."""
+    """Return the cap on connections: half of the file descriptors, because each may need one for the upstream."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 2 * MAX_CONNECTIONS
     if soft < wanted:
@@ -241,11 +243,11 @@ def connection_cap() -> int:
 
 
 async def _drop(content: StreamReader) -> None:
-    """Read on for a while. A packed body unpacks without end while it is read: each step lets others go on."""
+    """Discard the rest of a body, within bounds. Decompression may go on for long, so each step yields to the loop."""
     dropped = 0
     until = asyncio.get_running_loop().time() + LINGER_TOTAL_S
     async with asyncio.timeout(LINGER_S) as silence:
-        # No piece is kept while others go on: of a hundred clients refused at the same time each would hold 256 KiB.
+        # No piece is kept across a yield: of a hundred clients refused at the same time each would hold 256 KiB.
         while dropped < LINGER_BYTES and (size := len(await content.readany())):
             dropped += size
             silence.reschedule(min(until, asyncio.get_running_loop().time() + LINGER_S))
@@ -256,7 +258,7 @@ _AppHandler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
 def _guarded(handle: _AppHandler, limit: int) -> _AppHandler:
-    """Wrap the application: what it raises before its middlewares run gets our shape, too."""
+    """Wrap the application, so that errors before its middleware runs have our shape, too."""
 
     async def guarded(request: web.BaseRequest) -> web.StreamResponse:
         if (request.content_length or 0) > limit:  # before `100 Continue` invites the body
@@ -269,8 +271,8 @@ def _guarded(handle: _AppHandler, limit: int) -> _AppHandler:
     return guarded
 
 
-def _last_words(transport: asyncio.Transport, error: RequestTimeout | Unavailable) -> None:
-    """Write an answer without a request, and close."""
+def _write_error_and_close(transport: asyncio.Transport, error: RequestTimeout | Unavailable) -> None:
+    """Write an error response without a request, and close."""
     answer = problem_response(error)
     body = answer.body if isinstance(answer.body, bytes) else b""
     head = [

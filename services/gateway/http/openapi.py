@@ -1,4 +1,4 @@
-"""The HTTP contract as an OpenAPI 3.1 document: one row per operation, so that a reader sees all of it at once."""
+"""The HTTP contract as an OpenAPI 3.1 document: one row per operation, so that all of it is in one table."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from shared.schemas.ids import REQUEST_ID_PATTERN
 REQUEST_ID = {"type": "string", "pattern": REQUEST_ID_PATTERN.replace(r"\z", "$")}
 
 ROUTER_HEADERS = {
-    "x-request-id": "The request's id: yours, or ours where you sent none",
-    "x-router-model": "Who answered",
-    "x-router-decision": "On what evidence: local, global, default, pinned or fallback",
+    "x-request-id": "The request's id: yours, or a generated one if you sent none",
+    "x-router-model": "The model that answered",
+    "x-router-decision": "The evidence of the decision: local, global, default, pinned or fallback",
     "x-router-propensity": "Probability with which the policy chose as it did",
-    "x-router-cost-usd": "Cost of the answer in USD (absent where it is unknown, and on streams)",
-    "x-router-overhead-ms": "Our own time before the upstream was called",
-    "x-router-degraded": "What the decision had to do without, if anything",
-    "x-router-session": "`held` where the conversation, or the tool loop, stayed with its model",
-    "x-router-exploration": "Why nothing was explored, if so: `off` by your wish, `spent` with the day's budget",
-    "x-router-ignored": "Wishes of the body's `provider` that the router does not know, and has dropped",
+    "x-router-cost-usd": "Cost of the answer in USD (absent if it is unknown, and on streams)",
+    "x-router-overhead-ms": "Time in the router before the upstream was called",
+    "x-router-degraded": "Dependencies that the decision was made without",
+    "x-router-session": "`held` if the conversation, or the tool loop, stayed with its model",
+    "x-router-exploration": "Why there was no exploration: `off` by your request, `spent` with the day's budget",
+    "x-router-ignored": "Fields of the body's `provider` that the router does not know, and has dropped",
     "x-router-feedback-url": "A path that rates this answer, once, without a key (with FEEDBACK_LINK_SECRET)",
 }
 
@@ -54,7 +54,7 @@ _LIMITS = {
     "top_provider": object_of(context_length=_TOKENS, max_completion_tokens=_TOKENS),
     "supported_parameters": STRINGS,
 }
-"""What the upstream says of a model's limits; a field that it does not say is absent."""
+"""Limits of a model as the upstream lists them; others are absent."""
 _MODEL = object_of(
     "id object created owned_by", id=STRING, object=STRING, created={"type": "integer"}, owned_by=STRING, **_LIMITS
 )
@@ -80,16 +80,16 @@ _JSON = "application/json"
 CHAT_BODY = body_of(ChatFields)
 CHAT_BODY["properties"]["provider"] = {
     "type": ["object", "null"],
-    "description": "Unknown wishes are dropped, see x-router-ignored",
+    "description": "Unknown fields are dropped, see x-router-ignored",
 }
 FEEDBACK_BODY, RATING_BODY = body_of(FeedbackFields), body_of(RatingFields)
 
 OPERATIONS = (
     Operation(
-        "/chat/completions", "post", "Chat completion, answered by the model that is worth its price for this prompt",
+        "/chat/completions", "post", "Chat completion by the model that is worth its price for this prompt",
         (200, "OpenAI's chat completion, or with `stream` its events", _JSON, _ANYTHING),
         _CHAT_ERRORS | {
-            402: "insufficient_credit: the router's account at the upstream has none for this request",
+            402: "insufficient_credit: the router's account at the upstream has too little for this request",
             404: "model_not_found", 409: "duplicate_request_id",
             429: "rate_limit_exceeded, insufficient_quota, too_many_concurrent_requests, upstream_rate_limited",
             502: "upstream_error: no model could answer", 503: "overloaded, no_models", 504: "upstream_timeout",
@@ -98,33 +98,33 @@ OPERATIONS = (
     ),
     Operation(
         "/feedback", "post", "Rate an answer; the last rating counts, the same again changes nothing",
-        (202, "It will be learned, exactly once", _JSON,
+        (202, "Accepted; it is learned exactly once", _JSON,
          object_of("status request_id duplicate", status=STRING, request_id=STRING, duplicate={"type": "boolean"})),
         _BODY_ERRORS | {
             404: "request_not_found",
             409: "not_rateable: no whole answer; idempotency_key_reused; ambiguous_request_id (for admins)",
             410: "feedback_window_over", 429: "feedback_rate_limited",
-            503: "feedback_unavailable: come again after Retry-After",
+            503: "feedback_unavailable: try again after Retry-After",
         },
         FEEDBACK_BODY,
     ),
     Operation(
         "/feedback/{token}", "post", "Rate an answer by the link that came with it, once; also takes a form's fields",
-        (202, "It will be learned, exactly once; 200 and a page for a form", _JSON, object_of("status request_id")),
+        (202, "Accepted; it is learned exactly once. 200 and a page for a form", _JSON, object_of("status request_id")),
         _BODY_ERRORS | {
             403: "invalid_link: altered", 404: "not_found: there are no links here",
             409: "not_rateable: no whole answer",
-            410: "link_used, feedback_window_over", 503: "feedback_unavailable: come again after Retry-After",
+            410: "link_used, feedback_window_over", 503: "feedback_unavailable: try again after Retry-After",
         },
         RATING_BODY, versioned=False, open=True,
     ),
     Operation(
-        "/feedback/{token}", "get", "A page with a form that rates the answer; looking changes nothing",
+        "/feedback/{token}", "get", "A page with a form that rates the answer; to open it changes nothing",
         (200, "The page", "text/html", STRING), {403: "invalid_link", 404: "not_found: there are no links here"},
         versioned=False, open=True,
     ),
     Operation(
-        "/route", "post", "Dry run: what would be chosen for this chat request, and why; no model is asked",
+        "/route", "post", "Dry run: the decision for this chat request; no model is called",
         (200, "The decision", _JSON, object_of("object model order decision")),
         _CHAT_ERRORS | {404: "model_not_found", 429: "too_many_concurrent_requests", 503: "overloaded, no_models"},
         CHAT_BODY,
@@ -138,22 +138,22 @@ OPERATIONS = (
         "/models/{model}", "get", "One model", (200, "OpenAI's model", _JSON, _MODEL), {404: "model_not_found"}
     ),
     Operation(
-        "/requests/{request_id}", "get", "The story of a request: decision, evidence, outcome, feedback",
-        (200, "The story", _JSON, object_of("request_id id model status decision outcome")),
+        "/requests/{request_id}", "get", "The record of a request: decision, evidence, outcome, feedback",
+        (200, "The record", _JSON, object_of("request_id id model status decision outcome")),
         _RECORD_ERRORS,
     ),
     Operation(
-        "/arms", "get", "What has been learned of every arm",
-        (200, "Evidence, belief and share of traffic", _JSON, _ARMS),
+        "/arms", "get", "The learned state of every arm",
+        (200, "Evidence, posterior and share of traffic", _JSON, _ARMS),
         {403: "admin_key_required", 503: "no_snapshot"},
     ),
     Operation(
-        "/arms/{arm}", "put", "Add a model to those that the router chooses from, at once and for good",
-        (200, "Those models now, and how they differ from LLM_MODELS", _JSON, _ARM_LIST), _ARM_ERRORS,
+        "/arms/{arm}", "put", "Add a model to those that the router chooses from, permanently",
+        (200, "The current models, and how they differ from LLM_MODELS", _JSON, _ARM_LIST), _ARM_ERRORS,
     ),
     Operation(
-        "/arms/{arm}", "delete", "Take a model out of those that the router chooses from; what was learned of it stays",
-        (200, "Those models now, and how they differ from LLM_MODELS", _JSON, _ARM_LIST),
+        "/arms/{arm}", "delete", "Remove a model from those that the router chooses from; its learned state is kept",
+        (200, "The current models, and how they differ from LLM_MODELS", _JSON, _ARM_LIST),
         _ARM_ERRORS | {409: "last_arm: another one has to be added first"},
     ),
     Operation(
@@ -168,18 +168,18 @@ OPERATIONS = (
     ),
     Operation(
         "/health", "get", "State, latency and version of every part",
-        (200, "`status` alone for strangers and users; all of it for operators", _JSON, HEALTH), {},
+        (200, "Only `status` without an operator's key; everything with it", _JSON, HEALTH), {},
         versioned=False, open=True,
     ),
     Operation(
-        "/ready", "get", "Whether this process wants traffic; degraded is still ready",
+        "/ready", "get", "Readiness for traffic; a degraded process is ready",
         (200, "Ready", _JSON, object_of("status")), {503: "the reason"}, versioned=False, open=True,
     ),
     Operation(
         "/openapi.json", "get", "This document", (200, "OpenAPI 3.1", _JSON, _ANYTHING), {}, versioned=False, open=True
     ),
     Operation(
-        "/docs", "get", "This document for people", (200, "A page", "text/html", STRING), {},
+        "/docs", "get", "This document as a page", (200, "A page", "text/html", STRING), {},
         versioned=False, open=True,
     ),
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""JSON schemas of the contract that are too long for its table of operations."""
+"""JSON schemas of the OpenAPI document that are too long for its table of operations."""
 
 from __future__ import annotations
 

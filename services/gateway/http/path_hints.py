@@ -1,7 +1,7 @@
-"""What to answer where a path or a method does not exist: the path that the client meant.
+"""Messages of 404 and 405 responses, with the path or method that the client probably meant.
 
-A base URL that is set wrong (`/v1/v1/…`, `/api/v1/…`, `/v1//…`, no `/v1`) still ends in a path of ours; other paths
-belong to APIs that the router does not have, or are misspelt.
+A wrong base URL (`/v1/v1/…`, `/api/v1/…`, `/v1//…`, no `/v1`) still ends in a path of the router. Other paths belong to
+APIs that the router does not have, or are misspelt.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _OTHER_APIS = {
     "generate": "Ollama's API",
     "chat": "",
 }
-"""First segments of paths of other APIs, and what is said of each."""
+"""Names of other APIs by the first segment of their paths."""
 
 _PREFIXES = frozenset({"api", "v1", "v2", "openai", "openrouter"})
 _SAFE_HOST = re.compile(r"[A-Za-z0-9.\-]{1,253}(?::\d{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](?::\d{1,5})?")
@@ -39,7 +39,7 @@ _SHOWN = 120
 
 
 def _patterns(routes: Iterable[web.RouteDef]) -> dict[str, re.Pattern[str]]:
-    """Return the paths, each with what it matches."""
+    """Return the pattern of each path."""
     plain = re.compile(r"\\\{[a-z_]+(:\\\.\\\+|:\.\\\+)?\\\}")
     return {
         route.path: re.compile(plain.sub(lambda found: ".+" if found[1] else "[^/]+", re.escape(route.path)))
@@ -71,14 +71,14 @@ def hint(request: web.Request) -> str:
 
 
 def shown_path(path: str) -> str:
-    """Return a path as a log may show it: printable ASCII, bounded, without segments so long that they may be keys."""
+    """Return a path for the log: printable ASCII, bounded, without segments so long that they may be keys."""
     segments = ["(long)" if len(segment) > _SEGMENT else segment for segment in path.split("/")]
     text = re.sub(r"[^!-~]", "?", "/".join(segments))
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 def _meant(path: str) -> str | None:
-    """Return the route that is left when wrong prefixes are taken off, or one that is spelt almost the same."""
+    """Return the route after wrong prefixes are removed, or one that is spelt almost the same."""
     segments = [segment for segment in path.split("/") if segment][:8]
     while segments:
         rest = "/" + "/".join(segments)
@@ -95,7 +95,7 @@ def _meant(path: str) -> str | None:
 
 
 def _first_segment(path: str) -> str:
-    """Return the first segment that says which API is meant."""
+    """Return the first segment that is not a common prefix."""
     segments = [segment.lower() for segment in path.split("/") if segment]
     return next((segment for segment in segments if segment not in _PREFIXES), "")
 

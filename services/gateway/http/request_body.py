@@ -1,4 +1,4 @@
-"""Reading a JSON body from a client that may be slow, huge, or lying about its format."""
+"""Request body reader: content type, encoding, size limit and deadline."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from shared.settings import Settings
 _JSON = re.compile(r"application/(?:[a-z0-9.-]+\+)?json", re.IGNORECASE)
 FORM = "application/x-www-form-urlencoded"
 _READ_STEP = 1 << 18
-_UNPACKED = frozenset({"", "identity", "gzip", "deflate"})
+_ENCODINGS = frozenset({"", "identity", "gzip", "deflate"})
 _CHARSETS = frozenset({"utf-8", "utf8", "us-ascii"})
 
 
 async def read_body(
     request: web.Request, settings: Settings, *, most: int | None = None, or_form: bool = False
 ) -> bytes:
-    """Return the unpacked body, JSON (or, where that is allowed, a form's fields) of at most `most` bytes.
+    """Return the decompressed body: JSON, or with `or_form` a form's fields, of at most `most` bytes.
 
     Raises UnsupportedMedia, PayloadTooLarge and Unavailable (by the declared length before a byte is read),
     RequestTimeout, or InvalidRequest for a broken encoding.
@@ -46,23 +46,23 @@ async def read_body(
 
 
 def too_large(limit: int) -> PayloadTooLarge:
-    """Return the error of a body beyond `limit`."""
+    """Return the error for a body of more than `limit` bytes."""
     return PayloadTooLarge(f"The body is larger than {limit} bytes.", code="body_too_large")
 
 
 def unsupported_encoding() -> UnsupportedMedia:
-    """Return the error of a content encoding that we do not unpack."""
+    """Return the error for a content encoding that is not supported."""
     return UnsupportedMedia("Bodies may be packed once, with gzip or deflate.", code="unsupported_encoding")
 
 
 async def _read(request: web.Request, limit: int, hold: Callable[[int], None]) -> bytes:
     content = request.content
-    content.set_read_chunk_size(min(limit, _READ_STEP))  # unpack in larger steps
+    content.set_read_chunk_size(min(limit, _READ_STEP))  # decompress in larger steps
     body = bytearray()
     while chunk := await content.readany():
         body += chunk
         if len(body) > _READ_STEP:
-            await asyncio.sleep(0)  # `readany` itself lets nobody else go on while there is more to unpack
+            await asyncio.sleep(0)  # `readany` alone would block the event loop while there is more to decompress
         if len(body) > limit:
             raise too_large(limit)
         hold(len(body))
@@ -70,17 +70,17 @@ async def _read(request: web.Request, limit: int, hold: Callable[[int], None]) -
 
 
 def is_form(request: web.Request) -> bool:
-    """Return whether the body is what a browser's form sends."""
+    """Return whether the body is declared as a browser's form."""
     return request.content_type == FORM
 
 
 def _check_headers(request: web.Request, *, or_form: bool) -> None:
     encodings = request.headers.getall(hdrs.CONTENT_ENCODING, [])
-    if len(encodings) > 1 or (encodings and encodings[0].strip().lower() not in _UNPACKED):
+    if len(encodings) > 1 or (encodings and encodings[0].strip().lower() not in _ENCODINGS):
         raise unsupported_encoding()
     types = request.headers.getall(hdrs.CONTENT_TYPE, [])
     if not types:
-        if hdrs.ORIGIN in request.headers:  # a page may send that anywhere without being asked what it may do
+        if hdrs.ORIGIN in request.headers:  # without a type, a page may send it to any site without a preflight
             raise UnsupportedMedia("A web page must send a Content-Type.", code="unsupported_media_type")
         return
     known = _JSON.fullmatch(request.content_type) is not None or (or_form and is_form(request))

@@ -1,4 +1,4 @@
-"""Every path, in one table: the application, the contract in `/openapi.json` and the tests read it."""
+"""Route table: the application, the OpenAPI document and the tests read it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ API = (
     web.put("/arms/{arm:.+}", arms.add),
     web.delete("/arms/{arm:.+}", arms.remove),
 )
-"""Answer with and without `/v1`: some SDKs insist on the prefix."""
+"""Routes with and without `/v1`: some SDKs require the prefix."""
 
 OPERATIONS = (
     web.get("/metrics", metrics.metrics),

@@ -26,7 +26,7 @@ log = get_logger(__name__)
 
 
 class _Runner(web.AppRunner):
-    """An application's runner with a `HardenedServer` under it."""
+    """An application's runner on a `HardenedServer`."""
 
     def __init__(self, app: web.Application, settings: Settings, **options: float) -> None:
         super().__init__(app, shutdown_timeout=settings.DRAIN_TIMEOUT_S)
@@ -46,7 +46,7 @@ class _Runner(web.AppRunner):
 async def serve(app: web.Application, settings: Settings, **options: float) -> web.AppRunner:
     """Start `app` on HOST and PORT. `await runner.cleanup()` stops it.
 
-    Stopping closes the listener, lets open answers finish for DRAIN_TIMEOUT_S, cancels the rest, and runs the
+    Stopping closes the listener, lets open responses finish for DRAIN_TIMEOUT_S, cancels the rest, and runs the
     application's clean-up. `options` are `max_connections`, `header_timeout_s` and `write_timeout_s`.
     """
     app.on_response_prepare.append(build_finisher(app[REQUEST_LIFECYCLE]))
