@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.load.__main__ import MARKS
 from services.gateway.http.openapi import ROUTER_HEADERS, SENT_HEADERS
 from shared.settings import Settings
 from shared.storage import redis_keys
@@ -22,6 +23,16 @@ def test_generated_tables_are_up_to_date(page: str, mark: str) -> None:
     """The tables of settings and metrics say what the code says: types, defaults, labels, descriptions."""
     before, after = up_to_date(page, mark)
     assert before == after, "run: make configuration"
+
+
+def test_the_page_of_results_can_be_written() -> None:
+    """`make bench PAGE=...` replaces what is between two marks, each of which is there once and in order."""
+    page = re.search(r"^make bench .*PAGE=(\S+)", read("docs/performance/results.md"), re.MULTILINE)
+    assert page
+    assert page[1] in read("Makefile")
+    begin, end = (read(page[1]).split(mark) for mark in MARKS)
+    assert len(begin) == len(end) == 2
+    assert len(begin[0]) < len(end[0])
 
 
 def test_every_setting_and_metric_is_in_its_table_once() -> None:
