@@ -1,1 +1,1 @@
-"""The learning itself: pure functions of frozen values. No I/O, no clock, no global random state."""
+"""Contextual bandit: pure functions of frozen values. No I/O, no clock, no global random state."""

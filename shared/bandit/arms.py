@@ -1,4 +1,4 @@
-"""An arm is a model that can be chosen."""
+"""Arms: models that can be chosen, with prices and limits."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _NAME = re.compile(r"[!-~]{1,256}")
 
 
 def is_arm_name(text: str) -> bool:
-    """Whether a model may be called that: the name ends up in headers, keys, logs and metrics."""
+    """Whether `name` is a valid model name: it is used in headers, keys, logs and metrics."""
     return _NAME.fullmatch(text) is not None
 
 
@@ -27,7 +27,7 @@ UNBOUNDED_TOKENS = 1_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """List price of one arm, USD per token; `request_usd` is what each request costs besides."""
+    """List price of one arm, USD per token; `request_usd` is charged per request in addition."""
 
     prompt_usd: float
     completion_usd: float
@@ -64,12 +64,12 @@ class Arm:
 
     @property
     def has_limits(self) -> bool:
-        """Return whether anything is known of what the model can serve."""
+        """Return whether any limit of the model is known."""
         limits = self.input_modalities, self.output_modalities, self.parameters
         return bool(self.context_tokens or self.max_output_tokens) or any(limit is not None for limit in limits)
 
     def room(self) -> int:
-        """Return how many tokens, prompt and answer together, fit whatever their shares."""
+        """Return the tokens of prompt and answer together that fit in any split."""
         return min(self.context_tokens or UNBOUNDED_TOKENS, self.max_output_tokens or UNBOUNDED_TOKENS)
 
     @property

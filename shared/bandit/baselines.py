@@ -1,4 +1,4 @@
-"""A policy to compare with: every arm on its own, no context, no price prior.
+"""Baseline policy: every arm on its own, without context and price prior.
 
 r ~ N(q_a, sigma_a^2),   q_a ~ N(OPTIMISTIC_PRIOR, .2^2);   the draw's sd is `scale` times the posterior's
 """

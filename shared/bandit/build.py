@@ -1,4 +1,4 @@
-"""The product's policy: the one place that names it."""
+"""Factory of the product's policy."""
 
 from __future__ import annotations
 

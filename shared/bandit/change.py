@@ -1,4 +1,4 @@
-"""Has an arm become worse? A CUSUM on what its ratings fell short of, and what the evidence before it is still worth.
+"""Change detection: a CUSUM on ratings below expectation, and the remaining weight of earlier evidence.
 
     S <- max(0, S - sum (r - q) / sigma - .25 n),      block by block: n ratings r, each expected to be q when decided
     alarm where S > 12, and the arm had more than 20 ratings before S left 0; the break is where it left 0
@@ -30,7 +30,7 @@ KEPT = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Break:
-    """What an arm's total of ratings is worth since it changed: times `kept`, with each score moved by `shift`."""
+    """Adjustment of an arm's ratings after a change: weights times `kept`, scores moved by `shift`."""
 
     kept: float
     shift: float

@@ -1,4 +1,4 @@
-"""Kinds of prompt: spherical k-means on the vectors of the traffic, rated or not.
+"""Clusters of prompts: spherical k-means on the vectors of the traffic, rated or not.
 
 Refitted when the traffic has reached each of `REFIT_AT` requests. Sums of an older epoch count as cluster unknown until
 whoever keeps the requests has written them anew under the new epoch.

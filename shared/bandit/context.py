@@ -1,4 +1,4 @@
-"""What is known of a request before it is answered."""
+"""Context of a decision: the prompt's vector and its labelled neighbours."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Neighbour(NamedTuple):
     Attributes:
         request_id: our own id of that request.
         similarity: cosine, at most 1.
-        arm: who answered it.
+        arm: the arm that answered it.
         score: the feedback it got, 0 to 1.
     """
 

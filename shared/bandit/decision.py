@@ -1,4 +1,4 @@
-"""The record of one choice: what was eligible, what was believed, what was drawn, and with which probability."""
+"""Record of one decision: eligible arms, beliefs, draws and propensities."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from shared.bandit.arms import ArmId
 
 
 class DecisionKind(StrEnum):
-    """On what evidence the arm was chosen; the value of the header `x-router-decision`."""
+    """Evidence behind a choice; the value of the header `x-router-decision`."""
 
     LOCAL = "local"  # neighbours of this prompt moved the estimate
     GLOBAL = "global"  # the posteriors of all traffic alone
@@ -20,7 +20,7 @@ class DecisionKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """What a unit of each term is worth at decision time. `cost` is negative: cheaper is better."""
+    """Weights of the utility's terms at decision time. `cost` is negative: cheaper is better."""
 
     quality: float
     latency: float
@@ -29,7 +29,7 @@ class Weights:
 
 @dataclass
 class ArmView:
-    """What the policy believed of one eligible arm when it decided.
+    """Belief of the policy about one eligible arm at decision time.
 
     Not frozen, which would cost four times as much to make, and without slots, with which orjson takes three times as
     long: every request makes and stores one for each arm.
@@ -82,7 +82,7 @@ UNFIT_FIELDS = ("arm", "feature", "basis")
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """One choice.
+    """One decision.
 
     Attributes:
         kind: on what evidence.

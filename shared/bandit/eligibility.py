@@ -1,4 +1,4 @@
-"""Which arms may answer a request."""
+"""Eligible arms of a request."""
 
 from __future__ import annotations
 

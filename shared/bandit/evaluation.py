@@ -1,4 +1,4 @@
-"""What a decision is expected to be worth, against the best single model and against not exploring.
+"""Expected value of a decision, against the best single model and against no exploration.
 
     lift   = U(chosen | prompt) - U(fixed | prompt),        regret = max_a U(a | prompt) - U(chosen | prompt) >= 0
 

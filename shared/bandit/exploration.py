@@ -1,4 +1,4 @@
-"""How widely to draw: Thompson sampling, tempered by what a try brings.
+"""Width of the draws: Thompson sampling, tempered by the value of another trial.
 
     draw's sd = alpha_a sqrt(EXPLORATION_RATE / .1) x posterior sd
     alpha_a   = .2 + .2 rho + .6 sqrt(rho) 10 / (10 + n_a),      rho = ratings / requests, n_a ratings of arm a

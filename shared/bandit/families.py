@@ -27,7 +27,7 @@ ALIAS = "~"
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """What a name says. `provider` is empty for a name without one."""
+    """Parts of a model's name. `provider` is empty for a name without one."""
 
     provider: str
     words: frozenset[str]

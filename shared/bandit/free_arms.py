@@ -1,4 +1,4 @@
-"""Which models the word `free` in LLM_MODELS stands for: a rule over the upstream's list.
+"""Selection of the models for `free` in LLM_MODELS, by a rule over the upstream's list.
 
 A model qualifies if it is listed with price 0 (prompt, completion, and request), reads text, writes text and nothing
 else, has a context of 32,000 tokens or an unknown one, is no router (`openrouter/…`, `…/auto`, `…-router`: they charge
@@ -44,7 +44,7 @@ def qualifies(arm: Arm) -> bool:
 
 
 def ranked(listed: Iterable[Arm]) -> list[ArmId]:
-    """Return the models that qualify, the one to take first first."""
+    """Return the models that qualify, in order of preference."""
     families = defaultdict[tuple[str, str], list[Arm]](list)
     for arm in listed:
         if qualifies(arm):
@@ -55,7 +55,7 @@ def ranked(listed: Iterable[Arm]) -> list[ArmId]:
 
 
 def filled(kept: Sequence[ArmId], listed: Iterable[Arm]) -> tuple[ArmId, ...]:
-    """Return `kept`, and behind it as many others as there are places."""
+    """Return `kept`, followed by others up to the number of places."""
     return tuple(dict.fromkeys((*kept, *ranked(listed))))[: max(MAX_FREE, len(kept))]
 
 

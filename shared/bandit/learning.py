@@ -1,4 +1,4 @@
-"""What one request teaches: the integer contributions of its outcome and of its rating."""
+"""Integer contributions of a request's outcome and rating to the learned sums."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def outcome_sums(
     completion_tokens: int,
     cluster: tuple[int, int] | None,
 ) -> dict[str, int]:
-    """Return what an answer adds to the sums of its arm. `cost_usd` None: unknown, which is not the same as free."""
+    """Return the contribution of an answer to the sums of its arm. `cost_usd` None: unknown, not free."""
     sums = {REQUESTS: 1, LATENCY: round(latency_s * MICRO)}
     if cost_usd is None:
         sums |= {UNPRICED: 1}
@@ -52,7 +52,7 @@ def outcome_sums(
 
 
 def failure_sums(failed: Iterable[ArmId], arm: ArmId) -> dict[str, int]:
-    """Return what failed calls add: one failure each, to its own arm's sums. `arm` is the request's own.
+    """Return the contribution of failed calls: one failure each, for its own arm. `arm` is the request's own.
 
     A failure is no more than that: its latency and cost say nothing of an answer's.
     """
@@ -60,7 +60,7 @@ def failure_sums(failed: Iterable[ArmId], arm: ArmId) -> dict[str, int]:
 
 
 def feedback_sums(*, score: float, view: ArmView | None, cluster: tuple[int, int] | None) -> dict[str, int]:
-    """Return what a rating adds to the sums of the arm that answered.
+    """Return the contribution of a rating to the sums of the arm that answered.
 
     `view` is what was believed of that arm at decision time. It scores the neighbours' shift against the estimate
     without it (prequential test, before this rating is learned): positive gain means that the shift predicted better.

@@ -1,4 +1,4 @@
-"""What similar past requests say of this prompt, beyond what is known of the arms in general.
+"""Local evidence: the shift of each arm's quality by similar past requests.
 
     c_i     = max(0, s_i - t) / (1 - t),                    t = SIMILARITY_THRESHOLD, s_i cosine of neighbour i
     w_i     = c_i / (1.02 - c_i)

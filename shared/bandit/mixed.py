@@ -1,4 +1,4 @@
-"""Quality of each arm for each kind of prompt: a Bayesian mixed model on sums.
+"""Bayesian mixed model on sums: quality of each arm for each cluster of prompts.
 
 For a rating r of arm a on a prompt of cluster c (clusters of the traffic; c = 0: cluster not known):
 
@@ -52,7 +52,7 @@ NOISE_SD = 0.35  # of one rating, before there are any
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Cells:
-    """The evidence: (K, C) ratings and their sums by arm and cluster, (K,) the rest; column 0: cluster not known.
+    """Evidence: (K, C) ratings and their sums by arm and cluster, (K,) the others; column 0: unknown cluster.
 
     `traffic` is the share of each cluster in all requests, (C,), summing to 1.
     """

@@ -1,4 +1,4 @@
-"""What another policy would have earned on the requests of a log: estimates with intervals, or a refusal.
+"""Off-policy evaluation: value of another policy on logged requests, with intervals, or a refusal.
 
     w_t   = pi_t(a_t) / p_t(a_t)                        p logged, pi target, a_t what was chosen, r_t what came of it
     IPS   = mean w r                                    unbiased, wide
@@ -63,7 +63,7 @@ class Choices:
 
 @dataclass(frozen=True, slots=True)
 class Support:
-    """How much a log knows of a target.
+    """Support of a target policy by a log.
 
     Attributes:
         requests: in the log.
@@ -101,20 +101,20 @@ class Interval:
     high: float
 
     def covers(self, truth: float) -> bool:
-        """Whether the truth lies inside."""
+        """Whether `truth` is in the interval."""
         return self.low <= truth <= self.high
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What one estimator says of the target, and of the target minus the logged policy."""
+    """Estimate by one estimator: the target, and the target minus the logged policy."""
 
     value: Interval
     difference: Interval
 
 
 def support(choices: Choices) -> Support:
-    """Return what the log knows of the target."""
+    """Return the support of the target by the log."""
     propensity, target, weights, n = choices.propensity, choices.target, choices.weights, len(choices)
     if n == 0:
         return Support(0, 0.0, 0.0, 1.0)
@@ -133,7 +133,7 @@ def support(choices: Choices) -> Support:
 def estimate(
     choices: Choices, reward: Floats, model: Floats, rng: np.random.Generator, replicates: int = REPLICATES
 ) -> dict[str, Estimate]:
-    """Return the estimate of every estimator; whether to believe them says `support`.
+    """Return the estimates of all estimators; `support` tells whether to trust them.
 
     Args:
         choices: at least one.

@@ -1,4 +1,4 @@
-"""The policy port: learned state in, decision out. Implementations are pure and hold nothing but their settings."""
+"""Policy port: learned state in, decision out. Implementations are pure and hold only their settings."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DEFAULT_WEIGHTS = Weights(quality=0.6, latency=0.2, cost=-0.2)
 
 @dataclass(frozen=True, slots=True)
 class BanditSettings:
-    """The seed's bandit variables; docs/configuration.md says what each one does."""
+    """Settings of the bandit; docs/configuration.md describes each."""
 
     weights: Weights = DEFAULT_WEIGHTS
     exploration_rate: float = 0.1
@@ -35,7 +35,7 @@ class BanditSettings:
 
 @dataclass(frozen=True, slots=True)
 class ArmSummary:
-    """What `GET /arms` shows of one arm: evidence, quality with its 95 % interval, cost, latency, reliability.
+    """Summary of one arm for `GET /arms`: evidence, quality with its 95 % interval, cost, latency, reliability.
 
     `kept` is the share of its ratings that still counts: below 1 since it was seen to become worse.
     """

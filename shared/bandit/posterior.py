@@ -1,4 +1,4 @@
-"""A fitted state: what is believed of every arm, with and without knowing the kind of prompt."""
+"""Fitted posterior: beliefs about every arm, over the traffic and by cluster."""
 
 from __future__ import annotations
 

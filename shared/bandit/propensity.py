@@ -1,4 +1,4 @@
-"""Exact probabilities of a Gaussian argmax: how likely each arm was to be chosen, computed and not simulated.
+"""Exact propensities: probabilities of a Gaussian argmax by quadrature, without simulation.
 
     P_a = integral of f_a(u) prod_{b != a} F_b(u) du = integral of r_a(u) prod_b F_b(u) du,     r_a = f_a / F_a
 
@@ -48,7 +48,7 @@ def propensities(means: Sequence[float] | Floats, sds: Sequence[float] | Floats)
 
 
 def win_chances(means: list[float], sds: list[float]) -> list[float]:
-    """Return the same as plain floats: for a handful of arms a call of numpy costs more than the sums it does."""
+    """Return the propensities as plain floats: for a few arms numpy's call overhead exceeds its work."""
     result = [0.0] * len(means)
     widest, resolution = max(sds), 1e-12 * max(*means, -min(means))
     if len(means) == 1 or widest <= resolution:

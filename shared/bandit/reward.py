@@ -1,4 +1,4 @@
-"""What an answer of each arm is expected to cost and to take, and the scale-free terms made of it.
+"""Expected cost and latency of each arm, and the scale-free terms of the utility.
 
     cost_a    = (sum of costs + m * prior) / (priced requests + m),    prior = list price x mean tokens of all traffic
     cost term = cost_a / cost of the dearest eligible arm,      speed term = 1 - latency_a / latency of the slowest
@@ -35,7 +35,7 @@ class Expectation:
 
 
 def expect(arms: Sequence[Arm], sums: Sequence[Sums], pseudo_requests: float) -> Expectation:
-    """Return what the next answer of each arm should cost and take."""
+    """Return the expected cost and latency of the next answer of each arm."""
     requests, priced = (np.array([getattr(s, name) for s in sums]) for name in ("requests", "priced"))
     everything, measured = float(requests.sum()), float(priced.sum())
     prompt, completion = ASSUMED_PROMPT_TOKENS, ASSUMED_COMPLETION_TOKENS

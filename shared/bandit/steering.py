@@ -1,4 +1,4 @@
-"""What may overrule a draw: exploration switched off, a conversation that stays with its model, shadow mode.
+"""Overrides of a draw: no exploration, session affinity, tool loops, shadow mode.
 
 Each takes the decision that the policy drew and returns the one that is followed. Whether it overrules depends on
 what is believed, never on the draw, so that the probability of the arm that it puts first is exactly 1, and 0 for any

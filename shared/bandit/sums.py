@@ -77,7 +77,7 @@ class Sums:
 
     @property
     def priced(self) -> float:
-        """Answered requests whose cost is known: what a mean cost is a mean of."""
+        """Number of answered requests with a known cost: the denominator of a mean cost."""
         return max(self.requests - self.unpriced, 0.0)
 
 
@@ -96,7 +96,7 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class ArmSums:
-    """All that is remembered of one arm.
+    """All sums of one arm.
 
     Its totals; by (epoch, cluster) the same restricted to a cluster; and its rated decisions in blocks, oldest first.
     """
@@ -127,7 +127,7 @@ class Centroids:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LearnedState:
-    """What the gateways read: `version` changes whenever any sum does."""
+    """Learned state as gateways read it: `version` changes whenever any sum does."""
 
     version: str
     arms: Mapping[ArmId, ArmSums]
@@ -203,7 +203,7 @@ def parse_sums(fields: Mapping[bytes | str, bytes | str]) -> dict[str, int]:
 
 
 def weighted_sums(days: Iterable[tuple[float, Mapping[str, int]]]) -> ArmSums:
-    """Add up parsed hashes, each times its weight. The order of `days` does not change a single bit."""
+    """Return the weighted sum of parsed hashes, bit for bit independent of the order of `days`."""
     parts: dict[str, list[float]] = defaultdict(list)
     blocks: dict[tuple[float, int], dict[str, float]] = defaultdict(lambda: dict.fromkeys(_BLOCK_ATTRIBUTES, 0.0))
     for weight, sums in days:
@@ -228,7 +228,7 @@ def weighted_sums(days: Iterable[tuple[float, Mapping[str, int]]]) -> ArmSums:
 
 
 def by_arm(arm: ArmId, contribution: Mapping[str, int]) -> dict[ArmId, dict[str, int]]:
-    """Take a contribution apart: fields by arm, those without a name belonging to `arm`."""
+    """Split a contribution by arm; fields without a name belong to `arm`."""
     parts: dict[ArmId, dict[str, int]] = defaultdict(dict)
     for name, value in contribution.items():
         base, _, other = name.partition("|")

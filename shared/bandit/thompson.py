@@ -31,7 +31,7 @@ SAFE_START_CHANCE = 0.95
 
 
 class _Facts(NamedTuple):
-    """What a view says of an arm whatever its neighbours say."""
+    """Facts of a view that do not depend on neighbours."""
 
     arm: ArmId
     quality_sd: float
@@ -46,7 +46,7 @@ class _Facts(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Weighed:
-    """The eligible arms in the order in which they were given, and what follows from them.
+    """Eligible arms in the given order, with values derived from them.
 
     Plain floats: on a dozen of them a call of numpy costs more than all its sums.
 

@@ -1,4 +1,4 @@
-"""Variants of a model: OpenRouter takes a suffix behind the id of a listed model, and lists few of the variants.
+"""Variants of a model: OpenRouter accepts suffixes after the id of a listed model, and lists few of them.
 
 A suffix chooses among providers (`:nitro` the fastest, `:floor` the cheapest, `:exacto` those best at tools) or adds
 something (`:online` searches the web, at an extra price). `:free` is no such suffix: a free model exists only where it

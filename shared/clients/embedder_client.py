@@ -43,7 +43,7 @@ class HttpEmbedder:
                 report = orjson.loads(body)
                 self._model = _model(report["model"], report["dimension"])
             except (orjson.JSONDecodeError, LookupError, TypeError, ValueError) as error:
-                raise DependencyError("embedder", "its health report is not as agreed") from error
+                raise DependencyError("embedder", "its health report has an unexpected form") from error
             self._changed = False
         return self._model
 
@@ -60,7 +60,7 @@ class HttpEmbedder:
             model = _model(headers.get(MODEL_HEADER), int(headers.get(DIMENSION_HEADER, "0")))
             vectors = np.frombuffer(body, dtype="<f4").reshape(len(texts), model.dimension).astype(np.float32)
         except ValueError as error:
-            raise DependencyError("embedder", "the vectors are not of the agreed shape") from error
+            raise DependencyError("embedder", "the vectors have an unexpected shape") from error
         self._check_model(model)
         _check_rows(vectors)
         return vectors

@@ -142,14 +142,14 @@ class Coalescer(Generic[Request, Result]):
             if waiting.result.done():  # cancelled: it must not be sent, for its effect would help no caller
                 continue
             if waiting.patience_until < now:
-                waiting.result.set_exception(DependencyError(self._dependency, "there was too much to do"))
+                waiting.result.set_exception(DependencyError(self._dependency, "overloaded: it waited too long"))
             else:
                 batch.append(waiting)
         return batch
 
     async def _call_for(self, batch: Sequence[_Waiting[Request, Result]]) -> None:
         left_s = batch[0].until - time.monotonic()  # the oldest has least
-        failure = DependencyError(self._dependency, "the call was given up")
+        failure = DependencyError(self._dependency, "the call was cancelled")
         results: Sequence[Result | DependencyError] = [failure] * len(batch)
         try:
             results = await self._made([waiting.request for waiting in batch], left_s)

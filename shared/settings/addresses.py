@@ -1,4 +1,4 @@
-"""Checks of hosts and addresses in settings: an address is parsed whole, so that none fails at its first use."""
+"""Validation of hosts and addresses: an address is parsed completely at the start, not at its first use."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def check_authority(text: str) -> str:
 
 
 def check_database_host(text: str) -> str:
-    """Check what libpq takes: hosts or folders of sockets, with commas."""
+    """Check a comma-separated list of hosts or socket folders, as libpq accepts it."""
     for host in text.split(","):
         if not host.startswith(("/", "@")):
             check_host(host)
@@ -108,7 +108,7 @@ def _parts_of(text: str, schemes: tuple[str, ...]) -> SplitResult:
 
 
 def check_url(text: str, *, query: bool = False) -> str:
-    """Check an http(s) address, with a query only where it is kept. Raises BadText; ValueError for another scheme."""
+    """Check an http(s) address; `query`: whether it may have one. Raises BadText; ValueError for another scheme."""
     parts = _parts_of(text, ("http", "https"))
     check_authority(parts.netloc.rpartition("@")[2])
     if not _PATH.fullmatch(parts.path):
@@ -121,7 +121,7 @@ def check_url(text: str, *, query: bool = False) -> str:
 
 
 def check_upstream_url(text: str) -> str:
-    """Check a base URL: the paths of the API are appended to it, and its query is sent with each call."""
+    """Check a base URL: API paths are appended to its path, and its query is sent with each call."""
     path = urlsplit(check_url(text, query=True)).path.rstrip("/")
     if path.endswith("/chat/completions"):
         raise BadText("write the base URL, without /chat/completions")
@@ -149,7 +149,7 @@ def check_allowed_host(text: str) -> str:
 
 
 def check_redis_url(text: str) -> str:
-    """Check all of a Redis address, by our own rules and then by its client's. Raises BadText or ValueError."""
+    """Check a Redis address by our rules and by the client's. Raises BadText or ValueError."""
     parts = _parts_of(text, ("redis", "rediss", "unix"))
     if parts.query and not _OPTIONS.fullmatch(parts.query):
         raise BadText(f"its options are not name=value&name=value; {_ENCODE}")

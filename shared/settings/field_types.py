@@ -1,4 +1,4 @@
-"""Types of text settings: names, lists and secrets, and the addresses of `setting_addresses.py`."""
+"""Types of text settings: names, lists, secrets and addresses."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def split_list(value: object) -> object:
 
 
 def _some_keys(value: object) -> object:
-    # An empty value never comes this far, so this one held commas alone: perhaps of variables that were not set.
+    # An empty value is unset, so this one has only commas, perhaps between unset variables.
     if value == ():
         raise BadText("it names no key; leave it empty where no key is wanted")
     return value
@@ -67,7 +67,7 @@ _LIST = Said("a list, with commas")
 CommaSeparated = Annotated[tuple[str, ...], BeforeValidator(split_list), _LIST]
 NotEmpty = Annotated[str, Field(min_length=1), Said("some text")]
 HeaderSecret = Annotated[SecretStr, AfterValidator(_check_secret)]
-"""A secret that is sent in a header, or compared with one."""
+"""A secret for a header: printable ASCII."""
 
 Keys = Annotated[tuple[HeaderSecret, ...], BeforeValidator(_some_keys), BeforeValidator(split_list), _LIST]
 ModelName = Annotated[str, Field(min_length=1), AfterValidator(_check_model), Said("some text")]
@@ -98,13 +98,13 @@ ProxyUrl = Annotated[
     AfterValidator(lambda text: text if text is None or "://" in text else f"http://{text}"),
     Said("http:// and a host"),
 ]
-"""Checked where it is used: it may be other programs' variable, and of a kind that they alone can use."""
+"""Validated at its use: the variable may be meant for other programs, with a scheme that only they support."""
 
 OptionalPath = Annotated[Path | None, Said("a path")]
 RedisUrl = Annotated[str, AfterValidator(check_redis_url), Said("redis://, rediss:// or unix:// and a place")]
 DatabaseUrl = Annotated[SecretStr, AfterValidator(check_database_url)]
 
 NEARLY_ONE = 0.999999
-"""Cosines are float32: with a threshold of 1, the very same prompt must still match."""
+"""Largest threshold: cosines are float32, and with 1 an identical prompt might not match."""
 
 Similarity = Annotated[float, AfterValidator(lambda value: min(value, NEARLY_ONE))]

@@ -235,13 +235,13 @@ class Settings(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _clean(cls, value: object, info: ValidationInfo) -> object:
-        """Look at every text, whatever it stands for, before its type does."""
+        """Clean every text before it is validated by its type."""
         if not isinstance(value, str):
             return value
         return clean(value, is_list=get_origin(cls.model_fields[info.field_name or ""].annotation) is tuple)
 
     def bandit(self) -> BanditSettings:
-        """Return the part that the policy reads."""
+        """Return the settings of the policy."""
         return BanditSettings(
             weights=Weights(quality=self.FEEDBACK_WEIGHT, latency=self.LATENCY_WEIGHT, cost=self.COST_WEIGHT),
             exploration_rate=self.EXPLORATION_RATE,
@@ -257,22 +257,22 @@ class Settings(BaseModel):
         )
 
     def decisive(self) -> dict[str, object]:
-        """Return what shapes a decision: the same values, the same hash, in every process."""
+        """Return the settings that shape a decision."""
         return {name: getattr(self, name) for name in DECISIVE}
 
     def decisive_hash(self) -> str:
-        """Return a short name for these values; it goes into the record of every request."""
+        """Return a hash of these settings, equal in every process; it is stored in each record."""
         return hashlib.blake2b(repr(sorted(self.decisive().items())).encode(), digest_size=8).hexdigest()
 
     @property
     def history_bound(self) -> OutboxBound:
-        """How much may wait for the database."""
+        """Bound of the outbox of the history."""
         most = OutboxBound(self.HISTORY_MAX_WAITING, self.HISTORY_MAX_WAITING_BYTES)
         return most if self.ENABLE_PERSISTENCE else NO_HISTORY
 
     @property
     def prompt_chars(self) -> int:
-        """How much of a prompt's routing text is kept; 0 for none."""
+        """Stored characters of a prompt's routing text; 0 for none."""
         return self.EMBED_MAX_CHARS if self.STORE_PROMPTS and self.ENABLE_PERSISTENCE else 0
 
     def masked(self) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Prices that a setting gives to models: `model=prompt:completion`, in USD per million tokens."""
+"""Parser of MODEL_PRICES: `model=prompt:completion`, in USD per million tokens."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _NUMBER = re.compile(r"\d{1,7}(\.\d{1,12})?")
 
 
 def check_model_prices(entries: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the entries. Raises BadText for the first that is none, or names a model again."""
+    """Return the entries. Raises BadText for the first malformed entry or repeated model."""
     seen: set[ArmId] = set()
     for number, entry in enumerate(entries, 1):
         name, _ = _parsed(entry, number)
@@ -24,7 +24,7 @@ def check_model_prices(entries: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def prices_of(entries: Iterable[str]) -> dict[ArmId, Price]:
-    """Return the price of each model that checked entries name."""
+    """Return the price of each model in checked entries."""
     return dict(_parsed(entry, number) for number, entry in enumerate(entries, 1))
 
 

@@ -35,7 +35,7 @@ def gather(
         raise SettingsError(f"CONFIG_FILE: this path is not allowed: {error}") from None
     from_file = read_file(Path(config_file)) if config_file else {}
     from_environment = {name: value for name, value in environment.items() if name in known}
-    # As in curl and Python, the name in lower case goes first, also where it is empty.
+    # As in curl and Python, the lower-case name has precedence, even if its value is empty.
     from_environment |= {name: environment[name.lower()] for name in PROXIES if name.lower() in environment}
     # An empty value means unset: compose passes `${X:-}` for everything that is not given.
     sources = (from_file, from_dotenv, from_environment)

@@ -1,7 +1,7 @@
 """Cleaning of setting values: strips invisible characters around a value, refuses those inside it.
 
 A line end behind a key is invisible in an editor, and breaks the header that the key goes into. So all text goes
-through `clean` before it is looked at by its type, secrets and numbers included. No message repeats a value.
+through `clean` before it is validated, secrets and numbers included. No message repeats a value.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def stripped(text: str) -> str:
 def clean(text: str, *, is_list: bool = False) -> str:
     """Return `text` with its ends stripped; a list with commas in place of line ends, and without empty entries.
 
-    Raises BadText where an unseen character is left.
+    Raises BadText if an invisible character is left.
     """
     if is_list:
         entries = (clean(entry) for entry in LINE_ENDS.sub(",", text).split(","))

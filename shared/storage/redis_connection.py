@@ -242,7 +242,7 @@ class Script:
             for at, answer in zip(unknown, await self._send([calls[at] for at in unknown], load=True), strict=True):
                 answers[at] = answer
         if any(isinstance(answer, NoScriptError) for answer in answers):
-            raise DependencyError("redis", "it forgets our scripts")
+            raise DependencyError("redis", "it does not keep our scripts")
         return answers
 
     async def _send(self, calls: Sequence[Call], *, load: bool = False) -> list[Any]:

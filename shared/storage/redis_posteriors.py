@@ -149,7 +149,7 @@ def _split(member: bytes) -> tuple[ArmId, date]:
     try:
         return arm, date.fromisoformat(day)
     except ValueError as error:
-        raise CorruptState(f"{redis_keys.VERSIONS} has a field that names no day") from error
+        raise CorruptState(f"{redis_keys.VERSIONS} has a field without a day") from error
 
 
 def _parse(member: bytes, fields: Mapping[bytes | str, bytes | str] | Damaged) -> IntSums:
@@ -166,7 +166,7 @@ def parse_centroids(fields: Mapping[bytes, bytes]) -> Centroids:
     try:
         shape = int(fields[b"rows"]), int(fields[b"dimension"])
         if min(shape) < 1:
-            raise CorruptState("centroids have no shape")
+            raise CorruptState("centroids have no rows or no dimension")
         centres = np.frombuffer(fields[b"data"], dtype="<f4").reshape(shape).astype(np.float32, copy=False)
         model, requests = fields.get(b"model", b"").decode("utf-8", "replace"), int(fields.get(b"requests", 0))
         centroids = Centroids(int(fields[b"epoch"]), centres, model, requests)

@@ -72,7 +72,7 @@ class RedisEventQueue:
         ours = "XREADGROUP", "GROUP", redis_keys.GROUP, consumer, "COUNT", limit, "STREAMS", redis_keys.EVENTS, ">"
         (streams,) = await self._kept.run([ours])
         if isinstance(streams, Damaged):
-            raise DependencyError("redis", "the stream of events is something else")
+            raise DependencyError("redis", "the key of the event stream has another type")
         return [
             _event(entry_id, dict(zip(fields[::2], fields[1::2], strict=True)))
             for _, entries in streams or ()

@@ -94,7 +94,7 @@ async def test_whose_answer_would_be_late_is_told_so(answering: Answering) -> No
     (later,) = ask(joined, [11], within_s)
     await asyncio.sleep(0)
     await comes_back(answering, first)
-    with pytest.raises(DependencyError, match="too much to do"):
+    with pytest.raises(DependencyError, match="overloaded"):
         await late
     assert answering.calls[CALLS:] == [[11]]
     answering.open[-1].set()
