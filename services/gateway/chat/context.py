@@ -1,4 +1,4 @@
-"""What is known of a prompt before it is answered: its vector and its neighbours. Whatever fails costs only context."""
+"""Context of a prompt: its vector and its neighbours. A dependency that fails costs context, never the answer."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _log = get_logger(__name__)
 _T = TypeVar("_T")
 RECHECK_S = 30.0
 HICCUP_S = 0.2
-"""Longer than the local engine is busy with itself; five calls in a row that are late take no less."""
+"""Longer than the pauses of the local Qdrant engine, and not longer than five late calls in a row."""
 
 
 class ContextLimits(Struct, frozen=True):
@@ -63,7 +63,7 @@ class ContextGatherer:
 
     @property
     def model(self) -> EmbeddingModel | None:
-        """The model that the embedder last said it has."""
+        """The model that the embedder reported last."""
         return self._model
 
     @property
@@ -72,13 +72,13 @@ class ContextGatherer:
         return self._prepared is not None and self._prepared == self._model
 
     def skips(self, dependency: str) -> bool:
-        """Return whether `dependency` failed so often that it is left alone for now."""
+        """Return whether the circuit of `dependency` is open."""
         return self._breakers[dependency].open
 
     async def prepare(self) -> None:
-        """Ask which model embeds and make its collection ready; cheap when nothing is due. Raises DependencyError.
+        """Read the embedder's model and prepare its collection; cheap when nothing is due. Raises DependencyError.
 
-        Runs in a loop: both may be away at start, and the embedder may come back with another model.
+        Runs in a loop: both may be away at start, and the embedder may return with another model.
         """
         now = self._clock.monotonic()
         if now - self._checked_at < RECHECK_S:
@@ -92,12 +92,12 @@ class ContextGatherer:
         self._checked_at = now
 
     async def _warm_up(self, model: EmbeddingModel) -> None:
-        """Search once for nothing: the first search of a cold index may take longer than a request would wait."""
+        """Search once: the first search of a cold index may take longer than a request would wait."""
         vector = np.full(model.dimension, model.dimension**-0.5, dtype=np.float32)
         await self._index.neighbours(vector, limit=1, threshold=0.0, since=self._clock.now())
 
     async def gather(self, text: str, *, with_neighbours: bool, deadline: float = math.inf) -> Gathered:
-        """Return what could be learned of `text` in time; never raises but for cancellation.
+        """Return the context of `text` as far as it comes in time; raises nothing but cancellation.
 
         `deadline` is the request's own, a `Clock.monotonic` instant.
         """

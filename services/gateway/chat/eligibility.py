@@ -7,7 +7,7 @@
 | it has refused such a request lately (`learned_limits.py`) | no | no | drawn |
 | it lacks a feature, or has no room even by the least estimate | no | no | 400 `no_capable_model` |
 
-Which arms are in depends on the request and on what is known, never on the draw: propensities are exact over the rest.
+Eligibility depends on the request and on what is known, never on the draw, so that propensities are exact.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ def eligible(
     catalogue: Catalogue,
     learned: LearnedLimits,
 ) -> Eligible:
-    """Return who may be drawn, and who may answer otherwise; `arms` and `default` are both empty where nobody can."""
+    """Return the arms to draw from, and those to fall back to; `arms` and `default` are both empty where none can."""
     plain = not needs.features and needs.prompt_tokens + needs.output_tokens <= catalogue.room
     if not learned and (plain or not catalogue.lists_limits):
         return Eligible(allowed, default=default)

@@ -59,9 +59,11 @@ def call_order(
     """
     if decision.kind is DecisionKind.PINNED:
         return decision.ranked * 2
-    ranked = circuit_breakers.by_rest(decision.ranked)
+    ranked = circuit_breakers.by_cooldown(decision.ranked)
     resort = () if last_resort is None else (last_resort,)
-    order = tuple(dict.fromkeys((*ranked[: MAX_ATTEMPTS - len(resort)], *resort, *circuit_breakers.by_rest(others))))
+    order = tuple(
+        dict.fromkeys((*ranked[: MAX_ATTEMPTS - len(resort)], *resort, *circuit_breakers.by_cooldown(others)))
+    )
     return order * 2 if len(order) == 1 else order[:MAX_ATTEMPTS]
 
 
@@ -95,7 +97,7 @@ class UpstreamCaller:
         """
         key = self.circuit_breakers.key.breaker
         if not key.allows():
-            raise key_refused(retry_after_s=key.rests_s)
+            raise key_refused(retry_after_s=key.cooldown_s)
         with Tries(self._retry_budget) as tries:
             course = _Course(plan, self, tries)
             while (arm := course.next_arm()) is not None:

@@ -32,7 +32,7 @@ def verdict(
         return _of_named(error)
     if error.scope in _OWN_SAKE and error.relay is not None:
         return error
-    if error.free_cap or (error.scope is Scope.CREDIT and circuit_breakers.free_limit.rests_s):
+    if error.free_cap or (error.scope is Scope.CREDIT and circuit_breakers.free_limit.cooldown_s):
         return _free_used_up(circuit_breakers)  # this passes, and missing credit does not
     return _of_any(error)
 
@@ -79,9 +79,9 @@ def _of_any(error: UpstreamError) -> ClientError:
 
 def _not_asked(circuit_breakers: CircuitBreakers) -> ClientError:
     credit = circuit_breakers.credit.breaker
-    if circuit_breakers.free_limit.rests_s or not credit.open:
+    if circuit_breakers.free_limit.cooldown_s or not credit.open:
         return _free_used_up(circuit_breakers)
-    return _no_credit(retry_after_s=credit.rests_s)
+    return _no_credit(retry_after_s=credit.cooldown_s)
 
 
 def _free_used_up(circuit_breakers: CircuitBreakers) -> RateLimited:

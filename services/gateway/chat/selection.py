@@ -218,7 +218,7 @@ class Selector:
         able = arm in candidates.allowed or arm in candidates.reserve or arm == candidates.default
         # The arm may have refused the tool calls of other models: these are its own.
         able = able or (arm, TOOL_HISTORY, LEARNED) in candidates.unfit
-        return keep(drawn, arm) if able and not self._circuit_breakers.rests_s(arm) else drawn
+        return keep(drawn, arm) if able and not self._circuit_breakers.cooldown_s(arm) else drawn
 
     def _draw(self, candidates: Candidates, context: Context) -> Decision:
         snapshot, allowed = self._posteriors.snapshot, candidates.allowed
@@ -227,7 +227,7 @@ class Selector:
             return _default(default, allowed, "Nothing has been read of what was learned.")
         if not allowed:
             return _default(candidates.default, (), "No other model can serve the request.")
-        known = tuple(arm for arm in self._circuit_breakers.warm(allowed) if snapshot.knows(arm))
+        known = tuple(arm for arm in self._circuit_breakers.available(allowed) if snapshot.knows(arm))
         if not known:
             return _default(default, allowed, "The models are newer than the learned state.")
         try:

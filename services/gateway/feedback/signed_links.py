@@ -1,4 +1,4 @@
-"""Signed links: whoever holds one may rate one answer, once, without a key.
+"""Signed links: the holder of a link may rate one answer, once, without a key.
 
     /feedback/<own id>.<HMAC-SHA256 of it under FEEDBACK_LINK_SECRET, 128 bits>
 
@@ -17,11 +17,11 @@ from shared.errors import Forbidden, NotFound
 
 _DIGITS = 32
 _PURPOSE = b"llm-router feedback link v1\n"
-"""Keeps a signature from meaning anything else, should the same secret ever sign other things."""
+"""Separates these signatures from others that the same secret may make one day."""
 
 
 class SignedLinks:
-    """Makes and checks links; without a secret there are none."""
+    """Creates and checks links; without a secret there are none."""
 
     def __init__(self, secret: SecretStr | None) -> None:
         self._secret = None if secret is None else secret.get_secret_value().encode("utf-8", "surrogateescape")
@@ -31,13 +31,13 @@ class SignedLinks:
         return None if self._secret is None else f"/feedback/{own_id}.{_sign(self._secret, own_id)}"
 
     def own_id(self, token: str) -> str:
-        """Return the request that a link's last part stands for. Raises Forbidden where it was altered."""
+        """Return the request id of a link's token. Raises Forbidden for an invalid signature."""
         if self._secret is None:
             raise NotFound("There is nothing at this path.", code="not_found")
         own_id, _, signature = token.rpartition(".")
         expected = _sign(self._secret, own_id)
         if not hmac.compare_digest(expected.encode(), signature.encode("utf-8", "surrogateescape")):
-            raise Forbidden("This link is not one of ours.", code="invalid_link")
+            raise Forbidden("The signature of this link is not valid.", code="invalid_link")
         return own_id
 
 

@@ -1,11 +1,12 @@
-"""How many chat requests are served at once: for all, and for one key, so that nobody takes every place.
+"""Admission: bounds on concurrent chat requests, of all keys together and of one key.
 
-Whoever finds no place waits a tenth of a second for one, and only where places have been coming free: a queue that does
-not move would make its refusals slow. A key at its own limit is told so at once and never waits in the way of others.
+A request that finds no place waits a tenth of a second for one, and only where places have been coming free: a queue
+that does not move would only delay refusals. A key at its own limit is refused immediately and never waits in the way
+of others.
 
-The limit is the one that is set; nothing moves it. A limit that shrinks while the event loop is late cannot tell our
-own overload from a busy machine, and a refusal takes time from those inside: clients that come again at once then fill
-the loop with refusals, and the limit never grows back.
+The limit is fixed by the settings. A limit that shrinks while the event loop is late cannot tell our own overload from
+a busy machine, and refusals take time from requests in flight: clients that retry immediately then fill the loop with
+refusals, and the limit never grows back.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ QUEUE_S = 0.1
 RETRY_AFTER_S = 1.0
 
 MOST_FREED = 4096
-"""Bound of what is remembered of places that came free."""
+"""Bound on the remembered times at which places came free."""
 
 
 class Admission:
-    """The places."""
+    """The places for concurrent requests."""
 
     def __init__(self, *, limit: int, per_key: int, clock: Clock, metrics: GatewayMetrics) -> None:
         self._limit = limit
@@ -47,9 +48,10 @@ class Admission:
         if self._per_key and self._by_owner[owner] >= self._per_key:
             self._metrics.refused.labels("key_concurrency").inc()
             raise RateLimited(
-                "Too many requests of this key at once.", code="too_many_concurrent_requests",
+                "This key has too many concurrent requests: wait until one of them has ended.",
+                code="too_many_concurrent_requests",
                 retry_after_s=RETRY_AFTER_S,
-            )  # fmt: skip
+            )
         self._by_owner[owner] += 1
         try:
             await self._take()
@@ -58,7 +60,7 @@ class Admission:
             raise
 
     def leave(self, owner: str) -> None:
-        """Give a place back."""
+        """Release a place."""
         self._free()
         self._one_less(owner)
 
@@ -108,4 +110,8 @@ class Admission:
 
     def _overloaded(self) -> Unavailable:
         self._metrics.refused.labels("overloaded").inc()
-        return Unavailable("The router is at its limit.", code="overloaded", retry_after_s=RETRY_AFTER_S)
+        return Unavailable(
+            "The router is at its limit of concurrent requests: try again later.",
+            code="overloaded",
+            retry_after_s=RETRY_AFTER_S,
+        )

@@ -1,10 +1,9 @@
-"""How many bytes of request bodies are in work at the same time, so that many big ones cannot take all memory.
+"""Bound on the bytes of request bodies in work (MAX_BYTES_IN_WORK), so that many large ones cannot take all memory.
 
-A body counts from before it is read, by its declared length, until its answer is complete. One without a declared
-length, or one that unpacks to more, counts as it comes; one whose text takes more memory than its bytes (in a long
-string with one emoji each letter takes four) counts as that once it is parsed. The bound is a gateway's:
-`MAX_BYTES_IN_WORK`. An eighth of it comes on top for small bodies, so that a few clients with big ones cannot keep all
-others out.
+A body counts from before it is read, by its declared length, until its response is complete. A body without a declared
+length, or one that unpacks to more, counts as it arrives; one whose text takes more memory than its bytes (in a long
+string with one emoji every letter takes four) counts as that memory once it is parsed. Small bodies have an eighth more
+room, so that a few clients with large bodies cannot keep all others out.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ LONG_CHARS = 4096
 
 
 class BodyBytes:
-    """The bound, and what is held of it."""
+    """The bytes that are held of the bound."""
 
     def __init__(self, limit: int, metrics: GatewayMetrics) -> None:
         self._limit = limit
@@ -47,13 +46,13 @@ class BodyBytes:
         visit.body_bytes = size
 
     def release(self, visit: RequestContext) -> None:
-        """The request is complete."""
+        """Release what the request holds: its response is complete."""
         self._held -= visit.body_bytes
         visit.body_bytes = 0
 
 
 def memory_of(raw: bytes, parsed: Any) -> int:
-    """Return what the long strings of a parsed body take; 0 where that is no more than the bytes of `raw`.
+    """Return the bytes that the long strings of a parsed body take; 0 where that is no more than the bytes of `raw`.
 
     The encoder leaves a copy in UTF-8 beside each string that is not ASCII.
     """

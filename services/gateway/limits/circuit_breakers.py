@@ -1,7 +1,8 @@
-"""Arms that failed are left alone for a while. In memory: each gateway finds out by itself, and tells the others.
+"""Circuit breakers of arms and of the upstream account: what fails is not called for a while.
 
-What another gateway says of an arm opens the circuit here, too, once; a success here closes it whatever others say. So
-one that has lost its own way out does not take the arms from all.
+They live in memory: each gateway learns from its own calls, and tells the others by gossip. A report of another gateway
+opens a circuit here, too, once; a success here closes it whatever others report. So a gateway that has lost its own
+network does not take the arms from all of them.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ from shared.ports import Clock
 from shared.resilience.circuit_breaker import CircuitBreaker, Window
 
 ACCOUNT, CREDIT, FREE_LIMIT = "*", "*credit", "*free"
-"""Where gateways tell one another what rests: all arms of our key, those that cost money, and the `:free` ones."""
+"""Names in gossip for circuits of the account: all arms of our key, those that cost money, and the `:free` ones."""
 
 NEWS_S = 1.0
-"""A rest that ends this much later than what was heard before is another one."""
+"""A cooldown that ends this much later than the reported one is a new one."""
 
 MAX_COOL_S = 60.0
 """A `Retry-After` of a year must not bury an arm."""
@@ -30,17 +31,17 @@ def _costs_money(arm: ArmId) -> bool:
 
 
 class CircuitBreakers:
-    """Which arms rest: told to by a failure (`Retry-After`), because their circuit is open, or for the account's sake.
+    """The cooldown of each arm: by `Retry-After`, by its own circuit, or by a circuit of the account.
 
-    `key`, `credit` and `free_limit` are the account's (`account.py`); `costs_money` says which arms need credit.
-    Holds at most one entry an arm, and arms come from the catalogue: bounded.
+    `key`, `credit` and `free_limit` are the account's (`upstream_account.py`); `costs_money` says which arms need
+    credit. Holds at most one entry per arm, and arms come from the catalogue: bounded.
     """
 
     def __init__(self, clock: Clock, costs_money: Callable[[ArmId], bool] = _costs_money) -> None:
         self._clock = clock
         self._until: dict[ArmId, float] = {}
         self._circuits: dict[ArmId, CircuitBreaker] = defaultdict(
-            lambda: CircuitBreaker(clock, rest_s=5.0, max_rest_s=60.0, window=Window())
+            lambda: CircuitBreaker(clock, first_cooldown_s=5.0, max_cooldown_s=60.0, window=Window())
         )
         self._heard: dict[tuple[str, ArmId], float] = {}
         self.costs_money = costs_money
@@ -48,14 +49,14 @@ class CircuitBreakers:
         self.credit = Credit(clock)
         self.free_limit = FreeLimit(clock)
 
-    def cool(self, arm: ArmId, seconds: float) -> None:
-        """Leave `arm` alone for that long, at most a minute; never shortens a rest."""
+    def cool_down(self, arm: ArmId, seconds: float) -> None:
+        """Let `arm` cool down for that long, at most a minute; never shortens a cooldown."""
         if seconds > 0:
             until = self._clock.monotonic() + min(seconds, MAX_COOL_S)
             self._until[arm] = max(until, self._until.get(arm, 0.0))
 
     def failed(self, arm: ArmId, error: UpstreamError, *, request: str = "", tokens: float = 0.0) -> None:
-        """Take note of a failed call, made for `request` (a name), which asked for that many tokens."""
+        """Count a failed call, made for the request of that id, which asked for that many tokens."""
         if error.scope is Scope.KEY:
             self.key.failed(arm, request)
             return
@@ -64,84 +65,85 @@ class CircuitBreakers:
         elif error.free_cap:
             self.free_limit.reached(error.cool_s, error.reset_s)
         else:
-            self.cool(arm, error.cool_s)
-        if error.status is not None:  # it spoke of something else: our key is not what it minds
+            self.cool_down(arm, error.cool_s)
+        if error.status is not None:  # the refusal is about something else, so our key is accepted
             self.key.succeeded()
         if error.scope is Scope.ARM:
             self._circuits[arm].failed()
 
     def succeeded(self, arm: ArmId) -> None:
-        """Take note of an answer."""
+        """Count an answer."""
         self.key.succeeded()
         if self.credit.doubted and self.costs_money(arm):
             self.credit.succeeded()
-        if self.free_limit.rests_s and is_free_variant(arm):
+        if self.free_limit.cooldown_s and is_free_variant(arm):
             self.free_limit.lift()
         self._circuits[arm].succeeded()
 
     def may_ask(self, arm: ArmId, tokens: Callable[[], float], *, named: bool) -> bool:
-        """Return whether `arm` may be asked now, as far as the account's credit and its free models' limit go.
+        """Return whether the account's credit and its limit of free models allow a call of `arm` now.
 
-        `tokens` counts what is asked for. A client that named the model hears of the limit from the upstream.
+        `tokens` counts what the request asks for. A client that named the model gets the limit's error from the
+        upstream.
         """
-        if self.free_limit.rests_s and is_free_variant(arm):
+        if self.free_limit.cooldown_s and is_free_variant(arm):
             return named
         if self.credit.breaker.open and self.costs_money(arm):
             return self.credit.allows(tokens())
         return True
 
-    def warm(self, arms: Iterable[ArmId]) -> tuple[ArmId, ...]:
-        """Return those of `arms` that are not resting, or all of them if all rest: trying beats refusing."""
+    def available(self, arms: Iterable[ArmId]) -> tuple[ArmId, ...]:
+        """Return those of `arms` that do not cool down, or all of them if all do: trying beats refusing."""
         arms = tuple(arms)
-        return tuple(arm for arm in arms if not self.rests_s(arm)) or arms
+        return tuple(arm for arm in arms if not self.cooldown_s(arm)) or arms
 
-    def by_rest(self, arms: Iterable[ArmId]) -> tuple[ArmId, ...]:
-        """Return `arms` in their order, those that rest behind the others, the shortest rest first."""
-        return tuple(sorted(arms, key=self.rests_s))
+    def by_cooldown(self, arms: Iterable[ArmId]) -> tuple[ArmId, ...]:
+        """Return `arms` in their order, those that cool down behind the others, the shortest cooldown first."""
+        return tuple(sorted(arms, key=self.cooldown_s))
 
     def begin(self, arms: Sequence[ArmId]) -> ArmId:
-        """Return whom to ask now: the first that is not resting, or the one that rests shortest."""
-        arm = min(arms, key=self.rests_s)
+        """Return the arm to call now: the one with the shortest cooldown, the first of several without one."""
+        arm = min(arms, key=self.cooldown_s)
         self._circuits[arm].allows()  # if its circuit is half open, this call is the probe
         return arm
 
     def first_of(self, arms: Iterable[ArmId]) -> ArmId:
-        """Return the arm that rests shortest; while the credit is refused, one that needs none before all others."""
+        """Return the arm with the shortest cooldown; while the credit is refused, arms that need none come first."""
         if self.credit.doubted and self.credit.refused:
-            return min(arms, key=lambda arm: (self.costs_money(arm), self.rests_s(arm)))
-        return min(arms, key=self.rests_s)
+            return min(arms, key=lambda arm: (self.costs_money(arm), self.cooldown_s(arm)))
+        return min(arms, key=self.cooldown_s)
 
-    def rests_s(self, arm: ArmId) -> float:
-        """Return for how long `arm` should be left alone; 0 for a warm one."""
+    def cooldown_s(self, arm: ArmId) -> float:
+        """Return for how long `arm` cools down; 0 where it may be called."""
         cooled = max(self._until.get(arm, 0.0) - self._clock.monotonic(), 0.0) if self._until else 0.0
         circuit = self._circuits.get(arm)
         if circuit is not None and circuit.open:
-            cooled = max(cooled, circuit.rests_s)
+            cooled = max(cooled, circuit.cooldown_s)
         if self.credit.breaker.open and self.costs_money(arm):
-            cooled = max(cooled, self.credit.breaker.rests_s)
-        if self.free_limit.rests_s and is_free_variant(arm):
-            cooled = max(cooled, self.free_limit.rests_s)
+            cooled = max(cooled, self.credit.breaker.cooldown_s)
+        if self.free_limit.cooldown_s and is_free_variant(arm):
+            cooled = max(cooled, self.free_limit.cooldown_s)
         return cooled
 
-    def found(self) -> dict[ArmId, float]:
-        """Return for how long the arms rest whose circuits we have opened ourselves, and the account's circuits."""
+    def own_findings(self) -> dict[ArmId, float]:
+        """Return the cooldowns of circuits that our own calls have opened, for the other gateways."""
         circuits = {**self._circuits, ACCOUNT: self.key.breaker, CREDIT: self.credit.breaker}
-        found = {arm: one.rests_s for arm, one in circuits.items() if one.rests_s and not one.told}
-        if self.free_limit.rests_s and not self.free_limit.told:
-            found[FREE_LIMIT] = self.free_limit.rests_s
+        found = {arm: one.cooldown_s for arm, one in circuits.items() if one.cooldown_s and not one.reported}
+        if self.free_limit.cooldown_s and not self.free_limit.reported:
+            found[FREE_LIMIT] = self.free_limit.cooldown_s
         return found
 
-    def hear(self, said: Mapping[str, Mapping[ArmId, float]]) -> None:
-        """Take note of what other gateways, by name, have found; each rest is news only once."""
+    def merge(self, said: Mapping[str, Mapping[ArmId, float]]) -> None:
+        """Merge what other gateways, by name, have found; each cooldown counts only once."""
         now, before = self._clock.monotonic(), self._heard
         self._heard = {(name, arm): now + rest_s for name, rests in said.items() for arm, rest_s in rests.items()}
         for (name, arm), until in self._heard.items():
             if until > before.get((name, arm), 0.0) + NEWS_S:
-                self._hear_of(arm, until - now)
+                self._merge_one(arm, until - now)
 
-    def _hear_of(self, arm: ArmId, rest_s: float) -> None:
+    def _merge_one(self, arm: ArmId, rest_s: float) -> None:
         if arm == FREE_LIMIT:
-            self.free_limit.hear(rest_s)
+            self.free_limit.merge(rest_s)
         elif arm in (ACCOUNT, CREDIT):
             (self.key if arm == ACCOUNT else self.credit).breaker.trip(rest_s)
         else:

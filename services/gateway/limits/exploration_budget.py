@@ -1,9 +1,9 @@
-"""EXPLORATION_BUDGET_USD: what a day's exploring may cost, counted over all gateways in Redis.
+"""Exploration budget (EXPLORATION_BUDGET_USD): the daily cost of exploration, counted over all gateways in Redis.
 
-Spent is what was paid, in full, for answers by an arm that only the draw put first; what the router would have chosen
-without exploring costs nothing of it. The sum lives in Redis, written together with each record. Here is a view of it,
-a second old at most, so that no request waits: what answers end within that second, and what is open, may go beyond.
-While Redis is away this process counts on from what it last read.
+An answer counts in full where exploration alone put its arm first; an arm that the router would have chosen anyway
+costs nothing of the budget. The sum lives in Redis and is written together with each record. This view of it is at most
+a second old, so that no request waits: answers that end within that second, or are in flight, may exceed the budget.
+While Redis is away, the process adds its own costs to the last sum that it has read.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _DAY_S = 86_400
 
 
 class ExplorationBudget:
-    """How much of the day's budget is left."""
+    """A view of the day's spending. `budget_usd` is None without a limit."""
 
     def __init__(self, log: RequestLog, *, budget_usd: float | None, clock: Clock, metrics: GatewayMetrics) -> None:
         self._log = log
@@ -33,22 +33,22 @@ class ExplorationBudget:
 
     @property
     def spent_usd(self) -> float:
-        """What this UTC day's exploring has cost, as far as is known here; rather too much than too little."""
+        """Cost of exploration this UTC day as far as known here, in doubt rather too high."""
         self._turn_over()
         return self._read_usd + self._before_usd + self._lately_usd
 
     @property
     def left(self) -> bool:
-        """Whether exploring goes on."""
+        """Whether there is budget left."""
         return self.budget_usd is None or self.spent_usd < self.budget_usd
 
     def spend(self, usd: float) -> None:
-        """An answer that only exploration chose has been paid."""
+        """Add the cost of an answer that exploration alone chose."""
         self._turn_over()
         self._lately_usd += usd
 
     async def refresh(self) -> None:
-        """Read what all gateways have spent. Raises DependencyError or TimeoutError; what was known stays."""
+        """Read the sum of all gateways. Raises DependencyError or TimeoutError; the last sum stays."""
         self._turn_over()
         lately = self._lately_usd
         async with asyncio.timeout(_TIMEOUT_S):

@@ -20,7 +20,7 @@ from shared.schemas.storage import LearnedLimit
 
 LASTS_S = 3600.0
 MAX_ARMS, MAX_TOLD = 512, 128
-"""Any model that the upstream lists may be pinned: the oldest arm is forgotten for the newest."""
+"""Bounds, for any listed model may be pinned: the oldest arm is dropped for the newest."""
 
 SHOWN_S = 3600.0
 """For so long an answer shows that the arm has what it needed."""
@@ -28,7 +28,7 @@ MAX_SHOWN = 4096
 """Pairs of arm and feature: the one that was shown longest ago is forgotten first."""
 
 NEWS_S = 1.0
-"""A limit that ends this much later than what was heard before has been learned anew."""
+"""A limit that ends this much later than the reported one has been learned anew."""
 
 
 class _Limit(Struct):
@@ -38,7 +38,7 @@ class _Limit(Struct):
 
 
 class LearnedLimits:
-    """Which arm has refused which feature lately."""
+    """The features that each arm has refused lately."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -47,11 +47,11 @@ class LearnedLimits:
         self._shown: dict[tuple[ArmId, str], float] = {}  # when an answer has last shown a feature
 
     def __bool__(self) -> bool:
-        """Return whether anything is known."""
+        """Return whether any limit is known."""
         return bool(self._arms)
 
     def learn(self, arm: ArmId, feature: str, needs: Requirements) -> None:
-        """Take note that `arm` has refused a request for `feature`; one that the request does not have is ignored."""
+        """Learn that `arm` has refused a request for `feature`; a feature that the request does not have is ignored."""
         tokens = _tokens(feature, needs)
         if tokens > 0 or feature in needs.features:
             self._set(arm, feature, _Limit(self._clock.monotonic() + LASTS_S, tokens, own=True))
@@ -84,7 +84,7 @@ class LearnedLimits:
         return next(found, None)
 
     def view(self, arm: ArmId) -> dict[str, dict[str, float]]:
-        """Return by feature for how long it counts, and from how many tokens on where it is about length."""
+        """Return the limits of `arm` by feature: how long each lasts, and for length, from how many tokens on."""
         now = self._clock.monotonic()
         return {
             feature: {"lasts_s": round(limit.until - now, 1), **({"tokens": limit.tokens} if limit.tokens else {})}
@@ -92,8 +92,8 @@ class LearnedLimits:
             if limit.until > now
         }
 
-    def found(self) -> tuple[LearnedLimit, ...]:
-        """Return what was learned here, for the other gateways; the newest where there is too much."""
+    def own_findings(self) -> tuple[LearnedLimit, ...]:
+        """Return the limits that were learned here, for the other gateways; the newest where there are too many."""
         now = self._clock.monotonic()
         own = [
             LearnedLimit(arm, feature, limit.until - now, limit.tokens)
@@ -103,8 +103,8 @@ class LearnedLimits:
         ]
         return tuple(sorted(own, key=lambda limit: -limit.lasts_s)[:MAX_TOLD])
 
-    def hear(self, said: Mapping[str, Sequence[LearnedLimit]]) -> None:
-        """Take note of what other gateways, by name, have learned; each limit is news only once."""
+    def merge(self, said: Mapping[str, Sequence[LearnedLimit]]) -> None:
+        """Merge what other gateways, by name, have learned; each limit counts only once."""
         now, before = self._clock.monotonic(), self._heard
         self._heard = {}
         for name, limits in said.items():

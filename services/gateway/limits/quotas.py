@@ -25,10 +25,10 @@ from shared.settings import Settings
 NANO = 1_000_000_000
 CHARS_PER_TOKEN = 4
 TOKENS_OF_A_PART = 1000
-"""What an image or another part without text is taken for."""
+"""Estimate for an image or another part without text."""
 
 TOKENS_OF_AN_ANSWER = 1024
-"""What an answer without `max_tokens` is taken for, until it is known."""
+"""Estimate for an answer without `max_tokens`, until its length is known."""
 
 MOST_TOKENS = 100_000_000
 """A `max_tokens` above this is no limit."""
@@ -63,7 +63,7 @@ class Quotas:
         return self._by_prefix[max(fitting, key=len)] if fitting else self._default
 
     def charge(self, owner: str, chat: ChatRequest, prices: Iterable[Price | None]) -> Charge | None:
-        """Return what `chat` may use at most, asked of the dearest of the arms; None for a key without limits."""
+        """Return the most that `chat` may use, at the price of the dearest arm; None for a key without limits."""
         limits = self.limits(owner)
         if not limits:
             return None
@@ -88,7 +88,7 @@ class Quotas:
         return Quota(limits, level.requests, level.tokens, level.spent, refused)
 
     def give_back(self, owner: str, charge: Charge | None) -> None:
-        """Put back what `without_redis` took for a request of which nothing came."""
+        """Return what `without_redis` took for a request that was not served."""
         level = self._levels.get(owner)
         if charge is not None and level is not None:
             level.requests += 1

@@ -1,17 +1,17 @@
-"""How many calls may be second tries at once: a share of what is under way.
+"""Retry budget: the number of concurrent retries, as a share of the requests in flight.
 
-When everything fails, every request would be asked three times more, and the upstream that is already down would get
-four times the load. A budget keeps that to the share. Envoy has the same, with the same minimum.
+When everything fails, every request would be retried three times, and an upstream that is already down would get four
+times the load. The budget limits that to the share. Envoy has the same, with the same minimum.
 """
 
 from __future__ import annotations
 
 AT_LEAST = 3
-"""With little traffic a share of it would be none."""
+"""With little traffic the share alone would be none."""
 
 
 class RetryBudget:
-    """What all requests of this process share."""
+    """The budget of a process. `share`: retries per request in flight."""
 
     def __init__(self, share: float) -> None:
         self._share = share
@@ -20,12 +20,12 @@ class RetryBudget:
 
     @property
     def room(self) -> bool:
-        """Whether one more second try may be under way."""
+        """Whether there is room for one more retry."""
         return self.retrying < max(AT_LEAST, self._share * self.active)
 
 
 class Tries:
-    """One request's part in the budget, for as long as it is a context."""
+    """One request's part of the budget: a context manager around its calls."""
 
     def __init__(self, budget: RetryBudget) -> None:
         self._budget = budget
@@ -40,7 +40,7 @@ class Tries:
         self._budget.retrying -= self._holds
 
     def again(self) -> bool:
-        """Return whether this request may try again. It holds one place, however often it does."""
+        """Return whether this request may retry. It takes one place, however often it retries."""
         if not self._holds and self._budget.room:
             self._holds = True
             self._budget.retrying += 1

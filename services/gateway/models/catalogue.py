@@ -1,4 +1,4 @@
-"""Which models there are: LLM_MODELS, what was changed of it at run time, and DEFAULT_MODEL, with their prices.
+"""Catalogue of models: LLM_MODELS with its changes at run time, and DEFAULT_MODEL, with prices and limits.
 
 The word `free` in LLM_MODELS stands for models chosen from the upstream's list (`free_arms.py`). A DEFAULT_MODEL that
 is not listed is replaced by the newest listed model of its family (`shared/bandit/families.py`).
@@ -190,7 +190,7 @@ class Catalogue:
 
     @property
     def uncounted(self) -> tuple[ArmId, ...]:
-        """Return the arms, DEFAULT_MODEL included, whose costs a setting needs and nobody knows; none before a list."""
+        """Return the arms, DEFAULT_MODEL included, whose unknown costs a setting needs; none before the first list."""
         return () if self._fetched_at is None else self.prices.uncounted(self._asked())
 
     def _asked(self) -> tuple[Arm, ...]:

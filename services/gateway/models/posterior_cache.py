@@ -1,6 +1,6 @@
-"""The learned state as the decisions see it: read and fitted in the background, so that no request waits for Redis.
+"""Posterior cache: the learned state, read and fitted in the background, so that no request waits for Redis.
 
-A state that fails validation is refused and the last good one kept: learned state is input, and input can be wrong.
+A state that fails validation is refused and the last good one kept: it is input, and input can be wrong.
 """
 
 from __future__ import annotations
@@ -50,12 +50,12 @@ class Snapshot:
         return arm in self.covered
 
     def decide(self, context: Context, eligible: tuple[ArmId, ...], rng: np.random.Generator) -> Decision:
-        """Choose."""
+        """Return the policy's decision among `eligible`."""
         return self.policy.decide(self.posterior, context, eligible, rng)
 
 
 class PosteriorCache:
-    """The latest good snapshot."""
+    """Keeps the latest valid snapshot."""
 
     def __init__(
         self,

@@ -61,7 +61,7 @@ class PriceList:
         self._reporting.add(arm)
 
     def uncounted(self, arms: Iterable[Arm]) -> tuple[ArmId, ...]:
-        """Return the arms whose answers cost nobody knows what, where a setting needs to know."""
+        """Return the arms whose costs are unknown, where a setting needs them."""
         if not self.users:
             return ()
         return tuple(arm.id for arm in arms if arm.price is None and arm.id not in self._reporting)

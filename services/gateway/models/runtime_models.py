@@ -1,7 +1,7 @@
-"""The list of models that operators change at run time, on top of LLM_MODELS: kept in Redis, the same for all gateways.
+"""Changes of the list of models at run time, on top of LLM_MODELS: kept in Redis, the same for all gateways.
 
-No request waits for it: each gateway reads it once a second and takes it over. What cannot be read is refused, and the
-last good list kept. What was learned of a model that is taken out stays, and counts again when it comes back.
+No request waits for it: each gateway reads it once a second. A list that cannot be read is refused, and the last valid
+one kept. What was learned of a removed model stays, and counts again when the model is added again.
 
 `SharedFreeArms` does the same for the models that `free` in LLM_MODELS stands for.
 """
@@ -52,7 +52,7 @@ class FreeArmMemory(Protocol):
 
 
 class RuntimeModels:
-    """Reads the changes, and makes them."""
+    """Reads changes of the list, and makes them."""
 
     def __init__(self, changes: ArmChanges, catalogue: Catalogue, *, metrics: GatewayMetrics, timeout_s: float) -> None:
         self._changes = changes

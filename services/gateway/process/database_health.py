@@ -1,4 +1,4 @@
-"""PostgreSQL in `/health`, where there is a history: what learners say of it, and what waits for it in Redis."""
+"""Health of PostgreSQL, where there is a history: the learners' reports, and what waits for it in Redis."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from shared.ports import Outbox
 from shared.schemas.database_report import DatabaseReport
 
 LATE_S = 60.0
-"""Learners write what waits once a second: what is older has been left, whatever they say."""
+"""Learners write once a second: an older entry has been left, whatever their reports say."""
 
 
 class DatabaseReports(Protocol):
-    """What learners have found."""
+    """Reports of learners on PostgreSQL."""
 
     async def read(self) -> Mapping[str, DatabaseReport]:
         """Return the last report of each living learner. Raises DependencyError."""

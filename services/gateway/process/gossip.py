@@ -58,12 +58,16 @@ class Gossip:
     async def exchange(self) -> None:
         """Publish our notice, and read the others'. Raises DependencyError or TimeoutError; the last ones stay."""
         now = self._clock.monotonic()
-        notice = Notice(self._circuit_breakers.found(), self._record_writer.behind, limits=self._learned_limits.found())
+        notice = Notice(
+            self._circuit_breakers.own_findings(),
+            self._record_writer.behind,
+            limits=self._learned_limits.own_findings(),
+        )
         async with asyncio.timeout(self._timeout_s):
             self.heard = await self._heartbeats.exchange(self.name, notice, TTL_S)
         self._heard_at = now
-        self._circuit_breakers.hear({name: said.rests for name, said in self.heard.items()})
-        self._learned_limits.hear({name: said.limits for name, said in self.heard.items()})
+        self._circuit_breakers.merge({name: said.rests for name, said in self.heard.items()})
+        self._learned_limits.merge({name: said.limits for name, said in self.heard.items()})
 
     async def in_doubt(self) -> bool:
         """Return whether there may be a request, here or with another gateway, that Redis does not know of yet.
@@ -93,7 +97,9 @@ class Gossip:
     def found_by(self) -> dict[str, list[str]]:
         """Return by arm which gateways have opened its circuit themselves."""
         found: dict[str, list[str]] = {}
-        said = {self.name: self._circuit_breakers.found()} | {name: notice.rests for name, notice in self.heard.items()}
+        said = {self.name: self._circuit_breakers.own_findings()} | {
+            name: notice.rests for name, notice in self.heard.items()
+        }
         for name, rests in said.items():
             for arm in rests:
                 found.setdefault(arm, []).append(name)

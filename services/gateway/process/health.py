@@ -1,4 +1,4 @@
-"""The state of every part, for people and load balancers. Never calls a model, asks at most once a second."""
+"""Health: the state of every part, for people and load balancers. Probes at most once a second, never a model."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ PROBE_TIMEOUT_S = 1.0
 KEEP_S = 1.0
 
 Probe = Callable[[], Awaitable[str]]
-"""Asks a part; returns its version."""
+"""Probes a part; returns its version."""
 
 
 class Health:
-    """What `/health` and `/ready` say."""
+    """Reports of `/health` and `/ready`."""
 
     def __init__(
         self,
@@ -90,7 +90,7 @@ class Health:
         return None
 
     def missing(self) -> list[str]:
-        """Return what decisions have to do without right now."""
+        """Return the dependencies that decisions miss now."""
         gatherer = self._context_gatherer
         checks = {
             "embedder": gatherer.model is None or gatherer.skips("embedder"),
@@ -142,7 +142,7 @@ class Health:
         return {
             arm: {
                 "circuit": breakers.circuit(arm),
-                "rests_s": round(breakers.rests_s(arm), 1),
+                "rests_s": round(breakers.cooldown_s(arm), 1),
                 "found_by": found_by.get(arm, []),
                 "refuses": self._learned_limits.view(arm),
             }

@@ -66,7 +66,7 @@ class MetricsView:
         metrics = self._metrics
         metrics.arm_cooling.clear()
         for arm in self._catalogue.arm_ids:
-            metrics.arm_cooling.labels(arm).set(self._circuit_breakers.rests_s(arm) > 0)
+            metrics.arm_cooling.labels(arm).set(self._circuit_breakers.cooldown_s(arm) > 0)
             for kind in DecisionKind:
                 metrics.decisions.labels(arm, kind)
             metrics.cost.labels(arm)

@@ -1,14 +1,14 @@
-"""Whether this process wants new requests: `/ready` asks here, SIGTERM tells it."""
+"""Readiness of this process for traffic: `/ready` reads it, SIGTERM ends it."""
 
 from __future__ import annotations
 
 
 class Readiness:
-    """Serving until told to drain; there is no way back."""
+    """Ready until drained; there is no way back."""
 
     def __init__(self) -> None:
         self.draining = False
 
     def drain(self) -> None:
-        """Stop asking for traffic; what is open is finished."""
+        """Ask for no more traffic; requests in flight are finished."""
         self.draining = True

@@ -1,4 +1,4 @@
-"""Settings that are right one by one, looked at together before anything starts."""
+"""Settings check: combinations that no single setting can rule out, before anything starts."""
 
 from __future__ import annotations
 

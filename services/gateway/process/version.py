@@ -1,4 +1,4 @@
-"""Which version runs."""
+"""Version of this program."""
 
 from __future__ import annotations
 

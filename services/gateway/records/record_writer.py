@@ -1,7 +1,7 @@
-"""Group commit: the records of requests that end at the same time go to Redis in one write, and each waits for it.
+"""Record writer with group commit: records of requests that end at the same time go to Redis in one write.
 
-While Redis is away the same batches go to the spool, fsynced; a loop replays them when Redis is back. Storing a record
-twice changes nothing, so a write whose answer was lost is simply spooled too.
+While Redis is away, the batches go to the spool, fsynced; a loop replays them when Redis is back. Storing a record is
+idempotent, so a write whose reply was lost is spooled, too.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ _log = get_logger(__name__)
 
 BATCH = 256
 MAX_WAITING = 20_000
-"""Bound of what waits for the writer: more than could be in flight, so that only a stuck disk reaches it."""
+"""Bound on waiting records: more than can be in flight, so that only a stuck disk reaches it."""
 WAKE_S = 0.1
 BEHIND_S = 5.0
-"""For this long after Redis has been caught up with, somebody may still hold an older answer of it."""
+"""For this long after Redis has caught up, an older reply of it may still be in use."""
 
 REPLAY_TIMEOUT_S = 5.0
 
 
 class RecordWriter:
-    """The one writer of records in this process.
+    """The writer of records in this process.
 
-    `losing`: the last records found room neither in Redis nor on disk.
+    `losing`: the last records fitted neither in Redis nor on disk.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class RecordWriter:
         self._timeout_s = timeout_s
         self._metrics = metrics
         self._clock = clock
-        self._breaker = CircuitBreaker(clock, threshold=2, rest_s=0.2, max_rest_s=1.0)
+        self._breaker = CircuitBreaker(clock, threshold=2, first_cooldown_s=0.2, max_cooldown_s=1.0)
         self._unclaimed: set[str] = set()
         self._behind_until = float("-inf")
         self.losing = False
@@ -74,17 +74,17 @@ class RecordWriter:
 
     @property
     def behind(self) -> bool:
-        """Whether there are requests of which Redis does not know, or were a moment ago."""
+        """Whether there are, or were a moment ago, requests that Redis does not know."""
         return bool(self._spool.waiting or self._unclaimed) or self._clock.monotonic() < self._behind_until
 
     def expect(self, own_id: str) -> None:
-        """Announce the record of a request whose id Redis could not be told."""
+        """Announce the record of a request whose id could not be reserved in Redis."""
         self._unclaimed.add(own_id)
 
     def put(self, entry: NewRecord) -> asyncio.Future[bool]:
-        """Hand over a record; the future tells when it is in Redis (True) or on disk (or lost, loudly). Never fails.
+        """Queue a record; the future is done when it is in Redis (True) or on disk (or lost, with an error log).
 
-        Not awaiting it is fine, and so is being cancelled while awaiting it: the record is written all the same.
+        The future never fails, and need not be awaited: the record is written even where the caller is cancelled.
         """
         future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         if len(self._waiting) >= MAX_WAITING:
@@ -97,11 +97,11 @@ class RecordWriter:
         return future
 
     def wake(self) -> None:
-        """Tell the learner soon that there is work; calls within 100 ms are one."""
+        """Wake the learner within 100 ms; calls in that time are one."""
         self._wake.set()
 
     async def write_for_ever(self, pulse: Pulse) -> None:
-        """Write batches; run as a task."""
+        """Write batches; runs as a background loop."""
         while True:
             await self._work.wait()
             pulse.begin()
@@ -129,7 +129,7 @@ class RecordWriter:
             pulse.end()
 
     async def wake_for_ever(self, pulse: Pulse) -> None:
-        """Pass on wake-ups, at most one every 100 ms; a lost one costs a second or two of delay, nothing else."""
+        """Wake the learner, at most once every 100 ms; a lost wake-up costs a second or two of delay."""
         while True:
             await self._wake.wait()
             self._wake.clear()
@@ -143,7 +143,7 @@ class RecordWriter:
             await asyncio.sleep(WAKE_S)
 
     async def replay(self) -> None:
-        """Store what waits on disk, oldest first; for a loop. Raises DependencyError or TimeoutError: later, then."""
+        """Store the records on disk, oldest first; runs in a loop. Raises DependencyError or TimeoutError."""
         if self.losing:
             await self._look_again()
         if not self._metrics_spooled():
@@ -163,14 +163,14 @@ class RecordWriter:
         _log.info("spooled records are stored", records=replayed)
 
     async def adopt(self) -> None:
-        """Take over what a killed process left on disk."""
+        """Adopt the records that a killed process left on disk."""
         found = await asyncio.to_thread(self._spool.adopt)
         if found:
             _log.info("found records of an earlier process on disk", records=found)
         self._metrics_spooled()
 
     async def flush(self, timeout_s: float) -> None:
-        """Wait until everything handed over is written; what is not in time is spooled."""
+        """Wait until every queued record is written; after `timeout_s` the rest is spooled."""
         try:
             async with asyncio.timeout(timeout_s):
                 await self._idle.wait()
@@ -184,7 +184,7 @@ class RecordWriter:
         await asyncio.to_thread(self._spool.close)
 
     async def _write(self, entries: Sequence[NewRecord]) -> bool:
-        """Return whether Redis has them."""
+        """Write a batch to Redis, else to disk; return whether Redis has it."""
         if self._breaker.allows():
             try:
                 async with asyncio.timeout(self._timeout_s):
@@ -201,7 +201,7 @@ class RecordWriter:
         return False
 
     async def _look_again(self) -> None:
-        """Find out whether records can be stored again: while load balancers stay away, none comes that would tell."""
+        """Try whether records can be stored again: no record comes to show it while load balancers stay away."""
         if await asyncio.to_thread(self._spool.takes):
             self.losing = False
             return

@@ -45,7 +45,7 @@ class HistoryWriter:
         self._prepared = False
         self._epoch: int | None = None
         self._centroids_checked_at = -1e9
-        self._breaker = CircuitBreaker(clock, threshold=1, rest_s=1.0, max_rest_s=5.0)
+        self._breaker = CircuitBreaker(clock, threshold=1, first_cooldown_s=1.0, max_cooldown_s=5.0)
         self.stopping = False
         self.trouble = ""  # reason of the last failure, from a bounded set of texts
 

@@ -46,7 +46,7 @@ class IndexWriter:
         self._recency_s = recency_days * DAY_S
         self._model: EmbeddingModel | None = None
         self._fetched_at = -1e9
-        self._breaker = CircuitBreaker(clock, threshold=1, rest_s=1.0, max_rest_s=5.0)
+        self._breaker = CircuitBreaker(clock, threshold=1, first_cooldown_s=1.0, max_cooldown_s=5.0)
         self.stopping = False
 
     async def step(self) -> int:

@@ -58,7 +58,7 @@ def test_an_open_circuit_is_probed_by_one_request_and_rests_longer_each_time() -
     for arm, request in (("a", "1"), ("b", "2")):
         circuit.failed(arm, request)
     for rest_s in (5.0, 10.0, 20.0):
-        assert circuit.breaker.rests_s == rest_s
+        assert circuit.breaker.cooldown_s == rest_s
         clock.advance(rest_s)
         assert [circuit.breaker.allows(), circuit.breaker.allows()] == [True, False]
         circuit.failed("a", f"probe-{rest_s}")
@@ -85,8 +85,8 @@ def test_only_an_arm_that_costs_money_shows_that_there_is_credit() -> None:
         arms.failed(arm, NO_CREDIT, request=str(number), tokens=10)
     arms.succeeded("x:free")
     assert arms.credit.breaker.open
-    assert (arms.rests_s("a"), arms.rests_s("x:free")) == (5.0, 0.0)
-    assert arms.warm(("a", "x:free")) == ("x:free",)
+    assert (arms.cooldown_s("a"), arms.cooldown_s("x:free")) == (5.0, 0.0)
+    assert arms.available(("a", "x:free")) == ("x:free",)
     arms.succeeded("a")
     assert not arms.credit.breaker.open
 
@@ -109,13 +109,13 @@ def test_what_others_say_of_the_credit_changes_the_order_alone() -> None:
     arms = CircuitBreakers(clock)
     arms.failed("a", NO_CREDIT, request="long ago", tokens=5)
     clock.advance(61.0)
-    arms.hear({"other": {"*credit": 30.0}})
-    assert arms.by_rest(("a", "x:free")) == ("x:free", "a")
+    arms.merge({"other": {"*credit": 30.0}})
+    assert arms.by_cooldown(("a", "x:free")) == ("x:free", "a")
     assert arms.may_ask("a", lambda: 10, named=False)
     for number, arm in enumerate("ab"):
         arms.failed(arm, NO_CREDIT, request=str(number), tokens=10)
     assert not arms.may_ask("a", lambda: 10, named=False)
-    assert "*credit" in arms.found()
+    assert "*credit" in arms.own_findings()
 
 
 async def test_tokens_that_are_asked_for(paid: World) -> None:

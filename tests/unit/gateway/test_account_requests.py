@@ -77,7 +77,7 @@ async def test_a_request_that_is_too_dear_stays_its_own(paid: World) -> None:
         assert {call.arm for call in paid.upstream.calls} == {"a/dear", "b/cheap"}
         paid.upstream.default = Reply()
         assert not ports.circuit_breakers.credit.refused
-        assert [ports.circuit_breakers.rests_s(arm) for arm in ("a/dear", "b/cheap")] == [0, 0]
+        assert [ports.circuit_breakers.cooldown_s(arm) for arm in ("a/dear", "b/cheap")] == [0, 0]
 
 
 async def test_a_request_that_does_not_fit_takes_no_share_of_the_second_tries(paid: World) -> None:
@@ -159,7 +159,7 @@ async def test_a_last_resort_without_credit_is_not_asked_before_free_models_that
     """One model that costs money opens no circuit, but after two refusals a free one that rests is the better bet."""
     async with defaults.gateway() as ports:
         for arm in FREE:
-            ports.circuit_breakers.cool(arm, 30.0)
+            ports.circuit_breakers.cool_down(arm, 30.0)
         defaults.upstream.tell("a/dear", *[Reply(error=NO_CREDIT)] * 99)
         assert {await ask(ports) for _ in range(10)} <= set(FREE)
         assert sum(call.arm == "a/dear" for call in defaults.upstream.calls) == 2
@@ -189,7 +189,7 @@ async def test_a_limit_of_the_free_models_is_met_once(defaults: World) -> None:
             defaults.upstream.tell(arm, *[Reply(error=CAPPED)] * 9)
         assert [await ask(ports) for _ in range(9)] == ["a/dear"] * 9
         assert sum(call.arm in FREE for call in defaults.upstream.calls) == 1
-        assert ports.circuit_breakers.rests_s(FREE[0]) == pytest.approx(600, abs=5)
+        assert ports.circuit_breakers.cooldown_s(FREE[0]) == pytest.approx(600, abs=5)
 
 
 async def test_where_only_free_models_are_left_the_client_hears_when_to_come_again(defaults: World) -> None:
@@ -214,4 +214,4 @@ async def test_a_free_model_that_is_busy_rests_alone(defaults: World) -> None:
     """A 429 of another kind is its own."""
     async with defaults.gateway() as ports:
         ports.circuit_breakers.failed(FREE[0], BUSY)
-        assert [ports.circuit_breakers.rests_s(arm) > 0 for arm in FREE] == [True, False]
+        assert [ports.circuit_breakers.cooldown_s(arm) > 0 for arm in FREE] == [True, False]

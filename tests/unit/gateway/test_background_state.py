@@ -91,17 +91,17 @@ def test_rests_are_bounded_and_if_all_rest_all_are_tried() -> None:
     """A Retry-After of a year rests an arm a minute; refusing everybody helps nobody."""
     clock = FakeClock()
     rests = CircuitBreakers(clock)
-    rests.cool("a", 1e9)
-    assert rests.warm(("a", "b")) == ("b",)
-    assert rests.warm(("a",)) == ("a",)
+    rests.cool_down("a", 1e9)
+    assert rests.available(("a", "b")) == ("b",)
+    assert rests.available(("a",)) == ("a",)
     clock.advance(MAX_COOL_S)
-    assert rests.warm(("a", "b")) == ("a", "b")
+    assert rests.available(("a", "b")) == ("a", "b")
 
 
 def test_a_breaker_lets_one_probe_through_and_closes_on_success() -> None:
     """While open, one caller after each rest tries; the rests grow while it fails and end when it works."""
     clock = FakeClock()
-    breaker = CircuitBreaker(clock, threshold=2, rest_s=1.0, max_rest_s=4.0)
+    breaker = CircuitBreaker(clock, threshold=2, first_cooldown_s=1.0, max_cooldown_s=4.0)
     for _ in range(2):
         assert breaker.allows()
         breaker.failed()

@@ -20,7 +20,7 @@ def test_half_of_the_last_calls_open_a_circuit_if_they_are_recent() -> None:
     """Ten of twenty within ten seconds; the same ten spread over a longer time are bad luck."""
     for pause_s, opens in ((0.1, True), (1.0, False)):
         clock = FakeClock()
-        breaker = CircuitBreaker(clock, threshold=5, rest_s=5.0, window=Window(20, 10.0))
+        breaker = CircuitBreaker(clock, threshold=5, first_cooldown_s=5.0, window=Window(20, 10.0))
         for number in range(20):
             clock.advance(pause_s)
             (breaker.failed if number % 2 else breaker.succeeded)()
@@ -30,7 +30,7 @@ def test_half_of_the_last_calls_open_a_circuit_if_they_are_recent() -> None:
 def test_a_circuit_that_closed_again_has_a_clean_record() -> None:
     """What happened before a probe succeeded is not held against the arm."""
     clock = FakeClock()
-    breaker = CircuitBreaker(clock, threshold=5, rest_s=5.0, window=Window(20, 10.0))
+    breaker = CircuitBreaker(clock, threshold=5, first_cooldown_s=5.0, window=Window(20, 10.0))
     for _ in range(5):
         breaker.failed()
     clock.advance(5.0)
@@ -47,15 +47,15 @@ def test_a_circuit_that_closed_again_has_a_clean_record() -> None:
 def test_calls_under_way_when_a_circuit_opens_do_not_lengthen_its_rest() -> None:
     """Only a failed probe doubles it: otherwise busy times would always end at the maximum."""
     clock = FakeClock()
-    breaker = CircuitBreaker(clock, threshold=5, rest_s=5.0, max_rest_s=60.0)
+    breaker = CircuitBreaker(clock, threshold=5, first_cooldown_s=5.0, max_cooldown_s=60.0)
     for _ in range(50):
         breaker.failed()
-    assert breaker.rests_s == 5.0
+    assert breaker.cooldown_s == 5.0
     for rest_s in (10.0, 20.0, 40.0, 60.0, 60.0):
-        clock.advance(breaker.rests_s)
+        clock.advance(breaker.cooldown_s)
         assert breaker.allows()
         breaker.failed()
-        assert breaker.rests_s == rest_s
+        assert breaker.cooldown_s == rest_s
 
 
 def test_an_arm_that_keeps_failing_is_asked_last_and_then_probed_by_one() -> None:
@@ -64,7 +64,7 @@ def test_an_arm_that_keeps_failing_is_asked_last_and_then_probed_by_one() -> Non
     arms = CircuitBreakers(clock)
     fail(arms, "a", 5)
     assert arms.circuit("a") == "open"
-    assert arms.warm(("a", "b")) == ("b",)
+    assert arms.available(("a", "b")) == ("b",)
     assert arms.begin(("a", "b")) == "b"
     clock.advance(5.0)
     assert arms.circuit("a") == "half_open"
@@ -77,11 +77,11 @@ def test_an_arm_that_keeps_failing_is_asked_last_and_then_probed_by_one() -> Non
 def test_if_all_rest_the_one_that_rests_shortest_is_asked() -> None:
     """Trying beats refusing."""
     arms = CircuitBreakers(FakeClock())
-    arms.cool("a", 30)
-    arms.cool("b", 10)
+    arms.cool_down("a", 30)
+    arms.cool_down("b", 10)
     fail(arms, "c", 5)
     assert arms.begin(("a", "b", "c")) == "c"
-    assert arms.by_rest(("a", "b", "c")) == ("c", "b", "a")
+    assert arms.by_cooldown(("a", "b", "c")) == ("c", "b", "a")
 
 
 def test_second_tries_are_a_share_of_what_is_under_way_and_three_at_least() -> None:

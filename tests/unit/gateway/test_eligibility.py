@@ -84,7 +84,7 @@ async def test_a_fallback_can_serve_the_request_too(tmp_path: Path) -> None:
     """Neither the next ranked arm, nor one that rests, nor the last resort is one that is known to be blind."""
     world = world_of(tmp_path, BLIND[0], BLIND[3])
     async with world.gateway() as ports:
-        ports.circuit_breakers.cool("c/large", 30)
+        ports.circuit_breakers.cool_down("c/large", 30)
         for _ in range(10):
             assert set((await look(ports, **image())).order) == {"b/middle", "c/large"}
         assert set((await look(ports)).order) == {"a/small", "b/middle", "c/large", "d/spare"}

@@ -38,7 +38,7 @@ def test_a_limit_lasts_an_hour(clock: FakeClock, limits: LearnedLimits) -> None:
     clock.advance(1)
     assert limits.lacks("a", TOOLS) is None
     assert limits.view("a") == {}
-    assert limits.found() == ()
+    assert limits.own_findings() == ()
 
 
 def test_a_feature_that_the_request_does_not_have_is_not_learned(limits: LearnedLimits) -> None:
@@ -83,19 +83,19 @@ def test_what_one_gateway_has_learned_the_others_hear_once(clock: FakeClock, lim
     limits.learn("a", "tools", TOOLS)
     limits.learn("a", "context", LONG)
     clock.advance(600)
-    other.hear({"one": limits.found()})
+    other.merge({"one": limits.own_findings()})
     assert other.lacks("a", TOOLS) == "tools"
     assert other.view("a") == {
         "tools": {"lasts_s": LASTS_S - 600},
         "context": {"lasts_s": LASTS_S - 600, "tokens": 10_000},
     }
-    assert other.found() == ()
+    assert other.own_findings() == ()
     other.answered("a", TOOLS)
-    other.hear({"one": limits.found()})
+    other.merge({"one": limits.own_findings()})
     assert other.lacks("a", TOOLS) is None
     clock.advance(LASTS_S)
     limits.learn("a", "tools", TOOLS)
-    other.hear({"one": limits.found()})
+    other.merge({"one": limits.own_findings()})
     assert other.lacks("a", TOOLS) == "tools"
 
 
@@ -107,7 +107,7 @@ def test_what_an_arm_has_shown_within_the_hour_it_does_not_lack(clock: FakeClock
     limits.learn("a", "tools", TOOLS)
     for _ in range(2):
         other.learn("a", "tools", TOOLS)
-        other.hear({"one": limits.found()})
+        other.merge({"one": limits.own_findings()})
         assert other.lacks("a", TOOLS) is None
         other.answered("b", TOOLS)  # says nothing of `a`
     other.learn("a", "context", LONG)
@@ -130,8 +130,8 @@ def test_what_arms_have_shown_is_bounded(limits: LearnedLimits) -> None:
 def test_what_was_learned_here_is_told_on_whatever_others_say(clock: FakeClock, limits: LearnedLimits) -> None:
     """A gateway that hears its own finding from another one still vouches for it."""
     limits.learn("a", "tools", TOOLS)
-    limits.hear({"other": [LearnedLimit("a", "tools", LASTS_S)]})
-    assert [limit.arm for limit in limits.found()] == ["a"]
+    limits.merge({"other": [LearnedLimit("a", "tools", LASTS_S)]})
+    assert [limit.arm for limit in limits.own_findings()] == ["a"]
 
 
 def test_it_is_bounded(clock: FakeClock, limits: LearnedLimits) -> None:
@@ -141,9 +141,9 @@ def test_it_is_bounded(clock: FakeClock, limits: LearnedLimits) -> None:
         clock.advance(0.001)
     assert limits.lacks("v/4", TOOLS) is None
     assert limits.lacks("v/5", TOOLS) == "tools"
-    told = limits.found()
+    told = limits.own_findings()
     assert [limit.arm for limit in told] == [f"v/{number}" for number in reversed(range(MAX_ARMS + 5))][:MAX_TOLD]
     other = LearnedLimits(clock)
-    other.hear({"odd": [LearnedLimit(f"v/{number}", "tools", 1e12) for number in range(MAX_TOLD + 9)]})
+    other.merge({"odd": [LearnedLimit(f"v/{number}", "tools", 1e12) for number in range(MAX_TOLD + 9)]})
     assert other.view("v/0") == {"tools": {"lasts_s": LASTS_S}}
     assert other.view(f"v/{MAX_TOLD}") == {}

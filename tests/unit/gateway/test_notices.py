@@ -51,7 +51,7 @@ async def test_a_circuit_that_one_gateway_opens_is_open_for_all(both: tuple[Gate
     await one.gossip.exchange()
     await other.gossip.exchange()
     assert other.circuit_breakers.circuit("a/small") == "open"
-    assert other.circuit_breakers.warm(("a/small", "b/middle")) == ("b/middle",)
+    assert other.circuit_breakers.available(("a/small", "b/middle")) == ("b/middle",)
     assert one.gossip.found_by() == other.gossip.found_by() == {"a/small": [one.gossip.name]}
     plans = [await route(chat(), asker(), other) for _ in range(20)]
     assert "a/small" not in {plan.order[0] for plan in plans}
@@ -76,9 +76,9 @@ def test_who_was_told_probes_once_too() -> None:
     clock = FakeClock()
     arms = CircuitBreakers(clock)
     for left_s in (5.0, 4.0, 3.0, 2.0, 1.0):
-        arms.hear({"other": {"a": left_s}})
+        arms.merge({"other": {"a": left_s}})
         assert arms.circuit("a") == "open"
-        assert not arms.found(), "what was heard is not said again: two would keep each other's circuit open"
+        assert not arms.own_findings(), "what was heard is not said again: two would keep each other's circuit open"
         clock.advance(1.0)
     assert arms.circuit("a") == "half_open"
     assert [arms.begin(("a", "b")), arms.begin(("a", "b"))] == ["a", "b"]
@@ -90,15 +90,15 @@ def test_an_answer_here_outweighs_the_same_old_news() -> None:
     """A gateway that has lost its own way out does not take the arms from the others; a new finding counts again."""
     clock = FakeClock()
     arms = CircuitBreakers(clock)
-    arms.hear({"cut off": {"a": 10.0, "b": 10.0}})
-    assert arms.warm(("a", "b")) == ("a", "b"), "where all rest, all are tried"
+    arms.merge({"cut off": {"a": 10.0, "b": 10.0}})
+    assert arms.available(("a", "b")) == ("a", "b"), "where all rest, all are tried"
     arms.succeeded("a")
     for left_s in (9.0, 8.0):
         clock.advance(1.0)
-        arms.hear({"cut off": {"a": left_s, "b": left_s}})
+        arms.merge({"cut off": {"a": left_s, "b": left_s}})
         assert (arms.circuit("a"), arms.circuit("b")) == ("closed", "open")
     clock.advance(8.0)
-    arms.hear({"cut off": {"a": 20.0}})
+    arms.merge({"cut off": {"a": 20.0}})
     assert arms.circuit("a") == "open"
 
 
@@ -109,16 +109,16 @@ def test_a_refused_account_is_told_as_well() -> None:
     for scope, name in ((Scope.KEY, ACCOUNT), (Scope.CREDIT, CREDIT)):
         for number, arm in enumerate("ab"):
             one.failed(arm, UpstreamError("no", scope=scope), request=f"{scope}-{number}")
-        assert name in one.found()
+        assert name in one.own_findings()
     one.failed("a:free", UpstreamError("no", status=429, cool_s=600.0, free_cap=True))
-    assert set(one.found()) == {CREDIT, FREE_LIMIT}, "a refusal of another kind says that the key is fine"
-    other.hear({"one": {ACCOUNT: 4.0, **one.found()}})
+    assert set(one.own_findings()) == {CREDIT, FREE_LIMIT}, "a refusal of another kind says that the key is fine"
+    other.merge({"one": {ACCOUNT: 4.0, **one.own_findings()}})
     assert not other.key.breaker.allows()
-    assert (other.rests_s("b:free"), other.rests_s("paid")) == (600.0, 5.0)
-    assert other.found() == {}, "what was heard is not said again"
+    assert (other.cooldown_s("b:free"), other.cooldown_s("paid")) == (600.0, 5.0)
+    assert other.own_findings() == {}, "what was heard is not said again"
     assert other.circuit("a") == "closed"
     other.succeeded("b:free")
-    assert (other.rests_s("b:free"), other.rests_s("paid")) == (0.0, 5.0)
+    assert (other.cooldown_s("b:free"), other.cooldown_s("paid")) == (0.0, 5.0)
 
 
 # -- ratings that come before their request ------------------------------------------------------------

@@ -72,7 +72,7 @@ async def test_a_scrape_shows_the_present_state(world: World) -> None:
             world.counted("dependency", dependency="qdrant") == world.counted("dependency", dependency="learner") == 0
         )
         assert 0 <= world.counted("snapshot_age") < 5
-        ports.circuit_breakers.cool("a/small", 60)
+        ports.circuit_breakers.cool_down("a/small", 60)
         ports.catalogue.arm_ids = ports.catalogue.arm_ids[:1]
         await ports.posteriors.refresh()
         view(world, ports).show(parts)

@@ -100,7 +100,7 @@ async def test_an_arm_that_rests_or_cannot_go_on_is_not_held(world: World, monke
         assert (decision.arm != "c/large", decision.session) == (True, False)
         ports.learned_limits.answered("c/large", chat(**step(0)).requirements)
         assert (await decided(ports)).session
-        ports.circuit_breakers.cool("c/large", 30.0)
+        ports.circuit_breakers.cool_down("c/large", 30.0)
         decision = await decided(ports)
         assert (decision.arm != "c/large", decision.session) == (True, False)
 

@@ -89,7 +89,7 @@ async def test_the_next_arm_answers_and_each_is_credited_with_what_it_did(
         assert (known(failed.cost_usd) > 0) is failed.spent
         assert outcome.spent_usd == pytest.approx(known(outcome.cost_usd) + known(failed.cost_usd))
         assert outcome.cost_usd == 0.000_21, "the answer costs what it costs"
-        assert (ports.circuit_breakers.rests_s(first) > 0) is (error.cool_s > 0)
+        assert (ports.circuit_breakers.cooldown_s(first) > 0) is (error.cool_s > 0)
     assert await learned(world) == {first: (0, 1), second: (1, 0)}
     assert await learned(world) == {first: (0, 1), second: (1, 0)}
     assert world.memory.events == {}
@@ -105,7 +105,7 @@ async def test_nobody_else_is_asked_where_nobody_else_would_do_better(world: Wor
         with pytest.raises(UpstreamError):
             await serve(plan, ports)
         assert len(world.upstream.calls) == 1
-        assert ports.circuit_breakers.rests_s(plan.order[0]) == 0
+        assert ports.circuit_breakers.cooldown_s(plan.order[0]) == 0
     assert await learned(world) == {}
 
 
@@ -121,7 +121,7 @@ async def test_the_next_arm_answers_and_nobody_is_blamed(world: World, word: str
         assert outcome.status is Status.ANSWERED
         assert world.upstream.calls[0].arm != outcome.arm
         assert (outcome.attempts[0].scope, outcome.attempts[0].spent) == (error.scope, False)
-        assert ports.circuit_breakers.rests_s(plan.order[0]) == 0
+        assert ports.circuit_breakers.cooldown_s(plan.order[0]) == 0
     assert await learned(world) == {outcome.arm: (1, 0)}
 
 
@@ -193,7 +193,7 @@ async def test_resting_arms_are_still_there_when_the_others_fail(world: World) -
     """No client is refused that another arm could have answered, though that arm rests."""
     async with world.gateway() as ports:
         for arm in ("a/small", "b/middle"):
-            ports.circuit_breakers.cool(arm, 30)
+            ports.circuit_breakers.cool_down(arm, 30)
         for arm in ("c/large", "d/spare"):
             world.upstream.tell(arm, Reply(error=status(500)))
         plan = await route(chat(), asker(), ports)
@@ -263,7 +263,7 @@ async def test_health_shows_the_circuit_of_each_arm(world: World) -> None:
     async with world.gateway() as ports:
         for _ in range(5):
             ports.circuit_breakers.failed("b/middle", CUT)
-        ports.circuit_breakers.cool("a/small", 7.0)
+        ports.circuit_breakers.cool_down("a/small", 7.0)
         report = await build_health(ports, world.adapters, Readiness()).report()
     small, middle, spare = (report["arms"][arm] for arm in ("a/small", "b/middle", "d/spare"))
     assert small == {"circuit": "closed", "rests_s": 7.0, "found_by": [], "refuses": {}}
