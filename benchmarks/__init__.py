@@ -1,1 +1,1 @@
-"""Measurements: load, replay, evaluation and soak. The product never imports this package."""
+"""Measurements: load, replay, off-policy evaluation, soak. Neither product nor deployment imports this package."""

@@ -1,13 +1,13 @@
-"""What a decision costs, and what is made of it: `python -m benchmarks.decide`. One thread, no server.
+"""Microbenchmark of a decision and the steps around it: `python -m benchmarks.decide`. One thread, no server.
 
-Microseconds a call, minimum and median of many passes over the same prompts: the minimum is what the code costs, the
-median what it costs on this machine now.
+Prints microseconds per call, minimum and median of many passes over the same prompts. The minimum is the cost of the
+code, the median its cost on this machine now.
 
-    decide       the policy, while the neighbours' gate is shut and while it is open (few and many ratings)
-    neighbours   what Qdrant answered, from the decoded JSON to checked neighbours
-    record       the whole story of the request as JSON
-    worth        what the decision is expected to be worth
-    fit          the posterior, off the request's way
+    decide       the policy, with the neighbours' gate closed and open, after few and after many ratings
+    neighbours   from Qdrant's JSON to validated neighbours
+    record       the record of the request as JSON
+    worth        the expected utility of the decision
+    fit          the posterior, which is not on the request path
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from shared.storage import qdrant_answers
 NEIGHBOURS, DIMENSION, CLUSTERS, PROMPTS, PASSES = 50, 256, 8, 50, 100
 SIZES = (5, 12)
 STATES = ((40.0, 0.0), (40.0, 100.0), (2000.0, 0.0), (2000.0, 100.0))
-"""Ratings of each arm, and what neighbours have gained: above 0 the gate is open."""
+"""Ratings of each arm, and the gain of neighbours: above 0 the gate is open."""
 
 
 def main() -> None:
@@ -76,7 +76,7 @@ def _figures(size: int) -> Iterator[tuple[str, NDArray[np.float64]]]:
 
 
 def _timed(call: Callable[[Any], object], arguments: Sequence[Any]) -> NDArray[np.float64]:
-    """Return the seconds a call of each pass over all arguments."""
+    """Return the seconds per call of each pass over all arguments, shape (PASSES,)."""
     took = []
     for _ in range(PASSES):
         start = time.perf_counter()
@@ -93,7 +93,7 @@ def _decide(
 
 
 def learned_state(arms: list[Arm], labels: float, gain: float, rng: np.random.Generator) -> LearnedState:
-    """Return a state in which each arm has so many labels, and neighbours have gained so much."""
+    """Return a state in which each arm has `labels` ratings and neighbours have the gain `gain`."""
 
     def sums() -> Iterator[Sums]:
         for _ in range(CLUSTERS):
@@ -123,7 +123,7 @@ def _neighbours(answer: bytes) -> tuple[Neighbour, ...]:
 
 
 def _answer(eligible: tuple[str, ...], rng: np.random.Generator) -> bytes:
-    """Return what Qdrant answers: nearest first."""
+    """Return a response of Qdrant, nearest points first."""
     points = [
         {
             "id": str(uuid.UUID(bytes=rng.bytes(16))),

@@ -1,10 +1,10 @@
-"""Off-policy evaluation: what other settings, or one model for everything, would have earned on logged requests.
+"""Off-policy evaluation: estimates the utility of other settings, or of a single model, from logged requests.
 
     python -m services.learner export --out log.jsonl
     python -m benchmarks.evaluate --log log.jsonl --set COST_WEIGHT=-0.5 --arm openai/gpt-4o --uniform
     python -m benchmarks.evaluate --validate --runs 200
 
-Without a target every model, uniform random choice and what is logged are judged. How, and how far to believe it:
+Without a target, it evaluates every single model, the uniform random choice and the logged policy. Methods and limits:
 docs/evaluation.md.
 """
 
@@ -40,7 +40,7 @@ from shared.errors import DependencyError, SettingsError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run from the command line."""
+    """Run the command; return the exit code."""
     options = _parse(arguments)
     try:
         return _validate(options) if options.validate else _evaluate(options)
@@ -56,7 +56,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     if not options.json:
         print(tables.describe(log, reader.left_out))
     if log is None:
-        print("nothing to judge by: no request was drawn, answered and rated", file=sys.stderr)
+        print("nothing to evaluate: no request was decided at random, answered and rated", file=sys.stderr)
         return 1
     verdicts = [judge(target, np.random.default_rng(options.seed)) for target in _targets(log, options)]
     if options.json:
@@ -65,7 +65,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     weights = settings_weights(log.weights, options.changes)
     print(
         f"utility = {weights.quality:g} quality + {weights.latency:g} speed {weights.cost:+g} cost / "
-        f"{log.dearest_usd:.3g} USD, what the dearest model costs"
+        f"{log.dearest_usd:.3g} USD, the cost of the most expensive model"
     )
     print("\n".join(tables.judged(verdict) for verdict in verdicts))
     return 0
@@ -125,22 +125,26 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         prog="python -m benchmarks.evaluate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--log", type=Path, help="file that `python -m services.learner export` has written")
+    source.add_argument("--log", type=Path, help="file written by `python -m services.learner export`")
     source.add_argument(
-        "--database", nargs="?", const="", metavar="URL", help="read the history itself; without URL the settings' own"
+        "--database",
+        nargs="?",
+        const="",
+        metavar="URL",
+        help="read the history in PostgreSQL (default: the settings)",
     )
-    source.add_argument("--validate", action="store_true", help="judge by logs of which every outcome is known")
+    source.add_argument("--validate", action="store_true", help="check the estimates on logs with known outcomes")
     parser.add_argument("--set", type=_change, action="append", default=[], dest="changes", metavar="NAME=VALUE")
-    parser.add_argument("--arm", action="append", default=[], help="judge this model alone; may be repeated")
-    parser.add_argument("--uniform", action="store_true", help="judge uniform random choice")
+    parser.add_argument("--arm", action="append", default=[], help="evaluate this single model; may be repeated")
+    parser.add_argument("--uniform", action="store_true", help="evaluate the uniform random choice")
     parser.add_argument(
         "--logged-rate", type=float, default=BanditSettings().exploration_rate, help="EXPLORATION_RATE of the log"
     )
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap")
-    parser.add_argument("--data", type=Path, help="validate: folder of recorded outcomes; none: the example data")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the bootstrap")
+    parser.add_argument("--data", type=Path, help="validate: folder of recorded outcomes (default: the example)")
     parser.add_argument("--runs", type=int, default=200, help="validate: logs of each kind")
-    parser.add_argument("--requests", type=int, default=1500, help="validate: requests in each")
+    parser.add_argument("--requests", type=int, default=1500, help="validate: requests per log")
     options = parser.parse_args(arguments)
     options.changes = dict(options.changes)
     return options

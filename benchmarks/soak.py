@@ -1,4 +1,4 @@
-"""`make soak`: minutes of load on a whole stack while a share of all model calls fails, and the account of it.
+"""Command `make soak`: load on a whole stack while a share of all model calls fails; then checks what was lost.
 
 It checks what is promised: no 5xx that another model could have answered, memory and descriptors flat after the first
 minute, every request recorded once, every accepted rating learned once. With `--kill`, one part is killed every minute.
@@ -26,14 +26,14 @@ from shared.settings import Settings
 MODELS = ("google/gemini-2.5-flash", "openai/gpt-4o-mini", "anthropic/claude-3.5-haiku")
 DEFAULT = "openai/gpt-4o"
 SPEED = 10.0
-"""Answers take some 50 ms, silent faults two seconds."""
+"""Answers take about 50 ms, silent faults two seconds."""
 
 KILL_EVERY_S = 60.0
 
 
 def main() -> int:
-    """Run the soak; 0 when everything holds."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description="Load with faults, and the account.")
+    """Run the soak; return the exit code, 0 when every check passed."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description="Load with faults, and checks.")
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--rps", type=float, default=50.0)
     parser.add_argument("--faults", type=float, default=0.2, help="share of model calls that fail, in any way")
@@ -45,7 +45,7 @@ def main() -> int:
             "LOG_LEVEL": "warn",
             "LLM_MODELS": MODELS,
             "DEFAULT_MODEL": DEFAULT,
-            "FIRST_BYTE_TIMEOUT_S": 2.0,  # of the faults, some are silence
+            "FIRST_BYTE_TIMEOUT_S": 2.0,  # some faults are silent
             "STREAM_GAP_TIMEOUT_S": 2.0,
             "RETRY_BUDGET": 1.0,  # 20 % of faults would use up the default of 20 % by themselves
         }
@@ -54,7 +54,7 @@ def main() -> int:
         simulation = Simulation(speed=SPEED, failures=0.0, faults=options.faults)
         planner = Planner(settings, Path(folder), ROOT / ".local" / "models", simulation, anywhere=True)
         with Stack(planner) as stack:
-            print(f"Starting a stack of its own; then {options.minutes:g} minutes at {options.rps:g} requests/s ...")
+            print(f"Starting a separate stack; then {options.minutes:g} minutes at {options.rps:g} requests/s ...")
             stack.start()
             return asyncio.run(_soak(stack, options))
 
@@ -69,9 +69,9 @@ async def _soak(stack: Stack, options: argparse.Namespace) -> int:
     for task in beside[1:]:
         task.cancel()
     if options.kill:
-        await asyncio.sleep(10.0)  # what was killed last comes back, and what waited on disk is stored
+        await asyncio.sleep(10.0)  # time for the last killed part to return, and for spooled records
     account = await reconcile(stack.plan.redis_url, tally.rated)
-    await asyncio.sleep(2.0)  # the load's connections are closed: what is open now, stays
+    await asyncio.sleep(2.0)  # the load's connections are closed: what is open now is a leak
     beside[0].cancel()
     await asyncio.gather(*beside, return_exceptions=True)
     records = await read_records(stack.plan.redis_url, tally.failed, len(MODELS) + 1)

@@ -1,6 +1,6 @@
-"""A log to judge policies by: what was believed, with which probability what was chosen, and what came of it.
+"""Log for off-policy evaluation: posteriors, propensities, choices and outcomes of logged requests.
 
-Only choices that were drawn, answered and rated count. The others are counted by the reason why they do not.
+Only requests that were decided at random, answered and rated count. The others are counted by reason.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ BELIEFS = ("propensity", "quality", "draw_sd", "cost_term", "speed_term", "cost_
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Logged:
-    """One request that counts, small: a log may hold millions.
+    """One request that counts, in a compact form: a log may have millions.
 
     Attributes:
-        arms: those that were eligible.
-        beliefs: a row for each of `BELIEFS`, a column an arm; NaN for what was not known.
-        chosen: who was chosen and answered.
+        arms: the eligible arms.
+        beliefs: shape (len(BELIEFS), arms); NaN for unknown values.
+        chosen: the arm that was chosen and answered.
         weights: as used.
-        score, cost_usd, latency_s: what came of it; the cost is NaN where it is unknown.
+        score, cost_usd, latency_s: the outcome; an unknown cost is NaN.
     """
 
     arms: tuple[ArmId, ...]
@@ -45,7 +45,7 @@ class Logged:
 
     @staticmethod
     def of(decision: Decision, score: float, cost_usd: float, latency_s: float) -> Logged:
-        """Return what counts of a decision and its outcome. Raises ValueError where nothing was drawn."""
+        """Return the compact form of a decision and its outcome. Raises ValueError without a random decision."""
         if decision.weights is None or not decision.views:
             raise ValueError("this decision was not drawn")
         arms = tuple(sys.intern(view.arm) for view in decision.views)
@@ -90,18 +90,18 @@ class Log:
 
     @property
     def eligible(self) -> NDArray[np.bool_]:
-        """Which arms were eligible, (n, K)."""
+        """Mask of the eligible arms, shape (n, K)."""
         return ~np.isnan(self.quality)
 
     def take(self, rows: NDArray[np.bool_]) -> Log:
-        """Return these requests only."""
+        """Return the log of these requests."""
         names = [field.name for field in fields(self) if isinstance(getattr(self, field.name), np.ndarray)]
         taken: dict[str, Any] = {name: getattr(self, name)[rows] for name in names}
         return replace(self, **taken)
 
 
 def why_not(record: RequestRecord, score: float | None) -> str | None:
-    """Return why a request does not count, or None. Each reason but the last three is settled before the draw."""
+    """Return the reason why a request does not count, or None. All but the last three precede the draw."""
     decision = record.decision
     reasons = (
         (record.shadow is not None, "shadow mode"),
@@ -118,14 +118,14 @@ def why_not(record: RequestRecord, score: float | None) -> str | None:
 
 
 class LogReader:
-    """Takes requests in any order, keeps those that count, and counts the others by reason in `left_out`."""
+    """Reader of requests in any order: keeps those that count, and counts the others by reason in `left_out`."""
 
     def __init__(self) -> None:
         self.left_out: Counter[str] = Counter()
         self._kept: list[tuple[float, Logged]] = []
 
     def add(self, record: RequestRecord, score: float | None) -> None:
-        """Take one request with the rating that counts."""
+        """Add one request with its latest rating."""
         why = why_not(record, score)
         if why is not None or score is None:
             self.left_out[why or "not rated"] += 1
@@ -135,13 +135,13 @@ class LogReader:
         self._kept.append((record.created_at, Logged.of(record.decision, score, cost_usd, outcome.upstream_s)))
 
     def log(self) -> Log | None:
-        """Return the requests that count, in order of time; None where there are none."""
+        """Return the log in order of time; None when no request counts."""
         self._kept.sort(key=lambda pair: pair[0])
         return make_log([logged for _, logged in self._kept]) if self._kept else None
 
 
 def make_log(requests: Sequence[Logged]) -> Log:
-    """Return the log of these requests, which are in order of time."""
+    """Return the log of requests that are in order of time."""
     arms = tuple(sorted({arm for request in requests for arm in request.arms}))
     index = {arm: i for i, arm in enumerate(arms)}
     beliefs = np.full((len(BELIEFS), len(requests), len(arms)), np.nan)

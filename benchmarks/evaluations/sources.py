@@ -1,4 +1,4 @@
-"""Where a log comes from: the file that `python -m services.learner export` writes, or the database itself."""
+"""Sources of a log: a file written by `python -m services.learner export`, or PostgreSQL."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TIMEOUT_S = 60.0
 
 
 def read_file(path: Path, progress: Progress) -> LogReader:
-    """Read an exported file. Raises ValueError for a line that is no record, and OSError."""
+    """Read an exported file. Raises ValueError for an invalid line, and OSError."""
     reader, done, total = LogReader(), 0, path.stat().st_size
     with path.open("rb") as lines:
         for number, line in enumerate(lines, 1):
@@ -34,7 +34,7 @@ def read_file(path: Path, progress: Progress) -> LogReader:
 
 
 def read_database(url: str, progress: Progress) -> LogReader:
-    """Read the history; an empty `url` means the one that the settings name. Raises SettingsError, DependencyError."""
+    """Read the history; empty `url`: that of the settings. Raises SettingsError, DependencyError."""
     settings = load_settings({"DATABASE_URL": url}, None) if url else load_settings()
     return asyncio.run(_read_database(settings, progress))
 

@@ -16,14 +16,14 @@ SHOWN = {"utility": ("utility", 1.0), "quality": ("quality", 1.0), "cost_usd": (
 
 
 def describe(log: Log | None, left_out: Counter[str]) -> str:
-    """Return what was read."""
+    """Return a description of the log."""
     counted = 0 if log is None else len(log)
     reasons = ", ".join(f"{number:,} {why}" for why, number in left_out.most_common())
     return f"{counted:,} requests count; left out: {reasons or 'none'}"
 
 
 def judged(verdict: Verdict) -> str:
-    """Return one target's block."""
+    """Return the text of one target."""
     known = verdict.support
     head = f"\n{verdict.target}: {known.requests:,} requests, effective sample size {known.ess:,.0f}"
     if not verdict.estimates:

@@ -1,4 +1,4 @@
-"""Policies to judge by a log: one arm always, all alike, the product's own with other weights or another exploration.
+"""Target policies: a single arm, the uniform choice, and the product's policy with other weights or exploration.
 
 Weights act at decision time only, so a target with other weights is computed exactly from the recorded beliefs:
 utility mean and draw's sd follow from them, the probabilities from these. It answers "what would these settings have
@@ -29,7 +29,7 @@ RATE = "EXPLORATION_RATE"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Target:
-    """A policy on the requests of `log`: probabilities, (n, K), and the weights that say what it is worth."""
+    """A policy on the requests of `log`: its probabilities (n, K), and the weights of its utility."""
 
     name: str
     log: Log
@@ -39,7 +39,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Verdict:
-    """What the log says of a target; no estimates where it says too little. Utilities by the target's weights."""
+    """Estimates of a target; none when the log supports too little. Utilities use the target's weights."""
 
     target: str
     support: Support
@@ -56,14 +56,14 @@ def fixed(log: Log, arm: ArmId, weights: Weights) -> Target:
 
 
 def uniform(log: Log, weights: Weights) -> Target:
-    """Every eligible arm alike."""
+    """Return the uniform choice among eligible arms."""
     return Target("uniform random", log, log.eligible / log.eligible.sum(axis=1, keepdims=True), weights)
 
 
 def other_settings(
     log: Log, changes: Mapping[str, float], logged_rate: float, progress: Callable[[int, int], None]
 ) -> Target:
-    """The policy that logged, with these settings changed (`settings_weights`) and the others as at the end of the log.
+    """Return the logged policy with changed settings (`settings_weights`), the others as at the end of the log.
 
     A draw's sd grows with the root of EXPLORATION_RATE; one that was raised to its floor is taken for the floor.
     """
@@ -94,7 +94,7 @@ def settings_weights(weights: Weights, changes: Mapping[str, float]) -> Weights:
 
 
 def utility_of(log: Log, weights: Weights, quality: Floats, cost_usd: Floats, latency_s: Floats) -> Floats:
-    """Return the utility of outcomes, or of expectations."""
+    """Return the utility of outcomes or of expected outcomes."""
     cost, speed = cost_usd / log.dearest_usd, 1.0 - latency_s / log.slowest_s
     return np.asarray(weights.quality * quality + weights.latency * speed + weights.cost * cost, dtype=np.float64)
 
@@ -102,7 +102,7 @@ def utility_of(log: Log, weights: Weights, quality: Floats, cost_usd: Floats, la
 def judge(
     target: Target, rng: np.random.Generator, replicates: int = REPLICATES, measures: Sequence[str] = MEASURES
 ) -> Verdict:
-    """Return what the target's log says of it."""
+    """Return the estimates of a target."""
     log, weights = target.log, target.weights
     choices = Choices(log.propensity, target.chances, log.chosen)
     known = support(choices)

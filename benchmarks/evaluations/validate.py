@@ -1,4 +1,4 @@
-"""How often the truth lies inside the intervals: policies judged by logs of which every outcome is known."""
+"""Validation: coverage of the intervals, measured on logs whose every outcome is known."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ REPLICATES = 400
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """What became of one target on many logs of one kind; utility, and its difference from the logged policy's.
+    """Coverage of one target on many logs of one kind: of its utility and its difference from the logged policy.
 
     Attributes:
         runs: logs.
@@ -45,12 +45,12 @@ class Coverage:
 
     @property
     def judged(self) -> int:
-        """Logs of which an estimate was made."""
+        """Number of logs with an estimate."""
         return self.runs - self.refused
 
 
 def validate(outcomes: Outcomes, runs: int, requests: int, progress: Callable[[int, int], None]) -> list[Coverage]:
-    """Return one line a kind of log, target and estimator."""
+    """Return one row per kind of log, target and estimator."""
     found: dict[tuple[str, str], list[Floats | None]] = {}
     for number, (seed, name) in enumerate((seed, name) for seed in range(runs) for name in WORLDS):
         known = WORLDS[name](outcomes, requests, seed)

@@ -1,4 +1,4 @@
-"""Logs whose truth is known: the product's policy on recorded outcomes of every arm.
+"""Logs with known truth: the product's policy on recorded outcomes of all arms.
 
 Requests are drawn from the recorded prompts with replacement, and are rated. What a policy is worth is its expected
 utility on a request drawn in the same way, which the full outcomes tell exactly.
@@ -34,10 +34,10 @@ LATENCY_S = 1.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Known:
-    """A log, and of each of its requests what every arm would have scored and cost on average, (n, K).
+    """A log with the expected score and cost of every arm for each request, (n, K).
 
-    The average is over the prompts that the policy cannot tell apart from this one. So the mean of a policy's
-    probabilities times these is what it is worth on requests drawn like these. Columns are in the order of `log.arms`.
+    The expectation is over the prompts that the policy cannot distinguish from this one. So the mean of a policy's
+    probabilities times these is its value on requests drawn like these. Columns are in the order of `log.arms`.
     """
 
     log: Log
@@ -50,7 +50,7 @@ World = Callable[[Outcomes, int, int], Known]
 
 
 def learning(outcomes: Outcomes, requests: int, seed: int, settings: BanditSettings = SETTINGS) -> Known:
-    """The policy from cold, learning from every rating: what it chooses depends on what it has seen."""
+    """Return the log of a policy that starts cold and learns from every rating."""
     rng = np.random.default_rng([seed, 5])
     player = _Player(outcomes, settings, rng)
     logged, next_fit = [], 0
@@ -68,7 +68,7 @@ def learning(outcomes: Outcomes, requests: int, seed: int, settings: BanditSetti
 
 
 def frozen(outcomes: Outcomes, requests: int, seed: int) -> Known:
-    """A policy that has stopped learning, with beliefs of its own for each task from a few ratings there."""
+    """Return the log of a policy that has stopped learning, with one posterior per task from a few ratings."""
     rng = np.random.default_rng([seed, 6])
     tasks, task = _tasks(outcomes, at_least=10 * len(outcomes) / requests)
     players = []
@@ -81,7 +81,7 @@ def frozen(outcomes: Outcomes, requests: int, seed: int) -> Known:
     rows = rng.integers(len(outcomes), size=requests)
     logged = [_outcome(outcomes, row, players[task[row]].decide()) for row in rows.tolist()]
     frequencies = np.bincount(task, minlength=len(tasks)) / len(task)
-    # Which tasks were drawn is part of the luck, too: weigh them as they are in the whole.
+    # Which tasks were drawn is random, too: weight them as in the whole data set.
     drawn = np.bincount(task[rows], minlength=len(tasks)) / requests
     lift = np.divide(frequencies, drawn, out=np.zeros_like(drawn), where=drawn > 0)[task[rows], None]
     scores, costs = (
@@ -99,7 +99,7 @@ WORLDS: dict[str, World] = {
 
 
 def _tasks(outcomes: Outcomes, at_least: float) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Return the tasks and each prompt's, rare ones taken together: every one should come in every log."""
+    """Return the tasks, and each prompt's task; rare ones are merged, so that every log has all tasks."""
     _, task, counts = np.unique(np.array(outcomes.tasks), return_inverse=True, return_counts=True)
     return np.unique(np.where(counts[task] >= at_least, task, -1), return_inverse=True)
 
@@ -115,16 +115,16 @@ class _Player:
         self.refit()
 
     def refit(self) -> None:
-        """Believe what the ratings so far say."""
+        """Fit the posterior to the ratings so far."""
         sums = {arm.id: weighted_sums([(1.0, one)]) for arm, one in zip(self._arms, self._sums, strict=True)}
         self._posterior = self._policy.fit(LearnedState("", sums, None), self._arms)
 
     def decide(self) -> Decision:
-        """Choose."""
+        """Decide."""
         return self._policy.decide(self._posterior, EMPTY, self._outcomes.models, self._rng)
 
     def learn(self, row: int, arm: int) -> None:
-        """Take in the outcome and the rating of an arm."""
+        """Learn the outcome and the rating of an arm."""
         known = self._outcomes
         self._sums[arm].update(
             outcome_sums(

@@ -1,4 +1,4 @@
-"""`make bench`: see docs/performance/results.md for what is measured, how, and what came out."""
+"""Command `make bench`. docs/performance/results.md has the method and the results."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ MARKS = "<!-- bench: begin -->", "<!-- bench: end -->"
 
 
 def main() -> int:
-    """Measure, print, and write it down."""
+    """Measure, print and write the results; return the exit code."""
     options = _options()
     try:
         if options.peers:
@@ -64,7 +64,7 @@ def _run(found: Findings, options: argparse.Namespace, folder: Path) -> None:
         if "load" in parts and options.profile:
             _profile(found, options, folder)
     if "memory" in parts:
-        with rig() as running:  # another one: what went before must not count
+        with rig() as running:  # a new rig, without the history of the load
             keeping.measure(running, found)
     if "embedder" in parts:
         embedding.measure(found, options.rounds, options.seconds, folder)
@@ -75,20 +75,22 @@ def _run(found: Findings, options: argparse.Namespace, folder: Path) -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.load", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=2.0, help="of one measurement")
+    parser.add_argument("--seconds", type=float, default=2.0, help="duration of one measurement")
     parser.add_argument("--connections", type=int, nargs="+", default=[1, 32, 128])
+    parser.add_argument("--parts", nargs="+", choices=PARTS, help="what to measure (default: load; a page needs all)")
     parser.add_argument(
-        "--parts", nargs="+", choices=PARTS, help="what to measure: load alone, without this; all of them for a page"
+        "--points",
+        type=int,
+        nargs="+",
+        default=[1_000, 100_000],
+        help="numbers of stored points for searches",
     )
-    parser.add_argument(
-        "--points", type=int, nargs="+", default=[1_000, 100_000], help="stored points beside which searches are timed"
-    )
-    parser.add_argument("--peers", action="store_true", help="also LiteLLM and Portkey, installed where they are not")
+    parser.add_argument("--peers", action="store_true", help="also measure LiteLLM and Portkey (installed if missing)")
     parser.add_argument("--no-profile", dest="profile", action="store_false", help="no breakdown of the gateway's time")
     parser.add_argument(
         "--out", type=Path, default=ROOT / "benchmarks" / "out", help="folder of load.json and load.png"
     )
-    parser.add_argument("--page", type=Path, help="a page to write the tables into, between its marks")
+    parser.add_argument("--page", type=Path, help="page to write the tables into, between its marks")
     return parser.parse_args()
 
 

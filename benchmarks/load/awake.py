@@ -1,4 +1,4 @@
-"""`python -m benchmarks.load.awake CORE`: gives a core something to do whenever it has nothing, until it is killed.
+"""Keeps a core busy at idle priority until killed: `python -m benchmarks.load.awake CORE`.
 
 A core of a virtual machine that has nothing to do is taken away by the host; it comes back for the next request with
 empty caches, and everything takes twice as long. This process runs in the kernel's idle class: whoever else wants the
@@ -21,7 +21,7 @@ START_S = 0.3
 
 @contextlib.contextmanager
 def awake(cores: Iterable[int]) -> Iterator[None]:
-    """Keep cores from sleeping meanwhile."""
+    """Keep cores awake while the block runs."""
     started = [subprocess.Popen([sys.executable, "-m", __name__, str(core)]) for core in cores]
     try:
         time.sleep(START_S)
@@ -33,7 +33,7 @@ def awake(cores: Iterable[int]) -> Iterator[None]:
 
 
 def main(core: int) -> None:
-    """Spin; end with the parent."""
+    """Spin until the parent ends."""
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)
     os.sched_setaffinity(0, (core,))
     os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))

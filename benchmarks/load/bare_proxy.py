@@ -1,4 +1,4 @@
-"""The yardstick: the least that an aiohttp proxy on uvloop can do. It reads, asks, and passes on; nothing else."""
+"""Bare proxy, the baseline: a minimal aiohttp proxy on uvloop, which only forwards requests and responses."""
 
 from __future__ import annotations
 

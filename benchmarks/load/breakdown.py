@@ -1,4 +1,4 @@
-"""What a profile of the gateway says of its parts: the innermost frame that belongs to one decides."""
+"""Breakdown of a profile by part of the gateway: a stack belongs to the part of its innermost known frame."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ REST = "event loop, sockets, HTTP clients' reading"
 
 
 def by_part(stacks: Mapping[str, int], us_a_request: float) -> dict[str, float]:
-    """Return microseconds a request by part, in the order above."""
+    """Return microseconds per request by part, in the order above."""
     counts = Counter[str]()
     for stack, samples in stacks.items():
         counts[_part(stack)] += samples

@@ -1,4 +1,4 @@
-"""A closed-loop client: so many connections, each asking again as soon as it has its answer.
+"""Closed-loop load client: each connection sends its next request when it has the response.
 
 `python -m benchmarks.load.client` prints one JSON object: answers a second, latencies in milliseconds, failures. It is
 a process of its own, so that it can be kept off the core of what it measures.
@@ -27,7 +27,7 @@ LAST_CHUNK = b"0\r\n\r\n"
 
 
 class Asker(asyncio.Protocol):
-    """One connection that asks for ever; an answer is timed to its first byte after the head and to its last."""
+    """One connection that sends requests forever, and times each response to its first body byte and to its last."""
 
     def __init__(self, next_request: Callable[[], bytes], tally: Tally) -> None:
         self._next_request = next_request
@@ -38,8 +38,8 @@ class Asker(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Ask the first question."""
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's are of no class of asyncio
+        """Send the first request."""
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's transports are not asyncio's classes
         self._ask()
 
     def _ask(self) -> None:
@@ -50,7 +50,7 @@ class Asker(asyncio.Protocol):
             self._transport.write(self._next_request())
 
     def data_received(self, data: bytes) -> None:
-        """Time an answer, and ask again."""
+        """Time a response, and send the next request."""
         self._buffer += data
         end = self._buffer.find(b"\r\n\r\n")
         if end < 0:
@@ -67,13 +67,13 @@ class Asker(asyncio.Protocol):
             self._ask()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the protocol's signature
-        """Count what was cut."""
+        """Count a broken connection."""
         self._transport = None
         self._tally.lost += 1
 
 
 class Tally:
-    """What was measured since `counting` was set."""
+    """Measurements since `counting` was set."""
 
     def __init__(self, most: int = 0) -> None:
         self._most = most
@@ -86,7 +86,7 @@ class Tally:
         self.all_answers = 0
 
     def add(self, latency_s: float, first_s: float, *, ok: bool) -> None:
-        """Take note of one answer."""
+        """Add one response."""
         self.all_answers += 1
         if self.all_answers == self._most:
             self.enough.set()
@@ -97,7 +97,7 @@ class Tally:
             self.failed += 1
 
     def report(self, seconds: float) -> dict[str, float]:
-        """Return the figures."""
+        """Return the results."""
         latency, first = np.array(self.latencies or [np.nan]) * 1000, np.array(self.firsts or [np.nan]) * 1000
         return {
             "answers": len(self.latencies),
@@ -111,7 +111,7 @@ class Tally:
 
 
 def requests(options: argparse.Namespace) -> Iterator[bytes]:
-    """Yield whole HTTP requests for ever: `unique` prompts from number `start` on, or `repeated` ones."""
+    """Yield HTTP requests forever: `unique` prompts from number `start` on, or `repeated` ones."""
     parts, headers, repeated = urlsplit(options.url), options.headers, options.kind == "repeated"
     more = "".join(f"{line.strip()}\r\n" for line in headers.split("|") if line)
     head = f"POST {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Type: application/json\r\n{more}"
@@ -122,7 +122,7 @@ def requests(options: argparse.Namespace) -> Iterator[bytes]:
 
 
 async def run(options: argparse.Namespace) -> dict[str, float]:
-    """Load `options.url` for a while; return the figures."""
+    """Send load to `options.url`; return the results."""
     tally, parts = Tally(options.answers), urlsplit(options.url)
     stream = requests(options)
     loop = asyncio.get_running_loop()
@@ -147,11 +147,11 @@ if __name__ == "__main__":
     parser.add_argument("url")
     parser.add_argument("--connections", type=int, default=32)
     parser.add_argument("--seconds", type=float, default=2.0)
-    parser.add_argument("--answers", type=int, default=0, help="stop after so many, not after some seconds")
+    parser.add_argument("--answers", type=int, default=0, help="stop after this number of responses instead of a time")
     parser.add_argument("--warm-up", type=float, default=0.3)
     parser.add_argument("--kind", choices=("unique", "repeated"), default="unique")
     parser.add_argument("--model")
     parser.add_argument("--chunks", type=int, default=0)
     parser.add_argument("--start", type=int, default=0)
-    parser.add_argument("--headers", default="", help="more headers, separated by |")
+    parser.add_argument("--headers", default="", help="additional headers, separated by |")
     print(json.dumps(uvloop.run(run(parser.parse_args()))))

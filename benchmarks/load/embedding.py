@@ -1,4 +1,4 @@
-"""The embedder: texts a second through HTTP, one a request, against fastembed's own loop over all of them at once.
+"""Embedder benchmark: texts per second over HTTP, one per request, against fastembed's loop over all texts.
 
 Both have a process of their own, so that neither depends on what the bench has in its memory by then:
 `python -m benchmarks.load.embedding loop MODEL SECONDS` is that loop, and prints texts a second, and texts a second of
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 
-# As `services.embedder` does, before numpy is imported: both sides compute on one thread.
+# Before numpy is imported, as in `services.embedder`: both sides compute on one thread.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
@@ -38,19 +38,19 @@ from shared.quick_http import QuickHttp
 MODELS = ROOT / ".local" / "models"
 CALLERS = 32
 TEXTS = 512
-"""Texts of one call of fastembed's loop, which batches them as it likes."""
+"""Texts per call of fastembed's loop, which chooses its own batches."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """Texts a second, and texts a second of processor time."""
+    """Texts per second, and texts per second of processor time."""
 
     per_second: float
     per_core: float
 
 
 def measure(found: Findings, rounds: int, seconds: float, folder: Path) -> None:
-    """Measure both, in turn, for each model; the embedder and the loop each have the tested core for themselves."""
+    """Measure both in turn for each model, each alone on the tested core."""
     rows = []
     for model in (STATIC, MINILM):
         print(f"embedder: {model}", flush=True)
@@ -83,7 +83,7 @@ def _rates(model: str, rounds: int, seconds: float, folder: Path) -> list[tuple[
     port = free_port()
     settings = {"EMBEDDER_HOST": "127.0.0.1", "EMBEDDER_PORT": str(port), "EMBEDDING_MODEL": model,
                 "EMBED_CACHE_SIZE": "0", "MODEL_CACHE_DIR": str(MODELS)}  # fmt: skip
-    # On its core from the beginning: it makes as many threads as it sees cores.
+    # On its core from the start: it creates one thread per visible core.
     command = [*_on((own,)), sys.executable, "-m", "services.embedder"]
     server = Server("embedder", command, folder / f"{model}.log", settings)
     server.folder = ROOT
@@ -101,7 +101,7 @@ def _rates(model: str, rounds: int, seconds: float, folder: Path) -> list[tuple[
 
 
 def _run(*arguments: str, cores: Iterable[int]) -> list[float]:
-    """Run this module on `cores` and return what it prints."""
+    """Run this module on `cores`; return its output."""
     command = [*_on(cores), sys.executable, "-m", __name__, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
     return [float(figure) for figure in done.stdout.split()]
@@ -112,7 +112,7 @@ def _on(cores: Iterable[int]) -> list[str]:
 
 
 async def _asked(port: int, seconds: float, first: int) -> int:
-    """Return how many texts came back, asked for by `CALLERS` at once."""
+    """Return the number of texts embedded for `CALLERS` concurrent callers."""
     numbers = count(first)
     headers = {"Content-Type": "application/json", "Accept": "application/octet-stream"}
     done = 0
@@ -133,13 +133,13 @@ async def _asked(port: int, seconds: float, first: int) -> int:
 
 
 def ask(port: str, seconds: str, first: str) -> None:
-    """Print how many texts an embedder returned."""
+    """Print the number of texts that an embedder returned."""
     print(asyncio.run(_asked(int(port), float(seconds), int(first))))
 
 
 def loop(model: str, seconds: str) -> None:
-    """Print what fastembed's own loop does."""
-    embedding = load_encoder(model, MODELS, lambda _done, _total: None)._embedding  # noqa: SLF001 - the bare yardstick
+    """Print the speed of fastembed's own loop."""
+    embedding = load_encoder(model, MODELS, lambda _done, _total: None)._embedding  # noqa: SLF001 - the baseline without our code
     list(embedding.embed([prompt(0)]))
     numbers, texts, began, spent = count(1), 0, time.perf_counter(), time.process_time()
     while time.perf_counter() - began < float(seconds):

@@ -1,4 +1,4 @@
-"""What a run found. Figures are medians over rounds, ratios are made within a round."""
+"""Results of a run. Figures are medians over rounds; ratios are computed within a round."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from benchmarks.load.measure import Sample
 
 PROFILED = 32
-"""Connections at which costs are broken down."""
+"""Number of connections for the breakdown of costs."""
 
 Cell = tuple[str, int]
 """A target's name and a number of connections."""
@@ -17,7 +17,7 @@ Cell = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table with its title and what has to be known to read it."""
+    """A table with its title and notes."""
 
     title: str
     note: str
@@ -50,11 +50,11 @@ class Findings:
         return statistics.median(figure(sample) for sample in self._of(cell))
 
     def against(self, cell: Cell, other: Cell, figure: Callable[[Sample, Sample], float]) -> float:
-        """Return the median over the rounds of what `figure` makes of both."""
+        """Return the median over the rounds of `figure` of both cells."""
         return statistics.median(figure(a, b) for a, b in zip(self._of(cell), self._of(other), strict=True))
 
     def cells(self) -> list[Cell]:
-        """Return what was measured, in order."""
+        """Return the measured cells, in order."""
         return [(sample.target, sample.connections) for sample in self.rounds[0]] if self.rounds else []
 
     def _of(self, cell: Cell) -> list[Sample]:

@@ -1,4 +1,4 @@
-"""The targets, and whether the figures of a run meet them."""
+"""Performance goals, and whether a run meets them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Figure = Callable[[Sample, Sample], float]
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """What is asked of a figure: at least, or at most, so much."""
+    """A goal: a lower or upper bound of a figure."""
 
     what: str
     side: str
@@ -26,14 +26,14 @@ class Goal:
 
     @property
     def met(self) -> bool | None:
-        """Whether it is met; None where it was not measured."""
+        """Whether the goal is met; None when not measured."""
         if self.figure is None:
             return None
         return self.figure >= self.bound if self.side == LEAST else self.figure <= self.bound
 
 
 def goals(found: Findings) -> list[Goal]:
-    """Return every target with its figure."""
+    """Return every goal with its figure."""
     return [*_ratios(found), *_latencies(found), *_others(found)]
 
 
@@ -73,7 +73,7 @@ def _latencies(found: Findings) -> list[Goal]:
 
 
 def _added(found: Findings, how: str, named: Callable[[str], str]) -> list[Goal]:
-    """Return what is added to asking the upstream directly, one at a time."""
+    """Return the latency added to direct calls of the upstream, one at a time."""
     whole = (named(UNIQUE), 1), (named(DIRECT), 1)
     stream = (named(stream_of(UNIQUE, 1)), 1), (named(stream_of(DIRECT, 1)), 1)
     p50 = _of_both(found, *whole, lambda a, b: a.p50_ms - b.p50_ms)

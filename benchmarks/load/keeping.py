@@ -1,4 +1,4 @@
-"""Memory: does a gateway stay as small as it was while requests go through it?"""
+"""Memory benchmark: growth of the processes over many requests."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from benchmarks.load.processes import rss_mb
 from benchmarks.load.rig import Rig
 
 MARKS = (0, 10_000, 50_000, 100_000)
-"""Requests after which it is measured."""
+"""Numbers of requests after which memory is measured."""
 
 CONNECTIONS = 16
 OURS = ("gateway", "embedder", "learner", "qdrant", "redis")
@@ -20,7 +20,7 @@ FIRST_PROMPT = 3_000_000_000
 
 
 def measure(rig: Rig, found: Findings) -> None:
-    """Send requests with unique prompts through the gateway, and note the memory of every process on the way."""
+    """Send requests with unique prompts through the gateway; measure the memory of every process."""
     sizes = {0: _sizes(rig)}
     for before, mark in pairwise(MARKS):
         print(f"memory: up to {mark:,} requests", flush=True)

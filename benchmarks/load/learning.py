@@ -1,4 +1,4 @@
-"""The learner: how many events it takes in a second, and how far behind it is while 1,000 requests a second end.
+"""Learner benchmark: events per second, and its lag at 1,000 requests per second.
 
 The events are written as a gateway writes them, by the same adapter, but without one: a gateway on a small machine
 ends fewer requests a second than a learner can take.
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from shared.storage.redis_connection import Client
 
 BACKLOG = 20_000
-"""Requests whose outcomes wait when the learner starts; one in ten is rated, too."""
+"""Requests whose outcomes wait when the learner starts; one in ten is also rated."""
 
 RATED = 10
 RATE = 1_000
@@ -40,7 +40,7 @@ PATIENCE_S = 120.0
 
 
 def measure(rig: Rig, found: Findings) -> None:
-    """Fill the stream while the learner is stopped, and time it; then write at a steady rate, and watch its lag."""
+    """Fill the stream while the learner is stopped, time its drain; then write at a constant rate, measure lag."""
     pin(rig.pids["learner"], (rig.own_core,))
     try:
         per_second, lags = asyncio.run(_both(rig))
@@ -77,7 +77,7 @@ async def _both(rig: Rig) -> tuple[float, list[float]]:
 
 
 class _Writer:
-    """Writes requests that are like one that a gateway has recorded."""
+    """Writer of copies of a recorded request."""
 
     def __init__(self, log: RedisRequestLog, queue: RedisEventQueue, pattern: NewRecord) -> None:
         self.queue = queue
@@ -86,17 +86,17 @@ class _Writer:
 
     @classmethod
     async def beside(cls, client: Client) -> _Writer:
-        """Return a writer with a pattern out of what Redis holds."""
+        """Return a writer that copies a request from Redis."""
         log = RedisRequestLog(client, window_s=86_400, clock=SystemClock())
         async for ids in log.ids_of(None, since=0.0):
             for own_id, request in zip(ids, await log.load(ids), strict=True):
                 whole = await log.find(owner=None, public_id=own_id)
                 if request is not None and request.vector is not None and whole is not None:
                     return cls(log, RedisEventQueue(client), NewRecord(whole.record, request.vector))
-        raise RuntimeError("learner: no request to make others from")
+        raise RuntimeError("learner: no recorded request to copy")
 
     async def write(self, number: int) -> None:
-        """Record so many requests, and rate some of them."""
+        """Record requests, and rate some of them."""
         entries = [self._next() for _ in range(number)]
         await self._log.record(entries)
         for entry in entries[::RATED]:
@@ -122,7 +122,7 @@ async def _backlog(pid: int, writer: _Writer) -> float:
     await writer.queue.wake()
     while (await writer.queue.depth()).waiting:
         if time.perf_counter() - began > PATIENCE_S:
-            raise RuntimeError("learner: it does not come to an end")
+            raise RuntimeError("learner: it does not drain the stream")
         await asyncio.sleep(TICK_S)
     return waiting / (time.perf_counter() - began)
 

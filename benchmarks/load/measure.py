@@ -1,4 +1,4 @@
-"""One measurement: so many connections against one target for a while, with the processor time that it took."""
+"""One measurement: load on one target over a number of connections, with its processor time."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ from benchmarks.load.targets import Target
 from shared.storage import redis_keys
 
 _START = itertools.count(1_000_000, 20_000_000)
-"""First number of each measurement's prompts: none is ever asked again."""
+"""First prompt number of each measurement: no prompt is repeated."""
 
 
 _DEGRADED = "llm_router_degraded_decisions_total{"
 
 SETTLED, SETTLE_S = 16, 30.0
-"""Events and points that may wait when a measurement begins, and how long it waits for more of them."""
+"""Events and points that may wait at the start of a measurement, and the longest wait for more to be processed."""
 BUILD_S, SWITCH_S = 120.0, 1.0
-"""How long a measurement of one request at a time waits for a graph that is being built, and for what follows it."""
+"""Longest wait of a measurement of single requests for a graph build and the switch after it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What one measurement gave; `cpu_us` is the processor time of the process under test for one answer.
+    """Results of one measurement; `cpu_us`: processor time of the tested process per response.
 
     `parts_us` is that of every process, by name; `degraded` the share of answers for which embedder, Qdrant or
     Redis was late or away.
@@ -56,7 +56,7 @@ class Sample:
 
 
 class Meter:
-    """Measures targets of one rig."""
+    """Measurements of the targets of one rig."""
 
     def __init__(self, rig: Rig, seconds: float, folder: Path) -> None:
         self._rig = rig
@@ -68,11 +68,11 @@ class Meter:
 
     @property
     def client(self) -> str:
-        """Who asks for whole answers; streams are always asked for by our own client."""
+        """Name of the client for whole responses; streams always use our own client."""
         return "wrk" if self._wrk else "benchmarks.load.client"
 
     def measure(self, target: Target, connections: int) -> Sample:
-        """Return one sample, taken when what was asked before has been learned. Raises RuntimeError where it failed.
+        """Return one sample, taken when earlier requests have been learned. Raises RuntimeError when it fails.
 
         Of one request at a time the cores are kept awake, but for a target that is `drowsy`, and no graph is built of
         what came before.
@@ -85,7 +85,7 @@ class Meter:
             return self._sample(target, connections)
 
     def _settle(self) -> None:
-        """Wait until nothing is left to learn: it would take its time from the next measurement."""
+        """Wait until nothing is left to learn, which would take time from the next measurement."""
         until = time.monotonic() + SETTLE_S
         while time.monotonic() < until:
             waiting = self._redis.xlen(redis_keys.EVENTS), self._redis.zcard(redis_keys.UNINDEXED)
@@ -94,7 +94,7 @@ class Meter:
             time.sleep(0.05)
 
     def _wait_for_graph(self) -> None:
-        """Wait until the engine does not build a graph, and has changed over to the one that it has built."""
+        """Wait until the engine builds no graph and has switched to the last one."""
         until, was_built = time.monotonic() + BUILD_S, False
         while len(tree(self._rig.pids["qdrant"])) > 1 and time.monotonic() < until:
             was_built = True
@@ -128,7 +128,7 @@ class Meter:
         )
 
     def _missed(self, target: Target) -> float:
-        """Return how often a gateway has so far decided without something that it asks."""
+        """Return how many degraded decisions a gateway has made so far."""
         if not target.url.startswith(self._rig.gateway):
             return 0.0
         with urllib.request.urlopen(f"{self._rig.gateway}/metrics", timeout=10) as answer:  # noqa: S310 - our own

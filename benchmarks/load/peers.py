@@ -1,4 +1,4 @@
-"""Other gateways, each in a folder of its own under `.local/peers`, never in our `.venv`."""
+"""Other gateways for comparison, each in its own folder under `.local/peers`, never in our `.venv`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from deploy.local.servers import Server, free_port
 
 FOLDER = ROOT / ".local" / "peers"
 LITELLM_PACKAGE, PORTKEY_PACKAGE = "litellm[proxy]==1.106.2", "@portkey-ai/gateway@1.15.2"
-"""The versions that the targets speak of."""
+"""Versions that the goals refer to."""
 
 LITELLM = FOLDER / "litellm" / "bin" / "litellm"
 PORTKEY_FOLDER = FOLDER / "portkey"
@@ -34,7 +34,7 @@ general_settings: {{dangerously_permit_weak_or_unset_master_key: true}}
 
 
 def install() -> None:
-    """Install those that are not there. Without npm there is no Portkey. Raises CalledProcessError."""
+    """Install missing peers; Portkey only if npm is available. Raises CalledProcessError."""
     if not LITELLM.exists():
         print("installing LiteLLM into .local/peers (once) ...", flush=True)
         folder = LITELLM.parents[1]
@@ -49,7 +49,7 @@ def install() -> None:
 
 @contextlib.contextmanager
 def peers(rig: Rig, folder: Path) -> Iterator[list[Target]]:
-    """Start those that are installed, each on the tested core; yield what to measure."""
+    """Start the installed peers, each on the tested core; yield their targets."""
     found = []
     with contextlib.ExitStack() as stack:
         for name, command, headers in _installed(rig, folder):
@@ -78,7 +78,7 @@ def _installed(rig: Rig, folder: Path) -> Iterator[tuple[str, list[str], str]]:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of what is installed."""
+    """Return the versions of installed peers."""
     found = {}
     if LITELLM.exists():
         found["LiteLLM"] = command_of(

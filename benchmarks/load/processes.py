@@ -1,4 +1,4 @@
-"""Processes as the kernel sees them: where they may run, what processor time and memory they have taken (Linux)."""
+"""Processes (Linux): their cores, processor time and memory."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 def pin(pid: int, cores: Iterable[int]) -> None:
-    """Keep every thread of a process, and all that it starts from now on, on these cores."""
+    """Pin every thread of a process, and its future children, to these cores."""
     for thread in Path(f"/proc/{pid}/task").iterdir():
         with contextlib.suppress(ProcessLookupError):
             os.sched_setaffinity(int(thread.name), cores)
@@ -20,7 +20,7 @@ def pin(pid: int, cores: Iterable[int]) -> None:
 
 @contextlib.contextmanager
 def kept_to(cores: tuple[int, ...]) -> Iterator[None]:
-    """Keep this process, and what it starts, to these cores; what is measured afterwards has all of them again."""
+    """Pin this process and its children to these cores while the block runs."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, cores)
     try:
@@ -61,6 +61,6 @@ def rss_mb(pid: int) -> float:
 
 
 def cpu_model() -> str:
-    """Return what the processor calls itself."""
+    """Return the name of the processor."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "?")

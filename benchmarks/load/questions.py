@@ -1,4 +1,4 @@
-"""What the clients ask: the same few prompts again and again, or never the same twice.
+"""Prompts of the load clients: a few repeated ones, or unique ones.
 
 Made from a number, so that every client and every round asks the same.
 """
@@ -23,12 +23,12 @@ REPEATED = 16
 
 
 def prompt(number: int) -> str:
-    """Return the prompt of a number; no two are the same, and one in 128 is similar."""
+    """Return the prompt of a number; all are different, and one in 128 is similar."""
     return f"{TOPICS[number % len(TOPICS)]}, case {number}."
 
 
 def question(text: str, *, model: str | None = None, chunks: int = 0) -> bytes:
-    """Return a chat request's body; `chunks` asks for a stream."""
+    """Return the body of a chat request; with `chunks`, of a stream."""
     body: dict[str, object] = {"messages": [{"role": "user", "content": text}]}
     if model is not None:
         body["model"] = model

@@ -1,4 +1,4 @@
-"""What a run found, as tables, JSON and a picture."""
+"""Report of a run: tables, JSON and a chart."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from benchmarks.load.targets import BARE, CHUNKS, DIRECT, STREAMS, UNIQUE, strea
 
 
 def tables(found: Findings) -> str:
-    """Return everything as Markdown."""
+    """Return the report as Markdown."""
     parts = [_table(("what", "value"), [(name, value) for name, value in found.facts.items()])]
     parts += ["### Targets", _table(("what", "asked", "measured", ""), goals.rows(found))]
     if found.rounds:
@@ -27,7 +27,7 @@ def tables(found: Findings) -> str:
 
 
 def _where(found: Findings) -> list[str]:
-    """Return where time and memory go."""
+    """Return the tables of processor time and memory."""
     parts = []
     if found.breakdown_us:
         total = sum(found.breakdown_us.values())
@@ -113,7 +113,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def write(found: Findings, folder: Path) -> None:
-    """Write `load.json` and, where matplotlib is installed, `load.png`."""
+    """Write `load.json` and, if matplotlib is installed, `load.png`."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "load.json").write_text(json.dumps(asdict(found), indent=1), encoding="utf-8")
     if not found.rounds or importlib.util.find_spec("matplotlib") is None:

@@ -1,4 +1,4 @@
-"""Everything that has to run for a measurement, each process on its core.
+"""Rig: the processes of a measurement, each pinned to its core.
 
 The process under test has one core for itself (the last one), whoever asks, answers and helps shares the others. All of
 the processes live through the whole run; those that are not asked cost next to nothing.
@@ -28,12 +28,12 @@ from deploy.local.stack import Stack
 from shared.settings import Settings
 
 TAUGHT = 1024
-"""Rated requests before the first measurement: so that searches find something and beliefs differ."""
+"""Rated requests before the first measurement, so that searches find points and posteriors differ."""
 
 
 @dataclass
 class Rig:
-    """Addresses and process ids of what runs."""
+    """Addresses and process ids of the rig."""
 
     upstream: str
     bare: str
@@ -45,16 +45,16 @@ class Rig:
 
 
 def cores() -> tuple[int, tuple[int, ...]]:
-    """Return the core of what is tested, and those of everything else; on a machine of one core they are the same."""
+    """Return the core of the tested process, and those of all others; with one core they are the same."""
     usable = sorted(os.sched_getaffinity(0))
     return usable[-1], tuple(usable[:-1]) or (usable[-1],)
 
 
 @contextlib.contextmanager
 def rig(stacks: Path | None = None) -> Iterator[Rig]:
-    """Start it all, teach the router, and stop it all at the end; the gateway's profile goes to `stacks`."""
+    """Start the rig, train the router, and stop the rig at the end; the gateway's profile goes to `stacks`."""
     own, others = cores()
-    # The folder goes last: until they have stopped, its processes write into it.
+    # The folder is removed last: the processes write into it until they have stopped.
     with (
         kept_to(others),
         tempfile.TemporaryDirectory(prefix="llm-router-bench-") as name,
@@ -94,7 +94,7 @@ def server(module: str, folder: Path, port: int, *arguments: str) -> Iterator[in
 
 
 def _settings(upstream: str) -> Settings:
-    """Return the defaults with the instant upstream, and no limit that a benchmark would run into."""
+    """Return default settings with the instant upstream, without limits that a benchmark would reach."""
     return Settings.model_validate(
         {
             "HOST": "127.0.0.1",
@@ -109,7 +109,7 @@ def _settings(upstream: str) -> Settings:
 
 
 def _teach(gateway: str) -> None:
-    """Ask and rate, topic by topic, and wait until most of it has been learned."""
+    """Send and rate requests by topic, and wait until most have been learned."""
     for number in range(TAUGHT):
         headers = _post(f"{gateway}/v1/chat/completions", question(prompt(number)))
         score = ((number % len(TOPICS)) * 31 + MODELS.index(headers["x-router-model"]) * 17) % 100 / 100
@@ -124,7 +124,7 @@ def _post(url: str, body: bytes) -> dict[str, str]:
 
 
 def command_of(*parts: str) -> str:
-    """Return the first line that a command prints, or `?`."""
+    """Return the first line of a command's output, or `?`."""
     try:
         done = subprocess.run(parts, capture_output=True, text=True, timeout=20, check=False)
     except OSError:

@@ -1,4 +1,4 @@
-"""The gateway under a sampling profiler: every millisecond of processor time it notes what runs.
+"""Sampling profiler of the gateway: records the stack every millisecond of processor time.
 
 `python -m benchmarks.load.sampler FILE` is `python -m services.gateway`, and writes the stacks as JSON (`{"a;b;c":
 samples}`) when it ends. SIGUSR1 forgets what came before it. Sampling costs some 2 %; unlike cProfile it does not make
@@ -20,7 +20,7 @@ INTERVAL_S = 0.001
 
 
 def sample(stacks: Counter[tuple[object, ...]], frame: FrameType | None) -> None:
-    """Note one stack, innermost first."""
+    """Record one stack, innermost frame first."""
     codes = []
     while frame is not None:
         codes.append(frame.f_code)
@@ -29,7 +29,7 @@ def sample(stacks: Counter[tuple[object, ...]], frame: FrameType | None) -> None
 
 
 def readable(stacks: Counter[tuple[object, ...]]) -> dict[str, int]:
-    """Return the stacks as text, outermost first."""
+    """Return the stacks as texts, outermost frame first."""
     return {";".join(_name(code) for code in reversed(stack)): times for stack, times in stacks.items()}
 
 

@@ -1,4 +1,4 @@
-"""Search and decision beside ever more stored points: does a router with a long memory decide as fast?"""
+"""Search benchmark: time of search and decision by the number of stored points."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ TOPICS, SPREAD = 200, 0.9
 """Points lie around so many topics, this far from them: as prompts do, and not at random, where nothing is near."""
 
 MANY = 2000
-"""Points that are made at once."""
+"""Points per batch of generation."""
 
 NEIGHBOURS, THRESHOLD = 50, -1.0
 """So low that every search finds as many as it wants, however few points there are."""
@@ -53,7 +53,7 @@ ARMS = [Arm(f"maker/model-{number}", Price(1e-7, 4e-7)) for number in range(5)]
 
 @dataclass(frozen=True, slots=True)
 class Timed:
-    """Milliseconds of searches with their decisions, (rounds, searches), and seconds until they could be timed."""
+    """Milliseconds of searches with their decisions, (rounds, searches), and seconds of preparation."""
 
     took_ms: NDArray[np.float64]
     filled_s: float
@@ -108,7 +108,7 @@ async def _measured(url: str, pid: int, sizes: Sequence[int]) -> dict[int, Timed
 
 
 def model_of(size: int) -> EmbeddingModel:
-    """Return the model whose collection holds so many points."""
+    """Return the model of the collection with `size` points."""
     return EmbeddingModel(f"bench-{size}", DIMENSION)
 
 
@@ -135,18 +135,18 @@ def _points(vectors: NDArray[np.float32], start: int) -> list[Point]:
 
 
 async def _at_rest(http: QuickHttp, pid: int, model: EmbeddingModel) -> None:
-    """Wait until the engine has built all that it will."""
+    """Wait until the engine has built all graphs."""
     start = built = time.perf_counter()
     while (now := time.perf_counter()) - built < REST_S:
         if now - start > PATIENCE_S:
-            raise RuntimeError("search: the engine does not come to rest")
+            raise RuntimeError("search: the engine does not finish building")
         if len(tree(pid)) > 1 or await _waiting(http, model) >= SCANNED_POINTS:
             built = now
         await asyncio.sleep(0.2)
 
 
 async def _waiting(http: QuickHttp, model: EmbeddingModel) -> int:
-    """Return how many points are searched one by one."""
+    """Return the number of points that are scanned without a graph."""
     path, parting = f"/collections/{collection_name(model)}", {"connection": "close"}
     described = orjson.loads((await http.request("GET", path, b"", parting, within_s=30.0)).body)["result"]
     return int(described["points_count"] - described["indexed_vectors_count"])
@@ -155,7 +155,7 @@ async def _waiting(http: QuickHttp, model: EmbeddingModel) -> int:
 async def _in_turn(
     indexes: Mapping[int, QdrantIndex], topics: NDArray[np.float64], rng: np.random.Generator
 ) -> dict[int, NDArray[np.float64]]:
-    """Return milliseconds by number of points; the first round only warms up."""
+    """Return milliseconds by number of points; the first round is warm-up."""
     policy = build_policy(BanditSettings(max_similar_requests=NEIGHBOURS))
     posterior = policy.fit(learned_state(ARMS, 2000.0, 100.0, rng), ARMS)
     eligible = tuple(arm.id for arm in ARMS)

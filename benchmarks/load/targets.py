@@ -1,4 +1,4 @@
-"""What is measured: an address, the process behind it, and what it is asked."""
+"""Targets of measurements: an address, its process, and the kind of requests."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 
 CHUNKS = 100
 STREAMS = 8
-"""Streams at once, where the cost of a chunk is measured."""
+"""Concurrent streams for measuring the cost per chunk."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One line of the table.
+    """A target, one row of the table.
 
     Attributes:
         name: as in the table.
@@ -39,7 +39,7 @@ UNIQUE, REPEATED = "gateway, routing on, unique prompts", "gateway, routing on, 
 
 
 def targets(upstream: str, bare: str, bare_pid: int, gateway: str, gateway_pid: int) -> list[Target]:
-    """Return what is measured in every run, whole answers first."""
+    """Return the targets of every run, whole responses first."""
     path, pinned = "/v1/chat/completions", "instant-a"
     return [
         Target(DIRECT, upstream + path, 0, model=pinned),

@@ -1,4 +1,4 @@
-"""An upstream that answers at once: one canned answer, or a canned stream.
+"""Instant upstream: one canned response, or a canned stream.
 
 It costs next to nothing, so what is measured is what stands before it.
 `"chunks": N` in a streamed question asks for N chunks, a millisecond apart, as a fast model sends them.
@@ -56,22 +56,22 @@ _LAST = _framed(_END) + b"0\r\n\r\n"
 
 
 class Instant(asyncio.Protocol):
-    """One connection; keeps it alive for ever."""
+    """One connection, kept alive forever."""
 
     def __init__(self) -> None:
         self._buffer = b""
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the transport."""
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's are of no class of asyncio
+        """Store the transport."""
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's transports are not asyncio's classes
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the protocol's signature
-        """Stop a stream that is under way."""
+        """Stop a running stream."""
         self._transport = None
 
     def data_received(self, data: bytes) -> None:
-        """Answer every whole question in what has come."""
+        """Respond to every complete request received."""
         self._buffer += data
         while (end := self._buffer.find(b"\r\n\r\n")) >= 0:
             length = _LENGTH.search(self._buffer, 0, end)

@@ -1,4 +1,4 @@
-"""The product's policy with one of its parts taken away, to see what that part is worth."""
+"""Ablations: the product's policy without one of its parts."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ Change = Callable[[ArmSums], ArmSums]
 
 @dataclass(frozen=True, slots=True)
 class Ablated:
-    """`policy`, from which something is hidden. Beliefs lose what was learned of it, and decisions what is known."""
+    """`policy` without one input: it is removed from the learned state and from the contexts."""
 
     policy: Policy[Any]
     name: str
 
     def fit(self, state: LearnedState, arms: Sequence[Arm]) -> Any:
-        """Fit to what is left."""
+        """Fit without that input."""
         if self.name == "without-clusters":
             state = replace(state, centroids=None)
         if self.name == "without-price":
@@ -36,7 +36,7 @@ class Ablated:
         return self.policy.fit(state, arms)
 
     def decide(self, posterior: Any, context: Context, eligible: Sequence[ArmId], rng: np.random.Generator) -> Decision:
-        """Decide with what is left."""
+        """Decide without that input."""
         if self.name == "without-neighbours":
             context = replace(context, neighbours=())
         return self.policy.decide(posterior, context, eligible, rng)
@@ -54,4 +54,4 @@ _HIDE: dict[str, Change] = {
 }
 
 ABLATIONS = ("without-clusters", "without-neighbours", "without-change", "without-price")
-"""The last one for weight 0 only: without prices there is no cost either."""
+"""The last one is for cost weight 0 only: without prices there are no costs."""

@@ -1,4 +1,4 @@
-"""Numbers made of runs: paired differences with intervals, regret, crossing, calibration."""
+"""Statistics of runs: paired differences with intervals, regret, crossing, calibration."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ T_QUANTILES = (
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Run:
-    """One player on one stream: (T,) utility, quality, cost (in units of the dearest arm), arm, and calibration."""
+    """One player on one stream: arrays (T,) of utility, quality, relative cost and arm; calibration."""
 
     utility: Floats
     quality: Floats
@@ -31,7 +31,7 @@ class Run:
 
 
 def run_of(played: Played, stream: Stream, cost_weight: float) -> Run:
-    """Return what the choices of a player were worth."""
+    """Return the run of a player's choices."""
     t = np.arange(len(played.arms))
     return Run(
         utility=stream.utility(cost_weight)[t, played.arms],
@@ -74,12 +74,12 @@ class Row:
     calibration: float | None
 
     def as_json(self) -> dict[str, object]:
-        """Return plain values."""
+        """Return the row as JSON values."""
         return asdict(self)
 
 
 def row_of(player: str, runs: list[Run], pooled: list[Run] | None, full: list[Run] | None) -> Row:
-    """Return the line of one player."""
+    """Return the row of one player."""
     gaps = 1000 * np.array([run.utility - run.best_fixed for run in runs])
     against = None if pooled is None else per_seed(runs) - per_seed(pooled)
     gain = None if full is None else float((per_seed(full) - _best(full)).mean())
@@ -108,7 +108,7 @@ def per_seed(runs: list[Run]) -> Floats:
 
 
 def half_interval(values: Floats) -> float:
-    """Return half of the 95 % interval of the mean of `values`."""
+    """Return the half width of the 95 % interval of the mean of `values`."""
     n = len(values)
     if n < 2:
         return float("nan")

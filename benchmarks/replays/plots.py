@@ -1,4 +1,4 @@
-"""Plots of one condition, where matplotlib is installed: reward against time, cost against quality, share per arm."""
+"""Plots of one condition, if matplotlib is installed: reward over time, cost against quality, share per arm."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from benchmarks.replays.figures import Run
 
 
 def write_plots(folder: Path, name: str, runs: dict[str, list[Run]], models: tuple[str, ...]) -> None:
-    """Write `<name>.png`; nothing without matplotlib."""
+    """Write `<name>.png`; do nothing without matplotlib."""
     if importlib.util.find_spec("matplotlib") is None:
         return
     figure = importlib.import_module("matplotlib.figure").Figure(figsize=(18, 5), layout="constrained")

@@ -1,4 +1,4 @@
-"""The product's own policy object, sums and clusters in a replay: everything but the network."""
+"""Product player: the product's own policy, sums and clusters in a replay, without the network."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ BLOCK = 250
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Played:
-    """What a player did: the arm of each request, and the probability it gave each arm (NaN rows: not known)."""
+    """Choices of a player: the arm of each request (T,), and the probability of each arm (T, K); NaN: unknown."""
 
     arms: NDArray[np.intp]
     chances: NDArray[np.float64]
 
 
 class ProductPlayer:
-    """One run. Refits when the traffic has grown by 4 %, as a gateway does by the clock; clusters at `REFIT_AT`."""
+    """One run. It refits after each 4 % of traffic, as a gateway does by time, and fits clusters at `REFIT_AT`."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class ProductPlayer:
         self._similarity: NDArray[np.float32] | None = None
 
     def play(self, stream: Stream) -> Played:
-        """Go through the stream once."""
+        """Play the stream once."""
         requests, arms = stream.scores.shape
         chosen, chances = np.zeros(requests, dtype=np.intp), np.zeros((requests, arms))
         index = {arm.id: i for i, arm in enumerate(self._arms)}
@@ -110,13 +110,13 @@ class ProductPlayer:
         )
 
     def _cluster(self, t: int) -> tuple[int, int] | None:
-        """Return the cluster of request t: as decided, or as counted anew since."""
+        """Return the cluster of request t: the one of its decision, or of a later recount."""
         return self._clusters[t] if t < len(self._clusters) else self._decisions[t].cluster
 
     _clusters: Sequence[tuple[int, int]] = ()
 
     def _recluster(self, stream: Stream, vectors: NDArray[np.float32], learned: NDArray[np.bool_], t: int) -> None:
-        """Fit the clusters to the traffic so far and count everything anew under the new epoch."""
+        """Fit the clusters to the traffic so far and recount everything under the new epoch."""
         epoch = 1 if self._centroids is None else self._centroids.epoch + 1
         self._centroids = fit_centroids(vectors[:t], epoch=epoch, rng=np.random.default_rng([epoch, 2]))
         self._clusters = [(epoch, int(c)) for c in (vectors[:t] @ self._centroids.centres.T).argmax(axis=1)]

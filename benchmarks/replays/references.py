@@ -1,4 +1,4 @@
-"""What the product is compared with. Every player sees the same stream and the same ratings."""
+"""Reference players for comparison. Every player sees the same stream and the same ratings."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Vectors = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Table:
-    """What a reference may use: the stream, its vectors, the condition and a generator."""
+    """Inputs of a reference: the stream, its vectors, the condition and a random generator."""
 
     stream: Stream
     vectors: Vectors
@@ -25,7 +25,7 @@ class Table:
     rng: np.random.Generator
 
     def reward(self, t: int, arm: int) -> float:
-        """Return the scalar that most bandits learn: score - weight x cost in units of the dearest arm."""
+        """Return the scalar reward that most bandits learn: score - weight x cost relative to the dearest arm."""
         return float(
             self.stream.scores[t, arm] - self.condition.cost_weight * self.stream.costs[t, arm] / self.stream.dearest
         )
@@ -43,10 +43,10 @@ class Reference:
         raise NotImplementedError
 
     def learn(self, t: int, arm: int, reward: float) -> None:
-        """Take in the reward of request t, which `arm` answered."""
+        """Learn the reward of request t, which `arm` answered."""
 
     def play(self) -> Played:
-        """Go through the stream once."""
+        """Play the stream once."""
         stream = self.table.stream
         chosen = np.zeros(len(stream.rows), dtype=np.intp)
         for t in range(len(chosen)):
@@ -58,34 +58,34 @@ class Reference:
 
 
 class RandomChoice(Reference):
-    """Every arm alike."""
+    """Uniform random choice."""
 
-    def choose(self, t: int, eligible: NDArray[np.intp]) -> int:  # noqa: ARG002 - the interface
-        """Draw one."""
+    def choose(self, t: int, eligible: NDArray[np.intp]) -> int:  # noqa: ARG002 - part of the interface
+        """Draw an arm."""
         return int(self.table.rng.choice(eligible))
 
 
 class EpsilonGreedy(Reference):
-    """The best mean so far, and a tenth of the time any arm."""
+    """Epsilon-greedy with epsilon 0.1 on the mean rewards."""
 
     def __init__(self, table: Table) -> None:
         super().__init__(table)
         self.counts, self.totals = np.ones(self.arms), np.full(self.arms, 0.8)
 
-    def choose(self, t: int, eligible: NDArray[np.intp]) -> int:  # noqa: ARG002 - the interface
+    def choose(self, t: int, eligible: NDArray[np.intp]) -> int:  # noqa: ARG002 - part of the interface
         """Explore or exploit."""
         if self.table.rng.random() < 0.1:
             return int(self.table.rng.choice(eligible))
         return int(eligible[(self.totals / self.counts)[eligible].argmax()])
 
-    def learn(self, t: int, arm: int, reward: float) -> None:  # noqa: ARG002 - the interface
-        """Count."""
+    def learn(self, t: int, arm: int, reward: float) -> None:  # noqa: ARG002 - part of the interface
+        """Update the counts."""
         self.counts[arm] += 1
         self.totals[arm] += reward
 
 
 class LinUcb(Reference):
-    """Disjoint LinUCB (Li et al. 2010) on 25 principal components (of the whole set: a gift) and a constant.
+    """Disjoint LinUCB (Li et al. 2010) on 25 principal components (of the whole set, which favours it) and a constant.
 
     It learns the reward's difference to .8, the prior of the others: from 0 it would stay with the first arm it tries.
     The bound is one standard error of a reward with standard deviation .35.
@@ -118,7 +118,7 @@ class LinUcb(Reference):
 
 
 class LiteralRule(Reference):
-    """The obvious reading of the seed: hard gate at cosine .7, top 50, Beta on one scalar, a tenth uniform."""
+    """Naive design: hard threshold at cosine .7, top 50, Beta on one scalar, a tenth uniform."""
 
     def __init__(self, table: Table) -> None:
         super().__init__(table)
@@ -128,7 +128,7 @@ class LiteralRule(Reference):
         self.wins, self.losses = np.full(self.arms, 0.8), np.full(self.arms, 0.2)
 
     def choose(self, t: int, eligible: NDArray[np.intp]) -> int:
-        """Draw from the Beta of the similar requests, or of all where fewer than five are similar."""
+        """Draw from the Beta of the similar requests, or of all requests when fewer than five are similar."""
         if self.table.rng.random() < 0.1:
             return int(self.table.rng.choice(eligible))
         wins, losses = self.wins, self.losses
@@ -144,7 +144,7 @@ class LiteralRule(Reference):
         return int(eligible[self.table.rng.beta(wins, losses)[eligible].argmax()])
 
     def learn(self, t: int, arm: int, reward: float) -> None:
-        """Remember; the scalar is squeezed into [0, 1]."""
+        """Store the reward, clipped to [0, 1]."""
         squeezed = min(max(reward, 0.0), 1.0)
         self.rated.append(t)
         self.answered.append(arm)
@@ -154,7 +154,7 @@ class LiteralRule(Reference):
 
 
 class FullInformationKnn(Reference):
-    """Sees what EVERY arm would have got on every past request: no bandit can have this. Mean of the 50 nearest."""
+    """Upper bound: sees the rewards of ALL arms on all past requests, and takes the mean of the 50 nearest."""
 
     def play(self) -> Played:
         """Go through the stream once, with full information."""
@@ -166,7 +166,7 @@ class FullInformationKnn(Reference):
             belief = totals[t] + 1e-9
             if t >= 50:
                 near = np.argpartition(-(vectors[:t] @ vectors[t]), 49)[:50]
-                # A little of the overall mean steadies the fifty.
+                # Shrunk a little towards the overall mean.
                 belief = (utility[near].sum(axis=0) + 25 * totals[t] / t) / 75
             chosen[t] = np.where(stream.eligible[t], belief, -np.inf).argmax()
         return Played(chosen, np.full(utility.shape, np.nan))
@@ -186,8 +186,8 @@ class KnownValues(Reference):
         self.counts, self.totals = np.zeros(self.arms), np.zeros(self.arms)
         self.sharpness = scale**-2
 
-    def choose(self, t: int, eligible: NDArray[np.intp]) -> int:  # noqa: ARG002 - the interface
-        """Draw who owns the largest value."""
+    def choose(self, t: int, eligible: NDArray[np.intp]) -> int:  # noqa: ARG002 - part of the interface
+        """Draw the arm that has the largest value."""
         mean = self.totals / np.maximum(self.counts, 1)
         fit = -self.counts[:, None] / (2 * self.noise) * (mean[:, None] - self.values) ** 2
         owner = np.exp(fit - fit.max(axis=1, keepdims=True)) + 1e-12
@@ -197,8 +197,8 @@ class KnownValues(Reference):
         chances = (owner[:, self.values.argmax()] ** self.sharpness)[eligible]
         return int(self.table.rng.choice(eligible, p=chances / chances.sum()))
 
-    def learn(self, t: int, arm: int, reward: float) -> None:  # noqa: ARG002 - the interface
-        """Count."""
+    def learn(self, t: int, arm: int, reward: float) -> None:  # noqa: ARG002 - part of the interface
+        """Update the counts."""
         self.counts[arm] += 1
         self.totals[arm] += reward
 

@@ -1,4 +1,4 @@
-"""The order in which a run sees the prompts, and what it may learn of them. One seed, one stream for every player."""
+"""Streams: the order of the prompts in a run, and which ratings arrive. One seed gives one stream for all players."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Stream:
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """What is asked of a stream. `feedback`: share of requests that get a rating."""
+    """Parameters of a stream. `feedback`: share of requests that get a rating."""
 
     kind: str = "shuffled"
     requests: int = 2500

@@ -1,4 +1,4 @@
-"""Many conditions in one table: the product in every cell, and what all cells say together."""
+"""Summary of many conditions in one table, with the mean over all cells."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from benchmarks.replays.streams import Condition
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Cell:
-    """One data set under one condition: the lines of its players by name."""
+    """One data set under one condition: the rows of its players by name."""
 
     data: str
     condition: Condition

@@ -1,4 +1,4 @@
-"""Vectors of the prompts, by the product's own embedder, kept between runs."""
+"""Vectors of the prompts by the product's embedder, cached between runs."""
 
 from __future__ import annotations
 

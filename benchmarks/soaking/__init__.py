@@ -1,1 +1,1 @@
-"""Parts of the soak: load, watching of processes, and the final account."""
+"""Soak test: load, process monitoring, and the check of the records."""

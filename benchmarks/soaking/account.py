@@ -1,4 +1,4 @@
-"""What Redis says of it: every request recorded, and no failure that another model could have answered."""
+"""Check of the records in Redis: every request is recorded, and no failure could have been avoided."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PAGE = 1000
 
 @dataclass
 class Records:
-    """`recorded`: requests in Redis; `needless`: ids of failures though an arm was left that might have answered."""
+    """`recorded`: requests in Redis; `needless`: ids of failures although another arm was left to try."""
 
     recorded: int = 0
     attempts: Counter[int] = field(default_factory=Counter)
@@ -28,7 +28,7 @@ class Records:
 
 
 async def read_records(redis_url: str, failed: Collection[str], arms: int) -> Records:
-    """Read every record; `failed` are the public ids that got a 5xx, `arms` how many models may answer."""
+    """Read every record. `failed`: public ids with a 5xx; `arms`: number of models that can answer."""
     records, told = Records(), set(failed)
     async with aioredis.Redis.from_url(redis_url) as client:
         keys = [key async for key in client.scan_iter(match=redis_keys.request("*"), count=_PAGE)]
@@ -40,13 +40,13 @@ async def read_records(redis_url: str, failed: Collection[str], arms: int) -> Re
                 if raw is not None:
                     _count(records, orjson.loads(raw), told, arms)
             await asyncio.sleep(0)
-    records.needless += told  # no record tells why
+    records.needless += told  # without a record
     return records
 
 
 def _count(records: Records, record: dict[str, object], told: set[str], arms: int) -> None:
     public_id, outcome = str(record["public_id"]), record["outcome"]
-    assert isinstance(outcome, dict)  # noqa: S101 - for the type alone
+    assert isinstance(outcome, dict)  # noqa: S101 - for the type checker
     attempts = outcome["attempts"]
     records.recorded += 1
     records.statuses[str(outcome["status"])] += 1

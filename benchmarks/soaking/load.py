@@ -1,4 +1,4 @@
-"""Chat at a fixed rate, streamed and whole in turns, and a rating for half of the whole answers."""
+"""Load: chat requests at a fixed rate, alternately streamed and whole; half of the whole answers are rated."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PROMPTS = tuple(f"{task.format(subject)}, for a {age} year old" for task in TASK
 
 @dataclass
 class Tally:
-    """What clients saw. `failed`: ids of requests that got a 5xx; `shed`: how many were refused at the door."""
+    """Results of the clients. `failed`: ids of requests with a 5xx; `shed`: requests refused by admission."""
 
     sent: int = 0
     ends: Counter[str] = field(default_factory=Counter)
@@ -36,7 +36,7 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """`rps` requests a second for `seconds`; ids begin with `prefix`."""
+    """Load of `rps` requests per second for `seconds`; ids begin with `prefix`."""
 
     url: str
     prefix: str
@@ -44,7 +44,7 @@ class Load:
     seconds: float
 
     async def send(self, tally: Tally) -> None:
-        """Send everything; nothing that goes wrong is raised."""
+        """Send all requests; failures are counted, not raised."""
         connector = aiohttp.TCPConnector(limit=0)
         timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
         async with (
@@ -70,7 +70,7 @@ class Load:
             tally.ends[type(error).__name__] += 1
 
     async def _rate(self, session: aiohttp.ClientSession, rating: dict[str, object], tally: Tally) -> None:
-        """Rate an answer; where the router says to come again, do."""
+        """Rate an answer; retry when the router returns Retry-After."""
         for _ in range(RATING_TRIES):
             async with session.post("/feedback", json=rating) as answer:
                 content = await answer.read()
@@ -86,7 +86,7 @@ class Load:
     async def _ask(
         self, session: aiohttp.ClientSession, request_id: str, rng: random.Random, tally: Tally, *, stream: bool
     ) -> bool:
-        """Return whether a whole answer came."""
+        """Whether a complete answer was received."""
         body = {"messages": [{"role": "user", "content": rng.choice(PROMPTS)}], "stream": stream}
         async with session.post("/chat/completions", json=body, headers={"X-Request-ID": request_id}) as answer:
             content = await answer.read()

@@ -1,4 +1,4 @@
-"""Memory, file descriptors and threads of the parts, from /proc; and the chaos of `--kill`."""
+"""Monitor of memory, file descriptors and threads of the parts (from /proc), and the kills of `--kill`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from deploy.local.stack import Stack
 
 STORES = frozenset({"redis", "qdrant"})
-"""They keep what they are given: their memory grows with it, and is shown, not judged."""
+"""Their memory grows with the data; it is shown, and not checked."""
 
 VICTIMS = ("embedder", "qdrant", "redis", "learner")
 DEAD_S = 3.0
@@ -24,7 +24,7 @@ SLACK_THREADS = 4
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One process."""
+    """Resources of one process."""
 
     rss_kib: int
     fds: int
@@ -32,22 +32,22 @@ class Sample:
 
 
 def sample(pid: int) -> Sample | None:
-    """Read one process; None where it is gone."""
+    """Read one process; None when it has ended."""
     try:
         status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
-        fds = len(os.listdir(f"/proc/{pid}/fd"))  # noqa: PTH208 - names alone
+        fds = len(os.listdir(f"/proc/{pid}/fd"))  # noqa: PTH208 - only names are needed
         return Sample(int(status["VmRSS"].split()[0]), fds, int(status["Threads"]))
     except (OSError, KeyError):
         return None
 
 
 def _most(before: Sample, now: Sample) -> Sample:
-    """Return the memory of now, and the most descriptors and threads: connections come and go."""
+    """Return the later memory, and the larger numbers of descriptors and threads."""
     return Sample(now.rss_kib, max(before.fds, now.fds), max(before.threads, now.threads))
 
 
 class Watcher:
-    """Keeps what each part needed by the end of the first minute, and its last sample."""
+    """Samples of each part: at the end of the first minute, and the last one."""
 
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
@@ -57,7 +57,7 @@ class Watcher:
         self.kills = 0
 
     async def follow(self, until_s: float) -> None:
-        """Sample every second; the first minute is for warming up (half of a shorter run)."""
+        """Sample every second; the first minute, or half of a shorter run, is warm-up."""
         loop = asyncio.get_running_loop()
         began = loop.time()
         warm_s = min(WARM_S, until_s / 2)
@@ -69,7 +69,7 @@ class Watcher:
             await asyncio.sleep(EVERY_S)
 
     async def kill(self, pause_s: float) -> None:
-        """Kill -9 one dependency after the other, each for a few seconds."""
+        """Kill one dependency after the other with SIGKILL, each for a few seconds."""
         parts = {part.name: part for part in self._stack.plan.parts}
         while True:
             name = VICTIMS[self.kills % len(VICTIMS)]
@@ -81,7 +81,7 @@ class Watcher:
             parts[name].server.start()
 
     def judged(self) -> Mapping[str, tuple[Sample, Sample, bool]]:
-        """Return by part: after the first minute, at the end, and whether it stayed flat."""
+        """Return for each part: resources after the first minute, at the end, and whether they stayed constant."""
         return {
             name: (first, self.last[name], self._flat(name, first, self.last[name]))
             for name, first in self.first.items()
@@ -89,7 +89,7 @@ class Watcher:
         }
 
     def most_grown(self) -> str:
-        """Return which part that is judged for its memory needs most of it, compared with the first minute."""
+        """Return the checked part whose memory has grown most since the first minute."""
         kept = {name for name in self.first if name in self.last} - STORES - self.restarted
         ratios = {name: self.last[name].rss_kib / self.first[name].rss_kib for name in kept}
         name = max(ratios, key=lambda part: ratios[part], default="")
