@@ -1,1 +1,1 @@
-"""Deployment: Docker Compose, and the local stack of `make run`."""
+"""Deployment: docker-compose for operators, and the local stack with simulator and demo for development."""

@@ -1,4 +1,4 @@
-"""`make compose-test`: build and start `docker-compose.yml` for real, and try what the README promises of it.
+"""Command `make compose-test`: builds and starts `docker-compose.yml`, and tests what the README promises.
 
 It runs under a project name and a port of its own, on the simulated upstream, and removes everything at the end.
 Skips, loudly, where no Docker engine or no compose answers. Images that can neither be found nor pulled are replaced by
@@ -26,16 +26,16 @@ PRESETS = {
     "config.prod.yaml": {"EXPLORATION_RATE=0.05", "LATENCY_WEIGHT=0.3", "ENABLE_PERSISTENCE=True", "LOG_FORMAT=json"},
     "config.cost-optimized.yaml": {"COST_WEIGHT=-0.8", "FEEDBACK_WEIGHT=0.8", "EXPLORATION_RATE=0.15"},
 }
-"""What each is to set, beside its models."""
+"""Settings that each preset must set, besides its models."""
 
 
 def main() -> int:
-    """Run the trial; return 0 when every promise was kept or there is nothing to run it on."""
+    """Run the trial; return the exit code, 0 when every check passed, or without a Docker engine."""
     return on_trial({"DATABASE_SSL_MODE": "require"}, keeps_its_promises)
 
 
 def keeps_its_promises(compose: Compose) -> bool:
-    """Try one promise after the other. Raises Broken."""
+    """Run the checks in order. Raises Broken."""
     for promise in (
         builds,
         starts,
@@ -52,7 +52,7 @@ def keeps_its_promises(compose: Compose) -> bool:
         print(f"... {promise.__doc__}", flush=True)
         promise(compose)
         print(f"ok  {promise.__name__} ({time.monotonic() - began:.1f} s)", flush=True)
-    print("compose: every promise kept")
+    print("compose: every check passed")
     return True
 
 
@@ -62,27 +62,27 @@ def builds(compose: Compose) -> None:
 
 
 def starts(compose: Compose) -> None:
-    """The system becomes ready, and every part of it healthy."""
+    """The system becomes ready, and every part healthy."""
     compose("up", "-d", quiet=True)
     until(START_S, "ready", lambda: compose.call("GET", "/ready")[0] == 200)
     until(START_S, "all parts are healthy", lambda: healthy(compose))
 
 
 def answers(compose: Compose) -> None:
-    """A chat is answered, and its headers say by whom and why."""
+    """A chat request is answered, and the headers name the model and the reason."""
     status, body, headers = chat(compose, "compose-first")
     if status != 200 or not body["choices"][0]["message"]["content"]:
         raise Broken(f"chat gave {status}: {body}")
     missing = {"x-request-id", "x-router-model", "x-router-propensity"} - {name.lower() for name in headers}
     if missing:
-        raise Broken(f"the answer lacks {missing}")
+        raise Broken(f"the response lacks {missing}")
     log = compose("logs", "llm-proxy", quiet=True)
     if "compose-first" not in log or "/chat/completions" not in log:
         raise Broken("the request is not in the log of llm-proxy")
 
 
 def learns(compose: Compose) -> None:
-    """Feedback is taken with 202 and moves what is known of the model."""
+    """Feedback returns 202 and changes the learned state of the model."""
     before = labels(compose)
     status, body, _ = rate(compose, "compose-first", 0.25)
     if status != 202:
@@ -90,7 +90,7 @@ def learns(compose: Compose) -> None:
     until(LEARN_S, "the rating is learned", lambda: round(labels(compose) - before, 3) == 1)
     story = compose.call("GET", "/requests/compose-first")[1]
     if story["feedback"]["score"] != 0.25 or not story["learned"]["feedback"]:
-        raise Broken(f"the record does not tell it: {story}")
+        raise Broken(f"the record lacks the rating: {story}")
 
 
 def scales(compose: Compose) -> None:
@@ -98,22 +98,22 @@ def scales(compose: Compose) -> None:
     compose("up", "-d", "--no-recreate", *SCALE, quiet=True)
     until(START_S, "two learners live", lambda: "2 alive" in str(compose.call("GET", "/health")[1]))
     before, names = labels(compose), [f"compose-{number}" for number in range(40)]
-    time.sleep(6)  # until llm-proxy has asked the name server again
+    time.sleep(6)  # until llm-proxy has resolved the names again
     for name in names:
         status, body, _ = chat(compose, name)
         if status != 200:
             raise Broken(f"chat gave {status}: {body}")
         if rate(compose, name, 0.5)[0] != 202:
-            raise Broken("feedback was not taken")
+            raise Broken("feedback was not accepted")
     until(LEARN_S, "all ratings are learned, once", lambda: round(labels(compose) - before, 3) == len(names))
     served = {line.partition("|")[0].strip() for line in compose("logs", "gateway", quiet=True).splitlines()
               if "/chat/completions" in line}  # fmt: skip
     if len(served) != 2:
-        raise Broken(f"only {served} served")
+        raise Broken(f"only {served} served requests")
 
 
 def replaces(compose: Compose) -> None:
-    """New gateways take over from old ones while clients ask, as the operations page says, and no chat fails."""
+    """A rolling replacement of gateways under load, as on the operations page: no chat request fails."""
     seen: Counter[int] = Counter()
     done = Event()
 
@@ -137,15 +137,15 @@ def replaces(compose: Compose) -> None:
         finally:
             done.set()
     failed = seen.total() - seen[200] - seen[BUSY]
-    print(f"    {seen[200]} chats answered, {seen[BUSY]} refused as too many at once, {failed} failed")
+    print(f"    {seen[200]} chat requests answered, {seen[BUSY]} refused by admission, {failed} failed")
     if failed:
         raise Broken(f"statuses seen: {dict(seen)}")
 
 
 def is_watched(compose: Compose) -> None:
-    """Prometheus finds every process, scaled ones too, and our rules have values."""
+    """Prometheus finds every process, including scaled ones, and the rules have values."""
     if not compose.monitored:
-        print("!!! not tried: no Prometheus image")
+        print("!!! not tested: no Prometheus image")
         return
     compose("up", "-d", "--no-deps", "prometheus", quiet=True)
     asking = ("exec", "-T", "prometheus", "promtool", "query", "instant", "http://127.0.0.1:9090")
@@ -162,12 +162,12 @@ def is_watched(compose: Compose) -> None:
 
 
 def remembers(compose: Compose) -> None:
-    """Every request and rating is in PostgreSQL, over TLS; Redis emptied, what was learned comes back from it."""
+    """Every request and rating is in PostgreSQL, written over TLS; an emptied Redis is restored from it."""
     known, stored = labels(compose), "SELECT count(*) FROM contributions WHERE kind = 'feedback'"
     until(LEARN_S, "the history has every rating", lambda: query(compose, stored) == f"{known:.0f}")
     encrypted = "SELECT bool_and(ssl) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)"
     if query(compose, f"{encrypted} WHERE application_name = 'llm-router'") != "t":
-        raise Broken("a learner speaks to PostgreSQL in the clear")
+        raise Broken("a learner's connection to PostgreSQL is not encrypted")
     compose("stop", "gateway", "learner", quiet=True)
     compose("exec", "-T", "redis", "redis-cli", "flushall", quiet=True)
     print(compose("run", "--rm", "-T", "--no-deps", "learner", "python", "-m", "services.learner", "rebuild").strip())
@@ -176,13 +176,13 @@ def remembers(compose: Compose) -> None:
 
 
 def query(compose: Compose, sql: str) -> str:
-    """Ask PostgreSQL; return the one value."""
+    """Query PostgreSQL; return the value."""
     shell = 'PGPASSWORD=$POSTGRES_PASSWORD exec psql -h 127.0.0.1 -U "$POSTGRES_USER" -d "$POSTGRES_DB" -Atc "$0"'
     return compose("exec", "-T", "postgres", "sh", "-c", shell, sql, quiet=True).strip()
 
 
 def takes_presets(compose: Compose) -> None:
-    """CONFIG_FILE names a preset: the services run with what it sets, and answer; the environment beats it."""
+    """The services use the preset of CONFIG_FILE; environment variables override it."""
     unset = {"ENABLE_PERSISTENCE": "", "DATABASE_SSL_MODE": ""}
     for preset, told in PRESETS.items():
         compose("up", "-d", *SCALE, quiet=True, CONFIG_FILE=preset, **unset)
@@ -196,18 +196,18 @@ def takes_presets(compose: Compose) -> None:
         print(f"    {preset}: {', '.join(sorted(told))}")
     compose("up", "-d", *SCALE, quiet=True, CONFIG_FILE="config.dev.yaml", LOG_LEVEL="error")
     if "LOG_LEVEL=error" not in in_effect(compose):
-        raise Broken("the environment does not beat the file")
+        raise Broken("environment variables do not override the file")
 
 
 def in_effect(compose: Compose) -> set[str]:
-    """Return the settings of a gateway that runs; `exec` of compose knows no replica but the first."""
+    """Return the settings of a running gateway; compose's `exec` reaches only the first replica."""
     name = compose("ps", "-q", "gateway", quiet=True).split()[0]
     command = ["docker", "exec", name, "python", "-m", "services.gateway", "--check-config"]
     return set(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines())
 
 
 def stops_cleanly(compose: Compose) -> None:
-    """SIGTERM ends every service by itself, with code 0."""
+    """Every service ends on SIGTERM with code 0."""
     compose("stop", "gateway", "learner", "embedder", quiet=True)
     for name in compose("ps", "-q", "gateway", "learner", "embedder", quiet=True).split():
         code = subprocess.run(

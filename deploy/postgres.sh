@@ -1,11 +1,11 @@
 #!/bin/sh
-# Starts PostgreSQL in its container, with TLS: a key and a self-signed certificate that nobody else has are made beside
-# the data. It does not depend on an image's own entry point, so any image with PostgreSQL's programs will do.
+# Starts PostgreSQL in its container with TLS: generates a key and a self-signed certificate beside the data. It does not
+# use the image's entry point, so it works with any image that has PostgreSQL's programs.
 set -eu
 PGDATA=${PGDATA:-/var/lib/postgresql/data}
 PATH=$PATH:$(echo /usr/lib/postgresql/*/bin)
 
-if [ "$(id -u)" = 0 ]; then # it refuses to run as root
+if [ "$(id -u)" = 0 ]; then # PostgreSQL refuses to run as root
   mkdir -p "$PGDATA"
   chown postgres:postgres "$PGDATA"
   exec setpriv --reuid=postgres --regid=postgres --init-groups sh "$0"
