@@ -1,1 +1,1 @@
-"""Deployment: docker-compose for operators, and the local stack with simulator and demo for development."""
+"""Deployment: Docker Compose, and the local stack of `make run`."""
