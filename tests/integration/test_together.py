@@ -6,6 +6,8 @@ import asyncio
 from collections import Counter
 from collections.abc import Sequence
 
+import pytest
+
 from shared.errors import DependencyError
 from shared.resilience.coalescer import PIPELINED, Coalescer
 from shared.schemas.storage import Reservation
@@ -97,6 +99,7 @@ async def test_one_damaged_value_fails_its_own_request_alone() -> None:
         return [DependencyError("redis", "damaged") if name == "bad" else name for name in names]
 
     pipelined = Coalescer[str, str]("redis", mixed, most=100, pace=PIPELINED)
-    good, bad = await asyncio.gather(pipelined.submit("good"), pipelined.submit("bad"), return_exceptions=True)
-    assert good == "good"
-    assert isinstance(bad, DependencyError)
+    good, bad = (asyncio.create_task(pipelined.submit(name)) for name in ("good", "bad"))
+    assert await good == "good"
+    with pytest.raises(DependencyError, match="damaged"):
+        await bad

@@ -31,6 +31,7 @@ try:
     raise ValueError("with Bearer abcdef inside")
 except ValueError:
     log.exception("broke")
+    logging.getLogger("library").exception("theirs broke")
 """
 
 
@@ -45,11 +46,12 @@ def test_json_lines_are_whole_and_have_the_same_facts(project: Path) -> None:
     """Each line is one JSON object with time, level, service and logger; libraries' lines, too; types survive."""
     lines: list[dict[str, Any]] = [json.loads(line) for line in written("json", project).splitlines()]
     assert [line["event"] for line in lines][::2] == ["request", "broke"]
+    assert ["ValueError" in line.get("exception", "") for line in lines] == [False, False, True, True]
     for line in lines:
         assert {"event", "level", "logger", "service", "timestamp"} <= set(line)
     assert (lines[0]["status"], lines[0]["propensity"], lines[0]["stream"]) == (200, 0.25, False)
     assert lines[0]["huge"] == 2**70
-    assert [line["logger"] for line in lines] == ["ours", "library", "ours"]
+    assert [line["logger"] for line in lines] == ["ours", "library", "ours", "library"]
 
 
 def test_a_time_stamp_has_six_digits_of_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
