@@ -19,12 +19,14 @@ class Answering:
 
     def __init__(self) -> None:
         self.calls: list[list[int]] = []
+        self.within_s: list[float] = []
         self.open: list[asyncio.Event] = []
         self.asked = asyncio.Event()
         self.quick, self.failing = True, False
 
-    async def __call__(self, questions: Sequence[int], _within_s: float) -> Sequence[str]:
+    async def __call__(self, questions: Sequence[int], within_s: float) -> Sequence[str]:
         self.calls.append(list(questions))
+        self.within_s.append(within_s)
         self.open.append(go_on := asyncio.Event())
         self.asked.set()
         if not self.quick:
@@ -139,3 +141,17 @@ async def test_calls_that_fail_make_room(answering: Answering) -> None:
         call.set()
     assert await waiting == "10"
     assert await joined.submit(11, WITHIN_S) == "11"
+
+
+async def test_a_call_takes_no_longer_than_its_oldest_request_has(answering: Answering) -> None:
+    """Requests that came later may wait longer; the first of a call may not."""
+    joined, _ = await busy(answering)
+    waiting = [asyncio.create_task(joined.submit(number, within_s)) for number, within_s in ((8, 5.0), (9, 50.0))]
+    await asyncio.sleep(0)
+    answering.open[0].set()
+    await asyncio.wait_for(answering.asked.wait(), WITHIN_S)
+    assert answering.calls[-1] == [8, 9]
+    assert answering.within_s[-1] <= 5.0
+    for call in answering.open:
+        call.set()
+    assert await asyncio.gather(*waiting) == ["8", "9"]

@@ -77,3 +77,12 @@ def test_a_request_has_spent_what_its_failed_tries_have_cost_too() -> None:
     unknown = Attempt("maker/third", "broken", 1.0, spent=True, cost_usd=None)
     assert replace(OUTCOME, cost_usd=0.5, attempts=(*tries, unknown)).spent_usd == pytest.approx(0.75)
     assert replace(OUTCOME, cost_usd=None, attempts=tries).spent_usd == pytest.approx(0.25)
+
+
+def test_only_an_answer_of_the_explored_arm_is_paid_from_the_budget() -> None:
+    """A fallback would have cost the same without exploration."""
+    views = (replace(VIEW, utility=0.1), replace(VIEW, arm="maker/best", utility=0.9))
+    explored = replace(DECISION, ranked=("maker/model", "maker/best"), views=views)
+    record = replace(RECORD, decision=explored)
+    assert record.explored_usd == pytest.approx(1e-3)
+    assert replace(record, outcome=replace(OUTCOME, arm="maker/best")).explored_usd == 0

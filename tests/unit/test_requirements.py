@@ -187,3 +187,18 @@ def test_long_prompts_are_read_in_a_moment() -> None:
     started = time.perf_counter()
     requirements_of(asked)
     assert time.perf_counter() - started < 0.25
+
+
+@pytest.mark.parametrize(
+    ("wanted", "reasons"),
+    [
+        ({"enabled": False, "effort": "high"}, False),
+        ({"enabled": True}, True),
+        ({"effort": "none"}, False),
+        ({"max_tokens": 100}, True),
+        ({}, False),
+    ],
+)
+def test_reasoning_that_is_switched_off_is_not_required(wanted: dict[str, Any], *, reasons: bool) -> None:
+    """`enabled: false` counts, whatever stands beside it."""
+    assert ("reasoning" in requirements_of(body(reasoning=wanted)).features) is reasons

@@ -21,3 +21,13 @@ async def test_each_figure_is_the_last_that_was_reported(upstream: raw.RawUpstre
     async with model.stream(call(stream=True)) as answer:
         await answer.pour(FakeSink())
     assert answer.usage == Usage(12, 7, 0.25)
+
+
+async def test_every_tool_call_of_a_stream_is_known(upstream: raw.RawUpstream, model: HttpChatModel) -> None:
+    """The conversation goes on with its model, whichever call's result comes next."""
+    deltas = [{"tool_calls": [{"index": at, "id": name}]} for at, name in enumerate(("one", "two", "one", "three"))]
+    events = [raw.event({"choices": [{"index": 0, "delta": delta}]}) for delta in deltas]
+    upstream.script = raw.streamed([*events, raw.event(raw.chunk(None, "stop")), b"data: [DONE]\n\n"])
+    async with model.stream(call(stream=True)) as answer:
+        await answer.pour(FakeSink())
+    assert answer.calls == ("one", "two", "three")

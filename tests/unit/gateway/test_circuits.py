@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from services.gateway.chat.fallback import call_order
+from services.gateway.chat.journal import error_word
 from services.gateway.limits.circuit_breakers import CircuitBreakers
 from services.gateway.limits.retry_budget import AT_LEAST, RetryBudget, Tries
+from shared.bandit.decision import Decision, DecisionKind
 from shared.errors import UpstreamError
 from shared.resilience.circuit_breaker import CircuitBreaker, Window
 from tests.fakes.clock import FakeClock
@@ -94,3 +97,22 @@ def test_second_tries_are_a_share_of_what_is_under_way_and_three_at_least() -> N
         for request in requests:
             request.__exit__()
         assert (budget.active, budget.retrying) == (0, 0)
+
+
+def test_the_last_resort_has_a_place_among_the_calls() -> None:
+    """However many models were ranked before it; a single model is called twice, and a named one alone."""
+    arms = CircuitBreakers(FakeClock())
+    ranked = tuple(f"arm/{number}" for number in range(9))
+    decision = Decision(DecisionKind.GLOBAL, ranked, 0.5, 0.5, "for a test")
+    assert call_order(decision, arms, "last/resort", ranked) == (*ranked[:3], "last/resort")
+    assert call_order(decision, arms, None, ranked) == ranked[:4]
+    pinned = Decision(DecisionKind.PINNED, ("a",), 1.0, 1.0, "for a test")
+    assert call_order(pinned, arms, "last/resort", ranked) == ("a", "a")
+
+
+def test_a_broken_call_is_told_from_one_that_was_never_made() -> None:
+    """The first may have cost money."""
+    assert error_word(UpstreamError("x", spent=True)) == "broken"
+    assert error_word(UpstreamError("x")) == "refused"
+    assert error_word(UpstreamError("x", spent=True, timed_out=True)) == "timeout"
+    assert error_word(UpstreamError("x", status=503)) == "status_503"

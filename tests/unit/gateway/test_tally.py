@@ -6,8 +6,10 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from services.gateway.app import Gateway
+from services.gateway.chat import chat_metrics
 from services.gateway.chat.chat_metrics import error_label
 from services.gateway.process.metrics_view import WATCHED, MetricsView, seed
+from shared.bandit.evaluation import Worth
 from shared.metrics import GatewayMetrics, new_registry
 from tests.fakes.gateway import World, asker, chat
 from tests.fakes.use_cases import complete, route
@@ -85,3 +87,22 @@ async def test_before_the_first_snapshot_its_age_is_endless(world: World) -> Non
     async with world.gateway(refreshed=False) as ports:
         view(world, ports).show({})
         assert world.counted("snapshot_age") == float("inf")
+
+
+async def test_gain_and_loss_are_the_two_sides_of_one_figure(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a choice is expected to earn above the best fixed model is gain, what it earns below is loss."""
+    async with world.gateway() as ports:
+        for lift in (0.5, -0.25):
+            monkeypatch.setattr(chat_metrics, "worth_of", lambda *_, lift=lift: Worth(lift, 0.0))
+            await complete(await route(chat("a question"), asker(), ports), ports)
+    assert (world.counted("gain"), world.counted("loss")) == (0.5, 0.25)
+
+
+async def test_a_named_model_needs_no_search(world: World) -> None:
+    """Its prompt is embedded for the record; neighbours could not change the choice."""
+    async with world.gateway() as ports:
+        searches = world.metrics.search._sum._value
+        await complete(await route(chat("a question", model="a/small"), asker(), ports), ports)
+        assert world.metrics.search._sum._value == searches
+        await complete(await route(chat("a question"), asker(), ports), ports)
+        assert world.metrics.search._sum._value > searches
