@@ -146,7 +146,7 @@ async def test_a_task_is_tried_again_a_few_times() -> None:
 def test_failures_that_are_far_apart_do_not_end_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """A loop that fails once a day is restarted each time."""
     now = 0.0
-    monkeypatch.setattr(supervision.time, "monotonic", lambda: now)
+    monkeypatch.setattr("time.monotonic", lambda: now)
     supervisor = new_supervisor()
     for _ in range(supervision.MOST_FAILURES + 5):
         now += 2 * supervision.WINDOW_S / supervision.MOST_FAILURES

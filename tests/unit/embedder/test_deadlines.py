@@ -93,3 +93,17 @@ async def test_what_nobody_waits_for_any_more_is_not_encoded() -> None:
         await asyncio.gather(*both)
     assert "late" not in encoder.seen
     assert "both" in encoder.seen
+
+
+async def test_the_own_texts_of_a_request_take_time_too() -> None:
+    """Ten texts behind one other take eleven times as long as a text, which is too long here."""
+    encoder = SlowEncoder()
+    encoder.text_s = 0.05
+    async with batching(encoder, size=1) as batcher:
+        for number in range(20):
+            await batcher.embed([f"the average is known after some texts: {number}"])
+        holding = await hold(encoder, batcher)
+        with pytest.raises(Unavailable):
+            await batcher.embed([f"text {number}" for number in range(10)], within_s=0.3)
+        encoder.gate.set()
+        await holding

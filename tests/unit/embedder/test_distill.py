@@ -136,3 +136,11 @@ def test_the_tokenizer_neither_cuts_nor_pads() -> None:
     ours = orjson.loads(unbounded_tokenizer(source))
     assert (ours["truncation"], ours["padding"]) == (None, None)
     assert ours["model"] == source["model"]
+
+
+def test_special_tokens_add_nothing_to_a_vector() -> None:
+    """Their rows are zeros, whatever the transformer says of them."""
+    tokens = ["[CLS]", "the", "of", "[unused1]", "rare"]
+    vectors = np.random.default_rng(3).normal(size=(5, 4))
+    table = distil(tokens, vectors, 2)
+    assert [bool(row.any()) for row in table] == [False, True, True, False, True]

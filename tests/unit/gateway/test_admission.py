@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
+from services.gateway.limits import admission as admission_module
 from services.gateway.limits.admission import QUEUE_S, Admission
 from shared.clock import SystemClock
 from shared.errors import ClientError, RateLimited, Unavailable
@@ -176,3 +177,22 @@ async def test_waiting_is_bounded_by_the_time_of_the_queue(waiting: int) -> None
     for holder in holders:
         holder.cancel()
     await asyncio.gather(*holders, return_exceptions=True)
+
+
+async def test_no_more_requests_queue_than_will_get_a_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four places were freed lately, so two may wait; the third is refused at once, not after a wait."""
+    monkeypatch.setattr(admission_module, "QUEUE_S", 5.0)
+    places = admission(1)
+    for _ in range(4):
+        async with place(places, "a"):
+            pass
+    await places.enter("a")
+    waiting = [asyncio.create_task(places.enter("a")) for _ in range(2)]
+    await asyncio.sleep(0)
+    async with asyncio.timeout(1):
+        with pytest.raises(Unavailable):
+            await places.enter("a")
+    for task in waiting:
+        places.leave("a")
+        await task
+    places.leave("a")

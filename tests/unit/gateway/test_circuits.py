@@ -7,7 +7,7 @@ from services.gateway.chat.journal import error_word
 from services.gateway.limits.circuit_breakers import CircuitBreakers
 from services.gateway.limits.retry_budget import AT_LEAST, RetryBudget, Tries
 from shared.bandit.decision import Decision, DecisionKind
-from shared.errors import UpstreamError
+from shared.errors import Scope, UpstreamError
 from shared.resilience.circuit_breaker import CircuitBreaker, Window
 from tests.fakes.clock import FakeClock
 
@@ -116,3 +116,13 @@ def test_a_broken_call_is_told_from_one_that_was_never_made() -> None:
     assert error_word(UpstreamError("x")) == "refused"
     assert error_word(UpstreamError("x", spent=True, timed_out=True)) == "timeout"
     assert error_word(UpstreamError("x", status=503)) == "status_503"
+
+
+def test_requests_that_do_not_fit_open_no_circuit() -> None:
+    """Neither the model nor the request is at fault."""
+    arms = CircuitBreakers(FakeClock())
+    fail(arms, "a", 30, UpstreamError("too long", status=400, scope=Scope.FIT))
+    assert arms.circuit("a") == "closed"
+    assert arms.rests_s("a") == 0
+    fail(arms, "a", 30)
+    assert arms.circuit("a") == "open"

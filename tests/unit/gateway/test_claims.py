@@ -8,8 +8,12 @@ from pathlib import Path
 import pytest
 
 from services.gateway.app import Gateway
+from services.gateway.chat.reservations import needs_reservation
+from services.gateway.http.fast_chat import PlainHeaders
+from services.gateway.request_context import RequestContext
+from shared import tracing
 from shared.errors import DependencyError, RateLimited
-from shared.schemas.quota import Limits, Quota
+from shared.schemas.quota import Charge, Limits, Quota
 from shared.schemas.storage import Verdict
 from tests.fakes.gateway import World, asker, chat, settings_for
 from tests.fakes.use_cases import complete, route
@@ -146,3 +150,12 @@ async def test_a_clock_that_is_set_costs_nothing(world: World, step_s: float) ->
             assert verdict in (Verdict.ACCEPTED, Verdict.REVISED)
         assert (await left(ports, world)).spent >= 0
         await complete(await route(chat(), asker(), ports), ports)
+
+
+@pytest.mark.parametrize(("sent", "stream", "needed"), [(None, False, False), (None, True, True), ("id", False, True)])
+def test_what_is_reserved(*, sent: str | None, stream: bool, needed: bool) -> None:
+    """An id of the client's, a charge, and every stream: its record comes late, and a rating may come before it."""
+    trace = tracing.begin(tracing.IdTracer(), [], [], "own")
+    request = RequestContext(PlainHeaders({}), 0.0, "own", sent, trace)
+    assert needs_reservation(request, None, stream=stream) is needed
+    assert needs_reservation(request, Charge(Limits(requests=1), 1, 1, "2026-01-01"), stream=False)

@@ -93,3 +93,11 @@ async def test_a_failed_call_of_unknown_price_has_an_unknown_cost(world: World) 
     assert (record.outcome.cost_usd, record.outcome.cost_source) == (0.0, "none")
     assert record.outcome.attempts[-1].cost_usd is None
     assert world.counted("unknown_cost", arm="b/middle") >= 1
+
+
+async def test_an_answer_without_usage_has_a_token_for_four_characters(world: World) -> None:
+    """That is what is billed to budgets when the upstream reports nothing."""
+    async with world.gateway() as ports:
+        world.upstream.tell("b/middle", Reply(usage=None, text="x" * 400))
+        await complete(await route(chat(model="b/middle"), asker(), ports), ports)
+    assert world.records[0].outcome.completion_tokens == 100

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from typing import Any
 
 import orjson
 import pytest
 
 from services.gateway.app import Gateway
+from services.gateway.chat import streaming
 from services.gateway.chat.streaming import DONE
 from shared.bandit.decision import DecisionKind
 from shared.errors import UpstreamError, UpstreamFailed
 from shared.schemas.records import Status
+from shared.schemas.upstream import KEEP_ALIVE, Heard, Usage
 from tests.fakes.chat_model import Reply, text_of
 from tests.fakes.gateway import World, asker, chat, known
 from tests.fakes.sink import FakeSink, begins
@@ -124,3 +127,56 @@ async def test_a_reader_that_stops_in_between_is_a_cancelled_request_too(world: 
         with pytest.raises(ConnectionResetError):
             await broken_pipe()
     assert [record.outcome.status for record in world.records] == [Status.CANCELLED]
+
+
+class ScriptedWaits:
+    """A stream of which only what is heard before the first event matters."""
+
+    comment, events = KEEP_ALIVE, 0
+
+    def __init__(self, *heard: Heard | UpstreamError) -> None:
+        self.usage: Usage | None = None
+        self.calls: tuple[str, ...] = ()
+        self.unread = Counter[str]()
+        self.heard = list(heard)
+
+    async def wait(self, within_s: float) -> Heard:
+        heard = self.heard.pop(0)
+        if heard is not Heard.COMMENT:
+            await asyncio.sleep(max(within_s, 0.0) + 0.001)
+        if isinstance(heard, UpstreamError):
+            raise heard
+        return heard
+
+    async def pour(self, sink: Any, keep_alive_s: float = 0.0) -> None:
+        raise NotImplementedError
+
+
+async def test_no_other_model_is_tried_late_in_an_open_stream(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that has been kept waiting by comments gets the failure, not another wait of the same length."""
+    monkeypatch.setattr(streaming, "KEEP_ALIVE_S", 0.01)
+    error = UpstreamError("broke off", spent=True)
+    async with world.gateway() as ports:
+        plan = await route(chat(stream=True), asker(), ports)
+        async with open_stream(plan, ports, begins(FakeSink())) as opened:
+            with pytest.raises(UpstreamError):
+                await opened.listen(plan.order[0], ScriptedWaits(Heard.NOTHING, Heard.NOTHING, error))
+            assert opened.begun
+            assert not error.try_next
+
+
+async def test_a_comment_of_the_upstream_lets_the_stream_begin_early(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Headers go out about a second after it, not after ten: the client sees that it is being served."""
+    monkeypatch.setattr(streaming, "EARLY_S", 0.01)
+    async with world.gateway() as ports:
+        plan = await route(chat(stream=True), asker(), ports)
+        async with open_stream(plan, ports, begins(FakeSink())) as opened:
+            answer = ScriptedWaits(Heard.COMMENT, Heard.NOTHING, UpstreamError("broke off", spent=True))
+            listening = asyncio.create_task(opened.listen(plan.order[0], answer))
+            async with asyncio.timeout(3):
+                while not opened.begun:  # noqa: ASYNC110 - nothing else tells
+                    await asyncio.sleep(0.01)
+            listening.cancel()
+            await asyncio.gather(listening, return_exceptions=True)

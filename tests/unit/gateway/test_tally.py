@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 from prometheus_client import CollectorRegistry
 
 from services.gateway.app import Gateway
 from services.gateway.chat import chat_metrics
-from services.gateway.chat.chat_metrics import error_label
+from services.gateway.chat.chat_metrics import ChatMetrics, error_label
 from services.gateway.process.metrics_view import WATCHED, MetricsView, seed
 from shared.bandit.evaluation import Worth
 from shared.metrics import GatewayMetrics, new_registry
@@ -106,3 +108,14 @@ async def test_a_named_model_needs_no_search(world: World) -> None:
         assert world.metrics.search._sum._value == searches
         await complete(await route(chat("a question"), asker(), ports), ports)
         assert world.metrics.search._sum._value > searches
+
+
+async def test_each_unreadable_event_of_a_stream_is_counted(world: World) -> None:
+    """Not each stream that had some."""
+    async with world.gateway() as ports:
+        plan = await route(chat("a question"), asker(), ports)
+        await complete(plan, ports)
+        counting = ChatMetrics(world.metrics, ports.catalogue, ports.posteriors)
+        counting.count_request(plan, plan.decision, world.records[0].outcome, Counter(not_json=3, not_object=1))
+    assert world.counted("unread_events", reason="not_json") == 3
+    assert world.counted("unread_events", reason="not_object") == 1
