@@ -46,7 +46,8 @@ def test_old_text_that_is_missing_or_repeated_and_a_lost_test_make_a_mutant_stal
 def test_mutants_are_killed_or_survive_and_the_checkout_stays_as_it_is(checkout: Path) -> None:
     """`a * b` is as long as `a - b`: bytecode of one text must not be taken for that of the other."""
     mutants = [mutant("a - b"), mutant("a * b"), mutant("a +")]
-    assert [result.verdict for result in run(mutants, checkout, jobs=1)] == ["killed", "survived", "killed"]
+    results = list(run(mutants, checkout, jobs=1))
+    assert [result.verdict for result in results] == ["killed", "survived", "killed"], results[-1].output
     assert (checkout / "thing.py").read_text() == "def add(a, b):\n    return a + b\n"
     assert not list(checkout.rglob("__pycache__"))
 
