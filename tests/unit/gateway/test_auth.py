@@ -6,10 +6,14 @@ import asyncio
 from typing import cast
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import make_mocked_request
 from multidict import CIMultiDict
 
 from services.gateway.http.auth import Access
 from services.gateway.http.client_addresses import Addresses
+from services.gateway.http.middlewares import _target
+from services.gateway.http.routes import all_routes
 from shared.errors import Forbidden, Unauthenticated
 from shared.settings import load_settings
 
@@ -77,3 +81,18 @@ def test_nothing_is_kept_of_an_address_without_connections() -> None:
     addresses.add(first, first)
     assert addresses.held_by(second) == 1, "a client has a whole /64"
     assert addresses.held_by(Peer("2001:db8:1:3::1")) == 0
+
+
+async def test_a_path_that_does_not_exist_is_404_without_a_key() -> None:
+    """Which paths exist is public; 401 would make a client look for a fault in its key."""
+    for path, method, public in (
+        ("/v1/nothing", "GET", True),
+        ("/v1/models", "PATCH", True),
+        ("/v1/models", "GET", False),
+    ):
+        app = web.Application()
+        app.add_routes(all_routes())
+        request = make_mocked_request(method, path, app=app)
+        found = await app.router.resolve(request)
+        request._match_info = found
+        assert _target(request).is_public is public

@@ -123,6 +123,6 @@ def test_requests_that_do_not_fit_open_no_circuit() -> None:
     arms = CircuitBreakers(FakeClock())
     fail(arms, "a", 30, UpstreamError("too long", status=400, scope=Scope.FIT))
     assert arms.circuit("a") == "closed"
-    assert arms.rests_s("a") == 0
+    assert arms.cooldown_s("a") == 0
     fail(arms, "a", 30)
     assert arms.circuit("a") == "open"
