@@ -123,5 +123,8 @@ def test_processes_that_start_at_once_do_not_break_each_other(tmp_path: Path, da
 
 def test_a_model_can_be_read_by_another_user(tmp_path: Path) -> None:
     """An image is built by one user and run by another."""
-    folder = cached_folder(tmp_path / "model", lambda staging: (staging / "file").write_bytes(b"x") and None)
-    assert folder.stat().st_mode & 0o777 == 0o755
+
+    def fill(staging: Path) -> None:
+        (staging / "file").write_bytes(b"x")
+
+    assert cached_folder(tmp_path / "model", fill).stat().st_mode & 0o777 == 0o755
