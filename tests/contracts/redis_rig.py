@@ -86,7 +86,7 @@ async def redis_rig(url: str, history_bound: int = 0, history_bytes: int = 1_000
     await client.flushall()
     queue = RedisEventQueue(client)
     await queue.prepare()
-    yield Rig(
+    rig = Rig(
         log=RedisRequestLog(
             client, window_s=WINDOW_S, clock=clock, history_bound=OutboxBound(history_bound, history_bytes)
         ),
@@ -104,4 +104,7 @@ async def redis_rig(url: str, history_bound: int = 0, history_bytes: int = 1_000
         clock=clock,
         raw=client,
     )
-    await client.aclose(close_connection_pool=True)
+    try:
+        yield rig
+    finally:
+        await client.aclose(close_connection_pool=True)

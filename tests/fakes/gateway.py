@@ -127,6 +127,11 @@ class World:
         """Return what has been stored, in order."""
         return [story.record for story in self.memory.stories.values() if story.record is not None]
 
+    @property
+    def recorded(self) -> int:
+        """Return how often a record has been written, the same one more than once, too."""
+        return self.memory.recorded
+
     def counted(self, name: str, **labels: str) -> float:
         """Return a counter's or gauge's value."""
         metric = getattr(self.metrics, name)

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
-from services.gateway.limits.quotas import Quotas
 from shared.bandit.arms import ArmId
 from shared.bandit.context import Vector
 from shared.bandit.sums import Centroids
 from shared.schemas.events import Event, EventKind
 from shared.schemas.history import Waiting
-from shared.schemas.quota import Limits
 from shared.schemas.records import RequestRecord
 from shared.schemas.storage import DeadLetter, Notice, Verdict
 from tests.fakes.clock import FakeClock
+from tests.fakes.quota_ledger import QuotaLedger
 from tests.values import replace
 
 
@@ -39,6 +38,11 @@ class Alias:
     own_id: str
     reserved_at: float
     failed: bool = False
+
+    @property
+    def name(self) -> str:
+        """Return what Redis stores: the own id, with "!" behind it once that request has failed."""
+        return self.own_id + "!" * self.failed
 
 
 @dataclass
@@ -70,11 +74,13 @@ class Memory:
     arms: dict[ArmId, bool] = field(default_factory=dict)
     free_arms: tuple[ArmId, ...] = ()
     wakes: int = 0
+    recorded: int = 0
+    """How often a record was written; a second time changes nothing else."""
     last_entry: int = 0
-    quotas: Quotas = field(init=False)
+    quotas: QuotaLedger = field(init=False)
 
     def __post_init__(self) -> None:
-        self.quotas = Quotas(Limits(), {}, gateways=1, clock=self.clock)
+        self.quotas = QuotaLedger(self.clock)
 
     def add(self, event: Event) -> None:
         """Append an event to the stream under a new entry id."""

@@ -11,8 +11,8 @@ from shared.errors import DependencyError
 from shared.schemas.events import Event, EventKind
 from shared.schemas.history import PastRating, Waiting
 from shared.schemas.ids import ambiguous
-from shared.schemas.quota import Charge, Limits, Toll
-from shared.schemas.records import Lesson, Outcome, Rating, Status, StoredRequest
+from shared.schemas.quota import Charge, Toll
+from shared.schemas.records import Lesson, Rating, RequestRecord, Status, StoredRequest
 from shared.schemas.storage import Claim, LoggedRequest, NewRecord, RatingTerms, Reservation, Verdict
 from tests.fakes.memory import Alias, Memory, Story
 
@@ -28,13 +28,13 @@ class FakeRequestLog:
     async def reserve(self, *, owner: str, public_id: str, own_id: str, charge: Charge | None = None) -> Claim:
         self._here()
         held = self.memory.aliases.get((owner, public_id))
-        if held is not None and held.own_id != own_id and not held.failed:
+        if held is not None and held.name != own_id and not held.failed:
             return Claim(Reservation.TAKEN)
         if held is None and self._is_anothers_own(public_id, own_id):
             return Claim(Reservation.TAKEN)
         quota = None
-        if charge is not None and (held is None or held.own_id != own_id):
-            quota = self.memory.quotas.without_redis(owner, charge)
+        if charge is not None:
+            quota = self.memory.quotas.look(owner, charge, paid=held is not None and held.name == own_id)
             if quota.refused is not None:
                 return Claim(Reservation.REFUSED, quota)
         self.memory.aliases[owner, public_id] = Alias(own_id, self.memory.clock.now())
@@ -44,13 +44,15 @@ class FakeRequestLog:
         self._here()
         held = self.memory.aliases.get((owner, public_id))
         recorded = own_id in self.memory.stories and self.memory.stories[own_id].record is not None
-        if held is not None and held.own_id == own_id and not recorded:
+        if held is not None and held.name == own_id and not recorded:
             del self.memory.aliases[owner, public_id]
-            self.memory.quotas.give_back(owner, charge)
+            if charge is not None:
+                self.memory.quotas.give_back(owner, charge)
 
     async def record(self, entries: Sequence[NewRecord]) -> None:
         self._here()
         for entry in entries:
+            self.memory.recorded += 1
             self._record(entry)
 
     def _record(self, entry: NewRecord) -> None:
@@ -66,8 +68,7 @@ class FakeRequestLog:
         if free or held is not None:
             self.memory.owners[record.public_id].add(record.owner)
         if record.toll is not None:
-            charge = _charge_of(record.toll, record.outcome)
-            self.memory.quotas.settle(record.owner, charge, record.outcome)
+            self._settle(record, record.toll)
         if record.outcome.status is not Status.FAILED:
             for session in (*filter(None, (record.session,)), *entry.calls):
                 self.memory.sessions[record.owner, session] = (record.outcome.arm, self.memory.clock.now())
@@ -76,6 +77,12 @@ class FakeRequestLog:
         self.memory.add(Event("", EventKind.OUTCOME, record.id, 1))
         if story.score is not None:
             self.memory.add(Event("", EventKind.FEEDBACK, record.id, story.revision, score=story.score))
+
+    def _settle(self, record: RequestRecord, toll: Toll) -> None:
+        outcome = record.outcome
+        used = outcome.prompt_tokens + outcome.completion_tokens
+        tokens = None if toll.tokens is None else used - toll.tokens
+        self.memory.quotas.settle(record.owner, toll.day, tokens, round(outcome.spent_usd * NANO) - toll.nano_usd)
 
     async def find(self, *, owner: str | None, public_id: str) -> StoredRequest | None:
         self._here()
@@ -105,7 +112,8 @@ class FakeRequestLog:
         if terms.per_minute and self.memory.rated[minute] >= terms.per_minute:
             return Verdict.LIMITED
         verdict = self._judge(owner, (public_id, score, text), now, terms)
-        self.memory.rated[minute] += verdict is not Verdict.UNKNOWN
+        if terms.per_minute:
+            self.memory.rated[minute] += verdict is not Verdict.UNKNOWN
         return verdict
 
     def _judge(
@@ -218,12 +226,6 @@ class FakeRequestLog:
     def _here(self) -> None:
         if self.memory.away:
             raise DependencyError("redis", "away")
-
-
-def _charge_of(toll: Toll, outcome: Outcome) -> Charge:
-    """What was reserved; tokens that were not are not settled."""
-    tokens = outcome.prompt_tokens + outcome.completion_tokens if toll.tokens is None else toll.tokens
-    return Charge(Limits(), tokens, toll.nano_usd, toll.day)
 
 
 def _stamp(own_id: str) -> float:

@@ -264,3 +264,29 @@ def test_no_setting_is_dead(project: Path) -> None:
     derived = [Settings.bandit, *(vars(Settings)[name].fget for name in ("history_bound", "prompt_chars"))]
     code += "".join(inspect.getsource(method) for method in derived)
     assert {name for name in Settings.model_fields if not re.search(rf"\.{name}\b", code)} == set()
+
+
+DECISIVE = {
+    "LLM_MODELS": "a/b", "DEFAULT_MODEL": "a/b", "FEEDBACK_WEIGHT": "0.7", "LATENCY_WEIGHT": "0.7",
+    "COST_WEIGHT": "-0.7", "EXPLORATION_RATE": "0.7", "SIMILARITY_THRESHOLD": "0.6", "MAX_SIMILAR_REQUESTS": "7",
+    "RECENCY_DAYS": "7", "MIN_SIMILAR_REQUESTS": "7", "MIN_CONFIDENCE_SCORE": "0.7", "OPTIMISTIC_PRIOR": "0.7",
+    "EXPLORATION_BONUS": "0.7", "MIN_REQUESTS_FOR_GLOBAL": "7", "SAFE_START": "true", "EXPLORATION_BUDGET_USD": "7",
+    "SESSION_MARGIN": "0.7",
+    "SHADOW_MODE": "true", "MODEL_PRICES": "a/b=1:2",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DECISIVE)
+def test_each_setting_that_shapes_a_decision_changes_the_hash(name: str) -> None:
+    """Two records with one hash were decided alike; a port or a log level changes nothing."""
+    default = load_settings({"LLM_MODELS": "a/c"}, None).decisive_hash()
+    assert load_settings({"LLM_MODELS": "a/c", name: DECISIVE[name]}, None).decisive_hash() != default
+    assert load_settings({"LLM_MODELS": "a/c", "PORT": "9000", "LOG_LEVEL": "debug"}, None).decisive_hash() == default
+
+
+@pytest.mark.parametrize("stored", ["true", "false"])
+@pytest.mark.parametrize("history", ["true", "false"])
+def test_prompts_are_kept_only_where_both_settings_say_so(stored: str, history: str) -> None:
+    """STORE_PROMPTS alone, or a history alone, keeps no prompt anywhere."""
+    given = {"STORE_PROMPTS": stored, "ENABLE_PERSISTENCE": history, "EMBED_MAX_CHARS": "77"}
+    assert load_settings(given, None).prompt_chars == (77 if stored == history == "true" else 0)

@@ -59,6 +59,7 @@ def gateway_process(folder: Path, redis_url: str, qdrant_url: str, **changes: st
         "MAX_BODY_BYTES": str(BODY_LIMIT),
         "BODY_TIMEOUT_S": "1",
         "REDIS_URL": redis_url,
+        "REDIS_TIMEOUT_MS": "2000",  # a busy test machine is no Redis that is away
         "QDRANT_URL": qdrant_url,
         "EMBEDDER_URL": f"http://127.0.0.1:{free_port()}",  # away: what it does is not what is tested
         "SPOOL_DIR": str(folder / "spool"),

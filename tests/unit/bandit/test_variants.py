@@ -13,7 +13,7 @@ LISTED = ["openai/gpt-4o", "v/odd:nitro", "v/odd", "v/free:free", "x/twin", "y/t
 @pytest.mark.parametrize(
     ("name", "arm"),
     [
-        *[(f"openai/gpt-4o:{suffix}", f"openai/gpt-4o:{suffix}") for suffix in SUFFIXES],
+        *[(f"openai/gpt-4o:{suffix}", f"openai/gpt-4o:{suffix}") for suffix in sorted(SUFFIXES)],
         ("gpt-4o:nitro", "openai/gpt-4o:nitro"),
         ("odd:nitro", "v/odd:nitro"),
         ("v/free:free:online", "v/free:free:online"),

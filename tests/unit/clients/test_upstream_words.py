@@ -10,10 +10,11 @@ import orjson
 import pytest
 
 from shared.clients.masking import MAX_CHARS, Mask, secrets_of
-from shared.clients.upstream_errors import MAX_CAP_REST_S, MAX_RETRY_AFTER_S, of_status
+from shared.clients.upstream_errors import MAX_CAP_REST_S, MAX_RETRY_AFTER_S, of_error_body, of_status
 from shared.clients.upstream_words import words_of_body
 
-KEY = "Zx9/local+key~42"
+KEYS = ("Zx9/local+key~42", "Zx9localkey42", "left-10.20.30.40-right")
+"""No pattern knows them: odd, plain enough for an error's code, and with an address inside."""
 SHAPES: dict[str, object] = {
     "OpenAI": {"error": {"message": "REASON", "type": "invalid_request_error", "param": None, "code": None}},
     "OpenRouter, raw text": {"error": {"message": "Provider returned error", "metadata": {"raw": "REASON"}}},
@@ -95,17 +96,21 @@ def forms(secret: str) -> list[str]:
             "".join(f"\\u{ord(each):04x}" for each in secret), secret.replace("/", "\\/"), secret.upper()]  # fmt: skip
 
 
-@pytest.mark.parametrize("form", forms(KEY))
-def test_our_key_never_leaves_whatever_it_looks_like(form: str) -> None:
-    """Plain, encoded, escaped: this key looks like none that a pattern would know."""
-    mask = Mask(secrets_of("https://upstream.example/v1", KEY))
+@pytest.mark.parametrize(("key", "form"), [(key, form) for key in KEYS for form in forms(key)])
+def test_our_key_never_leaves_whatever_it_looks_like(key: str, form: str) -> None:
+    """Plain, encoded, escaped; under each status, and in an error under 200 with a status of its own or none."""
+    mask = Mask(secrets_of("https://upstream.example/v1", key))
     assert mask(f"key {form} is wrong") == "key *** is wrong"
-    raw = orjson.dumps({"error": {"message": f"bad {form}", "code": form, "param": form}})
-    for status in (400, 402, 403, 404, 413, 422, 429, 500):
-        error = of_status(status, {}, raw, mask=mask)
+    said = {"message": f"bad {form}", "code": form, "param": form}
+    errors = [of_status(status, {}, orjson.dumps({"error": said}), mask=mask)
+              for status in (400, 402, 403, 404, 413, 422, 429, 500)]  # fmt: skip
+    errors += [of_error_body({**said, "status": status}, mask=mask) for status in (400, 422, 500)]
+    errors.append(of_error_body(said, mask=mask))
+    for error in errors:
         told = f"{error} {error.reason} {(error.relay or b'').decode()}"
+        assert "bad ***" in told, "the reason itself is relayed"
         assert form not in told
-        assert KEY not in told
+        assert key not in told
 
 
 def test_credentials_and_host_of_the_address_never_leave() -> None:
@@ -138,8 +143,8 @@ def test_a_reason_is_one_line_and_bounded() -> None:
     assert Mask()("a\x00b\r\nc\x1b[31m\u202ed\x7f\x85e") == "a b c [31m d e"
     assert Mask()("\ud83d!") == "?!"
     assert len(Mask()("y" * 10_000)) == MAX_CHARS
-    long = "http://" + "z" * 65_520 + " " + KEY
-    assert KEY[:4] not in Mask([KEY])(long)
+    long = "http://" + "z" * 65_520 + " " + KEYS[0]
+    assert KEYS[0][:4] not in Mask([KEYS[0]])(long)
 
 
 # -- how long to wait ------------------------------------------------------------------------

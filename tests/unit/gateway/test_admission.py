@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import selectors
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from unittest.mock import Mock
 
 import pytest
 from hypothesis import given, settings
@@ -101,18 +103,44 @@ async def test_one_key_cannot_take_every_place() -> None:
     assert (results.count("served"), results.count("too_many_concurrent_requests")) == (3, 47)
 
 
-VISITS = st.lists(
-    st.tuples(st.sampled_from("abc"), st.floats(0, 0.004), st.floats(0, 0.004), st.booleans()), max_size=40
-)
+class VirtualTime(asyncio.SelectorEventLoop):
+    """An event loop whose timers are due as soon as nothing else is: what a test draws happens exactly so."""
+
+    def __init__(self) -> None:
+        self.elapsed_s = 0.0
+        super().__init__(_Skipping(self))
+
+    def time(self) -> float:
+        """Return the time that has been skipped."""
+        return self.elapsed_s
 
 
-@settings(max_examples=40, deadline=None)
+class _Skipping(selectors.SelectSelector):
+    """Waits for nothing: the loop's time goes on instead."""
+
+    def __init__(self, loop: VirtualTime) -> None:
+        super().__init__()
+        self._loop = loop
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        self._loop.elapsed_s += timeout or 0.0
+        return super().select(0)
+
+
+MOMENTS = st.integers(0, 8).map(lambda number: number * QUEUE_S / 4)
+"""Few and equal ones, so that places come free, waits end and clients leave in the same moment."""
+VISITS = st.lists(st.tuples(st.sampled_from("abc"), MOMENTS, MOMENTS, st.none() | MOMENTS), max_size=20)
+
+
+@settings(max_examples=300, deadline=None)
 @given(VISITS)
-def test_whoever_leaves_when_no_place_is_lost(visits: list[tuple[str, float, float, bool]]) -> None:
+def test_whoever_leaves_when_no_place_is_lost(visits: list[tuple[str, float, float, float | None]]) -> None:
     """Visitors that come, wait, are refused or are cancelled at any moment leave every place free."""
 
     async def run() -> None:
-        places, inside, most = admission(3, per_key=2), 0, 0
+        loop, inside, most = asyncio.get_running_loop(), 0, 0
+        clock = Mock(monotonic=loop.time)
+        places = Admission(limit=2, per_key=2, clock=clock, metrics=GatewayMetrics(CollectorRegistry()))
 
         async def one(owner: str, delay: float, stay: float) -> None:
             nonlocal inside, most
@@ -125,16 +153,20 @@ def test_whoever_leaves_when_no_place_is_lost(visits: list[tuple[str, float, flo
                 finally:
                     inside -= 1
 
-        tasks = [asyncio.create_task(one(owner, delay, stay)) for owner, delay, stay, _ in visits]
-        await asyncio.sleep(0.002)
-        for task, (_, _, _, leaves) in zip(tasks, visits, strict=True):
-            if leaves:
-                task.cancel()
+        tasks = []
+        for owner, delay, stay, leaves in visits:
+            tasks.append(asyncio.create_task(one(owner, delay, stay)))
+            if leaves is not None:
+                loop.call_later(leaves, tasks[-1].cancel)
         await asyncio.gather(*tasks, return_exceptions=True)
-        assert (inside, places._taken, len(places._queue), places._by_owner) == (0, 0, 0, {})
-        assert most <= 3
+        assert inside == 0
+        assert most <= 2
+        served = [visit(places, "abc"[number], 1.0) for number in range(2)]  # every place can be taken again
+        assert await asyncio.gather(*served) == ["served", "served"]
+        assert await asyncio.gather(*(visit(places, "a", 1.0) for _ in range(2))) == ["served", "served"]
 
-    asyncio.run(run())
+    with asyncio.Runner(loop_factory=VirtualTime) as runner:
+        runner.run(run())
 
 
 async def test_a_late_event_loop_alone_refuses_nobody() -> None:

@@ -28,11 +28,12 @@ def world(tmp_path: Path) -> World:
 
 async def left(ports: Gateway, world: World) -> Quota:
     """What the key has, asked for nothing more than an id."""
-    purses = ports.quotas if world.memory.away else world.memory.quotas
     charge = ports.quotas.charge("public", chat(max_tokens=1), ())
     assert charge is not None
-    quota = purses.without_redis("public", charge)
-    purses.give_back("public", charge)
+    if not world.memory.away:
+        return world.memory.quotas.look("public", charge, paid=True)
+    quota = ports.quotas.without_redis("public", charge)
+    ports.quotas.give_back("public", charge)
     return quota
 
 

@@ -53,6 +53,15 @@ async def test_a_figure_that_the_upstream_does_not_report_is_estimated_alone(wor
     assert counted.cost_source == "estimate"
 
 
+async def test_a_reported_cost_of_0_is_0_and_not_unknown(world: World) -> None:
+    """An answer from a cache, say: it is not priced by our list."""
+    async with world.gateway() as ports:
+        world.upstream.tell("b/middle", Reply(usage=Usage(1000, 500, 0.0)))
+        await complete(await route(chat(model="b/middle"), asker(), ports), ports)
+    (outcome,) = (record.outcome for record in world.records)
+    assert (outcome.cost_usd, outcome.cost_source) == (0.0, "upstream")
+
+
 @pytest.mark.parametrize("usage", [Usage(1000, 500, None), None])
 async def test_an_unknown_cost_is_not_0(world: World, usage: Usage | None) -> None:
     """Without a price and without a reported cost it is None in record and log line, and counted as unknown."""

@@ -231,6 +231,19 @@ def test_the_spool_survives_kill_9_and_a_torn_last_line(tmp_path: Path) -> None:
     heir.close()
 
 
+def test_files_of_the_spool_are_private(tmp_path: Path) -> None:
+    """They hold prompts' vectors and who has asked: nobody else on the machine may read them, whatever the umask is."""
+    before = os.umask(0)
+    try:
+        spool = Spool(tmp_path / "spool", max_bytes=1_000_000)
+        spool.append([entry(1)])
+        spool.close()
+    finally:
+        os.umask(before)
+    modes = {path.stat().st_mode & 0o777 for path in (tmp_path / "spool").iterdir()}
+    assert modes == {0o600}
+
+
 def test_the_spool_is_bounded_on_disk(tmp_path: Path) -> None:
     """SPOOL_MAX_BYTES holds; at the bound it refuses instead of growing."""
     spool = Spool(tmp_path, max_bytes=20_000)

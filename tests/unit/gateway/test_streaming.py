@@ -45,6 +45,7 @@ async def test_frames_pass_and_the_record_is_stored_before_done_leaves(world: Wo
         frames = await read(ports, FakeSink(told))
     assert text_of(frames[:-1]) == world.upstream.default.text
     assert frames[-1] == DONE
+    assert world.recorded == 1, "a second record would be dropped without a word"
     outcome = world.records[0].outcome
     assert outcome.streamed
     assert outcome.first_token_s is not None

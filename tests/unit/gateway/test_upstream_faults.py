@@ -225,6 +225,18 @@ async def test_no_second_try_begins_after_the_deadline(world: World) -> None:
         assert len(world.upstream.calls) == 1
 
 
+async def test_no_pause_passes_the_deadline(world: World) -> None:
+    """Where the model wants a longer pause than there is time, the client hears so now, and not at its deadline."""
+    async with world.gateway() as ports:
+        world.upstream.tell("a/small", Reply(error=replace_cool(status(503), 1.5)))
+        plan = await route(chat(model="a/small"), asker(), ports)
+        started = world.clock.monotonic()
+        with pytest.raises(UpstreamFailed):
+            await serve(replace(plan, deadline=started + 1.0), ports)
+        assert world.clock.monotonic() - started < 0.9
+        assert len(world.upstream.calls) == 1
+
+
 async def test_a_client_that_leaves_in_the_pause_has_no_call_to_pay(world: World) -> None:
     """Cancelled between two calls: recorded as such, with the first call's failure and nothing after it."""
     async with world.gateway() as ports:

@@ -10,6 +10,7 @@ import pytest
 
 from services.learner.learning.retention import drop_expired
 from services.learner.writers.index_writer import IndexWriter
+from shared.clock import utc_day
 from shared.errors import DependencyError
 from shared.schemas.records import Status
 from shared.schemas.storage import EmbeddingModel, Point
@@ -166,6 +167,25 @@ async def test_housekeeping_drops_what_no_decision_looks_at() -> None:
     )
     assert world.points() == {}
     assert world.memory.sums == {}
+
+
+@pytest.mark.parametrize(("age_days", "kept"), [(0, True), (8 * RECENCY_DAYS, True), (8 * RECENCY_DAYS + 2, False)])
+async def test_sums_stay_for_eight_half_lives(age_days: float, kept: bool) -> None:
+    """As long as a day weighs 1/256 it is read; the day after that it is dropped."""
+    world = World()
+    posteriors = FakePosteriorStore(world.memory, recency_days=RECENCY_DAYS)
+    day = utc_day(world.memory.clock.now() - age_days * 86_400)
+    world.memory.sums["arm", day] = Counter(labels=1)
+    world.memory.versions["arm", day] = 1
+    await drop_expired(
+        posteriors=posteriors,
+        queue=FakeEventQueue(world.memory),
+        index_writer=world.index_writer,
+        clock=world.memory.clock,
+        recency_days=RECENCY_DAYS,
+    )
+    assert (("arm", day) in world.memory.sums) is kept
+    assert bool((await posteriors.load()).arms) is kept
 
 
 @pytest.mark.parametrize("down", ["redis", "qdrant"])

@@ -47,3 +47,19 @@ async def test_the_index_waits_for_a_backlog_but_not_for_ever(duties: LearnerJob
     assert duties.index_writer.step.await_count == 1  # type: ignore[attr-defined]  # a mock
     going_on.set()
     await learning
+
+
+async def test_a_wake_up_during_a_drain_makes_it_look_again(duties: LearnerJobs) -> None:
+    """What came after the drain had looked is learned now; any number of wake-ups meanwhile is one more look."""
+    going_on = asyncio.Event()
+    duties.learner.drain.side_effect = going_on.wait  # type: ignore[attr-defined]  # a mock
+    learning = asyncio.create_task(duties.learn(sweep=False))
+    await asyncio.sleep(0)
+    for _ in range(3):
+        await duties.learn(sweep=False)
+    assert duties.learner.drain.await_count == 1  # type: ignore[attr-defined]  # a mock
+    going_on.set()
+    await learning
+    assert duties.learner.drain.await_count == 2  # type: ignore[attr-defined]  # a mock
+    await duties.learn(sweep=False)
+    assert duties.learner.drain.await_count == 3, "one wake-up, one look"  # type: ignore[attr-defined]  # a mock
