@@ -206,3 +206,18 @@ async def test_all_gateways_share_a_budget_and_one_goes_on_counting_without_redi
     assert other.spent_usd == pytest.approx(1.15)
     assert not other.left
     world.memory.away = False
+
+
+async def test_what_is_spent_while_the_budget_is_read_counts(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The answer of Redis may be older than it: it counts at once, and after the next reading, too."""
+    budget = ExplorationBudget(world.log, budget_usd=1.0, clock=world.clock, metrics=world.metrics)
+
+    async def explored_usd(_now: float) -> float:
+        budget.spend(0.3)
+        return 0.1
+
+    monkeypatch.setattr(world.log, "explored_usd", explored_usd)
+    await budget.refresh()
+    assert budget.spent_usd == pytest.approx(0.4)
+    await budget.refresh()
+    assert budget.spent_usd == pytest.approx(0.7)
