@@ -14,7 +14,7 @@ from shared.errors import DependencyError
 from shared.schemas.storage import Recounting
 from tests.fakes.clock import FakeClock
 
-CENTROIDS = Centroids(epoch=1, centres=np.eye(4)[:2], model="test-4")
+CENTROIDS = Centroids(epoch=1, centres=np.eye(4, dtype=np.float32)[:2], model="test-4")
 
 
 class Redis:
