@@ -1,8 +1,8 @@
-"""Eligible arms of a request."""
+"""Resolution of a model's name to an arm."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable
 
 from shared.bandit.arms import ArmId
 
@@ -17,17 +17,3 @@ def resolve_arm(name: str, catalogue: Iterable[ArmId]) -> ArmId | None:
         return name
     matches = [arm for arm in ids if arm.endswith(f"/{name}")]
     return matches[0] if len(matches) == 1 else None
-
-
-def eligible_arms(
-    configured: Sequence[ArmId], *, allowed: Collection[ArmId] = (), cooling: Collection[ArmId] = ()
-) -> tuple[ArmId, ...]:
-    """Return the configured arms that may answer, in the configured order.
-
-    Args:
-        configured: the arms of LLM_MODELS.
-        allowed: what the client narrows the choice to; empty for all.
-        cooling: arms that failed a moment ago. They are left out, unless nothing else is left to try.
-    """
-    wanted = tuple(arm for arm in dict.fromkeys(configured) if not allowed or arm in allowed)
-    return tuple(arm for arm in wanted if arm not in cooling) or wanted

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from shared.bandit.eligibility import eligible_arms, resolve_arm
+from shared.bandit.eligibility import resolve_arm
 
 CATALOGUE = ["anthropic/claude-3.5-sonnet", "openai/gpt-4o", "x/twin", "y/twin", "plain"]
 
@@ -24,14 +24,3 @@ CATALOGUE = ["anthropic/claude-3.5-sonnet", "openai/gpt-4o", "x/twin", "y/twin",
 def test_a_name_means_the_same_id_or_the_only_one_with_that_ending(name: str, arm: str | None) -> None:
     """A bare model name is completed when, and only when, one provider has it."""
     assert resolve_arm(name, CATALOGUE) == arm
-
-
-def test_clients_narrow_and_failures_cool() -> None:
-    """The configured order stays; cooling arms are left out unless nobody else is left."""
-    arms = ["a", "b", "c"]
-    assert eligible_arms(arms) == ("a", "b", "c")
-    assert eligible_arms(arms, allowed=["c", "a", "z"]) == ("a", "c")
-    assert eligible_arms(arms, cooling=["b"]) == ("a", "c")
-    assert eligible_arms(arms, allowed=["b"], cooling=["b"]) == ("b",)
-    assert eligible_arms(arms, allowed=["z"]) == ()
-    assert eligible_arms(["a", "a"]) == ("a",)
