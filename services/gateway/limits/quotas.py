@@ -9,12 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 
 from shared.bandit.arms import Price
+from shared.clock import utc_day
 from shared.errors import RateLimited
 from shared.ports import Clock
 from shared.schemas.chat import ChatRequest
@@ -69,7 +69,7 @@ class Quotas:
             return None
         prompt, answer = prompt_tokens(chat.body), answer_tokens(chat.body)
         cost_usd = max((price.cost_usd(prompt, answer) for price in prices if price is not None), default=0.0)
-        return Charge(limits, prompt + answer, round(cost_usd * NANO), _day(self._clock.now()))
+        return Charge(limits, prompt + answer, round(cost_usd * NANO), utc_day(self._clock.now()))
 
     def without_redis(self, owner: str, charge: Charge) -> Quota:
         """Take from this gateway's share. Bounded: as many levels as there are keys with limits."""
@@ -194,10 +194,6 @@ def _headers(name: str, limit: str, left: str, reset_s: float) -> dict[str, str]
 
 def _to_midnight(now: float) -> float:
     return _DAY_S - now % _DAY_S
-
-
-def _day(now: float) -> str:
-    return datetime.fromtimestamp(now, UTC).date().isoformat()
 
 
 def build_quotas(settings: Settings, clock: Clock) -> Quotas:
