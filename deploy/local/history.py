@@ -12,14 +12,13 @@ import argparse
 import os
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from deploy.local import running
 from deploy.local.interrupts import StopRequests
 from deploy.local.plan import ROOT, Plan, Planner, explicit_settings
-from deploy.local.stack import TICK_S, AlreadyRunning, Interrupted, Stack
+from deploy.local.stack import AlreadyRunning, Interrupted, Stack
 from shared.errors import DependencyError, SettingsError
 from shared.settings import Settings, load_settings
 
@@ -69,7 +68,7 @@ def _on_history(settings: Settings, folder: Path, command: list[str]) -> int:
     try:
         with Stack(planner, stop_requests=StopRequests()) as stack:
             stack.start()
-            return _run(command, _environment(settings, stack.plan.database_url), stack)
+            return stack.run_command(command, _environment(settings, stack.plan.database_url))
     except AlreadyRunning:
         url = running.database_url(folder)
         if not url:
@@ -80,17 +79,6 @@ def _on_history(settings: Settings, folder: Path, command: list[str]) -> int:
 def _environment(settings: Settings, database_url: str) -> dict[str, str]:
     inherited = {name: value for name, value in os.environ.items() if name != "CONFIG_FILE"}
     return inherited | explicit_settings(settings) | {"DATABASE_URL": database_url}
-
-
-def _run(command: list[str], environment: dict[str, str], stack: Stack) -> int:
-    process = subprocess.Popen(command, env=environment, cwd=ROOT)
-    try:
-        while process.poll() is None:
-            stack.poll()
-            time.sleep(TICK_S)
-    finally:
-        process.kill()
-    return process.returncode
 
 
 def _say(text: str) -> None:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from deploy.local.interrupts import StopRequests
 from deploy.local.plan import ROOT, Plan, Planner
-from deploy.local.stack import TICK_S, Interrupted, Stack
+from deploy.local.stack import Interrupted, Stack
 from deploy.local.terminal import say, show_line
 from shared.errors import DependencyError, SettingsError
 from shared.settings import load_settings
@@ -47,7 +45,8 @@ def main(arguments: list[str] | None = None) -> int:
         requests = StopRequests()
         with Stack(planner, show=show_line, stop_requests=requests) as stack:
             stack.start()
-            return _rebuild(stack, dict(planner.environment), words)
+            command = [sys.executable, "-m", "services.learner", "rebuild", *words]
+            return stack.run_command(command, dict(planner.environment))
     except Interrupted:
         return 130
     except SettingsError as error:
@@ -56,17 +55,6 @@ def main(arguments: list[str] | None = None) -> int:
     except DependencyError as error:
         say(f"stopped, because of {error}")
         return 1
-
-
-def _rebuild(stack: Stack, environment: dict[str, str], words: list[str]) -> int:
-    process = subprocess.Popen([sys.executable, "-m", "services.learner", "rebuild", *words], env=environment)
-    try:
-        while process.poll() is None:
-            stack.poll()
-            time.sleep(TICK_S)
-    finally:
-        process.kill()
-    return process.returncode
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from typing import IO, Self
 
 from deploy.local import guard, running
 from deploy.local.logtail import LogTail, last_lines
-from deploy.local.plan import Part, Plan, Planner
+from deploy.local.plan import ROOT, Part, Plan, Planner
 from shared.errors import DependencyError, RouterError
 
 TICK_S = 0.05
@@ -147,6 +147,17 @@ class Stack:
         while True:
             self.poll()
             time.sleep(TICK_S)
+
+    def run_command(self, command: list[str], environment: dict[str, str]) -> int:
+        """Run `command` in the project's folder while the parts run; return its exit code. Raises as `poll` does."""
+        process = subprocess.Popen(command, env=environment, cwd=ROOT)
+        try:
+            while process.poll() is None:
+                self.poll()
+                time.sleep(TICK_S)
+        finally:
+            process.kill()
+        return process.returncode
 
     def pids(self) -> dict[str, int]:
         """Return the process id of every running part."""
