@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,14 +12,15 @@ from numpy.typing import NDArray
 from benchmarks.replays.streams import Stream
 from deploy.simulator.recorded_outcomes import Outcomes
 from shared.bandit.arms import Arm, ArmId
-from shared.bandit.clusters import REFIT_AT, fit_centroids
 from shared.bandit.context import Context, Neighbour
 from shared.bandit.decision import Decision
+from shared.bandit.kinds import Assigner, KindId, no_kinds
 from shared.bandit.learning import feedback_sums, outcome_sums
 from shared.bandit.policy import BanditSettings, Policy
-from shared.bandit.sums import ArmSums, Centroids, LearnedState, weighted_sums
+from shared.bandit.sums import ArmSums, LearnedState, weighted_sums
 
 BLOCK = 250
+LARGEST_STEP = 20
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,7 +32,7 @@ class Played:
 
 
 class ProductPlayer:
-    """One run. It refits after each 4 % of traffic, as a gateway does by time, and fits clusters at `REFIT_AT`."""
+    """One run. It refits after each 4 % of traffic or 20 requests, as a gateway does by time."""
 
     def __init__(
         self,
@@ -49,7 +49,8 @@ class ProductPlayer:
         self._rng = np.random.default_rng([seed, 1])
         self._sums: dict[ArmId, Counter[str]] = {arm.id: Counter() for arm in self._arms}
         self._decisions: list[Decision] = []
-        self._centroids: Centroids | None = None
+        self._assigner = None if vectors is None else Assigner(no_kinds(vectors.shape[1]))
+        self._kinds: list[KindId | None] = []
         self._similarity: NDArray[np.float32] | None = None
 
     def play(self, stream: Stream) -> Played:
@@ -61,19 +62,17 @@ class ProductPlayer:
         next_fit, posterior = 0, None
         vectors = None if self._vectors is None else self._vectors[stream.rows]
         for t in range(requests):
-            if vectors is not None and t in REFIT_AT:
-                self._recluster(stream, vectors, learned, t)
-                next_fit = t
             eligible = [arm for arm, may in zip(self._arms, stream.eligible[t], strict=True) if may]
             grown = t > 0 and stream.eligible[t].sum() != stream.eligible[t - 1].sum()
             if t >= next_fit or grown:
                 posterior = self._policy.fit(self._state(t), eligible)
-                next_fit = max(t + 1, int(t * 1.04))
+                next_fit = max(t + 1, min(int(t * 1.04), t + LARGEST_STEP))
             context = (
                 Context() if vectors is None else Context(vectors[t], self._neighbours(stream, vectors, learned, t))
             )
             decision = self._policy.decide(posterior, context, [arm.id for arm in eligible], self._rng)
             self._decisions.append(decision)
+            self._kinds.append(None if self._assigner is None or vectors is None else (1, self._assigner.assign(vectors[t])))
             chosen[t] = index[decision.arm]
             for view in decision.views:
                 chances[t, index[view.arm]] = view.propensity
@@ -89,7 +88,7 @@ class ProductPlayer:
 
     def _state(self, t: int) -> LearnedState:
         arms: dict[ArmId, ArmSums] = {arm: weighted_sums([(1.0, sums)]) for arm, sums in self._sums.items()}
-        return LearnedState(str(t), arms, self._centroids)
+        return LearnedState(str(t), arms, None if self._assigner is None else self._assigner.kinds)
 
     def _outcome(self, stream: Stream, t: int) -> dict[str, int]:
         decision = self._decisions[t]
@@ -99,34 +98,15 @@ class ProductPlayer:
             latency_s=1.0,
             prompt_tokens=int(stream.prompt_tokens[t, arm]),
             completion_tokens=int(stream.completion_tokens[t, arm]),
-            cluster=self._cluster(t),
+            kind=self._kinds[t],
         )
 
     def _feedback(self, stream: Stream, t: int) -> dict[str, int]:
         decision = self._decisions[t]
         arm = [known.id for known in self._arms].index(decision.arm)
         return feedback_sums(
-            score=float(stream.scores[t, arm]), view=decision.view(decision.arm), cluster=self._cluster(t)
+            score=float(stream.scores[t, arm]), view=decision.view(decision.arm), kind=self._kinds[t]
         )
-
-    def _cluster(self, t: int) -> tuple[int, int] | None:
-        """Return the cluster of request t: the one of its decision, or of a later recount."""
-        return self._clusters[t] if t < len(self._clusters) else self._decisions[t].cluster
-
-    _clusters: Sequence[tuple[int, int]] = ()
-
-    def _recluster(self, stream: Stream, vectors: NDArray[np.float32], learned: NDArray[np.bool_], t: int) -> None:
-        """Fit the clusters to the traffic so far and recount everything under the new epoch."""
-        epoch = 1 if self._centroids is None else self._centroids.epoch + 1
-        self._centroids = fit_centroids(vectors[:t], epoch=epoch, rng=np.random.default_rng([epoch, 2]))
-        self._clusters = [(epoch, int(c)) for c in (vectors[:t] @ self._centroids.centres.T).argmax(axis=1)]
-        for sums in self._sums.values():
-            sums.clear()
-        for past in range(t):
-            arm = self._decisions[past].arm
-            self._add(arm, self._outcome(stream, past))
-            if learned[past]:
-                self._add(arm, self._feedback(stream, past))
 
     def _neighbours(
         self, stream: Stream, vectors: NDArray[np.float32], learned: NDArray[np.bool_], t: int

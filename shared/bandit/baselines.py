@@ -14,7 +14,7 @@ from shared.bandit.arms import Arm, ArmId
 from shared.bandit.context import Context
 from shared.bandit.decision import Decision
 from shared.bandit.mixed import LEVEL_SD, Cells, noise_variance
-from shared.bandit.policy import BanditSettings
+from shared.bandit.policy import PSEUDO_REQUESTS, BanditSettings
 from shared.bandit.posterior import GaussianPosterior
 from shared.bandit.reward import expect, reliability
 from shared.bandit.sums import ArmSums, LearnedState
@@ -34,25 +34,26 @@ class PooledThompson:
         sums = tuple(state.arms.get(arm.id, ArmSums()).total for arm in arms)
         labels, scores = np.array([s.labels for s in sums]), np.array([s.score for s in sums])
         squares = np.array([s.score_sq for s in sums])
-        cells = Cells(labels[:, None], scores[:, None], squares, np.zeros(len(sums)), np.ones(1))
-        noise = noise_variance(cells, self.settings)
+        cells = Cells(labels[:, None], scores[:, None], squares, np.zeros(len(sums)), np.ones(1), np.ones((1, 1)))
+        noise = noise_variance(cells)
         variance = 1 / (LEVEL_SD**-2 + labels / noise)
         mean = (self.settings.optimistic_prior * LEVEL_SD**-2 + scores / noise) * variance
-        expected = expect(arms, sums, self.settings.min_requests_for_global)
+        expected = expect(arms, sums, PSEUDO_REQUESTS)
         return GaussianPosterior(
             version=state.version,
             arms=tuple(arm.id for arm in arms),
             index={arm.id: i for i, arm in enumerate(arms)},
             sums=sums,
             quality=mean[None],
-            quality_sd=np.sqrt(variance)[None],
-            draw_sd=self.scale * np.sqrt(variance)[None],
+            variance=variance[None],
+            contrast=variance[None],
+            arm_variance=self.scale**2 * variance,
             cost_usd=expected.cost_usd[None],
             latency_s=expected.latency_s[None],
-            reliability=reliability(sums, self.settings.min_requests_for_global),
+            reliability=reliability(sums, PSEUDO_REQUESTS),
             kept=np.ones(len(sums)),
+            noise=noise,
             local_gate=False,
-            centroids=None,
         )
 
     def decide(

@@ -1,11 +1,15 @@
 """Change detection: a CUSUM on ratings below expectation, and the remaining weight of earlier evidence.
 
-    S <- max(0, S - sum (r - q) / sigma - .25 n),      block by block: n ratings r, each expected to be q when decided
-    alarm where S > 12, and the arm had more than 20 ratings before S left 0; the break is where it left 0
+    S <- max(0, S - sum z - .25 n),     block by block: n ratings r, z = (r - q) / sd, q expected when decided
+    alarm where S > 12, and there were more than 20 ratings before S left 0; the break is where it left 0
 
-Evidence before the last break weighs a tenth, and the rest of it is moved to the arm's new level: what the kinds of
-prompt say of each other stays. Only falls are looked for. An arm that has improved is one that is hardly asked, and
-ratings of before its rise cannot tell.
+sd is that of the rating as it was predicted: noise, and what was not known of the arm on such a prompt. Only ratings
+count for which the latter was small, below a tenth of the noise's variance: a new kind of prompt is no evidence that a
+model has become worse. Each arm is watched over all prompts and within each kind of prompt.
+
+Evidence before the last break weighs a tenth. After a break over all prompts the rest of it is moved to the arm's new
+level: what the kinds of prompt say of each other stays. Only falls are looked for. An arm that has improved is one that
+is hardly asked, and ratings of before its rise cannot tell.
 
 Blocks grow with the arm's ratings, by a tenth of them, so that there are few; they follow from the log (how many
 ratings the arm had is in each decision's record), so that a break is found again after a rebuild. Nothing is stored of
@@ -26,6 +30,8 @@ FIRST_BLOCK, GROWTH = 32.0, math.log(1.1)
 ALLOWANCE, ALARM = 0.25, 12.0  # in standard deviations of one rating
 ENOUGH_LABELS = 20.0
 KEPT = 0.1
+LARGEST_UNKNOWN = 0.1
+"""Variance of what is not known of an arm, in units of the noise's, up to which a rating counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,16 +47,22 @@ def block_of(labels: float) -> int:
     return int(math.log1p(max(labels, 0.0) / FIRST_BLOCK) / GROWTH)
 
 
-def find_break(blocks: Sequence[Block], labels: float, score: float, noise_sd: float) -> Break | None:
-    """Return how an arm's `labels` ratings, of sum `score`, are to be counted; None while nothing has changed.
+def rating_sd(noise_variance: float, quality_variance: float) -> float:
+    """Return the sd of a predicted rating, 0 where too little is known for a surprise to be evidence."""
+    if quality_variance >= LARGEST_UNKNOWN * noise_variance:
+        return 0.0
+    return math.sqrt(noise_variance + quality_variance)
+
+
+def find_break(blocks: Sequence[Block], labels: float, score: float) -> Break | None:
+    """Return how `labels` ratings, of sum `score`, are to be counted; None while nothing has changed.
 
     Args:
-        blocks: its ratings, oldest first.
+        blocks: the ratings, oldest first.
         labels: recency-weighted; those in no block count as older than all.
         score: their sum.
-        noise_sd: standard deviation of one rating.
     """
-    start = _start(blocks, labels, noise_sd)
+    start = _start(blocks, labels)
     if start is None:
         return None
     after = math.fsum(block.weight * block.labels for block in blocks[start:])
@@ -62,7 +74,7 @@ def find_break(blocks: Sequence[Block], labels: float, score: float, noise_sd: f
     return Break(kept=min(effective / labels, 1.0), shift=level - score / labels)
 
 
-def _start(blocks: Sequence[Block], labels: float, noise_sd: float) -> int | None:
+def _start(blocks: Sequence[Block], labels: float) -> int | None:
     """Return the first block after the last break."""
     loose = max(labels - math.fsum(block.weight * block.labels for block in blocks), 0.0)
     seen, before, fallen = loose, loose, 0.0
@@ -71,7 +83,7 @@ def _start(blocks: Sequence[Block], labels: float, noise_sd: float) -> int | Non
         if fallen == 0.0:
             start, before = i, seen
         seen += block.labels
-        fallen = max(0.0, fallen - block.residual / noise_sd - ALLOWANCE * block.labels)
+        fallen = max(0.0, fallen - block.surprise - ALLOWANCE * block.surprises)
         if fallen > ALARM and before > ENOUGH_LABELS:
             found, fallen = start, 0.0
     return found

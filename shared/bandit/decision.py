@@ -48,6 +48,8 @@ class ArmView:
         draw: the sampled utility.
         propensity: exact probability that this arm comes first.
         labels: recency-weighted number of ratings behind `quality`.
+        rating_sd: standard deviation of a rating of this answer, as predicted; 0 where too little is known of the arm
+            on such prompts for a surprise to be evidence of a change.
     """
 
     arm: ArmId
@@ -64,6 +66,7 @@ class ArmView:
     draw: float
     propensity: float
     labels: float
+    rating_sd: float = 0.0
 
 
 NeighbourUse = tuple[str, float, ArmId, float, float]
@@ -95,11 +98,14 @@ class Decision:
         weights: as used.
         policy: name and version of the algorithm.
         snapshot: version of the learned state.
-        cluster: (epoch, cluster) of the prompt, or None without context.
+        cluster: (generation, kind) of the nearest kind of prompt, or None without context.
         degraded: what was missing, in bounded words (`embedder`, `qdrant`, `redis`).
         session: whether the conversation's model was kept instead of the draw (`steering.hold`).
         exploration: `on`; or why nothing was explored: `off` by the client's wish, `spent` with the day's budget.
         unfit: arms that were left out before the draw because they cannot serve the request.
+        kind_requests, kind_labels: requests and ratings of similar prompts; None without context.
+        nearness: 1 where the prompt belongs to the nearest kind, below 1 where it is of a new kind.
+        examples: ids of requests of the nearest kind, those most like its centre first.
     """
 
     kind: DecisionKind
@@ -117,6 +123,10 @@ class Decision:
     session: bool = False
     exploration: str = "on"
     unfit: tuple[UnfitArm, ...] = ()
+    kind_requests: float | None = None
+    kind_labels: float | None = None
+    nearness: float | None = None
+    examples: tuple[str, ...] = ()
 
     @property
     def arm(self) -> ArmId:

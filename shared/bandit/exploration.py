@@ -1,17 +1,26 @@
-"""Width of the draws: Thompson sampling, tempered by the value of another trial.
+"""Width of the draws, and bounds on how often another arm than the best is tried.
 
-    draw's sd = alpha_a sqrt(EXPLORATION_RATE / .1) x posterior sd
-    alpha_a   = .2 + .2 rho + .6 sqrt(rho) 10 / (10 + n_a),      rho = ratings / requests, n_a ratings of arm a
+    draw's sd  = sqrt(EXPLORATION_RATE / .1) sqrt(alpha_a^2 V_a + beta^2 max(0, V_a(x) - V_a))
+    alpha_a    = .2 + .2 rho + .6 sqrt(rho) 10 / (10 + n_a),      rho = ratings / requests, n_a ratings of arm a
+    beta       = .2 + .4 sqrt(rho) 20 / (20 + n_x),               n_x ratings of similar requests
 
-A try costs a request and pays a rating, if one comes: where every request is rated, a new arm is drawn with the whole
-posterior and a known one with .4 of it; where one in ten is, with .4 and .2. Among the scales tried, means differed by
-less than their intervals; this one had the best worst seeds, that is, the fewest good arms locked out by a few unlucky
-ratings. (Scales that grow for arms with less than their share of ratings, as in MOSS, kept on exploring too long.)
-What only the kind of prompt leaves open is damped to .2: exploring every arm in every cluster would cost more than it
-can earn. Rate 0 is greedy.
+V_a is the variance of the arm's quality over the traffic, V_a(x) that for this kind of prompt, both without what all
+arms share. A try costs a request and pays a rating, if one comes: where every request is rated, a new arm is drawn with
+the whole posterior and a known one with .4 of it; where one in ten is, with .4 and .2. What only the kind of prompt
+leaves open is damped to .2, and to .6 in a kind that is new. Among the scales tried, means differed by less than their
+intervals; these had the best worst seeds, that is, the fewest good arms locked out by a few unlucky ratings.
+
+Besides, the share of requests that go to another arm than the one expected to be best has bounds:
+
+    at least  EXPLORATION_RATE x 20 / (20 + requests nearby)            a kind is tried when it is new, rated or not
+    at most   EXPLORATION_RATE, from 25 ratings nearby for each arm on; before, up to all of them
+
+Rate 0 is greedy.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,26 +29,59 @@ Floats = NDArray[np.float64]
 
 SCALE, SCALE_RATED, SCALE_NEW = 0.2, 0.2, 0.6
 NEW_LABELS = 10.0
-CONTEXT_SCALE = 0.2
+KIND_SCALE, KIND_SCALE_NEW = 0.2, 0.4
+NEW_KIND = 20.0
+SETTLED_LABELS = 25.0
 USUAL_RATE = 0.1
 SMALLEST_SD = 0.005
 """Of a draw, so that every arm keeps a propensity above 0 for a while."""
 
 
-def draw_sd(variance: Floats, labels: Floats, requests: float, rate: float, extra: Floats | None = None) -> Floats:
-    """Return the standard deviation to draw each arm's quality with.
+def rated_share(labels: Floats, requests: float) -> float:
+    """Return the share of requests that are rated, close to 1 before there are any."""
+    return min(1.0, (float(labels.sum()) + 1) / (requests + 1))
+
+
+def arm_scale(labels: Floats, rated: float) -> Floats:
+    """Return alpha, (K,), of arms with so many `labels`."""
+    return np.asarray(SCALE + SCALE_RATED * rated + SCALE_NEW * np.sqrt(rated) * NEW_LABELS / (NEW_LABELS + labels))
+
+
+def kind_scale(labels_nearby: float, rated: float) -> float:
+    """Return beta."""
+    return KIND_SCALE + KIND_SCALE_NEW * rated**0.5 * NEW_KIND / (NEW_KIND + labels_nearby)
+
+
+def draw_sd(arm_variance: Floats, kind_variance: Floats, kind_scale: float, rate: float) -> Floats:
+    """Return the standard deviation to draw each arm's quality with, (K,).
 
     Args:
-        variance: of the arm's quality over the traffic, (K,).
-        labels: ratings of each arm, (K,).
-        requests: answered requests of all arms.
+        arm_variance: alpha^2 V_a, (K,).
+        kind_variance: V_a(x) - V_a, (K,); negative counts as 0.
+        kind_scale: beta.
         rate: EXPLORATION_RATE.
-        extra: variance that the prompt's cluster adds, (rows, K); None for none.
     """
-    extra = np.zeros((1, len(variance))) if extra is None else extra
     if rate == 0:
-        return np.zeros_like(extra)
-    rated = min(1.0, (labels.sum() + 1) / (requests + 1))
-    scale = SCALE + SCALE_RATED * rated + SCALE_NEW * np.sqrt(rated) * NEW_LABELS / (NEW_LABELS + labels)
-    squared = scale**2 * variance + CONTEXT_SCALE**2 * np.maximum(extra, 0.0)
+        return np.zeros_like(arm_variance)
+    squared = arm_variance + kind_scale**2 * np.maximum(kind_variance, 0.0)
     return np.asarray(np.maximum(np.sqrt(rate / USUAL_RATE * squared), SMALLEST_SD), dtype=np.float64)
+
+
+def explored_bounds(rate: float, arms: int, requests_nearby: float, labels_nearby: float) -> tuple[float, float]:
+    """Return the least and the largest share of requests like this one that another arm than the best may answer."""
+    if rate == 0 or arms < 2:
+        return 0.0, 0.0
+    settled = min(1.0, labels_nearby / (SETTLED_LABELS * arms))
+    return rate * NEW_KIND / (NEW_KIND + requests_nearby), max(rate, 1.0 - settled * (1.0 - rate))
+
+
+def bounded(chances: Sequence[float], best: int, bounds: tuple[float, float]) -> list[float]:
+    """Return the probabilities with the share of all arms but `best` moved within `bounds`."""
+    explored = 1.0 - chances[best]
+    target = min(max(explored, bounds[0]), bounds[1])
+    if target == explored:
+        return list(chances)
+    if explored <= 1e-9:  # no draw tells the others apart
+        others = target / (len(chances) - 1)
+        return [1.0 - target if i == best else others for i in range(len(chances))]
+    return [1.0 - target if i == best else each * target / explored for i, each in enumerate(chances)]

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from shared.bandit.arms import ArmId
 from shared.bandit.change import block_of
 from shared.bandit.decision import ArmView
+from shared.bandit.kinds import KindId
 from shared.bandit.sums import (
     COMPLETION_TOKENS,
     COST,
@@ -20,14 +21,15 @@ from shared.bandit.sums import (
     NANO,
     PROMPT_TOKENS,
     REQUESTS,
-    RESIDUAL,
     SCORE,
     SCORE_SQ,
+    SURPRISE,
+    SURPRISES,
     UNPRICED,
 )
 
-CLUSTERED = (LABELS, SCORE, SCORE_SQ, REQUESTS, UNPRICED, COST, LATENCY)
-"""Fields that are also kept per cluster."""
+BY_KIND = frozenset({LABELS, SCORE, REQUESTS, UNPRICED, COST, LATENCY, SURPRISE, SURPRISES})
+"""Fields that are also kept by kind of prompt."""
 
 
 def outcome_sums(
@@ -36,7 +38,7 @@ def outcome_sums(
     latency_s: float,
     prompt_tokens: int,
     completion_tokens: int,
-    cluster: tuple[int, int] | None,
+    kind: KindId | None,
 ) -> dict[str, int]:
     """Return the contribution of an answer to the sums of its arm. `cost_usd` None: unknown, not free."""
     sums = {REQUESTS: 1, LATENCY: round(latency_s * MICRO)}
@@ -48,7 +50,7 @@ def outcome_sums(
             PROMPT_TOKENS: prompt_tokens,
             COMPLETION_TOKENS: completion_tokens,
         }
-    return with_cluster(sums, cluster)
+    return with_kind(sums, kind)
 
 
 def failure_sums(failed: Iterable[ArmId], arm: ArmId) -> dict[str, int]:
@@ -59,27 +61,35 @@ def failure_sums(failed: Iterable[ArmId], arm: ArmId) -> dict[str, int]:
     return {FAILURES if one == arm else f"{FAILURES}|{one}": count for one, count in Counter(failed).items()}
 
 
-def feedback_sums(*, score: float, view: ArmView | None, cluster: tuple[int, int] | None) -> dict[str, int]:
+def feedback_sums(*, score: float, view: ArmView | None, kind: KindId | None) -> dict[str, int]:
     """Return the contribution of a rating to the sums of the arm that answered.
 
     `view` is what was believed of that arm at decision time. It scores the neighbours' shift against the estimate
     without it (prequential test, before this rating is learned): positive gain means that the shift predicted better.
-    Its residual and its place among the arm's ratings show later whether the arm has changed.
+    What surprised it, and its place among the arm's ratings, show later whether the arm has changed.
     """
     sums = {LABELS: 1, SCORE: round(score * MICRO), SCORE_SQ: round(score * score * MICRO)}
     if view is not None and view.local_shift != 0.0:
         gain = (score - view.base_quality) ** 2 - (score - view.base_quality - view.local_shift) ** 2
         sums |= {GAIN: round(gain * MICRO), GAIN_SQ: round(gain * gain * MICRO)}
     if view is not None:
-        at, residual = f"~{block_of(view.labels)}", score - view.base_quality
-        sums |= {LABELS + at: 1, SCORE + at: sums[SCORE], RESIDUAL + at: round(residual * MICRO)}
-    return with_cluster(sums, cluster)
+        at = f"~{block_of(view.labels)}"
+        sums |= {LABELS + at: 1, SCORE + at: sums[SCORE]}
+        if view.rating_sd > 0.0:
+            surprise = (score - view.base_quality) / view.rating_sd
+            sums |= {SURPRISES + at: 1, SURPRISE + at: round(surprise * MICRO)}
+    return with_kind(sums, kind)
 
 
-def with_cluster(sums: Mapping[str, int], cluster: tuple[int, int] | None) -> dict[str, int]:
-    """Return the same contribution, counted in `cluster` and in no other; what it adds in total does not change."""
+def with_kind(sums: Mapping[str, int], kind: KindId | None) -> dict[str, int]:
+    """Return the same contribution, counted in `kind` and in no other; what it adds in total does not change."""
     total = {name: value for name, value in sums.items() if "@" not in name.partition("|")[0]}
-    if cluster is None:
+    if kind is None:
         return total
-    epoch, index = cluster
-    return total | {f"{name}@{epoch}.{index}": total[name] for name in CLUSTERED if name in total}
+    generation, number = kind
+    by_kind = {}
+    for name, value in total.items():
+        base, block, at = name.partition("~")
+        if base in BY_KIND:
+            by_kind[f"{base}@{generation}.{number}{block}{at}"] = value
+    return total | by_kind

@@ -2,11 +2,12 @@
 
     c_i     = max(0, s_i - t) / (1 - t),                    t = SIMILARITY_THRESHOLD, s_i cosine of neighbour i
     w_i     = c_i / (1.02 - c_i)
-    delta_a = sum_{i of a} w_i (r_i - q_{a_i}) / (sum_{i of a} w_i + k),         k = MIN_SIMILAR_REQUESTS
+    delta_a = sum_{i of a} w_i (r_i - q_{a_i}) / (sum_{i of a} w_i + k),         k = 5
 
 The weight is the odds of the rescaled cosine: 0 at the threshold, 1 half-way, 50 for the same prompt again, which says
 far more than any number of merely similar ones (weights linear in the cosine earned two thirds as much on repeated
-prompts). A shift is dropped where sum w / (sum w + k) < MIN_CONFIDENCE_SCORE.
+prompts). A shift is dropped where sum w / (sum w + k) < .1, and all shifts are where fewer than MIN_SIMILAR_REQUESTS
+rated requests are similar.
 
 Shifts are added only while they have predicted ratings better than the estimate without them: sum of gains > 2 sqrt(sum
 of squared gains), over all arms (`learning.py` scores every rated request before it is learned). Ungated it loses at
@@ -24,6 +25,8 @@ from shared.bandit.context import Neighbour
 from shared.bandit.decision import NeighbourUse
 from shared.bandit.policy import BanditSettings
 from shared.bandit.sums import Sums
+
+PSEUDO_WEIGHT, LEAST_SHARE = 5.0, 0.1
 
 SAME_PROMPT = 0.02
 """Bounds the odds: a neighbour weighs at most 1 / 0.02 = 50."""
@@ -60,9 +63,10 @@ def local_evidence(
         weights[position] += weight
         residuals[position] += weight * (score - quality[position])
         used.append((request_id, similarity, arm, score, weight))
-    kappa, floor = settings.min_similar_requests, settings.min_confidence_score
+    if len(used) < settings.min_similar_requests:
+        return LocalEvidence([0.0] * len(quality), tuple(used))
     shifts = [
-        residual / (weight + kappa) if weight > 0.0 and weight / (weight + kappa) >= floor else 0.0
+        residual / (weight + PSEUDO_WEIGHT) if weight > 0.0 and weight / (weight + PSEUDO_WEIGHT) >= LEAST_SHARE else 0.0
         for residual, weight in zip(residuals, weights, strict=True)
     ]
     return LocalEvidence(shifts, tuple(used))

@@ -1,33 +1,37 @@
-"""Bayesian mixed model on sums: quality of each arm for each cluster of prompts.
+"""Bayesian mixed model on sums: quality of each arm for each kind of prompt.
 
-For a rating r of arm a on a prompt of cluster c (clusters of the traffic; c = 0: cluster not known):
+For a rating r of arm a on a prompt of kind c (`kinds.py`; c = 0: kind not known):
 
     r = b_c + s lp_a + u_a + g_ac + e,        e ~ N(0, sigma_a^2)
-    b_c  = shared level ~ N(OPTIMISTIC_PRIOR, .2^2) + difficulty of cluster c ~ N(0, .15^2)
+    b    = shared level ~ N(OPTIMISTIC_PRIOR, .2^2) + difficulty ~ N(0, .15^2 k)
     s    ~ price slope, quality per e-fold of price; half a chance each for N(0, .02^2) and N(.035, .02^2)
-    u_a  ~ N(0, t_A^2),   t_A in EXPLORATION_BONUS x {.6, 1, 1.6, 3}
-    g_ac ~ N(0, t_g^2),   t_g in {0, .04, .1};   g_a0 = 0
+    u_a  ~ N(0, t_A^2),              t_A in EXPLORATION_BONUS x {.6, 1, 1.6, 3}
+    g_a  ~ N(0, t_g^2 (.9 k + .1 I)),  t_g in {0, .05, .1, .2};   g_a0 = 0
     lp_a = ln(expected cost of an answer) - mean over arms, 0 where unknown
 
+with k_cd = exp(-(1 - cos(c, d))) between the centres of two kinds, and 0 between the unknown kind and any other.
+
 Why: context mostly predicts how hard a prompt is. Difficulty is shared by all arms and cancels in the argmax, so it is
-learned once and not per arm; what a cluster says of one arm is shrunk by its own estimated variance, to nothing where
-the evidence does not carry it. The price prior is a hedge of two beliefs, since cheap models may be the good ones.
+learned once and not per arm. What a kind says of one arm holds for similar kinds too, and is shrunk by its own
+estimated variance, to nothing where the evidence does not carry it. The price prior is a hedge of two beliefs, since
+cheap models may be the good ones.
 
-Exact: given sigma and a point of the grid everything is normal and solved in closed form; grid points are weighed by
-their marginal likelihood. Cells (a, c) are sufficient, so the state is a handful of commuting sums. With n_ac ratings
-of mean y_ac,
+Given sigma and a point of the grid (t_A, t_g, slope) everything is normal and solved in closed form. The points are
+weighed by their marginal likelihood; then the model is solved once more with the mean squares of t_A and t_g and the
+mean and variance of the slope. Cells (a, c) are sufficient. With n_ac ratings of mean y_ac, S_a = diag(sqrt(n_a) /
+sigma_a) and C = t_g^2 (.9 k + .1 I) + t_A^2 11':
 
-    v = n / sigma^2;  p = v / (1 + v t_g^2);  k = v t_g^2 / (1 + v t_g^2);  h_a = 1 / (1 / t_A^2 + sum_c p_ac)
-    H_a = diag(p_a) - h_a p_a p_a'              precision of the cells' means once u and g are integrated out
-    P = P0 + sum_a T_a' H_a T_a,  T_a = [I | lp_a 1];   z = (b, s) has mean P^-1 (P0 m0 + sum_a T_a' H_a y_a)
-    m_ac = b_c + lp_a s;  u_a = h_a sum_c p_ac (y_ac - m_ac);  theta_ac = (1 - k)(m_ac + u_a) + k y_ac
+    H_a = S_a (I + S_a C S_a)^-1 S_a         precision of the cells' means once u and g are integrated out
+    P   = P0 + sum_a T_a' H_a T_a,  T_a = [I | lp_a 1];     z = (b, s) has mean m0 + P^-1 sum_a T_a' H_a (y_a - T_a m0)
+    theta_a = T_a z + C H_a (y_a - T_a z)
+    V_a     = C - C H_a C + D_a P^-1 D_a',                  D_a = (I - C H_a) T_a
 
-and the variance of theta adds to its own part, (1-k)^2 h + (1-k) t_g^2, what b and s leave open. That second part is
-not optional: one arm may have served one cluster only, its quality then looks like the cluster's ease, and without it
-the arm would be locked out elsewhere.
+The part of V_a that z leaves open is not optional: one arm may have served one kind only, its quality then looks like
+the kind's ease, and without it the arm would be locked out elsewhere. The draws leave out what is open for all arms
+alike, which no try of one arm against another can tell.
 
-References: Gelman & Hill (2007) on varying intercepts; Robinson (1991) on BLUP. sigma_a^2 is the residual variance
-about arm plus cluster, shrunk towards that of all arms.
+References: Gelman & Hill (2007) on varying intercepts; Rasmussen & Williams (2006), chapter 2. sigma_a^2 is the
+residual variance about arm plus kind, shrunk towards that of all arms.
 """
 
 from __future__ import annotations
@@ -37,24 +41,31 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.bandit.policy import BanditSettings
-
 Floats = NDArray[np.float64]
 
 LEVEL_SD = 0.2
 DIFFICULTY_SD = 0.15
-SLOPES = ((0.0, 0.02), (0.035, 0.02))  # mean and standard deviation of the price slope, equally likely
+SLOPES = (0.0, 0.035)  # means of the price slope, equally likely
+SLOPE_SD = 0.02
 ARM_SPREADS = (0.6, 1.0, 1.6, 3.0)  # t_A in units of EXPLORATION_BONUS
-CLUSTER_SPREADS = (0.0, 0.04, 0.1)  # t_g
+KIND_SPREADS = (0.0, 0.05, 0.1, 0.2)  # t_g
+OWN_SHARE = 0.1  # of t_g^2, what a kind shares with no other
 SMALLEST_ARM_SPREAD = 0.01  # below it ratings could not tell the arms apart any more
 NOISE_SD = 0.35  # of one rating, before there are any
+NOISE_LABELS = 10.0  # ratings' worth of that prior
+_JITTER = 1e-8
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Cells:
-    """Evidence: (K, C) ratings and their sums by arm and cluster, (K,) the others; column 0: unknown cluster.
+    """Evidence on K arms in C kinds of prompt; column 0 is the unknown kind.
 
-    `traffic` is the share of each cluster in all requests, (C,), summing to 1.
+    Attributes:
+        labels, scores: number of ratings and their sum, (K, C).
+        squares: sum of squared ratings, (K,).
+        log_price: centred logarithm of the expected cost, (K,).
+        traffic: share of each kind in all requests, (C,), summing to 1.
+        kernel: similarity of the kinds, (C, C); 1 on the diagonal, 0 between column 0 and any other.
     """
 
     labels: Floats
@@ -62,144 +73,185 @@ class Cells:
     squares: Floats
     log_price: Floats
     traffic: Floats
+    kernel: Floats
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MixedFit:
-    """Posterior of quality: (K,) over the traffic, and (K, C) by cluster; variances include what the grid leaves open.
+    """Posterior of quality.
 
-    `price_slope` is the posterior mean of the slope; `context` the posterior probability that t_g is above 0.
+    Attributes:
+        mean, variance: over the traffic, (K,).
+        contrast_variance: the same variance without what all arms share, (K,).
+        kind_mean, kind_variance, kind_contrast: by kind, (K, C).
+        noise: variance of one rating, (K,).
+        arm_spread, kind_spread: root of the posterior mean square of t_A and t_g.
+        price_slope: posterior mean of the slope.
+        context: posterior probability that t_g is above 0.
     """
 
     mean: Floats
     variance: Floats
-    cluster_mean: Floats
-    cluster_variance: Floats
+    contrast_variance: Floats
+    kind_mean: Floats
+    kind_variance: Floats
+    kind_contrast: Floats
+    noise: Floats
+    arm_spread: float
+    kind_spread: float
     price_slope: float
     context: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Grid:
-    """(G, 1) spreads, and what follows from them; see the module."""
+class _Observed:
+    """What the grid is weighed on: root precisions of the cells' means, (K, C), and those means less the prior's."""
 
-    arm_spread: Floats
-    cluster_variance: Floats  # (G, 1, C), 0 for the unknown cluster
-    precision: Floats  # p, (G, K, C)
-    own: Floats  # k, (G, K, C)
-    gain: Floats  # h, (G, K)
-    log_scale: Floats  # (G,)
+    roots: Floats
+    means: Floats
+    seen: NDArray[np.bool_]
+    log_price: Floats
+
+    def residual(self, slope: float, level: float | Floats) -> Floats:
+        """Return the cells' means less what `level` and the slope explain; 0 where nothing was seen."""
+        return np.asarray(np.where(self.seen, self.means - level - slope * self.log_price[:, None], 0.0))
 
 
-def fit_mixed(cells: Cells, settings: BanditSettings) -> MixedFit:
-    """Return the posterior of every arm's quality."""
-    noise = noise_variance(cells, settings)
-    means = np.divide(cells.scores, cells.labels, out=np.zeros_like(cells.scores), where=cells.labels > 0)
-    grid = _grid(cells.labels / noise[:, None], settings.exploration_bonus)
-    solved = [_solve(grid, means, cells.log_price, slope, settings.optimistic_prior) for slope in SLOPES]
-    weights = np.concatenate([log_weight for _, _, log_weight in solved])
+def fit_mixed(cells: Cells, *, level: float, bonus: float) -> MixedFit:
+    """Return the posterior of every arm's quality; `level` is OPTIMISTIC_PRIOR, `bonus` EXPLORATION_BONUS."""
+    noise = noise_variance(cells)
+    seen = cells.labels > 0
+    means = np.divide(cells.scores, cells.labels, out=np.zeros_like(cells.scores), where=seen)
+    observed = _Observed(np.sqrt(cells.labels / noise[:, None]), means, seen, cells.log_price)
+    shared = (1 - OWN_SHARE) * cells.kernel + OWN_SHARE * np.eye(len(cells.kernel))
+    shared[0, 0] = 0.0
+    arm_spreads = np.array([max(bonus * spread, SMALLEST_ARM_SPREAD) for spread in ARM_SPREADS])
+    weights = np.stack(
+        [_log_weights(observed, _prior(cells.kernel, SLOPE_SD**2), spread**2 * shared, arm_spreads, level)
+         for spread in KIND_SPREADS]
+    )  # fmt: skip
     weights = np.exp(weights - weights.max())
     weights /= weights.sum()
-    parts = [_beliefs(grid, means, cells, coefficients, covariance) for coefficients, covariance, _ in solved]
-    mean, variance, by_cluster, cluster_variance = (np.concatenate(column) for column in zip(*parts, strict=True))
-    w, w3 = weights[:, None], weights[:, None, None]
-    overall, each = (w * mean).sum(axis=0), (w3 * by_cluster).sum(axis=0)
-    slopes = np.concatenate([coefficients[:, -1] for coefficients, _, _ in solved])
-    with_context = np.tile(grid.cluster_variance.max(axis=(1, 2)) > 0, len(SLOPES))
+    by_kind, by_arm, by_slope = weights.sum(axis=(1, 2)), weights.sum(axis=(0, 2)), weights.sum(axis=(0, 1))
+    kind_variance, arm_variance = float(by_kind @ np.square(KIND_SPREADS)), float(by_arm @ np.square(arm_spreads))
+    slope = float(by_slope @ SLOPES)
+    slope_variance = SLOPE_SD**2 + float(by_slope @ (np.array(SLOPES) - slope) ** 2)
+    covariance = kind_variance * shared + arm_variance
+    solved = _solve(observed, _prior(cells.kernel, slope_variance), covariance, level, slope)
+    theta, own, open_parts, price_slope = solved
+    traffic = cells.traffic
+    own_overall = np.einsum("c,kcd,d->k", traffic, own, traffic)
+    shared_overall, contrast_overall = _spread(np.einsum("c,kcz->kz", traffic, open_parts)[:, None])
+    shared_kind, contrast_kind = _spread(open_parts)
+    diagonal = np.diagonal(own, axis1=1, axis2=2)
     return MixedFit(
-        mean=overall,
-        variance=(w * (variance + (mean - overall) ** 2)).sum(axis=0),
-        cluster_mean=each,
-        cluster_variance=(w3 * (cluster_variance + (by_cluster - each) ** 2)).sum(axis=0),
-        price_slope=float(weights @ slopes),
-        context=float(weights[with_context].sum()),
+        mean=theta @ traffic,
+        variance=np.maximum(own_overall + shared_overall[:, 0], _JITTER),
+        contrast_variance=np.maximum(own_overall + contrast_overall[:, 0], _JITTER),
+        kind_mean=theta,
+        kind_variance=np.maximum(diagonal + shared_kind, _JITTER),
+        kind_contrast=np.maximum(diagonal + contrast_kind, _JITTER),
+        noise=noise,
+        arm_spread=arm_variance**0.5,
+        kind_spread=kind_variance**0.5,
+        price_slope=price_slope,
+        context=float(by_kind[np.array(KIND_SPREADS) > 0].sum()),
     )
 
 
-def noise_variance(cells: Cells, settings: BanditSettings) -> Floats:
-    """Return the variance of one rating of each arm about arm plus cluster, shrunk towards that of all arms."""
+def noise_variance(cells: Cells) -> Floats:
+    """Return the variance of one rating of each arm about arm plus kind, shrunk towards that of all arms, (K,)."""
     n, r = cells.labels, cells.scores
     total = n.sum(axis=1)
     divisor = np.maximum(total, 1e-12)
     mean = r.sum(axis=1) / divisor
-    difficulty = (r - n * mean[:, None]).sum(axis=0) / (n.sum(axis=0) + 5)  # shrunk a little: a cluster may be new
+    difficulty = (r - n * mean[:, None]).sum(axis=0) / (n.sum(axis=0) + 5)  # shrunk a little: a kind may be new
     level = (r - n * difficulty).sum(axis=1) / divisor
     fitted = level[:, None] + difficulty
     rss = np.maximum(cells.squares - 2 * (r * fitted).sum(axis=1) + (n * fitted**2).sum(axis=1), 0.0)
-    m = max(settings.min_requests_for_global, 1)
+    m = NOISE_LABELS
     pooled = (rss.sum() + m * NOISE_SD**2) / (total.sum() + m)
     return np.asarray(np.maximum((rss + m * pooled) / (total + m), 1e-4), dtype=np.float64)
 
 
-def _grid(v: Floats, bonus: float) -> _Grid:
-    arm = np.repeat([max(bonus * spread, SMALLEST_ARM_SPREAD) for spread in ARM_SPREADS], len(CLUSTER_SPREADS))
-    cluster = np.tile(np.square(CLUSTER_SPREADS), len(ARM_SPREADS))[:, None, None] * np.ones((1, 1, v.shape[1]))
-    cluster[:, :, 0] = 0.0
-    scale = 1 + v * cluster
-    precision = v / scale
-    total = precision.sum(axis=2)
-    arm_variance = np.square(arm)[:, None]
-    log_scale = np.log(scale).sum(axis=(1, 2)) + np.log1p(arm_variance * total).sum(axis=1)
-    return _Grid(arm, cluster, precision, v * cluster / scale, 1 / (1 / arm_variance + total), log_scale)
+def _prior(kernel: Floats, slope_variance: float) -> Floats:
+    """Return the prior covariance of z = (b, s), (C + 1, C + 1)."""
+    size = len(kernel)
+    prior = np.zeros((size + 1, size + 1))
+    prior[:size, :size] = LEVEL_SD**2 + DIFFICULTY_SD**2 * kernel
+    prior[size, size] = slope_variance
+    return prior + _JITTER * np.eye(size + 1)
+
+
+def _precisions(roots: Floats, covariance: Floats) -> tuple[Floats, Floats]:
+    """Return S (I + S C S)^-1 S of each arm, (K, C, C), and the log determinant of I + S C S, (K,)."""
+    size = roots.shape[1]
+    precisions, log_scales = np.zeros((*roots.shape, size)), np.zeros(len(roots))
+    rated = np.flatnonzero(roots.any(axis=1))
+    if len(rated):
+        some = roots[rated]
+        inner = some[:, :, None] * covariance * some[:, None, :] + np.eye(size)
+        log_scales[rated] = np.linalg.slogdet(inner)[1]
+        precisions[rated] = some[:, :, None] * np.linalg.inv(inner) * some[:, None, :]
+    return precisions, log_scales
+
+
+def _log_weights(observed: _Observed, prior: Floats, kinds: Floats, arm_spreads: Floats, level: float) -> Floats:
+    """Return the log marginal likelihood for each arm spread and slope, (A, 2), at one covariance of the kinds."""
+    precisions, log_scales = _precisions(observed.roots, kinds)
+    rows, log_price = precisions.sum(axis=2), observed.log_price
+    totals, size = rows.sum(axis=1), rows.shape[1]
+    gains = 1 / (1 / arm_spreads[:, None] ** 2 + totals)  # (A, K)
+    evidence = np.zeros((len(arm_spreads), size + 1, size + 1))
+    evidence[:, :size, :size] = precisions.sum(axis=0) - np.einsum("ak,kc,kd->acd", gains, rows, rows, optimize=True)
+    row_sums = rows - (gains * totals)[..., None] * rows  # H 1, (A, K, C)
+    evidence[:, :size, size] = evidence[:, size, :size] = np.einsum("k,akc->ac", log_price, row_sums)
+    evidence[:, size, size] = row_sums.sum(axis=2) @ log_price**2
+    root = np.linalg.cholesky(prior)
+    inner = root.T @ evidence @ root + np.eye(size + 1)
+    scale = log_scales.sum() + np.log1p(arm_spreads[:, None] ** 2 * totals).sum(axis=1) + np.linalg.slogdet(inner)[1]
+    weights = []
+    for slope in SLOPES:
+        residual = observed.residual(slope, level)
+        weighed = (precisions @ residual[..., None])[..., 0]
+        weighed = weighed - (gains * (rows * residual).sum(axis=1))[..., None] * rows  # H r, (A, K, C)
+        right = np.concatenate((weighed.sum(axis=1), (weighed.sum(axis=2) @ log_price)[:, None]), axis=1) @ root
+        explained = (right * np.linalg.solve(inner, right[..., None])[..., 0]).sum(axis=1)
+        weights.append(-0.5 * (scale + (residual * weighed).sum(axis=(1, 2)) - explained))
+    return np.stack(weights, axis=1)
 
 
 def _solve(
-    grid: _Grid, means: Floats, log_price: Floats, slope: tuple[float, float], level: float
-) -> tuple[Floats, Floats, Floats]:
-    """Return mean (G, C+1) and covariance of (b, s) at each grid point, and the log weight of the point."""
-    p, gain = grid.precision, grid.gain
-    size = p.shape[2]
-    row_sums = p - (gain * p.sum(axis=2))[..., None] * p  # H 1
-    evidence = p * means - (gain * (p * means).sum(axis=2))[..., None] * p  # H y
-    precision = np.zeros((len(p), size + 1, size + 1))
-    precision[:, :size, :size] = -np.matmul((gain[..., None] * p).transpose(0, 2, 1), p)
-    diagonal = np.arange(size)
-    precision[:, diagonal, diagonal] += p.sum(axis=1)
-    precision[:, :size, size] = precision[:, size, :size] = np.matmul(log_price, row_sums)
-    precision[:, size, size] = row_sums.sum(axis=2) @ log_price**2
-    right = np.empty((len(p), size + 1))
-    right[:, :size], right[:, size] = evidence.sum(axis=1), evidence.sum(axis=2) @ log_price
-
-    prior = np.zeros((size + 1, size + 1))
-    shared = np.full((size, size), LEVEL_SD**2) + np.diag([0.0] + [DIFFICULTY_SD**2] * (size - 1))
-    prior[:size, :size], prior[size, size] = np.linalg.inv(shared), slope[1] ** -2
-    expected = np.append(np.full(size, level), slope[0])
-    precision += prior
-    right += prior @ expected
-    covariance = np.linalg.inv(precision)
-    coefficients = np.matmul(covariance, right[..., None])[..., 0]
-    fit = (evidence * means).sum(axis=(1, 2)) - (right * coefficients).sum(axis=1) + expected @ prior @ expected
-    log_weight = -0.5 * (grid.log_scale + fit + np.linalg.slogdet(precision)[1] - np.linalg.slogdet(prior)[1])
-    return coefficients, covariance, np.asarray(log_weight, dtype=np.float64)
+    observed: _Observed, prior: Floats, covariance: Floats, level: float, slope: float
+) -> tuple[Floats, Floats, Floats, float]:
+    """Return theta (K, C), C - C H C (K, C, C), D P^-1/2 (K, C, C + 1), and the posterior mean of the slope."""
+    precisions, _ = _precisions(observed.roots, covariance)
+    rows, log_price = precisions.sum(axis=2), observed.log_price
+    size = rows.shape[1]
+    evidence = np.empty((size + 1, size + 1))
+    evidence[:size, :size] = precisions.sum(axis=0)
+    evidence[:size, size] = evidence[size, :size] = log_price @ rows
+    evidence[size, size] = rows.sum(axis=1) @ log_price**2
+    root = np.linalg.cholesky(prior)
+    inner = root.T @ evidence @ root + np.eye(size + 1)
+    half = np.linalg.solve(np.linalg.cholesky(inner), root.T)  # P^-1 = half' half
+    weighed = (precisions @ observed.residual(slope, level)[..., None])[..., 0]
+    right = np.append(weighed.sum(axis=0), weighed.sum(axis=1) @ log_price)
+    found = half.T @ (half @ right)
+    levels, price_slope = level + found[:size], slope + float(found[size])
+    gain = covariance @ precisions
+    residual = observed.residual(price_slope, levels)
+    theta = levels + price_slope * log_price[:, None] + (gain @ residual[..., None])[..., 0]
+    derivative = np.empty((*rows.shape, size + 1))
+    derivative[..., :size] = np.eye(size) - gain
+    derivative[..., size] = log_price[:, None] * (1 - gain.sum(axis=2))
+    return theta, covariance - gain @ covariance, derivative @ half.T, price_slope
 
 
-def _beliefs(
-    grid: _Grid, means: Floats, cells: Cells, coefficients: Floats, covariance: Floats
-) -> tuple[Floats, Floats, Floats, Floats]:
-    """Return mean and variance of quality, (G, K) over the traffic and (G, K, C) by cluster."""
-    p, gain, own, log_price = grid.precision, grid.gain, grid.own, cells.log_price
-    size = p.shape[2]
-    base = coefficients[:, None, :size] + log_price[:, None] * coefficients[:, None, size:]
-    arm = gain * (p * (means - base)).sum(axis=2)
-    free = 1 - own
-    theta = free * (base + arm[..., None]) + own * means
-
-    # Derivative of theta with respect to (b, s), whose uncertainty all arms share.
-    shape = (*p.shape[:2], size, size + 1)
-    slope = np.broadcast_to(-(gain[..., None] * p)[:, :, None, :], (*p.shape[:2], size, size)).copy()
-    diagonal = np.arange(size)
-    slope[:, :, diagonal, diagonal] += 1
-    derivative = np.empty(shape)
-    derivative[..., :size] = slope
-    derivative[..., size] = (log_price * (1 - gain * p.sum(axis=2)))[..., None]
-    derivative *= free[..., None]
-
-    traffic = cells.traffic
-    overall = np.einsum("gkcd,c->gkd", derivative, traffic)
-    spread = free * grid.cluster_variance
-    variance = gain * (free @ traffic) ** 2 + spread @ traffic**2
-    variance = variance + (np.matmul(overall, covariance) * overall).sum(axis=2)
-    cluster_variance = free**2 * gain[..., None] + spread
-    flat = derivative.reshape(len(p), -1, size + 1)
-    cluster_variance = cluster_variance + (np.matmul(flat, covariance) * flat).sum(axis=2).reshape(theta.shape)
-    return theta @ traffic, variance, theta, cluster_variance
+def _spread(open_parts: Floats) -> tuple[Floats, Floats]:
+    """Return the variance of (K, C, Z) parts, whole and without the mean covariance with the other arms, (K, C)."""
+    whole = (open_parts**2).sum(axis=2)
+    if len(open_parts) < 2:
+        return whole, whole
+    common = ((open_parts * open_parts.sum(axis=0)).sum(axis=2) - whole) / (len(open_parts) - 1)
+    return whole, np.maximum(whole - common, 0.0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,16 +12,23 @@ from shared.bandit.arms import Arm, ArmId
 from shared.bandit.change import find_break
 from shared.bandit.context import Context
 from shared.bandit.decision import Decision
-from shared.bandit.exploration import draw_sd
+from shared.bandit.exploration import arm_scale, explored_bounds, rated_share
+from shared.bandit.kinds import KindId, Kinds
 from shared.bandit.local import gate_open
-from shared.bandit.mixed import Cells, fit_mixed, noise_variance
-from shared.bandit.policy import BanditSettings
-from shared.bandit.posterior import GaussianPosterior
+from shared.bandit.mixed import Cells, fit_mixed
+from shared.bandit.policy import PSEUDO_REQUESTS, BanditSettings
+from shared.bandit.posterior import Beliefs, GaussianPosterior
 from shared.bandit.reward import expect, reliability, shrink
-from shared.bandit.sums import ArmSums, LearnedState, Sums
+from shared.bandit.sums import ArmSums, Block, LearnedState, Sums
 from shared.bandit.thompson import decide
 
 Floats = NDArray[np.float64]
+
+REGION = 0.7
+"""Cosine from which on a fall of an arm in one kind of prompt is taken to hold for another kind as well."""
+
+NEARBY = 0.25
+"""Ratings of another kind count as nearby with weight exp(-(1 - cos) / NEARBY)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,101 +36,157 @@ class MixedThompson:
     """`Policy` of the product."""
 
     settings: BanditSettings
-    name: str = "mixed-thompson-2"
+    name: str = "mixed-thompson-3"
 
     def fit(self, state: LearnedState, arms: Sequence[Arm]) -> GaussianPosterior:
-        """Turn sums into a posterior over `arms`. About 1.5 ms for 12 arms and 8 clusters."""
+        """Turn sums into a posterior over `arms`. About 25 ms for 12 arms and 64 kinds: not for the event loop."""
+        settings, kinds = self.settings, state.kinds
         learned = [state.arms.get(arm.id, _NOTHING) for arm in arms]
         totals = tuple(one.total for one in learned)
-        by_cluster = _by_cluster(learned, state)
-        m = self.settings.min_requests_for_global
-        expected = expect(arms, totals, m)
-        cells, kept = _since_breaks(_cells(totals, by_cluster, expected.cost_usd), learned, self.settings)
-        fit = fit_mixed(cells, self.settings)
-        mean = np.vstack((fit.mean, fit.cluster_mean.T[1:]))
-        variance = np.vstack((fit.variance, fit.cluster_variance.T[1:]))
-        requests = _matrix(by_cluster, "requests")
+        by_kind = _by_kind(learned, kinds)
+        expected = expect(arms, totals, PSEUDO_REQUESTS)
+        cosines = np.zeros((0, 0)) if kinds is None else (kinds.centres @ kinds.centres.T).astype(np.float64)
+        cells = _cells(totals, by_kind, expected.cost_usd, cosines)
+        cells, kept = _since_breaks(cells, learned, kinds, cosines)
+        if sum(one.labels for one in totals) < settings.min_requests_for_global:
+            cells = _without_ratings(cells)
+        fit = fit_mixed(cells, level=settings.optimistic_prior, bonus=settings.exploration_bonus)
+        requests = _matrix(by_kind, "requests")
+        rated = rated_share(cells.labels, sum(one.requests for one in totals))
+        nearby = np.exp((np.minimum(cosines, 1.0) - 1.0) / NEARBY)
         return GaussianPosterior(
             version=state.version,
             arms=tuple(arm.id for arm in arms),
             index={arm.id: i for i, arm in enumerate(arms)},
             sums=totals,
-            quality=mean,
-            quality_sd=np.sqrt(variance),
-            draw_sd=draw_sd(
-                fit.variance,
-                cells.labels.sum(axis=1),
-                sum(one.requests for one in totals),
-                self.settings.exploration_rate,
-                variance - fit.variance,
-            ),
-            cost_usd=_rows(expected.cost_usd, _matrix(by_cluster, "cost_usd"), _matrix(by_cluster, "priced"), m),
-            latency_s=_rows(expected.latency_s, _matrix(by_cluster, "latency_s"), requests, m),
-            reliability=reliability(totals, m),
+            quality=np.vstack((fit.mean, fit.kind_mean.T)),
+            variance=np.vstack((fit.variance, fit.kind_variance.T)),
+            contrast=np.vstack((fit.contrast_variance, fit.kind_contrast.T)),
+            arm_variance=arm_scale(cells.labels.sum(axis=1), rated) ** 2 * fit.contrast_variance,
+            cost_usd=_rows(expected.cost_usd, _matrix(by_kind, "cost_usd"), _matrix(by_kind, "priced")),
+            latency_s=_rows(expected.latency_s, _matrix(by_kind, "latency_s"), requests),
+            reliability=reliability(totals, PSEUDO_REQUESTS),
             kept=kept,
+            noise=fit.noise,
             local_gate=gate_open(totals),
-            centroids=state.centroids,
+            kinds=kinds,
+            kind_variance=fit.kind_spread**2,
+            requests_nearby=nearby @ requests.sum(axis=0),
+            labels_nearby=nearby @ cells.labels[:, 1:].sum(axis=0),
+            rated=rated,
+            exploration_rate=settings.exploration_rate,
         )
 
     def decide(
         self, posterior: GaussianPosterior, context: Context, eligible: Sequence[ArmId], rng: np.random.Generator
     ) -> Decision:
         """Rank `eligible`, with the probability of every one of them."""
-        return decide(posterior, context, eligible, rng, settings=self.settings, policy=self.name)
+
+        def bounds(arms: int, beliefs: Beliefs) -> tuple[float, float]:
+            requests, labels = beliefs.requests_nearby, beliefs.labels_nearby
+            if requests is None or labels is None:  # no context: all requests are alike
+                requests, labels = (sum(getattr(one, name) for one in posterior.sums) for name in ("requests", "labels"))
+            return explored_bounds(self.settings.exploration_rate, arms, requests, labels)
+
+        return decide(posterior, context, eligible, rng, settings=self.settings, policy=self.name, bounds=bounds)
 
 
 _NOTHING = ArmSums()
 _NO_SUMS = Sums()
 
 
-def _by_cluster(learned: Sequence[ArmSums], state: LearnedState) -> list[list[Sums]]:
-    """Return the sums of each arm in each cluster of the current epoch; older epochs count as cluster unknown."""
-    if state.centroids is None:
+def _by_kind(learned: Sequence[ArmSums], kinds: Kinds | None) -> list[list[Sums]]:
+    """Return the sums of each arm in each kind, with those of the kinds merged into it; others are of kind unknown."""
+    if kinds is None:
         return [[] for _ in learned]
-    epoch, clusters = state.centroids.epoch, range(len(state.centroids.centres))
-    return [[one.clusters.get((epoch, cluster), _NO_SUMS) for cluster in clusters] for one in learned]
+    found = []
+    for one in learned:
+        rows: dict[int, Sums] = {}
+        for row, sums in _in_rows(one.kinds, kinds):
+            rows[row] = sums if row not in rows else rows[row] + sums
+        found.append([rows.get(row, _NO_SUMS) for row in range(len(kinds.ids))])
+    return found
 
 
-def _matrix(by_cluster: Sequence[Sequence[Sums]], name: str) -> Floats:
+def _in_rows[T](by_id: Mapping[KindId, T], kinds: Kinds) -> list[tuple[int, T]]:
+    rows = {kind: row for row, kind in enumerate(kinds.ids)}
+    placed = ((rows.get(kinds.root(kind)), each) for (generation, kind), each in by_id.items() if generation == kinds.generation)
+    return [(row, each) for row, each in placed if row is not None]
+
+
+def _matrix(by_kind: Sequence[Sequence[Sums]], name: str) -> Floats:
     """Return (K, M) of one field."""
-    rows = [[getattr(cell, name) for cell in cells] for cells in by_cluster]
-    return np.array(rows).reshape(len(rows), len(rows[0]) if rows else 0)  # no arm: before there is a list of models
+    rows = [[getattr(cell, name) for cell in cells] for cells in by_kind]
+    return np.array(rows, dtype=np.float64).reshape(len(rows), len(rows[0]) if rows else 0)  # no arm: no list of models
 
 
-def _cells(totals: Sequence[Sums], by_cluster: Sequence[Sequence[Sums]], cost_usd: Floats) -> Cells:
+def _cells(totals: Sequence[Sums], by_kind: Sequence[Sequence[Sums]], cost_usd: Floats, cosines: Floats) -> Cells:
     def split(name: str) -> Floats:
-        known = _matrix(by_cluster, name)
+        known = _matrix(by_kind, name)
         total = np.array([getattr(one, name) for one in totals])
         return np.column_stack((np.maximum(total - known.sum(axis=1), 0.0), known))
 
     requests = split("requests").sum(axis=0)
     traffic = requests / requests.sum() if requests.sum() > 0 else np.eye(len(requests))[0]
+    size = requests.shape[0]
+    kernel = np.eye(size)
+    kernel[1:, 1:] = np.exp(np.minimum(cosines[: size - 1, : size - 1], 1.0) - 1.0)
     return Cells(
         labels=split("labels"),
         scores=split("score"),
         squares=np.array([one.score_sq for one in totals]),
         log_price=_log_price(cost_usd),
         traffic=traffic,
+        kernel=kernel,
     )
 
 
-def _since_breaks(cells: Cells, learned: Sequence[ArmSums], settings: BanditSettings) -> tuple[Cells, Floats]:
+def _without_ratings(cells: Cells) -> Cells:
+    zeros = np.zeros_like(cells.labels)
+    return replace(cells, labels=zeros, scores=zeros, squares=np.zeros_like(cells.squares))
+
+
+def _since_breaks(
+    cells: Cells, learned: Sequence[ArmSums], kinds: Kinds | None, cosines: Floats
+) -> tuple[Cells, Floats]:
     """Return the cells with what is left of the evidence on arms that have become worse, and the share that is left."""
-    noise_sd = np.sqrt(noise_variance(cells, settings)).tolist()
-    labels, scores = cells.labels.sum(axis=1), cells.scores.sum(axis=1)
-    evidence = zip(learned, labels.tolist(), scores.tolist(), noise_sd, strict=True)
-    breaks = [find_break(one.blocks, n, score, sd) for one, n, score, sd in evidence]
-    kept = np.array([1.0 if one is None else one.kept for one in breaks])
-    shift = np.array([0.0 if one is None else one.shift for one in breaks])
-    if (kept == 1.0).all():
+    labels, scores, squares = cells.labels.copy(), cells.scores.copy(), cells.squares.copy()
+    kept = np.ones(len(learned))
+    for i, one in enumerate(learned):
+        n, total = float(labels[i].sum()), float(scores[i].sum())
+        found = find_break(one.blocks, n, total)
+        if found is not None:
+            squares[i] = found.kept * (squares[i] + 2 * found.shift * total + found.shift**2 * n)
+            scores[i] = found.kept * (scores[i] + found.shift * labels[i])
+            labels[i] *= found.kept
+            kept[i] = found.kept
+        elif kinds is not None:
+            faded = _faded(_blocks_in_rows(one, kinds), labels[i, 1:], scores[i, 1:], cosines)
+            left = np.append(1.0, faded)
+            if (left < 1.0).any():
+                share = float((left * labels[i]).sum() / n)
+                labels[i], scores[i], squares[i] = left * labels[i], left * scores[i], share * squares[i]
+    if (labels == cells.labels).all():
         return cells, kept
-    since = replace(
-        cells,
-        labels=kept[:, None] * cells.labels,
-        scores=kept[:, None] * (cells.scores + shift[:, None] * cells.labels),
-        squares=kept * (cells.squares + 2 * shift * scores + shift**2 * labels),
-    )
-    return since, kept
+    return replace(cells, labels=labels, scores=scores, squares=squares), kept
+
+
+def _blocks_in_rows(one: ArmSums, kinds: Kinds) -> dict[int, list[Block]]:
+    rows: dict[int, list[Block]] = {}
+    for row, blocks in _in_rows(one.kind_blocks, kinds):
+        rows.setdefault(row, []).extend(blocks)
+    return rows
+
+
+def _faded(blocks: Mapping[int, Sequence[Block]], labels: Floats, scores: Floats, cosines: Floats) -> Floats:
+    """Return the share of an arm's ratings in each kind that is left after falls in single kinds, (M,)."""
+    left = np.ones(len(labels))
+    for row, some in blocks.items():
+        found = find_break(some, float(labels[row]), float(scores[row]))
+        if found is not None:
+            left = np.where(cosines[row] >= REGION, np.minimum(left, found.kept), left)
+            left[row] = min(left[row], found.kept)
+    return left
 
 
 def _log_price(cost_usd: Floats) -> Floats:
@@ -133,7 +196,7 @@ def _log_price(cost_usd: Floats) -> Floats:
     return np.where(priced, logs - logs[priced].mean() if priced.any() else 0.0, 0.0)
 
 
-def _rows(overall: Floats, total: Floats, count: Floats, pseudo_count: float) -> Floats:
-    """Return expectations over the traffic (row 0) and by cluster, shrunk towards those over the traffic."""
-    rows = [shrink(total[:, c], count[:, c], overall, pseudo_count) for c in range(total.shape[1])]
-    return np.vstack((overall, *rows))
+def _rows(overall: Floats, total: Floats, count: Floats) -> Floats:
+    """Return expectations over the traffic, twice (rows 0 and 1), and by kind, shrunk towards those."""
+    rows = [shrink(total[:, c], count[:, c], overall, PSEUDO_REQUESTS) for c in range(total.shape[1])]
+    return np.vstack((overall, overall, *rows))

@@ -13,6 +13,9 @@ from shared.bandit.context import Context
 from shared.bandit.decision import Decision, Weights
 from shared.bandit.sums import LearnedState
 
+PSEUDO_REQUESTS = 10.0
+"""Requests' worth of the priors of cost, latency and reliability."""
+
 DEFAULT_WEIGHTS = Weights(quality=0.6, latency=0.2, cost=-0.2)
 
 

@@ -1,4 +1,4 @@
-"""Fitted posterior: beliefs about every arm, over the traffic and by cluster."""
+"""Fitted posterior: beliefs about every arm, over the traffic and by kind of prompt."""
 
 from __future__ import annotations
 
@@ -9,31 +9,54 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.bandit.arms import ArmId
-from shared.bandit.context import Vector
+from shared.bandit.exploration import draw_sd, kind_scale
+from shared.bandit.kinds import Kinds, Place
 from shared.bandit.policy import ArmSummary
-from shared.bandit.sums import Centroids, Sums
+from shared.bandit.sums import Sums
 
 Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Beliefs:
+    """Beliefs about every arm for one prompt, each (K,): see `GaussianPosterior`.
+
+    `requests_nearby` and `labels_nearby` count requests and ratings of similar prompts; None without context.
+    """
+
+    quality: Floats
+    quality_variance: Floats
+    draw_sd: Floats
+    cost_usd: Floats
+    latency_s: Floats
+    requests_nearby: float | None = None
+    labels_nearby: float | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GaussianPosterior:
     """Normal beliefs about quality, and expectations of cost and latency.
 
-    Matrices have one column an arm. Row 0 is for prompts of which nothing is known; row c + 1, where there is one, is
-    for prompts of cluster c.
+    Matrices have one column an arm. Row 0 is over the traffic; row 1 for a kind of prompt that is new; row c + 2, where
+    there is one, for prompts of kind c (a row of `kinds`).
 
     Attributes:
         version: of the learned state it was fitted to.
         arms: in the order of the columns; `index` is their inverse.
         sums: the evidence.
-        quality, quality_sd: posterior mean and standard deviation of the mean score.
-        draw_sd: standard deviation to draw with.
+        quality, variance: posterior mean and variance of the mean score.
+        contrast: the variance without what all arms share.
+        arm_variance: variance of the draw that does not depend on the prompt, alpha^2 V_a, (K,).
         cost_usd, latency_s: expectations; NaN where nothing is known.
         reliability: probability that a call is answered, (K,).
         kept: share of the ratings that still count; below 1 since an arm was seen to become worse, (K,).
+        noise: variance of one rating, (K,).
         local_gate: whether neighbours may move the estimates.
-        centroids: of the clusters, if there are any.
+        kinds: of prompts, if there are any.
+        kind_variance: how much the quality of an arm differs from kind to kind, t_g^2.
+        requests_nearby, labels_nearby: requests and ratings of similar prompts by kind, (M,).
+        rated: share of requests that are rated.
+        exploration_rate: EXPLORATION_RATE.
     """
 
     version: str
@@ -41,26 +64,50 @@ class GaussianPosterior:
     index: Mapping[ArmId, int]
     sums: tuple[Sums, ...]
     quality: Floats
-    quality_sd: Floats
-    draw_sd: Floats
+    variance: Floats
+    contrast: Floats
+    arm_variance: Floats
     cost_usd: Floats
     latency_s: Floats
     reliability: Floats
     kept: Floats
+    noise: Floats
     local_gate: bool
-    centroids: Centroids | None
+    kinds: Kinds | None = None
+    kind_variance: float = 0.0
+    requests_nearby: Floats = np.zeros(0)
+    labels_nearby: Floats = np.zeros(0)
+    rated: float = 1.0
+    exploration_rate: float = 0.1
 
-    def cluster_of(self, vector: Vector | None) -> tuple[int, int] | None:
-        """Return (epoch, cluster) of a prompt, or None where there is no vector of the right size or no cluster."""
-        return None if self.centroids is None else self.centroids.cluster_of(vector)
+    def at(self, place: Place | None) -> Beliefs:
+        """Return the beliefs for a prompt.
 
-    def row_of(self, cluster: tuple[int, int] | None) -> int:
-        """Return the row for prompts of `cluster`."""
-        return cluster[1] + 1 if cluster is not None and cluster[1] + 1 < self.quality.shape[0] else 0
+        What is known of the nearest kind holds by the prompt's nearness k; the rest is as of a new kind:
+        mean k theta + (1 - k) theta_new, and variance k V + (1 - k) V_new + (1 - k^2) t_g^2.
+        """
+        if place is None or place.row + 2 >= len(self.quality):
+            sd = draw_sd(self.arm_variance, np.zeros(len(self.arms)), 0.0, self.exploration_rate)
+            return Beliefs(self.quality[0], self.variance[0], sd, self.cost_usd[0], self.latency_s[0])
+        row, k = place.row + 2, place.nearness
+        unknown = (1 - k * k) * self.kind_variance
+        contrast = k * self.contrast[row] + (1 - k) * self.contrast[1] + unknown
+        # Of requests nearby, counted with weights exp(-(1 - cos) / .25): the fourth power of the nearness.
+        labels, requests = (k**4 * float(counts[place.row]) for counts in (self.labels_nearby, self.requests_nearby))
+        beta = kind_scale(labels, self.rated)
+        return Beliefs(
+            quality=k * self.quality[row] + (1 - k) * self.quality[1],
+            quality_variance=k * self.variance[row] + (1 - k) * self.variance[1] + unknown,
+            draw_sd=draw_sd(self.arm_variance, contrast - self.contrast[0], beta, self.exploration_rate),
+            cost_usd=k * self.cost_usd[row] + (1 - k) * self.cost_usd[0],
+            latency_s=k * self.latency_s[row] + (1 - k) * self.latency_s[0],
+            requests_nearby=requests,
+            labels_nearby=labels,
+        )
 
     def summary(self) -> tuple[ArmSummary, ...]:
         """Return what is believed of each arm over all prompts, with 95 % intervals inside [0, 1]."""
-        half = 1.959964 * self.quality_sd[0]
+        half = 1.959964 * np.sqrt(self.variance[0])
         low, high = np.clip(self.quality[0] - half, 0, 1), np.clip(self.quality[0] + half, 0, 1)
         return tuple(
             ArmSummary(

@@ -4,8 +4,9 @@ One hash in Redis holds the sums of one arm and one day. A request contributes t
 cost, latency, failure) and when it is rated (`feedback`). Each contribution is a mapping of field to integer; a revised
 rating first subtracts the old one. Units are in the names: `score_micro` is a sum of scores times 1e6.
 
-Fields may be followed by `@<epoch>.<cluster>`: the same sum restricted to requests whose prompt fell into that cluster;
-or by `~<block>`: restricted to requests decided when the arm had so many ratings (`change.py` looks for breaks there).
+Fields may be followed by `@<generation>.<kind>`: the same sum restricted to requests of that kind of prompt
+(`kinds.py`); by `~<block>`: restricted to requests decided when the arm had so many ratings (`change.py` looks for
+breaks there); or by both.
 
 A request may have been tried on several arms. Its contribution stays one flat mapping: a field that belongs to another
 arm than the one that answered is written `<field>|<arm>`, and `by_arm` takes them apart.
@@ -18,12 +19,10 @@ import re
 import string
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-
-import numpy as np
-from numpy.typing import NDArray
+from dataclasses import astuple, dataclass, field
 
 from shared.bandit.arms import ArmId
+from shared.bandit.kinds import KindId, Kinds
 from shared.errors import CorruptState
 
 MICRO = 1_000_000
@@ -34,7 +33,10 @@ SCORE = "score_micro"
 SCORE_SQ = "score_sq_micro"
 GAIN = "local_gain_micro"
 GAIN_SQ = "local_gain_sq_micro"
+SURPRISE = "surprise_micro"
+SURPRISES = "surprises"
 RESIDUAL = "residual_micro"
+"""Written until 2026: the residual in units of the score, of every rating; read as a surprise of `_OLD_NOISE_SD`."""
 REQUESTS = "requests"
 UNPRICED = "unpriced"
 FAILURES = "failures"
@@ -48,7 +50,7 @@ IntSums = Mapping[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Sums:
-    """Recency-weighted sums of one arm (or one of its clusters), in natural units.
+    """Recency-weighted sums of one arm (or of one kind of its prompts), in natural units.
 
     Attributes:
         labels: number of ratings.
@@ -80,49 +82,38 @@ class Sums:
         """Number of answered requests with a known cost: the denominator of a mean cost."""
         return max(self.requests - self.unpriced, 0.0)
 
+    def __add__(self, other: Sums) -> Sums:
+        """Return the sums of both together."""
+        return Sums(*(mine + its for mine, its in zip(astuple(self), astuple(other), strict=True)))
+
 
 @dataclass(frozen=True, slots=True)
 class Block:
     """Successive ratings of one arm within a day, as counted; `weight` is what recency leaves of each.
 
-    `score` is their sum, `residual` the sum of score minus what had been expected when the answer was chosen.
+    `score` is their sum. `surprises` of them could be predicted well enough to be a test of the prediction; `surprise`
+    is the sum, over these, of (score - prediction) / sd of the prediction.
     """
 
     weight: float
     labels: float
     score: float
-    residual: float
+    surprise: float
+    surprises: float
 
 
 @dataclass(frozen=True, slots=True)
 class ArmSums:
     """All sums of one arm.
 
-    Its totals; by (epoch, cluster) the same restricted to a cluster; and its rated decisions in blocks, oldest first.
+    Its totals; by (generation, kind) the same restricted to a kind of prompt; and its rated decisions in blocks, oldest
+    first, over all prompts and by kind.
     """
 
     total: Sums = field(default_factory=Sums)
-    clusters: Mapping[tuple[int, int], Sums] = field(default_factory=dict)
+    kinds: Mapping[KindId, Sums] = field(default_factory=dict)
     blocks: tuple[Block, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Centroids:
-    """Cluster centres of the traffic: `centres` is (M, d) float32, unit rows; `epoch` counts refits.
-
-    `model` made the vectors ("" where nobody knows any more), `requests` is how many there were.
-    """
-
-    epoch: int
-    centres: NDArray[np.float32]
-    model: str = ""
-    requests: int = 0
-
-    def cluster_of(self, vector: NDArray[np.float32] | None) -> tuple[int, int] | None:
-        """Return (epoch, cluster) of a prompt, or None where there is no vector of the right size."""
-        if vector is None or vector.shape != self.centres.shape[1:]:
-            return None
-        return self.epoch, int((self.centres @ vector).argmax())
+    kind_blocks: Mapping[KindId, tuple[Block, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -131,7 +122,7 @@ class LearnedState:
 
     version: str
     arms: Mapping[ArmId, ArmSums]
-    centroids: Centroids | None = None
+    kinds: Kinds | None = None
 
 
 NOTHING_LEARNED = LearnedState(version="0", arms={})
@@ -139,7 +130,7 @@ NOTHING_LEARNED = LearnedState(version="0", arms={})
 
 # -- from stored fields ----------------------------------------------------------------------------------------------
 
-_FIELD = re.compile(r"([a-z_]+)(?:@(\d{1,9})\.(\d{1,9})|~(\d{1,4}))?")
+_FIELD = re.compile(r"([a-z_]+)(?:@(\d{1,9})\.(\d{1,9}))?(?:~(\d{1,4}))?")
 _LETTERS = "_" + string.ascii_lowercase  # a field without them is its suffix
 _INTEGER = re.compile(r"0|-?[1-9]\d{0,15}")  # at most 16 digits: exact in a float, far from Redis' own limit
 _NATURAL: Mapping[str, tuple[str, int]] = {
@@ -161,10 +152,12 @@ _NATURAL: Mapping[str, tuple[str, int]] = {
 _IN_BLOCKS: Mapping[str, tuple[str, int]] = {
     LABELS: ("labels", 1),
     SCORE: ("score", MICRO),
+    SURPRISE: ("surprise", MICRO),
+    SURPRISES: ("surprises", 1),
     RESIDUAL: ("residual", MICRO),
 }
 
-_BLOCK_ATTRIBUTES = tuple(attribute for attribute, _ in _IN_BLOCKS.values())
+_OLD_NOISE_SD = 0.35
 
 _BOUNDS: tuple[tuple[str, str, int], ...] = (
     (SCORE, LABELS, MICRO),  # a score is at most 1
@@ -172,6 +165,8 @@ _BOUNDS: tuple[tuple[str, str, int], ...] = (
     (GAIN, LABELS, 16 * MICRO),  # estimates stay within a few units of [0, 1]
     (GAIN_SQ, LABELS, 256 * MICRO),
     (RESIDUAL, LABELS, 4 * MICRO),
+    (SURPRISES, LABELS, 1),
+    (SURPRISE, SURPRISES, 1000 * MICRO),  # a noise of .01 at the least, and estimates within a few units of [0, 1]
     (UNPRICED, REQUESTS, 1),
     (COST, REQUESTS, 10_000 * NANO),  # no answer costs more than 10,000 USD,
     (LATENCY, REQUESTS, 86_400 * MICRO),  # takes more than a day
@@ -204,27 +199,37 @@ def parse_sums(fields: Mapping[bytes | str, bytes | str]) -> dict[str, int]:
 
 def weighted_sums(days: Iterable[tuple[float, Mapping[str, int]]]) -> ArmSums:
     """Return the weighted sum of parsed hashes, bit for bit independent of the order of `days`."""
-    parts: dict[str, list[float]] = defaultdict(list)
-    blocks: dict[tuple[float, int], dict[str, float]] = defaultdict(lambda: dict.fromkeys(_BLOCK_ATTRIBUTES, 0.0))
+    parts: dict[tuple[KindId | None, str], list[float]] = defaultdict(list)
+    blocks: dict[KindId | None, dict[tuple[float, int], dict[str, float]]] = defaultdict(lambda: defaultdict(dict))
     for weight, sums in days:
         for name, value in sums.items():
-            base, _, block = name.partition("~")
-            if block:
-                attribute, units = _IN_BLOCKS[base]
-                blocks[weight, int(block)][attribute] += value / units
+            base, kind, block = _split(name)
+            if block is None:
+                parts[kind, base].append(weight * value)
             else:
-                parts[name].append(weight * value)
-    grouped: dict[tuple[int, int] | None, dict[str, float]] = defaultdict(dict)
-    for name, values in parts.items():
-        base, cluster = _split(name)
+                attribute, units = _IN_BLOCKS[base]
+                blocks[kind][weight, block][attribute] = value / units
+    grouped: dict[KindId | None, dict[str, float]] = defaultdict(dict)
+    for (kind, base), values in parts.items():
         attribute, units = _NATURAL[base]
-        grouped[cluster][attribute] = math.fsum(values) / units
+        grouped[kind][attribute] = math.fsum(values) / units
     total = Sums(**grouped.pop(None, {}))
+    in_order = {
+        kind: tuple(_block(weight, fields) for (weight, _), fields in sorted(some.items(), key=lambda one: one[0]))
+        for kind, some in blocks.items()
+    }
+    overall = in_order.pop(None, ())
     return ArmSums(
-        total,
-        {cluster: Sums(**values) for cluster, values in grouped.items() if cluster is not None},
-        tuple(Block(weight, **values) for (weight, _), values in sorted(blocks.items())),
-    )
+        total, {kind: Sums(**fields) for kind, fields in grouped.items() if kind is not None}, overall,
+        {kind: some for kind, some in in_order.items() if kind is not None},
+    )  # fmt: skip
+
+
+def _block(weight: float, fields: Mapping[str, float]) -> Block:
+    labels, score = fields.get("labels", 0.0), fields.get("score", 0.0)
+    if "residual" in fields:
+        return Block(weight, labels, score, fields["residual"] / _OLD_NOISE_SD, labels)
+    return Block(weight, labels, score, fields.get("surprise", 0.0), fields.get("surprises", 0.0))
 
 
 def by_arm(arm: ArmId, contribution: Mapping[str, int]) -> dict[ArmId, dict[str, int]]:
@@ -240,17 +245,17 @@ def _text(raw: bytes | str) -> str:
     return raw.decode("utf-8", "replace") if isinstance(raw, bytes) else raw
 
 
-def _split(name: str) -> tuple[str, tuple[int, int] | None]:
-    base, at, cluster = name.partition("@")
-    if not at:
-        return base, None
-    epoch, _, index = cluster.partition(".")
-    return base, (int(epoch), int(index))
+def _split(name: str) -> tuple[str, KindId | None, int | None]:
+    """Return the base name of a stored field, its kind of prompt and its block."""
+    rest, _, block = name.partition("~")
+    base, at, kind = rest.partition("@")
+    generation, _, number = kind.partition(".")
+    return base, (int(generation), int(number)) if at else None, int(block) if block else None
 
 
 def _check(sums: Mapping[str, int]) -> None:
     for name, value in sums.items():
-        if value < 0 and not name.startswith((GAIN, RESIDUAL)):
+        if value < 0 and not name.startswith((GAIN, RESIDUAL, SURPRISE)):
             raise CorruptState(f"{name} is negative")
     for at in {name.lstrip(_LETTERS) for name in sums}:
         for name, count, most in _BOUNDS:

@@ -1,0 +1,242 @@
+"""Kinds of prompt: online clusters of the traffic's vectors that open, move and merge as requests come.
+
+Each kind has a count c and a sum v of unit vectors; its centre is v / |v|. A request x is assigned as follows:
+
+    join    nearest kind j, where cos(x, j) >= OPEN_BELOW, or where nothing cheaper is possible
+    open    a kind of its own, while there are fewer than MAX_KINDS
+    merge   where there are MAX_KINDS: the pair (i, k) of least 2 c_i c_k / (c_i + c_k) (1 - cos(i, k)) becomes one kind,
+            and x opens its own, if that costs less than joining, 2 c_j / (c_j + 1) (1 - cos(x, j))
+
+Both costs are what the sum of squared distances to the centres grows by (Ward 1963), up to a factor. After a merge the
+smaller kind's id is an alias of the larger one's. Learned sums stay under the id they were counted by and are added
+when they are read, so that no request is ever counted anew. The result depends on the order of the requests and on
+nothing else: whoever assigns the same requests in the same order gets the same kinds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.bandit.context import Vector
+
+Floats = NDArray[np.float64]
+
+MAX_KINDS = 64
+OPEN_BELOW = 0.45
+"""Cosine below which a request opens a kind while there is room."""
+
+EXAMPLES = 3
+"""Requests that a kind keeps as examples: those nearest to the centre it had when they came."""
+
+KindId = tuple[int, int]
+"""Generation and number of a kind. A generation ends when vectors become incomparable: another embedding model."""
+
+
+class Place(NamedTuple):
+    """Where a prompt falls among the kinds.
+
+    Attributes:
+        row: of the nearest kind.
+        nearness: 1 where the prompt belongs to it; below 1 where it would open a kind of its own: exp(-(1 - cos)).
+    """
+
+    row: int
+    nearness: float
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A request of a kind, and its cosine to the centre when it was assigned."""
+
+    request_id: str
+    similarity: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Kinds:
+    """Kinds of prompt at one moment.
+
+    Attributes:
+        generation: of the ids.
+        model: embedding model of the vectors ("" where it is not known).
+        order: requests assigned so far; grows by one with each.
+        next_id: id of the next kind.
+        ids: of the kinds, in the order of the rows.
+        counts: requests of each, (M,).
+        sums: of their unit vectors, (M, d).
+        merged: id of a merged kind to the id it was merged into (which may be merged itself).
+        examples: by id.
+    """
+
+    generation: int
+    model: str
+    order: int
+    next_id: int
+    ids: tuple[int, ...]
+    counts: Floats
+    sums: Floats
+    merged: Mapping[int, int] = field(default_factory=dict)
+    examples: Mapping[int, tuple[Example, ...]] = field(default_factory=dict)
+    centres: NDArray[np.float32] = field(init=False)
+    _spare: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Derive the centres, and the cost of the cheapest merge."""
+        exact = unit_rows(self.sums)
+        object.__setattr__(self, "centres", exact.astype(np.float32))
+        full = len(self.ids) >= MAX_KINDS
+        cheapest = float(merge_costs(self.counts, exact @ exact.T).min()) if full else math.inf
+        object.__setattr__(self, "_spare", cheapest)
+
+    @property
+    def dimension(self) -> int:
+        """Length of the vectors."""
+        return self.sums.shape[1]
+
+    def place(self, vector: Vector | None) -> Place | None:
+        """Return where a prompt falls; None where there is no vector of the right size, or no kind."""
+        if vector is None or not self.ids or vector.shape != (self.dimension,):
+            return None
+        cosines = self.centres @ vector
+        row = int(cosines.argmax())
+        cosine = float(cosines[row])
+        opens = cosine < OPEN_BELOW
+        if opens and len(self.ids) >= MAX_KINDS:
+            opens = self._spare < _join_cost(float(self.counts[row]), cosine)
+        return Place(row, nearness(cosine) if opens else 1.0)
+
+    def root(self, kind: int) -> int:
+        """Return the id that `kind` goes by today."""
+        while kind in self.merged:
+            kind = self.merged[kind]
+        return kind
+
+
+def nearness(cosine: float) -> float:
+    """Return how much of what is known of a kind holds at that cosine from its centre."""
+    return math.exp(min(cosine, 1.0) - 1.0)
+
+
+def unit_rows(sums: Floats) -> Floats:
+    """Return the rows scaled to norm 1."""
+    return np.asarray(sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12), dtype=np.float64)
+
+
+def merge_costs(counts: Floats, cosines: Floats) -> Floats:
+    """Return the cost of merging each pair, (M, M); infinite on the diagonal."""
+    sizes = counts[:, None]
+    costs = 2 * sizes * counts / (sizes + counts) * (1.0 - cosines)
+    np.fill_diagonal(costs, math.inf)
+    return np.asarray(costs, dtype=np.float64)
+
+
+def _join_cost(count: float, cosine: float) -> float:
+    return 2 * count / (count + 1) * (1.0 - cosine)
+
+
+def no_kinds(dimension: int, *, generation: int = 1, model: str = "") -> Kinds:
+    """Return the state before the first request."""
+    return Kinds(generation, model, 0, 0, (), np.zeros(0), np.zeros((0, dimension)))
+
+
+class Assigner:
+    """Assigns requests to kinds, one after another; `kinds` is the state so far.
+
+    In double precision throughout, so that where a state was stored and read again in between cannot change a choice.
+    """
+
+    def __init__(self, kinds: Kinds) -> None:
+        size, dimension = len(kinds.ids), kinds.dimension
+        self._kinds = kinds
+        self._order, self._next_id = kinds.order, kinds.next_id
+        self._ids = list(kinds.ids)
+        self._counts = np.zeros(MAX_KINDS)
+        self._sums = np.zeros((MAX_KINDS, dimension))
+        self._centres = np.zeros((MAX_KINDS, dimension))
+        self._counts[:size], self._sums[:size], self._centres[:size] = kinds.counts, kinds.sums, unit_rows(kinds.sums)
+        self._cosines = self._centres @ self._centres.T
+        self._merged = dict(kinds.merged)
+        self._examples = dict(kinds.examples)
+
+    def assign(self, vector: Vector, request_id: str = "") -> int:
+        """Count a request in its kind, and return the kind's id. `vector` is a unit vector of the right size."""
+        row, cosine = self._row_for(vector)
+        if row == len(self._ids):
+            self._ids.append(self._next_id)
+            self._next_id += 1
+        self._order += 1
+        self._counts[row] += 1
+        self._sums[row] += vector
+        self._recentre(row)
+        kind = self._ids[row]
+        self._keep_example(kind, Example(request_id, round(cosine, 4)))
+        return kind
+
+    def _row_for(self, vector: Vector) -> tuple[int, float]:
+        """Return the row to count a request in, one behind the last for a new kind, and the cosine to its centre."""
+        size = len(self._ids)
+        if not size:
+            return 0, 1.0
+        cosines = self._centres[:size] @ vector
+        nearest = int(cosines.argmax())
+        cosine = float(cosines[nearest])
+        if cosine >= OPEN_BELOW:
+            return nearest, cosine
+        if size < MAX_KINDS:
+            return size, 1.0
+        costs = merge_costs(self._counts, self._cosines)
+        first, second = divmod(int(costs.argmin()), size)
+        if costs[first, second] >= _join_cost(float(self._counts[nearest]), cosine):
+            return nearest, cosine
+        self._merge(first, second)
+        return size - 1, 1.0
+
+    def _merge(self, first: int, second: int) -> None:
+        """Merge the smaller of two kinds into the larger, and free the last row."""
+        into, gone = (first, second) if self._counts[first] >= self._counts[second] else (second, first)
+        self._merged[self._ids[gone]] = self._ids[into]
+        for example in self._examples.pop(self._ids[gone], ()):
+            self._keep_example(self._ids[into], example)
+        self._sums[into] += self._sums[gone]
+        self._counts[into] += self._counts[gone]
+        self._recentre(into)
+        last = len(self._ids) - 1
+        if gone != last:
+            for values in (self._sums, self._counts, self._centres, self._cosines):
+                values[gone] = values[last]
+            self._cosines[:, gone] = self._cosines[gone]
+            self._ids[gone] = self._ids[last]
+        self._ids.pop()
+        self._counts[last], self._sums[last], self._centres[last] = 0.0, 0.0, 0.0
+
+    def _recentre(self, row: int) -> None:
+        self._centres[row] = unit_rows(self._sums[row : row + 1])[0]
+        self._cosines[row] = self._cosines[:, row] = self._centres @ self._centres[row]
+
+    def _keep_example(self, kind: int, example: Example) -> None:
+        if not example.request_id:
+            return
+        kept = sorted((*self._examples.get(kind, ()), example), key=lambda one: (-one.similarity, one.request_id))
+        self._examples[kind] = tuple(kept[:EXAMPLES])
+
+    @property
+    def kinds(self) -> Kinds:
+        """The state after the requests so far."""
+        size = len(self._ids)
+        return Kinds(
+            self._kinds.generation,
+            self._kinds.model,
+            self._order,
+            self._next_id,
+            tuple(self._ids),
+            self._counts[:size].copy(),
+            self._sums[:size].copy(),
+            dict(self._merged),
+            dict(self._examples),
+        )
