@@ -205,9 +205,8 @@ class LearnerMetrics:
         self.history_dropped = Gauge(
             f"{PREFIX}_history_dropped", "Entries dropped because the outbox was full", registry=registry
         )
-        self.cluster_epoch = Gauge(
-            f"{PREFIX}_cluster_epoch", "Epoch of the clusters: number of fits", registry=registry
-        )
+        self.cluster_epoch = Gauge(f"{PREFIX}_cluster_epoch", "Generation of the kinds of prompt", registry=registry)
+        self.kinds = Gauge(f"{PREFIX}_kinds", "Kinds of prompt", registry=registry)
         self.batch_seconds = Histogram(
             f"{PREFIX}_learn_batch_seconds", "Time to apply one batch of events", buckets=SHORT_S, registry=registry
         )

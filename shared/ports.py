@@ -15,13 +15,15 @@ from numpy.typing import NDArray
 
 from shared.bandit.arms import Arm, ArmId
 from shared.bandit.context import Neighbour, Vector
-from shared.bandit.sums import Centroids, LearnedState
+from shared.bandit.kinds import Kinds
+from shared.bandit.sums import LearnedState
 from shared.schemas.events import Event
-from shared.schemas.history import OutboxDepth, PastRequest, Waiting
+from shared.schemas.history import OldClusters, OutboxDepth, PastAssignment, PastRequest, Waiting
 from shared.schemas.quota import Charge
 from shared.schemas.records import StoredRequest
 from shared.schemas.storage import (
     Applied,
+    Assignment,
     Claim,
     DeadLetter,
     Effect,
@@ -77,9 +79,6 @@ class RequestIndex(Protocol):
     async def delete(self, request_ids: Sequence[str]) -> None:
         """Delete these points; unknown ids are ignored."""
 
-    async def sample(self, limit: int) -> NDArray[np.float32]:
-        """Return up to `limit` stored vectors, (n, dimension), newest or random; for clustering."""
-
     async def count(self) -> int:
         """Return the number of stored points."""
 
@@ -99,11 +98,24 @@ class PosteriorStore(Protocol):
     async def apply(self, effects: Sequence[Effect]) -> list[Applied]:
         """Apply contributions and acknowledge their events, each atomically and in order; return one result each."""
 
-    async def save_centroids(self, centroids: Centroids) -> bool:
-        """Replace the cluster centres by those of a later epoch; False if that or a later one is stored."""
-
     async def forget_before(self, created_at: float) -> int:
         """Drop the hashes of days that ended before that Unix second; return how many."""
+
+
+class KindStore(Protocol):
+    """Store of the kinds of prompt. Every assignment goes through `save`, and so has one place in one sequence."""
+
+    async def load(self) -> Kinds | None:
+        """Return the kinds in double precision, None if there are none.
+
+        The clusters of an earlier version become kinds first. Raises CorruptState when the kinds are damaged.
+        """
+
+    async def save(self, before: Kinds | None, after: Kinds, assigned: Mapping[str, Assignment]) -> bool:
+        """Replace `before` by `after`, and store the kind of each assigned request, atomically.
+
+        False, and nothing is written, where the stored kinds are not `before`: another learner has assigned meanwhile.
+        """
 
 
 class RequestLog(Protocol):
@@ -230,11 +242,17 @@ class History(Protocol):
     async def save_settings(self, settings_hash: str, content: Mapping[str, object]) -> None:
         """Store the settings behind a settings hash; JSON values only."""
 
-    async def save_centroids(self, centroids: Centroids) -> None:
-        """Store the cluster centres of an epoch."""
+    async def save_kinds(self, kinds: Kinds) -> None:
+        """Store a snapshot of the kinds of prompt; only the newest few are kept."""
 
-    async def centroids(self) -> Centroids | None:
-        """Return the newest cluster centres."""
+    async def kinds(self) -> Kinds | None:
+        """Return the newest snapshot: that of the largest order."""
+
+    def assignments(self, *, after: int, batch: int = 500) -> AsyncIterator[list[PastAssignment]]:
+        """Yield assignments with an order larger than `after`, by order, in batches."""
+
+    async def old_clusters(self) -> OldClusters | None:
+        """Return the newest cluster centres that a version before kinds of prompt stored."""
 
 
 class Restorer(Protocol):
@@ -251,6 +269,9 @@ class Restorer(Protocol):
 
     async def sums(self, days: Mapping[tuple[ArmId, str], Mapping[str, int]]) -> None:
         """Replace the sums of arms and UTC days."""
+
+    async def kinds(self, kinds: Kinds) -> None:
+        """Replace the kinds of prompt."""
 
 
 class Heartbeats(Protocol):

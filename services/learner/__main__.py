@@ -100,7 +100,6 @@ async def _rebuild(adapters: Adapters, *, wipe: bool) -> None:
             history_writer=adapters.history_writer(history, LearnerMetrics(new_registry("learner"))),
             outbox=adapters.outbox,
             restorer=adapters.restorer,
-            posteriors=adapters.posteriors,
             index=adapters.index,
             heartbeats=adapters.heartbeats,
             clock=adapters.clock,

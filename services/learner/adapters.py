@@ -18,6 +18,7 @@ from shared.schemas.storage import EmbeddingModel
 from shared.settings import Settings
 from shared.storage.qdrant_index import QdrantIndex
 from shared.storage.redis_connection import Client, connect
+from shared.storage.redis_kinds import RedisKindStore
 from shared.storage.redis_outbox import RedisOutbox
 from shared.storage.redis_posteriors import RedisPosteriorStore
 from shared.storage.redis_queue import RedisEventQueue, RedisHeartbeats
@@ -43,6 +44,7 @@ class Adapters:
     outbox: RedisOutbox
     log: RedisRequestLog
     posteriors: RedisPosteriorStore
+    kinds: RedisKindStore
     restorer: RedisRestorer
     index: QdrantIndex
     embedder: QuickHttp
@@ -56,7 +58,7 @@ class Adapters:
     def history_writer(self, history: PostgresHistory, metrics: LearnerMetrics) -> HistoryWriter:
         """Return a writer from the outbox into `history`."""
         decisive = self.settings.decisive_hash(), self.settings.decisive()
-        return HistoryWriter(self.outbox, history, self.posteriors, *decisive, clock=self.clock, metrics=metrics)
+        return HistoryWriter(self.outbox, history, self.kinds, *decisive, clock=self.clock, metrics=metrics)
 
 
 @contextlib.asynccontextmanager
@@ -77,6 +79,7 @@ async def open_adapters(settings: Settings) -> AsyncIterator[Adapters]:
             outbox=RedisOutbox(client),
             log=RedisRequestLog(client, window_s=window_s, clock=clock, history_bound=bound),
             posteriors=RedisPosteriorStore(client, recency_days=days, clock=clock, history_bound=bound),
+            kinds=RedisKindStore(client, clock=clock),
             restorer=RedisRestorer(client, window_s=window_s, clock=clock),
             index=QdrantIndex(qdrant, api_key=key.get_secret_value() if key else None, timeout_s=CALL_TIMEOUT_S),
             embedder=await stack.enter_async_context(QuickHttp(settings.EMBEDDER_URL)),

@@ -19,7 +19,7 @@ from services.learner.jobs import jobs
 from services.learner.jobs.jobs import LearnerJobs
 from services.learner.jobs.worker_loop import DRAIN_S, keep_worker_running
 from services.learner.learning.apply_events import EventLearner, RedeliveryPolicy
-from services.learner.learning.clusters import ClusterUpdater
+from services.learner.learning.assign_kinds import KindAssigner
 from services.learner.process.database_probe import DatabaseProbe
 from services.learner.process.health import make_health_app, serving
 from services.learner.process.heartbeat import EVERY_S, HeartbeatLoop
@@ -35,7 +35,6 @@ from shared.storage.redis_connection import SOCKET_TIMEOUT_S, eviction_policy, m
 from shared.storage.redis_database_reports import RedisDatabaseReports
 from shared.storage.redis_pool import open_pool
 from shared.storage.redis_queue import LEARN_JOB
-from shared.storage.redis_recount import RedisRecounter
 
 _POLL_S = 0.1
 """How often arq looks for jobs. Each look and each wake-up costs as much as a dozen events."""
@@ -97,22 +96,13 @@ def _make_jobs(
     log, posteriors, index, clock = adapters.log, adapters.posteriors, adapters.index, adapters.clock
     days = adapters.settings.RECENCY_DAYS
     index_writer = IndexWriter(log=log, index=index, fetch_model=adapters.fetch_model, clock=clock, recency_days=days)
+    kinds = KindAssigner(store=adapters.kinds, log=log, fetch_model=adapters.fetch_model, clock=clock, metrics=metrics)
     return LearnerJobs(
         learner=EventLearner(
-            worker, queue=adapters.queue, log=log, posteriors=posteriors, clock=clock, metrics=metrics,
+            worker, queue=adapters.queue, log=log, posteriors=posteriors, kinds=kinds, clock=clock, metrics=metrics,
             redelivery=redelivery,
         ),
         index_writer=index_writer,
-        cluster_updater=ClusterUpdater(
-            log=log,
-            index=index,
-            index_writer=index_writer,
-            posteriors=posteriors,
-            recounter=RedisRecounter(adapters.client, clock=clock),
-            clock=clock,
-            metrics=metrics,
-            recency_days=days,
-        ),
         posteriors=posteriors,
         queue=adapters.queue,
         clock=clock,

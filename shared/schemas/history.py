@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+import numpy as np
 from msgspec import Struct
+from numpy.typing import NDArray
 
+from shared.bandit.context import Vector
+from shared.bandit.kinds import Floats, Kinds
 from shared.schemas.events import EventKind
-from shared.schemas.storage import NewRecord
+from shared.schemas.storage import Assignment, NewRecord, counted_kind
 
 
 class PastRating(Struct, frozen=True):
@@ -24,18 +28,16 @@ class PastRating(Struct, frozen=True):
 
 
 class Contribution(Struct, frozen=True):
-    """Contribution of the outcome or the rating of a request to the sums, as of `revision`."""
+    """Contribution of the outcome or the rating of a request to the sums, as of `revision`.
+
+    `assigned` is the request's kind of prompt; None without one, and from versions before kinds.
+    """
 
     request_id: str
     kind: EventKind
     revision: int
     sums: Mapping[str, int]
-
-    @property
-    def age(self) -> tuple[int, int]:
-        """Sort key: (revision, epoch of its clusters or 0); of two contributions the larger one is newer."""
-        epochs = [int(name.partition("@")[2].partition(".")[0]) for name in self.sums if "@" in name]
-        return self.revision, max(epochs, default=0)
+    assigned: Assignment | None = None
 
 
 class PastRequest(Struct, frozen=True, eq=False):
@@ -56,9 +58,45 @@ class PastRequest(Struct, frozen=True, eq=False):
         learned = self.contribution(EventKind.FEEDBACK)
         return max(self.rating.revision if self.rating else 0, learned.revision if learned else 0)
 
+    @property
+    def assigned(self) -> Assignment | None:
+        """Its kind of prompt, as its contributions say, also those of a learner without assignments."""
+        for each in self.ledger:
+            if each.assigned is not None:
+                return each.assigned
+        kind = counted_kind(name for each in self.ledger for name in each.sums)
+        return None if kind is None else Assignment(kind)
+
     def contribution(self, kind: EventKind) -> Contribution | None:
         """Return the contribution of its outcome or its rating."""
         return next((each for each in self.ledger if each.kind is kind), None)
+
+
+class PastAssignment(Struct, frozen=True, eq=False):
+    """A request that was assigned to a kind of prompt, with what the assignment was made by."""
+
+    request_id: str
+    assigned: Assignment
+    vector: Vector
+    embedding_model: str
+
+
+class OldClusters(Struct, frozen=True, eq=False):
+    """Cluster centres of versions before kinds of prompt: `centres` is (M, d) float32.
+
+    `model` made the vectors ("" where it is not known).
+    """
+
+    epoch: int
+    centres: NDArray[np.float32]
+    model: str = ""
+
+    def kinds(self, counts: Sequence[float] | Floats, *, order: int) -> Kinds:
+        """Return them as kinds of prompt, of so many requests each: sums that were counted by them stay valid."""
+        sizes = np.maximum(np.asarray(counts, dtype=np.float64), 1.0)
+        number = len(self.centres)
+        sums = sizes[:, None] * self.centres.astype(np.float64)
+        return Kinds(self.epoch, self.model, order, number, tuple(range(number)), sizes, sums)
 
 
 class Waiting(Struct, frozen=True, eq=False):

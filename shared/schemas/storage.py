@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 
 from msgspec import Struct
 
 from shared.bandit.arms import ArmId
 from shared.bandit.context import Vector
-from shared.bandit.sums import Centroids
+from shared.bandit.kinds import KindId
 from shared.schemas.events import Event
 from shared.schemas.quota import Quota
 from shared.schemas.records import Lesson, RequestRecord
@@ -54,28 +54,27 @@ class Effect(Struct, frozen=True):
     sums: Mapping[str, int]
 
 
-class Move(Struct, frozen=True):
-    """New cluster of one request: (epoch, cluster), None for unknown."""
-
-    arm: ArmId
-    created_at: float
-    cluster: tuple[int, int] | None
+def first_order(now: float) -> int:
+    """Return the order to begin with where there are no kinds: later than any before Redis lost its memory."""
+    return round(now * 1000)
 
 
-class Recounting(Struct, frozen=True, eq=False):
-    """Progress of the recount by the newest clusters.
+def first_generation(now: float) -> int:
+    """Return a generation that was not in use before Redis lost its memory: minutes since the start of 2026."""
+    return max(1, int((now - 1_767_225_600) // 60))
+
+
+class Assignment(Struct, frozen=True):
+    """Assignment of a request to its kind of prompt.
 
     Attributes:
-        centroids: the newest clusters.
-        counted: whether all requests have been recounted since they were fitted.
-        due: own ids, known to have been learned under other clusters.
-        run: changes with a restart of the store, after which a recount must start again.
+        kind: generation and id.
+        order: place in the sequence of all assignments (`Kinds.order` after it); 0 for a request that a learner
+            without this sequence counted.
     """
 
-    centroids: Centroids | None
-    counted: bool
-    due: list[str]
-    run: str
+    kind: KindId
+    order: int = 0
 
 
 class Reservation(StrEnum):
@@ -169,16 +168,32 @@ class NewRecord(Struct, frozen=True, eq=False):
     calls: tuple[str, ...] = ()
 
 
-class LoggedRequest(Struct, frozen=True, eq=False):
-    """The part of a record that is learned from, with its vector and latest rating.
+def counted_kind(fields: Iterable[str]) -> KindId | None:
+    """Return the kind of prompt that fields of a contribution are counted in; None if in none."""
+    for name in fields:
+        generation, _, rest = name.partition("@")[2].partition(".")
+        number = rest.partition("~")[0].partition("|")[0]
+        if generation.isdecimal() and number.isdecimal():
+            return int(generation), int(number)
+    return None
 
-    Before the first rating, score is None and revision 0.
+
+class LoggedRequest(Struct, frozen=True, eq=False):
+    """The part of a record that is learned from, with its vector, latest rating and kind of prompt.
+
+    Before the first rating, score is None and revision 0. `assigned` is None until a learner has assigned it.
     """
 
     record: Lesson
     vector: Vector | None
     score: float | None
     revision: int
+    assigned: Assignment | None = None
+
+    @property
+    def kind(self) -> KindId | None:
+        """Its kind of prompt."""
+        return None if self.assigned is None else self.assigned.kind
 
 
 class DeadLetter(Struct, frozen=True):

@@ -1,5 +1,5 @@
 -- Apply the contribution of one event and acknowledge the event, both or neither. `ledger.lua` comes before.
--- KEYS: 1 request hash, 2 versions, 3 unindexed, 4 events, 5 centroids, 6 miscounted.
+-- KEYS: 1 request hash, 2 versions, 3 unindexed, 4 events.
 -- ARGV: 1 kind, 2 revision, 3 group, 4 entry id, 5 own id, 6 now, 7 the contribution as JSON, 8 its arm, 9 its day,
 --       10 what the keys of sums start with, 11 outbox of the history ('' for none), 12 its bound.
 -- Answers: applied, replayed, missing, refused.
@@ -10,7 +10,7 @@ end
 
 local ledger = 'applied:' .. ARGV[1]
 if redis.call('HEXISTS', KEYS[1], 'record') == 0 then return 'missing' end
-local known = redis.call('HMGET', KEYS[1], ledger, ledger .. ':revision')
+local known = redis.call('HMGET', KEYS[1], ledger, ledger .. ':revision', 'kind')
 if known[2] and tonumber(known[2]) >= tonumber(ARGV[2]) then
   acknowledge()
   return 'replayed'
@@ -19,18 +19,14 @@ end
 if known[1] and not take(known[1], -1, ARGV[8], ARGV[9]) then return 'refused' end
 if not take(ARGV[7], 1, ARGV[8], ARGV[9]) then return 'refused' end
 if not sound(KEYS[2], ARGV[10]) then return 'refused' end
--- These two stop here, not half-way, should a key hold something else.
-redis.call('ZSCORE', KEYS[3], ARGV[5])
-redis.call('SISMEMBER', KEYS[6], ARGV[5])
 local vector = redis.call('HEXISTS', KEYS[1], 'vector') == 1
--- Decided before the clusters were fitted anew, or by a gateway that did not know them yet.
-local epoch = redis.call('HGET', KEYS[5], 'epoch')
-local miscounted = epoch and vector and ARGV[7] ~= '{}' and string.match(ARGV[7], '"[a-z_]+@(%d+)%.') ~= epoch
+-- It stops here, not half-way, should the key hold something else.
+redis.call('ZSCORE', KEYS[3], ARGV[5])
 
 write(KEYS[2], ARGV[10], ARGV[6])
 redis.call('HSET', KEYS[1], ledger, ARGV[7], ledger .. ':revision', ARGV[2])
-remember(ARGV[11], ARGV[12], 'kind', 'applied', 'id', ARGV[5], 'of', ARGV[1], 'revision', ARGV[2], 'sums', ARGV[7])
+remember(ARGV[11], ARGV[12], 'kind', 'applied', 'id', ARGV[5], 'of', ARGV[1], 'revision', ARGV[2], 'sums', ARGV[7],
+  'assigned', known[3] or '')
 if vector then redis.call('ZADD', KEYS[3], 'NX', ARGV[6], ARGV[5]) end
-if miscounted then redis.call('SADD', KEYS[6], ARGV[5]) end
 acknowledge()
 return 'applied'

@@ -16,10 +16,11 @@ from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from shared.bandit.sums import Centroids
+from shared.bandit.kinds import Kinds
 from shared.errors import DependencyError, SettingsError
-from shared.schemas.history import PastRequest, Waiting
+from shared.schemas.history import OldClusters, PastAssignment, PastRequest, Waiting
 from shared.settings import Settings
+from shared.storage.postgres_kinds import KINDS_COLUMNS, kinds_row, past_assignment, past_kinds
 from shared.storage.postgres_migrations import migrate
 from shared.storage.postgres_rows import COLUMNS, Row, contribution_row, past_request, rating_row, request_rows
 
@@ -61,8 +62,8 @@ _AGAIN = {
     ),
     "contributions": sql.SQL(
         " ON CONFLICT (request_id, kind) DO UPDATE SET revision = EXCLUDED.revision, sums = EXCLUDED.sums, "
-        "cluster_epoch = EXCLUDED.cluster_epoch "
-        "WHERE (contributions.revision, contributions.cluster_epoch) < (EXCLUDED.revision, EXCLUDED.cluster_epoch)"
+        "cluster_epoch = EXCLUDED.cluster_epoch, cluster = EXCLUDED.cluster, assigned = EXCLUDED.assigned "
+        "WHERE contributions.revision <= EXCLUDED.revision"
     ),
 }
 """Conflict clauses of tables whose existing rows change; all others are kept."""
@@ -70,6 +71,14 @@ _AGAIN = {
 _PAGE = """SELECT r.*, d.*, r.more AS more, d.more AS decision_more FROM requests r JOIN decisions d
     ON d.request_id = r.id WHERE r.created_s >= %s AND (r.created_s, r.id) > (%s, %s)
     ORDER BY r.created_s, r.id LIMIT %s"""
+_ASSIGNED = """SELECT DISTINCT ON (c.assigned) r.id, r.vector, r.embedding_model, c.cluster_epoch, c.cluster, c.assigned
+    FROM contributions c JOIN requests r ON r.id = c.request_id WHERE c.assigned > %s AND r.vector IS NOT NULL
+    ORDER BY c.assigned, r.id LIMIT %s"""
+_SAVE_KINDS = sql.SQL("INSERT INTO kinds ({}) VALUES ({}) ON CONFLICT DO NOTHING").format(
+    sql.SQL(", ").join(map(sql.Identifier, KINDS_COLUMNS)), sql.SQL(", ").join([sql.Placeholder()] * len(KINDS_COLUMNS))
+)
+_KINDS_KEPT = 3
+_OLD_KINDS = "DELETE FROM kinds WHERE place NOT IN (SELECT place FROM kinds ORDER BY place DESC LIMIT %s)"
 _FIRST = "00000000-0000-0000-0000-000000000000"
 
 
@@ -204,26 +213,38 @@ class PostgresHistory:
                 [settings_hash, Jsonb(dict(content))],
             )
 
-    async def save_centroids(self, centroids: Centroids) -> None:
-        """Store an epoch, replacing it if it exists: a reset router counts from 1 again."""
-        centres = np.ascontiguousarray(centroids.centres, dtype="<f4")
-        async with self._connection() as connection:
-            await connection.execute(
-                "INSERT INTO centroids (epoch, dimension, centres) VALUES (%s, %s, %s) ON CONFLICT (epoch) DO UPDATE "
-                "SET dimension = EXCLUDED.dimension, centres = EXCLUDED.centres, fitted_at = now() "
-                "WHERE centroids.centres <> EXCLUDED.centres",
-                [centroids.epoch, centres.shape[1], centres.tobytes()],
-            )
+    async def save_kinds(self, kinds: Kinds) -> None:
+        """Insert a snapshot, and delete all but the newest few."""
+        async with self._connection() as connection, connection.transaction():
+            await connection.execute(_SAVE_KINDS, kinds_row(kinds))
+            await connection.execute(_OLD_KINDS, [_KINDS_KEPT])
 
-    async def centroids(self) -> Centroids | None:
-        """Return the epoch that was stored last."""
+    async def kinds(self) -> Kinds | None:
+        """Return the snapshot of the largest order."""
+        async with self._connection() as connection:
+            cursor = await connection.execute("SELECT * FROM kinds ORDER BY place DESC LIMIT 1")
+            row = await cursor.fetchone()
+        return None if row is None else past_kinds(row)
+
+    async def assignments(self, *, after: int, batch: int = 500) -> AsyncIterator[list[PastAssignment]]:
+        """Yield assignments by order, one page per transaction."""
+        while True:
+            async with self._connection() as connection:
+                page = await (await connection.execute(_ASSIGNED, [after, batch])).fetchall()
+            if not page:
+                return
+            yield [past_assignment(row) for row in page]
+            after = page[-1]["assigned"]
+
+    async def old_clusters(self) -> OldClusters | None:
+        """Return the cluster centres that were stored last."""
         async with self._connection() as connection:
             cursor = await connection.execute("SELECT * FROM centroids ORDER BY fitted_at DESC, epoch DESC LIMIT 1")
             row = await cursor.fetchone()
         if row is None:
             return None
         centres = np.frombuffer(row["centres"], dtype="<f4").reshape(-1, row["dimension"])
-        return Centroids(row["epoch"], centres.astype(np.float32, copy=False))
+        return OldClusters(row["epoch"], centres.astype(np.float32, copy=False))
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[AsyncConnection[dict[str, Any]]]:

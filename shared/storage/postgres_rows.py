@@ -20,7 +20,7 @@ from shared.bandit.decision import NEIGHBOUR_FIELDS
 from shared.schemas.events import EventKind
 from shared.schemas.history import Contribution, PastRating, PastRequest
 from shared.schemas.records import RequestRecord
-from shared.schemas.storage import NewRecord
+from shared.schemas.storage import Assignment, NewRecord
 
 Row = Mapping[str, Any]
 Json = dict[str, Any]
@@ -69,7 +69,7 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     "outcomes": ("request_id", "more", *OUTCOME),
     "attempts": ("request_id", "number", "more", *ATTEMPT),
     "feedback": ("request_id", "revision", "score", "feedback_text", "rated_s"),
-    "contributions": ("request_id", "kind", "revision", "cluster_epoch", "sums"),
+    "contributions": ("request_id", "kind", "revision", "cluster_epoch", "cluster", "assigned", "sums"),
 }  # fmt: skip
 """Written columns by table; generated columns and defaults are left out."""
 
@@ -103,8 +103,11 @@ def request_rows(entry: NewRecord) -> RequestRows:
 def contribution_row(contribution: Contribution) -> Sequence[Any]:
     """Return the row of a contribution. Raises ValueError where its request's id is none of ours."""
     sums = JsonText(dict(contribution.sums))  # as text: the order of fields stays, and large numbers stay exact
-    revision, epoch = contribution.age
-    return (uuid.UUID(contribution.request_id), contribution.kind.value, revision, epoch, sums)
+    assigned = contribution.assigned
+    generation, kind = (0, None) if assigned is None else assigned.kind
+    order = (assigned.order or None) if assigned is not None else None
+    own_id, event = uuid.UUID(contribution.request_id), contribution.kind.value
+    return (own_id, event, contribution.revision, generation, kind, order, sums)
 
 
 def rating_row(rating: PastRating) -> tuple[Any, ...]:
@@ -180,7 +183,10 @@ def _past_rating(row: Row) -> PastRating:
 
 
 def _past_contribution(row: Row) -> Contribution:
-    return Contribution(str(row["request_id"]), EventKind(row["kind"]), row["revision"], row["sums"])
+    assigned = None
+    if row["cluster"] is not None:
+        assigned = Assignment((row["cluster_epoch"], row["cluster"]), row["assigned"] or 0)
+    return Contribution(str(row["request_id"]), EventKind(row["kind"]), row["revision"], row["sums"], assigned)
 
 
 def _taken(source: Json, names: Iterable[str]) -> list[Any]:

@@ -7,11 +7,9 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Annotated, Any, Literal, NoReturn, TypeVar
 
-import numpy as np
 import orjson
 from msgspec import DecodeError, Meta, Struct
 from msgspec.json import Decoder
-from numpy.typing import NDArray
 
 from shared.bandit.context import Neighbour
 from shared.errors import DependencyError
@@ -136,19 +134,6 @@ def neighbours(found: Found, limit: int) -> tuple[Neighbour, ...]:
 def oldest(found: Found) -> float:
     """Return when the oldest of the points was created; infinite where there is none."""
     return min([point.payload.created_at for point in found.points], default=math.inf)
-
-
-def vectors(found: Any, dimension: int) -> NDArray[np.float32]:
-    """Return the vectors of a scroll, (n, dimension)."""
-    try:
-        rows = np.array([point["vector"] for point in found["points"]], dtype=np.float32)
-    except (KeyError, TypeError, ValueError) as error:
-        raise DependencyError("qdrant", "malformed vectors") from error
-    if not rows.size:
-        return np.empty((0, dimension), dtype=np.float32)
-    if rows.ndim != 2 or rows.shape[1] != dimension or not np.isfinite(rows).all():
-        _refuse("vectors")
-    return rows
 
 
 def count(found: Any) -> int:

@@ -23,7 +23,6 @@ from typing import Any
 
 import numpy as np
 import orjson
-from numpy.typing import NDArray
 
 from shared.bandit.context import Neighbour, Vector
 from shared.errors import DependencyError
@@ -39,7 +38,7 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 1.0
 CREATE_S = 30.0
 """Time-out of creating; starting the process takes a second or two of it."""
 SLOW_S = 10.0
-"""Least time-out of background calls: writes, deletes, samples, counts."""
+"""Least time-out of background calls: writes, deletes, counts."""
 WRITE_POINTS = 32
 """Points per write. 32 of 256 dimensions are 0.1 MB, which block the server for 0.5 ms instead of 10."""
 RANKED_BY_VECTORS = {"quantization": {"rescore": True, "oversampling": 1.5}}
@@ -138,12 +137,6 @@ class QdrantIndex:
         """Delete these points; unknown ids are ignored."""
         if request_ids:
             await self._post("/points/delete?wait=true", {"points": list(request_ids)})
-
-    async def sample(self, limit: int) -> NDArray[np.float32]:
-        """Return the newest `limit` vectors."""
-        newest = {"key": "created_at", "direction": "desc"}
-        body = {"limit": limit, "order_by": newest, "with_payload": False, "with_vector": True}
-        return answers.vectors(await self._post("/points/scroll", body), self._known().dimension)
 
     async def count(self) -> int:
         """Return the number of stored points."""

@@ -25,12 +25,16 @@ HISTORY_BYTES = f"{HISTORY}:bytes"
 VERSIONS = f"{TAG}:versions"
 """Hash: `<arm>|<day>` to a counter that grows with every change of that hash of sums. It is the index of them, too."""
 
+KINDS = f"{TAG}:kinds"
+"""Hash, the kinds of prompt: `generation`, `model`, `dimension`, `order` (of the last assignment), `next_id`, `ids` (in
+the order of the rows); by id `k:` (count and sum of vectors, little-endian float64), `m:` (the id it was merged into),
+`e:` (examples, JSON). No expiry."""
+
 CENTROIDS = f"{TAG}:centroids"
-"""Hash: `epoch`, `rows`, `dimension`, `data` (little-endian float32), `model`, `requests`; `counted`: the epoch by
-whose clusters all requests are counted. No expiry."""
+"""Hash of cluster centres, by versions before `KINDS`, which is made of it. Expires a day after that."""
 
 MISCOUNTED = f"{TAG}:miscounted"
-"""Set: own ids of requests that were learned under another epoch than that of `CENTROIDS`."""
+"""Set, beside `CENTROIDS`. Expires with it."""
 
 UNINDEXED = f"{TAG}:unindexed"
 """Sorted set: own ids whose point in Qdrant is out of date, scored by Unix time. Survives Qdrant being away."""
@@ -58,7 +62,7 @@ LEARNERS = f"{TAG}:learners"
 
 
 def request(own_id: str) -> str:
-    """Hash of one request: record, vector, rating, and what of it has been applied.
+    """Hash of one request: record, vector, rating, kind of prompt, and what of it has been applied.
 
     Lives for the feedback window and a week, so that no late event finds its ledger gone.
     """

@@ -16,7 +16,7 @@ from shared.schemas.history import Contribution, OutboxDepth, PastRating, Waitin
 from shared.schemas.storage import NewRecord
 from shared.storage import redis_keys
 from shared.storage.redis_connection import Client, Damaged, Script, answers_of, redis_errors
-from shared.storage.request_codec import parse_record, stored_vector
+from shared.storage.request_codec import parse_assignment, parse_record, stored_vector
 
 Fields = Mapping[bytes, bytes]
 
@@ -94,6 +94,7 @@ def _contribution(request_id: str, fields: Fields) -> Contribution:
         kind=EventKind(_text(fields[b"of"])),
         revision=int(fields[b"revision"]),
         sums=orjson.loads(fields[b"sums"]),
+        assigned=parse_assignment(fields.get(b"assigned")),
     )
 
 

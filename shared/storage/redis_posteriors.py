@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 from collections import defaultdict
@@ -9,20 +10,24 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-import numpy as np
-
 from shared.bandit.arms import ArmId
-from shared.bandit.sums import ArmSums, Centroids, IntSums, LearnedState, parse_sums, weighted_sums
+from shared.bandit.kinds import Kinds
+from shared.bandit.sums import ArmSums, IntSums, LearnedState, parse_sums, weighted_sums
 from shared.clock import utc_day
 from shared.errors import CorruptState
 from shared.ports import Clock
 from shared.schemas.history import NO_HISTORY, OutboxBound
 from shared.schemas.storage import Applied, Effect
 from shared.storage import redis_keys
+from shared.storage.kinds_codec import parse_kinds
 from shared.storage.redis_connection import Client, Damaged, KeptConnection, Script, answers_of, redis_errors
 
 FAINTEST = 1 / 256
 """A day with less weight is neither read nor kept."""
+
+
+_Place = tuple[bytes | None, ...]
+"""Generation and order of stored kinds, as read; None for none."""
 
 
 class RedisPosteriorStore:
@@ -41,9 +46,10 @@ class RedisPosteriorStore:
         self._recency_days = recency_days
         self._clock = clock
         self._apply = Script(client, "outbox.lua", "ledger.lua", "apply.lua", kept=KeptConnection(client))
-        self._replace_centroids = Script(client, "centroids.lua")
         self._read: dict[bytes, tuple[bytes, IntSums]] = {}
-        self._centroids: tuple[bytes, Centroids] | None = None
+        self._arms: dict[ArmId, tuple[Any, ArmSums]] = {}
+        self._kinds: Kinds | None = None
+        self._kinds_at: _Place = (None, None)
 
     async def apply(self, effects: Sequence[Effect]) -> list[Applied]:
         """Apply contributions and acknowledge their events, in few round trips, each atomically."""
@@ -60,8 +66,6 @@ class RedisPosteriorStore:
             redis_keys.VERSIONS,
             redis_keys.UNINDEXED,
             redis_keys.EVENTS,
-            redis_keys.CENTROIDS,
-            redis_keys.MISCOUNTED,
         ]
         ledger = json.dumps(dict(effect.sums), separators=(",", ":"))  # of any size: the script judges
         arguments: list[str | bytes | int | float] = [
@@ -75,31 +79,35 @@ class RedisPosteriorStore:
         return keys, arguments
 
     async def load(self) -> LearnedState:
-        """Return the recency-weighted sums of all arms; CorruptState if any hash is damaged."""
+        """Return the recency-weighted sums of all arms and the kinds of prompt; CorruptState if any hash is damaged."""
         pipeline = self._client.pipeline(transaction=False)
         pipeline.hgetall(redis_keys.VERSIONS)
-        pipeline.hget(redis_keys.CENTROIDS, "epoch")
-        versions, epoch = await answers_of(pipeline)
-        if isinstance(versions, Damaged) or isinstance(epoch, Damaged):
-            raise CorruptState("versions or centroids are not a hash")
+        pipeline.hmget(redis_keys.KINDS, "generation", "order")
+        versions, kinds_at = await answers_of(pipeline)
+        if isinstance(versions, Damaged) or isinstance(kinds_at, Damaged):
+            raise CorruptState("versions or kinds are not a hash")
         today = datetime.fromtimestamp(self._clock.now(), UTC).date()
         weights = {member: self._weight(member, today) for member in versions}
         live = {member: version for member, version in versions.items() if weights[member] >= FAINTEST}
-        await self._refresh(live, epoch)
-        days: dict[ArmId, list[tuple[float, IntSums]]] = defaultdict(list)
-        for member in live:
-            days[_split(member)[0]].append((weights[member], self._read[member][1]))
-        arms: dict[ArmId, ArmSums] = {arm: weighted_sums(parts) for arm, parts in days.items()}
-        centroids = None if self._centroids is None else self._centroids[1]
-        return LearnedState(version=_digest(live, epoch, today), arms=arms, centroids=centroids)
+        await self._refresh(live, tuple(kinds_at))
+        # A day has thousands of fields: in the event loop this would hold up every open stream.
+        arms = await asyncio.to_thread(self._weighted, live, weights)
+        return LearnedState(_digest(live, tuple(kinds_at), today), arms, self._kinds)
 
-    async def save_centroids(self, centroids: Centroids) -> bool:
-        """Replace the cluster centres by those of a later epoch."""
-        rows, dimension = centroids.centres.shape
-        data = np.ascontiguousarray(centroids.centres, dtype="<f4").tobytes()
-        arguments: list[str | bytes | int | float] = [centroids.epoch, "rows", rows, "dimension", dimension]
-        arguments += ["data", data, "model", centroids.model, "requests", centroids.requests]
-        return bool(await self._replace_centroids.call([redis_keys.CENTROIDS], arguments))
+    def _weighted(self, live: Mapping[bytes, bytes], weights: Mapping[bytes, float]) -> dict[ArmId, ArmSums]:
+        """Return the sums by arm; those of which no day has changed are not added again."""
+        days: dict[ArmId, list[bytes]] = defaultdict(list)
+        for member in sorted(live):
+            days[_split(member)[0]].append(member)
+        arms = {}  # its own until it is complete: a reader that gave up leaves its thread behind
+        for arm, members in days.items():
+            key = tuple((member, live[member], weights[member]) for member in members)
+            known, sums = self._arms.get(arm, ((), None))
+            if sums is None or known != key:
+                sums = weighted_sums((weights[member], self._read[member][1]) for member in members)
+            arms[arm] = key, sums
+        self._arms = arms
+        return {arm: sums for arm, (_, sums) in arms.items()}
 
     async def forget_before(self, created_at: float) -> int:
         """Drop the hashes of days that ended before then."""
@@ -119,29 +127,34 @@ class RedisPosteriorStore:
         # A gateway's clock may be ahead: days in the future have the weight of today.
         return float(0.5 ** (max(age_days, 0.0) / self._recency_days))
 
-    async def _refresh(self, live: Mapping[bytes, bytes], epoch: bytes | None) -> None:
+    async def _refresh(self, live: Mapping[bytes, bytes], kinds_at: _Place) -> None:
         """Read what has changed. Valid parts are kept if another one is damaged."""
         changed = [m for m, version in live.items() if m not in self._read or self._read[m][0] != version]
-        stale_centroids = epoch is not None and (self._centroids is None or self._centroids[0] != epoch)
         for member in self._read.keys() - live.keys():
             del self._read[member]
-        if epoch is None:
-            self._centroids = None
-        if not changed and not stale_centroids:
+        if kinds_at[0] is None:
+            self._kinds, self._kinds_at = None, kinds_at
+        stale = kinds_at != self._kinds_at
+        if not changed and not stale:
             return
         pipeline = self._client.pipeline(transaction=False)
         for member in changed:
             arm, day = _split(member)
             pipeline.hgetall(redis_keys.sums(arm, day.isoformat()))
-        if stale_centroids:
-            pipeline.hgetall(redis_keys.CENTROIDS)
+        if stale:
+            pipeline.hgetall(redis_keys.KINDS)
         answers = await answers_of(pipeline)
-        for member, fields in zip(changed, answers, strict=False):
-            self._read[member] = (live[member], _parse(member, fields))
-        if stale_centroids:
-            if isinstance(answers[-1], Damaged):
-                raise CorruptState("centroids are not a hash")
-            self._centroids = answers[-1].get(b"epoch"), parse_centroids(answers[-1])
+        kinds = answers.pop() if stale else None
+        await asyncio.to_thread(self._take_in, {member: live[member] for member in changed}, answers)
+        if isinstance(kinds, Damaged):
+            raise CorruptState("kinds are not a hash")
+        if kinds:
+            self._kinds = await asyncio.to_thread(parse_kinds, kinds)
+            self._kinds_at = kinds_at
+
+    def _take_in(self, changed: Mapping[bytes, bytes], answers: Sequence[Any]) -> None:
+        for (member, version), fields in zip(changed.items(), answers, strict=True):
+            self._read[member] = (version, _parse(member, fields))
 
 
 def _split(member: bytes) -> tuple[ArmId, date]:
@@ -161,28 +174,13 @@ def _parse(member: bytes, fields: Mapping[bytes | str, bytes | str] | Damaged) -
         raise CorruptState(f"sums of {member.decode('utf-8', 'replace')}: {error}") from error
 
 
-def parse_centroids(fields: Mapping[bytes, bytes]) -> Centroids:
-    """Read the stored hash. Raises CorruptState."""
-    try:
-        shape = int(fields[b"rows"]), int(fields[b"dimension"])
-        if min(shape) < 1:
-            raise CorruptState("centroids have no rows or no dimension")
-        centres = np.frombuffer(fields[b"data"], dtype="<f4").reshape(shape).astype(np.float32, copy=False)
-        model, requests = fields.get(b"model", b"").decode("utf-8", "replace"), int(fields.get(b"requests", 0))
-        centroids = Centroids(int(fields[b"epoch"]), centres, model, requests)
-    except (KeyError, ValueError) as error:
-        raise CorruptState(f"centroids: {type(error).__name__}") from error
-    if not np.isfinite(centres).all():
-        raise CorruptState("centroids are not finite")
-    return centroids
-
-
-def _digest(live: Mapping[bytes, bytes], epoch: bytes | None, today: date) -> str:
-    """Return a version of the state: equal for all readers, different when sums, centres or day weights change."""
-    if not live and epoch is None:
+def _digest(live: Mapping[bytes, bytes], kinds_at: _Place, today: date) -> str:
+    """Return a version of the state: equal for all readers, different when sums, kinds or day weights change."""
+    if not live and kinds_at[0] is None:
         return "0"
     text = b";".join(member + b"=" + live[member] for member in sorted(live))
-    return hashlib.blake2b(text + b"|%d|%s" % (today.toordinal(), epoch or b""), digest_size=8).hexdigest()
+    place = b".".join(part or b"" for part in kinds_at)
+    return hashlib.blake2b(text + b"|%d|%s" % (today.toordinal(), place), digest_size=8).hexdigest()
 
 
-__all__ = ["FAINTEST", "RedisPosteriorStore", "parse_centroids"]
+__all__ = ["FAINTEST", "RedisPosteriorStore"]

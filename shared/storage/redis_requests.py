@@ -32,7 +32,7 @@ from shared.storage.redis_connection import (
     texts_of,
 )
 from shared.storage.redis_ids import Meant, alias_keys, find_own_id, namesake
-from shared.storage.request_codec import logged, parse_record, stored
+from shared.storage.request_codec import LOGGED, logged, parse_record, stored
 
 GRACE_S = 7 * 86_400.0
 """Lifetime of a request after its feedback window: longer than any backlog of events."""
@@ -231,8 +231,7 @@ class RedisRequestLog:
 
     async def load(self, own_ids: Sequence[str]) -> list[LoggedRequest | None]:
         """Return what the learner needs; None, too, where a record cannot be read."""
-        wanted = "record", "vector", "score", "revision"
-        asked = [("HMGET", redis_keys.request(own_id), *wanted) for own_id in own_ids]
+        asked = [("HMGET", redis_keys.request(own_id), *LOGGED) for own_id in own_ids]
         return [logged(row) for row in (await self._kept.run(asked) if asked else [])]
 
     async def pending_index(self, limit: int) -> list[str]:

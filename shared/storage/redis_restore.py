@@ -9,16 +9,19 @@ from typing import Any
 import numpy as np
 
 from shared.bandit.arms import ArmId
+from shared.bandit.kinds import Kinds
 from shared.ports import Clock
 from shared.schemas.history import PastRequest
 from shared.schemas.records import Status
 from shared.storage import redis_keys
+from shared.storage.kinds_codec import fields_of
 from shared.storage.redis_connection import Client, redis_errors
 from shared.storage.redis_ids import alias_keys
 from shared.storage.redis_requests import GRACE_S
+from shared.storage.request_codec import assignment_text
 
 _AT_ONCE = 500
-_GONE = (redis_keys.VERSIONS, redis_keys.UNINDEXED, redis_keys.CENTROIDS, redis_keys.MISCOUNTED)
+_GONE = (redis_keys.VERSIONS, redis_keys.UNINDEXED, redis_keys.KINDS, redis_keys.CENTROIDS, redis_keys.MISCOUNTED)
 
 Field = str | bytes | int | float
 
@@ -93,6 +96,14 @@ class RedisRestorer:
         with redis_errors():
             await pipeline.execute()
 
+    async def kinds(self, kinds: Kinds) -> None:
+        """Replace the hash."""
+        pipeline = self._client.pipeline(transaction=True)
+        pipeline.delete(redis_keys.KINDS)
+        pipeline.hset(redis_keys.KINDS, mapping=fields_of(kinds))
+        with redis_errors():
+            await pipeline.execute()
+
 
 def _story(one: PastRequest) -> dict[str, Field]:
     """Return the request's hash as recording, rating and learning would have left it."""
@@ -111,6 +122,8 @@ def _story(one: PastRequest) -> dict[str, Field]:
     if rating is not None and rating.score is not None:
         fields |= {"score": repr(float(rating.score)), "rated_at": repr(rating.rated_at)}
         fields |= {} if rating.text is None else {"text": rating.text}
+    if one.assigned is not None and one.assigned.order:
+        fields["kind"] = assignment_text(one.assigned)
     for contribution in one.ledger:
         ledger = f"applied:{contribution.kind.value}"
         fields |= {ledger: _ledger(contribution.sums), f"{ledger}:revision": contribution.revision}

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import numpy as np
+import orjson
 
 from shared.bandit.context import Vector
 from shared.schemas.records import Lesson, Rating, RequestRecord, StoredRequest
-from shared.schemas.storage import LoggedRequest
+from shared.schemas.storage import Assignment, LoggedRequest, counted_kind
 from shared.storage.redis_connection import Damaged
+
+LOGGED = ("record", "vector", "score", "revision", "kind", "applied:outcome")
+"""Fields that `logged` reads."""
+
+_ASSIGNED = re.compile(r"(\d{1,9})\.(\d{1,9}):(\d{1,15})")
 
 
 def parse_record(raw: bytes) -> RequestRecord | None:
@@ -21,10 +28,10 @@ def parse_record(raw: bytes) -> RequestRecord | None:
 
 
 def logged(row: list[bytes | None] | Damaged) -> LoggedRequest | None:
-    """Return a request for the learner from (record, vector, score, revision); None if it is unreadable."""
+    """Return a request for the learner from its `LOGGED` fields; None if it is unreadable."""
     if isinstance(row, Damaged):
         return None
-    raw, vector, score, revision = row
+    raw, vector, score, revision, kind, ledger = row
     if raw is None:
         return None
     try:
@@ -36,6 +43,7 @@ def logged(row: list[bytes | None] | Damaged) -> LoggedRequest | None:
         vector=stored_vector(vector),
         score=None if score is None else float(score),
         revision=int(revision or 0),
+        assigned=parse_assignment(kind) or _counted(ledger),
     )
 
 
@@ -61,3 +69,25 @@ def stored(record: RequestRecord, fields: Mapping[str, bytes]) -> StoredRequest:
         outcome_applied="applied:outcome:revision" in fields,
         rating_applied=int(fields.get("applied:feedback:revision", 0)),
     )
+
+
+def assignment_text(assigned: Assignment) -> str:
+    """Return the field `kind` of a request: generation, id and order."""
+    generation, kind = assigned.kind
+    return f"{generation}.{kind}:{assigned.order}"
+
+
+def parse_assignment(raw: bytes | str | None) -> Assignment | None:
+    """Read the text of `assignment_text`; None where there is none, or it cannot be read."""
+    text = raw.decode("utf-8", "replace") if isinstance(raw, bytes) else raw or ""
+    match = _ASSIGNED.fullmatch(text)
+    return None if match is None else Assignment((int(match[1]), int(match[2])), int(match[3]))
+
+
+def _counted(ledger: bytes | None) -> Assignment | None:
+    """Return the kind of a request whose outcome a learner without assignments has counted."""
+    try:
+        kind = counted_kind(orjson.loads(ledger or b"{}"))
+    except (ValueError, TypeError, AttributeError):
+        return None
+    return None if kind is None else Assignment(kind)

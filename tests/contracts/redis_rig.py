@@ -9,26 +9,25 @@ from dataclasses import dataclass
 from typing import Any
 
 from services.gateway.models.runtime_models import ArmChanges, FreeArmMemory
-from services.learner.learning.clusters import Recounter
-from shared.ports import EventQueue, Heartbeats, Outbox, PosteriorStore, RequestLog, Restorer
+from shared.ports import EventQueue, Heartbeats, KindStore, Outbox, PosteriorStore, RequestLog, Restorer
 from shared.schemas.history import OutboxBound
 from shared.settings import Settings
 from shared.storage.redis_arms import RedisArmChanges, RedisFreeArms
 from shared.storage.redis_connection import connect
+from shared.storage.redis_kinds import RedisKindStore
 from shared.storage.redis_outbox import RedisOutbox
 from shared.storage.redis_posteriors import RedisPosteriorStore
 from shared.storage.redis_queue import RedisEventQueue, RedisHeartbeats
-from shared.storage.redis_recount import RedisRecounter
 from shared.storage.redis_requests import RedisRequestLog
 from shared.storage.redis_restore import RedisRestorer
 from tests.fakes.arm_changes import FakeArmChanges, FakeFreeArms
 from tests.fakes.clock import FakeClock
 from tests.fakes.event_queue import FakeEventQueue
 from tests.fakes.heartbeats import FakeHeartbeats
+from tests.fakes.kind_store import FakeKindStore
 from tests.fakes.memory import Memory
 from tests.fakes.outbox import FakeOutbox
 from tests.fakes.posterior_store import FakePosteriorStore
-from tests.fakes.recounter import FakeRecounter
 from tests.fakes.request_log import FakeRequestLog
 from tests.fakes.restorer import FakeRestorer
 
@@ -47,7 +46,7 @@ class Rig:
     heartbeats: Heartbeats
     outbox: Outbox
     restorer: Restorer
-    recounter: Recounter
+    kinds: KindStore
     arm_changes: ArmChanges
     free_arms: FreeArmMemory
     clock: FakeClock
@@ -72,7 +71,7 @@ def fake_rig(history_bound: int = 0) -> Rig:
         heartbeats=FakeHeartbeats(memory),
         outbox=FakeOutbox(memory),
         restorer=FakeRestorer(memory),
-        recounter=FakeRecounter(memory),
+        kinds=FakeKindStore(memory),
         arm_changes=FakeArmChanges(memory),
         free_arms=FakeFreeArms(memory),
         clock=memory.clock,
@@ -98,7 +97,7 @@ async def redis_rig(url: str, history_bound: int = 0, history_bytes: int = 1_000
         heartbeats=RedisHeartbeats(client),
         outbox=RedisOutbox(client),
         restorer=RedisRestorer(client, window_s=WINDOW_S, clock=clock),
-        recounter=RedisRecounter(client, clock=clock),
+        kinds=RedisKindStore(client, clock=clock),
         arm_changes=RedisArmChanges(client),
         free_arms=RedisFreeArms(client),
         clock=clock,

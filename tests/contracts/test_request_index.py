@@ -95,15 +95,6 @@ async def test_forgetting(index: RequestIndex) -> None:
     assert [each.request_id for each in await near(index, vector(1))] == [points[1].request_id]
 
 
-async def test_a_sample_is_the_newest(index: RequestIndex) -> None:
-    """Clustering gets the newest vectors, rated or not, and an empty array of the right width from an empty index."""
-    assert (await index.sample(5)).shape == (0, DIMENSION)
-    await index.upsert([point(vector(1, age), score=None if age % 2 else 0.5, age_s=age) for age in range(5)])
-    sample = await index.sample(3)
-    assert sample.dtype == np.float32
-    assert sample == pytest.approx(np.array([vector(1, age) for age in range(3)]), abs=1e-6)
-
-
 async def test_nothing_stored_is_no_neighbours(index: RequestIndex) -> None:
     """An empty index is a normal state, not an error; so is an empty write."""
     await index.upsert([])

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 
-from shared.bandit.sums import Centroids
+from shared.bandit.kinds import Kinds
 from shared.errors import DependencyError
 from shared.schemas.events import EventKind
-from shared.schemas.history import Contribution, PastRating, PastRequest, Waiting
+from shared.schemas.history import Contribution, OldClusters, PastAssignment, PastRating, PastRequest, Waiting
 from shared.schemas.storage import NewRecord
 from tests.values import replace
 
@@ -22,7 +22,8 @@ class FakeHistory:
         self.ratings: dict[tuple[str, int], PastRating] = {}
         self.ledger: dict[tuple[str, EventKind], Contribution] = {}
         self.settings: dict[str, Mapping[str, object]] = {}
-        self.epochs: dict[int, Centroids] = {}
+        self.snapshots: dict[int, Kinds] = {}
+        self.clusters: OldClusters | None = None
 
     async def prepare(self) -> None:
         self._here()
@@ -48,7 +49,7 @@ class FakeHistory:
 
     def _learn(self, contribution: Contribution) -> None:
         key = (contribution.request_id, contribution.kind)
-        if key not in self.ledger or self.ledger[key].age < contribution.age:
+        if key not in self.ledger or self.ledger[key].revision <= contribution.revision:
             self.ledger[key] = contribution
 
     async def read(self, *, since: float, batch: int = 500) -> AsyncIterator[list[PastRequest]]:
@@ -74,14 +75,31 @@ class FakeHistory:
         self._here()
         self.settings.setdefault(settings_hash, content)
 
-    async def save_centroids(self, centroids: Centroids) -> None:
+    async def save_kinds(self, kinds: Kinds) -> None:
         self._here()
-        self.epochs.pop(centroids.epoch, None)
-        self.epochs[centroids.epoch] = centroids
+        self.snapshots.setdefault(kinds.order, kinds)
+        for order in sorted(self.snapshots)[:-3]:
+            del self.snapshots[order]
 
-    async def centroids(self) -> Centroids | None:
+    async def kinds(self) -> Kinds | None:
         self._here()
-        return list(self.epochs.values())[-1] if self.epochs else None
+        return self.snapshots[max(self.snapshots)] if self.snapshots else None
+
+    async def assignments(self, *, after: int, batch: int = 500) -> AsyncIterator[list[PastAssignment]]:
+        self._here()
+        found: dict[int, PastAssignment] = {}
+        for own_id, entry in sorted(self.requests.items()):
+            assigned = next((each.assigned for each in self._past(entry).ledger if each.assigned is not None), None)
+            if assigned is not None and assigned.order > after and entry.vector is not None:
+                model = entry.record.embedding_model or ""
+                found.setdefault(assigned.order, PastAssignment(own_id, assigned, entry.vector, model))
+        in_order = [found[order] for order in sorted(found)]
+        for start in range(0, len(in_order), batch):
+            yield in_order[start : start + batch]
+
+    async def old_clusters(self) -> OldClusters | None:
+        self._here()
+        return self.clusters
 
     def _here(self) -> None:
         if self.away:

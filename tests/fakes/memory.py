@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 
 from shared.bandit.arms import ArmId
 from shared.bandit.context import Vector
-from shared.bandit.sums import Centroids
+from shared.bandit.kinds import Kinds
 from shared.schemas.events import Event, EventKind
 from shared.schemas.history import Waiting
 from shared.schemas.records import RequestRecord
-from shared.schemas.storage import DeadLetter, Notice, Verdict
+from shared.schemas.storage import Assignment, DeadLetter, Notice, Verdict
 from tests.fakes.clock import FakeClock
 from tests.fakes.quota_ledger import QuotaLedger
 from tests.values import replace
@@ -28,6 +28,7 @@ class Story:
     rated_at: float = 0.0
     revision: int = 0
     link_used: bool = False
+    assigned: Assignment | None = None
     ledger: dict[EventKind, tuple[int, dict[str, int]]] = field(default_factory=dict)
 
 
@@ -67,9 +68,7 @@ class Memory:
     unindexed: dict[str, None] = field(default_factory=dict)
     outbox: dict[str, Waiting] = field(default_factory=dict)
     dropped: int = 0
-    centroids: Centroids | None = None
-    counted: int | None = None
-    miscounted: dict[str, None] = field(default_factory=dict)
+    kinds: Kinds | None = None
     notices: dict[str, tuple[Notice, float]] = field(default_factory=dict)
     arms: dict[ArmId, bool] = field(default_factory=dict)
     free_arms: tuple[ArmId, ...] = ()

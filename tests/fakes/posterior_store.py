@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
 
-from shared.bandit.sums import Centroids, IntSums, LearnedState, by_arm, parse_sums, weighted_sums
+from shared.bandit.sums import IntSums, LearnedState, by_arm, parse_sums, weighted_sums
 from shared.clock import utc_day
 from shared.errors import DependencyError
 from shared.schemas.history import Contribution, Waiting
@@ -28,7 +28,7 @@ class FakePosteriorStore:
         self._here()
         today = datetime.fromtimestamp(self.memory.clock.now(), UTC).date()
         days: dict[str, list[tuple[float, IntSums]]] = defaultdict(list)
-        version = self.memory.centroids.epoch if self.memory.centroids is not None else 0
+        version = self.memory.kinds.order if self.memory.kinds is not None else 0
         for (arm, day), sums in self.memory.sums.items():
             age_days = max((today - date.fromisoformat(day)).days, 0)
             weight = 0.5 ** (age_days / self._recency_days)
@@ -36,7 +36,7 @@ class FakePosteriorStore:
                 days[arm].append((weight, parse_sums({name: str(value) for name, value in sums.items()})))
                 version += self.memory.versions[arm, day]
         name = f"{version}.{today.isoformat()}" if version else "0"
-        return LearnedState(name, {arm: weighted_sums(parts) for arm, parts in days.items()}, self.memory.centroids)
+        return LearnedState(name, {arm: weighted_sums(parts) for arm, parts in days.items()}, self.memory.kinds)
 
     async def apply(self, effects: Sequence[Effect]) -> list[Applied]:
         self._here()
@@ -61,23 +61,12 @@ class FakePosteriorStore:
             sums.update(after.get(arm, {}))
             self.memory.versions[key] += 1
         story.ledger[event.kind] = (event.revision, dict(effect.sums))
-        contribution = Contribution(event.request_id, event.kind, event.revision, dict(effect.sums))
+        contribution = Contribution(event.request_id, event.kind, event.revision, dict(effect.sums), story.assigned)
         self.memory.remember(self._history_bound, Waiting("", event.request_id, contribution=contribution))
         if story.vector is not None:
             self.memory.unindexed.setdefault(event.request_id)
-            centroids, suffixes = self.memory.centroids, {name.partition("@")[2] for name in effect.sums if "@" in name}
-            current = centroids is None or any(at.startswith(f"{centroids.epoch}.") for at in suffixes)
-            if effect.sums and not current:
-                self.memory.miscounted.setdefault(event.request_id)
         self.memory.acknowledge(event.entry_id)
         return Applied.APPLIED
-
-    async def save_centroids(self, centroids: Centroids) -> bool:
-        self._here()
-        if self.memory.centroids is not None and self.memory.centroids.epoch >= centroids.epoch:
-            return False
-        self.memory.centroids = centroids
-        return True
 
     async def forget_before(self, created_at: float) -> int:
         self._here()

@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from shared.bandit.context import Neighbour, Vector
 from shared.errors import DependencyError
@@ -61,11 +60,6 @@ class FakeRequestIndex:
         stored, _ = self._stored()
         for request_id in request_ids:
             stored.pop(request_id, None)
-
-    async def sample(self, limit: int) -> NDArray[np.float32]:
-        stored, model = self._stored()
-        newest = sorted(stored.values(), key=lambda point: -point.created_at)[:limit]
-        return np.array([_unit(point.vector) for point in newest], dtype=np.float32).reshape(-1, model.dimension)
 
     async def count(self) -> int:
         return len(self._stored()[0])

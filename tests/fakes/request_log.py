@@ -13,7 +13,16 @@ from shared.schemas.history import PastRating, Waiting
 from shared.schemas.ids import ambiguous
 from shared.schemas.quota import Charge, Toll
 from shared.schemas.records import Lesson, Rating, RequestRecord, Status, StoredRequest
-from shared.schemas.storage import Claim, LoggedRequest, NewRecord, RatingTerms, Reservation, Verdict
+from shared.schemas.storage import (
+    Assignment,
+    Claim,
+    LoggedRequest,
+    NewRecord,
+    RatingTerms,
+    Reservation,
+    Verdict,
+    counted_kind,
+)
 from tests.fakes.memory import Alias, Memory, Story
 
 
@@ -192,7 +201,7 @@ class FakeRequestLog:
         if story is None or story.record is None:
             return None
         lessons = Lesson.of(story.record)
-        return LoggedRequest(lessons, story.vector, story.score, story.revision)
+        return LoggedRequest(lessons, story.vector, story.score, story.revision, story.assigned or _counted(story))
 
     async def pending_index(self, limit: int) -> list[str]:
         self._here()
@@ -231,3 +240,9 @@ class FakeRequestLog:
 def _stamp(own_id: str) -> float:
     """Return when a UUIDv7 was made."""
     return int(own_id.replace("-", "")[:12], 16) / 1000
+
+
+def _counted(story: Story) -> Assignment | None:
+    """Return the kind of a request whose outcome a learner without assignments has counted."""
+    kind = counted_kind(story.ledger.get(EventKind.OUTCOME, (0, {}))[1])
+    return None if kind is None else Assignment(kind)

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from shared.bandit.arms import ArmId
+from shared.bandit.kinds import Kinds
 from shared.schemas.history import PastRequest
 from shared.schemas.records import Status
 from tests.fakes.memory import Alias, Memory, Story
@@ -23,9 +24,9 @@ class FakeRestorer:
     async def clear(self) -> None:
         memory = self.memory
         memory.owners.clear()
-        for kept in (memory.stories, memory.aliases, memory.sums, memory.versions, memory.unindexed, memory.miscounted):
+        for kept in (memory.stories, memory.aliases, memory.sums, memory.versions, memory.unindexed):
             kept.clear()
-        memory.centroids = memory.counted = None
+        memory.kinds = None
 
     async def requests(self, past: Sequence[PastRequest]) -> None:
         for one in past:
@@ -34,6 +35,7 @@ class FakeRestorer:
             if rating is not None:
                 story.score, story.text, story.rated_at = rating.score, rating.text, rating.rated_at
             story.revision = one.revision
+            story.assigned = one.assigned if one.assigned is not None and one.assigned.order else None
             story.ledger = {each.kind: (each.revision, dict(each.sums)) for each in one.ledger}
             owner, public_id = entry.record.owner, entry.record.public_id
             held = self.memory.aliases.get((owner, public_id))
@@ -46,3 +48,6 @@ class FakeRestorer:
         for key, sums in days.items():
             self.memory.sums[key] = Counter(sums)
             self.memory.versions[key] += 1
+
+    async def kinds(self, kinds: Kinds) -> None:
+        self.memory.kinds = kinds

@@ -26,6 +26,7 @@ from shared.storage import redis_keys
 from shared.storage.postgres_history import PostgresHistory
 from shared.storage.qdrant_index import QdrantIndex, collection_name
 from shared.storage.redis_requests import GRACE_S
+from tests.assigning import a_kind_assigner
 from tests.contracts.redis_rig import RECENCY_DAYS, WINDOW_S, Rig, redis_rig
 from tests.stories import a_new_record, own_id
 from tests.values import replace
@@ -47,9 +48,7 @@ class Memory:
 
     def __post_init__(self) -> None:
         rig, self.metrics = self.rig, LearnerMetrics(CollectorRegistry())
-        self.learner = EventLearner(
-            "test", queue=rig.queue, log=rig.log, posteriors=rig.posteriors, clock=rig.clock, metrics=self.metrics
-        )
+        self.learner = self.new_learner("test")
 
         async def fetch_model() -> EmbeddingModel:
             return self.model
@@ -58,8 +57,17 @@ class Memory:
             log=rig.log, index=self.index, fetch_model=fetch_model, clock=rig.clock, recency_days=RECENCY_DAYS
         )
         self.history_writer = HistoryWriter(
-            rig.outbox, self.history, rig.posteriors, "abc", {"x": 1}, clock=rig.clock, metrics=self.metrics
+            rig.outbox, self.history, rig.kinds, "abc", {"x": 1}, clock=rig.clock, metrics=self.metrics
         )
+
+    def new_learner(self, name: str) -> EventLearner:
+        """Return one more learner, with an assigner of its own."""
+        rig = self.rig
+        kinds = a_kind_assigner(rig.kinds, rig.log, rig.clock, metrics=self.metrics, model=self.model)
+        return EventLearner(
+            name, queue=rig.queue, log=rig.log, posteriors=rig.posteriors, kinds=kinds, clock=rig.clock,
+            metrics=self.metrics,
+        )  # fmt: skip
 
     async def learn(self) -> None:
         """Do all that a learner does until nothing waits."""
@@ -75,7 +83,6 @@ class Memory:
             self.history_writer,
             rig.outbox,
             rig.restorer,
-            rig.posteriors,
             self.index,
             rig.heartbeats,
             rig.clock,
@@ -115,6 +122,7 @@ class Memory:
             attempts = (Attempt(chance.choice(ARMS), "timeout", 1.0, spent=True), *entry.record.outcome.attempts)
             outcome = replace(entry.record.outcome, attempts=attempts, upstream_s=chance.random() * 9)
             vector = np.random.default_rng(at).normal(size=4).astype(np.float32)
+            vector /= np.linalg.norm(vector)
             record = replace(entry.record, outcome=outcome)
             entries.append(NewRecord(record, chance.choice((vector, vector, None))))
         return entries

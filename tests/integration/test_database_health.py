@@ -25,8 +25,8 @@ from shared.storage import redis_keys
 from shared.storage.postgres_history import PostgresHistory
 from shared.storage.redis_connection import Client, connect
 from shared.storage.redis_database_reports import RedisDatabaseReports
+from shared.storage.redis_kinds import RedisKindStore
 from shared.storage.redis_outbox import RedisOutbox
-from shared.storage.redis_posteriors import RedisPosteriorStore
 from tests.forwarder import forwarding
 from tests.integration.gateway.process import Gateway
 from tests.integration.learner_rig import NOWHERE, until
@@ -52,7 +52,7 @@ async def watch_of(client: Any, history: PostgresHistory, worker: str = "one") -
     history_writer = HistoryWriter(
         RedisOutbox(client),
         history,
-        RedisPosteriorStore(client, recency_days=30.0, clock=SystemClock()),
+        RedisKindStore(client, clock=SystemClock()),
         "hash",
         {},
         clock=SystemClock(),

@@ -14,6 +14,7 @@ from services.learner.commands.forget import Forgotten, Source, forget, owner_of
 from services.learner.learning.apply_events import EventLearner
 from shared.metrics import LearnerMetrics
 from shared.storage import redis_keys
+from tests.assigning import a_kind_assigner
 from tests.contracts.redis_rig import Rig, redis_rig
 from tests.ledgers import ledgers_in, sums_in
 from tests.stories import ARM, a_new_record
@@ -30,7 +31,15 @@ async def rig(redis_server: str) -> AsyncIterator[Rig]:
 
 def learner(rig: Rig) -> EventLearner:
     metrics = LearnerMetrics(CollectorRegistry())
-    return EventLearner("me", queue=rig.queue, log=rig.log, posteriors=rig.posteriors, clock=rig.clock, metrics=metrics)
+    return EventLearner(
+        "me",
+        queue=rig.queue,
+        log=rig.log,
+        posteriors=rig.posteriors,
+        kinds=a_kind_assigner(rig.kinds, rig.log, rig.clock),
+        clock=rig.clock,
+        metrics=metrics,
+    )
 
 
 async def rated(rig: Rig, owner: str, *, count: int, score: float, arm: str = ARM) -> list[str]:

@@ -14,6 +14,7 @@ from shared.metrics import LearnerMetrics
 from shared.quick_http import QuickHttp
 from shared.schemas.storage import EmbeddingModel
 from shared.storage.qdrant_index import QdrantIndex
+from tests.assigning import a_kind_assigner
 from tests.contracts.redis_rig import redis_rig
 from tests.stories import a_new_record
 
@@ -34,6 +35,7 @@ async def test_a_rated_request_becomes_a_neighbour_and_a_revision_its_new_label(
             queue=rig.queue,
             log=rig.log,
             posteriors=rig.posteriors,
+            kinds=a_kind_assigner(rig.kinds, rig.log, rig.clock, model=model),
             clock=rig.clock,
             metrics=LearnerMetrics(CollectorRegistry()),
         )

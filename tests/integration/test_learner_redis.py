@@ -11,6 +11,7 @@ from services.learner.learning.apply_events import EventLearner, RedeliveryPolic
 from shared.metrics import LearnerMetrics
 from shared.schemas.events import Event, EventKind
 from shared.storage import redis_keys
+from tests.assigning import a_kind_assigner
 from tests.contracts.redis_rig import Rig, redis_rig
 from tests.ledgers import ledgers_in, sums_in
 from tests.stories import ARM, a_new_record
@@ -30,6 +31,7 @@ def learner(rig: Rig, name: str = "me") -> EventLearner:
         queue=rig.queue,
         log=rig.log,
         posteriors=rig.posteriors,
+        kinds=a_kind_assigner(rig.kinds, rig.log, rig.clock),
         clock=rig.clock,
         metrics=LearnerMetrics(CollectorRegistry()),
         redelivery=PATIENCE,

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from services.learner.learning.clusters import ClusterUpdater
 
 from services.learner.commands.forget import Source, forget
 from services.learner.commands.rebuild import RebuildRefused
-from services.learner.learning.clusters import ClusterUpdater
 from shared.bandit.sums import Centroids
 from shared.schemas.records import Status
 from shared.schemas.storage import Reservation, Verdict

@@ -13,16 +13,17 @@ from dataclasses import dataclass, field
 
 from msgspec import structs
 
+from services.learner.commands.rebuild_kinds import KindReplay
 from services.learner.learning.apply_events import effect_of
 from services.learner.learning.retention import faded_before
 from services.learner.writers.history_writer import HistoryWriter
 from services.learner.writers.index_writer import DAY_S, point_of
 from shared.bandit.arms import ArmId
-from shared.bandit.learning import with_cluster
-from shared.bandit.sums import Centroids, by_arm
+from shared.bandit.learning import with_kind
+from shared.bandit.sums import by_arm
 from shared.clock import utc_day
 from shared.errors import CorruptState, RouterError
-from shared.ports import Clock, Heartbeats, History, Outbox, PosteriorStore, RequestIndex, Restorer
+from shared.ports import Clock, Heartbeats, History, Outbox, RequestIndex, Restorer
 from shared.schemas.events import Event, EventKind
 from shared.schemas.history import Contribution, PastRequest
 from shared.schemas.records import Lesson
@@ -44,7 +45,6 @@ class RebuildStores:
     history_writer: HistoryWriter
     outbox: Outbox
     restorer: Restorer
-    posteriors: PosteriorStore
     index: RequestIndex
     heartbeats: Heartbeats
     clock: Clock
@@ -92,9 +92,10 @@ async def rebuild(
     since = min(faded, now - lifetime_s)
     done, total = Rebuilt(), await stores.history.count(since=since)
     progress(0, total)
-    centroids = await stores.history.centroids()
+    replay = KindReplay(stores.clock)
+    await replay.read(stores.history, since=faded)
     async for page in stores.history.read(since=since):
-        past = [structs.replace(each, ledger=tuple(_counted(each, _ledger(each, done), centroids))) for each in page]
+        past = [structs.replace(each, ledger=tuple(_ledger(each, replay, done))) for each in page]
         for each in past:
             if each.entry.record.created_at >= faded:
                 _add(each, done)
@@ -102,8 +103,8 @@ async def rebuild(
         await _index(past, stores, done, since=recent, wipe=wipe)
         done.requests += len(past)
         progress(done.requests, max(total, done.requests))
-    if centroids is not None:
-        await stores.posteriors.save_centroids(centroids)
+    if replay.kinds is not None:
+        await stores.restorer.kinds(replay.kinds)
     await stores.restorer.sums(done.days)
     return done
 
@@ -126,40 +127,39 @@ async def _check(stores: RebuildStores, *, wipe: bool, learner_timeout_s: float)
         raise RebuildRefused(f"{waiting} entries wait to be written to the history, and cannot be written now")
 
 
-def _ledger(past: PastRequest, done: Rebuilt) -> Iterator[Contribution]:
+def _ledger(past: PastRequest, replay: KindReplay, done: Rebuilt) -> Iterator[Contribution]:
     """Yield what a request has added to the sums, or would have added if a learner had processed it."""
     record, rating = past.entry.record, past.rating
     outcome, feedback = past.contribution(EventKind.OUTCOME), past.contribution(EventKind.FEEDBACK)
+    rated = rating is not None and (feedback is None or feedback.revision < rating.revision)
+    request = _logged(past)
+    if request.assigned is None and (outcome is None or rated or not replay.began):
+        request = structs.replace(request, assigned=replay.assign(request))
     if outcome is None:
-        outcome = _learned(Event("0-1", EventKind.OUTCOME, record.id, 1), past, done)
-    if rating is not None and (feedback is None or feedback.revision < rating.revision):
+        outcome = _learned(Event("0-1", EventKind.OUTCOME, record.id, 1), request, done)
+    if rating is not None and rated:
         event = Event("0-1", EventKind.FEEDBACK, record.id, rating.revision, score=rating.score)
-        withdrawn = Contribution(record.id, EventKind.FEEDBACK, rating.revision, {})
-        feedback = withdrawn if rating.score is None else _learned(event, past, done)
-    yield from (each for each in (outcome, feedback) if each is not None)
-
-
-def _counted(past: PastRequest, ledger: Iterator[Contribution], centroids: Centroids | None) -> Iterator[Contribution]:
-    """Yield the ledger counted by the newest clusters, as learners do; the history keeps the clusters of the time."""
-    for each in ledger:
-        if centroids is None:
+        withdrawn = Contribution(record.id, EventKind.FEEDBACK, rating.revision, {}, request.assigned)
+        feedback = withdrawn if rating.score is None else _learned(event, request, done)
+    for each in (outcome, feedback):
+        if each is not None and not replay.began:  # a history without kinds
+            yield structs.replace(each, sums=with_kind(each.sums, request.kind), assigned=request.assigned)
+        elif each is not None:
             yield each
-        else:
-            yield structs.replace(each, sums=with_cluster(each.sums, centroids.cluster_of(past.entry.vector)))
 
 
-def _learned(event: Event, past: PastRequest, done: Rebuilt) -> Contribution | None:
+def _learned(event: Event, request: LoggedRequest, done: Rebuilt) -> Contribution | None:
     try:
-        effect = effect_of(event, _logged(past))
+        effect = effect_of(event, request)
     except (CorruptState, ValueError, OverflowError):
         done.unlearned += 1
         return None
-    return Contribution(event.request_id, event.kind, event.revision, effect.sums)
+    return Contribution(event.request_id, event.kind, event.revision, effect.sums, request.assigned)
 
 
 def _logged(past: PastRequest) -> LoggedRequest:
     score = None if past.rating is None else past.rating.score
-    return LoggedRequest(Lesson.of(past.entry.record), past.entry.vector, score, past.revision)
+    return LoggedRequest(Lesson.of(past.entry.record), past.entry.vector, score, past.revision, past.assigned)
 
 
 def _add(past: PastRequest, done: Rebuilt) -> None:

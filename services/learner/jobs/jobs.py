@@ -12,7 +12,6 @@ from arq import Retry, cron
 from arq.cron import CronJob
 
 from services.learner.learning.apply_events import EventLearner
-from services.learner.learning.clusters import ClusterUpdater
 from services.learner.learning.retention import drop_expired
 from services.learner.writers.history_writer import HistoryWriter
 from services.learner.writers.index_writer import IndexWriter
@@ -39,11 +38,9 @@ class LearnerJobs:
     clock: Clock
     recency_days: float
     history_writer: HistoryWriter | None = None
-    cluster_updater: ClusterUpdater | None = None
     _learning: asyncio.Lock = field(default_factory=asyncio.Lock)
     _indexing: asyncio.Lock = field(default_factory=asyncio.Lock)
     _writing_history: asyncio.Lock = field(default_factory=asyncio.Lock)
-    _clustering: asyncio.Lock = field(default_factory=asyncio.Lock)
     _again: bool = False
     _index_waits_since: float = math.inf
 
@@ -85,12 +82,6 @@ class LearnerJobs:
             async with self._writing_history:
                 await self.history_writer.step()
 
-    async def update_clusters(self) -> None:
-        """Fit clusters when due, and count earlier requests by the newest ones."""
-        if self.cluster_updater is not None and not self._clustering.locked():
-            async with self._clustering:
-                await self.cluster_updater.step()
-
     async def drop_expired(self) -> None:
         """Drop expired state."""
         await drop_expired(
@@ -106,8 +97,6 @@ class LearnerJobs:
         self.learner.stopping = self.index_writer.stopping = True
         if self.history_writer is not None:
             self.history_writer.stopping = True
-        if self.cluster_updater is not None:
-            self.cluster_updater.stopping = True
 
 
 async def learn(ctx: Mapping[str, Any]) -> None:
@@ -136,13 +125,12 @@ def _cron(
 
 
 def cron_jobs() -> list[CronJob]:
-    """Return the periodic jobs. One job each: learning never waits for PostgreSQL, clusters or clean-up."""
+    """Return the periodic jobs. One job each: learning never waits for PostgreSQL or clean-up."""
     every_s = set(range(60))
     return [
         # Finds events without a wake-up, and those that other learners have abandoned.
         _cron("sweep", lambda jobs: jobs.learn(sweep=True), second=every_s),
         _cron("remember", LearnerJobs.write_history, second=every_s),
-        _cron("cluster", LearnerJobs.update_clusters, second=set(range(0, 60, 2))),
         _cron("tidy", LearnerJobs.drop_expired, second={0}, minute=set(range(0, 60, 10))),
     ]
 

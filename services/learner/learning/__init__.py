@@ -1,1 +1,1 @@
-"""Learning: events to sums, clusters of prompts, removal of expired state."""
+"""Learning: events to sums, kinds of prompt, removal of expired state."""

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from services.learner.learning.assign_kinds import KindAssigner
 from shared.bandit.learning import failure_sums, feedback_sums, outcome_sums
 from shared.bandit.sums import by_arm, parse_sums
 from shared.errors import DependencyError
@@ -13,7 +14,7 @@ from shared.logs import get_logger
 from shared.metrics import LearnerMetrics
 from shared.ports import Clock, EventQueue, PosteriorStore, RequestLog
 from shared.schemas.events import EVENT_VERSION, Event, EventKind
-from shared.schemas.records import Lesson, Status
+from shared.schemas.records import Status
 from shared.schemas.storage import Applied, Effect, LoggedRequest
 
 BATCH = 256
@@ -48,19 +49,21 @@ class RedeliveryPolicy:
 def effect_of(event: Event, request: LoggedRequest) -> Effect:
     """Return what `event` adds to the sums of the arm that answered and of the arms that failed before it.
 
+    It is also counted in the request's kind of prompt, whatever the decision took for its kind.
+
     Raises:
         CorruptState: readers would refuse sums that include this.
         ValueError, OverflowError: a figure of the record is not finite.
     """
     record = request.record
-    sums = _rating(event, record) if event.kind is EventKind.FEEDBACK else _outcome(record)
+    sums = _rating(event, request) if event.kind is EventKind.FEEDBACK else _outcome(request)
     for part in by_arm(record.outcome.arm, sums).values():
         parse_sums({name: str(value) for name, value in part.items()})
     return Effect(event=event, arm=record.outcome.arm, created_at=record.created_at, sums=sums)
 
 
-def _outcome(record: Lesson) -> dict[str, int]:
-    outcome = record.outcome
+def _outcome(request: LoggedRequest) -> dict[str, int]:
+    outcome = request.record.outcome
     sums = failure_sums((attempt.arm for attempt in outcome.attempts if attempt.blames_arm), outcome.arm)
     if outcome.status is Status.ANSWERED:  # time and cost of a partial answer say nothing of a whole one
         sums |= outcome_sums(
@@ -68,18 +71,19 @@ def _outcome(record: Lesson) -> dict[str, int]:
             latency_s=outcome.upstream_s,
             prompt_tokens=outcome.prompt_tokens,
             completion_tokens=outcome.completion_tokens,
-            cluster=record.decision.cluster,
+            kind=request.kind,
         )
     return sums
 
 
-def _rating(event: Event, record: Lesson) -> dict[str, int]:
+def _rating(event: Event, request: LoggedRequest) -> dict[str, int]:
+    record = request.record
     if event.score is None or not 0.0 <= event.score <= 1.0:
         raise ValueError("the event's score is not between 0 and 1")
     if not record.rateable:
         return {}  # rated while it was streamed, before it failed
     view = record.decision.view(record.outcome.arm)
-    return feedback_sums(score=event.score, view=view, cluster=record.decision.cluster)
+    return feedback_sums(score=event.score, view=view, kind=request.kind)
 
 
 def _readable(event: Event) -> bool:
@@ -96,6 +100,7 @@ class EventLearner:
         queue: EventQueue,
         log: RequestLog,
         posteriors: PosteriorStore,
+        kinds: KindAssigner,
         clock: Clock,
         metrics: LearnerMetrics,
         redelivery: RedeliveryPolicy | None = None,
@@ -104,6 +109,7 @@ class EventLearner:
         self._queue = queue
         self._log = log
         self._posteriors = posteriors
+        self._kinds = kinds
         self._clock = clock
         self._metrics = metrics
         self._redelivery = redelivery or RedeliveryPolicy()
@@ -116,6 +122,7 @@ class EventLearner:
         Batches of a backlog may be applied in any order, as between two learners: sums commute.
         """
         until, total = self._clock.monotonic() + self._redelivery.drain_s, 0
+        await self._kinds.prepare()
         # First the batches that a failure of Redis interrupted: they are delivered to us and not acknowledged.
         for events in self._unfinished.copy():
             total += await self._finish(events)
@@ -174,7 +181,7 @@ class EventLearner:
         for event in events:
             if not _readable(event):
                 await self._foreign(event)
-        requests = await self._log.load([event.request_id for event in ours])
+        requests = await self._kinds.assign(await self._log.load([event.request_id for event in ours]))
         effects: list[Effect] = []
         for event, request in zip(ours, requests, strict=True):
             effect = await self._effect(event, request)

@@ -7,12 +7,14 @@ from collections.abc import Mapping, Sequence
 from shared.errors import CorruptState, DependencyError
 from shared.logs import get_logger
 from shared.metrics import LearnerMetrics
-from shared.ports import Clock, History, Outbox, PosteriorStore
+from shared.ports import Clock, History, KindStore, Outbox
 from shared.resilience.circuit_breaker import CircuitBreaker
 from shared.schemas.history import Waiting
 
 BATCH = 500
-_CENTROIDS_EVERY_S = 30.0
+_KINDS_EVERY_S = 300.0
+"""How often the kinds of prompt are saved: a rebuild assigns what came after it again, about 80 us a request."""
+
 _WORK_S = 4.0
 """Longest run of one step; the next step continues."""
 
@@ -29,7 +31,7 @@ class HistoryWriter:
         self,
         outbox: Outbox,
         history: History,
-        posteriors: PosteriorStore,
+        kinds: KindStore,
         settings_hash: str,
         settings: Mapping[str, object],
         *,
@@ -38,13 +40,13 @@ class HistoryWriter:
     ) -> None:
         self._outbox = outbox
         self._history = history
-        self._posteriors = posteriors
+        self._kinds = kinds
         self._settings = (settings_hash, settings)
         self._clock = clock
         self._metrics = metrics
         self._prepared = False
-        self._epoch: int | None = None
-        self._centroids_checked_at = -1e9
+        self._kinds_order: int | None = None
+        self._kinds_saved_at = -1e9
         self._breaker = CircuitBreaker(clock, threshold=1, first_cooldown_s=1.0, max_cooldown_s=5.0)
         self.stopping = False
         self.trouble = ""  # reason of the last failure, from a bounded set of texts
@@ -55,7 +57,7 @@ class HistoryWriter:
             return 0
         try:
             done = await self._write_waiting()
-            await self._keep_centroids()
+            await self._keep_kinds()
         except DependencyError as error:
             if not self._breaker.open:
                 _log.warning("history waits", reason=str(error))
@@ -94,15 +96,17 @@ class HistoryWriter:
         for result, count in counts.items():
             self._metrics.history_rows.labels(result=result).inc(count)
 
-    async def _keep_centroids(self) -> None:
-        """Write each epoch of the centroids: sums by cluster cannot be interpreted without them."""
-        if self._clock.monotonic() - self._centroids_checked_at < _CENTROIDS_EVERY_S:
+    async def _keep_kinds(self) -> None:
+        """Save a snapshot of the kinds now and then, if requests were assigned since the last one."""
+        if self._clock.monotonic() - self._kinds_saved_at < _KINDS_EVERY_S:
             return
         try:
-            centroids = (await self._posteriors.load()).centroids
+            kinds = await self._kinds.load()
         except CorruptState:
             return  # the gateways report it
-        if centroids is not None and centroids.epoch != self._epoch:
-            await self._history.save_centroids(centroids)
-            self._epoch = centroids.epoch
-        self._centroids_checked_at = self._clock.monotonic()
+        if kinds is None:
+            return
+        if kinds.order != self._kinds_order:
+            await self._history.save_kinds(kinds)
+            self._kinds_order = kinds.order
+        self._kinds_saved_at = self._clock.monotonic()

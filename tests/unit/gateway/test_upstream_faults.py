@@ -19,9 +19,11 @@ from shared.metrics import LearnerMetrics
 from shared.quick_http import NotConnected
 from shared.schemas.records import Outcome, Status
 from shared.schemas.upstream import Usage
+from tests.assigning import a_kind_assigner
 from tests.fakes.chat_model import Reply
 from tests.fakes.event_queue import FakeEventQueue
 from tests.fakes.gateway import World, asker, chat, known
+from tests.fakes.kind_store import FakeKindStore
 from tests.fakes.sink import FakeSink, begins
 from tests.fakes.use_cases import complete, open_stream, route
 from tests.values import replace
@@ -64,6 +66,7 @@ async def learned(world: World) -> dict[str, tuple[float, float]]:
     """Let a learner apply what waits; return answered requests and failures of each arm."""
     learner = EventLearner(
         "me", queue=FakeEventQueue(world.memory), log=world.log, posteriors=world.store, clock=world.clock,
+        kinds=a_kind_assigner(FakeKindStore(world.memory), world.log, world.clock),
         metrics=LearnerMetrics(CollectorRegistry()),
     )  # fmt: skip
     await learner.drain()

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import numpy as np
 from prometheus_client import CollectorRegistry
 
 from services.learner.writers.history_writer import HistoryWriter
-from shared.bandit.sums import Centroids
+from shared.bandit.kinds import no_kinds
 from shared.metrics import LearnerMetrics
 from tests.fakes.history import FakeHistory
+from tests.fakes.kind_store import FakeKindStore
 from tests.fakes.memory import Memory
 from tests.fakes.outbox import FakeOutbox
-from tests.fakes.posterior_store import FakePosteriorStore
 from tests.fakes.request_log import FakeRequestLog
 from tests.stories import a_new_record
 from tests.values import replace
@@ -29,9 +28,9 @@ class World:
 
     def __post_init__(self) -> None:
         self.log = FakeRequestLog(self.memory, history_bound=10_000)
-        self.posteriors = FakePosteriorStore(self.memory)
+        self.kinds = FakeKindStore(self.memory)
         self.history_writer = HistoryWriter(
-            FakeOutbox(self.memory), self.history, self.posteriors, "abc", {"X": 1},
+            FakeOutbox(self.memory), self.history, self.kinds, "abc", {"X": 1},
             clock=self.memory.clock, metrics=self.metrics,
         )  # fmt: skip
 
@@ -118,15 +117,18 @@ async def test_gaps_are_counted_and_hold_up_nobody() -> None:
     assert world.memory.outbox == {}
 
 
-async def test_each_epoch_of_the_clusters_is_kept_once() -> None:
-    """A new fit is noticed within half a minute."""
+async def test_kinds_are_saved_now_and_then_if_they_have_changed() -> None:
+    """Once in five minutes, and not again as long as no request is assigned."""
     world = World()
-    for epoch in (1, 2):
-        await world.posteriors.save_centroids(Centroids(epoch, np.eye(4, dtype=np.float32)))
+    saved = []
+    for order in (1, 1, 2, 3, 3):
+        world.memory.kinds = replace(no_kinds(4), order=order)
         for _ in range(3):
             await world.history_writer.step()
-            world.memory.clock.advance(31)
-    assert set(world.history.epochs) == {1, 2}
+            world.memory.clock.advance(100.5)
+        saved.append(sorted(world.history.snapshots))
+        world.history.snapshots.clear()
+    assert saved == [[1], [], [2], [3], []]
 
 
 async def test_told_to_stop_it_finishes_the_batch_at_hand() -> None:

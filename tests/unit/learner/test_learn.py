@@ -14,9 +14,11 @@ from shared.errors import CorruptState, DependencyError
 from shared.metrics import LearnerMetrics
 from shared.schemas.events import EVENT_VERSION, Event, EventKind
 from shared.schemas.records import Attempt, Lesson, Status
-from shared.schemas.storage import Applied, Effect, LoggedRequest
+from shared.schemas.storage import Applied, Assignment, Effect, LoggedRequest
+from tests.assigning import a_kind_assigner
 from tests.fakes.clock import FakeClock
 from tests.fakes.event_queue import FakeEventQueue
+from tests.fakes.kind_store import FakeKindStore
 from tests.fakes.memory import Memory
 from tests.fakes.posterior_store import FakePosteriorStore
 from tests.fakes.request_log import FakeRequestLog
@@ -56,6 +58,7 @@ def world() -> World:
         queue=queue,
         log=log,
         posteriors=posteriors,
+        kinds=a_kind_assigner(FakeKindStore(memory), log, memory.clock),
         clock=memory.clock,
         metrics=LearnerMetrics(registry),
         redelivery=PATIENCE,
@@ -204,10 +207,10 @@ async def test_stopping_finishes_the_batch_and_begins_no_other(world: World) -> 
 
 
 def outcome(status: Status, **changes: object) -> dict[str, int]:
-    record = a_record(1e9, status=status, cluster=(1, 2))
+    record = a_record(1e9, status=status, cluster=(1, 7))  # what the decision took for its kind
     record = replace(record, outcome=replace(record.outcome, **changes))
     event = Event("1-1", EventKind.OUTCOME, record.id, 1)
-    return dict(effect_of(event, LoggedRequest(Lesson.of(record), None, None, 0)).sums)
+    return dict(effect_of(event, LoggedRequest(Lesson.of(record), None, None, 0, Assignment((1, 2), 5))).sums)
 
 
 def test_only_answers_teach_cost_and_latency() -> None:

@@ -1,0 +1,82 @@
+"""Kinds of prompt from the history: the newest snapshot, and the assignments after it made again in their order.
+
+A history of a version before kinds has clusters instead. They become kinds as they do in a running installation.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+from services.learner.learning.assign_kinds import assign_all, assignable, fits, model_of
+from shared.bandit.kinds import Assigner, Kinds, no_kinds
+from shared.bandit.sums import REQUESTS
+from shared.ports import Clock, History
+from shared.schemas.history import PastAssignment
+from shared.schemas.storage import Assignment, LoggedRequest, first_generation, first_order
+
+
+class KindReplay:
+    """The kinds so far. `began` is False where the history knows none; then each request is assigned."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self.kinds: Kinds | None = None
+        self.began = False
+
+    async def read(self, history: History, *, since: float) -> None:
+        """Make the assignments of the history again; `since` is the oldest request that counts."""
+        self.kinds = await history.kinds()
+        old = await history.old_clusters() if self.kinds is None else None
+        first = True
+        async for page in history.assignments(after=0 if self.kinds is None else self.kinds.order):
+            if first and old is not None:
+                counts = await _counts(history, old.epoch, len(old.centres), since)
+                self.kinds = old.kinds(counts, order=page[0].assigned.order - 1)
+            first = False
+            self.kinds = await asyncio.to_thread(_assigned_again, self.kinds, page)
+        if first and old is not None:
+            counts = await _counts(history, old.epoch, len(old.centres), since)
+            self.kinds = old.kinds(counts, order=first_order(self._clock.now()))
+        self.began = self.kinds is not None
+
+    def assign(self, request: LoggedRequest) -> Assignment | None:
+        """Assign a request that no learner has assigned; None without a vector that can be compared."""
+        if not assignable(request):
+            return None
+        model, now = model_of(request), self._clock.now()
+        if self.kinds is None:
+            empty = no_kinds(model.dimension, generation=first_generation(now), model=model.id)
+            self.kinds = replace(empty, order=first_order(now))
+        if not fits(self.kinds, model):
+            return None
+        self.kinds, assigned = assign_all(self.kinds, [(request.record.id, request.vector)])
+        return assigned[request.record.id]
+
+
+def _assigned_again(kinds: Kinds | None, page: Sequence[PastAssignment]) -> Kinds:
+    """Return the kinds after these assignments."""
+    assigner, last = Assigner(kinds or no_kinds(0)), -1
+    for past in page:
+        generation, order = past.assigned.kind[0], past.assigned.order
+        if kinds is None or generation != kinds.generation:
+            kinds = no_kinds(past.vector.shape[0], generation=generation, model=past.embedding_model)
+            assigner = Assigner(replace(kinds, order=order - 1))
+        elif last != order - 1:  # others may have been assigned, and lost before the history had them
+            assigner = Assigner(replace(assigner.kinds, order=order - 1))
+        assigner.assign(past.vector, past.request_id)
+        last = order
+    return assigner.kinds
+
+
+async def _counts(history: History, epoch: int, clusters: int, since: float) -> list[int]:
+    """Return how many requests were counted by each cluster, as the sums of a running installation say."""
+    counted: Counter[str] = Counter()
+    async for page in history.read(since=since):
+        for past in page:
+            for contribution in past.ledger:
+                if contribution.assigned is None:
+                    counted.update({name: n for name, n in contribution.sums.items() if name.startswith(REQUESTS)})
+    return [counted[f"{REQUESTS}@{epoch}.{cluster}"] for cluster in range(clusters)]
