@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q install
 LOCKS := deploy/requirements
 
-.PHONY: run demo rebuild export soak langchain replay evaluate bench test check configuration compose-test chaos-test mutants format lock clean help
+.PHONY: run demo rebuild export soak langchain replay compare evaluate bench test check configuration compose-test chaos-test mutants format lock clean help
 
 run: $(VENV)/.local  ## Start the whole system; Ctrl-C stops it
 	@$(BIN)/python -m deploy.local
@@ -21,11 +21,16 @@ export: $(VENV)/.local  ## The history as a file, one request a line, while `mak
 	@$(BIN)/python -m deploy.local.history services.learner export --out "$(abspath $(or $(OUT),history.jsonl))" \
 	  $(if $(SINCE),--since $(SINCE)) $(if $(VECTORS),--vectors)
 
-replay: $(VENV)/.plots  ## The policy and its references on recorded outcomes (DATA, FEEDBACK, COST_WEIGHT, STREAM, SEEDS, POLICY, REQUESTS, DELAY)
+replay: $(VENV)/.plots  ## The policy and its references on recorded outcomes (DATA, FEEDBACK, COST_WEIGHT, STREAM, SEEDS, POLICY, REQUESTS, DELAY, SPECIALISTS, JOBS, OUT=folder)
 	@$(BIN)/python -m benchmarks.replay $(if $(DATA),--data $(DATA)) $(if $(FEEDBACK),--feedback $(FEEDBACK)) \
 	  $(if $(COST_WEIGHT),--cost-weight $(COST_WEIGHT)) $(if $(STREAM),--stream $(STREAM)) \
 	  $(if $(SEEDS),--seeds $(SEEDS)) $(if $(POLICY),--policy $(POLICY)) $(if $(REQUESTS),--requests $(REQUESTS)) \
-	  $(if $(DELAY),--delay $(DELAY))
+	  $(if $(DELAY),--delay $(DELAY)) $(if $(SPECIALISTS),--specialists $(SPECIALISTS)) \
+	  $(if $(SYSTEM_PROMPTS),--system-prompts $(SYSTEM_PROMPTS)) $(if $(FALL),--fall $(FALL)) \
+	  $(if $(JOBS),--jobs $(JOBS)) $(if $(OUT),--out "$(OUT)")
+
+compare: $(VENV)/.local  ## What a version of the policy gains over another: two folders of `make replay` (BEFORE=folder AFTER=folder PLAYER=product)
+	@$(BIN)/python -m benchmarks.replays.compare "$(BEFORE)" "$(AFTER)" $(if $(PLAYER),--player $(PLAYER))
 
 bench: $(VENV)/.plots  ## Speed and cost of the gateway beside a bare proxy (ROUNDS=5 SECONDS=2 PEERS=1 PAGE=docs/performance/results.md PARTS="load memory ...")
 	@$(BIN)/python -m benchmarks.load $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SECONDS),--seconds $(SECONDS)) \

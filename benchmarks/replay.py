@@ -1,9 +1,11 @@
-"""Offline replay: the product's policy and its references on recorded outcomes of real models.
+"""Offline replay: the product's policy and its references on recorded or made-up outcomes.
 
     python -m benchmarks.replay --data folder --feedback 1,0.3,0.1 --cost-weight 0,0.1,0.3 --seeds 20
+    python -m benchmarks.replay --data made-up-clear --stream topics --cost-weight 0
 
 Every player sees the same requests and ratings (paired by seed). Utility = quality - weight x cost / mean cost of the
-dearest arm. Prints a table per condition and writes JSON; with matplotlib (an extra) PNG plots as well.
+dearest arm. Prints tables per condition and one over all, and writes JSON; with matplotlib (an extra) PNG plots as
+well. `python -m benchmarks.replays.compare` compares the JSON of two versions.
 """
 
 from __future__ import annotations
@@ -14,179 +16,112 @@ import json
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from benchmarks.replays.ablations import ABLATIONS, Ablated
-from benchmarks.replays.figures import Row, Run, row_of, run_of
+from benchmarks.replays.figures import Row, per_seed, row_of
+from benchmarks.replays.made_up import MADE_UP
+from benchmarks.replays.players import PLAYERS, POOLED, PRODUCT, USUAL, players_of
 from benchmarks.replays.plots import write_plots
-from benchmarks.replays.product import Played, ProductPlayer
-from benchmarks.replays.references import REFERENCES, Table
-from benchmarks.replays.streams import STREAMS, Condition, Stream, make_stream
-from benchmarks.replays.summary import Cell, summary
-from benchmarks.replays.vectors import prompt_vectors
-from deploy.simulator.recorded_outcomes import Outcomes, load_outcomes
-from shared.bandit.baselines import PooledThompson
-from shared.bandit.build import build_policy
-from shared.bandit.decision import Weights
-from shared.bandit.policy import BanditSettings
-
-PRODUCT, POOLED, FIXED = "product", "pooled-ts", "each-fixed"
-USUAL = (PRODUCT, POOLED, *REFERENCES, FIXED)
-PLAYERS = (*USUAL, *ABLATIONS)
+from benchmarks.replays.runs import Runs, play_conditions
+from benchmarks.replays.specialists import STRENGTHS
+from benchmarks.replays.streams import BY_TOPIC, STREAMS, Condition
+from benchmarks.replays.summary import Cell, references_summary, summary
+from benchmarks.replays.tables import difference_lines, topic_table, utility_table
+from benchmarks.replays.worlds import World, WorldOptions, load_world
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class World:
-    """One data set with its vectors."""
-
-    outcomes: Outcomes
-    vectors: NDArray[np.float32]
-
-
-Play = Callable[[World, Stream, Condition, int], Played]
-
-
-def product_player(world: World, stream: Stream, condition: Condition, seed: int) -> Played:
-    """Play the product's policy."""
-    settings = _settings(condition)
-    return ProductPlayer(build_policy(settings), settings, world.outcomes, world.vectors, seed).play(stream)
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run from the command line; return the exit code."""
+    options = _parse(arguments)
+    try:
+        return _replay(options)
+    except (ValueError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 1
 
 
-def pooled_player(world: World, stream: Stream, condition: Condition, seed: int) -> Played:
-    """Play Thompson sampling per arm, without context."""
-    settings = _settings(condition)
-    return ProductPlayer(PooledThompson(settings), settings, world.outcomes, None, seed).play(stream)
+def _replay(options: argparse.Namespace) -> int:
+    made = WorldOptions(options.embedding_model, options.cache, options.specialists, options.system_prompts)
+    report: list[dict[str, object]] = []
+    cells: list[Cell] = []
+    for data in options.data or [None]:
+        world = load_world(data, made)
+        conditions = _conditions(options)
+        name, players = world.outcomes.name, players_of(options.policy, world.outcomes)
+        tick = _progress_bar(len(conditions) * options.seeds, name)
+        for condition, runs in play_conditions(
+            world, conditions, options.policy, seeds=options.seeds, jobs=options.jobs, tick=tick
+        ):
+            rows = rows_of(runs)
+            cells.append(
+                Cell(name, condition, {row.player: row for row in rows}, {one: per_seed(runs[one]) for one in players})
+            )
+            print(render(world, condition, rows, runs), flush=True)
+            report.append(_as_json(name, condition, rows, runs))
+            write_plots(options.out, f"{name}-{_slug(condition)}", runs, world.outcomes.models)
+            _write(options, report)
+    if PRODUCT in options.policy:
+        if len(cells) > 1:
+            bounds = [name for name in ("known-values", "knn-full-information") if name in options.policy]
+            print(f"\nproduct v best fixed / v pooled TS, x 1000 a request\n{summary(cells, PRODUCT, bounds)}")
+        print(f"\n{references_summary(cells, PRODUCT)}", flush=True)
+    return 0
 
 
-def ablated_player(name: str) -> Play:
-    """Return the product's policy without one of its parts."""
-
-    def play(world: World, stream: Stream, condition: Condition, seed: int) -> Played:
-        settings = _settings(condition)
-        policy = Ablated(build_policy(settings), name)
-        return ProductPlayer(policy, settings, world.outcomes, world.vectors, seed).play(stream)
-
-    return play
-
-
-def reference_player(name: str) -> Play:
-    """Return one of `REFERENCES` as a player."""
-
-    def play(world: World, stream: Stream, condition: Condition, seed: int) -> Played:
-        table = Table(stream, world.vectors[stream.rows], condition, np.random.default_rng([seed, 3]))
-        return REFERENCES[name](table).play()
-
-    return play
+def _conditions(options: argparse.Namespace) -> list[Condition]:
+    return [
+        Condition(
+            kind=kind,
+            requests=options.requests,
+            feedback=feedback,
+            cost_weight=weight,
+            delay=options.delay,
+            block=options.block,
+            mixed=options.mixed,
+            topics=options.topics,
+            fall=options.fall,
+        )
+        for kind, feedback, weight in itertools.product(options.stream, options.feedback, options.cost_weight)
+    ]
 
 
-def fixed_player(arm: int) -> Play:
-    """Return the player that always calls one arm."""
-
-    def play(world: World, stream: Stream, condition: Condition, seed: int) -> Played:  # noqa: ARG001 - the interface
-        chosen = np.full(len(stream.rows), arm, dtype=np.intp)
-        return Played(chosen, np.full(stream.scores.shape, np.nan))
-
-    return play
-
-
-def _settings(condition: Condition) -> BanditSettings:
-    return BanditSettings(weights=Weights(quality=1.0, latency=0.0, cost=-condition.cost_weight))
-
-
-def players_of(names: Sequence[str], outcomes: Outcomes) -> dict[str, Play]:
-    """Return the players that were asked for."""
-    players: dict[str, Play] = {}
-    for name in names:
-        if name == PRODUCT:
-            players[name] = product_player
-        elif name == POOLED:
-            players[name] = pooled_player
-        elif name in ABLATIONS:
-            players[name] = ablated_player(name)
-        elif name == FIXED:
-            players |= {f"always {model}": fixed_player(i) for i, model in enumerate(outcomes.models)}
-        else:
-            players[name] = reference_player(name)
-    return players
-
-
-def play_condition(
-    world: World, condition: Condition, players: dict[str, Play], seeds: Sequence[int], tick: Callable[[], None]
-) -> dict[str, list[Run]]:
-    """Return the runs of every player, one per seed."""
-    runs: dict[str, list[Run]] = {name: [] for name in players}
-    for seed in seeds:
-        stream = make_stream(world.outcomes, condition, seed)
-        for name, play in players.items():
-            runs[name].append(run_of(play(world, stream, condition, seed), stream, condition.cost_weight))
-            tick()
-    return runs
-
-
-def rows_of(runs: dict[str, list[Run]]) -> list[Row]:
+def rows_of(runs: Runs) -> list[Row]:
     """Return one line a player."""
     pooled, full = runs.get(POOLED), runs.get("knn-full-information")
     return [row_of(name, of_player, pooled, full) for name, of_player in runs.items()]
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run from the command line."""
-    options = _parse(arguments)
-    report: list[dict[str, object]] = []
-    cells: list[Cell] = []
-    for folder in options.data or [None]:
-        outcomes = load_outcomes(folder)
-        world = World(outcomes, prompt_vectors(outcomes, options.embedding_model, options.cache))
-        players = players_of(options.policy, outcomes)
-        conditions = [
-            Condition(kind, options.requests, feedback, weight, options.delay)
-            for kind, feedback, weight in itertools.product(options.stream, options.feedback, options.cost_weight)
-        ]
-        tick = _progress_bar(len(conditions) * len(players) * options.seeds, outcomes.name)
-        for condition in conditions:
-            runs = play_condition(world, condition, players, range(options.seeds), tick)
-            rows = rows_of(runs)
-            cells.append(Cell(outcomes.name, condition, {row.player: row for row in rows}))
-            print(render(outcomes.name, condition, options.seeds, rows), flush=True)
-            report.append({"data": outcomes.name, **asdict(condition), "rows": [row.as_json() for row in rows]})
-            write_plots(options.out, f"{outcomes.name}-{_slug(condition)}", runs, outcomes.models)
-    if len(cells) > 1 and PRODUCT in options.policy:
-        bounds = [name for name in ("known-values", "knn-full-information") if name in options.policy]
-        print(f"\nproduct v best fixed / v pooled TS, x 1000 a request\n{summary(cells, PRODUCT, bounds)}", flush=True)
-    options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "replay.json").write_text(json.dumps({"seeds": options.seeds, "conditions": report}, indent=1))
-    return 0
+def render(world: World, condition: Condition, rows: Sequence[Row], runs: Runs) -> str:
+    """Return the tables of one condition as text."""
+    seeds = len(next(iter(runs.values())))
+    parts = [utility_table(world.outcomes.name, condition, seeds, rows)]
+    if condition.kind in BY_TOPIC or world.specialists:
+        parts.append(topic_table(runs))
+    if PRODUCT in runs and len(runs) > 1:
+        parts.append(difference_lines(runs, PRODUCT))
+    return "\n".join(parts)
 
 
-def render(data: str, condition: Condition, seeds: int, rows: Sequence[Row]) -> str:
-    """Return the table of one condition as text."""
-    head = (
-        f"\n{data}: {condition.kind}, feedback {condition.feedback:.0%}, cost weight {condition.cost_weight}, "
-        f"{seeds} seeds, delay {condition.delay}; differences x 1000 a request, ± 95 %\n"
-        f"{'player':34}{'utility':>8}{'quality':>8}{'cost':>7}{'v best fixed':>16}{'worst':>7}{'v pooled TS':>16}"
-        f"{'first200':>9}{'last500':>8}{'crossing':>9}{'of gap':>7}{'calibr.':>8}"
-    )
-    lines = [
-        f"{row.player[:33]:34}{row.utility:8.4f}{row.quality:8.4f}{row.cost:7.3f}"
-        f"{_pm(row.against_best, row.interval):>16}{row.worst:7.0f}{_pm(row.against_pooled, row.pooled_interval):>16}"
-        f"{-row.regret_200:9.0f}{row.last_500:8.1f}{_or_dash(row.crossing):>9}"
-        f"{'-' if row.share_of_gap is None else f'{row.share_of_gap:.0%}':>7}"
-        f"{'-' if row.calibration is None else f'{row.calibration:.4f}':>8}"
-        for row in rows
+def _as_json(data: str, condition: Condition, rows: Sequence[Row], runs: Runs) -> dict[str, object]:
+    of_runs = [
+        {"player": player, "seed": seed, **run.as_json()}
+        for player, of_player in runs.items()
+        for seed, run in enumerate(of_player)
     ]
-    return "\n".join([head, *lines])
+    return {"data": data, **asdict(condition), "rows": [row.as_json() for row in rows], "runs": of_runs}
 
 
-def _pm(value: float | None, half: float | None) -> str:
-    return "-" if value is None or half is None else f"{value:+.1f} ± {half:.1f}"
-
-
-def _or_dash(value: object) -> str:
-    return "-" if value is None else str(value)
+def _write(options: argparse.Namespace, report: list[dict[str, object]]) -> None:
+    """Write what is there so far: a long replay that is stopped keeps its finished conditions."""
+    settings = {
+        "embedding_model": options.embedding_model,
+        "specialists": options.specialists,
+        "system_prompts": options.system_prompts,
+    }
+    options.out.mkdir(parents=True, exist_ok=True)
+    text = json.dumps({"seeds": options.seeds, **settings, "conditions": report}, indent=1)
+    (options.out / "replay.json").write_text(text, encoding="utf-8")
 
 
 def _slug(condition: Condition) -> str:
@@ -223,13 +158,26 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         return parse
 
     parser = argparse.ArgumentParser(prog="python -m benchmarks.replay", description=__doc__)
-    parser.add_argument("--data", type=Path, nargs="*", help="folders of recorded outcomes; none: the example data")
+    parser.add_argument(
+        "--data", nargs="*", help=f"folders of recorded outcomes, or {', '.join(MADE_UP)}; none: the example data"
+    )
     parser.add_argument("--feedback", type=numbers, default=[1.0], help="share of requests that are rated: 1,0.3,0.1")
     parser.add_argument("--cost-weight", type=numbers, default=[0.0, 0.1, 0.3])
     parser.add_argument("--stream", type=words(list(STREAMS)), default=["shuffled"], help=", ".join(STREAMS))
     parser.add_argument("--policy", type=words(PLAYERS), default=list(USUAL), help=", ".join(PLAYERS))
+    parser.add_argument(
+        "--specialists", choices=list(STRENGTHS), help="five made-up models with a specialist for each task"
+    )
+    parser.add_argument(
+        "--system-prompts", type=float, default=0.0, help="made-up sets: weight of the system prompt in the vectors"
+    )
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--jobs", type=int, default=1, help="processes that play seeds side by side")
     parser.add_argument("--requests", type=int, default=2500)
+    parser.add_argument("--block", type=int, default=150, help="stream topics: requests of each topic in turn")
+    parser.add_argument("--mixed", type=int, default=1000, help="stream topics: requests of all topics afterwards")
+    parser.add_argument("--topics", type=int, default=14, help="streams by topic: the largest so many tasks")
+    parser.add_argument("--fall", type=float, default=0.6, help="stream topic-drift: what the best arm loses")
     parser.add_argument("--delay", type=int, default=0, help="requests until a rating arrives")
     parser.add_argument("--embedding-model", default="static")
     parser.add_argument("--cache", type=Path, default=Path(".local/models"))

@@ -26,8 +26,8 @@ class Ablated:
 
     def fit(self, state: LearnedState, arms: Sequence[Arm]) -> Any:
         """Fit without that input."""
-        if self.name == "without-clusters":
-            state = replace(state, centroids=None)
+        if self.name == "without-kinds":
+            state = replace(state, kinds=None)
         if self.name == "without-price":
             arms = [replace(arm, price=None) for arm in arms]
         hide = _HIDE.get(self.name)
@@ -47,11 +47,13 @@ def _without_costs(sums: Sums) -> Sums:
 
 
 _HIDE: dict[str, Change] = {
-    "without-change": lambda sums: replace(sums, blocks=()),
-    "without-price": lambda sums: ArmSums(
-        _without_costs(sums.total), {key: _without_costs(part) for key, part in sums.clusters.items()}, sums.blocks
+    "without-change": lambda sums: replace(sums, blocks=(), kind_blocks={}),
+    "without-price": lambda sums: replace(
+        sums,
+        total=_without_costs(sums.total),
+        kinds={key: _without_costs(part) for key, part in sums.kinds.items()},
     ),
 }
 
-ABLATIONS = ("without-clusters", "without-neighbours", "without-change", "without-price")
+ABLATIONS = ("without-kinds", "without-neighbours", "without-change", "without-price")
 """The last one is for cost weight 0 only: without prices there are no costs."""

@@ -7,8 +7,9 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.replays.product import Played
+from benchmarks.replays.played import Played
 from benchmarks.replays.streams import Stream
+from benchmarks.replays.topic_figures import TopicFigures, topic_figures
 
 Floats = NDArray[np.float64]
 T_QUANTILES = (
@@ -20,14 +21,36 @@ T_QUANTILES = (
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Run:
-    """One player on one stream: arrays (T,) of utility, quality, relative cost and arm; calibration."""
+    """One player on one stream: arrays (T,) of utility, quality, relative cost and arm; calibration.
+
+    Attributes:
+        best_fixed: utility of the best fixed arm in hindsight, (T,).
+        best_by_topic: mean utility of the arm that is right for each request's topic.
+        topics: figures by topic.
+    """
 
     utility: Floats
     quality: Floats
     cost: Floats
     arms: NDArray[np.intp]
     best_fixed: Floats
+    best_by_topic: float
     calibration: float | None
+    topics: TopicFigures
+
+    def as_json(self) -> dict[str, object]:
+        """Return the figures of the run as JSON values."""
+        return {
+            "utility": float(self.utility.mean()),
+            "quality": float(self.quality.mean()),
+            "cost": float(self.cost.mean()),
+            "best_fixed": float(self.best_fixed.mean()),
+            "best_by_topic": self.best_by_topic,
+            "first_200": float((self.utility - self.best_fixed)[:200].mean()),
+            "last_500": float((self.utility - self.best_fixed)[-500:].mean()),
+            "calibration": self.calibration,
+            "topics": asdict(self.topics),
+        }
 
 
 def run_of(played: Played, stream: Stream, cost_weight: float) -> Run:
@@ -39,7 +62,9 @@ def run_of(played: Played, stream: Stream, cost_weight: float) -> Run:
         cost=stream.costs[t, played.arms] / stream.dearest,
         arms=played.arms,
         best_fixed=stream.best_fixed(cost_weight),
+        best_by_topic=float(stream.best_by_topic(cost_weight).mean()),
         calibration=_calibration(played),
+        topics=topic_figures(played.arms, stream, cost_weight),
     )
 
 
@@ -55,6 +80,7 @@ class Row:
         last_500: difference over the last 500.
         crossing: request from which the mean curve stays above best fixed's; None for never.
         share_of_gap: of what full information gains over best fixed; None where that is below 5.
+        share_of_topics, share_interval: the same of what the right arm of each topic gains over best fixed.
         calibration: mean gap between logged propensity and frequency; None without propensities.
     """
 
@@ -71,6 +97,8 @@ class Row:
     last_500: float
     crossing: int | None
     share_of_gap: float | None
+    share_of_topics: float | None
+    share_interval: float | None
     calibration: float | None
 
     def as_json(self) -> dict[str, object]:
@@ -83,6 +111,7 @@ def row_of(player: str, runs: list[Run], pooled: list[Run] | None, full: list[Ru
     gaps = 1000 * np.array([run.utility - run.best_fixed for run in runs])
     against = None if pooled is None else per_seed(runs) - per_seed(pooled)
     gain = None if full is None else float((per_seed(full) - _best(full)).mean())
+    share = share_of_topics(runs)
     calibrations = [run.calibration for run in runs if run.calibration is not None]
     return Row(
         player=player,
@@ -98,8 +127,24 @@ def row_of(player: str, runs: list[Run], pooled: list[Run] | None, full: list[Ru
         last_500=float(gaps[:, -500:].mean()),
         crossing=_crossing(gaps.mean(axis=0)),
         share_of_gap=float(gaps.mean()) / gain if gain is not None and gain >= 5 else None,
+        share_of_topics=None if share is None else share[0],
+        share_interval=None if share is None else share[1],
         calibration=float(np.mean(calibrations)) if calibrations else None,
     )
+
+
+def share_of_topics(runs: list[Run]) -> tuple[float, float] | None:
+    """Return the share of what the right arm of each topic gains over best fixed, and half of its 95 % interval.
+
+    It is a ratio of means over the seeds, whose interval is that of its linearised residuals. None where the gain is
+    below 5 in a thousand.
+    """
+    gained = np.array([1000 * (run.utility - run.best_fixed).mean() for run in runs])
+    possible = np.array([1000 * (run.best_by_topic - run.best_fixed.mean()) for run in runs])
+    if possible.mean() < 5:
+        return None
+    ratio = float(gained.mean() / possible.mean())
+    return ratio, half_interval(gained - ratio * possible) / float(possible.mean())
 
 
 def per_seed(runs: list[Run]) -> Floats:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.replays.played import Played
 from benchmarks.replays.streams import Stream
 from deploy.simulator.recorded_outcomes import Outcomes
 from shared.bandit.arms import Arm, ArmId
@@ -23,14 +23,6 @@ BLOCK = 250
 LARGEST_STEP = 20
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Played:
-    """Choices of a player: the arm of each request (T,), and the probability of each arm (T, K); NaN: unknown."""
-
-    arms: NDArray[np.intp]
-    chances: NDArray[np.float64]
-
-
 class ProductPlayer:
     """One run. It refits after each 4 % of traffic or 20 requests, as a gateway does by time."""
 
@@ -41,11 +33,15 @@ class ProductPlayer:
         outcomes: Outcomes,
         vectors: NDArray[np.float32] | None,
         seed: int,
+        *,
+        searched: NDArray[np.float32] | None = None,
     ) -> None:
+        """Play with `vectors` of the prompts; neighbours are searched in `searched`, if given."""
         self._policy = policy
         self._settings = settings
         self._arms = tuple(Arm(model, price) for model, price in zip(outcomes.models, outcomes.prices, strict=True))
         self._vectors = vectors
+        self._searched = vectors if searched is None else searched
         self._rng = np.random.default_rng([seed, 1])
         self._sums: dict[ArmId, Counter[str]] = {arm.id: Counter() for arm in self._arms}
         self._decisions: list[Decision] = []
@@ -61,6 +57,7 @@ class ProductPlayer:
         learned = np.zeros(requests, dtype=bool)
         next_fit, posterior = 0, None
         vectors = None if self._vectors is None else self._vectors[stream.rows]
+        searched = None if self._searched is None else self._searched[stream.rows]
         for t in range(requests):
             eligible = [arm for arm, may in zip(self._arms, stream.eligible[t], strict=True) if may]
             grown = t > 0 and stream.eligible[t].sum() != stream.eligible[t - 1].sum()
@@ -68,11 +65,15 @@ class ProductPlayer:
                 posterior = self._policy.fit(self._state(t), eligible)
                 next_fit = max(t + 1, min(int(t * 1.04), t + LARGEST_STEP))
             context = (
-                Context() if vectors is None else Context(vectors[t], self._neighbours(stream, vectors, learned, t))
+                Context()
+                if vectors is None or searched is None
+                else Context(vectors[t], self._neighbours(stream, searched, learned, t))
             )
             decision = self._policy.decide(posterior, context, [arm.id for arm in eligible], self._rng)
             self._decisions.append(decision)
-            self._kinds.append(None if self._assigner is None or vectors is None else (1, self._assigner.assign(vectors[t])))
+            self._kinds.append(
+                None if self._assigner is None or vectors is None else (1, self._assigner.assign(vectors[t]))
+            )
             chosen[t] = index[decision.arm]
             for view in decision.views:
                 chances[t, index[view.arm]] = view.propensity
@@ -104,9 +105,7 @@ class ProductPlayer:
     def _feedback(self, stream: Stream, t: int) -> dict[str, int]:
         decision = self._decisions[t]
         arm = [known.id for known in self._arms].index(decision.arm)
-        return feedback_sums(
-            score=float(stream.scores[t, arm]), view=decision.view(decision.arm), kind=self._kinds[t]
-        )
+        return feedback_sums(score=float(stream.scores[t, arm]), view=decision.view(decision.arm), kind=self._kinds[t])
 
     def _neighbours(
         self, stream: Stream, vectors: NDArray[np.float32], learned: NDArray[np.bool_], t: int

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.replays.product import Played
+from benchmarks.replays.played import Played
 from benchmarks.replays.streams import Condition, Stream
 
 Floats = NDArray[np.float64]
@@ -172,6 +172,14 @@ class FullInformationKnn(Reference):
         return Played(chosen, np.full(utility.shape, np.nan))
 
 
+class FullInformationByTopic(Reference):
+    """Upper bound: calls the arm that is best for the request's topic, over all prompts of the topic."""
+
+    def choose(self, t: int, eligible: NDArray[np.intp]) -> int:  # noqa: ARG002 - no ineligible arm is right
+        """Take the right arm."""
+        return int(self.table.stream.right[t].argmax())
+
+
 class KnownValues(Reference):
     """Knows what the arms are worth, but not which is which: no learner can know this much, and yet it loses.
 
@@ -210,4 +218,5 @@ REFERENCES: dict[str, Callable[[Table], Reference]] = {
     "literal": LiteralRule,
     "known-values": KnownValues,
     "knn-full-information": FullInformationKnn,
+    "topic-full-information": FullInformationByTopic,
 }

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.replays.topics import OTHER, Topics, right_arms, topics_of
 from deploy.simulator.recorded_outcomes import Outcomes
 
 Floats = NDArray[np.float64]
+Rows = NDArray[np.intp]
 DROP = 0.2
 REPEATED = 150
 
@@ -28,9 +30,14 @@ class Stream:
         rated: whether feedback comes at all, (T,); drawn once, so that every player gets it for the same requests.
         delay: requests after which a rating arrives.
         halves: first request of each part within which "best fixed" is determined.
+        topic_names: names of the topics.
+        topic: topic of each request, (T,).
+        right: whether an arm is the best for the request's topic, over all prompts of the topic, (T, K).
+        mixed_from: first request after the topics' own blocks; 0 where topics have no blocks.
+        fallen: the topic whose best arm falls half-way; None where there is none.
     """
 
-    rows: NDArray[np.intp]
+    rows: Rows
     scores: Floats
     costs: Floats
     dearest: float
@@ -40,6 +47,11 @@ class Stream:
     rated: NDArray[np.bool_]
     delay: int
     halves: tuple[int, ...]
+    topic_names: tuple[str, ...]
+    topic: Rows
+    right: NDArray[np.bool_]
+    mixed_from: int
+    fallen: int | None
 
     def utility(self, cost_weight: float) -> Floats:
         """Return quality - weight x cost / mean cost of the dearest arm, (T, K)."""
@@ -51,33 +63,64 @@ class Stream:
         parts = np.split(utility, self.halves[1:])
         return np.concatenate([part[:, part.mean(axis=0).argmax()] for part in parts])
 
+    def best_by_topic(self, cost_weight: float) -> Floats:
+        """Return the utility of the arm that is right for each request's topic, (T,)."""
+        best: Floats = self.utility(cost_weight)[np.arange(len(self.rows)), self.right.argmax(axis=1)]
+        return best
+
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """Parameters of a stream. `feedback`: share of requests that get a rating."""
+    """Parameters of a stream.
+
+    Attributes:
+        kind: one of `STREAMS`.
+        requests: length of the stream; `topics` has its own.
+        feedback: share of requests that get a rating.
+        cost_weight: weight of cost in the utility.
+        delay: requests after which a rating arrives.
+        block, mixed, topics: of the stream `topics`: requests of each topic in turn, requests of all topics afterwards,
+            and how many topics at most.
+        fall: of the stream `topic-drift`: what the best arm of one topic loses half-way.
+    """
 
     kind: str = "shuffled"
     requests: int = 2500
     feedback: float = 1.0
     cost_weight: float = 0.0
     delay: int = 0
+    block: int = 150
+    mixed: int = 1000
+    topics: int = 14
+    fall: float = 0.6
 
 
 def make_stream(outcomes: Outcomes, condition: Condition, seed: int) -> Stream:
-    """Return the stream of one seed."""
+    """Return the stream of one seed. Raises ValueError where the data set does not allow it."""
     rng = np.random.default_rng([seed, 20_261_123])
-    rows = STREAMS[condition.kind](outcomes, condition.requests, rng)
-    scores, costs = outcomes.scores[rows].copy(), outcomes.costs[rows]
+    topics = topics_of(outcomes)
+    rows, mixed_from = STREAMS[condition.kind](topics, condition, rng)
+    scores, costs, topic = outcomes.scores[rows].copy(), outcomes.costs[rows], topics.of_row[rows]
     dearest = float(outcomes.costs.mean(axis=0).max())
     eligible = np.ones(scores.shape, dtype=bool)
-    half = len(rows) // 2
+    half, fallen = len(rows) // 2, None
+    early = topics.utility(condition.cost_weight)
+    late = early.copy()
     favourite = int((scores - condition.cost_weight * costs / dearest).mean(axis=0).argmax())
     if condition.kind == "drift":
-        late = scores[half:, favourite]
-        # Marks that vanish with the right frequency keep binary scores binary.
-        scores[half:, favourite] = late * (rng.random(len(late)) >= min(1.0, DROP / max(late.mean(), 1e-9)))
+        fell = scores[half:, favourite]
+        scores[half:, favourite] = _fall(fell, float(fell.mean()), DROP, rng)
+        late[:, favourite] -= DROP
     if condition.kind == "new-arm":
         eligible[:half, favourite] = False
+        early[:, favourite] = -np.inf
+    if condition.kind == "topic-drift":
+        fallen = int(rng.choice(np.unique(topic)))
+        arm = int(early[fallen].argmax())
+        mean = float(topics.scores[fallen, arm])
+        hit = half + np.flatnonzero(topic[half:] == fallen)
+        scores[hit, arm] = _fall(scores[hit, arm], mean, condition.fall, rng)
+        late[fallen, arm] -= min(condition.fall, mean)
     return Stream(
         rows=rows,
         scores=scores,
@@ -88,25 +131,67 @@ def make_stream(outcomes: Outcomes, condition: Condition, seed: int) -> Stream:
         eligible=eligible,
         rated=rng.random(len(rows)) < condition.feedback,
         delay=condition.delay,
-        halves=(0, half) if condition.kind in {"drift", "new-arm"} else (0,),
+        halves=(0, half) if condition.kind in CHANGING else (0,),
+        topic_names=topics.names,
+        topic=topic,
+        right=np.concatenate((right_arms(early)[topic[:half]], right_arms(late)[topic[half:]])),
+        mixed_from=mixed_from,
+        fallen=fallen,
     )
 
 
-Order = Callable[[Outcomes, int, np.random.Generator], NDArray[np.intp]]
+def _fall(scores: Floats, mean: float, fall: float, rng: np.random.Generator) -> Floats:
+    """Return scores of that mean lowered by `fall`: marks that vanish keep binary scores binary."""
+    return scores * (rng.random(len(scores)) >= min(1.0, fall / max(mean, 1e-9)))
 
 
-def _shuffled(outcomes: Outcomes, requests: int, rng: np.random.Generator) -> NDArray[np.intp]:
-    return rng.permutation(len(outcomes))[:requests]
+Order = Callable[[Topics, Condition, np.random.Generator], tuple[Rows, int]]
+"""Returns the rows in order, and the first request after the topics' own blocks (0: no blocks)."""
 
 
-def _blocked(outcomes: Outcomes, requests: int, rng: np.random.Generator) -> NDArray[np.intp]:
-    rows = _shuffled(outcomes, requests, rng)
-    tasks, task = np.unique(np.array(outcomes.tasks), return_inverse=True)
-    return rows[np.argsort(rng.permutation(len(tasks))[task[rows]], kind="stable")]
+def _shuffled(topics: Topics, condition: Condition, rng: np.random.Generator) -> tuple[Rows, int]:
+    return rng.permutation(len(topics.of_row))[: condition.requests], 0
 
 
-def _repeated(outcomes: Outcomes, requests: int, rng: np.random.Generator) -> NDArray[np.intp]:
-    return rng.choice(rng.permutation(len(outcomes))[:REPEATED], size=requests)
+def _blocked(topics: Topics, condition: Condition, rng: np.random.Generator) -> tuple[Rows, int]:
+    rows, _ = _shuffled(topics, condition, rng)
+    place = rng.permutation(int(topics.task.max()) + 1)
+    return rows[np.argsort(place[topics.task[rows]], kind="stable")], 0
+
+
+def _repeated(topics: Topics, condition: Condition, rng: np.random.Generator) -> tuple[Rows, int]:
+    return rng.choice(rng.permutation(len(topics.of_row))[:REPEATED], size=condition.requests), 0
+
+
+def _topics(topics: Topics, condition: Condition, rng: np.random.Generator) -> tuple[Rows, int]:
+    orders = _orders(topics, condition, rng)
+    blocks = [order[: condition.block] for order in orders]
+    mixed = _mixed([np.roll(order, -condition.block) for order in orders], condition.mixed, rng)
+    return np.concatenate([*blocks, mixed]), condition.block * len(orders)
+
+
+def _topic_drift(topics: Topics, condition: Condition, rng: np.random.Generator) -> tuple[Rows, int]:
+    return _mixed(_orders(topics, condition, rng), condition.requests, rng), 0
+
+
+def _orders(topics: Topics, condition: Condition, rng: np.random.Generator) -> list[Rows]:
+    """Return the topics that are large enough, at most the given number, each with its prompts in random order."""
+    sizes = np.bincount(topics.of_row)
+    named = [number for number, name in enumerate(topics.names) if name != OTHER and sizes[number] >= condition.block]
+    if len(named) < 2:
+        raise ValueError(f"stream {condition.kind}: needs two tasks with at least {condition.block} prompts each")
+    largest = sorted(named, key=lambda number: -sizes[number])[: condition.topics]
+    return [rng.permutation(topics.rows(number)) for number in rng.permutation(largest).tolist()]
+
+
+def _mixed(orders: list[Rows], requests: int, rng: np.random.Generator) -> Rows:
+    """Return requests of all topics, equally many of each, in random order; a topic's prompts repeat when used up."""
+    topic = rng.permutation(np.arange(requests) % len(orders))
+    rows = np.zeros(requests, dtype=np.intp)
+    for number, order in enumerate(orders):
+        places = np.flatnonzero(topic == number)
+        rows[places] = order[np.arange(len(places)) % len(order)]
+    return rows
 
 
 STREAMS: dict[str, Order] = {
@@ -115,4 +200,11 @@ STREAMS: dict[str, Order] = {
     "drift": _shuffled,
     "new-arm": _shuffled,
     "repeated": _repeated,
+    "topics": _topics,
+    "topic-drift": _topic_drift,
 }
+CHANGING = frozenset({"drift", "new-arm", "topic-drift"})
+"""Streams whose best arm changes half-way."""
+
+BY_TOPIC = frozenset({"topics", "topic-drift"})
+"""Streams that are about topics."""

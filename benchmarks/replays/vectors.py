@@ -5,21 +5,21 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from deploy.simulator.recorded_outcomes import Outcomes
 from services.embedder.encoder import load_encoder
 
 MAX_CHARS = 8000
 
 
-def prompt_vectors(outcomes: Outcomes, model: str, cache: Path) -> NDArray[np.float32]:
+def text_vectors(texts: Sequence[str], model: str, cache: Path) -> NDArray[np.float32]:
     """Return (n, dimension), unit rows."""
     encoder = load_encoder(model, cache, _progress)
-    texts = [prompt[:MAX_CHARS] for prompt in outcomes.prompts]
+    texts = [text[:MAX_CHARS] for text in texts]
     digest = hashlib.sha256("\0".join([encoder.model.id, *texts]).encode("utf-8", "surrogatepass")).hexdigest()[:16]
     kept = cache / "replay" / f"{digest}.npy"
     if not kept.exists():

@@ -10,11 +10,14 @@ import numpy as np
 import pytest
 
 from benchmarks import replay
-from benchmarks.replay import FIXED, PLAYERS, POOLED, PRODUCT, World, play_condition, players_of, rows_of
+from benchmarks.replay import rows_of
 from benchmarks.replays.ablations import ABLATIONS
 from benchmarks.replays.figures import half_interval
+from benchmarks.replays.players import FIXED, PLAYERS, POOLED, PRODUCT, players_of
+from benchmarks.replays.runs import play_condition
 from benchmarks.replays.streams import STREAMS, Condition, make_stream
 from benchmarks.replays.summary import Cell, summary
+from benchmarks.replays.worlds import World
 from deploy.simulator.recorded_outcomes import Outcomes
 from shared.bandit.arms import Price
 from tests.values import replace
@@ -48,7 +51,7 @@ def world() -> World:
 @pytest.mark.parametrize("kind", STREAMS)
 def test_the_same_seed_gives_every_player_the_same_stream(world: World, kind: str) -> None:
     """Requests, scores and ratings are paired; another seed gives others."""
-    condition = Condition(kind, 100, feedback=0.5, cost_weight=0.1)
+    condition = Condition(kind, 100, feedback=0.5, cost_weight=0.1, block=30, mixed=40)
     one, same, other = (make_stream(world.outcomes, condition, seed) for seed in (1, 1, 2))
     assert (one.rows == same.rows).all()
     assert (one.scores == same.scores).all()
@@ -94,7 +97,7 @@ def test_every_player_plays_and_best_fixed_is_best_in_hindsight(world: World) ->
 @pytest.mark.parametrize("kind", STREAMS)
 def test_the_product_survives_every_stream(world: World, kind: str) -> None:
     """New arms, drifts, delays and missing ratings: it only ever calls eligible arms."""
-    condition = Condition(kind, 200, feedback=0.3, cost_weight=0.3, delay=20)
+    condition = Condition(kind, 200, feedback=0.3, cost_weight=0.3, delay=20, block=60, mixed=80)
     runs = play_condition(world, condition, players_of([PRODUCT], world.outcomes), [0], lambda: None)
     stream = make_stream(world.outcomes, condition, 0)
     assert stream.eligible[np.arange(200), runs[PRODUCT][0].arms].all()
@@ -113,8 +116,7 @@ def test_the_command_prints_a_table_and_writes_json(
     world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     """What is printed can be read by machines as well."""
-    monkeypatch.setattr(replay, "load_outcomes", lambda _: world.outcomes)
-    monkeypatch.setattr(replay, "prompt_vectors", lambda *_: world.vectors)
+    monkeypatch.setattr(replay, "load_world", lambda *_: world)
     arguments = f"--requests 60 --seeds 2 --cost-weight 0.1 --policy {PRODUCT},{FIXED} --out {tmp_path}".split()
     assert replay.main(arguments) == 0
     assert "always m/dear" in capsys.readouterr().out
