@@ -40,6 +40,8 @@ class ProductPlayer:
         self._policy = policy
         self._settings = settings
         self._arms = tuple(Arm(model, price) for model, price in zip(outcomes.models, outcomes.prices, strict=True))
+        self._index = {arm.id: i for i, arm in enumerate(self._arms)}
+        self._parsed: dict[ArmId, ArmSums] = {}
         self._vectors = vectors
         self._searched = vectors if searched is None else searched
         self._rng = np.random.default_rng([seed, 1])
@@ -53,7 +55,6 @@ class ProductPlayer:
         """Play the stream once."""
         requests, arms = stream.scores.shape
         chosen, chances = np.zeros(requests, dtype=np.intp), np.zeros((requests, arms))
-        index = {arm.id: i for i, arm in enumerate(self._arms)}
         learned = np.zeros(requests, dtype=bool)
         next_fit, posterior = 0, None
         vectors = None if self._vectors is None else self._vectors[stream.rows]
@@ -74,9 +75,9 @@ class ProductPlayer:
             self._kinds.append(
                 None if self._assigner is None or vectors is None else (1, self._assigner.assign(vectors[t]))
             )
-            chosen[t] = index[decision.arm]
+            chosen[t] = self._index[decision.arm]
             for view in decision.views:
-                chances[t, index[view.arm]] = view.propensity
+                chances[t, self._index[view.arm]] = view.propensity
             self._add(decision.arm, self._outcome(stream, t))
             due = t - stream.delay
             if due >= 0 and stream.rated[due]:
@@ -86,14 +87,17 @@ class ProductPlayer:
 
     def _add(self, arm: ArmId, sums: dict[str, int]) -> None:
         self._sums[arm].update(sums)
+        self._parsed.pop(arm, None)
 
     def _state(self, t: int) -> LearnedState:
-        arms: dict[ArmId, ArmSums] = {arm: weighted_sums([(1.0, sums)]) for arm, sums in self._sums.items()}
+        for arm in self._sums.keys() - self._parsed.keys():
+            self._parsed[arm] = weighted_sums([(1.0, self._sums[arm])])
+        arms = {arm: self._parsed[arm] for arm in self._sums}
         return LearnedState(str(t), arms, None if self._assigner is None else self._assigner.kinds)
 
     def _outcome(self, stream: Stream, t: int) -> dict[str, int]:
         decision = self._decisions[t]
-        arm = [known.id for known in self._arms].index(decision.arm)
+        arm = self._index[decision.arm]
         return outcome_sums(
             cost_usd=float(stream.costs[t, arm]),
             latency_s=1.0,
@@ -104,7 +108,7 @@ class ProductPlayer:
 
     def _feedback(self, stream: Stream, t: int) -> dict[str, int]:
         decision = self._decisions[t]
-        arm = [known.id for known in self._arms].index(decision.arm)
+        arm = self._index[decision.arm]
         return feedback_sums(score=float(stream.scores[t, arm]), view=decision.view(decision.arm), kind=self._kinds[t])
 
     def _neighbours(
@@ -117,9 +121,11 @@ class ProductPlayer:
         similarity = self._similarity[t % BLOCK, :t]
         near = np.flatnonzero((similarity >= self._settings.similarity_threshold) & learned[:t])
         near = near[np.argsort(-similarity[near], kind="stable")[: self._settings.max_similar_requests]]
-        index = {arm.id: i for i, arm in enumerate(self._arms)}
-        found = []
-        for past in near.tolist():
-            arm = self._decisions[past].arm
-            found.append(Neighbour(str(past), float(similarity[past]), arm, float(stream.scores[past, index[arm]])))
-        return tuple(found)
+        arms = [self._decisions[past].arm for past in near.tolist()]
+        scores = stream.scores[near, [self._index[arm] for arm in arms]] if arms else near
+        return tuple(
+            Neighbour(str(past), cosine, arm, score)
+            for past, cosine, arm, score in zip(
+                near.tolist(), similarity[near].tolist(), arms, scores.tolist(), strict=True
+            )
+        )
