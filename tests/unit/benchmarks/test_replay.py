@@ -14,9 +14,9 @@ from benchmarks.replay import rows_of
 from benchmarks.replays.ablations import ABLATIONS
 from benchmarks.replays.figures import half_interval
 from benchmarks.replays.players import FIXED, PLAYERS, POOLED, PRODUCT, players_of
-from benchmarks.replays.runs import play_condition
+from benchmarks.replays.runs import play_condition, play_conditions
 from benchmarks.replays.streams import STREAMS, Condition, make_stream
-from benchmarks.replays.summary import Cell, summary
+from benchmarks.replays.summary import Cell, references_summary, summary
 from benchmarks.replays.worlds import World
 from deploy.simulator.recorded_outcomes import Outcomes
 from shared.bandit.arms import Price
@@ -112,6 +112,20 @@ def test_a_replay_can_be_repeated(world: World) -> None:
     assert (first.arms == second.arms).all()
 
 
+def test_processes_play_the_same_as_one(world: World) -> None:
+    """Seeds that are played side by side come back in order, with the same choices."""
+    conditions = [Condition(requests=60), Condition(requests=60, cost_weight=0.3)]
+    names = ["random", "linucb"]
+    one, two = (
+        list(play_conditions(world, conditions, names, seeds=3, jobs=jobs, tick=lambda: None)) for jobs in (1, 2)
+    )
+    for (condition, expected), (same, runs) in zip(one, two, strict=True):
+        assert condition == same
+        assert list(runs) == names
+        for name in names:
+            assert [run.arms.tolist() for run in runs[name]] == [run.arms.tolist() for run in expected[name]]
+
+
 def test_the_command_prints_a_table_and_writes_json(
     world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -123,6 +137,38 @@ def test_the_command_prints_a_table_and_writes_json(
     (condition,) = json.loads((tmp_path / "replay.json").read_text())["conditions"]
     assert condition["cost_weight"] == 0.1
     assert condition["rows"][0]["player"] == PRODUCT
+    runs = [run for run in condition["runs"] if run["player"] == PRODUCT]
+    assert [run["seed"] for run in runs] == [0, 1]
+    assert np.mean([run["utility"] for run in runs]) == pytest.approx(condition["rows"][0]["utility"])
+
+
+def test_the_command_prints_figures_by_topic(
+    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """For streams by topic: shares of right choices, and for the topic whose best model falls its own."""
+    monkeypatch.setattr(replay, "load_world", lambda *_: world)
+    common = f"--block 60 --mixed 60 --requests 120 --seeds 2 --cost-weight 0 --out {tmp_path}"
+    arguments = (
+        f"--stream topics,topic-drift,shuffled --policy {PRODUCT},linucb,topic-full-information {common}".split()
+    )
+    assert replay.main(arguments) == 0
+    text = capsys.readouterr().out
+    assert text.count("right choices by topic") == 2
+    assert text.count("topic whose best model falls") == 1
+    assert text.count("product - linucb: ") == 3
+    assert "v linucb: 3 cells" in text
+
+
+def test_a_world_that_does_not_allow_a_stream_is_refused_in_words(
+    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """The command says what is missing, without a traceback."""
+    monkeypatch.setattr(replay, "load_world", lambda *_: world)
+    assert replay.main(["--stream", "topics", "--out", str(tmp_path)]) == 1
+    assert "needs two tasks" in capsys.readouterr().err
+    monkeypatch.undo()
+    assert replay.main(["--system-prompts", "0.5"]) == 1
+    assert "made-up" in capsys.readouterr().err
 
 
 def test_an_unknown_player_is_refused_in_words(capsys: pytest.CaptureFixture[str]) -> None:
@@ -161,3 +207,19 @@ def test_the_summary_says_where_the_product_is_worse(world: World) -> None:
     assert "/ -3.0*" in text
     assert "/ +3.0 " in text
     assert "significantly better in 1, significantly worse in 1" in text
+
+
+def test_the_summary_names_the_sets_where_a_reference_is_better(world: World) -> None:
+    """Paired by seed: a constant lead is significant although the seeds differ, an uncertain one is not."""
+    condition = Condition(requests=PROMPTS)
+    utility = np.array([500.0, 700.0, 600.0])
+    cells = [
+        Cell("behind", condition, {}, {PRODUCT: utility, "linucb": utility + 5, "always x": utility}),
+        Cell("unsure", condition, {}, {PRODUCT: utility, "linucb": utility + np.array([5, -5, 4])}),
+        Cell("ahead", condition, {}, {PRODUCT: utility, "linucb": utility - 20}),
+    ]
+    text = references_summary(cells, PRODUCT)
+    assert "v linucb: 3 cells, significantly better in 1, significantly worse in 1: " in text
+    assert "behind (shuffled, 100%, 0) -5.0 ± 0.0" in text
+    assert "behind -5.0 ± 0.0 |" in text
+    assert "always x" not in text
