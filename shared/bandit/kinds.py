@@ -160,7 +160,8 @@ class Assigner:
         self._sums = np.zeros((MAX_KINDS, dimension))
         self._centres = np.zeros((MAX_KINDS, dimension))
         self._counts[:size], self._sums[:size], self._centres[:size] = kinds.counts, kinds.sums, unit_rows(kinds.sums)
-        self._cosines = self._centres @ self._centres.T
+        # Row by row as `_recentre` does: a product of the whole may differ in its last bit, and so choose another pair.
+        self._cosines = np.array([self._centres @ centre for centre in self._centres])
         self._merged = dict(kinds.merged)
         self._examples = dict(kinds.examples)
 

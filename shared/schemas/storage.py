@@ -171,8 +171,8 @@ class NewRecord(Struct, frozen=True, eq=False):
 def counted_kind(fields: Iterable[str]) -> KindId | None:
     """Return the kind of prompt that fields of a contribution are counted in; None if in none."""
     for name in fields:
-        generation, _, rest = name.partition("@")[2].partition(".")
-        number = rest.partition("~")[0].partition("|")[0]
+        generation, _, rest = name.partition("|")[0].partition("@")[2].partition(".")
+        number = rest.partition("~")[0]
         if generation.isdecimal() and number.isdecimal():
             return int(generation), int(number)
     return None

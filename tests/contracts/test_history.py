@@ -10,15 +10,16 @@ import numpy as np
 import pytest
 
 from shared.bandit.decision import Weights
-from shared.bandit.sums import Centroids
+from shared.bandit.kinds import Kinds
 from shared.ports import History
 from shared.schemas.events import EventKind
 from shared.schemas.history import Contribution, PastRating, PastRequest, Waiting
 from shared.schemas.records import Attempt, Status
-from shared.schemas.storage import NewRecord
+from shared.schemas.storage import Assignment, NewRecord
 from shared.settings import Settings
 from shared.storage.postgres_history import PostgresHistory
 from tests.fakes.history import FakeHistory
+from tests.kinds import same, some_kinds
 from tests.stories import a_new_record, a_record, without_vector
 from tests.values import replace
 
@@ -153,10 +154,13 @@ async def test_of_a_ledger_the_newest_revision_stays(history: History) -> None:
     assert past.contribution(EventKind.OUTCOME) == outcome
     assert list((past.contribution(EventKind.OUTCOME) or third).sums) == list(outcome.sums)
     assert past.contribution(EventKind.FEEDBACK) == replace(third, revision=4, sums={})
-    for epoch in (2, 11, 3):  # counted anew by later clusters, without a new rating
-        await write(history, ledger=[replace(outcome, sums={"requests": 1, f"requests@{epoch}.0": 1})])
+    # A Redis that lost its last second may apply a revision again, in another kind: what it did last counts.
+    for at in (2, 11, 3):
+        again = replace(outcome, sums={"requests": 1, f"requests@1.{at}": 1}, assigned=Assignment((1, at), 100 - at))
+        await write(history, ledger=[again])
     (past,) = await everything(history)
-    assert (past.contribution(EventKind.OUTCOME) or third).sums == {"requests": 1, "requests@11.0": 1}
+    assert past.contribution(EventKind.OUTCOME) == again
+    assert past.assigned == Assignment((1, 3), 97)
 
 
 async def test_of_two_ratings_with_one_revision_the_later_stays(history: History) -> None:
@@ -215,18 +219,45 @@ async def test_many_writers_of_the_same_batch_leave_one_row_each(history: Histor
     assert all(len(past.ratings) == 1 for past in await everything(history))
 
 
-async def test_settings_and_the_newest_centres_are_kept(history: History) -> None:
-    """What a hash stands for is written once; of the cluster centres the newest come back bit for bit."""
+async def test_settings_are_written_once(history: History) -> None:
+    """Again they change nothing."""
     for _ in range(2):
         await history.save_settings("abc", {"exploration_rate": 0.1, "weights": {"cost": -0.2}})
-    assert await history.centroids() is None
-    for epoch, rows in ((1, 4), (2, 3), (2, 5)):
-        centres = np.random.default_rng(epoch).normal(size=(rows, 8)).astype(np.float32)
-        await history.save_centroids(Centroids(epoch, centres))
-        stored = await history.centroids()
-        assert stored is not None
-        assert stored.epoch == epoch
-        np.testing.assert_array_equal(stored.centres, centres)
+    assert await history.old_clusters() is None
+
+
+async def test_the_newest_snapshot_of_the_kinds_comes_back(history: History) -> None:
+    """Bit for bit, whatever was saved last; one that was saved again stays as it is."""
+    assert await history.kinds() is None
+    saved: list[Kinds] = [some_kinds(number, 64, seed=number) for number in (1, 300, 120, 200, 80)]
+    for kinds in (*saved, saved[0]):
+        await history.save_kinds(kinds)
+    assert saved[1].merged
+    assert same(await history.kinds(), saved[1])
+
+
+async def test_assignments_come_by_their_order(history: History) -> None:
+    """Each request once, after a given order; those without a vector, an order or a stored request are left out."""
+    entries = [a_new_record(NOW + at) for at in range(12)]
+    orders = dict(zip([7, 3, 11, 2, 5, 13, 1, 19, 23, 17], entries, strict=False))
+    ledger = [
+        Contribution(entry.record.id, kind, 1, {"requests": 1}, Assignment((4, order % 3), order))
+        for order, entry in orders.items()
+        for kind in (EventKind.OUTCOME, EventKind.FEEDBACK)
+    ]
+    ledger.append(Contribution(entries[10].record.id, EventKind.OUTCOME, 1, {"requests": 1}))
+    present = [without_vector(entry) if entry is orders[13] else entry for entry in entries if entry is not orders[5]]
+    await write(history, present, (), ledger)
+    expected = [7, 11, 17, 19, 23]
+    for batch in (1, 2, 500):
+        found = [each async for page in history.assignments(after=3, batch=batch) for each in page]
+        assert [each.assigned for each in found] == [Assignment((4, order % 3), order) for order in expected]
+        assert [each.request_id for each in found] == [orders[order].record.id for order in expected]
+        assert {each.embedding_model for each in found} == {"test-4"}
+        np.testing.assert_array_equal(found[0].vector, orders[7].vector)
+    past = {each.entry.record.id: each.assigned for each in await everything(history)}
+    assert past[orders[23].record.id] == Assignment((4, 2), 23)
+    assert past[entries[10].record.id] is None
 
 
 async def test_preparing_is_safe_for_many_at_once(history: History) -> None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
-from shared.bandit.sums import Centroids, Sums
+from shared.bandit.sums import Sums
 from shared.schemas.events import Event, EventKind
 from shared.schemas.storage import Applied, Effect
 from tests.contracts.redis_rig import RECENCY_DAYS, Rig
@@ -39,7 +38,7 @@ async def total(rig: Rig, arm: str = ARM) -> Sums:
 async def test_nothing_is_known_at_first(rig: Rig) -> None:
     """An empty store loads, as version 0."""
     state = await rig.posteriors.load()
-    assert (state.version, dict(state.arms), state.centroids) == ("0", {}, None)
+    assert (state.version, dict(state.arms), state.kinds) == ("0", {}, None)
     assert await rig.posteriors.apply([]) == []
 
 
@@ -81,17 +80,17 @@ async def test_a_zero_can_be_revised_like_any_number(rig: Rig, score: float) -> 
 
 
 async def test_fields_that_a_revision_no_longer_has_are_taken_back(rig: Rig) -> None:
-    """A contribution is replaced as a whole, clusters and negative sums included."""
+    """A contribution is replaced as a whole, kinds and negative sums included."""
     effect = await recorded(rig)
     gain = replace(rated(effect, 1, 0.5), sums=rating(0.5) | {"local_gain_micro": -40_000, "labels@1.2": 1})
     await rig.posteriors.apply([gain])
     state = await rig.posteriors.load()
     assert state.arms[ARM].total.gain == pytest.approx(-0.04)
-    assert state.arms[ARM].clusters[1, 2].labels == 1
+    assert state.arms[ARM].kinds[1, 2].labels == 1
     await rig.posteriors.apply([rated(effect, 2, 0.5)])
     state = await rig.posteriors.load()
     assert state.arms[ARM].total == Sums(labels=1, score=0.5, score_sq=0.25)
-    assert state.arms[ARM].clusters.get((1, 2), Sums()) == Sums()
+    assert state.arms[ARM].kinds.get((1, 2), Sums()) == Sums()
 
 
 async def test_an_effect_without_a_record_waits(rig: Rig) -> None:
@@ -192,15 +191,25 @@ async def test_two_readers_agree_and_see_every_change(rig: Rig) -> None:
     assert len(versions) == 5
 
 
-async def test_centres_are_replaced_whole(rig: Rig) -> None:
-    """What was saved is loaded, by every reader, and changes the version."""
-    for epoch, rows in ((1, 4), (2, 3)):
-        before = (await rig.posteriors.load()).version
-        centres = np.eye(8, dtype=np.float32)[:rows]
-        await rig.posteriors.save_centroids(Centroids(epoch, centres))
-        for reader in (rig.posteriors, rig.second_reader):
-            state = await reader.load()
-            assert state.version != before
-            assert state.centroids is not None
-            assert state.centroids.epoch == epoch
-            np.testing.assert_array_equal(state.centroids.centres, centres)
+async def test_sums_by_kind_and_block_come_and_go(rig: Rig) -> None:
+    """Fields of a kind, of a block and of both are added and taken back like any other; a surprise may be negative."""
+    by_kind = {
+        "labels@1.17": 1, "score_micro@1.17": 500_000, "labels~3": 1, "score_micro~3": 500_000, "surprises~3": 1,
+        "surprise_micro~3": -900_000, "labels@1.17~3": 1, "score_micro@1.17~3": 500_000, "surprises@1.17~3": 1,
+        "surprise_micro@1.17~3": -900_000,
+    }  # fmt: skip
+    effect = await recorded(rig)
+    first = replace(rated(effect, 1, 0.5), sums=rating(0.5) | by_kind)
+    assert await rig.posteriors.apply([first]) == [Applied.APPLIED]
+    sums = (await rig.posteriors.load()).arms[ARM]
+    assert (sums.kinds[1, 17].labels, sums.kinds[1, 17].score) == (1, 0.5)
+    (block,) = sums.kind_blocks[1, 17]
+    assert block == sums.blocks[0]
+    assert (block.labels, block.score, block.surprise, block.surprises) == (1, 0.5, -0.9, 1)
+    revised = replace(rated(effect, 2, 1.0), sums=rating(1.0) | by_kind | {"surprise_micro@1.17~3": 100_000})
+    assert await rig.posteriors.apply([revised]) == [Applied.APPLIED]
+    (block,) = (await rig.posteriors.load()).arms[ARM].kind_blocks[1, 17]
+    assert (block.labels, block.surprise) == (1, 0.1)
+    assert await rig.posteriors.apply([replace(rated(effect, 3, 1.0), sums={})]) == [Applied.APPLIED]
+    (block,) = (await rig.posteriors.load()).arms[ARM].kind_blocks[1, 17]
+    assert (block.labels, block.surprise, block.surprises) == (0, 0, 0)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
-from shared.bandit.sums import Centroids
 from shared.clock import utc_day
 from shared.schemas.history import PastRequest
 from shared.schemas.storage import Applied, Effect, RatingTerms, Verdict
@@ -35,16 +33,6 @@ async def test_a_contribution_that_is_not_whole_is_refused(rig: Rig) -> None:
     if rig.raw is None:
         pytest.skip("the fake takes integers by its type")
     assert (await outcome_of(rig, requests=1, latency_us=0.5))[1] is Applied.REFUSED
-
-
-async def test_of_two_fits_of_the_same_epoch_the_first_stays(rig: Rig) -> None:
-    """Requests have been counted by it already."""
-    first, second = (np.eye(2, 4, k=k, dtype=np.float32) for k in (0, 1))
-    assert await rig.posteriors.save_centroids(Centroids(1, first))
-    assert not await rig.posteriors.save_centroids(Centroids(1, second))
-    kept = (await rig.posteriors.load()).centroids
-    assert kept is not None
-    assert np.array_equal(kept.centres, first)
 
 
 async def test_a_buried_event_is_not_pending(rig: Rig) -> None:

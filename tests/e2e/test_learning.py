@@ -12,7 +12,6 @@ import redis.asyncio as aioredis
 
 from deploy.local.demo.reconciliation import Reconciliation, reconcile
 from deploy.local.stack import Stack
-from shared.bandit.clusters import REFIT_AT
 from shared.bandit.sums import LABELS, MICRO, SCORE
 from shared.storage import redis_keys
 
@@ -126,7 +125,7 @@ async def test_a_stream_is_recorded_and_can_be_rated(client: aiohttp.ClientSessi
 
 
 async def test_with_enough_traffic_decisions_name_the_kind_of_prompt(client: aiohttp.ClientSession) -> None:
-    """After `REFIT_AT` requests a learner has fitted clusters, and a decision says into which its prompt falls."""
+    """A learner assigns requests to kinds, and a decision says into which its prompt falls."""
 
     async def ask(text: str) -> str:
         body = {"messages": [{"role": "user", "content": text}]}
@@ -135,14 +134,14 @@ async def test_with_enough_traffic_decisions_name_the_kind_of_prompt(client: aio
             assert answer.status == 200
         return request_id
 
-    for at in range(REFIT_AT[0]):
+    for at in range(8):
         await ask(f"Tell me about number {at} in the history of {('music', 'physics', 'law', 'food')[at % 4]}.")
 
-    async def clustered() -> bool:
+    async def known() -> bool:
         story = await get(client, f"/requests/{await ask('What is a fugue?')}")
         return story["decision"]["cluster"] is not None
 
-    await until(clustered, "a decision with a cluster", patience_s=30.0)
+    await until(known, "a decision with a kind of prompt", patience_s=30.0)
 
 
 async def test_a_failing_model_is_replaced_without_the_client_noticing(client: aiohttp.ClientSession) -> None:

@@ -11,16 +11,19 @@ from typing import Any
 
 import aiohttp
 import numpy as np
+import psycopg
+from msgspec import structs
+from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
 from services.learner.commands.rebuild import RebuildStores, Rebuilt, rebuild
-from services.learner.learning.apply_events import EventLearner
+from services.learner.learning.apply_events import EventLearner, effect_of
 from services.learner.writers.history_writer import HistoryWriter
 from services.learner.writers.index_writer import IndexWriter
 from shared.metrics import LearnerMetrics
 from shared.quick_http import QuickHttp
 from shared.schemas.records import Attempt, Status
-from shared.schemas.storage import EmbeddingModel, NewRecord
+from shared.schemas.storage import Assignment, EmbeddingModel, NewRecord
 from shared.settings import Settings
 from shared.storage import redis_keys
 from shared.storage.postgres_history import PostgresHistory
@@ -44,6 +47,8 @@ class Memory:
     index: QdrantIndex
     session: aiohttp.ClientSession
     url: str
+    database_url: str
+    sent: list[NewRecord] = field(default_factory=list)
     model: EmbeddingModel = field(default_factory=lambda: EmbeddingModel(f"test/{uuid.uuid4().hex[:8]}", 4))
 
     def __post_init__(self) -> None:
@@ -129,6 +134,7 @@ class Memory:
 
     async def send(self, entries: list[NewRecord], seed: int = 2) -> None:
         """Record all, rate most, some again and again, some before the record comes."""
+        self.sent += entries
         chance, log, now = random.Random(seed), self.rig.log, self.rig.clock.now()
         early = [entry for entry in entries if chance.random() < 0.1]
         for entry in early:
@@ -159,6 +165,33 @@ class Memory:
         }
         return sums | {"days": sorted(await raw.hkeys(redis_keys.VERSIONS))}
 
+    async def as_an_earlier_version(
+        self, entries: list[NewRecord], *, epoch: int, centres: NDArray[np.float32] | None
+    ) -> None:
+        """Learn as a version before kinds did: by clusters, or by none, and nothing is assigned."""
+        await self.send(entries)
+        before = {entry.record.id: entry for entry in entries}
+        for event in await self.rig.queue.read("old", 10_000):
+            (request,) = await self.rig.log.load([event.request_id])
+            assert request is not None
+            vector = before[event.request_id].vector
+            kind = None if centres is None or vector is None else (epoch, int((centres @ vector).argmax()))
+            counted = structs.replace(request, assigned=None if kind is None else Assignment(kind))
+            await self.rig.posteriors.apply([effect_of(event, counted)])
+        await self.history_writer.step()
+        if centres is not None:
+            rows, dimension = centres.shape
+            fields = {"epoch": epoch, "rows": rows, "dimension": dimension, "data": centres.astype("<f4").tobytes()}
+            await self.rig.raw.hset(redis_keys.CENTROIDS, mapping=fields | {"model": self.model.id, "requests": 50})
+            with psycopg.connect(self.database_url, autocommit=True) as database:
+                row = (epoch, dimension, centres.astype("<f4").tobytes())
+                database.execute("INSERT INTO centroids (epoch, dimension, centres) VALUES (%s, %s, %s)", row)
+
+    async def forget_snapshots(self) -> None:
+        """Delete the snapshots of the kinds, which leaves the assignments."""
+        with psycopg.connect(self.database_url, autocommit=True) as database:
+            database.execute("DELETE FROM kinds")
+
     async def points(self) -> dict[str, Any]:
         """Every point: vector, payload."""
         body = {"limit": 10_000, "with_payload": True, "with_vector": True}
@@ -177,7 +210,7 @@ async def memory(redis_url: str, qdrant_url: str, database_url: str) -> AsyncIte
         history = PostgresHistory(Settings(DATABASE_URL=database_url))
         stack.push_async_callback(history.close)
         http = await stack.enter_async_context(QuickHttp(qdrant_url))
-        yield Memory(rig, history, QdrantIndex(http, None, 5.0), session, qdrant_url)
+        yield Memory(rig, history, QdrantIndex(http, None, 5.0), session, qdrant_url, database_url)
 
 
 __all__ = ["Memory", "memory", "own_id"]

@@ -37,7 +37,7 @@ async def test_nothing_is_prepared_on_the_server(history: PostgresHistory) -> No
         await write(history)
         await history.count(since=0)
         [page async for page in history.read(since=0)]
-        await history.centroids()
+        await history.kinds()
         await history.ping()
     async with history._connection() as connection:
         cursor = await connection.execute("SELECT count(*) AS n FROM pg_prepared_statements")

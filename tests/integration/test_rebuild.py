@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
-import numpy as np
 import pytest
-from services.learner.learning.clusters import ClusterUpdater
 
 from services.learner.commands.forget import Source, forget
 from services.learner.commands.rebuild import RebuildRefused
-from shared.bandit.sums import Centroids
+from shared.bandit.kinds import Assigner
 from shared.schemas.records import Status
-from shared.schemas.storage import Reservation, Verdict
+from shared.schemas.storage import EmbeddingModel, Reservation, Verdict
 from shared.storage import redis_keys
 from shared.storage.redis_requests import GRACE_S
-from tests.contracts.redis_rig import RECENCY_DAYS, WINDOW_S
+from tests.contracts.redis_rig import WINDOW_S
 from tests.integration.history_rig import Memory, memory
+from tests.kinds import same, unit_vectors
 from tests.ledgers import ledgers_in, sums_in
 from tests.stories import a_new_record, own_id
+from tests.values import replace
 
 
 @pytest.fixture
@@ -35,6 +36,14 @@ def nonzero(sums: dict[str, Any]) -> dict[str, Any]:
         if isinstance(fields, dict)
     }
     return {key: fields for key, fields in cut.items() if fields}
+
+
+def totals(sums: dict[str, Any]) -> dict[str, Any]:
+    """The sums without those by kind: requests were assigned in another order."""
+    return {
+        key: {name: value for name, value in fields.items() if b"@" not in name}
+        for key, fields in nonzero(sums).items()
+    }
 
 
 async def test_everything_comes_back_as_it_was(world: Memory) -> None:
@@ -102,13 +111,15 @@ async def test_what_was_stored_but_not_yet_learned_is_learned(world: Memory, red
     await world.history_writer.step()
     await world.lose()
     await world.rebuild()
-    rebuilt = await world.sums_in_redis()
+    rebuilt, kinds = await world.sums_in_redis(), await world.rig.kinds.load()
     await world.rig.restorer.clear()
     await world.rig.log.record(entries)
     await world.send(entries)
     await world.learn()
-    assert nonzero(await world.sums_in_redis()) == nonzero(rebuilt)
+    assert totals(await world.sums_in_redis()) == totals(rebuilt)
     assert sums_in(redis_server) == ledgers_in(redis_server)
+    assert kinds is not None
+    assert kinds.counts.sum() == sum(entry.vector is not None for entry in entries)
 
 
 async def test_what_was_forgotten_stays_forgotten(world: Memory) -> None:
@@ -124,50 +135,113 @@ async def test_what_was_forgotten_stays_forgotten(world: Memory) -> None:
     assert await world.points() == points
 
 
-async def test_cluster_centres_come_back(world: Memory) -> None:
-    """The sums by cluster mean nothing without the centres; the newest are kept."""
-    centres = np.eye(4, dtype=np.float32)
-    for epoch in (1, 2):
-        await world.rig.posteriors.save_centroids(Centroids(epoch, centres * epoch))
-        world.rig.clock.advance(60)
-        await world.learn()
-    await world.lose()
-    await world.rebuild()
-    stored = (await world.rig.posteriors.load()).centroids
-    assert stored is not None
-    assert stored.epoch == 2
-    np.testing.assert_array_equal(stored.centres, centres * 2)
+async def test_kinds_come_back_bit_for_bit(world: Memory) -> None:
+    """Two learners, ratings, reratings and withdrawals: the same kinds and sums, from a snapshot and from none."""
+    second = world.new_learner("second")
+    for part in range(4):
+        await world.send(world.traffic(150, seed=part), seed=part)
+        await asyncio.gather(world.learn(), second.drain())
+        await forget(Source(owner="k" * 16), world.rig.log, world.rig.posteriors, lambda _done: None)
+        await world.send(world.traffic(20, seed=10 + part), seed=part)
+        await asyncio.gather(second.drain(), world.learn())
+        world.rig.clock.advance(20 + 300 * (part == 1))
+    await world.learn()
+    kinds, sums = await world.rig.kinds.load(), nonzero(await world.sums_in_redis())
+    requests, snapshot = await world.requests_in_redis(), await world.history.kinds()
+    assert kinds is not None
+    assert snapshot is not None
+    assert 0 < kinds.order - snapshot.order < kinds.counts.sum(), "there is something to assign again"
+    with_vector = [entry for entry in world.sent if entry.vector is not None]
+    assert kinds.counts.sum() == len(with_vector)
+    for gone in (None, "kinds"):
+        if gone is not None:
+            await world.forget_snapshots()
+        await world.lose()
+        await world.rebuild()
+        assert same(await world.rig.kinds.load(), kinds)
+        assert nonzero(await world.sums_in_redis()) == sums
+        prefix = redis_keys.request("")  # of public ids that were used again, the traffic has its own order
+        kept = {key: value for key, value in (await world.requests_in_redis()).items() if key.startswith(prefix)}
+        assert kept == {key: requests[key] for key in kept}
 
 
-async def test_what_was_counted_by_clusters_comes_back_so(world: Memory) -> None:
-    """Fitted and counted anew before the loss: the sums, by cluster, too, and the ledgers are the same after it."""
+async def test_assigning_goes_on_where_it_was(world: Memory) -> None:
+    """What is learned after a rebuild is assigned as if nothing had happened."""
+    now = world.rig.clock.now()
     await world.send(world.traffic(120))
     await world.learn()
-    cluster_updater = ClusterUpdater(
-        log=world.rig.log,
-        index=world.index,
-        index_writer=world.index_writer,
-        posteriors=world.rig.posteriors,
-        recounter=world.rig.recounter,
-        clock=world.rig.clock,
-        metrics=world.metrics,
-        recency_days=RECENCY_DAYS,
-    )
-    await cluster_updater.step()
-    world.rig.clock.advance(60)
-    await world.learn()
-    sums, requests = nonzero(await world.sums_in_redis()), await world.requests_in_redis()
-    assert any(name.startswith(b"labels@1.") for fields in sums.values() for name in fields)
+    before = await world.rig.kinds.load()
     await world.lose()
     await world.rebuild()
+    await world.rig.queue.prepare()
+    await world.rig.log.record(more := world.traffic(80, seed=7))
+    world.learner = world.new_learner("after")
+    await world.learn()
+    assert before is not None
+    straight = Assigner(before)
+    for entry in more:
+        if entry.vector is not None:
+            straight.assign(entry.vector, entry.record.id)
+    assert same(await world.rig.kinds.load(), straight.kinds)
+    assert world.rig.clock.now() == now
+
+
+async def test_another_embedding_model_comes_back_too(world: Memory) -> None:
+    """A generation that ended stays ended."""
+    await world.send(world.traffic(40))
+    await world.learn()
+    old, world.model = world.model, EmbeddingModel(f"{world.model.id}-b", 4)
+    world.learner = world.new_learner("b")
+    await world.send(world.traffic(40, seed=3))
+    await world.learn()
+    kinds, sums = await world.rig.kinds.load(), nonzero(await world.sums_in_redis())
+    assert kinds is not None
+    assert kinds.model == world.model.id != old.id
+    await world.forget_snapshots()
+    await world.lose()
+    await world.rebuild()
+    assert same(await world.rig.kinds.load(), kinds)
     assert nonzero(await world.sums_in_redis()) == sums
-    kept = await world.requests_in_redis()
-    assert kept == {key: requests[key] for key in kept}
-    # The history does not know what the centres were fitted to: the next learner fits anew.
-    await cluster_updater.step()
-    stored = (await world.rig.posteriors.load()).centroids
-    assert stored is not None
-    assert (stored.epoch, stored.model) == (2, world.model.id)
+
+
+@pytest.mark.parametrize("migrated", [True, False])
+async def test_a_history_of_clusters_becomes_one_of_kinds(world: Memory, migrated: bool) -> None:
+    """Made of the clusters as in a running installation, which may have gone on with kinds for a while."""
+    raw, centres = world.rig.raw, unit_vectors(3, seed=4)
+    await world.as_an_earlier_version(world.traffic(100), epoch=2, centres=centres)
+    if migrated:
+        await world.rig.kinds.load()
+        await world.send(world.traffic(60, seed=6))
+        await world.learn()
+        world.rig.clock.advance(60)
+        await world.learn()
+        await world.forget_snapshots()
+    kinds, sums = await world.rig.kinds.load(), nonzero(await world.sums_in_redis())
+    assert kinds is not None
+    assert kinds.generation == 2
+    assert await raw.exists(redis_keys.CENTROIDS)
+    await world.lose()
+    await world.rebuild()
+    found = await world.rig.kinds.load()
+    assert found is not None
+    # The history does not know the model of the old vectors.
+    order = kinds.order if migrated else found.order
+    assert same(found, replace(kinds, model="", order=order))
+    assert nonzero(await world.sums_in_redis()) == sums
+
+
+async def test_a_history_without_kinds_gets_some(world: Memory) -> None:
+    """Of a version before kinds, and too small for clusters: each request is assigned, and counted in its kind."""
+    await world.as_an_earlier_version(entries := world.traffic(40), epoch=0, centres=None)
+    await world.lose()
+    await world.rebuild()
+    kinds, sums = await world.rig.kinds.load(), await world.sums_in_redis()
+    assert kinds is not None
+    assert kinds.counts.sum() == sum(entry.vector is not None for entry in entries)
+    state = await world.rig.posteriors.load()
+    by_kind = sum(part.requests for arm in state.arms.values() for part in arm.kinds.values())
+    assert by_kind > 10
+    assert any(name.startswith(b"labels@") for fields in nonzero(sums).values() for name in fields)
 
 
 async def test_it_destroys_nothing_unasked(world: Memory) -> None:

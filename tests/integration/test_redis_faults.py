@@ -126,16 +126,6 @@ async def test_a_foreign_field_in_versions_is_corrupt_state(rig: Rig) -> None:
         await rig.posteriors.load()
 
 
-@pytest.mark.parametrize(("field", "value"), [("data", "short"), ("rows", "-1"), ("epoch", "x"), ("dimension", "")])
-async def test_damaged_centres_are_corrupt_state(rig: Rig, field: str, value: str) -> None:
-    """Shape, number and epoch are checked."""
-    assert rig.raw is not None
-    fields = {"epoch": "1", "rows": "1", "dimension": "1", "data": b"\0\0\x80?"} | {field: value}
-    await rig.raw.hset(redis_keys.CENTROIDS, mapping=fields)
-    with pytest.raises(CorruptState):
-        await rig.posteriors.load()
-
-
 async def test_of_garbage_in_the_stream_nothing_raises(rig: Rig) -> None:
     """Whatever was written into it comes out as an event that can be buried, content and all."""
     assert rig.raw is not None
