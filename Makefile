@@ -26,7 +26,7 @@ replay: $(VENV)/.plots  ## The policy and its references on recorded outcomes (D
 	  $(if $(COST_WEIGHT),--cost-weight $(COST_WEIGHT)) $(if $(STREAM),--stream $(STREAM)) \
 	  $(if $(SEEDS),--seeds $(SEEDS)) $(if $(POLICY),--policy $(POLICY)) $(if $(REQUESTS),--requests $(REQUESTS)) \
 	  $(if $(DELAY),--delay $(DELAY)) $(if $(SPECIALISTS),--specialists $(SPECIALISTS)) \
-	  $(if $(SYSTEM_PROMPTS),--system-prompts $(SYSTEM_PROMPTS)) $(if $(FALL),--fall $(FALL)) \
+	  $(if $(SYSTEMS),--system-prompts $(SYSTEMS)) $(if $(FALL),--fall $(FALL)) \
 	  $(if $(JOBS),--jobs $(JOBS)) $(if $(OUT),--out "$(OUT)")
 
 compare: $(VENV)/.local  ## What a version of the policy gains over another: two folders of `make replay` (BEFORE=folder AFTER=folder PLAYER=product)

@@ -28,12 +28,13 @@ from shared.bandit.build import build_policy
 from shared.bandit.context import Context, Neighbour
 from shared.bandit.decision import Decision
 from shared.bandit.evaluation import worth_of
+from shared.bandit.kinds import MAX_KINDS, Kinds
 from shared.bandit.policy import BanditSettings, Policy, Posterior
-from shared.bandit.sums import ArmSums, Centroids, LearnedState, Sums
+from shared.bandit.sums import ArmSums, LearnedState, Sums
 from shared.schemas.records import Attempt, Outcome, RequestRecord, Status
 from shared.storage import qdrant_answers
 
-NEIGHBOURS, DIMENSION, CLUSTERS, PROMPTS, PASSES = 50, 256, 8, 50, 100
+NEIGHBOURS, DIMENSION, PROMPTS, PASSES = 50, 256, 50, 100
 SIZES = (5, 12)
 STATES = ((40.0, 0.0), (40.0, 100.0), (2000.0, 0.0), (2000.0, 100.0))
 """Ratings of each arm, and the gain of neighbours: above 0 the gate is open."""
@@ -96,8 +97,8 @@ def learned_state(arms: list[Arm], labels: float, gain: float, rng: np.random.Ge
     """Return a state in which each arm has `labels` ratings and neighbours have the gain `gain`."""
 
     def sums() -> Iterator[Sums]:
-        for _ in range(CLUSTERS):
-            n, quality = labels / CLUSTERS, rng.uniform(0.5, 0.9)
+        for _ in range(MAX_KINDS):
+            n, quality = labels / MAX_KINDS, rng.uniform(0.5, 0.9)
             yield Sums(
                 labels=n, score=n * quality, score_sq=n * quality, gain=gain, gain_sq=1.0, requests=n,
                 cost_usd=n * 1e-3, latency_s=n * rng.uniform(1, 3), prompt_tokens=n * 300, completion_tokens=n * 300,
@@ -105,12 +106,15 @@ def learned_state(arms: list[Arm], labels: float, gain: float, rng: np.random.Ge
 
     learned = {}
     for arm in arms:
-        clusters = {(1, i): part for i, part in enumerate(sums())}
+        by_kind = {(1, i): part for i, part in enumerate(sums())}
         names = Sums.__slots__
-        total = Sums(*(sum(getattr(part, name) for part in clusters.values()) for name in names))
-        learned[arm.id] = ArmSums(replace(total, labels=labels), clusters)
-    centres = rng.standard_normal((CLUSTERS, DIMENSION)).astype(np.float32)
-    return LearnedState("1", learned, Centroids(1, centres / np.linalg.norm(centres, axis=1, keepdims=True)))
+        total = Sums(*(sum(getattr(part, name) for part in by_kind.values()) for name in names))
+        learned[arm.id] = ArmSums(replace(total, labels=labels), by_kind)
+    requests = np.full(MAX_KINDS, labels * len(arms) / MAX_KINDS)
+    centres = rng.standard_normal((MAX_KINDS, DIMENSION))
+    return LearnedState(
+        "1", learned, Kinds(1, "", int(requests.sum()), MAX_KINDS, tuple(range(MAX_KINDS)), requests, centres)
+    )
 
 
 def _vector(rng: np.random.Generator) -> NDArray[np.float32]:

@@ -132,10 +132,10 @@ class _Player:
                 latency_s=LATENCY_S,
                 prompt_tokens=int(known.prompt_tokens[row, arm]),
                 completion_tokens=int(known.completion_tokens[row, arm]),
-                cluster=None,
+                kind=None,
             )
         )
-        self._sums[arm].update(feedback_sums(score=float(known.scores[row, arm]), view=None, cluster=None))
+        self._sums[arm].update(feedback_sums(score=float(known.scores[row, arm]), view=None, kind=None))
 
 
 def _outcome(outcomes: Outcomes, row: int, decision: Decision) -> Logged:

@@ -1,1 +1,1 @@
-"""Offline replay of recorded outcomes: streams, policies, figures."""
+"""Offline replay of recorded or made-up outcomes: streams, policies, figures, comparison."""

@@ -69,6 +69,18 @@ def run_of(played: Played, stream: Stream, cost_weight: float) -> Run:
 
 
 @dataclass(frozen=True, slots=True)
+class Share:
+    """A share with half of its 95 % interval."""
+
+    mean: float
+    half: float
+
+    def __str__(self) -> str:
+        """Return both in per cent."""
+        return f"{self.mean:.0%} ± {self.half:.0%}"
+
+
+@dataclass(frozen=True, slots=True)
 class Row:
     """One line of the table; differences are to best fixed in hindsight, paired by seed, x 1000 a request.
 
@@ -80,7 +92,7 @@ class Row:
         last_500: difference over the last 500.
         crossing: request from which the mean curve stays above best fixed's; None for never.
         share_of_gap: of what full information gains over best fixed; None where that is below 5.
-        share_of_topics, share_interval: the same of what the right arm of each topic gains over best fixed.
+        share_of_topics: the same of what the right arm of each topic gains over best fixed.
         calibration: mean gap between logged propensity and frequency; None without propensities.
     """
 
@@ -96,9 +108,8 @@ class Row:
     regret_200: float
     last_500: float
     crossing: int | None
-    share_of_gap: float | None
-    share_of_topics: float | None
-    share_interval: float | None
+    share_of_gap: Share | None
+    share_of_topics: Share | None
     calibration: float | None
 
     def as_json(self) -> dict[str, object]:
@@ -110,8 +121,6 @@ def row_of(player: str, runs: list[Run], pooled: list[Run] | None, full: list[Ru
     """Return the row of one player."""
     gaps = 1000 * np.array([run.utility - run.best_fixed for run in runs])
     against = None if pooled is None else per_seed(runs) - per_seed(pooled)
-    gain = None if full is None else float((per_seed(full) - _best(full)).mean())
-    share = share_of_topics(runs)
     calibrations = [run.calibration for run in runs if run.calibration is not None]
     return Row(
         player=player,
@@ -126,25 +135,28 @@ def row_of(player: str, runs: list[Run], pooled: list[Run] | None, full: list[Ru
         regret_200=float(-gaps[:, :200].mean()),
         last_500=float(gaps[:, -500:].mean()),
         crossing=_crossing(gaps.mean(axis=0)),
-        share_of_gap=float(gaps.mean()) / gain if gain is not None and gain >= 5 else None,
-        share_of_topics=None if share is None else share[0],
-        share_interval=None if share is None else share[1],
+        share_of_gap=None if full is None else _share(runs, per_seed(full)),
+        share_of_topics=share_of_topics(runs),
         calibration=float(np.mean(calibrations)) if calibrations else None,
     )
 
 
-def share_of_topics(runs: list[Run]) -> tuple[float, float] | None:
-    """Return the share of what the right arm of each topic gains over best fixed, and half of its 95 % interval.
+def share_of_topics(runs: list[Run]) -> Share | None:
+    """Return the share of what the right arm of each topic gains over best fixed."""
+    return _share(runs, 1000 * np.array([run.best_by_topic for run in runs]))
 
-    It is a ratio of means over the seeds, whose interval is that of its linearised residuals. None where the gain is
-    below 5 in a thousand.
+
+def _share(runs: list[Run], bound: Floats) -> Share | None:
+    """Return the share of what a bound gains over best fixed; `bound` is its utility by seed, x 1000.
+
+    It is a ratio of means over the seeds, whose interval is that of its linearised residuals. None where the bound
+    gains less than 5.
     """
-    gained = np.array([1000 * (run.utility - run.best_fixed).mean() for run in runs])
-    possible = np.array([1000 * (run.best_by_topic - run.best_fixed.mean()) for run in runs])
+    gained, possible = per_seed(runs) - _best(runs), bound - _best(runs)
     if possible.mean() < 5:
         return None
     ratio = float(gained.mean() / possible.mean())
-    return ratio, half_interval(gained - ratio * possible) / float(possible.mean())
+    return Share(ratio, half_interval(gained - ratio * possible) / float(possible.mean()))
 
 
 def per_seed(runs: list[Run]) -> Floats:

@@ -45,14 +45,13 @@ def utility_table(data: str, condition: Condition, seeds: int, rows: Sequence[Ro
         f"\n{data}: {condition.kind}, feedback {condition.feedback:.0%}, cost weight {condition.cost_weight}, "
         f"{seeds} seeds, delay {condition.delay}; differences x 1000 a request, ± 95 %\n"
         f"{'player':34}{'utility':>8}{'quality':>8}{'cost':>7}{'v best fixed':>16}{'worst':>7}{'v pooled TS':>16}"
-        f"{'first200':>9}{'last500':>8}{'crossing':>9}{'of gap':>7}{'of topics':>12}{'calibr.':>8}"
+        f"{'first200':>9}{'last500':>8}{'crossing':>9}{'of gap':>12}{'of topics':>12}{'calibr.':>8}"
     )
     lines = [
         f"{row.player[:33]:34}{row.utility:8.4f}{row.quality:8.4f}{row.cost:7.3f}"
         f"{_pm(row.against_best, row.interval):>16}{row.worst:7.0f}{_pm(row.against_pooled, row.pooled_interval):>16}"
         f"{-row.regret_200:9.0f}{row.last_500:8.1f}{'-' if row.crossing is None else row.crossing!s:>9}"
-        f"{'-' if row.share_of_gap is None else f'{row.share_of_gap:.0%}':>7}"
-        f"{_share(row.share_of_topics, row.share_interval):>12}"
+        f"{row.share_of_gap or '-'!s:>12}{row.share_of_topics or '-'!s:>12}"
         f"{'-' if row.calibration is None else f'{row.calibration:.4f}':>8}"
         for row in rows
     ]
@@ -102,10 +101,6 @@ def _cell(values: Sequence[float | None], worst: Worst) -> str:
 def _mean(values: Sequence[float | None]) -> str:
     known = [value for value in values if value is not None]
     return f"{np.mean(known):.1f}" if known else "-"
-
-
-def _share(value: float | None, half: float | None) -> str:
-    return "-" if value is None or half is None else f"{value:.0%} ± {half:.0%}"
 
 
 def _pm(value: float | None, half: float | None) -> str:

@@ -8,7 +8,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from benchmarks.replays.figures import run_of, share_of_topics
+from benchmarks.replays.figures import row_of, run_of, share_of_topics
 from benchmarks.replays.made_up import MADE_UP, PROMPTS, made_up_outcomes, made_up_prompts
 from benchmarks.replays.played import Played
 from benchmarks.replays.specialists import MODELS, STRENGTHS, specialist_outcomes
@@ -131,16 +131,18 @@ def test_the_share_of_full_information(outcomes: Outcomes) -> None:
     """1 for the right arm of each topic, 0 for the best fixed arm, in between for a player that is right by half."""
     streams = [make_stream(outcomes, CONDITION, seed) for seed in range(4)]
     known = [run_of(choices(stream, np.ones(len(stream.rows), bool)), stream, 0.0) for stream in streams]
-    assert share_of_topics(known) == pytest.approx((1, 0))
     fixed = []
     for stream in streams:
         arm = int(stream.scores.mean(axis=0).argmax())
         fixed.append(run_of(Played(np.full(len(stream.rows), arm), stream.scores * np.nan), stream, 0.0))
-    assert share_of_topics(fixed) == pytest.approx((0, 0))
     half = [run_of(choices(stream, np.arange(len(stream.rows)) % 2 == 0), stream, 0.0) for stream in streams]
-    share = share_of_topics(half)
-    assert share is not None
-    assert 0.1 < share[0] < 0.9
+    shares = [share_of_topics(runs) for runs in (known, fixed, half)]
+    assert [share and share.mean for share in shares[:2]] == pytest.approx([1, 0])
+    assert [share and share.half for share in shares[:2]] == pytest.approx([0, 0])
+    assert shares[2] is not None
+    assert 0.1 < shares[2].mean < 0.9
+    row = row_of("half", half, None, known)
+    assert row.share_of_gap == row.share_of_topics == shares[2]
 
 
 def test_a_run_can_be_written_as_json(outcomes: Outcomes) -> None:
