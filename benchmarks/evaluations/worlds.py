@@ -22,7 +22,8 @@ from shared.bandit.context import EMPTY
 from shared.bandit.decision import Decision, Weights
 from shared.bandit.learning import feedback_sums, outcome_sums
 from shared.bandit.policy import BanditSettings
-from shared.bandit.sums import LearnedState, weighted_sums
+from shared.bandit.stored_sums import weighted_sums
+from shared.bandit.sums import LearnedState
 
 Floats = NDArray[np.float64]
 

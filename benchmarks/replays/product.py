@@ -17,7 +17,8 @@ from shared.bandit.decision import Decision
 from shared.bandit.kinds import Assigner, KindId, no_kinds
 from shared.bandit.learning import feedback_sums, outcome_sums
 from shared.bandit.policy import BanditSettings, Policy
-from shared.bandit.sums import ArmSums, LearnedState, weighted_sums
+from shared.bandit.stored_sums import weighted_sums
+from shared.bandit.sums import ArmSums, LearnedState
 
 BLOCK = 250
 LARGEST_STEP = 20

@@ -97,7 +97,7 @@ class Kinds:
     @property
     def dimension(self) -> int:
         """Length of the vectors."""
-        return self.sums.shape[1]
+        return int(self.sums.shape[1])
 
     def place(self, vector: Vector | None) -> Place | None:
         """Return where a prompt falls; None where there is no vector of the right size, or no kind."""

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import threading
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from shared.bandit.arms import ArmId
 from shared.bandit.kinds import Kinds
-from shared.bandit.sums import ArmSums, IntSums, LearnedState, parse_sums, weighted_sums
+from shared.bandit.stored_sums import WeightedDays, parse_sums
+from shared.bandit.sums import ArmSums, IntSums, LearnedState
 from shared.clock import utc_day
 from shared.errors import CorruptState
 from shared.ports import Clock
@@ -28,6 +30,17 @@ FAINTEST = 1 / 256
 
 _Place = tuple[bytes | None, ...]
 """Generation and order of stored kinds, as read; None for none."""
+
+
+_HASHES_AT_ONCE = 32
+
+
+class _DayRead(NamedTuple):
+    """The hash of one arm and day, its version when it was read, and its weight today."""
+
+    version: bytes
+    weight: float
+    sums: IntSums
 
 
 class RedisPosteriorStore:
@@ -47,7 +60,8 @@ class RedisPosteriorStore:
         self._clock = clock
         self._apply = Script(client, "outbox.lua", "ledger.lua", "apply.lua", kept=KeptConnection(client))
         self._read: dict[bytes, tuple[bytes, IntSums]] = {}
-        self._arms: dict[ArmId, tuple[Any, ArmSums]] = {}
+        self._arms: dict[ArmId, _ArmDays] = {}
+        self._adding = threading.Lock()
         self._kinds: Kinds | None = None
         self._kinds_at: _Place = (None, None)
 
@@ -91,23 +105,18 @@ class RedisPosteriorStore:
         live = {member: version for member, version in versions.items() if weights[member] >= FAINTEST}
         await self._refresh(live, tuple(kinds_at))
         # A day has thousands of fields: in the event loop this would hold up every open stream.
-        arms = await asyncio.to_thread(self._weighted, live, weights)
+        days: dict[ArmId, dict[bytes, _DayRead]] = defaultdict(dict)
+        for member, version in live.items():
+            days[_split(member)[0]][member] = _DayRead(version, weights[member], self._read[member][1])
+        arms = await asyncio.to_thread(self._add_up, days)
         return LearnedState(_digest(live, tuple(kinds_at), today), arms, self._kinds)
 
-    def _weighted(self, live: Mapping[bytes, bytes], weights: Mapping[bytes, float]) -> dict[ArmId, ArmSums]:
-        """Return the sums by arm; those of which no day has changed are not added again."""
-        days: dict[ArmId, list[bytes]] = defaultdict(list)
-        for member in sorted(live):
-            days[_split(member)[0]].append(member)
-        arms = {}  # its own until it is complete: a reader that gave up leaves its thread behind
-        for arm, members in days.items():
-            key = tuple((member, live[member], weights[member]) for member in members)
-            known, sums = self._arms.get(arm, ((), None))
-            if sums is None or known != key:
-                sums = weighted_sums((weights[member], self._read[member][1]) for member in members)
-            arms[arm] = key, sums
-        self._arms = arms
-        return {arm: sums for arm, (_, sums) in arms.items()}
+    def _add_up(self, days: Mapping[ArmId, Mapping[bytes, _DayRead]]) -> dict[ArmId, ArmSums]:
+        """Return the sums by arm, of which only days that have changed are counted again."""
+        with self._adding:  # a reader that gave up leaves its thread behind
+            for arm in self._arms.keys() - days.keys():
+                del self._arms[arm]
+            return {arm: self._arms.setdefault(arm, _ArmDays()).updated(read) for arm, read in days.items()}
 
     async def forget_before(self, created_at: float) -> int:
         """Drop the hashes of days that ended before then."""
@@ -132,29 +141,65 @@ class RedisPosteriorStore:
         changed = [m for m, version in live.items() if m not in self._read or self._read[m][0] != version]
         for member in self._read.keys() - live.keys():
             del self._read[member]
-        if kinds_at[0] is None:
-            self._kinds, self._kinds_at = None, kinds_at
         stale = kinds_at != self._kinds_at
-        if not changed and not stale:
-            return
-        pipeline = self._client.pipeline(transaction=False)
-        for member in changed:
-            arm, day = _split(member)
-            pipeline.hgetall(redis_keys.sums(arm, day.isoformat()))
+        # In parts, which stay if the caller gives up: the first read of a long history takes longer than one may wait.
+        for start in range(0, len(changed), _HASHES_AT_ONCE):
+            some = changed[start : start + _HASHES_AT_ONCE]
+            pipeline = self._client.pipeline(transaction=False)
+            for member in some:
+                arm, day = _split(member)
+                pipeline.hgetall(redis_keys.sums(arm, day.isoformat()))
+            answers = await answers_of(pipeline)
+            parsed, error = await asyncio.to_thread(_parsed, [(member, live[member]) for member in some], answers)
+            self._read |= parsed
+            if error is not None:
+                raise error
         if stale:
+            pipeline = self._client.pipeline(transaction=False)
             pipeline.hgetall(redis_keys.KINDS)
-        answers = await answers_of(pipeline)
-        kinds = answers.pop() if stale else None
-        await asyncio.to_thread(self._take_in, {member: live[member] for member in changed}, answers)
-        if isinstance(kinds, Damaged):
-            raise CorruptState("kinds are not a hash")
-        if kinds:
-            self._kinds = await asyncio.to_thread(parse_kinds, kinds)
+            (kinds,) = await answers_of(pipeline)
+            if isinstance(kinds, Damaged):
+                raise CorruptState("kinds are not a hash")
+            self._kinds = await asyncio.to_thread(parse_kinds, kinds) if kinds else None
             self._kinds_at = kinds_at
 
-    def _take_in(self, changed: Mapping[bytes, bytes], answers: Sequence[Any]) -> None:
-        for (member, version), fields in zip(changed.items(), answers, strict=True):
-            self._read[member] = (version, _parse(member, fields))
+
+class _ArmDays:
+    """Sums of one arm over its days."""
+
+    def __init__(self) -> None:
+        self._days = WeightedDays()
+        self._known: dict[bytes, tuple[bytes, float]] = {}
+        self._sums = ArmSums()
+
+    def updated(self, days: Mapping[bytes, _DayRead]) -> ArmSums:
+        """Return the sums of these days."""
+        gone = self._known.keys() - days.keys()
+        changed = [member for member, day in days.items() if self._known.get(member) != (day.version, day.weight)]
+        for member in gone:
+            self._days.remove(member)
+            del self._known[member]
+        for member in changed:
+            day = days[member]
+            self._days.replace(member, day.weight, day.sums)
+            self._known[member] = day.version, day.weight
+        if gone or changed:
+            self._sums = self._days.sums
+        return self._sums
+
+
+def _parsed(
+    changed: Sequence[tuple[bytes, bytes]], answers: Sequence[Any]
+) -> tuple[dict[bytes, tuple[bytes, IntSums]], CorruptState | None]:
+    """Parse hashes; return those that are sound, and what is wrong with another one."""
+    read: dict[bytes, tuple[bytes, IntSums]] = {}
+    error = None
+    for (member, version), fields in zip(changed, answers, strict=True):
+        try:
+            read[member] = version, _parse(member, fields)
+        except CorruptState as wrong:
+            error = wrong
+    return read, error
 
 
 def _split(member: bytes) -> tuple[ArmId, date]:

@@ -6,7 +6,8 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
 
-from shared.bandit.sums import IntSums, LearnedState, by_arm, parse_sums, weighted_sums
+from shared.bandit.stored_sums import parse_sums, weighted_sums
+from shared.bandit.sums import IntSums, LearnedState, by_arm
 from shared.clock import utc_day
 from shared.errors import DependencyError
 from shared.schemas.history import Contribution, Waiting

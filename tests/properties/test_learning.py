@@ -16,7 +16,8 @@ from shared.bandit.context import EMPTY
 from shared.bandit.learning import feedback_sums, outcome_sums
 from shared.bandit.policy import BanditSettings
 from shared.bandit.posterior import GaussianPosterior
-from shared.bandit.sums import LearnedState, parse_sums, weighted_sums
+from shared.bandit.stored_sums import parse_sums, weighted_sums
+from shared.bandit.sums import LearnedState
 from tests.values import replace
 
 SCORE = st.floats(0, 1)
@@ -28,13 +29,13 @@ OUTCOME = st.builds(
     latency_s=st.floats(0, 600),
     prompt_tokens=st.integers(0, 10**6),
     completion_tokens=st.integers(0, 10**6),
-    cluster=st.one_of(st.none(), st.tuples(st.integers(0, 3), st.integers(0, 7))),
+    kind=st.one_of(st.none(), st.tuples(st.integers(0, 3), st.integers(0, 7))),
 )
 FEEDBACK = st.builds(
     feedback_sums,
     score=SCORE,
     view=st.none(),
-    cluster=st.one_of(st.none(), st.tuples(st.integers(0, 3), st.integers(0, 7))),
+    kind=st.one_of(st.none(), st.tuples(st.integers(0, 3), st.integers(0, 7))),
 )
 
 
@@ -49,7 +50,7 @@ def total(contributions: list[dict[str, int]]) -> dict[str, int]:
 def fit(*scores: list[float]) -> GaussianPosterior:
     """Return the posterior after these ratings of each arm."""
     arms = {
-        arm.id: weighted_sums([(1.0, total([feedback_sums(score=s, view=None, cluster=None) for s in of_arm]))])
+        arm.id: weighted_sums([(1.0, total([feedback_sums(score=s, view=None, kind=None) for s in of_arm]))])
         for arm, of_arm in zip(ARMS, scores, strict=False)
     }
     return POLICY.fit(LearnedState("1", arms), ARMS)
@@ -69,8 +70,8 @@ def test_the_order_of_events_is_irrelevant_and_sums_are_always_valid(
 @given(st.lists(SCORE, max_size=20), SCORE, SCORE)
 def test_a_revised_rating_replaces_the_first(others: list[float], first: float, last: float) -> None:
     """Subtracting the old contribution and adding the new one is as if only the last had come."""
-    old, new = (feedback_sums(score=score, view=None, cluster=(1, 2)) for score in (first, last))
-    base = [feedback_sums(score=score, view=None, cluster=(1, 2)) for score in others]
+    old, new = (feedback_sums(score=score, view=None, kind=(1, 2)) for score in (first, last))
+    base = [feedback_sums(score=score, view=None, kind=(1, 2)) for score in others]
     revised = total([*base, old, {name: -value for name, value in old.items()}, new])
     assert revised == total([*base, new])
 

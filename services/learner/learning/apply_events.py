@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from services.learner.learning.assign_kinds import KindAssigner
 from shared.bandit.learning import failure_sums, feedback_sums, outcome_sums
-from shared.bandit.sums import by_arm, parse_sums
+from shared.bandit.stored_sums import parse_sums
+from shared.bandit.sums import by_arm
 from shared.errors import DependencyError
 from shared.logs import get_logger
 from shared.metrics import LearnerMetrics

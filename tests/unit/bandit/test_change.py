@@ -14,7 +14,8 @@ from shared.bandit.change import KEPT, block_of, find_break
 from shared.bandit.decision import ArmView
 from shared.bandit.learning import feedback_sums
 from shared.bandit.policy import BanditSettings
-from shared.bandit.sums import ArmSums, Block, Centroids, LearnedState, parse_sums, weighted_sums
+from shared.bandit.stored_sums import parse_sums, weighted_sums
+from shared.bandit.sums import ArmSums, Block, LearnedState
 from tests.unit.bandit.worlds import ARMS, A, B, C, generator, rated
 
 NOISE_SD = 0.45

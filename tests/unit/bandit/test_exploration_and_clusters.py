@@ -6,10 +6,10 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from shared.bandit.clusters import CLUSTERS, fit_centroids, refit_due
 
 from shared.bandit.arms import Arm
 from shared.bandit.build import build_policy
-from shared.bandit.clusters import CLUSTERS, fit_centroids, refit_due
 from shared.bandit.context import Context
 from shared.bandit.exploration import draw_sd
 from shared.bandit.policy import BanditSettings

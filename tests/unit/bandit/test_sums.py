@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+import random
 
 import pytest
 
 from shared.bandit.arms import Arm, Price
 from shared.bandit.learning import failure_sums, feedback_sums, outcome_sums
 from shared.bandit.reward import expect
-from shared.bandit.sums import ArmSums, Sums, by_arm, parse_sums, weighted_sums
+from shared.bandit.stored_sums import WeightedDays, parse_sums, weighted_sums
+from shared.bandit.sums import ArmSums, Sums, by_arm
 from shared.errors import CorruptState
 
 
@@ -18,25 +20,25 @@ def stored(**fields: object) -> dict[bytes | str, bytes | str]:
 
 
 def test_what_the_learner_writes_is_read_back_in_natural_units() -> None:
-    """An answer and its rating come back as USD, seconds and scores, in total and by cluster."""
-    outcome = outcome_sums(cost_usd=0.0012, latency_s=1.5, prompt_tokens=10, completion_tokens=20, cluster=(3, 5))
-    rating = feedback_sums(score=0.75, view=None, cluster=(3, 5))
+    """An answer and its rating come back as USD, seconds and scores, in total and by kind of prompt."""
+    outcome = outcome_sums(cost_usd=0.0012, latency_s=1.5, prompt_tokens=10, completion_tokens=20, kind=(3, 5))
+    rating = feedback_sums(score=0.75, view=None, kind=(3, 5))
     raw: dict[bytes | str, bytes | str] = {name: str(value) for name, value in (outcome | rating).items()}
     arm = weighted_sums([(1.0, parse_sums(raw))])
     assert arm.total == Sums(
         labels=1, score=0.75, score_sq=0.5625, requests=1, cost_usd=0.0012, latency_s=1.5,
         prompt_tokens=10, completion_tokens=20,
     )  # fmt: skip
-    assert arm.clusters[3, 5].score == 0.75
-    assert arm.clusters[3, 5].cost_usd == pytest.approx(0.0012)
+    assert arm.kinds[3, 5].score == 0.75
+    assert arm.kinds[3, 5].cost_usd == pytest.approx(0.0012)
 
 
 def test_an_unknown_cost_is_not_a_cost_of_nothing() -> None:
     """It has a count of its own, and means are over the others; hashes without that count are read as before."""
-    known = outcome_sums(cost_usd=0.5, latency_s=1.0, prompt_tokens=100, completion_tokens=100, cluster=(0, 1))
-    unknown = outcome_sums(cost_usd=None, latency_s=3.0, prompt_tokens=0, completion_tokens=0, cluster=(0, 1))
+    known = outcome_sums(cost_usd=0.5, latency_s=1.0, prompt_tokens=100, completion_tokens=100, kind=(0, 1))
+    unknown = outcome_sums(cost_usd=None, latency_s=3.0, prompt_tokens=0, completion_tokens=0, kind=(0, 1))
     both = weighted_sums([(1.0, known), (1.0, unknown)])
-    for sums in (both.total, both.clusters[0, 1]):
+    for sums in (both.total, both.kinds[0, 1]):
         assert (sums.requests, sums.priced, sums.cost_usd, sums.latency_s) == (2, 1, 0.5, 4.0)
     (arm,) = (Arm("x/a", Price(1e-3, 1e-3)),)
     assert expect([arm], [both.total], 0).cost_usd == expect([arm], [weighted_sums([(1.0, known)]).total], 0).cost_usd
@@ -97,7 +99,25 @@ def test_days_are_weighted_and_their_order_changes_no_bit() -> None:
     """Recency multiplies a day's sums; adding the days in another order gives identical floats."""
     days = [(0.5 ** (age / 7), {"labels": 3, "score_micro": 1_234_567 + age}) for age in range(31)]
     assert weighted_sums(days) == weighted_sums(reversed(days))
-    assert weighted_sums(days).total.labels == math.fsum(3 * weight for weight, _ in days)
+    assert weighted_sums(days).total.labels == pytest.approx(math.fsum(3 * weight for weight, _ in days), rel=1e-9)
+
+
+def test_a_day_that_changes_leaves_no_trace_of_what_it_was() -> None:
+    """Replaced and removed in any order, the sums are those of the days there are, bit for bit."""
+    rng = random.Random(1)
+    weighted, now = WeightedDays(), dict[int, dict[str, int]]()
+    for step in range(200):
+        day = rng.randrange(9)
+        if rng.random() < 0.2:
+            weighted.remove(day)
+            now.pop(day, None)
+        else:
+            at = rng.choice(("", "@1.2", "@1.7", "~3", "@1.7~3"))
+            now[day] = {"labels": 9, f"labels{at}": 1 + step % 5, f"score_micro{at}": rng.randrange(10**6)}
+            weighted.replace(day, 0.7**day, now[day])
+        assert weighted.sums == weighted_sums((0.7**day, sums) for day, sums in now.items())
+    assert weighted.sums.kinds
+    assert weighted.sums.kind_blocks
 
 
 def test_nothing_is_nothing() -> None:

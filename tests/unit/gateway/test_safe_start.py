@@ -31,7 +31,7 @@ async def decide(ports: Gateway, **fields: Any) -> Decision:
 def rated(world: World, arm: str, score: float, times: int = 40) -> None:
     sums = Counter[str]()
     for _ in range(times):
-        sums.update(feedback_sums(score=score, view=None, cluster=None))
+        sums.update(feedback_sums(score=score, view=None, kind=None))
     world.memory.sums[arm, utc_day(world.clock.now())] = sums
     world.memory.versions[arm, utc_day(world.clock.now())] += 1
 

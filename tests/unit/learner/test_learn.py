@@ -9,7 +9,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from services.learner.learning.apply_events import BATCH, EventLearner, RedeliveryPolicy, effect_of
-from shared.bandit.sums import Sums, by_arm, parse_sums
+from shared.bandit.stored_sums import parse_sums
+from shared.bandit.sums import Sums, by_arm
 from shared.errors import CorruptState, DependencyError
 from shared.metrics import LearnerMetrics
 from shared.schemas.events import EVENT_VERSION, Event, EventKind
