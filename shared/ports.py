@@ -114,7 +114,7 @@ class KindStore(Protocol):
     async def save(self, before: Kinds | None, after: Kinds, assigned: Mapping[str, Assignment]) -> bool:
         """Replace `before` by `after`, and store the kind of each assigned request, atomically.
 
-        False, and nothing is written, where the stored kinds are not `before`: another learner has assigned meanwhile.
+        False, and nothing is written, where the stored kinds are not `before` or one of the requests has a kind.
         """
 
 

@@ -59,6 +59,19 @@ async def test_a_stale_save_writes_nothing(rig: Rig) -> None:
     assert (request.assigned, request.kind) == (Assignment((1, 3), 16), (1, 3))
 
 
+async def test_a_request_is_given_no_second_kind(rig: Rig) -> None:
+    """Not even by a learner that has the newest kinds, but read the request before it had its own."""
+    entries = [a_new_record(rig.clock.now()) for _ in range(2)]
+    await rig.log.record(entries)
+    known, other = (entry.record.id for entry in entries)
+    first = some_kinds(10)
+    assert await rig.kinds.save(None, first, {known: Assignment((1, 0), 10)})
+    again = {other: Assignment((1, 1), 11), known: Assignment((1, 2), 12)}
+    assert not await rig.kinds.save(first, grown(first), again)
+    assert same(await rig.kinds.load(), first)
+    assert [one and one.assigned for one in await rig.log.load([known, other])] == [Assignment((1, 0), 10), None]
+
+
 async def test_of_many_that_save_on_the_same_state_one_succeeds(rig: Rig) -> None:
     """However many learners there are, each order is given once."""
     kinds = some_kinds(10)

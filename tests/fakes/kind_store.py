@@ -24,6 +24,9 @@ class FakeKindStore:
         self._here()
         if _place(self.memory.kinds) != _place(before):
             return False
+        stories = self.memory.stories
+        if any(own_id in stories and stories[own_id].assigned is not None for own_id in assigned):
+            return False
         self.memory.kinds = after
         for own_id, assignment in assigned.items():
             if own_id in self.memory.stories and self.memory.stories[own_id].record is not None:

@@ -18,7 +18,9 @@ from shared.storage.redis_connection import Client, connect
 from shared.storage.redis_posteriors import RedisPosteriorStore
 from shared.storage.redis_queue import RedisEventQueue, RedisHeartbeats
 from shared.storage.redis_requests import RedisRequestLog
+from tests.kinds import unit_vectors
 from tests.stories import a_new_record
+from tests.values import replace
 
 NOWHERE = "http://127.0.0.1:1"
 """Embedder and Qdrant are away: learning must not care."""
@@ -67,7 +69,8 @@ class Rig:
 
     async def record(self, number: int) -> list[str]:
         """Record requests; return their ids."""
-        entries = [a_new_record(time.time()) for _ in range(number)]
+        vectors = unit_vectors(number, seed=number)
+        entries = [replace(a_new_record(time.time()), vector=vector) for vector in vectors]
         for at in range(0, number, 100):
             await self.log.record(entries[at : at + 100])
         return [entry.record.id for entry in entries]

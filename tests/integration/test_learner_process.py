@@ -18,7 +18,7 @@ from shared.errors import DependencyError
 from shared.schemas.storage import Verdict
 from shared.storage import redis_keys
 from tests.integration.learner_rig import Rig, learner_rig, until
-from tests.ledgers import ledgers_in, sums_in
+from tests.ledgers import assert_assigned_once, ledgers_in, sums_in
 
 FEEDBACKS = 1000
 
@@ -34,6 +34,7 @@ async def settled(rig: Rig, requests: int, scores: list[float]) -> None:
     await until(rig.idle)
     sums = sums_in(rig.url)
     assert sums == ledgers_in(rig.url)
+    assert_assigned_once(rig.url)
     assert sums["requests"] == requests
     assert sums["labels"] == len(scores)
     assert sums["score_micro"] == sum(round(score * 1e6) for score in scores)

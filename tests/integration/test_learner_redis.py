@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+import contextlib
+import random
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 from prometheus_client import CollectorRegistry
 
 from services.learner.learning.apply_events import EventLearner, RedeliveryPolicy
+from shared.errors import DependencyError
 from shared.metrics import LearnerMetrics
 from shared.schemas.events import Event, EventKind
+from shared.schemas.storage import Applied, Effect
 from shared.storage import redis_keys
 from tests.assigning import a_kind_assigner
 from tests.contracts.redis_rig import Rig, redis_rig
-from tests.ledgers import ledgers_in, sums_in
+from tests.kinds import unit_vectors
+from tests.ledgers import assert_assigned_once, ledgers_in, sums_in
 from tests.stories import ARM, a_new_record
+from tests.values import replace
 
 PATIENCE = RedeliveryPolicy(idle_s=0)
 
@@ -99,3 +106,44 @@ async def test_what_waits_for_the_history_is_small(redis_server: str) -> None:
         await learner(rig).drain()
         assert (await rig.outbox.depth()).waiting == 4 * 200
         assert await rig.raw.memory_usage(redis_keys.HISTORY, samples=0) < 4 * 200 * 300
+
+
+async def test_what_happens_between_assigning_and_applying_counts_nobody_twice(rig: Rig, redis_server: str) -> None:
+    """The learner dies there, again and again; its events are taken over, and their requests have a kind already."""
+    apply, dying = rig.posteriors.apply, random.Random(1)
+
+    async def dies(effects: Sequence[Effect]) -> list[Applied]:
+        if dying.random() < 0.4:
+            raise DependencyError("redis", "died")
+        return await apply(effects)
+
+    rig.posteriors.apply = dies  # type: ignore[method-assign]  # the crash under test
+    for seed in range(6):
+        await record_many(rig, 60, seed)
+        with contextlib.suppress(DependencyError):
+            await learner(rig).drain()
+    while (await rig.queue.depth()).waiting:
+        with contextlib.suppress(DependencyError):
+            await learner(rig, "next").sweep()
+    assert sums_in(redis_server) == ledgers_in(redis_server)
+    assert_assigned_once(redis_server)
+    assert sums_in(redis_server)["requests"] == 360
+
+
+async def test_two_learners_on_one_stream_assign_in_one_order(rig: Rig, redis_server: str) -> None:
+    """Working at the same time on interleaved batches, each with kinds of its own in memory."""
+    for seed in range(5):
+        await record_many(rig, 300, seed)
+    learners = [learner(rig, name) for name in ("one", "two", "three")]
+    assert sum(await asyncio.gather(*(each.drain() for each in learners))) == 2 * 1500
+    assert sums_in(redis_server) == ledgers_in(redis_server)
+    assert_assigned_once(redis_server)
+
+
+async def record_many(rig: Rig, number: int, seed: int) -> None:
+    """Record requests with vectors of their own, and rate them."""
+    vectors = unit_vectors(number, seed=seed)
+    entries = [replace(a_new_record(rig.clock.now()), vector=vector) for vector in vectors]
+    await rig.log.record(entries)
+    for entry in entries:
+        await rig.log.rate(owner="public", public_id=entry.record.id, score=0.5, text=None, now=rig.clock.now())
