@@ -115,10 +115,10 @@ def render(pairs: Sequence[Paired], left_out: int) -> str:
     lines.append("|---" * 7 + "|")
     for pair in pairs:
         gain, worst = pair.gain, int((pair.after - pair.before).argmin())
-        shares = [f"{old:.2f} → {new:.2f}" for old, new in pair.shares.values()] if len(pair.shares) == 3 else []
+        shares = ["{:.2f} → {:.2f}".format(*pair.shares[name]) if name in pair.shares else "" for name in SHARES]
         cells = [
             _title(pair.key), str(len(pair.seeds)), f"{gain.mean:+.1f} ± {gain.half:.1f}{_mark(gain)}",
-            f"{gain.worst:+.0f} (seed {pair.seeds[worst]})", *(shares or ["", "", ""]),
+            f"{gain.worst:+.0f} (seed {pair.seeds[worst]})", *shares,
         ]  # fmt: skip
         lines.append("| " + " | ".join(cells) + " |")
     grouped: dict[str, list[Paired]] = defaultdict(list)

@@ -11,6 +11,7 @@ import pytest
 from benchmarks.replays.figures import row_of, run_of, share_of_topics
 from benchmarks.replays.made_up import MADE_UP, PROMPTS, made_up_outcomes, made_up_prompts
 from benchmarks.replays.played import Played
+from benchmarks.replays.references import REFERENCES, Table
 from benchmarks.replays.specialists import MODELS, STRENGTHS, specialist_outcomes
 from benchmarks.replays.streams import Condition, Stream, make_stream
 from benchmarks.replays.topic_figures import requests_until_right, topic_figures
@@ -23,9 +24,9 @@ CONDITION = Condition("topics", block=BLOCK, mixed=MIXED)
 
 @pytest.fixture(scope="module")
 def outcomes() -> Outcomes:
-    """Three topics of a hundred prompts, and a fourth that is too small."""
-    topics = ["a"] * 100 + ["b"] * 100 + ["c"] * 100 + ["tiny"] * 20
-    return specialist_outcomes("set", [f"prompt {i}" for i in range(320)], topics, "clear")
+    """Three topics of a hundred prompts, and two that are too small, but not together."""
+    topics = ["a"] * 100 + ["b"] * 100 + ["c"] * 100 + ["tiny"] * 40 + ["small"] * 40
+    return specialist_outcomes("set", [f"prompt {i}" for i in range(380)], topics, "clear")
 
 
 def choices(stream: Stream, right: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> Played:
@@ -46,7 +47,7 @@ def test_topics_come_in_turn_and_then_mixed(outcomes: Outcomes) -> None:
     assert len(set(stream.rows.tolist())) == len(stream.rows)
     used_up = make_stream(outcomes, Condition("topics", block=BLOCK, mixed=300), 1)
     assert set(Counter(used_up.rows.tolist()).values()) <= {1, 2}
-    assert (make_stream(outcomes, CONDITION, 2).topic != stream.topic).any()
+    assert len({int(make_stream(outcomes, CONDITION, seed).topic[0]) for seed in range(10)}) > 1
     assert OTHER not in {stream.topic_names[topic] for topic in set(stream.topic.tolist())}
 
 
@@ -114,6 +115,10 @@ def test_figures_of_a_fall(outcomes: Outcomes) -> None:
     assert (figures.before, figures.after, figures.end) == (1, 0, 0)
     assert (figures.others_before, figures.others_after) == (1, 1)
     assert figures.lost == pytest.approx(100, abs=80)
+    late = (stream.topic == stream.fallen) & (np.arange(600) >= 300)
+    elsewhere = topic_figures(np.where(late, stream.right.argmax(axis=1), 4), stream, 0.0).fall
+    assert elsewhere is not None
+    assert elsewhere.lost == 0
     best = topic_figures(stream.right.argmax(axis=1), stream, 0.0).fall
     assert best is not None
     assert (best.after, best.learned, best.lost) == (1, 20, 0)
@@ -143,6 +148,15 @@ def test_the_share_of_full_information(outcomes: Outcomes) -> None:
     assert 0.1 < shares[2].mean < 0.9
     row = row_of("half", half, None, known)
     assert row.share_of_gap == row.share_of_topics == shares[2]
+
+
+def test_full_information_by_topic_is_always_right(outcomes: Outcomes) -> None:
+    """It is the reference that the share is measured by."""
+    stream = make_stream(outcomes, Condition("topic-drift", requests=200, block=BLOCK), 1)
+    table = Table(stream, np.zeros((200, 2), dtype=np.float32), CONDITION, np.random.default_rng(0))
+    run = run_of(REFERENCES["topic-full-information"](table).play(), stream, 0.0)
+    assert (run.topics.mixed, run.topics.worst) == (1, 1)
+    assert run.utility.mean() == run.best_by_topic
 
 
 def test_a_run_can_be_written_as_json(outcomes: Outcomes) -> None:
