@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -10,33 +11,43 @@ from benchmarks.replays.differences import differences
 from benchmarks.replays.figures import Row, Run, half_interval, per_seed
 from benchmarks.replays.streams import Condition
 
-Value = Callable[[Run], float | None]
-Worst = Callable[[Sequence[float]], float]
+
+class Column(NamedTuple):
+    """A figure of a run: where it is found, which of the seeds is the worst, and its decimal places."""
+
+    name: str
+    value: Callable[[Run], float | None]
+    worst: Callable[[Sequence[float]], float]
+    places: int = 2
 
 
-def _topic(name: str) -> Value:
-    return lambda run: getattr(run.topics, name)
+def _topic(name: str, field: str, worst: Callable[[Sequence[float]], float], places: int = 2) -> Column:
+    return Column(name, lambda run: getattr(run.topics, field), worst, places)
 
 
-def _fall(name: str) -> Value:
-    return lambda run: None if run.topics.fall is None else getattr(run.topics.fall, name)
+def _fall(name: str, field: str, worst: Callable[[Sequence[float]], float], places: int = 2) -> Column:
+    return Column(name, lambda run: None if run.topics.fall is None else getattr(run.topics.fall, field), worst, places)
 
 
-SHARES: dict[str, tuple[Value, Worst]] = {
-    "arrival": (_topic("arrival"), min),
-    "mixed": (_topic("mixed"), min),
-    "worst topic": (_topic("worst"), min),
-    "forgetting": (_topic("forgetting"), max),
-    "worst forgot": (_topic("worst_forgetting"), max),
-}
-"""Shares of right choices, and which seed is the worst."""
-
-COUNTS = {"to 80 %": _topic("learned"), "slowest": _topic("slowest"), "never": _topic("unlearned")}
-
-FALL_SHARES: dict[str, tuple[Value, Worst]] = {
-    name: (_fall(name.replace(" ", "_")), min) for name in ("before", "after", "end", "others before", "others after")
-}
-FALL_COUNTS = {"to 80 %": _fall("learned"), "lost": _fall("lost")}
+TOPIC_COLUMNS = (
+    _topic("arrival", "arrival", min),
+    _topic("mixed", "mixed", min),
+    _topic("worst topic", "worst", min),
+    _topic("forgetting", "forgetting", max),
+    _topic("worst forgot", "worst_forgetting", max),
+    _topic("to 80 %", "learned", max, 0),
+    _topic("slowest", "slowest", max, 0),
+    _topic("never", "unlearned", max, 1),
+)
+FALL_COLUMNS = (
+    _fall("before", "before", min),
+    _fall("after", "after", min),
+    _fall("end", "end", min),
+    _fall("others before", "others_before", min),
+    _fall("others after", "others_after", min),
+    _fall("to 80 %", "learned", max, 0),
+    _fall("lost", "lost", max, 0),
+)
 
 
 def utility_table(data: str, condition: Condition, seeds: int, rows: Sequence[Row]) -> str:
@@ -60,9 +71,9 @@ def utility_table(data: str, condition: Condition, seeds: int, rows: Sequence[Ro
 
 def topic_table(runs: Mapping[str, list[Run]]) -> str:
     """Return the table of shares of right choices; a cell is the mean ± 95 %, and the worst seed."""
-    parts = [_table("right choices by topic", SHARES, COUNTS, runs)]
+    parts = [_table("right choices by topic", TOPIC_COLUMNS, runs)]
     if any(run.topics.fall is not None for some in runs.values() for run in some):
-        parts.append(_table("topic whose best model falls", FALL_SHARES, FALL_COUNTS, runs))
+        parts.append(_table("topic whose best model falls", FALL_COLUMNS, runs))
     return "\n".join(parts)
 
 
@@ -76,31 +87,20 @@ def difference_lines(runs: Mapping[str, list[Run]], player: str) -> str:
     )
 
 
-def _table(
-    title: str,
-    columns: Mapping[str, tuple[Value, Worst]],
-    counts: Mapping[str, Value],
-    runs: Mapping[str, list[Run]],
-) -> str:
-    lines = [f"{title[:33]:34}" + "".join(f"{name:>19}" for name in columns) + "".join(f"{name:>9}" for name in counts)]
+def _table(title: str, columns: Sequence[Column], runs: Mapping[str, list[Run]]) -> str:
+    lines = [f"{title[:33]:34}" + "".join(f"{column.name:>19}" for column in columns)]
     for player, of_player in runs.items():
-        cells = [f"{_cell([value(run) for run in of_player], worst):>19}" for value, worst in columns.values()]
-        means = [[value(run) for run in of_player] for value in counts.values()]
-        lines.append(f"{player[:33]:34}" + "".join(cells) + "".join(f"{_mean(values):>9}" for values in means))
+        cells = [f"{_cell(column, of_player):>19}" for column in columns]
+        lines.append(f"{player[:33]:34}" + "".join(cells))
     return "\n".join(lines)
 
 
-def _cell(values: Sequence[float | None], worst: Worst) -> str:
-    known = [value for value in values if value is not None]
+def _cell(column: Column, runs: Sequence[Run]) -> str:
+    known = [value for run in runs if (value := column.value(run)) is not None]
     if not known:
         return "-"
-    half = half_interval(np.array(known))
-    return f"{np.mean(known):.2f} ± {half:.2f} ({worst(known):.2f})"
-
-
-def _mean(values: Sequence[float | None]) -> str:
-    known = [value for value in values if value is not None]
-    return f"{np.mean(known):.1f}" if known else "-"
+    half, places = half_interval(np.array(known)), column.places
+    return f"{np.mean(known):.{places}f} ± {half:.{places}f} ({column.worst(known):.{places}f})"
 
 
 def _pm(value: float | None, half: float | None) -> str:
