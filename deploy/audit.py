@@ -84,10 +84,9 @@ def _faults(compose: Compose, rated: Mapping[str, int]) -> Iterable[str]:
 
 def _not_in_history(compose: Compose, ledgers: Tally) -> list[str]:
     """Return the fields whose sums in PostgreSQL differ from the ledgers, after time to be written."""
-    # Without clusters: the history keeps the clusters of the time.
     ours = Counter[str]()
     for (_, _, field), number in ledgers.items():
-        ours[field] += 0 if "@" in field else number
+        ours[field] += number
     theirs = Counter[str]()
 
     def complete() -> bool:

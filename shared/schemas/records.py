@@ -161,7 +161,6 @@ class Evidence(Struct, frozen=True):
     """The part of a decision that is learned from."""
 
     views: tuple[ArmView, ...] = ()
-    cluster: tuple[int, int] | None = None
 
     def view(self, arm: ArmId) -> ArmView | None:
         """Return the view of `arm`, or None if it was not weighed."""
@@ -194,7 +193,7 @@ class Lesson(Struct, frozen=True):
     @staticmethod
     def of(record: RequestRecord) -> Lesson:
         """Return the lesson of a whole record."""
-        decision = Evidence(record.decision.views, record.decision.cluster)
+        decision = Evidence(record.decision.views)
         return Lesson(record.id, record.owner, record.created_at, record.embedding_model, decision, record.outcome)
 
 
