@@ -1,7 +1,8 @@
 -- Kinds of prompt that grow, in place of clusters fitted now and then. In contributions `cluster_epoch` is the kind's
 -- generation and `cluster` its id, as in decisions; `assigned` is the request's place among all assignments. Rows of before
 -- this migration have neither `cluster` nor `assigned`. The table centroids stays: a rebuild of an old history reads it.
-ALTER TABLE contributions ADD COLUMN cluster integer, ADD COLUMN assigned bigint;
+ALTER TABLE contributions ADD COLUMN cluster integer;
+ALTER TABLE contributions ADD COLUMN assigned bigint;
 
 CREATE INDEX contributions_by_assignment ON contributions (assigned) WHERE assigned IS NOT NULL;
 
