@@ -6,10 +6,10 @@ For a rating r of arm a on a prompt of kind c (`kinds.py`; c = 0: kind not known
     b    = shared level ~ N(OPTIMISTIC_PRIOR, .2^2) + difficulty ~ N(0, .15^2 k)
     s    ~ price slope, quality per e-fold of price; half a chance each for N(0, .02^2) and N(.035, .02^2)
     u_a  ~ N(0, t_A^2),              t_A in EXPLORATION_BONUS x {.6, 1, 1.6, 3}
-    g_a  ~ N(0, t_g^2 (.9 k + .1 I)),  t_g in {0, .05, .1, .2};   g_a0 = 0
+    g_a  ~ N(0, t_g^2 (.9 k + .1 I)),  t_g in {0, .05, .15, .35};   g_a0 = 0
     lp_a = ln(expected cost of an answer) - mean over arms, 0 where unknown
 
-with k_cd = exp(-(1 - cos(c, d))) between the centres of two kinds, and 0 between the unknown kind and any other.
+with k the similarity of kinds (`kinship.py`), and 0 between the unknown kind and any other.
 
 Why: context mostly predicts how hard a prompt is. Difficulty is shared by all arms and cancels in the argmax, so it is
 learned once and not per arm. What a kind says of one arm holds for similar kinds too, and is shrunk by its own
@@ -48,7 +48,7 @@ DIFFICULTY_SD = 0.15
 SLOPES = (0.0, 0.035)  # means of the price slope, equally likely
 SLOPE_SD = 0.02
 ARM_SPREADS = (0.6, 1.0, 1.6, 3.0)  # t_A in units of EXPLORATION_BONUS
-KIND_SPREADS = (0.0, 0.05, 0.1, 0.2)  # t_g
+KIND_SPREADS = (0.0, 0.05, 0.15, 0.35)  # t_g
 OWN_SHARE = 0.1  # of t_g^2, what a kind shares with no other
 SMALLEST_ARM_SPREAD = 0.01  # below it ratings could not tell the arms apart any more
 NOISE_SD = 0.35  # of one rating, before there are any

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from shared.bandit.context import Context
 from shared.bandit.decision import Decision
 from shared.bandit.exploration import arm_scale, explored_bounds, rated_share
 from shared.bandit.kinds import KindId, Kinds
+from shared.bandit.kinship import kinship
 from shared.bandit.local import gate_open
 from shared.bandit.mixed import Cells, fit_mixed
 from shared.bandit.policy import PSEUDO_REQUESTS, BanditSettings
@@ -23,6 +25,7 @@ from shared.bandit.sums import ArmSums, Block, LearnedState, Sums
 from shared.bandit.thompson import decide
 
 Floats = NDArray[np.float64]
+T = TypeVar("T")
 
 REGION = 0.7
 """Cosine from which on a fall of an arm in one kind of prompt is taken to hold for another kind as well."""
@@ -46,7 +49,7 @@ class MixedThompson:
         by_kind = _by_kind(learned, kinds)
         expected = expect(arms, totals, PSEUDO_REQUESTS)
         cosines = np.zeros((0, 0)) if kinds is None else (kinds.centres @ kinds.centres.T).astype(np.float64)
-        cells = _cells(totals, by_kind, expected.cost_usd, cosines)
+        cells = _cells(totals, by_kind, expected.cost_usd, kinds)
         cells, kept = _since_breaks(cells, learned, kinds, cosines)
         if sum(one.labels for one in totals) < settings.min_requests_for_global:
             cells = _without_ratings(cells)
@@ -108,9 +111,10 @@ def _by_kind(learned: Sequence[ArmSums], kinds: Kinds | None) -> list[list[Sums]
     return found
 
 
-def _in_rows[T](by_id: Mapping[KindId, T], kinds: Kinds) -> list[tuple[int, T]]:
+def _in_rows(by_id: Mapping[KindId, T], kinds: Kinds) -> list[tuple[int, T]]:
     rows = {kind: row for row, kind in enumerate(kinds.ids)}
-    placed = ((rows.get(kinds.root(kind)), each) for (generation, kind), each in by_id.items() if generation == kinds.generation)
+    current = ((kind, each) for (generation, kind), each in by_id.items() if generation == kinds.generation)
+    placed = [(rows.get(kinds.root(kind)), each) for kind, each in current]
     return [(row, each) for row, each in placed if row is not None]
 
 
@@ -120,7 +124,7 @@ def _matrix(by_kind: Sequence[Sequence[Sums]], name: str) -> Floats:
     return np.array(rows, dtype=np.float64).reshape(len(rows), len(rows[0]) if rows else 0)  # no arm: no list of models
 
 
-def _cells(totals: Sequence[Sums], by_kind: Sequence[Sequence[Sums]], cost_usd: Floats, cosines: Floats) -> Cells:
+def _cells(totals: Sequence[Sums], by_kind: Sequence[Sequence[Sums]], cost_usd: Floats, kinds: Kinds | None) -> Cells:
     def split(name: str) -> Floats:
         known = _matrix(by_kind, name)
         total = np.array([getattr(one, name) for one in totals])
@@ -128,9 +132,9 @@ def _cells(totals: Sequence[Sums], by_kind: Sequence[Sequence[Sums]], cost_usd: 
 
     requests = split("requests").sum(axis=0)
     traffic = requests / requests.sum() if requests.sum() > 0 else np.eye(len(requests))[0]
-    size = requests.shape[0]
-    kernel = np.eye(size)
-    kernel[1:, 1:] = np.exp(np.minimum(cosines[: size - 1, : size - 1], 1.0) - 1.0)
+    kernel = np.eye(len(requests))
+    if kinds is not None:
+        kernel[1:, 1:] = kinship(kinds.centres.astype(np.float64), kinds.counts)
     return Cells(
         labels=split("labels"),
         scores=split("score"),

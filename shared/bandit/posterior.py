@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,8 +75,8 @@ class GaussianPosterior:
     local_gate: bool
     kinds: Kinds | None = None
     kind_variance: float = 0.0
-    requests_nearby: Floats = np.zeros(0)
-    labels_nearby: Floats = np.zeros(0)
+    requests_nearby: Floats = field(default_factory=lambda: np.zeros(0))
+    labels_nearby: Floats = field(default_factory=lambda: np.zeros(0))
     rated: float = 1.0
     exploration_rate: float = 0.1
 
