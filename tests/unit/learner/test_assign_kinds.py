@@ -162,8 +162,10 @@ async def test_another_embedding_model_starts_a_generation(world: World) -> None
     assert old.assigned is not None
     assert [one.assigned.order for one in found if one.assigned] == [old.assigned.order + at for at in (1, 2, 3)]
     assert {one.kind[0] for one in found if one.kind} == {old.assigned.kind[0] + 1}
-    late = await world.assign(await world.record(unit_vectors(2)))
-    assert [one.kind for one in late] == [None] * 2
+    late = await world.assign(
+        [*await world.record(unit_vectors(2)), *await world.record(unit_vectors(2, 6), model="new-6")]
+    )
+    assert [one.kind and one.kind[0] for one in late] == [None, None, *[old.assigned.kind[0] + 1] * 2]
     assert world.memory.kinds is not None
     assert (world.memory.kinds.model, world.memory.kinds.dimension) == ("new-6", 6)
 
