@@ -26,7 +26,10 @@ Row = Mapping[str, Any]
 Json = dict[str, Any]
 
 REQUEST = ("public_id", "owner", "requested_model", "embedding_model", "session")
-DECISION = ("kind", "ranked", "propensity", "confidence", "reason", "policy", "snapshot", "degraded", "exploration")
+DECISION = (
+    "kind", "ranked", "propensity", "confidence", "reason", "policy", "snapshot", "degraded", "exploration",
+    "kind_requests", "kind_labels", "nearness", "examples",
+)  # fmt: skip
 OUTCOME = (
     "status", "arm", "cost_usd", "cost_source", "prompt_tokens", "completion_tokens", "overhead_s", "upstream_s",
     "first_token_s", "streamed",
@@ -50,6 +53,7 @@ VIEWS = {
     "utilities": "utility",
     "draws": "draw",
     "labels": "labels",
+    "rating_sds": "rating_sd",
 }
 NEIGHBOURS = {
     "neighbour_ids": "request_id",
@@ -144,7 +148,7 @@ def _decision(decision: Json, shadow: Json | None) -> Sequence[Any]:
     cluster = decision.pop("cluster") or (None, None)
     views, neighbours = decision.pop("views"), decision.pop("neighbours")
     known = [*_taken(decision, DECISION), *(weights.pop(name, None) for name in WEIGHTS.values())]
-    known += [[_number(view.pop(name)) for view in views] for name in VIEWS.values()]
+    known += [[_number(view.pop(name, 0.0)) for view in views] for name in VIEWS.values()]  # 0: an older record
     known += [[_number(use[at]) for use in neighbours] for at in map(NEIGHBOUR_FIELDS.index, NEIGHBOURS.values())]
     if not decision["unfit"]:
         del decision["unfit"]
@@ -173,7 +177,8 @@ def _past_decision(row: Row) -> Json:
 
 
 def _transposed(row: Row, columns: Mapping[str, str], more: Sequence[Json] | None) -> list[Json]:
-    lists = list(zip(*(row[column] for column in columns), strict=True))
+    unknown = [0.0] * len(row["arms"])  # in rows of before a column was added
+    lists = list(zip(*(unknown if row[column] is None else row[column] for column in columns), strict=True))
     left = more or [{}] * len(lists)
     return [dict(zip(columns.values(), values, strict=True)) | rest for values, rest in zip(lists, left, strict=True)]
 

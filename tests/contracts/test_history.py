@@ -62,7 +62,7 @@ async def everything(history: History, since: float = 0.0, batch: int = 500) -> 
 def a_full_story() -> NewRecord:
     """A request with everything that a record can hold, floats that need all their digits included."""
     record = a_record(NOW + 1 / 3, public_id="client-1", owner="k" * 16, cluster=(3, 7), cost_usd=0.1 + 0.2)
-    view = replace(record.decision.views[0], cost_usd=None, latency_s=None, propensity=2 / 3)
+    view = replace(record.decision.views[0], rating_sd=0.3, cost_usd=None, latency_s=None, propensity=2 / 3)
     other = replace(view, arm="b/ünï", cost_usd=1e-9, latency_s=2.0, propensity=1 / 3)
     neighbours = tuple((str(uuid.uuid4()), 1 - n / 7, "a/b", n / 3, n / 9) for n in range(3))
     shadow = replace(record.decision, exploration="off", views=(view,), neighbours=neighbours)
@@ -77,6 +77,10 @@ def a_full_story() -> NewRecord:
         degraded=("qdrant", "redis"),
         session=True,
         exploration="spent",
+        kind_requests=12.5,
+        kind_labels=1 / 3,
+        nearness=0.75,
+        examples=(str(uuid.uuid4()), "older"),
         unfit=(("c/blind", "image", "known"), ("d/ünï", "context", "learned")),
     )
     attempts = (Attempt("a/b", "timeout", 1.5, spent=True, cost_usd=0.1), Attempt("b/ünï", None, 0.25, spent=False))

@@ -18,7 +18,11 @@ import pytest
 
 from services.gateway.records.spool import Spool
 from shared.schemas.events import EventKind
+from shared.schemas.history import Waiting
 from shared.schemas.records import Lesson, RequestRecord, Status
+from shared.schemas.storage import NewRecord
+from shared.settings import Settings
+from shared.storage.postgres_history import PostgresHistory
 from tests.contracts.redis_rig import redis_rig
 
 OWN_ID = "01932e4a-7c00-7abc-8def-00000000000{}"
@@ -39,6 +43,10 @@ def test_records_are_read_and_written_the_same(samples: Path) -> None:
         for decision in (written["decision"], written["shadow"] or {}):
             if decision.pop("unfit", []) != []:
                 pytest.fail("the old code knew no unfit arms")
+            for name in ("kind_requests", "kind_labels", "nearness", "examples"):
+                assert not decision.pop(name, None), "the old code knew no kinds of prompt"
+            for view in decision.get("views", ()):
+                assert view.pop("rating_sd", 0.0) == 0.0
         for attempt in written["outcome"]["attempts"]:
             assert (attempt.pop("scope"), attempt.pop("feature")) == (None, None)
         assert written == orjson.loads(line)
@@ -52,6 +60,18 @@ def test_records_of_even_earlier_versions_are_read(samples: Path) -> None:
     assert oldest.decision == first.decision
     assert len(oldest.decision.neighbours) == 4
     assert (oldest.id, oldest.toll, oldest.shadow) == (first.id, None, None)
+
+
+async def test_records_of_earlier_versions_go_into_the_history(samples: Path, database_url: str) -> None:
+    """As they wait in a spool or in the outbox during an update; they come back as they were."""
+    lines = (samples / "records.jsonl").read_bytes().splitlines()[:-1]
+    entries = [NewRecord(RequestRecord.from_json(line), None) for line in lines]
+    history = PostgresHistory(Settings(DATABASE_URL=database_url))
+    await history.prepare()
+    assert await history.write([Waiting("1-1", each.record.id, request=each) for each in entries]) == []
+    read = [past.entry.record async for page in history.read(since=0.0) for past in page]
+    assert sorted(read, key=lambda one: one.id) == sorted((each.record for each in entries), key=lambda one: one.id)
+    await history.close()
 
 
 def test_spool_lines_are_read(samples: Path, tmp_path: Path) -> None:

@@ -1,8 +1,8 @@
 """Command `export`: writes the history as JSON lines, one per request, for evaluation without the database.
 
 A line is the request's record (decision, outcome, attempts: what `GET /requests/{id}` shows, in the names of
-`shared/schemas/records.py`), with `feedback`, all revisions of its rating, and `score`, the latest one. It contains no
-prompt and no text of feedback.
+`shared/schemas/records.py`), with `feedback`, all revisions of its rating, `score`, the latest one, and `counted_in`,
+generation and id of the kind of prompt in which it is counted. It contains no prompt and no text of feedback.
 """
 
 from __future__ import annotations
@@ -52,6 +52,8 @@ def line(past: PastRequest, *, vectors: bool) -> bytes:
         {"revision": rating.revision, "score": rating.score, "rated_at": rating.rated_at} for rating in past.ratings
     ]
     content["score"] = None if past.rating is None else past.rating.score
+    assigned = past.assigned
+    content["counted_in"] = None if assigned is None else list(assigned.kind)
     if vectors:
         vector = past.entry.vector
         raw = None if vector is None else np.asarray(vector, dtype="<f4").tobytes()

@@ -10,11 +10,13 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
+from msgspec import structs
+
 from services.learner.learning.assign_kinds import assign_all, assignable, fits, model_of
 from shared.bandit.kinds import Assigner, Kinds, no_kinds
 from shared.bandit.sums import REQUESTS
 from shared.ports import Clock, History
-from shared.schemas.history import PastAssignment
+from shared.schemas.history import OldClusters, PastAssignment
 from shared.schemas.storage import Assignment, LoggedRequest, first_generation, first_order
 
 
@@ -33,13 +35,11 @@ class KindReplay:
         first = True
         async for page in history.assignments(after=0 if self.kinds is None else self.kinds.order):
             if first and old is not None:
-                counts = await _counts(history, old.epoch, len(old.centres), since)
-                self.kinds = old.kinds(counts, order=page[0].assigned.order - 1)
+                self.kinds = await _kinds_of(old, history, since, order=page[0].assigned.order - 1)
             first = False
             self.kinds = await asyncio.to_thread(_assigned_again, self.kinds, page)
         if first and old is not None:
-            counts = await _counts(history, old.epoch, len(old.centres), since)
-            self.kinds = old.kinds(counts, order=first_order(self._clock.now()))
+            self.kinds = await _kinds_of(old, history, since, order=first_order(self._clock.now()))
         self.began = self.kinds is not None
 
     def assign(self, request: LoggedRequest) -> Assignment | None:
@@ -71,12 +71,15 @@ def _assigned_again(kinds: Kinds | None, page: Sequence[PastAssignment]) -> Kind
     return assigner.kinds
 
 
-async def _counts(history: History, epoch: int, clusters: int, since: float) -> list[int]:
-    """Return how many requests were counted by each cluster, as the sums of a running installation say."""
-    counted: Counter[str] = Counter()
+async def _kinds_of(old: OldClusters, history: History, since: float, *, order: int) -> Kinds:
+    """Return the kinds that clusters become, each of as many requests as were counted by it."""
+    counted, dimension, model = Counter[str](), old.centres.shape[1], ""
     async for page in history.read(since=since):
         for past in page:
-            for contribution in past.ledger:
-                if contribution.assigned is None:
-                    counted.update({name: n for name, n in contribution.sums.items() if name.startswith(REQUESTS)})
-    return [counted[f"{REQUESTS}@{epoch}.{cluster}"] for cluster in range(clusters)]
+            vector, earlier = past.entry.vector, not any(each.assigned for each in past.ledger)
+            if earlier and vector is not None and len(vector) == dimension:
+                model = past.entry.record.embedding_model or model
+            for contribution in past.ledger if earlier else ():
+                counted.update({name: n for name, n in contribution.sums.items() if name.startswith(REQUESTS)})
+    counts = [counted[f"{REQUESTS}@{old.epoch}.{cluster}"] for cluster in range(len(old.centres))]
+    return structs.replace(old, model=model).kinds(counts, order=order)

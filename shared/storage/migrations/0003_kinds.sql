@@ -4,6 +4,12 @@
 ALTER TABLE contributions ADD COLUMN cluster integer;
 ALTER TABLE contributions ADD COLUMN assigned bigint;
 
+ALTER TABLE decisions ADD COLUMN kind_requests double precision;
+ALTER TABLE decisions ADD COLUMN kind_labels double precision;
+ALTER TABLE decisions ADD COLUMN nearness double precision;
+ALTER TABLE decisions ADD COLUMN examples text[] NOT NULL DEFAULT '{}';
+ALTER TABLE decisions ADD COLUMN rating_sds double precision[];
+
 CREATE INDEX contributions_by_assignment ON contributions (assigned) WHERE assigned IS NOT NULL;
 
 CREATE TABLE kinds (
