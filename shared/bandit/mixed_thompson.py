@@ -54,7 +54,7 @@ class MixedThompson:
         if sum(one.labels for one in totals) < settings.min_requests_for_global:
             cells = _without_ratings(cells)
         fit = fit_mixed(cells, level=settings.optimistic_prior, bonus=settings.exploration_bonus)
-        requests = _matrix(by_kind, "requests")
+        requests = by_kind["requests"]
         rated = rated_share(cells.labels, sum(one.requests for one in totals))
         nearby = np.exp((np.minimum(cosines, 1.0) - 1.0) / NEARBY)
         return GaussianPosterior(
@@ -66,8 +66,8 @@ class MixedThompson:
             variance=np.vstack((fit.variance, fit.kind_variance.T)),
             contrast=np.vstack((fit.contrast_variance, fit.kind_contrast.T)),
             arm_variance=arm_scale(cells.labels.sum(axis=1), rated) ** 2 * fit.contrast_variance,
-            cost_usd=_rows(expected.cost_usd, _matrix(by_kind, "cost_usd"), _matrix(by_kind, "priced")),
-            latency_s=_rows(expected.latency_s, _matrix(by_kind, "latency_s"), requests),
+            cost_usd=_rows(expected.cost_usd, by_kind["cost_usd"], by_kind["priced"]),
+            latency_s=_rows(expected.latency_s, by_kind["latency_s"], requests),
             reliability=reliability(totals, PSEUDO_REQUESTS),
             kept=kept,
             noise=fit.noise,
@@ -95,38 +95,32 @@ class MixedThompson:
 
 
 _NOTHING = ArmSums()
-_NO_SUMS = Sums()
 
 
-def _by_kind(learned: Sequence[ArmSums], kinds: Kinds | None) -> list[list[Sums]]:
-    """Return the sums of each arm in each kind, with those of the kinds merged into it; others are of kind unknown."""
-    if kinds is None:
-        return [[] for _ in learned]
-    found = []
-    for one in learned:
-        rows: dict[int, Sums] = {}
-        for row, sums in _in_rows(one.kinds, kinds):
-            rows[row] = sums if row not in rows else rows[row] + sums
-        found.append([rows.get(row, _NO_SUMS) for row in range(len(kinds.ids))])
-    return found
+_BY_KIND = ("labels", "score", "requests", "priced", "cost_usd", "latency_s")
+
+
+def _by_kind(learned: Sequence[ArmSums], kinds: Kinds | None) -> dict[str, Floats]:
+    """Return the sums of each arm in each kind, (K, M) by field; those of merged kinds are in what they merged into."""
+    found = np.zeros((len(_BY_KIND), len(learned), 0 if kinds is None else len(kinds.ids)))
+    if kinds is not None:
+        for arm, one in enumerate(learned):
+            for row, sums in _in_rows(one.kinds, kinds):
+                found[:, arm, row] += [getattr(sums, name) for name in _BY_KIND]
+    return dict(zip(_BY_KIND, found, strict=True))
 
 
 def _in_rows(by_id: Mapping[KindId, T], kinds: Kinds) -> list[tuple[int, T]]:
+    """Return each entry with the row of its kind; entries of another generation are of no kind."""
     rows = {kind: row for row, kind in enumerate(kinds.ids)}
     current = ((kind, each) for (generation, kind), each in by_id.items() if generation == kinds.generation)
     placed = [(rows.get(kinds.root(kind)), each) for kind, each in current]
     return [(row, each) for row, each in placed if row is not None]
 
 
-def _matrix(by_kind: Sequence[Sequence[Sums]], name: str) -> Floats:
-    """Return (K, M) of one field."""
-    rows = [[getattr(cell, name) for cell in cells] for cells in by_kind]
-    return np.array(rows, dtype=np.float64).reshape(len(rows), len(rows[0]) if rows else 0)  # no arm: no list of models
-
-
-def _cells(totals: Sequence[Sums], by_kind: Sequence[Sequence[Sums]], cost_usd: Floats, kinds: Kinds | None) -> Cells:
+def _cells(totals: Sequence[Sums], by_kind: Mapping[str, Floats], cost_usd: Floats, kinds: Kinds | None) -> Cells:
     def split(name: str) -> Floats:
-        known = _matrix(by_kind, name)
+        known = by_kind[name]
         total = np.array([getattr(one, name) for one in totals])
         return np.column_stack((np.maximum(total - known.sum(axis=1), 0.0), known))
 
@@ -202,5 +196,4 @@ def _log_price(cost_usd: Floats) -> Floats:
 
 def _rows(overall: Floats, total: Floats, count: Floats) -> Floats:
     """Return expectations over the traffic, twice (rows 0 and 1), and by kind, shrunk towards those."""
-    rows = [shrink(total[:, c], count[:, c], overall, PSEUDO_REQUESTS) for c in range(total.shape[1])]
-    return np.vstack((overall, overall, *rows))
+    return np.vstack((overall, overall, shrink(total.T, count.T, overall, PSEUDO_REQUESTS)))

@@ -55,10 +55,10 @@ def expect(arms: Sequence[Arm], sums: Sequence[Sums], pseudo_requests: float) ->
 
 
 def shrink(total: Floats, count: Floats, prior: Floats, pseudo_count: float) -> Floats:
-    """Return means shrunk towards `prior`; without a prior the plain mean, without either NaN."""
+    """Return means shrunk towards `prior`, along the last axis; without it the plain mean, without either NaN."""
     weight = np.where(np.isnan(prior), 0.0, np.maximum(pseudo_count, 1e-9))
     summed = total + weight * np.nan_to_num(prior)
-    mean = np.full(len(total), np.nan)
+    mean = np.full(total.shape, np.nan)
     np.divide(summed, count + weight, out=mean, where=count + weight > 0)
     return mean
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import astuple, dataclass, field
+from dataclasses import dataclass, field
 
 from shared.bandit.arms import ArmId
 from shared.bandit.kinds import KindId, Kinds
@@ -77,10 +77,6 @@ class Sums:
     def priced(self) -> float:
         """Number of answered requests with a known cost: the denominator of a mean cost."""
         return max(self.requests - self.unpriced, 0.0)
-
-    def __add__(self, other: Sums) -> Sums:
-        """Return the sums of both together."""
-        return Sums(*(mine + its for mine, its in zip(astuple(self), astuple(other), strict=True)))
 
 
 @dataclass(frozen=True, slots=True)
