@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import threading
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from deploy.local.servers import Server, free_port, redis_command, running
+from shared.bandit.stored_sums import WeightedDays
 from shared.clock import utc_day
 from shared.errors import CorruptState, DependencyError, SettingsError
 from shared.schemas.events import EventKind
 from shared.schemas.storage import Applied, Effect
 from shared.settings import Settings, load_settings
-from shared.storage import redis_keys
-from shared.storage.redis_connection import connect, eviction_policy
+from shared.storage import redis_keys, redis_posteriors
+from shared.storage.redis_connection import answers_of, connect, eviction_policy
 from shared.storage.redis_queue import RedisEventQueue
 from tests.contracts.redis_rig import Rig, redis_rig
+from tests.kinds import some_kinds
 from tests.ledgers import ledgers_in, sums_in
 from tests.stories import ARM, a_new_record
 from tests.values import replace
@@ -124,6 +128,53 @@ async def test_a_foreign_field_in_versions_is_corrupt_state(rig: Rig) -> None:
     await rig.raw.hset(redis_keys.VERSIONS, "no day", 1)
     with pytest.raises(CorruptState):
         await rig.posteriors.load()
+
+
+async def test_a_reader_that_gave_up_goes_on_where_it_was(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first read of a long history may take longer than a gateway waits: parts that were read are kept."""
+    assert rig.raw is not None
+    monkeypatch.setattr(redis_posteriors, "_HASHES_AT_ONCE", 2)
+    for age in range(8):
+        day = f"vendor/model|{utc_day(rig.clock.now() - age * 86_400)}"
+        await rig.raw.hset(redis_keys.VERSIONS, day, 1)
+        await rig.raw.hset(f"{redis_keys.SUMS}{day}", "requests", 1)
+    asked: list[int] = []
+
+    async def slow(pipeline: Any) -> list[Any]:
+        asked.append(len(pipeline))
+        if len(asked) == 4:
+            raise TimeoutError
+        return await answers_of(pipeline)
+
+    monkeypatch.setattr(redis_posteriors, "answers_of", slow)
+    with pytest.raises(TimeoutError):
+        await rig.posteriors.load()
+    state = await rig.posteriors.load()
+    assert asked == [2, 2, 2, 2, 2, 2, 2], "two parts are not read again"
+    assert state.arms["vendor/model"].total.requests == pytest.approx(8, rel=0.2)
+
+
+async def test_learned_state_is_parsed_beside_the_event_loop(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A day has thousands of fields, and open streams must not wait for them."""
+    threads: dict[str, int] = {}
+
+    def noted(name: str, act: Any) -> Any:
+        def wrapper(*arguments: Any) -> Any:
+            threads[name] = threading.get_ident()
+            return act(*arguments)
+
+        return wrapper
+
+    for name in ("parse_sums", "parse_kinds"):
+        monkeypatch.setattr(redis_posteriors, name, noted(name, getattr(redis_posteriors, name)))
+    monkeypatch.setattr(WeightedDays, "replace", noted("weigh", WeightedDays.replace))
+    (effect,) = await effects(rig, 1)
+    await rig.posteriors.apply([effect])
+    await rig.kinds.save(None, some_kinds(), {})
+    state = await rig.posteriors.load()
+    assert state.kinds is not None
+    assert threads.keys() == {"parse_sums", "parse_kinds", "weigh"}
+    assert threading.get_ident() not in threads.values()
 
 
 async def test_of_garbage_in_the_stream_nothing_raises(rig: Rig) -> None:
