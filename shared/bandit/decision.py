@@ -92,7 +92,7 @@ class Decision:
         ranked: all eligible arms, best draw first; the first is called, the others are fallbacks in order.
         propensity: probability of `ranked[0]`; 1 for a pinned or default choice.
         confidence: posterior probability that `ranked[0]` is the best eligible arm.
-        reason: one sentence for a person.
+        reason: for a person, in a few sentences.
         views: one per eligible arm, in the order of `ranked`; empty for pinned and default choices.
         neighbours: those considered, nearest first.
         weights: as used.
@@ -103,7 +103,8 @@ class Decision:
         session: whether the conversation's model was kept instead of the draw (`steering.hold`).
         exploration: `on`; or why nothing was explored: `off` by the client's wish, `spent` with the day's budget.
         unfit: arms that were left out before the draw because they cannot serve the request.
-        kind_requests, kind_labels: requests and ratings of similar prompts; None without context.
+        kind_size: requests that were assigned to that kind.
+        kind_requests, kind_labels: requests and ratings of similar prompts, weighted by age; None without context.
         nearness: 1 where the prompt belongs to the nearest kind, below 1 where it is of a new kind.
         examples: ids of requests of the nearest kind, those most like its centre first.
     """
@@ -127,6 +128,7 @@ class Decision:
     kind_labels: float | None = None
     nearness: float | None = None
     examples: tuple[str, ...] = ()
+    kind_size: int | None = None
 
     @property
     def arm(self) -> ArmId:

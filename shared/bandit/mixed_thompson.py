@@ -19,7 +19,7 @@ from shared.bandit.kinship import kinship
 from shared.bandit.local import gate_open
 from shared.bandit.mixed import Cells, fit_mixed
 from shared.bandit.policy import PSEUDO_REQUESTS, BanditSettings
-from shared.bandit.posterior import Beliefs, GaussianPosterior
+from shared.bandit.posterior import Beliefs, GaussianPosterior, KindEvidence
 from shared.bandit.reward import expect, reliability, shrink
 from shared.bandit.sums import ArmSums, Block, LearnedState, Sums
 from shared.bandit.thompson import decide
@@ -76,6 +76,7 @@ class MixedThompson:
             kind_variance=fit.kind_spread**2,
             requests_nearby=nearby @ requests.sum(axis=0),
             labels_nearby=nearby @ cells.labels[:, 1:].sum(axis=0),
+            evidence=KindEvidence(by_kind["requests"], by_kind["labels"]),
             rated=rated,
             exploration_rate=settings.exploration_rate,
         )

@@ -34,6 +34,14 @@ class Beliefs:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class KindEvidence:
+    """Evidence on each arm in each kind of prompt, (K, M), weighted by age."""
+
+    requests: Floats
+    labels: Floats
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class GaussianPosterior:
     """Normal beliefs about quality, and expectations of cost and latency.
 
@@ -55,6 +63,7 @@ class GaussianPosterior:
         kinds: of prompts, if there are any.
         kind_variance: how much the quality of an arm differs from kind to kind, t_g^2.
         requests_nearby, labels_nearby: requests and ratings of similar prompts by kind, (M,).
+        evidence: of each arm in each kind.
         rated: share of requests that are rated.
         exploration_rate: EXPLORATION_RATE.
     """
@@ -77,6 +86,7 @@ class GaussianPosterior:
     kind_variance: float = 0.0
     requests_nearby: Floats = field(default_factory=lambda: np.zeros(0))
     labels_nearby: Floats = field(default_factory=lambda: np.zeros(0))
+    evidence: KindEvidence = field(default_factory=lambda: KindEvidence(np.zeros((0, 0)), np.zeros((0, 0))))
     rated: float = 1.0
     exploration_rate: float = 0.1
 
@@ -107,8 +117,7 @@ class GaussianPosterior:
 
     def summary(self) -> tuple[ArmSummary, ...]:
         """Return what is believed of each arm over all prompts, with 95 % intervals inside [0, 1]."""
-        half = 1.959964 * np.sqrt(self.variance[0])
-        low, high = np.clip(self.quality[0] - half, 0, 1), np.clip(self.quality[0] + half, 0, 1)
+        low, high = interval(self.quality[0], self.variance[0])
         return tuple(
             ArmSummary(
                 arm=arm,
@@ -125,6 +134,12 @@ class GaussianPosterior:
             )
             for i, (arm, sums) in enumerate(zip(self.arms, self.sums, strict=True))
         )
+
+
+def interval(mean: Floats, variance: Floats) -> tuple[Floats, Floats]:
+    """Return the bounds of the 95 % interval of a score, inside [0, 1]."""
+    half = 1.959964 * np.sqrt(variance)
+    return np.clip(mean - half, 0, 1), np.clip(mean + half, 0, 1)
 
 
 def known(value: float) -> float | None:

@@ -28,7 +28,7 @@ Json = dict[str, Any]
 REQUEST = ("public_id", "owner", "requested_model", "embedding_model", "session")
 DECISION = (
     "kind", "ranked", "propensity", "confidence", "reason", "policy", "snapshot", "degraded", "exploration",
-    "kind_requests", "kind_labels", "nearness", "examples",
+    "kind_size", "kind_requests", "kind_labels", "nearness", "examples",
 )  # fmt: skip
 OUTCOME = (
     "status", "arm", "cost_usd", "cost_source", "prompt_tokens", "completion_tokens", "overhead_s", "upstream_s",

@@ -77,6 +77,7 @@ def a_full_story() -> NewRecord:
         degraded=("qdrant", "redis"),
         session=True,
         exploration="spent",
+        kind_size=13,
         kind_requests=12.5,
         kind_labels=1 / 3,
         nearness=0.75,

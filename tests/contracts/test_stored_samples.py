@@ -43,7 +43,7 @@ def test_records_are_read_and_written_the_same(samples: Path) -> None:
         for decision in (written["decision"], written["shadow"] or {}):
             if decision.pop("unfit", []) != []:
                 pytest.fail("the old code knew no unfit arms")
-            for name in ("kind_requests", "kind_labels", "nearness", "examples"):
+            for name in ("kind_size", "kind_requests", "kind_labels", "nearness", "examples"):
                 assert not decision.pop(name, None), "the old code knew no kinds of prompt"
             for view in decision.get("views", ()):
                 assert view.pop("rating_sd", 0.0) == 0.0

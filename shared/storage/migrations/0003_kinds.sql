@@ -4,6 +4,7 @@
 ALTER TABLE contributions ADD COLUMN cluster integer;
 ALTER TABLE contributions ADD COLUMN assigned bigint;
 
+ALTER TABLE decisions ADD COLUMN kind_size bigint;
 ALTER TABLE decisions ADD COLUMN kind_requests double precision;
 ALTER TABLE decisions ADD COLUMN kind_labels double precision;
 ALTER TABLE decisions ADD COLUMN nearness double precision;
