@@ -2,12 +2,12 @@
 
     draw's sd  = sqrt(EXPLORATION_RATE / .1) sqrt(alpha_a^2 V_a + beta^2 max(0, V_a(x) - V_a))
     alpha_a    = .2 + .2 rho + .6 sqrt(rho) 10 / (10 + n_a),      rho = ratings / requests, n_a ratings of arm a
-    beta       = .2 + .6 sqrt(rho) 20 / (20 + n_x),               n_x ratings of similar requests
+    beta       = .2 + .8 sqrt(rho) 20 / (20 + n_x),               n_x ratings of similar requests
 
 V_a is the variance of the arm's quality over the traffic, V_a(x) that for this kind of prompt, both without what all
 arms share. A try costs a request and pays a rating, if one comes: where every request is rated, a new arm is drawn with
 the whole posterior and a known one with .4 of it; where one in ten is, with .4 and .2. What only the kind of prompt
-leaves open is damped to .2, and to .8 in a kind that is new. Among the scales tried, means differed by less than their
+leaves open is damped to .2, and not at all in a kind that is new. Among the scales tried, means differed by less than their
 intervals; these had the best worst seeds, that is, the fewest good arms locked out by a few unlucky ratings.
 
 Besides, the share of requests that go to another arm than the one expected to be best has bounds:
@@ -29,7 +29,7 @@ Floats = NDArray[np.float64]
 
 SCALE, SCALE_RATED, SCALE_NEW = 0.2, 0.2, 0.6
 NEW_LABELS = 10.0
-KIND_SCALE, KIND_SCALE_NEW = 0.2, 0.6
+KIND_SCALE, KIND_SCALE_NEW = 0.2, 0.8
 NEW_KIND = 20.0
 SETTLED_LABELS = 25.0
 USUAL_RATE = 0.1
