@@ -27,8 +27,8 @@ VERSIONS = f"{TAG}:versions"
 
 KINDS = f"{TAG}:kinds"
 """Hash, the kinds of prompt: `generation`, `model`, `dimension`, `order` (of the last assignment), `next_id`, `ids` (in
-the order of the rows); by id `k:` (count and sum of vectors, little-endian float64), `m:` (the id it was merged into),
-`e:` (examples, JSON). No expiry."""
+the order of the rows), `mark` (of the last save, random); by id `k:` (count and sum of vectors, little-endian float64),
+`m:` (the id it was merged into), `e:` (examples, JSON). No expiry."""
 
 CENTROIDS = f"{TAG}:centroids"
 """Hash of cluster centres, by versions before `KINDS`, which is made of it. Expires a day after that."""

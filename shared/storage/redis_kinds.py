@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,12 +25,16 @@ _OLD_CLUSTERS_MS = 86_400_000
 
 
 class RedisKindStore:
-    """`KindStore` on one hash; each save is compared with the order that was read."""
+    """`KindStore` on one hash; each save is compared with the order and the mark that were read.
+
+    The mark is random. A Redis that lost its last second may be given the same order again, for other requests.
+    """
 
     def __init__(self, client: Client, *, clock: Clock) -> None:
         self._client: Any = client  # redis-py says "awaitable or value" of every command
         self._clock = clock
         self._assign = Script(client, "assign.lua", kept=KeptConnection(client))
+        self._mark = b""
 
     async def load(self) -> Kinds | None:
         """Read the hash; without one, make it of the clusters of an earlier version."""
@@ -44,13 +49,17 @@ class RedisKindStore:
         anew = before is None or before.generation != after.generation
         known = None if anew else before
         fields, gone = await asyncio.to_thread(changed_fields, known, after)
-        read = ("", "") if before is None else (before.generation, before.order)
+        mark = fields["mark"] = secrets.token_bytes(8)
+        read = ("", "", b"") if before is None else (before.generation, before.order, self._mark)
         arguments: list[str | bytes | int | float] = [*read, int(anew), _OLD_CLUSTERS_MS, len(gone), len(fields), *gone]
         arguments += [part for field in fields.items() for part in field]
         arguments += [assignment_text(each) for each in assigned.values()]
         keys = [redis_keys.KINDS, redis_keys.CENTROIDS, redis_keys.MISCOUNTED]
         keys += [redis_keys.request(own_id) for own_id in assigned]
-        return bool(await self._assign.call(keys, arguments))
+        saved = bool(await self._assign.call(keys, arguments))
+        if saved:
+            self._mark = mark
+        return saved
 
     async def _read(self) -> Kinds | None:
         pipeline = self._client.pipeline(transaction=False)
@@ -58,6 +67,7 @@ class RedisKindStore:
         (fields,) = await answers_of(pipeline)
         if isinstance(fields, Damaged):
             raise CorruptState("kinds are not a hash")
+        self._mark = fields.get(b"mark", b"")
         return await asyncio.to_thread(parse_kinds, fields) if fields else None
 
     async def _kinds_of_clusters(self) -> Kinds | None:

@@ -29,7 +29,7 @@ FAINTEST = 1 / 256
 
 
 _Place = tuple[bytes | None, ...]
-"""Generation and order of stored kinds, as read; None for none."""
+"""Generation, order and mark of stored kinds, as read; None for none."""
 
 
 _HASHES_AT_ONCE = 32
@@ -63,7 +63,7 @@ class RedisPosteriorStore:
         self._arms: dict[ArmId, _ArmDays] = {}
         self._adding = threading.Lock()
         self._kinds: Kinds | None = None
-        self._kinds_at: _Place = (None, None)
+        self._kinds_at: _Place = (None, None, None)
 
     async def apply(self, effects: Sequence[Effect]) -> list[Applied]:
         """Apply contributions and acknowledge their events, in few round trips, each atomically."""
@@ -96,7 +96,7 @@ class RedisPosteriorStore:
         """Return the recency-weighted sums of all arms and the kinds of prompt; CorruptState if any hash is damaged."""
         pipeline = self._client.pipeline(transaction=False)
         pipeline.hgetall(redis_keys.VERSIONS)
-        pipeline.hmget(redis_keys.KINDS, "generation", "order")
+        pipeline.hmget(redis_keys.KINDS, "generation", "order", "mark")
         versions, kinds_at = await answers_of(pipeline)
         if isinstance(versions, Damaged) or isinstance(kinds_at, Damaged):
             raise CorruptState("versions or kinds are not a hash")

@@ -11,6 +11,7 @@ from shared.bandit.kinds import Assigner, Kinds, no_kinds
 from shared.errors import CorruptState
 from shared.schemas.storage import Assignment
 from shared.storage import redis_keys
+from shared.storage.redis_kinds import RedisKindStore
 from tests.contracts.redis_rig import Rig
 from tests.kinds import same, some_kinds, unit_vectors
 from tests.stories import a_new_record
@@ -70,6 +71,27 @@ async def test_a_request_is_given_no_second_kind(rig: Rig) -> None:
     assert not await rig.kinds.save(first, grown(first), again)
     assert same(await rig.kinds.load(), first)
     assert [one and one.assigned for one in await rig.log.load([known, other])] == [Assignment((1, 0), 10), None]
+
+
+async def test_an_order_that_is_given_again_is_not_the_same_state(rig: Rig) -> None:
+    """Redis lost its last second, and another learner has assigned as many other requests since then."""
+    if rig.raw is None:
+        pytest.skip("the fake loses nothing")
+    other = RedisKindStore(rig.raw, clock=rig.clock)
+    first = some_kinds(10)
+    assert await rig.kinds.save(None, first, {})
+    kept = await rig.raw.hgetall(redis_keys.KINDS)
+    lost = grown(first, seed=1)
+    assert await rig.kinds.save(first, lost, {})
+    await rig.raw.delete(redis_keys.KINDS)
+    await rig.raw.hset(redis_keys.KINDS, mapping=kept)
+    assert same(await other.load(), first)
+    again = grown(first, seed=2)
+    assert again.order == lost.order
+    assert await other.save(first, again, {})
+    assert not await rig.kinds.save(lost, grown(lost), {})
+    assert same(await rig.kinds.load(), again)
+    assert same((await rig.posteriors.load()).kinds, again)
 
 
 async def test_of_many_that_save_on_the_same_state_one_succeeds(rig: Rig) -> None:
