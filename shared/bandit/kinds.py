@@ -28,7 +28,7 @@ from shared.bandit.context import Vector
 Floats = NDArray[np.float64]
 
 MAX_KINDS = 64
-OPEN_BELOW = 0.45
+OPEN_BELOW = 0.5
 """Cosine below which a request opens a kind while there is room."""
 
 EXAMPLES = 3
