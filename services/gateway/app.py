@@ -24,8 +24,7 @@ from services.gateway.http.chat_request_reader import ChatRequestReader
 from services.gateway.http.middlewares import build_middleware
 from services.gateway.http.request_lifecycle import RequestLifecycle
 from services.gateway.http.routes import all_routes
-from services.gateway.limits.admission import Admission
-from services.gateway.limits.body_bytes import BodyBytes
+from services.gateway.limits.admission import Admission, BodyBytes
 from services.gateway.limits.circuit_breakers import CircuitBreakers
 from services.gateway.limits.exploration_budget import ExplorationBudget
 from services.gateway.limits.learned_limits import LearnedLimits

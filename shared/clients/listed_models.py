@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from shared.bandit.arms import Arm, Price
-from shared.clients.figures import amount_of, count_of, name_of
+from shared.clients.upstream_json import amount_of, count_of, name_of
 
 MAX_WORDS = 256
 """Modalities or parameters of one model."""

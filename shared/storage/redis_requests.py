@@ -31,7 +31,7 @@ from shared.storage.redis_connection import (
     redis_errors,
     texts_of,
 )
-from shared.storage.redis_ids import Meant, alias_keys, find_own_id, namesake
+from shared.storage.redis_ids import Meant, find_own_id
 from shared.storage.request_codec import logged, parse_record, stored
 
 GRACE_S = 7 * 86_400.0
@@ -74,7 +74,7 @@ class RedisRequestLog:
             limits = charge.limits
             keys += [redis_keys.rate(owner), redis_keys.spent(owner, charge.day)]
             arguments += [limits.requests, limits.tokens, limits.nano_usd, charge.tokens, charge.nano_usd]
-        keys += namesake(public_id, own_id)
+        keys += redis_keys.namesake_keys(public_id, own_id)
         what, *left = texts_of(await self._reserve.submit((keys, arguments)))
         refused = None if what in set(Reservation) else Limit(what)
         quota = None
@@ -107,12 +107,12 @@ class RedisRequestLog:
         vector = b"" if entry.vector is None else np.asarray(entry.vector, dtype="<f4").tobytes()
         keys = [
             redis_keys.request(record.id),
-            *alias_keys(record),
+            *redis_keys.alias_keys(record.owner, record.public_id),
             redis_keys.EVENTS,
             redis_keys.explored(utc_day(record.created_at)),
             redis_keys.rate(record.owner),
             redis_keys.spent(record.owner, record.toll.day if record.toll else ""),
-            *(namesake(record.public_id, record.id) or [redis_keys.request(record.id)]),
+            *(redis_keys.namesake_keys(record.public_id, record.id) or [redis_keys.request(record.id)]),
         ]
         outcome, created_at = record.outcome, repr(record.created_at)
         if outcome.status is not Status.FAILED:

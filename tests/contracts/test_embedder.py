@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from services.embedder.encoder import STATIC
-from shared.clients.coalescing_embedder import CoalescingEmbedder
-from shared.clients.embedder_client import HttpEmbedder
+from shared.clients.embedder_client import CoalescingEmbedder, HttpEmbedder
 from shared.ports import Embedder
 from shared.quick_http import QuickHttp
 from tests.embedder_rig import real_encoder, running_embedder

@@ -22,8 +22,7 @@ from services.gateway.http.middlewares import build_middleware
 from services.gateway.http.request_body import read_body
 from services.gateway.http.request_lifecycle import RequestLifecycle
 from services.gateway.http.server import serve
-from services.gateway.limits.admission import Admission
-from services.gateway.limits.body_bytes import BodyBytes
+from services.gateway.limits.admission import Admission, BodyBytes
 from shared.clock import SystemClock
 from shared.errors import DependencyError, RateLimited, UpstreamError, UpstreamFailed
 from shared.fast_path.protocol import HALF_CLOSE_S

@@ -14,9 +14,8 @@ from services.gateway.http.openapi import CHAT_BODY, FEEDBACK_BODY, ROUTER_HEADE
 from services.gateway.http.request_lifecycle import _EXPOSED
 from services.gateway.limits.quotas import answer_tokens
 from shared.errors import InvalidRequest
-from shared.schemas.chat import parse_chat
+from shared.schemas.chat import DIALLING, PLUGINS, PROVIDER_WISHES, parse_chat
 from shared.schemas.chat_fields import ChatFields
-from shared.schemas.forbidden import DIALLING, PLUGINS, PROVIDER_WISHES
 
 USER = [{"role": "user", "content": "hello"}]
 

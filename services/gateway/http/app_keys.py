@@ -13,7 +13,7 @@ from services.gateway.feedback.record_feedback import FeedbackRecorder
 from services.gateway.feedback.signed_links import SignedLinks
 from services.gateway.http.chat_request_reader import ChatRequestReader
 from services.gateway.http.request_lifecycle import RequestLifecycle
-from services.gateway.limits.body_bytes import BodyBytes
+from services.gateway.limits.admission import BodyBytes
 from services.gateway.limits.learned_limits import LearnedLimits
 from services.gateway.models.catalogue import Catalogue
 from services.gateway.models.posterior_cache import PosteriorCache

@@ -5,8 +5,7 @@ from __future__ import annotations
 import orjson
 import pytest
 
-from shared.clients.answers import error_of
-from shared.clients.whole_answer import answer_of
+from shared.clients.answers import answer_of, error_of
 from shared.errors import UpstreamError
 
 CHOICES = [{"index": 0, "message": {"role": "assistant", "content": "hi"}, "finish_reason": "stop"}]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from shared.clients.coalescing_embedder import SHORT_CHARS, CoalescingEmbedder
+from shared.clients.embedder_client import SHORT_CHARS, CoalescingEmbedder
 from shared.errors import DependencyError
 from tests.fakes.embedder import FakeEmbedder
 

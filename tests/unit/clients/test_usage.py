@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.clients.figures import MAX_COST_USD, MAX_TOKENS
+from shared.clients.upstream_json import MAX_COST_USD, MAX_TOKENS
 from shared.clients.usage import usage_of
 from shared.schemas.upstream import Usage
 

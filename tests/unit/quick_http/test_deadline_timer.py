@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from shared.quick_http.deadline_timer import DeadlineTimer
+from shared.clock import DeadlineTimer
 
 
 @pytest.mark.parametrize(

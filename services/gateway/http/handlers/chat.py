@@ -20,7 +20,7 @@ from services.gateway.http.app_keys import (
 )
 from services.gateway.http.chat_request_reader import ChatRequestReader
 from services.gateway.http.request_body import read_body
-from services.gateway.limits.body_bytes import memory_of
+from services.gateway.limits.admission import memory_of
 from services.gateway.request_context import RequestContext
 from shared.bandit.arms import ArmId
 from shared.bandit.decision import Decision
