@@ -48,6 +48,9 @@ def test_mutants_are_killed_or_survive_and_the_checkout_stays_as_it_is(checkout:
     mutants = [mutant("a - b"), mutant("a * b"), mutant("a +")]
     results = list(run(mutants, checkout, jobs=1))
     assert [result.verdict for result in results] == ["killed", "survived", "killed"], results[-1].output
+    assert results[0].noticed_by == "tests/test_thing.py::test_add"
+    assert not results[1].noticed_by
+    assert "test_thing.py" in results[2].noticed_by
     assert (checkout / "thing.py").read_text() == "def add(a, b):\n    return a + b\n"
     assert not list(checkout.rglob("__pycache__"))
 

@@ -36,6 +36,14 @@ class Result:
     seconds: float
     output: str
 
+    @property
+    def noticed_by(self) -> str:
+        """The test that failed, or how else the mutant was noticed; empty when it survived."""
+        if self.verdict != "killed":
+            return ""
+        named = [line.split()[1] for line in self.output.splitlines() if line.startswith(("FAILED ", "ERROR "))]
+        return named[0] if named else self.output.strip().rpartition("\n")[2]
+
 
 @contextmanager
 def checkout_copy(root: Path) -> Iterator[Path]:
