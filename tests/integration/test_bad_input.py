@@ -78,6 +78,8 @@ def test_bad_input_gets_its_answer(gateway: Gateway, case: Case) -> None:
         assert answer.headers["www-authenticate"] == "Bearer"
     if error["code"] == "bad_request":
         assert answer.closed, "after broken HTTP nothing on this connection can be trusted"
+    if answer.status == 413:
+        assert answer.headers["connection"] == "close", "a client must not send its next request behind an unread body"
 
 
 # -- slow and silent clients ----------------------------------------------------------------------------------------

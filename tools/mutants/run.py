@@ -41,7 +41,11 @@ class Result:
         """The test that failed, or how else the mutant was noticed; empty when it survived."""
         if self.verdict != "killed":
             return ""
-        named = [line.split()[1] for line in self.output.splitlines() if line.startswith(("FAILED ", "ERROR "))]
+        named = [
+            line.partition(" ")[2].split(" - ")[0]
+            for line in self.output.splitlines()
+            if line.startswith(("FAILED ", "ERROR "))
+        ]
         return named[0] if named else self.output.strip().rpartition("\n")[2]
 
 

@@ -51,7 +51,7 @@ async def test_twenty_a_minute_then_fifty_a_day(client: Client, clock: Clock) ->
             assert status == 429
             assert body["error"]["message"].startswith("Rate limit exceeded: free-models-per-min")
             assert headers["X-RateLimit-Limit"] == "20"
-            assert int(headers["X-RateLimit-Reset"]) / 1000 - clock.now == pytest.approx(60, abs=60)
+            assert 0 < int(headers["X-RateLimit-Reset"]) / 1000 - clock.now <= 60
             clock.now += 60
         assert (await ask(client))[0] == 200
     status, body, headers = await ask(client, OTHER)

@@ -53,6 +53,7 @@ def asks(*parts: object, text: str = "Hello", **fields: Any) -> dict[str, Any]:
         (GPT, asks(modalities=["text", "image"]), 404, "No endpoints found that support the requested output"),
         (SMALL, asks(max_tokens=8193), 400, "max_tokens is too large: 8193."),
         (SMALL, asks(text="word " * 32_000), 400, "This endpoint's maximum context length is 32768 tokens."),
+        (SMALL, asks(text="word " * 22_000, max_tokens=8000), 400, "This endpoint's maximum context length is 32768"),
     ],
 )
 async def test_a_model_refuses_what_it_cannot_do_in_openrouters_words(

@@ -108,6 +108,16 @@ async def test_a_status_on_request(client: Client, status: int) -> None:
     assert (await answer.json())["error"]["code"] == status
 
 
+async def test_a_model_at_its_rate_limit_says_when_to_come_again() -> None:
+    """Models that fail by chance answer as a rate limited one does upstream."""
+    world = InventedWorld()
+    app = Simulator(world, Pace(speed=100, failures=1e6), random.Random(0)).application()
+    name = next(name for name, model in world.models.items() if model.failure_rate > 0)
+    async with TestClient(TestServer(app)) as client:
+        answer = await client.post("/v1/chat/completions", json=body() | {"model": name})
+        assert (answer.status, answer.headers["retry-after"]) == (429, "1")
+
+
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize("fault", ["cut", "reset", "hang;seconds=0.01"])
 async def test_a_broken_connection_on_request(client: Client, fault: str, stream: bool) -> None:
@@ -147,13 +157,14 @@ async def test_bad_input_is_a_400(client: Client, bad: bytes) -> None:
 
 
 async def test_replay_returns_what_was_recorded() -> None:
-    """For a known prompt, cost and quality are those of the data, whichever model is asked."""
+    """For a known last message, cost and quality are those of the data, whichever model is asked."""
     outcomes = load_outcomes(None).take(range(5))
     app = Simulator(RecordedWorld(outcomes), Pace(speed=100), random.Random(0)).application()
     async with TestClient(TestServer(app)) as client:
         for row, prompt in enumerate(outcomes.prompts):
             for column, model in enumerate(outcomes.models):
-                messages = [{"role": "system", "content": "be brief"}, {"role": "user", "content": prompt}]
+                said = (("user", "Hello"), ("assistant", "Hello, what can I do?"), ("user", prompt))
+                messages = [{"role": role, "content": content} for role, content in said]
                 answer = await client.post("/v1/chat/completions", json={"model": model, "messages": messages})
                 assert float(answer.headers["x-simulated-quality"]) == pytest.approx(outcomes.scores[row, column])
                 assert (await answer.json())["usage"]["cost"] == pytest.approx(outcomes.costs[row, column])

@@ -10,6 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from services.gateway.app import Gateway
+from shared.bandit.arms import Arm
 from shared.bandit.decision import Decision, DecisionKind
 from shared.bandit.learning import feedback_sums
 from shared.clock import utc_day
@@ -64,6 +65,18 @@ async def test_a_default_that_is_better_keeps_answering(tmp_path: Path) -> None:
         assert (decision.kind, decision.arm) == (DecisionKind.DEFAULT, DEFAULT)
         narrowed = await decide(ports, models=["a/small", "b/middle"])
         assert DEFAULT not in narrowed.ranked, "the client rules it out"
+
+
+async def test_a_default_that_is_replaced_hands_over(tmp_path: Path) -> None:
+    """The provider of a short name changes: from then on the new model is the one to start with."""
+    world = world_with(tmp_path)
+    async with world.gateway() as ports:
+        assert (await decide(ports)).arm == DEFAULT
+        world.upstream.arms = (*ARMS[:3], Arm("e/spare", ARMS[3].price))
+        await ports.catalogue.refresh()
+        await ports.posteriors.refresh()
+        decision = await decide(ports)
+        assert (decision.kind, decision.arm) == (DecisionKind.DEFAULT, "e/spare")
 
 
 async def test_it_is_an_arm_that_stays(tmp_path: Path) -> None:
