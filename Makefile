@@ -47,8 +47,8 @@ check: $(VENV)/.test  ## Format, lint, types, import contracts, size limits, doc
 	@$(BIN)/ruff format --check -q . && $(BIN)/ruff check -q .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
-	@$(BIN)/python -m tests.sizes
-	@$(BIN)/python -m pytest tests/unit/test_docs.py tests/unit/test_docs_reference.py
+	@$(BIN)/python -m tools.sizes
+	@$(BIN)/python -m pytest tests/unit/docs/test_docs.py tests/unit/docs/test_docs_reference.py
 
 configuration: $(VENV)/.test  ## Write the tables of settings and metrics in docs/ from the code
 	@$(BIN)/python -m tools.doc_tables

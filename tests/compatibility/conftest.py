@@ -14,7 +14,7 @@ import pytest
 
 from deploy.local.probes import http_ok
 from deploy.local.servers import Server, free_port, running
-from tests.integration.gateway.process import Gateway
+from tests.support.gateway_process import Gateway
 
 KEY = "key-of-the-test"
 

@@ -16,9 +16,9 @@ from shared.schemas.events import Event, EventKind
 from shared.schemas.quota import Charge, Limits, Toll
 from shared.schemas.records import RequestRecord, Status
 from shared.schemas.storage import Effect, NewRecord, RatingTerms
-from tests.contracts.redis_rig import Rig, fake_rig, redis_rig
-from tests.stories import ARM, a_new_record, own_id
-from tests.values import replace
+from tests.support.redis_rig import Rig, fake_rig, redis_rig
+from tests.support.sample_records import ARM, a_new_record, own_id
+from tests.support.values import replace
 
 NANO = 1_000_000_000
 LIMITS = Limits(requests=6, tokens=600, nano_usd=NANO)

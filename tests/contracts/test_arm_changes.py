@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from shared.errors import CorruptState, DependencyError
-from tests.contracts.redis_rig import Rig
+from tests.support.redis_rig import Rig
 
 
 async def test_the_last_word_on_each_model_counts(rig: Rig) -> None:

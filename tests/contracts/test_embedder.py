@@ -12,8 +12,8 @@ from services.embedder.encoder import STATIC
 from shared.clients.embedder_client import CoalescingEmbedder, HttpEmbedder
 from shared.ports import Embedder
 from shared.quick_http import QuickHttp
-from tests.embedder_rig import real_encoder, running_embedder
-from tests.fakes.embedder import FakeEmbedder
+from tests.support.embedder_rig import real_encoder, running_embedder
+from tests.support.fakes.embedder import FakeEmbedder
 
 
 @pytest.fixture(params=["fake", "http", "joined"])

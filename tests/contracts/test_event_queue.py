@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from shared.schemas.events import EVENT_VERSION, EventKind
-from tests.contracts.redis_rig import Rig
-from tests.stories import a_new_record
+from tests.support.redis_rig import Rig
+from tests.support.sample_records import a_new_record
 
 
 async def filled(rig: Rig, number: int) -> list[str]:

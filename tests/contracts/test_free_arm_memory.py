@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from shared.errors import CorruptState
-from tests.contracts.redis_rig import Rig
+from tests.support.redis_rig import Rig
 
 
 async def test_a_choice_replaces_the_one_that_was_read(rig: Rig) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from shared.schemas.storage import LearnedLimit, Notice
-from tests.contracts.redis_rig import Rig
+from tests.support.redis_rig import Rig
 
 
 async def test_whoever_beats_lives(rig: Rig) -> None:

@@ -18,9 +18,9 @@ from shared.schemas.records import Attempt, Status
 from shared.schemas.storage import NewRecord
 from shared.settings import Settings
 from shared.storage.postgres_history import PostgresHistory
-from tests.fakes.history import FakeHistory
-from tests.stories import a_new_record, a_record, without_vector
-from tests.values import replace
+from tests.support.fakes.history import FakeHistory
+from tests.support.sample_records import a_new_record, a_record, without_vector
+from tests.support.values import replace
 
 NOW = 1_795_000_000.123456
 

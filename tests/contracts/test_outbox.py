@@ -11,9 +11,9 @@ from shared.schemas.events import EventKind
 from shared.schemas.history import Contribution, PastRating, Waiting
 from shared.schemas.storage import Effect, Verdict
 from shared.storage import redis_keys
-from tests.contracts.redis_rig import Rig, fake_rig, redis_rig
-from tests.stories import a_new_record, own_id, without_vector
-from tests.values import replace
+from tests.support.redis_rig import Rig, fake_rig, redis_rig
+from tests.support.sample_records import a_new_record, own_id, without_vector
+from tests.support.values import replace
 
 BOUND = 8
 

@@ -10,9 +10,9 @@ from shared.clock import utc_day
 from shared.schemas.quota import Charge, Limit, Limits, Toll
 from shared.schemas.records import Status
 from shared.schemas.storage import Claim, Reservation
-from tests.contracts.redis_rig import Rig
-from tests.stories import a_new_record, own_id
-from tests.values import replace
+from tests.support.redis_rig import Rig
+from tests.support.sample_records import a_new_record, own_id
+from tests.support.values import replace
 
 NANO = 1_000_000_000
 

@@ -11,9 +11,9 @@ from shared.bandit.decision import Decision
 from shared.schemas.events import Event, EventKind
 from shared.schemas.records import Status
 from shared.schemas.storage import Effect, NewRecord, RatingTerms, Verdict
-from tests.contracts.redis_rig import WINDOW_S, Rig
-from tests.stories import ARM, a_new_record, own_id
-from tests.values import replace
+from tests.support.redis_rig import WINDOW_S, Rig
+from tests.support.sample_records import ARM, a_new_record, own_id
+from tests.support.values import replace
 
 LINK = RatingTerms(rater="link", by_link=True)
 

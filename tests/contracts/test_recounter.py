@@ -11,8 +11,8 @@ from shared.bandit.learning import feedback_sums, outcome_sums
 from shared.bandit.sums import ArmSums, Centroids, Sums
 from shared.schemas.events import Event, EventKind
 from shared.schemas.storage import Applied, Effect, Move
-from tests.contracts.redis_rig import Rig
-from tests.stories import ARM, a_new_record
+from tests.support.redis_rig import Rig
+from tests.support.sample_records import ARM, a_new_record
 
 CENTRES = np.eye(4, dtype=np.float32)
 

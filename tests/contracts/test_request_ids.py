@@ -12,8 +12,8 @@ from shared.schemas.quota import Charge, Limits
 from shared.schemas.records import Status
 from shared.schemas.storage import NewRecord, RatingTerms, Reservation, Verdict
 from shared.storage import redis_keys
-from tests.contracts.redis_rig import Rig
-from tests.stories import a_new_record, own_id
+from tests.support.redis_rig import Rig
+from tests.support.sample_records import a_new_record, own_id
 
 
 async def recorded(rig: Rig, **facts: object) -> NewRecord:

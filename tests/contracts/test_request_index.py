@@ -15,7 +15,7 @@ from shared.quick_http import QuickHttp
 from shared.schemas.storage import EmbeddingModel, Point
 from shared.storage.qdrant_index import QdrantIndex
 from tests.contracts.index_rig import DIMENSION, MODEL, NOW, near, point, vector
-from tests.fakes.request_index import FakeRequestIndex
+from tests.support.fakes.request_index import FakeRequestIndex
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ import pytest
 from shared.schemas.events import EventKind
 from shared.schemas.records import Lesson, Status
 from shared.schemas.storage import Effect, NewRecord, Reservation, Verdict
-from tests.contracts.redis_rig import WINDOW_S, Rig
-from tests.stories import a_new_record, a_record, own_id
-from tests.values import replace
+from tests.support.redis_rig import WINDOW_S, Rig
+from tests.support.sample_records import a_new_record, a_record, own_id
+from tests.support.values import replace
 
 
 async def rate(

@@ -7,9 +7,9 @@ from shared.schemas.events import Event, EventKind
 from shared.schemas.history import Contribution, PastRating, PastRequest
 from shared.schemas.records import Status
 from shared.schemas.storage import Applied, Effect, Reservation, Verdict
-from tests.contracts.redis_rig import Rig
-from tests.stories import ARM, a_new_record, own_id
-from tests.values import replace
+from tests.support.redis_rig import Rig
+from tests.support.sample_records import ARM, a_new_record, own_id
+from tests.support.values import replace
 
 
 def rated(rig: Rig, **facts: object) -> PastRequest:

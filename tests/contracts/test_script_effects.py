@@ -10,8 +10,8 @@ from shared.clock import utc_day
 from shared.schemas.history import PastRequest
 from shared.schemas.storage import Applied, Effect, RatingTerms, Verdict
 from shared.storage import redis_keys
-from tests.contracts.redis_rig import Rig
-from tests.stories import ARM, a_new_record, without_vector
+from tests.support.redis_rig import Rig
+from tests.support.sample_records import ARM, a_new_record, without_vector
 
 
 async def outcome_of(rig: Rig, **sums: float) -> tuple[str, Applied]:

@@ -19,7 +19,7 @@ import pytest
 from services.gateway.records.spool import Spool
 from shared.schemas.events import EventKind
 from shared.schemas.records import Lesson, RequestRecord, Status
-from tests.contracts.redis_rig import redis_rig
+from tests.support.redis_rig import redis_rig
 
 OWN_ID = "01932e4a-7c00-7abc-8def-00000000000{}"
 

@@ -11,8 +11,8 @@ from shared.bandit.arms import Arm
 from shared.bandit.build import build_policy
 from shared.bandit.policy import BanditSettings
 from shared.storage import redis_keys
-from tests.contracts.redis_rig import Rig, redis_rig
 from tests.integration.test_learner_redis import learner, rated
+from tests.support.redis_rig import Rig, redis_rig
 
 
 @pytest.fixture

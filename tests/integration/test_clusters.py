@@ -32,11 +32,11 @@ from shared.schemas.storage import EmbeddingModel, NewRecord
 from shared.storage import redis_keys
 from shared.storage.qdrant_index import QdrantIndex
 from shared.storage.request_codec import stored_vector
-from tests.contracts.redis_rig import Rig, redis_rig
-from tests.integration.learner_rig import NOWHERE, learner_rig, until
-from tests.ledgers import ledgers_in, sums_in
-from tests.stories import ARM, a_new_record
-from tests.values import replace
+from tests.support.learner_rig import NOWHERE, learner_rig, until
+from tests.support.ledgers import ledgers_in, sums_in
+from tests.support.redis_rig import Rig, redis_rig
+from tests.support.sample_records import ARM, a_new_record
+from tests.support.values import replace
 
 ENOUGH = REFIT_AT[0] + 14
 

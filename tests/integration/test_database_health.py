@@ -27,9 +27,9 @@ from shared.storage.redis_connection import Client, connect
 from shared.storage.redis_database_reports import RedisDatabaseReports
 from shared.storage.redis_outbox import RedisOutbox
 from shared.storage.redis_posteriors import RedisPosteriorStore
-from tests.forwarder import forwarding
-from tests.integration.gateway.process import Gateway
-from tests.integration.learner_rig import NOWHERE, until
+from tests.support.forwarder import forwarding
+from tests.support.gateway_process import Gateway
+from tests.support.learner_rig import NOWHERE, until
 
 
 @pytest.fixture

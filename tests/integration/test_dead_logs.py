@@ -14,7 +14,7 @@ import pytest
 
 from deploy.local.servers import Server, free_port
 from services.embedder.encoder import STATIC
-from tests.embedder_rig import MODEL_CACHE, real_encoder
+from tests.support.embedder_rig import MODEL_CACHE, real_encoder
 
 CLOSED, FULL = "2>&-", "2>/dev/full"
 

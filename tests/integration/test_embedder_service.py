@@ -12,9 +12,9 @@ import orjson
 import pytest
 
 from services.embedder.encoder import STATIC
-from tests.embedder_rig import real_encoder, running_embedder
-from tests.unit.embedder.batching import until
-from tests.unit.embedder.encoders import GatedEncoder, row_of
+from tests.support.batching import until
+from tests.support.embedder_rig import real_encoder, running_embedder
+from tests.support.encoders import GatedEncoder, row_of
 
 JSON = {"Content-Type": "application/json"}
 RAW = {"Accept": "application/octet-stream"}

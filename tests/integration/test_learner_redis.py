@@ -11,9 +11,9 @@ from services.learner.learning.apply_events import EventLearner, RedeliveryPolic
 from shared.metrics import LearnerMetrics
 from shared.schemas.events import Event, EventKind
 from shared.storage import redis_keys
-from tests.contracts.redis_rig import Rig, redis_rig
-from tests.ledgers import ledgers_in, sums_in
-from tests.stories import ARM, a_new_record
+from tests.support.ledgers import ledgers_in, sums_in
+from tests.support.redis_rig import Rig, redis_rig
+from tests.support.sample_records import ARM, a_new_record
 
 PATIENCE = RedeliveryPolicy(idle_s=0)
 

@@ -14,8 +14,8 @@ from shared.errors import DependencyError
 from shared.schemas.history import Waiting
 from shared.settings import Settings
 from shared.storage.postgres_history import PostgresHistory
-from tests.forwarder import forwarding
-from tests.stories import a_new_record
+from tests.support.forwarder import forwarding
+from tests.support.sample_records import a_new_record
 
 
 @pytest.fixture

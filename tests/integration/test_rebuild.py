@@ -16,10 +16,10 @@ from shared.schemas.records import Status
 from shared.schemas.storage import Reservation, Verdict
 from shared.storage import redis_keys
 from shared.storage.redis_requests import GRACE_S
-from tests.contracts.redis_rig import RECENCY_DAYS, WINDOW_S
-from tests.integration.history_rig import Memory, memory
-from tests.ledgers import ledgers_in, sums_in
-from tests.stories import a_new_record, own_id
+from tests.support.history_rig import Memory, memory
+from tests.support.ledgers import ledgers_in, sums_in
+from tests.support.redis_rig import RECENCY_DAYS, WINDOW_S
+from tests.support.sample_records import a_new_record, own_id
 
 
 @pytest.fixture

@@ -20,9 +20,9 @@ from shared.storage.redis_connection import Client, KeptConnection, Script, conn
 from shared.storage.redis_pool import code_of
 from shared.storage.redis_queue import RedisEventQueue, RedisHeartbeats
 from shared.storage.redis_requests import RedisRequestLog
-from tests.forwarder import Forwarder, forwarding
-from tests.redis_pair import fail_over, two_servers
-from tests.stories import a_new_record
+from tests.support.forwarder import Forwarder, forwarding
+from tests.support.redis_pair import fail_over, two_servers
+from tests.support.sample_records import a_new_record
 
 
 def client_of(forwarder: Forwarder, timeout_s: float = 2.0) -> Client:

@@ -19,10 +19,10 @@ from shared.settings import Settings, load_settings
 from shared.storage import redis_keys
 from shared.storage.redis_connection import connect, eviction_policy
 from shared.storage.redis_queue import RedisEventQueue
-from tests.contracts.redis_rig import Rig, redis_rig
-from tests.ledgers import ledgers_in, sums_in
-from tests.stories import ARM, a_new_record
-from tests.values import replace
+from tests.support.ledgers import ledgers_in, sums_in
+from tests.support.redis_rig import Rig, redis_rig
+from tests.support.sample_records import ARM, a_new_record
+from tests.support.values import replace
 
 
 @pytest.fixture

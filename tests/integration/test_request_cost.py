@@ -23,8 +23,8 @@ from shared.fast_path import ResponseWriter
 from shared.quick_http import Incoming
 from shared.quick_http.connection import Connection
 from shared.schemas.upstream import Heard
-from tests import raw_upstream as raw
-from tests.fakes.gateway import World, settings_for
+from tests.support import raw_upstream as raw
+from tests.support.fakes.gateway import World, settings_for
 
 ROUTED, PINNED, STREAMED = 2.3, 1.9, 3.5
 """Calls of a request over those of a bare handler, client included, as measured; print them with `pytest -s`."""

@@ -14,8 +14,8 @@ from shared.schemas.storage import Reservation
 from shared.settings import Settings
 from shared.storage.redis_connection import connect
 from shared.storage.redis_requests import RedisRequestLog
-from tests.contracts.redis_rig import redis_rig
-from tests.fakes.clock import FakeClock
+from tests.support.fakes.clock import FakeClock
+from tests.support.redis_rig import redis_rig
 
 
 async def test_of_a_crowd_that_claims_one_id_one_gets_it(redis_server: str) -> None:

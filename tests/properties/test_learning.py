@@ -17,7 +17,7 @@ from shared.bandit.learning import feedback_sums, outcome_sums
 from shared.bandit.policy import BanditSettings
 from shared.bandit.posterior import GaussianPosterior
 from shared.bandit.sums import LearnedState, parse_sums, weighted_sums
-from tests.values import replace
+from tests.support.values import replace
 
 SCORE = st.floats(0, 1)
 ARMS = (Arm("x/a"), Arm("x/b"))

@@ -15,8 +15,8 @@ import pytest
 from deploy.local.servers import free_port
 from shared.clients.chat_client import HttpChatModel, connections
 from shared.errors import Scope
-from tests import raw_upstream as raw
 from tests.integration.chat_client.calls import KEY, both, error, failure
+from tests.support import raw_upstream as raw
 
 
 @both

@@ -15,9 +15,9 @@ import uvloop
 from shared.clients.chat_client import HttpChatModel, connections
 from shared.errors import Scope, UpstreamError
 from shared.quick_http import Proxy
-from tests import raw_upstream as raw
 from tests.integration.chat_client.calls import KEY, call, read
-from tests.raw_proxy import RawProxy, proxying
+from tests.support import raw_upstream as raw
+from tests.support.raw_proxy import RawProxy, proxying
 
 BASIC = "Proxy-Authorization: Basic dXNlcjpzZWNyZXQ="
 

@@ -10,9 +10,9 @@ import pytest
 
 from shared.clients.chat_client import HttpChatModel, connections
 from shared.errors import UpstreamError
-from tests import raw_upstream as raw
-from tests.fakes.chat_model import text_of
 from tests.integration.chat_client.calls import KEY, MIB, call, failure, read
+from tests.support import raw_upstream as raw
+from tests.support.fakes.chat_model import text_of
 
 GOOD = raw.good_events()
 TEXT = "".join(raw.WORDS)

@@ -11,10 +11,10 @@ import pytest
 from shared.clients.chat_client import HttpChatModel, connections
 from shared.errors import UpstreamError
 from shared.schemas.upstream import Heard
-from tests import raw_upstream as raw
-from tests.fakes.chat_model import text_of
-from tests.fakes.sink import FakeSink
 from tests.integration.chat_client.calls import CUT, KEY, MIB, PINGS, both, call, error, failure, read
+from tests.support import raw_upstream as raw
+from tests.support.fakes.chat_model import text_of
+from tests.support.fakes.sink import FakeSink
 
 
 async def test_comments_are_life_before_the_first_event(upstream: raw.RawUpstream, model: HttpChatModel) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from shared.fast_path import protocol
 from tests.integration.fast_path.rig import LARGE, plain, running
-from tests.unit.embedder.batching import until
+from tests.support.batching import until
 
 
 async def test_a_plain_request_is_answered_and_the_connection_kept() -> None:

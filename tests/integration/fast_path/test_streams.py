@@ -8,7 +8,7 @@ import time
 import pytest
 
 from tests.integration.fast_path.rig import LARGE, Client, Rig, plain, running
-from tests.unit.embedder.batching import until
+from tests.support.batching import until
 
 
 async def head_of(client: Client) -> bytes:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.fakes.gateway import World, settings_for
 from tests.integration.gateway.test_http import BODY, ask, serving
-from tests.values import replace
+from tests.support.fakes.gateway import World, settings_for
+from tests.support.values import replace
 
 
 @pytest.fixture

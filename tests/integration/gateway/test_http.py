@@ -23,8 +23,8 @@ from shared.clock import utc_day
 from shared.errors import DependencyError, UpstreamError
 from shared.schemas.events import EventKind
 from shared.schemas.records import Status
-from tests.fakes.chat_model import Reply
-from tests.fakes.gateway import World, settings_for
+from tests.support.fakes.chat_model import Reply
+from tests.support.fakes.gateway import World, settings_for
 
 BODY = {"messages": [{"role": "user", "content": "What is the capital of Peru?"}]}
 Client = aiohttp.ClientSession

@@ -23,9 +23,9 @@ from services.gateway.http.server import serve
 from shared.bandit.decision import DecisionKind
 from shared.clients.chat_client import HttpChatModel, connections
 from shared.schemas.records import Outcome, Status
-from tests import raw_upstream as raw
-from tests.fakes.gateway import World, settings_for
-from tests.unit.embedder.batching import until
+from tests.support import raw_upstream as raw
+from tests.support.batching import until
+from tests.support.fakes.gateway import World, settings_for
 
 KEEP_ALIVE_S = 0.6
 EARLY_S = 0.2

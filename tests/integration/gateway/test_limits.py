@@ -8,7 +8,7 @@ from typing import Any
 import aiohttp
 
 from services.gateway.http.auth import digest_of
-from tests.integration.gateway.process import BODY, MODELS
+from tests.support.gateway_process import BODY, MODELS
 
 KEYS = ("first-key", "second-key")
 COSTLY = {**BODY, "model": MODELS[0], "max_tokens": 1000}

@@ -13,7 +13,7 @@ import redis.asyncio as aioredis
 from services.gateway.process.gossip import SILENT_S
 from shared.storage import redis_keys
 from tests.integration.gateway.link import Link
-from tests.integration.gateway.process import BODY, MODELS
+from tests.support.gateway_process import BODY, MODELS
 
 
 async def told(client: aiohttp.ClientSession) -> dict[str, Any]:

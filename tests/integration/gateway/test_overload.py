@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from shared.fast_path.protocol import HALF_CLOSE_S
-from tests.fakes.chat_model import Reply
-from tests.fakes.gateway import World, settings_for
 from tests.integration.gateway.test_http import BODY, Client, ask, serving
+from tests.support.fakes.chat_model import Reply
+from tests.support.fakes.gateway import World, settings_for
 
 USERS = {"API_KEYS": "greedy-key,modest-key"}
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from services.gateway.http.path_hints import shown_path
-from tests.fakes.gateway import World, settings_for
 from tests.integration.gateway.test_http import BODY, serving
+from tests.support.fakes.gateway import World, settings_for
 
 CHAT = "Did you mean POST /v1/chat/completions?"
 HINTS = [

@@ -10,11 +10,11 @@ import pytest
 
 from shared.bandit.arms import Arm, Price
 from shared.schemas.upstream import Usage
-from tests.fakes.chat_model import FakeChatModel, Reply
-from tests.fakes.gateway import ARMS, World, asker, chat, settings_for
-from tests.fakes.use_cases import complete, route
 from tests.integration.gateway.test_http import BODY, Client, ask, serving
-from tests.values import replace
+from tests.support.fakes.chat_model import FakeChatModel, Reply
+from tests.support.fakes.gateway import ARMS, World, asker, chat, settings_for
+from tests.support.fakes.use_cases import complete, route
+from tests.support.values import replace
 
 WARNING = "models have no list price"
 UNPRICED = tuple(replace(arm, price=None) for arm in ARMS)

@@ -15,7 +15,7 @@ import redis.asyncio as aioredis
 
 from deploy.local.servers import Server, free_port, redis_command, running
 from shared.storage import redis_keys
-from tests.integration.gateway.process import BODY, MODELS, eventually, stored
+from tests.support.gateway_process import BODY, MODELS, eventually, stored
 
 
 async def test_it_starts_and_answers_with_everything_but_the_upstream_down(gateways: Any) -> None:

@@ -14,9 +14,9 @@ import pytest
 
 from shared.clients.chat_client import HttpChatModel, connections
 from shared.schemas.records import Status
-from tests import raw_upstream as raw
-from tests.fakes.gateway import World, settings_for
 from tests.integration.gateway.test_http import BODY, Client, serving
+from tests.support import raw_upstream as raw
+from tests.support.fakes.gateway import World, settings_for
 
 KEY = "local/key+that~looks=like_none"
 ONE, OTHER = "a/small", "b/middle"

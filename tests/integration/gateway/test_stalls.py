@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from shared.interpreter import SWITCH_S
-from tests.fakes.gateway import World, settings_for
 from tests.integration.bad_input.wire import exchange, request
 from tests.integration.gateway.test_http import serving
+from tests.support.fakes.gateway import World, settings_for
 
 LIMIT = 8 * 1024 * 1024
 STALL_S = 0.05

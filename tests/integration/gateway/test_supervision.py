@@ -8,7 +8,7 @@ from pathlib import Path
 
 import aiohttp
 
-from tests.integration.gateway.process import BODY, Gateway
+from tests.support.gateway_process import BODY, Gateway
 
 BROKEN = """
 import asyncio, sys

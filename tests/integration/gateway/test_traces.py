@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 
 from deploy.local.servers import free_port
-from tests.integration.gateway.process import BODY
+from tests.support.gateway_process import BODY
 
 SENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 

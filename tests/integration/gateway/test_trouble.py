@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 
 from tests.integration.gateway.link import Link
-from tests.integration.gateway.process import BODY, eventually
+from tests.support.gateway_process import BODY, eventually
 
 TROUBLE = (
     "LOADING Redis is loading the dataset in memory",

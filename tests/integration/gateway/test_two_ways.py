@@ -13,10 +13,10 @@ from services.gateway.http.fast_chat import FastChat
 from services.gateway.http.request_lifecycle import RequestLifecycle, Target
 from services.gateway.request_context import RequestContext
 from shared.errors import UpstreamError
-from tests.fakes.chat_model import Reply
-from tests.fakes.gateway import World, settings_for
 from tests.integration.gateway.test_http import serving
-from tests.unit.embedder.batching import until
+from tests.support.batching import until
+from tests.support.fakes.chat_model import Reply
+from tests.support.fakes.gateway import World, settings_for
 
 BODY = {"messages": [{"role": "user", "content": "What is the capital of Peru?"}]}
 STREAM = {**BODY, "model": "a/small", "stream": True}

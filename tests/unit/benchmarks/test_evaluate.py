@@ -25,9 +25,9 @@ from shared.bandit.steering import greedy, hold, overrule
 from shared.schemas.history import PastRating, PastRequest
 from shared.schemas.records import Outcome, RequestRecord, Status
 from shared.schemas.storage import NewRecord
-from tests.stories import a_record
-from tests.unit.bandit.worlds import ARMS, A, B, C, generator, rated, state
-from tests.values import replace
+from tests.support.bandit_worlds import ARMS, A, B, C, generator, rated, state
+from tests.support.sample_records import a_record
+from tests.support.values import replace
 
 SETTINGS = BanditSettings(weights=Weights(0.6, 0.2, -0.2))
 SUMS = {

@@ -17,7 +17,7 @@ from benchmarks.replays.streams import STREAMS, Condition, make_stream
 from benchmarks.replays.summary import Cell, summary
 from deploy.simulator.recorded_outcomes import Outcomes
 from shared.bandit.arms import Price
-from tests.values import replace
+from tests.support.values import replace
 
 ARMS, PROMPTS = 3, 240
 

@@ -9,9 +9,9 @@ from services.gateway.models.posterior_cache import STALE_S, PosteriorCache
 from shared.bandit.build import build_policy
 from shared.bandit.policy import BanditSettings
 from shared.metrics import GatewayMetrics
-from tests.fakes.chat_model import FakeChatModel
-from tests.fakes.clock import FakeClock
-from tests.fakes.posterior_store import FakePosteriorStore
+from tests.support.fakes.chat_model import FakeChatModel
+from tests.support.fakes.clock import FakeClock
+from tests.support.fakes.posterior_store import FakePosteriorStore
 
 
 async def test_a_state_is_stale_until_it_was_read_and_when_it_is_old() -> None:
