@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from redis import Redis
 
 from deploy.local.probes import http_ok
 from deploy.local.servers import Server, free_port, running
@@ -39,6 +40,8 @@ class RequestLifecycle:
 def door(redis_server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RequestLifecycle]:
     """A running gateway."""
     folder, port = tmp_path_factory.mktemp("compatibility"), free_port()
+    with Redis.from_url(redis_server) as client:
+        client.flushall()  # a gateway that an earlier test has killed would count as behind with its records
     command = [sys.executable, "-m", "deploy.simulator", "--port", str(port), "--failures", "0", "--speed", "50"]
     with running(Server("simulator", command, folder / "simulator.log"), port):
         gateway = Gateway(folder, f"http://127.0.0.1:{port}/v1", REDIS_URL=redis_server, API_KEYS=KEY)

@@ -1,4 +1,4 @@
-"""`Coalescer` where more is asked than can be answered: few calls, and nobody's time for nothing."""
+"""`Coalescer` under overload: few calls in flight, and requests that would be late fail early."""
 
 from __future__ import annotations
 
@@ -8,16 +8,19 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 
 from shared.errors import DependencyError
+from shared.resilience import coalescer
 from shared.resilience.coalescer import CALLS, PATIENCE, WAIT_S, Coalescer
+from tests.support.fakes.clock import FakeClock
 
 WITHIN_S = 1.0
 MOST = 3
 
 
 class Answering:
-    """Notes each call, and answers it when told to."""
+    """Records each call, and answers it when the test says so. Time is the test's own: a busy machine is not slow."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: FakeClock) -> None:
+        self.clock = clock
         self.calls: list[list[int]] = []
         self.within_s: list[float] = []
         self.open: list[asyncio.Event] = []
@@ -31,21 +34,24 @@ class Answering:
         self.asked.set()
         if not self.quick:
             await go_on.wait()
+        self.clock.advance(0.0001)
         if self.failing:
             raise DependencyError("somebody", "away")
         return [str(question) for question in questions]
 
 
 @pytest.fixture
-async def answering() -> AsyncIterator[Answering]:
-    answering = Answering()
+async def answering(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Answering]:
+    clock = FakeClock()
+    monkeypatch.setattr(coalescer, "time", clock)
+    answering = Answering(clock)
     yield answering
     for call in answering.open:
         call.set()
 
 
 async def busy(answering: Answering) -> tuple[Coalescer[int, str], list[asyncio.Task[str]]]:
-    """Return one with as many calls under way as there may be, of one question each, and who asked."""
+    """Return a coalescer with the most calls in flight, of one question each, and the tasks of their callers."""
     joined = Coalescer[int, str]("somebody", answering, most=MOST)
     await joined.submit(-1, WITHIN_S)  # now it knows how quick an answer is
     answering.calls.clear()
@@ -55,7 +61,7 @@ async def busy(answering: Answering) -> tuple[Coalescer[int, str], list[asyncio.
     tasks = []
     for number in range(CALLS):
         tasks.append(asyncio.create_task(joined.submit(number, WITHIN_S)))
-        await asyncio.wait_for(answering.asked.wait(), WITHIN_S)
+        await asyncio.wait_for(answering.asked.wait(), 30)
         answering.asked.clear()
         assert answering.calls[number:] == [[number]]
     return joined, tasks
@@ -72,8 +78,8 @@ async def comes_back(answering: Answering, first: list[asyncio.Task[str]], numbe
     await asyncio.sleep(0)
 
 
-async def test_more_wait_for_a_call_to_come_back(answering: Answering) -> None:
-    """In their order, as many as may go together; the rest for the next one."""
+async def test_further_requests_wait_for_a_call_to_return(answering: Answering) -> None:
+    """In order of arrival; as many as may go together share the next call, the rest the one after it."""
     joined, first = await busy(answering)
     waiting = ask(joined, range(10, 15))
     await asyncio.sleep(3 * WAIT_S)
@@ -87,12 +93,13 @@ async def test_more_wait_for_a_call_to_come_back(answering: Answering) -> None:
     assert await asyncio.gather(*waiting) == ["10", "11", "12", "13", "14"]
 
 
-async def test_whose_answer_would_be_late_is_told_so(answering: Answering) -> None:
-    """Its question is never asked, and who came later is served in time."""
+async def test_a_request_that_would_be_late_fails_early(answering: Answering) -> None:
+    """It is never sent, and a later one is answered in time."""
     joined, first = await busy(answering)
     within_s = 0.1
     (late,) = ask(joined, [10], within_s)
-    await asyncio.sleep(within_s * PATIENCE + 0.01)
+    await asyncio.sleep(0)
+    answering.clock.advance(within_s * PATIENCE + 0.01)
     (later,) = ask(joined, [11], within_s)
     await asyncio.sleep(0)
     await comes_back(answering, first)
@@ -103,8 +110,8 @@ async def test_whose_answer_would_be_late_is_told_so(answering: Answering) -> No
     assert await later == "11"
 
 
-async def test_who_has_left_is_not_asked_for(answering: Answering) -> None:
-    """While it waits for its turn."""
+async def test_the_request_of_a_cancelled_caller_is_not_sent(answering: Answering) -> None:
+    """If it is cancelled while it waits."""
     joined, first = await busy(answering)
     gone, stays = ask(joined, [10, 11])
     await asyncio.sleep(0)
@@ -116,8 +123,8 @@ async def test_who_has_left_is_not_asked_for(answering: Answering) -> None:
     assert await stays == "11"
 
 
-async def test_who_asks_alone_waits_for_nobody(answering: Answering) -> None:
-    """However many calls are under way, and nobody waits for it."""
+async def test_a_request_that_goes_alone_does_not_wait(answering: Answering) -> None:
+    """However many calls are in flight, and no other request waits for it."""
     joined, _ = await busy(answering)
     alone = asyncio.create_task(joined.submit(10, WITHIN_S, alone=True))
     await asyncio.sleep(0)
@@ -127,7 +134,7 @@ async def test_who_asks_alone_waits_for_nobody(answering: Answering) -> None:
 
 
 async def test_calls_that_fail_make_room(answering: Answering) -> None:
-    """Else nobody would ever ask again."""
+    """Otherwise no further call would ever be made."""
     joined, first = await busy(answering)
     (waiting,) = ask(joined, [10])
     await asyncio.sleep(0)
@@ -149,9 +156,9 @@ async def test_a_call_takes_no_longer_than_its_oldest_request_has(answering: Ans
     waiting = [asyncio.create_task(joined.submit(number, within_s)) for number, within_s in ((8, 5.0), (9, 50.0))]
     await asyncio.sleep(0)
     answering.open[0].set()
-    await asyncio.wait_for(answering.asked.wait(), WITHIN_S)
+    await asyncio.wait_for(answering.asked.wait(), 30)
     assert answering.calls[-1] == [8, 9]
-    assert answering.within_s[-1] <= 5.0
+    assert answering.within_s[-1] == pytest.approx(5.0, abs=0.01)
     for call in answering.open:
         call.set()
     assert await asyncio.gather(*waiting) == ["8", "9"]

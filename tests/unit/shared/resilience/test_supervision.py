@@ -1,4 +1,4 @@
-"""Background loops: one that ends is started again and shown; one that cannot be kept ends the process."""
+"""Background loops: one that ends is restarted and reported; one that keeps failing ends the process."""
 
 from __future__ import annotations
 
@@ -8,19 +8,26 @@ import pytest
 
 from shared.resilience import supervision
 from shared.resilience.supervision import Pulse
+from tests.support.fakes.clock import FakeClock
 from tests.support.fakes.supervision import new_supervisor
+
+LONG_S = 60.0
+"""Ends a test that hangs; a busy machine needs seconds."""
 
 
 @pytest.fixture(autouse=True)
-def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rests of milliseconds."""
+def clock(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
+    """The time that loops are judged by, which only the test advances; pauses before restarts take milliseconds."""
     monkeypatch.setattr(supervision, "FIRST_REST_S", 0.001)
     monkeypatch.setattr(supervision, "LONGEST_REST_S", 0.004)
+    clock = FakeClock()
+    monkeypatch.setattr(supervision, "time", clock)
+    return clock
 
 
 @pytest.mark.parametrize("way", ["returns", "raises", "is cancelled from below"])
 async def test_a_loop_that_ends_is_started_again_and_counted(way: str) -> None:
-    """Whatever it ends by; the count and the error are shown, and the loop is degraded for a while."""
+    """However it ends; count and error are reported, and the loop counts as degraded for a while."""
     runs = 0
     again = asyncio.Event()
 
@@ -39,7 +46,7 @@ async def test_a_loop_that_ends_is_started_again_and_counted(way: str) -> None:
 
     supervisor = new_supervisor()
     async with supervisor.running({"test": loop}):
-        await asyncio.wait_for(again.wait(), 5)
+        await asyncio.wait_for(again.wait(), LONG_S)
     error = {"returns": "ended", "raises": "ZeroDivisionError"}.get(way, "CancelledError")
     assert (supervisor.pulses["test"].restarts, supervisor.pulses["test"].error) == (2, error)
     assert supervisor._restarts.labels("test")._value.get() == 2
@@ -48,8 +55,9 @@ async def test_a_loop_that_ends_is_started_again_and_counted(way: str) -> None:
 
 
 async def test_a_loop_that_cannot_be_kept_ends_the_process() -> None:
-    """Ten failures in a row, and the process is told to end, once."""
+    """After ten failures in a row the process is asked to end, once."""
     runs = ended = 0
+    broken = asyncio.Event()
     supervisor = new_supervisor()
 
     async def loop(_: Pulse) -> None:
@@ -60,20 +68,17 @@ async def test_a_loop_that_cannot_be_kept_ends_the_process() -> None:
     def end() -> None:
         nonlocal ended
         ended += 1
+        broken.set()
 
     supervisor.on_broken = end
     async with supervisor.running({"test": loop}):
-        for _ in range(1000):
-            await asyncio.sleep(0.001)
-            if ended:
-                break
-        await asyncio.sleep(0.02)
+        await asyncio.wait_for(broken.wait(), LONG_S)
+        await asyncio.sleep(3 * supervision.LONGEST_REST_S)  # nothing starts it again
     assert (runs, ended, supervisor.broken) == (10, 1, "test (ZeroDivisionError)")
 
 
-async def test_a_loop_that_was_healthy_for_long_has_all_its_tries_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Failures count in a row: what ran for a while in between was restarted with success."""
-    monkeypatch.setattr(supervision, "STABLE_S", 0.005)
+async def test_a_long_healthy_run_resets_the_count_of_failures(clock: FakeClock) -> None:
+    """Only failures in a row count: after a long run the restart has succeeded."""
     runs = 0
     enough = asyncio.Event()
 
@@ -83,48 +88,53 @@ async def test_a_loop_that_was_healthy_for_long_has_all_its_tries_again(monkeypa
         if runs == 25:
             enough.set()
         if runs % 5 == 0:
-            await asyncio.sleep(0.01)
+            clock.advance(supervision.STABLE_S + 0.1)
         raise ZeroDivisionError
 
     supervisor = new_supervisor()
     async with supervisor.running({"test": loop}):
-        await asyncio.wait_for(enough.wait(), 5)
+        await asyncio.wait_for(enough.wait(), LONG_S)
     assert supervisor.broken is None
 
 
-async def test_a_hung_step_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A step that takes longer than any of its deadlines is shown, with its age; one that ended is not."""
-    monkeypatch.setattr(supervision, "HUNG_S", 0.02)
+async def test_a_hung_step_is_reported(clock: FakeClock) -> None:
+    """A step that takes longer than any of its deadlines is reported, with its age; one that has ended is not."""
     supervisor = new_supervisor()
-    goes_on = asyncio.Event()
+    begun, goes_on, ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     async def loop(pulse: Pulse) -> None:
         pulse.begin()
+        begun.set()
         await goes_on.wait()
         pulse.end()
+        ended.set()
         await asyncio.sleep(60)
 
     async with supervisor.running({"test": loop}):
-        await asyncio.sleep(0.05)
-        assert supervisor.trouble() == ["test hangs for 0 s"]
-        goes_on.set()
-        await asyncio.sleep(0.01)
+        await asyncio.wait_for(begun.wait(), LONG_S)
+        clock.advance(supervision.HUNG_S)
         assert supervisor.trouble() == []
-        assert supervisor.pulses["test"].view()["last_step_s_ago"] == 0.0
+        clock.advance(1.0)
+        assert supervisor.trouble() == ["test hangs for 61 s"]
+        goes_on.set()
+        await asyncio.wait_for(ended.wait(), LONG_S)
+        assert supervisor.trouble() == []
+        clock.advance(2.0)
+        assert supervisor.pulses["test"].view()["last_step_s_ago"] == 2.0
 
 
-async def test_stopping_ends_loops_that_fail_at_once() -> None:
-    """A loop that is being restarted does not hold up the end."""
+async def test_stopping_ends_loops_that_fail_immediately() -> None:
+    """A loop that is being restarted does not delay the end."""
 
     async def loop(_: Pulse) -> None:
         raise ZeroDivisionError
 
-    async with asyncio.timeout(5), new_supervisor().running({"test": loop}):
+    async with asyncio.timeout(LONG_S), new_supervisor().running({"test": loop}):
         await asyncio.sleep(0)
 
 
-async def test_a_task_is_tried_again_a_few_times() -> None:
-    """What is done once, such as giving a claim back, survives a failure; a lasting one ends it, counted."""
+async def test_a_task_is_retried_a_few_times() -> None:
+    """A finite task, such as the release of a reservation, survives failures; one that always fails ends, counted."""
     tries: list[int] = []
 
     async def fails_twice() -> None:
@@ -143,13 +153,11 @@ async def test_a_task_is_tried_again_a_few_times() -> None:
     assert supervisor.broken is None
 
 
-def test_failures_that_are_far_apart_do_not_end_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failures_that_are_far_apart_do_not_end_the_process(clock: FakeClock) -> None:
     """A loop that fails once a day is restarted each time."""
-    now = 0.0
-    monkeypatch.setattr("time.monotonic", lambda: now)
     supervisor = new_supervisor()
     for _ in range(supervision.MOST_FAILURES + 5):
-        now += 2 * supervision.WINDOW_S / supervision.MOST_FAILURES
+        clock.advance(2 * supervision.WINDOW_S / supervision.MOST_FAILURES)
         supervisor.failed("test", ZeroDivisionError())
     assert supervisor.broken is None
     for _ in range(supervision.MOST_FAILURES):
