@@ -1,8 +1,8 @@
 """JSON of upstreams: a lenient parser, and checks of single values.
 
 The parser reads what OpenAI's SDKs read: orjson first, the standard library for what orjson refuses. That is: half
-surrogates (servers in JavaScript that cut a text between the two), NaN and Infinity, a byte order mark, and bytes that
-are not UTF-8 (read as U+FFFD, as JavaScript's decoder does).
+surrogates (servers in JavaScript that cut a text between the two), NaN and Infinity, a byte order mark, control
+characters inside strings, and bytes that are not UTF-8 (read as U+FFFD, as JavaScript's decoder does).
 
 A check returns None for a value of a wrong type, and for an impossible one.
 """
@@ -28,17 +28,23 @@ def loads(raw: bytes) -> Any:
 
 
 def read(raw: bytes) -> tuple[Any, bytes]:
-    """Return the value, and the text to pass on: `raw` itself, unless it is not UTF-8. Raises ValueError."""
+    """Return the value, and the text to pass on: `raw` itself, unless strict clients cannot read it. Raises ValueError.
+
+    Strict clients read neither bytes that are not UTF-8 nor control characters inside strings.
+    """
     try:
         return orjson.loads(raw), raw
     except orjson.JSONDecodeError:
         pass
     text = raw.removeprefix(_BYTE_ORDER_MARK).decode("utf-8", "replace")
     try:
-        value = json.loads(text, parse_int=_integer)
+        return json.loads(text, parse_int=_integer), text.encode() if REPLACED in text else raw
+    except json.JSONDecodeError:
+        pass
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
-    return value, text.encode() if REPLACED in text else raw
+    value = json.loads(text, parse_int=_integer, strict=False)
+    return value, dumps(value)
 
 
 def dumps(value: object) -> bytes:

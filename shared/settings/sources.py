@@ -5,7 +5,8 @@ Everything is read as text, so that a value means the same in a file, in `.env` 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import difflib
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 import yaml
@@ -39,12 +40,26 @@ def gather(
     from_environment |= {name: environment[name.lower()] for name in PROXIES if name.lower() in environment}
     # An empty value means unset: compose passes `${X:-}` for everything that is not given.
     sources = (from_file, from_dotenv, from_environment)
-    values = {name: value for source in sources for name, value in source.items() if stripped(value)}
+    values = {name: value for source in sources for name, value in source.items() if stripped(value) and name in known}
+    problems = [
+        *_unknown(from_file, f"CONFIG_FILE {config_file}", known),
+        *_unknown(from_dotenv, str(dotenv), known),
+    ]
     named_others = [name for name, value in environment.items() if stripped(value)]
-    return values, [
+    problems += [
         f"{name} in the environment is not a setting; did you mean {meant}?"
         for name, meant in near_misses(named_others, known, given=values).items()
     ]
+    return values, problems
+
+
+def _unknown(source: Mapping[str, str], place: str, known: Collection[str]) -> Iterator[str]:
+    """Yield a sentence for each name in a file that is not a setting."""
+    for name, value in source.items():
+        if name not in known and stripped(value):
+            closest = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+            shown = name if name.isprintable() else ascii(name)
+            yield f"{shown} in {place} is not a setting" + (f"; did you mean {closest[0]}?" if closest else "")
 
 
 def read_file(path: Path) -> dict[str, str]:

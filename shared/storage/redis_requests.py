@@ -132,8 +132,8 @@ class RedisRequestLog:
             holder = await self._client.hget(redis_keys.request(own_id), "owner")
             if holder is None or owner not in (None, holder.decode()):
                 return None
-            fields = await self._client.hgetall(redis_keys.request(own_id))
-        fields = {name.decode(): value for name, value in fields.items()}
+            raw = await self._client.hgetall(redis_keys.request(own_id))
+            fields = {name.decode(): value for name, value in raw.items()}
         if "record" not in fields:
             return None
         record = parse_record(fields["record"])
@@ -189,13 +189,13 @@ class RedisRequestLog:
         """Return the arm that answered last in that conversation."""
         with redis_errors():
             arm = await self._client.get(redis_keys.session(owner, session))
-        return None if arm is None else arm.decode()
+            return None if arm is None else arm.decode()
 
     async def explored_usd(self, now: float) -> float:
         """Return what that day's exploring has cost."""
         with redis_errors():
             spent = await self._client.get(redis_keys.explored(utc_day(now)))
-        return int(spent or 0) / NANO
+            return 0.0 if spent is None else int(spent) / NANO
 
     async def ids_of(self, owner: str | None, *, since: float) -> AsyncIterator[list[str]]:
         """Yield own ids; looks at every request there is."""

@@ -49,6 +49,8 @@ class FreeArms:
 
     def _take(self, chosen: tuple[ArmId, ...]) -> None:
         before, self.chosen = self.chosen, chosen
-        if set(before) != set(chosen):
+        if not before and chosen:
+            _log.info("free models chosen", number=len(chosen), arms=chosen)
+        elif set(before) != set(chosen):
             joined, left = [sorted(set(one) - set(other)) for one, other in ((chosen, before), (before, chosen))]
             _log.info("free models chosen", arms=chosen, joined=joined, left=left)

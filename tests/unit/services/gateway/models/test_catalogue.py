@@ -115,3 +115,20 @@ async def test_a_list_that_fails_is_asked_for_again_with_back_off(
         with pytest.raises(UpstreamError):
             await catalogue.refresh_if_due()
     assert upstream.asked == len(asked_at) + 3
+
+
+async def test_models_may_be_named_before_the_list_is_read(catalogue: Catalogue, upstream: Counting) -> None:
+    """Nothing says yet that a model does not exist, so the upstream is asked; once the list is read, it says so."""
+    upstream.default = failing(500)
+    with pytest.raises(UpstreamError):
+        await catalogue.refresh()
+    assert catalogue.pin("any/other") == "any/other"
+    assert catalogue.narrow(["any/other", "v/b"]) == ("v/b",)
+    with pytest.raises(NotFound, match="None of the models"):
+        catalogue.narrow(["any/other"])
+    upstream.default = Reply()
+    await catalogue.refresh()
+    with pytest.raises(NotFound):
+        catalogue.pin("any/other")
+    with pytest.raises(NotFound, match="any/other does not exist"):
+        catalogue.narrow(["any/other", "v/b"])

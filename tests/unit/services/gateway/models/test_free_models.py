@@ -229,3 +229,22 @@ def test_the_choice_is_no_setting(tmp_path: Path) -> None:
     one, two = (settings_for(tmp_path, LLM_MODELS=models) for models in ("free", "free,a/small"))
     assert one.decisive_hash() == settings_for(tmp_path, LLM_MODELS="free").decisive_hash() != two.decisive_hash()
     assert json.dumps(one.LLM_MODELS) == '["free"]'
+
+
+async def test_a_start_logs_the_choice_in_one_line_and_changes_by_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No model has joined at a start: the choice is what it was, or the first one."""
+    world = world_of(tmp_path, *LISTED)
+    for _ in range(2):
+        async with world.gateway():
+            pass
+        (line,) = [line for line in capsys.readouterr().out.splitlines() if "free models chosen" in line]
+        assert "number=8" in line
+        assert "joined" not in line
+    async with world.gateway() as ports:
+        capsys.readouterr()
+        for _ in range(2):
+            await read_again(ports, world, *LISTED[:9], *LISTED[10:])
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "free models chosen" in line]
+    assert f"left=['{FREE[9].id}']" in line
