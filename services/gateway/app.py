@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,7 +19,7 @@ from services.gateway.chat.selection import Conversations, Selector
 from services.gateway.feedback.record_feedback import FeedbackRecorder
 from services.gateway.feedback.signed_links import SignedLinks
 from services.gateway.http import app_keys as keys
-from services.gateway.http.chat_request_reader import ChatRequestReader
+from services.gateway.http.chat_handler import ChatHandler
 from services.gateway.http.middlewares import build_middleware
 from services.gateway.http.request_lifecycle import RequestLifecycle
 from services.gateway.http.routes import all_routes
@@ -94,7 +93,15 @@ def build_app(settings: Settings, adapters: Adapters) -> web.Application:
     app[keys.REGISTRY] = registry
     app[keys.READINESS] = readiness
     app[keys.SUPERVISOR] = gateway.supervisor
-    app[keys.CHAT] = gateway.chat
+    app[keys.LINKS] = SignedLinks(settings.FEEDBACK_LINK_SECRET)
+    app[keys.CHAT] = ChatHandler(
+        gateway.chat,
+        app[keys.LINKS],
+        body_bytes,
+        adapters.clock,
+        forward_control=settings.OPENROUTER_API_KEY is None,
+        forward_session=asks_openrouter(settings),
+    )
     app[keys.SELECTOR] = gateway.selector
     app[keys.FEEDBACK] = gateway.feedback
     app[keys.CATALOGUE] = gateway.catalogue
@@ -102,13 +109,6 @@ def build_app(settings: Settings, adapters: Adapters) -> web.Application:
     app[keys.POSTERIORS] = gateway.posteriors
     app[keys.LEARNED_LIMITS] = gateway.learned_limits
     app[keys.REQUEST_LOG] = adapters.log
-    app[keys.CHAT_REQUEST_READER] = ChatRequestReader(
-        adapters.clock,
-        forward_control=settings.OPENROUTER_API_KEY is None,
-        forward_session=asks_openrouter(settings),
-    )
-    app[keys.LINKS] = SignedLinks(settings.FEEDBACK_LINK_SECRET)
-    app[keys.PARSING] = asyncio.Lock()
     app[keys.HEALTH] = build_health(gateway, adapters, readiness)
     app[keys.METRICS_VIEW] = MetricsView(
         metrics, gateway.catalogue, gateway.posteriors, gateway.circuit_breakers, settings.bandit().weights

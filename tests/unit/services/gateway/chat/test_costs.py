@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from services.gateway.feedback.signed_links import SignedLinks
+from services.gateway.http.chat_handler import answer_headers
 from services.gateway.http.fast_chat import PlainHeaders
-from services.gateway.http.handlers.chat import answer_headers
 from services.gateway.request_context import RequestContext
 from shared import tracing
 from shared.errors import UpstreamError, UpstreamFailed

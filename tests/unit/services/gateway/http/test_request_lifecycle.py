@@ -9,7 +9,7 @@ import pytest
 from multidict import CIMultiDict, CIMultiDictProxy
 from prometheus_client import CollectorRegistry
 
-from services.gateway.http.chat_request_reader import ChatRequestReader
+from services.gateway.http.chat_handler import ChatHandler
 from services.gateway.http.request_lifecycle import RequestLifecycle
 from services.gateway.request_context import RequestContext
 from shared.clock import SystemClock
@@ -25,10 +25,10 @@ def entered(*headers: tuple[str, str]) -> RequestContext:
     return lifecycle.begin(CIMultiDictProxy(CIMultiDict(headers)))
 
 
-def session(*headers: tuple[str, str], **body: object) -> str | None:
+async def session(*headers: tuple[str, str], **body: object) -> str | None:
     request = entered(*headers)
-    reader = ChatRequestReader(SystemClock(), forward_control=False, forward_session=False)
-    reader.read(request, orjson.dumps({"messages": [{"role": "user", "content": "hi"}], **body}))
+    handler = ChatHandler(Mock(), Mock(), Mock(), SystemClock(), forward_control=False, forward_session=False)
+    await handler.read(request, orjson.dumps({"messages": [{"role": "user", "content": "hi"}], **body}))
     return request.session
 
 
@@ -42,11 +42,11 @@ def test_an_id_that_is_sent_twice_is_no_id() -> None:
 
 
 @pytest.mark.parametrize("header", [(), (("X-Session-ID", "of the header"),)])
-def test_the_session_of_the_body_goes_before_that_of_the_header(header: tuple[tuple[str, str], ...]) -> None:
+async def test_the_session_of_the_body_goes_before_that_of_the_header(header: tuple[tuple[str, str], ...]) -> None:
     """And the header's goes before OpenAI's `prompt_cache_key`."""
-    of_body = session(session_id="of the body")
-    assert session(*header, session_id="of the body", prompt_cache_key="key") == of_body is not None
-    of_header = session(("X-Session-ID", "of the header"))
+    of_body = await session(session_id="of the body")
+    assert await session(*header, session_id="of the body", prompt_cache_key="key") == of_body is not None
+    of_header = await session(("X-Session-ID", "of the header"))
     assert of_header != of_body
-    assert (session(*header, prompt_cache_key="key") == of_header) is bool(header)
-    assert session() is None
+    assert (await session(*header, prompt_cache_key="key") == of_header) is bool(header)
+    assert await session() is None
