@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
@@ -68,3 +71,26 @@ def test_nothing_is_report_on_what_is_as_it_was_set() -> None:
 def test_a_gateway_that_cannot_be_asked_costs_the_lines_alone() -> None:
     """The start goes on."""
     assert model_lines(f"http://127.0.0.1:{free_port()}", load_settings({}, None)) == []
+
+
+def test_the_models_are_read_with_an_admin_key_where_there_is_one() -> None:
+    """With admin keys, only they see the models of `/health`."""
+    sent: list[str | None] = []
+
+    class Health(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            sent.append(self.headers["Authorization"])
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps(report()).encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Health) as server:
+        for keys in ({"API_KEYS": "user"}, {"API_KEYS": "user", "ADMIN_API_KEYS": "admin"}):
+            thread = threading.Thread(target=server.handle_request)
+            thread.start()
+            assert model_lines(f"http://127.0.0.1:{server.server_port}", load_settings(keys, None))
+            thread.join()
+    assert sent == ["Bearer user", "Bearer admin"]

@@ -59,6 +59,14 @@ async def test_an_answer_names_its_model_and_cost(client: Client) -> None:
     assert again["choices"] == answer["choices"]
 
 
+def test_an_invented_quality_is_a_score() -> None:
+    """Also that of the best model and of the worst, with their noise."""
+    world = InventedWorld()
+    for model in world.models.values():
+        qualities = [world.reply(model, f"Question {number}", 12).quality for number in range(100)]
+        assert 0 <= min(qualities) < max(qualities) <= 1
+
+
 @pytest.mark.parametrize("wanted", [True, False])
 async def test_a_stream_says_what_the_whole_answer_says(client: Client, wanted: bool) -> None:
     """The deltas put together are the answer; a usage chunk comes only to those who asked."""
@@ -90,10 +98,15 @@ async def test_tools_are_called_once(client: Client) -> None:
 async def test_options_of_the_request_count(client: Client) -> None:
     """`n`, `stop`, `max_tokens` and `response_format` do what they do upstream."""
 
-    async def ask(**more: Any) -> Any:
-        return (await (await client.post("/v1/chat/completions", json=body(**more))).json())["choices"]
+    async def whole(**more: Any) -> Any:
+        return await (await client.post("/v1/chat/completions", json=body(**more))).json()
 
-    assert [choice["index"] for choice in await ask(n=3)] == [0, 1, 2]
+    async def ask(**more: Any) -> Any:
+        return (await whole(**more))["choices"]
+
+    three, one = await whole(n=3), await whole()
+    assert [choice["index"] for choice in three["choices"]] == [0, 1, 2]
+    assert three["usage"]["completion_tokens"] == 3 * one["usage"]["completion_tokens"]
     assert "simulated" not in (await ask(stop=["simulated"]))[0]["message"]["content"]
     assert (await ask(max_tokens=2))[0]["finish_reason"] == "length"
     assert json.loads((await ask(response_format={"type": "json_object"}))[0]["message"]["content"])
