@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import selectors
 import time
+import tracemalloc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from unittest.mock import Mock
@@ -16,10 +17,11 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from services.gateway.limits import admission as admission_module
-from services.gateway.limits.admission import QUEUE_S, Admission
+from services.gateway.limits.admission import QUEUE_S, Admission, BodyBytes
 from shared.clock import SystemClock
 from shared.errors import ClientError, RateLimited, Unavailable
 from shared.metrics import GatewayMetrics
+from tests.support.fakes.gateway import asker
 
 
 @asynccontextmanager
@@ -101,6 +103,36 @@ async def test_one_key_cannot_take_every_place() -> None:
     assert caught.value.retry_after_s
     results = await asyncio.gather(*greedy)
     assert (results.count("served"), results.count("too_many_concurrent_requests")) == (3, 47)
+
+
+async def test_nothing_is_kept_of_keys_without_a_request_in_flight() -> None:
+    """Any number of keys may come and go: memory does not grow with them."""
+    places = admission(1, per_key=1)
+    for _ in range(admission_module.MOST_FREED + 1):  # what is remembered of freed places is bounded
+        await visit(places, "first", 0)
+    tracemalloc.start()
+    try:
+        for number in range(2000):
+            assert await visit(places, f"key {number}", 0) == "served"
+        grown, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert grown < 100_000
+
+
+def test_bytes_of_a_body_are_released_once() -> None:
+    """The gauge comes back to 0, and there is room for as much as the limit and no more."""
+    registry = CollectorRegistry()
+    held = BodyBytes(1_000_000, GatewayMetrics(registry))
+    first, second = asker(), asker()
+    held.hold(first, 900_000)
+    with pytest.raises(Unavailable):
+        held.hold(second, 900_000)
+    for _ in range(2):
+        held.release(first)
+    assert registry.get_sample_value("llm_router_bytes_in_work") == 0
+    held.hold(second, 900_000)
+    assert registry.get_sample_value("llm_router_bytes_in_work") == 900_000
 
 
 class VirtualTime(asyncio.SelectorEventLoop):

@@ -99,6 +99,23 @@ async def test_without_redis_a_gateway_gives_out_its_share(tmp_path: Path) -> No
     assert share.without_redis("public", paid).refused is Limit.BUDGET
 
 
+def test_without_redis_a_share_comes_back_within_a_minute() -> None:
+    """A sixth of a limit of 12 in ten seconds, and never more than the limit."""
+    clock = FakeClock()
+    quotas = build_quotas(load_settings({"RATE_LIMIT_RPM": "12", "ASSUMED_GATEWAYS": "1"}, None), clock)
+
+    def taken() -> int:
+        paid = quotas.charge("public", chat(), [])
+        assert paid is not None
+        return next(number for number in range(100) if quotas.without_redis("public", paid).refused is not None)
+
+    left = [taken()]
+    for passed_s in (10, 3600):
+        clock.advance(passed_s)
+        left.append(taken())
+    assert left == [12, 2, 12]
+
+
 async def test_what_was_spent_without_redis_is_in_the_record(tmp_path: Path) -> None:
     """So that the budget in Redis knows of it when the record arrives there."""
     world = World(settings_for(tmp_path, BUDGET_USD_PER_DAY=1))

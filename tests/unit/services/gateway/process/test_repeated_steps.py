@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+from structlog.testing import capture_logs
+
 from services.gateway.process.repeated_steps import every
 from shared.errors import DependencyError
 from shared.resilience.supervision import Pulse, running
@@ -46,3 +48,21 @@ async def test_a_failing_step_is_tried_again_and_the_others_go_on() -> None:
     async with running([every(0.001, step, Pulse("test"))]):
         await asyncio.wait_for(recovered.wait(), 5.0)
     assert tries >= 3
+
+
+async def test_a_recovery_is_reported_once() -> None:
+    """Not after every step that follows."""
+    steps, enough = 0, asyncio.Event()
+
+    async def step() -> None:
+        nonlocal steps
+        steps += 1
+        if steps == 1:
+            raise DependencyError("redis", "away")
+        if steps == 5:
+            enough.set()
+
+    with capture_logs() as logged:
+        async with running([every(0.001, step, Pulse("test"))]):
+            await asyncio.wait_for(enough.wait(), 5.0)
+    assert [line["event"] for line in logged] == ["background step failed", "recovered"]

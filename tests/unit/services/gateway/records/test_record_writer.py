@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from services.gateway.records import record_writer
 from services.gateway.records.record_writer import RecordWriter
 from services.gateway.records.spool import SUFFIX, Spool, SpoolFull
 from shared.bandit.decision import Decision, DecisionKind
@@ -19,6 +23,7 @@ from shared.resilience.supervision import Pulse, running
 from shared.schemas.ids import uuid7
 from shared.schemas.records import Outcome, RequestRecord, Status
 from shared.schemas.storage import NewRecord
+from tests.support.fakes.clock import FakeClock
 from tests.support.fakes.event_queue import FakeEventQueue
 from tests.support.fakes.gateway import World
 from tests.support.fakes.supervision import new_supervisor
@@ -209,6 +214,76 @@ async def test_wakes_are_few_and_none_is_needed(world: World) -> None:
             await writer.put(entry(number))
             await asyncio.sleep(0.005)
     assert 1 <= world.memory.wakes <= 5
+
+
+async def test_waiting_records_are_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While neither Redis nor the disk answers, more records are lost and counted instead of filling the memory."""
+    monkeypatch.setattr(record_writer, "MAX_WAITING", 3)
+    writer = recorder(world, spool_of(world))
+    futures = [writer.put(entry(number)) for number in range(5)]
+    assert [future.done() for future in futures] == [False, False, False, True, True]
+    assert world.counted("records_lost") == 2
+    async with running([writer.write_for_ever(Pulse())]):
+        assert await asyncio.gather(*futures) == [True, True, True, False, False]
+
+
+async def test_every_record_on_disk_is_replayed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where they are more than fit into one write."""
+    monkeypatch.setattr(record_writer, "BATCH", 3)
+    spool = spool_of(world)
+    entries = [entry(number) for number in range(8)]
+    spool.append(entries)
+    await recorder(world, spool).replay()
+    assert [record.id for record in world.records] == [each.record.id for each in entries]
+
+
+async def test_a_gateway_catches_up_after_requests_that_redis_does_not_know(world: World) -> None:
+    """Once their records are stored, and a moment has passed, an unknown id is denied again."""
+    clock = FakeClock()
+    queue = FakeEventQueue(world.memory)
+    writer = RecordWriter(world.log, queue, spool_of(world), timeout_s=5.0, clock=clock, metrics=world.metrics)
+    reserved, unreserved = entry(1), entry(2)
+    writer.expect(unreserved.record.id)
+    behind = [writer.behind]
+    async with running([writer.write_for_ever(Pulse())]):
+        await asyncio.gather(writer.put(reserved), writer.put(unreserved))
+    behind.append(writer.behind)
+    clock.advance(record_writer.BEHIND_S)
+    assert [*behind, writer.behind] == [True, True, False]
+
+
+def test_a_damaged_line_is_left_out(tmp_path: Path) -> None:
+    """A line whose checksum is not its content's is no record, though it may look like one."""
+    with closing(Spool(tmp_path, max_bytes=1_000_000)) as spool:
+        entries = [entry(1), entry(2)]
+        spool.append(entries)
+    (file,) = tmp_path.glob(f"*{SUFFIX}")
+    first, second = file.read_bytes().splitlines(keepends=True)
+    assert b'"a/small"' in first
+    file.write_bytes(first.replace(b'"a/small"', b'"a/smell"') + second)
+    with closing(Spool(tmp_path, max_bytes=1_000_000)) as spool:
+        spool.adopt()
+        segment = spool.next_segment()
+        assert segment is not None
+        assert [each.record.id for each in spool.read(segment)] == [entries[1].record.id]
+
+
+def test_a_file_that_its_owner_finishes_meanwhile_is_not_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The owner stores its records and deletes it between our open and our lock."""
+    with closing(Spool(tmp_path, max_bytes=1_000_000)) as owner:
+        owner.append([entry(1)])
+    (file,) = tmp_path.glob(f"*{SUFFIX}")
+    lock = fcntl.flock
+
+    def late(*arguments: Any) -> None:
+        file.unlink()
+        lock(*arguments)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with closing(Spool(tmp_path, max_bytes=1_000_000)) as spool:
+        assert spool.adopt() == 0
 
 
 def test_the_spool_survives_kill_9_and_a_torn_last_line(tmp_path: Path) -> None:
