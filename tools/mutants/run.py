@@ -137,4 +137,4 @@ def _pytest(files: Sequence[Path], copy: Path, *, timeout_s: float) -> tuple[int
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
-    return process.returncode, output.decode(errors="replace")[-3000:]
+    return process.returncode, output.decode(errors="replace")[-10_000:]
