@@ -110,7 +110,9 @@ async def test_the_last_resort_serves_alone_where_no_arm_can(tmp_path: Path) -> 
     decision = world.records[0].decision
     assert (decision.kind, decision.propensity, decision.ranked) == (DecisionKind.DEFAULT, 1.0, ("d/spare",))
     assert [row[0] for row in decision.unfit] == ["a/small", "b/middle", "c/large"]
-    assert decision.reason.startswith("No other model can serve the request. Left out for what the request needs: ")
+    assert decision.reason.startswith(
+        "No other model can serve the request. Excluded because the request needs what they lack: "
+    )
 
 
 @pytest.mark.parametrize(
