@@ -15,7 +15,9 @@ import orjson
 from shared.bandit.arms import Arm, ArmId
 from shared.clients.answers import choices_of
 from shared.errors import UpstreamError
-from shared.schemas.upstream import Answer, Call, Heard, Sink, Usage
+from shared.schemas.upstream import KEEP_ALIVE, Answer, Call, Heard, Sink, Usage
+
+COMMENT = b": FAKE PROCESSING\n\n"
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,11 @@ class Reply:
     silence_s: float = 0.0
     comment_s: float = math.inf
     calls: tuple[str, ...] = ()
+
+    @property
+    def finish(self) -> str:
+        """The reason for which the answer ends."""
+        return "tool_calls" if self.calls else "stop"
 
 
 class FakeChatModel:
@@ -73,7 +80,7 @@ class FakeChatModel:
             "object": "chat.completion",
             "created": 1,
             "model": call.arm,
-            "choices": [{"index": 0, "message": {"role": "assistant", "content": reply.text}, "finish_reason": "stop"}],
+            "choices": [{"index": 0, "message": _message(reply), "finish_reason": reply.finish}],
             "usage": _usage_json(reply.usage),
         }
         return Answer(orjson.dumps(body), reply.usage, call.arm, len(reply.text), reply.calls)
@@ -112,10 +119,10 @@ class FakeStream:
 
     def __init__(self, call: Call, reply: Reply) -> None:
         self.usage: Usage | None = None
-        self.calls = reply.calls
+        self.calls: tuple[str, ...] = ()
         self.events = 0
         self.unread: Counter[str] = Counter()
-        self.comment = b": FAKE PROCESSING\n\n"
+        self.comment = KEEP_ALIVE
         self._call = call
         self._reply = reply
         self._first_at = time.monotonic() + reply.silence_s
@@ -130,6 +137,7 @@ class FakeStream:
             return Heard.EVENT
         if self._comment_at <= until:
             self._comment_at += self._reply.comment_s
+            self.comment = COMMENT
             return Heard.COMMENT
         return Heard.NOTHING
 
@@ -140,7 +148,7 @@ class FakeStream:
                 raise reply.error
             await asyncio.sleep(reply.gap_s if number else 0)
             await self._put(sink, frame)
-        self.usage = reply.usage
+        self.usage, self.calls = reply.usage, reply.calls
         options = self._call.body.get("stream_options")
         if reply.usage is not None and isinstance(options, Mapping) and options.get("include_usage") is True:
             await self._put(sink, self._chunk([], usage=_usage_json(reply.usage)))
@@ -154,11 +162,21 @@ class FakeStream:
         words = self._reply.text.split(" ")
         parts = [word if number == 0 else f" {word}" for number, word in enumerate(words)]
         deltas = [self._chunk([{"index": 0, "delta": {"content": part}, "finish_reason": None}]) for part in parts]
-        return [*deltas, self._chunk([{"index": 0, "delta": {}, "finish_reason": "stop"}])]
+        last = {"tool_calls": _tool_calls(self._reply)} if self._reply.calls else {}
+        return [*deltas, self._chunk([{"index": 0, "delta": last, "finish_reason": self._reply.finish}])]
 
     def _chunk(self, choices: list[dict[str, object]], **more: object) -> dict[str, object]:
         return {"id": "chatcmpl-fake", "object": "chat.completion.chunk", "created": 1, "model": self._call.arm,
                 "choices": choices, **more}  # fmt: skip
+
+
+def _message(reply: Reply) -> dict[str, object]:
+    return {"role": "assistant", "content": reply.text} | ({"tool_calls": _tool_calls(reply)} if reply.calls else {})
+
+
+def _tool_calls(reply: Reply) -> list[dict[str, object]]:
+    function = {"name": "look", "arguments": ""}
+    return [{"index": at, "id": name, "type": "function", "function": function} for at, name in enumerate(reply.calls)]
 
 
 def text_of(frames: list[bytes]) -> str:

@@ -41,12 +41,21 @@ class FakeEmbedder:
         if self.error is not None:
             raise self.error
         self.asked.extend(texts)
-        rows = np.zeros((len(texts), self._model.dimension), dtype=np.float32)
-        for row, text in zip(rows, texts, strict=True):
-            for word in re.findall(r"\w+", text.lower()):
-                number = zlib.crc32(word.encode())
-                row[number % self._model.dimension] += 1.0 if number & 0x8000_0000 else -1.0
-            if not row.any():  # blank, or words that cancel out
-                row[:] = 1.0
-        unit: NDArray[np.float32] = rows / np.linalg.norm(rows, axis=1, keepdims=True)
-        return unit
+        try:
+            return bags_of_words(texts, self._model.dimension)
+        except UnicodeEncodeError as error:
+            raise DependencyError("embedder", "a text is not valid Unicode") from error
+
+
+def bags_of_words(texts: Sequence[str], dimension: int) -> NDArray[np.float32]:
+    """Return a unit vector for each text: a word adds to one place, which its hash chooses."""
+    rows = np.zeros((len(texts), dimension), dtype=np.float32)
+    for row, text in zip(rows, texts, strict=True):
+        text.encode()
+        for word in re.findall(r"\w+", text.lower()):
+            number = zlib.crc32(word.encode())
+            row[number % dimension] += 1.0 if number & 0x8000_0000 else -1.0
+        if not row.any():  # blank, or words that cancel out
+            row[:] = 1.0
+    unit: NDArray[np.float32] = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return unit

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from shared.errors import DependencyError
 from shared.schemas.events import Event
 from shared.schemas.storage import DeadLetter, QueueDepth
@@ -31,10 +33,11 @@ class FakeEventQueue:
 
     async def claim(self, consumer: str, *, idle_s: float, limit: int) -> list[Event]:
         self._here()
-        self._seen[consumer] = self.memory.clock.now()
         until = self.memory.clock.now() - idle_s
-        idle = [entry_id for entry_id, (_, at) in self.memory.handed_out.items() if at <= until]
-        return [self._hand_out(entry_id, consumer) for entry_id in sorted(idle)[:limit]]
+        idle = [each for each in self.memory.events if self.memory.handed_out.get(each, ("", math.inf))[1] <= until]
+        if idle:
+            self._seen[consumer] = self.memory.clock.now()
+        return [self._hand_out(entry_id, consumer) for entry_id in idle[:limit]]
 
     def _hand_out(self, entry_id: str, consumer: str) -> Event:
         event = self.memory.events[entry_id]
@@ -46,7 +49,7 @@ class FakeEventQueue:
     async def bury(self, event: Event, reason: str) -> None:
         self._here()
         if event.entry_id in self.memory.events:
-            self.memory.dead[event.entry_id] = DeadLetter(event, reason)
+            self.memory.dead[event.entry_id] = DeadLetter(replace(event, deliveries=1), reason)
         self.memory.acknowledge(event.entry_id)
 
     async def requeue(self, limit: int) -> int:

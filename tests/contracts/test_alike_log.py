@@ -1,17 +1,13 @@
-"""Fake and real answer alike: the same walk through all that a port offers, each returned value compared as a whole."""
+"""Fake and real `RequestLog` return the same: one walk through all methods, each returned value compared whole."""
 
 from __future__ import annotations
 
-import dataclasses
 import random
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable
 
-import numpy as np
 import pytest
 
 from shared.clock import utc_day
-from shared.errors import RouterError
 from shared.schemas.events import Event, EventKind
 from shared.schemas.quota import Charge, Limits, Toll
 from shared.schemas.records import RequestRecord, Status
@@ -19,40 +15,13 @@ from shared.schemas.storage import Effect, NewRecord, RatingTerms
 from tests.support.redis_rig import Rig, fake_rig, redis_rig
 from tests.support.sample_records import ARM, a_new_record, own_id
 from tests.support.values import replace
+from tests.support.whole_values import outcome, plain
 
 NANO = 1_000_000_000
 LIMITS = Limits(requests=6, tokens=600, nano_usd=NANO)
-TOLERANCE = {"requests": 0.9, "tokens": 90.0}
-"""Levels of buckets refill by Redis' own clock: a request in ten seconds, ten tokens a second."""
 OWNERS, NAMES = ("a", "b", "public"), ("x", "y", "z")
 
 Step = Callable[[Rig], Awaitable[object]]
-
-
-def plain(value: object, name: str = "") -> Any:  # noqa: PLR0911 - one for each kind of value
-    """Return a value as nested lists and dictionaries, all of its fields included."""
-    if isinstance(value, float):
-        return pytest.approx(value, rel=1e-6, abs=TOLERANCE.get(name, 1e-9))
-    if isinstance(value, np.ndarray):
-        return value.tolist()
-    if dataclasses.is_dataclass(value):
-        return {field.name: plain(getattr(value, field.name), field.name) for field in dataclasses.fields(value)}
-    names = getattr(value, "__struct_fields__", None) or getattr(type(value), "model_fields", None)
-    if names:
-        return {each: plain(getattr(value, each), each) for each in names}
-    if isinstance(value, Mapping):
-        return {key: plain(each) for key, each in value.items()}
-    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
-        return [plain(each) for each in value]
-    return value
-
-
-async def outcome(step: Step, rig: Rig) -> Any:
-    """Return what a step returns, or which error it raises, in words."""
-    try:
-        return plain(await step(rig))
-    except RouterError as error:
-        return f"{type(error).__name__}: {error}"
 
 
 class Walk:
@@ -178,11 +147,11 @@ async def test_fake_and_real_return_the_same_whole_values(redis_server: str, see
         for _ in range(120):
             name, step = walk.step()
             done.append(name)
-            theirs = await outcome(step, fake)
-            ours = await outcome(step, real)
+            theirs = await outcome(step(fake))
+            ours = await outcome(step(real))
             assert ours == theirs, "\n".join(done[-12:])
-        theirs = await outcome(events, fake)
-        assert await outcome(events, real) == theirs
+        theirs = await outcome(events(fake))
+        assert await outcome(events(real)) == theirs
 
 
 def test_a_value_is_compared_with_all_of_its_fields() -> None:
