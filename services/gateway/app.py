@@ -35,9 +35,8 @@ from services.gateway.models.posterior_cache import PosteriorCache
 from services.gateway.models.runtime_models import RuntimeModels, SharedFreeArms
 from services.gateway.process.background_loops import BackgroundLoops
 from services.gateway.process.gossip import Gossip, name_of
-from services.gateway.process.health import Health
+from services.gateway.process.health import Health, Readiness
 from services.gateway.process.metrics_view import MetricsView, seed
-from services.gateway.process.readiness import Readiness
 from services.gateway.process.settings_check import asks_openrouter
 from services.gateway.process.version import VERSION
 from services.gateway.records.record_writer import RecordWriter

@@ -15,9 +15,8 @@ from services.gateway.limits.learned_limits import LearnedLimits
 from services.gateway.models.catalogue import Catalogue
 from services.gateway.models.posterior_cache import PosteriorCache
 from services.gateway.models.runtime_models import RuntimeModels
-from services.gateway.process.health import Health
+from services.gateway.process.health import Health, Readiness
 from services.gateway.process.metrics_view import MetricsView
-from services.gateway.process.readiness import Readiness
 from services.gateway.request_context import RequestContext
 from shared.ports import RequestLog
 from shared.resilience.supervision import Supervisor

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable
+from dataclasses import KW_ONLY, dataclass, field
 
 from services.gateway.chat.route_chat import Completed, RouteChat
 from services.gateway.chat.streaming import OpenStream
@@ -42,6 +43,7 @@ Open = Callable[[dict[str, str]], Awaitable[Sink]]
 """Sends the headers of a streamed response."""
 
 
+@dataclass(eq=False, repr=False)
 class ChatHandler:
     """Handles chat requests.
 
@@ -50,23 +52,14 @@ class ChatHandler:
     know.
     """
 
-    def __init__(
-        self,
-        use_case: RouteChat,
-        links: SignedLinks,
-        body_bytes: BodyBytes,
-        clock: Clock,
-        *,
-        forward_control: bool,
-        forward_session: bool,
-    ) -> None:
-        self._use_case = use_case
-        self._links = links
-        self._body_bytes = body_bytes
-        self._clock = clock
-        self._forward_control = forward_control
-        self._forward_session = forward_session
-        self._parsing = asyncio.Lock()  # held while a large body is parsed
+    use_case: RouteChat
+    links: SignedLinks
+    body_bytes: BodyBytes
+    clock: Clock
+    _: KW_ONLY
+    forward_control: bool
+    forward_session: bool
+    _parsing: asyncio.Lock = field(init=False, default_factory=asyncio.Lock)  # held while a large body is parsed
 
     async def read(self, context: RequestContext, raw: bytes) -> ChatRequest:
         """Return the chat request of a body, and complete its context. Raises InvalidRequest and Unavailable.
@@ -74,16 +67,16 @@ class ChatHandler:
         A large body is parsed in a thread, one at a time: no step of the parser holds the interpreter for long, but all
         of them together would delay every other request, and so would two threads that take turns.
         """
-        context.body_read_at = self._clock.monotonic()
+        context.body_read_at = self.clock.monotonic()
         if len(raw) < LARGE_BODY:
-            chat = parse_chat(raw, forward_session=self._forward_session)
+            chat = parse_chat(raw, forward_session=self.forward_session)
         else:
             async with self._parsing:
                 parsed = [await asyncio.to_thread(self._parse_large, raw)]
             del raw
             chat, memory = parsed.pop()
             try:
-                self._body_bytes.hold(context, memory)
+                self.body_bytes.hold(context, memory)
             except Unavailable:
                 del chat  # the error keeps this frame
                 raise
@@ -92,8 +85,8 @@ class ChatHandler:
 
     async def respond(self, context: RequestContext, chat: ChatRequest) -> tuple[dict[str, str], bytes]:
         """Route and call; return headers and body of the answer, which is recorded."""
-        done = await self._use_case.complete(await self._use_case.route(context, chat))
-        return answer_headers(context, done, self._links), done.answer.body
+        done = await self.use_case.complete(await self.use_case.route(context, chat))
+        return answer_headers(context, done, self.links), done.answer.body
 
     async def stream(
         self, context: RequestContext, chat: ChatRequest, begin: Open, end: Callable[[bytes], Awaitable[None]]
@@ -101,20 +94,20 @@ class ChatHandler:
         """Route and call; send the answer's headers by `begin`, its events, and by `end` the last of them."""
 
         async def open_response(opened: OpenStream) -> Sink:
-            return await begin(stream_headers(context, opened, self._links))
+            return await begin(stream_headers(context, opened, self.links))
 
-        async with self._use_case.stream(await self._use_case.route(context, chat), open_response) as opened:
+        async with self.use_case.stream(await self.use_case.route(context, chat), open_response) as opened:
             await end(await opened.pour())
 
     def _parse_large(self, raw: bytes) -> tuple[ChatRequest, int]:
-        chat = parse_chat(raw, forward_session=self._forward_session)
+        chat = parse_chat(raw, forward_session=self.forward_session)
         return chat, memory_of(raw, chat.body)
 
     def _complete(self, context: RequestContext, chat: ChatRequest) -> None:
         """Set what headers and body say of the conversation. Raises InvalidRequest for a header that is not valid."""
         if chat.ignored:
             context.response_headers[IGNORED] = ", ".join(chat.ignored)
-        control = context.headers.get(CONTROL, "") if self._forward_control else ""
+        control = context.headers.get(CONTROL, "") if self.forward_control else ""
         if control:
             context.control = {CONTROL: control}
         context.session = _session(context.headers, chat)

@@ -270,7 +270,7 @@ async def test_an_answer_that_says_nothing_of_its_usage_is_counted_by_us(
 async def test_health_shows_the_circuit_of_each_arm(world: World) -> None:
     """What decisions go by is what people see."""
     from services.gateway.app import build_health
-    from services.gateway.process.readiness import Readiness
+    from services.gateway.process.health import Readiness
 
     async with world.gateway() as ports:
         for _ in range(5):

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from services.gateway.app import build_health
-from services.gateway.process.health import KEEP_S
-from services.gateway.process.readiness import Readiness
+from services.gateway.process.health import KEEP_S, Readiness
 from shared.schemas.events import Event, EventKind
 from shared.schemas.storage import DeadLetter
 from tests.support.fakes.clock import FakeClock

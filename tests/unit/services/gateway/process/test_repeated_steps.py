@@ -6,7 +6,7 @@ import asyncio
 
 from structlog.testing import capture_logs
 
-from services.gateway.process.repeated_steps import every
+from services.gateway.process.background_loops import every
 from shared.errors import DependencyError
 from shared.resilience.supervision import Pulse, running
 
