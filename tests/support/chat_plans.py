@@ -7,7 +7,7 @@ from typing import Any
 from services.gateway.chat.context import Gathered
 from services.gateway.chat.plan import ChatPlan
 from shared.bandit.decision import Decision, DecisionKind
-from tests.support.fakes.gateway import asker, chat
+from tests.support.fakes.gateway import chat, new_request
 
 CHOSEN, SECOND = "a/small", "b/middle"
 NOW = 1_795_000_000.25
@@ -18,7 +18,7 @@ def a_plan(**changes: Any) -> ChatPlan:
     """Return a plan of two arms, whose body was read at the instant 100.0."""
     values: dict[str, Any] = {
         "chat": chat(),
-        "request": asker(started=100.0),
+        "request": new_request(started=100.0),
         "decision": DECISION,
         "gathered": Gathered(),
         "order": DECISION.ranked,

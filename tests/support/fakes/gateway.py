@@ -143,7 +143,7 @@ async def _version() -> str:
     return "0.0-fake"
 
 
-def asker(
+def new_request(
     public_id: str | None = None, *, owner: str = "public", started: float | None = None, **changes: Any
 ) -> RequestContext:
     """Return the context of a request whose body has just been read."""

@@ -17,21 +17,21 @@ from shared.errors import (
     UpstreamFailed,
 )
 from tests.support.fakes.chat_model import Reply
-from tests.support.fakes.gateway import World, asker, chat
+from tests.support.fakes.gateway import World, chat, new_request
 from tests.support.fakes.sink import FakeSink, begins
 from tests.support.fakes.use_cases import complete, open_stream, route
 from tests.support.values import replace
 from tests.unit.services.gateway.accounts import BUSY, CAPPED, FREE, NO_CREDIT, NO_KEY, TOO_DEAR, world_of
 
 
-async def ask(ports: Gateway, **fields: Any) -> str:
+async def ask(gateway: Gateway, **fields: Any) -> str:
     """Return who answered."""
-    return (await complete(await route(chat(**fields), asker(), ports), ports)).served.outcome.arm
+    return (await complete(await route(chat(**fields), new_request(), gateway), gateway)).served.outcome.arm
 
 
-async def refusal(ports: Gateway, **fields: Any) -> RouterError:
+async def refusal(gateway: Gateway, **fields: Any) -> RouterError:
     with pytest.raises((ClientError, UpstreamError)) as told:
-        await ask(ports, **fields)
+        await ask(gateway, **fields)
     return told.value
 
 
@@ -40,13 +40,13 @@ async def refusal(ports: Gateway, **fields: Any) -> RouterError:
 
 async def test_a_refused_key_stops_all_calls_but_not_after_one_request(paid: World) -> None:
     """The first request asks the next arm; after the second nobody is called, and the client hears whose key it is."""
-    async with paid.gateway() as ports:
+    async with paid.gateway() as gateway:
         paid.upstream.default = Reply(error=NO_KEY)
-        first = await refusal(ports)
+        first = await refusal(gateway)
         assert len(paid.upstream.calls) == 2
-        second = await refusal(ports)
+        second = await refusal(gateway)
         assert len(paid.upstream.calls) == 3, "the circuit opens with its first call"
-        third = await refusal(ports, model="b/cheap")
+        third = await refusal(gateway, model="b/cheap")
         assert len(paid.upstream.calls) == 3
     for told in (first, second, third):
         assert isinstance(told, UpstreamFailed)
@@ -57,11 +57,11 @@ async def test_a_refused_key_stops_all_calls_but_not_after_one_request(paid: Wor
 
 async def test_one_arm_whose_key_is_refused_harms_no_other(paid: World) -> None:
     """Whoever names it hears a 502; all others are answered."""
-    async with paid.gateway() as ports:
+    async with paid.gateway() as gateway:
         for _ in range(5):
             paid.upstream.tell("a/dear", Reply(error=NO_KEY))
-            assert isinstance(await refusal(ports, model="a/dear"), UpstreamFailed)
-        assert await ask(ports, model="b/cheap") == "b/cheap"
+            assert isinstance(await refusal(gateway, model="a/dear"), UpstreamFailed)
+        assert await ask(gateway, model="b/cheap") == "b/cheap"
 
 
 # -- the credit --------------------------------------------------------------------------------
@@ -69,55 +69,55 @@ async def test_one_arm_whose_key_is_refused_harms_no_other(paid: World) -> None:
 
 async def test_a_request_that_is_too_dear_stays_its_own(paid: World) -> None:
     """Asked of all that may be cheaper, told with the reason, and forgotten: no rest, no circuit, no blame."""
-    async with paid.gateway() as ports:
+    async with paid.gateway() as gateway:
         for _ in range(5):
             paid.upstream.default = Reply(error=TOO_DEAR)
-            told = await refusal(ports, max_tokens=60_000)
+            told = await refusal(gateway, max_tokens=60_000)
             assert (told.status, told.relay) == (402, TOO_DEAR.relay)  # type: ignore[attr-defined]
         assert {call.arm for call in paid.upstream.calls} == {"a/dear", "b/cheap"}
         paid.upstream.default = Reply()
-        assert not ports.circuit_breakers.credit.refused
-        assert [ports.circuit_breakers.cooldown_s(arm) for arm in ("a/dear", "b/cheap")] == [0, 0]
+        assert not gateway.circuit_breakers.credit.refused
+        assert [gateway.circuit_breakers.cooldown_s(arm) for arm in ("a/dear", "b/cheap")] == [0, 0]
 
 
 async def test_a_request_that_does_not_fit_takes_no_share_of_the_second_tries(paid: World) -> None:
     """The budget is for an upstream that is down: one client's misfits must not use up what others need."""
-    async with paid.gateway() as ports:
-        ports.retry_budget.retrying = 1_000
+    async with paid.gateway() as gateway:
+        gateway.retry_budget.retrying = 1_000
         paid.upstream.tell("a/dear", Reply(error=TOO_DEAR))
-        plan = replace(await route(chat(), asker(), ports), order=("a/dear", "b/cheap"))
-        assert (await complete(plan, ports)).served.outcome.arm == "b/cheap"
-        assert ports.retry_budget.retrying == 1_000
+        plan = replace(await route(chat(), new_request(), gateway), order=("a/dear", "b/cheap"))
+        assert (await complete(plan, gateway)).served.outcome.arm == "b/cheap"
+        assert gateway.retry_budget.retrying == 1_000
 
 
 async def test_without_words_a_402_harms_no_smaller_request(paid: World) -> None:
     """A client repeats a request that nobody can afford; others, who ask for less, are answered all the time."""
-    async with paid.gateway() as ports:
+    async with paid.gateway() as gateway:
         for _ in range(10):
             paid.upstream.default = Reply(error=NO_CREDIT)
-            assert isinstance(await refusal(ports, max_tokens=60_000), InsufficientCredit)
+            assert isinstance(await refusal(gateway, max_tokens=60_000), InsufficientCredit)
             paid.upstream.default = Reply()
-            await ask(ports, max_tokens=5)
+            await ask(gateway, max_tokens=5)
         for _ in range(3):
             paid.upstream.default = Reply(error=NO_CREDIT)
-            await refusal(ports, max_tokens=60_000)
-        assert ports.circuit_breakers.credit.breaker.open
+            await refusal(gateway, max_tokens=60_000)
+        assert gateway.circuit_breakers.credit.breaker.open
         paid.upstream.default = Reply()
-        await ask(ports, max_tokens=5)
-        assert not ports.circuit_breakers.credit.breaker.open, "an answer shows that there is credit"
+        await ask(gateway, max_tokens=5)
+        assert not gateway.circuit_breakers.credit.breaker.open, "an answer shows that there is credit"
 
 
 async def test_without_credit_the_client_hears_so_at_once(paid: World) -> None:
     """402 with whose account it is and when to come again; nobody is called, whether the model is named or not."""
-    async with paid.gateway() as ports:
+    async with paid.gateway() as gateway:
         paid.upstream.default = Reply(error=NO_CREDIT)
         for _ in range(2):
-            told = await refusal(ports)
+            told = await refusal(gateway)
             assert isinstance(told, InsufficientCredit)
             assert "no credit here" in str(told)
         calls = len(paid.upstream.calls)
         for fields in ({}, {"model": "a/dear"}):
-            told = await refusal(ports, **fields)
+            told = await refusal(gateway, **fields)
             assert isinstance(told, InsufficientCredit)
             assert 0 < (told.retry_after_s or 0) <= 5
         assert len(paid.upstream.calls) == calls
@@ -127,55 +127,57 @@ async def test_without_credit_the_client_hears_so_at_once(paid: World) -> None:
 async def test_after_a_402_those_that_cost_less_are_asked_first(tmp_path: Path, error: UpstreamError) -> None:
     """A free one answers whom nobody can pay for, and streams no less."""
     world = world_of(tmp_path, "a/dear,b/cheap,c/gift", "a/dear")
-    async with world.gateway() as ports:
+    async with world.gateway() as gateway:
         for stream in (False, True):
-            plan = replace(await route(chat(stream=stream), asker(), ports), order=("a/dear", "b/cheap", "c/gift"))
+            plan = replace(
+                await route(chat(stream=stream), new_request(), gateway), order=("a/dear", "b/cheap", "c/gift")
+            )
             world.upstream.calls.clear()
             world.upstream.tell("a/dear", Reply(error=error))
             if stream:
-                async with open_stream(plan, ports, begins(FakeSink())) as opened:
+                async with open_stream(plan, gateway, begins(FakeSink())) as opened:
                     assert opened.arm == "c/gift"
             else:
-                assert (await complete(plan, ports)).served.outcome.arm == "c/gift"
+                assert (await complete(plan, gateway)).served.outcome.arm == "c/gift"
             assert [call.arm for call in world.upstream.calls] == ["a/dear", "c/gift"]
 
 
 async def test_free_models_go_on_without_credit(defaults: World) -> None:
     """Free models that fail now and then, a last resort that nobody can pay: every client that can be is answered."""
-    async with defaults.gateway() as ports:
+    async with defaults.gateway() as gateway:
         for number in range(40):
             for arm in FREE:
                 if number % 3 == 0:
                     defaults.upstream.tell(arm, Reply(error=UpstreamError("no", status=429, cool_s=0.0)))
             defaults.upstream.tell("a/dear", Reply(error=NO_CREDIT))
             if number % 3 == 0:  # both: that passes, and missing credit does not
-                assert isinstance(await refusal(ports), RateLimited)
+                assert isinstance(await refusal(gateway), RateLimited)
             else:
-                assert await ask(ports) in FREE
+                assert await ask(gateway) in FREE
             defaults.upstream.forget()
 
 
 async def test_a_last_resort_without_credit_is_not_asked_before_free_models_that_rest(defaults: World) -> None:
     """One model that costs money opens no circuit, but after two refusals a free one that rests is the better bet."""
-    async with defaults.gateway() as ports:
+    async with defaults.gateway() as gateway:
         for arm in FREE:
-            ports.circuit_breakers.cool_down(arm, 30.0)
+            gateway.circuit_breakers.cool_down(arm, 30.0)
         defaults.upstream.tell("a/dear", *[Reply(error=NO_CREDIT)] * 99)
-        assert {await ask(ports) for _ in range(10)} <= set(FREE)
+        assert {await ask(gateway) for _ in range(10)} <= set(FREE)
         assert sum(call.arm == "a/dear" for call in defaults.upstream.calls) == 2
 
 
 async def test_the_credits_circuit_never_touches_free_arms(tmp_path: Path) -> None:
     """While it is open, models that cost money are not drawn, and stand behind the others."""
     world = world_of(tmp_path, "a/dear,b/cheap,c/gift," + FREE[0], "a/dear")
-    async with world.gateway() as ports:
+    async with world.gateway() as gateway:
         for number, arm in enumerate(("a/dear", "b/cheap")):
-            ports.circuit_breakers.failed(arm, NO_CREDIT, request=str(number), tokens=1)
+            gateway.circuit_breakers.failed(arm, NO_CREDIT, request=str(number), tokens=1)
         world.upstream.tell("a/dear", *[Reply(error=NO_CREDIT)] * 99)
-        asked = [await ask(ports) for _ in range(20)]
+        asked = [await ask(gateway) for _ in range(20)]
         assert set(asked) == {"c/gift", FREE[0]}
         assert {call.arm for call in world.upstream.calls} == {"c/gift", FREE[0]}
-        plan = await route(chat(), asker(), ports)
+        plan = await route(chat(), new_request(), gateway)
         assert plan.order[2:] == ("a/dear", "b/cheap") or plan.order[2:] == ("a/dear",)
 
 
@@ -184,34 +186,34 @@ async def test_the_credits_circuit_never_touches_free_arms(tmp_path: Path) -> No
 
 async def test_a_limit_of_the_free_models_is_met_once(defaults: World) -> None:
     """The one that costs money answers, and no free one is asked until the reset."""
-    async with defaults.gateway() as ports:
+    async with defaults.gateway() as gateway:
         for arm in FREE:
             defaults.upstream.tell(arm, *[Reply(error=CAPPED)] * 9)
-        assert [await ask(ports) for _ in range(9)] == ["a/dear"] * 9
+        assert [await ask(gateway) for _ in range(9)] == ["a/dear"] * 9
         assert sum(call.arm in FREE for call in defaults.upstream.calls) == 1
-        assert ports.circuit_breakers.cooldown_s(FREE[0]) == pytest.approx(600, abs=5)
+        assert gateway.circuit_breakers.cooldown_s(FREE[0]) == pytest.approx(600, abs=5)
 
 
 async def test_where_only_free_models_are_left_the_client_hears_when_to_come_again(defaults: World) -> None:
     """429 with the time of the reset; nobody is called again. Whoever names a model has it asked."""
-    async with defaults.gateway() as ports:
+    async with defaults.gateway() as gateway:
         for arm in FREE:
             defaults.upstream.tell(arm, *[Reply(error=CAPPED)] * 9)
         defaults.upstream.tell("a/dear", *[Reply(error=NO_CREDIT)] * 99)
         for _ in range(3):
-            told = await refusal(ports, models=list(FREE))
+            told = await refusal(gateway, models=list(FREE))
             assert isinstance(told, RateLimited)
             assert 590 < (told.retry_after_s or 0) <= 600
         assert len(defaults.upstream.calls) == 1
-        told = await refusal(ports)
+        told = await refusal(gateway)
         assert isinstance(told, RateLimited), "missing credit lasts, this passes"
         calls = len(defaults.upstream.calls)
-        assert isinstance(await refusal(ports, model=FREE[0]), RateLimited)
+        assert isinstance(await refusal(gateway, model=FREE[0]), RateLimited)
         assert len(defaults.upstream.calls) == calls + 1
 
 
 async def test_a_free_model_that_is_busy_rests_alone(defaults: World) -> None:
     """A 429 of another kind is its own."""
-    async with defaults.gateway() as ports:
-        ports.circuit_breakers.failed(FREE[0], BUSY)
-        assert [ports.circuit_breakers.cooldown_s(arm) > 0 for arm in FREE] == [True, False]
+    async with defaults.gateway() as gateway:
+        gateway.circuit_breakers.failed(FREE[0], BUSY)
+        assert [gateway.circuit_breakers.cooldown_s(arm) > 0 for arm in FREE] == [True, False]

@@ -13,7 +13,7 @@ from services.gateway.chat.chat_metrics import ChatMetrics, error_label
 from services.gateway.process.metrics_view import WATCHED, MetricsView, seed
 from shared.bandit.evaluation import Worth
 from shared.metrics import GatewayMetrics, new_registry
-from tests.support.fakes.gateway import World, asker, chat
+from tests.support.fakes.gateway import World, chat, new_request
 from tests.support.fakes.use_cases import complete, route
 
 
@@ -47,10 +47,10 @@ def test_no_upstream_can_grow_the_labels() -> None:
 
 async def test_the_sums_of_what_routing_is_worth_add_up(world: World) -> None:
     """Every weighed decision is counted once, and what it gives away is never negative; a pinned one is not weighed."""
-    async with world.gateway() as ports:
+    async with world.gateway() as gateway:
         for number in range(20):
-            await complete(await route(chat(f"question {number}"), asker(), ports), ports)
-        await complete(await route(chat(model="a/small"), asker(), ports), ports)
+            await complete(await route(chat(f"question {number}"), new_request(), gateway), gateway)
+        await complete(await route(chat(model="a/small"), new_request(), gateway), gateway)
     assert world.counted("weighed") == 20
     assert world.counted("explored_decisions") <= 20
     gain, loss, regret = (world.counted(name) for name in ("gain", "loss", "regret"))
@@ -60,62 +60,62 @@ async def test_the_sums_of_what_routing_is_worth_add_up(world: World) -> None:
     assert world.counted("explored_decisions") == sum(explored)
 
 
-def view(world: World, ports: Gateway) -> MetricsView:
+def view(world: World, gateway: Gateway) -> MetricsView:
     weights = world.settings.bandit().weights
-    return MetricsView(world.metrics, ports.catalogue, ports.posteriors, ports.circuit_breakers, weights)
+    return MetricsView(world.metrics, gateway.catalogue, gateway.posteriors, gateway.circuit_breakers, weights)
 
 
 async def test_a_scrape_shows_the_present_state(world: World) -> None:
     """Arms and their evidence as of now: what left the list leaves the metrics; who does not answer is 0."""
     parts = {name: {"status": "ok"} for name in WATCHED} | {"qdrant": {"status": "down"}, "learner": {}}
-    async with world.gateway() as ports:
-        view(world, ports).show(parts)
-        assert set(world.metrics.arm_utility._metrics) == {(arm,) for arm in ports.catalogue.arm_ids}
+    async with world.gateway() as gateway:
+        view(world, gateway).show(parts)
+        assert set(world.metrics.arm_utility._metrics) == {(arm,) for arm in gateway.catalogue.arm_ids}
         assert world.counted("dependency", dependency="redis") == 1
         assert (
             world.counted("dependency", dependency="qdrant") == world.counted("dependency", dependency="learner") == 0
         )
         assert 0 <= world.counted("snapshot_age") < 5
-        ports.circuit_breakers.cool_down("a/small", 60)
-        ports.catalogue.arm_ids = ports.catalogue.arm_ids[:1]
-        await ports.posteriors.refresh()
-        view(world, ports).show(parts)
+        gateway.circuit_breakers.cool_down("a/small", 60)
+        gateway.catalogue.arm_ids = gateway.catalogue.arm_ids[:1]
+        await gateway.posteriors.refresh()
+        view(world, gateway).show(parts)
         assert set(world.metrics.arm_utility._metrics) == {("a/small",)}
         assert world.counted("arm_cooling", arm="a/small") == 1
 
 
 async def test_before_the_first_snapshot_its_age_is_endless(world: World) -> None:
     """An alarm on the age fires where nothing was ever read, too."""
-    async with world.gateway(refreshed=False) as ports:
-        view(world, ports).show({})
+    async with world.gateway(refreshed=False) as gateway:
+        view(world, gateway).show({})
         assert world.counted("snapshot_age") == float("inf")
 
 
 async def test_gain_and_loss_are_the_two_sides_of_one_figure(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a choice is expected to earn above the best fixed model is gain, what it earns below is loss."""
-    async with world.gateway() as ports:
+    async with world.gateway() as gateway:
         for lift in (0.5, -0.25):
             monkeypatch.setattr(chat_metrics, "worth_of", lambda *_, lift=lift: Worth(lift, 0.0))
-            await complete(await route(chat("a question"), asker(), ports), ports)
+            await complete(await route(chat("a question"), new_request(), gateway), gateway)
     assert (world.counted("gain"), world.counted("loss")) == (0.5, 0.25)
 
 
 async def test_a_named_model_needs_no_search(world: World) -> None:
     """Its prompt is embedded for the record; neighbours could not change the choice."""
-    async with world.gateway() as ports:
+    async with world.gateway() as gateway:
         searches = world.metrics.search._sum._value
-        await complete(await route(chat("a question", model="a/small"), asker(), ports), ports)
+        await complete(await route(chat("a question", model="a/small"), new_request(), gateway), gateway)
         assert world.metrics.search._sum._value == searches
-        await complete(await route(chat("a question"), asker(), ports), ports)
+        await complete(await route(chat("a question"), new_request(), gateway), gateway)
         assert world.metrics.search._sum._value > searches
 
 
 async def test_each_unreadable_event_of_a_stream_is_counted(world: World) -> None:
     """Not each stream that had some."""
-    async with world.gateway() as ports:
-        plan = await route(chat("a question"), asker(), ports)
-        await complete(plan, ports)
-        counting = ChatMetrics(world.metrics, ports.catalogue, ports.posteriors)
+    async with world.gateway() as gateway:
+        plan = await route(chat("a question"), new_request(), gateway)
+        await complete(plan, gateway)
+        counting = ChatMetrics(world.metrics, gateway.catalogue, gateway.posteriors)
         counting.count_request(plan, plan.decision, world.records[0].outcome, Counter(not_json=3, not_object=1))
     assert world.counted("unread_events", reason="not_json") == 3
     assert world.counted("unread_events", reason="not_object") == 1

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.fakes.gateway import World, asker, chat, settings_for
+from tests.support.fakes.gateway import World, chat, new_request, settings_for
 from tests.support.fakes.use_cases import complete, route
 
 PROMPT = "My secret is 4242. " * 5
@@ -24,9 +24,9 @@ async def test_recency_days_bound_the_neighbours(world: World, monkeypatch: pyte
         asked.append(wanted)
         return await find(vector, **wanted)
 
-    async with world.gateway() as ports:
+    async with world.gateway() as gateway:
         monkeypatch.setattr(world.index, "neighbours", neighbours)
-        await route(chat(), asker(), ports)
+        await route(chat(), new_request(), gateway)
     (wanted,) = asked
     assert wanted["since"] == pytest.approx(world.clock.now() - 3 * 86_400, abs=1)
     assert wanted["limit"] == world.settings.MAX_SIMILAR_REQUESTS
@@ -37,15 +37,15 @@ async def test_recency_days_bound_the_neighbours(world: World, monkeypatch: pyte
 async def test_a_breaker_is_opened_by_late_answers_and_not_by_requests_without_time(world: World, blamed: bool) -> None:
     """Requests whose own deadline is nearer than the embedder's say nothing of the embedder."""
     world.settings = world.settings.model_copy(update={"EMBED_TIMEOUT_MS": 60})
-    async with world.gateway() as ports:
+    async with world.gateway() as gateway:
         world.embedder.delay_s = 60.0
         for _ in range(8):
             left_s = 10.0 if blamed else 0.045
-            gathered = await ports.context_gatherer.gather(
+            gathered = await gateway.context_gatherer.gather(
                 "text", with_neighbours=False, deadline=time.monotonic() + left_s
             )
             assert gathered.degraded == ("embedder",)
-        assert ports.context_gatherer.skips("embedder") is blamed
+        assert gateway.context_gatherer.skips("embedder") is blamed
 
 
 @pytest.mark.parametrize(
@@ -69,8 +69,8 @@ async def test_a_prompt_is_kept_only_where_the_settings_say_so(
         await record(some)
 
     monkeypatch.setattr(world.log, "record", recorded)
-    async with world.gateway() as ports:
-        await complete(await route(chat(PROMPT), asker(), ports), ports)
+    async with world.gateway() as gateway:
+        await complete(await route(chat(PROMPT), new_request(), gateway), gateway)
     (entry,) = entries
     assert entry.prompt == kept
     assert b"secre" not in entry.record.to_json()

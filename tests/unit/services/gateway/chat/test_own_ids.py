@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.support.fakes.gateway import World, asker, chat, settings_for
+from tests.support.fakes.gateway import World, chat, new_request, settings_for
 from tests.support.fakes.use_cases import complete, route
 
 
 async def test_an_id_of_our_own_needs_no_claim_and_redis_is_missed_by_its_record(tmp_path: Path) -> None:
     """Nobody can have it or rate it before the answer; a stream tells it earlier, and then it is claimed."""
     world = World(settings_for(tmp_path))
-    async with world.gateway() as ports:
-        await route(chat(), asker(), ports)
+    async with world.gateway() as gateway:
+        await route(chat(), new_request(), gateway)
         assert not world.memory.aliases
-        await route(chat(stream=True), asker(), ports)
+        await route(chat(stream=True), new_request(), gateway)
         assert len(world.memory.aliases) == 1
         world.memory.away = True
-        done = await complete(await route(chat(), asker(), ports), ports)
+        done = await complete(await route(chat(), new_request(), gateway), gateway)
         assert done.degraded == ("redis",)
         world.memory.away = False
-        await ports.record_writer.replay()
+        await gateway.record_writer.replay()
         assert len(world.records) == 1
-        assert (await complete(await route(chat(), asker(), ports), ports)).degraded == ()
+        assert (await complete(await route(chat(), new_request(), gateway), gateway)).degraded == ()

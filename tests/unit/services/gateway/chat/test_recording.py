@@ -13,7 +13,7 @@ from shared.schemas.quota import Charge, Limits, Toll
 from shared.schemas.records import Attempt, Outcome, RequestRecord, Status
 from shared.schemas.tool_loops import awaited_keys
 from tests.support.chat_plans import CHOSEN, DECISION, NOW, SECOND, a_plan
-from tests.support.fakes.gateway import asker, chat
+from tests.support.fakes.gateway import chat, new_request
 from tests.support.values import replace
 
 OUTCOME = Outcome(
@@ -29,7 +29,7 @@ VECTOR = np.array([0.6, 0.8], dtype=np.float32)
 def test_a_record_has_every_part_of_plan_and_outcome() -> None:
     """Ids, owner, model named by the client, context, decision, shadow decision, charge, conversation, settings."""
     shadow = Decision(DecisionKind.LOCAL, (SECOND,), 1.0, 0.5, "not followed")
-    request = asker("client-1", owner="k" * 16, session="0a1b", started=100.0)
+    request = new_request("client-1", owner="k" * 16, session="0a1b", started=100.0)
     plan = a_plan(
         chat=chat("What is new?", model="a/small"),
         request=request,

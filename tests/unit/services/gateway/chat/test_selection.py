@@ -16,7 +16,7 @@ from shared.clock import utc_day
 from shared.errors import DependencyError, NotFound, UpstreamError, UpstreamFailed
 from shared.schemas.records import RequestRecord
 from tests.support.fakes.chat_model import Reply
-from tests.support.fakes.gateway import World, asker, chat, known, settings_for
+from tests.support.fakes.gateway import World, chat, known, new_request, settings_for
 from tests.support.fakes.use_cases import complete, consider, route
 
 WIDE = {"SESSION_MARGIN": 2}
@@ -27,14 +27,14 @@ def world_with(folder: Path, **settings: object) -> World:
     return World(settings_for(folder / "spool", **settings))
 
 
-async def say(ports: Gateway, session: str | None = None, *, explore: bool = True, **fields: Any) -> str:
-    who = asker(session=session, explore=explore)
-    return (await complete(await route(chat(**fields), who, ports), ports)).served.outcome.arm
+async def say(gateway: Gateway, session: str | None = None, *, explore: bool = True, **fields: Any) -> str:
+    who = new_request(session=session, explore=explore)
+    return (await complete(await route(chat(**fields), who, gateway), gateway)).served.outcome.arm
 
 
-async def look(ports: Gateway, **fields: Any) -> Choice:
+async def look(gateway: Gateway, **fields: Any) -> Choice:
     asked = chat(**fields)
-    return await consider(asked, asker(), ports)
+    return await consider(asked, new_request(), gateway)
 
 
 # -- conversations -----------------------------------------------------------------------------------------------------
@@ -43,10 +43,10 @@ async def look(ports: Gateway, **fields: Any) -> Choice:
 async def test_a_conversation_stays_with_its_model_and_the_record_says_so(tmp_path: Path) -> None:
     """The first turn is drawn, the others are held with propensity 1; another owner's or session's are their own."""
     world = world_with(tmp_path, **WIDE)
-    async with world.gateway() as ports:
-        first = await say(ports, "talk")
-        assert [await say(ports, "talk") for _ in range(20)] == [first] * 20
-        others = {await say(ports, f"other-{number}") for number in range(40)}
+    async with world.gateway() as gateway:
+        first = await say(gateway, "talk")
+        assert [await say(gateway, "talk") for _ in range(20)] == [first] * 20
+        others = {await say(gateway, f"other-{number}") for number in range(40)}
         assert len(others) > 1
     begun, *held = [record for record in world.records if record.session == "talk"]
     assert (begun.decision.session, begun.decision.propensity < 1) == (False, True)
@@ -58,10 +58,10 @@ async def test_a_conversation_stays_with_its_model_and_the_record_says_so(tmp_pa
 async def test_a_model_beyond_the_margin_loses_its_conversation(tmp_path: Path) -> None:
     """With a margin of nothing, only the best expected model is held."""
     world = world_with(tmp_path, SESSION_MARGIN=0)
-    async with world.gateway() as ports:
+    async with world.gateway() as gateway:
         for _ in range(30):
-            await say(ports, "talk", model="c/large")  # the dear one: never the best from cold
-            await say(ports, "talk")
+            await say(gateway, "talk", model="c/large")  # the dear one: never the best from cold
+            await say(gateway, "talk")
     held = [record.decision for record in world.records if record.decision.session]
     free = [record.decision for record in world.records if record.decision.kind is DecisionKind.GLOBAL]
     assert not held
@@ -71,21 +71,21 @@ async def test_a_model_beyond_the_margin_loses_its_conversation(tmp_path: Path) 
 async def test_a_conversation_moves_with_the_model_that_answered_in_place_of_its_own(tmp_path: Path) -> None:
     """After a fallback the conversation is with the one that answered; a resting model is not held."""
     world = world_with(tmp_path, **WIDE)
-    async with world.gateway() as ports:
-        first = await say(ports, "talk")
+    async with world.gateway() as gateway:
+        first = await say(gateway, "talk")
         world.upstream.tell(first, Reply(error=UpstreamError("refused", cool_s=1000.0)))
-        second = await say(ports, "talk")
+        second = await say(gateway, "talk")
         assert second != first
-        assert {await say(ports, "talk") for _ in range(5)} == {second}
+        assert {await say(gateway, "talk") for _ in range(5)} == {second}
 
 
 async def test_without_redis_a_conversation_is_drawn_and_chat_goes_on(tmp_path: Path) -> None:
     """What cannot be remembered costs the conversation its model, never the answer."""
     world = world_with(tmp_path, **WIDE)
-    async with world.gateway() as ports:
-        await say(ports, "talk")
+    async with world.gateway() as gateway:
+        await say(gateway, "talk")
         world.memory.away = True
-        plan = await route(chat(), asker(session="talk"), ports)
+        plan = await route(chat(), new_request(session="talk"), gateway)
         assert plan.decision.degraded == ("redis",)
         assert not plan.decision.session
         world.memory.away = False
@@ -96,9 +96,9 @@ async def test_without_redis_a_conversation_is_drawn_and_chat_goes_on(tmp_path: 
 
 async def test_a_dry_run_decides_as_the_request_would_and_leaves_no_trace(world: World) -> None:
     """The same chances as the chat request, but nothing reserved, asked, recorded or counted."""
-    async with world.gateway() as ports:
-        looked = [await look(ports) for _ in range(60)]
-        plan = await route(chat(), asker("mine"), ports)
+    async with world.gateway() as gateway:
+        looked = [await look(gateway) for _ in range(60)]
+        plan = await route(chat(), new_request("mine"), gateway)
         assert not world.upstream.calls
         assert not world.records
         assert world.memory.aliases.keys() == {("public", plan.request.public_id)}
@@ -108,7 +108,7 @@ async def test_a_dry_run_decides_as_the_request_would_and_leaves_no_trace(world:
             assert considered.order[0] == considered.decision.arm
         assert len({considered.decision.arm for considered in looked}) > 1
         with pytest.raises(NotFound):
-            await look(ports, model="no/such")
+            await look(gateway, model="no/such")
 
 
 # -- shadow mode -------------------------------------------------------------------------------------------------------
@@ -117,8 +117,8 @@ async def test_a_dry_run_decides_as_the_request_would_and_leaves_no_trace(world:
 async def test_shadow_mode_answers_by_default_and_records_what_would_have_been_chosen(tmp_path: Path) -> None:
     """Every answer is the default model's, for certain; the choice that was not followed has its own chances."""
     world = world_with(tmp_path, SHADOW_MODE="true", DEFAULT_MODEL="b/middle")
-    async with world.gateway() as ports:
-        assert {await say(ports, "talk") for _ in range(40)} == {"b/middle"}
+    async with world.gateway() as gateway:
+        assert {await say(gateway, "talk") for _ in range(40)} == {"b/middle"}
     for record in world.records:
         assert (record.decision.kind, record.decision.propensity) == (DecisionKind.DEFAULT, 1.0)
         assert record.shadow is not None
@@ -134,13 +134,13 @@ async def test_shadow_mode_answers_by_default_and_records_what_would_have_been_c
 async def test_in_shadow_mode_nobody_answers_in_the_default_models_place(tmp_path: Path) -> None:
     """A failure is told; what the client itself names or narrows goes first."""
     world = world_with(tmp_path, SHADOW_MODE="true")
-    async with world.gateway() as ports:
+    async with world.gateway() as gateway:
         world.upstream.tell("d/spare", *[Reply(error=UpstreamError("no"))] * 9)
         with pytest.raises(UpstreamFailed):
-            await say(ports)
+            await say(gateway)
         assert {call.arm for call in world.upstream.calls} == {"d/spare"}
-        assert await say(ports, model="c/large") == "c/large"
-        assert await say(ports, models=["b/middle", "c/large"]) == "b/middle"
+        assert await say(gateway, model="c/large") == "c/large"
+        assert await say(gateway, models=["b/middle", "c/large"]) == "b/middle"
 
 
 # -- exploring ---------------------------------------------------------------------------------------------------------
@@ -148,10 +148,10 @@ async def test_in_shadow_mode_nobody_answers_in_the_default_models_place(tmp_pat
 
 async def test_who_wants_no_exploration_gets_the_best_expected_model(world: World) -> None:
     """For certain, and it says so; others explore meanwhile."""
-    async with world.gateway() as ports:
-        assert len({await say(ports) for _ in range(40)}) > 1
+    async with world.gateway() as gateway:
+        assert len({await say(gateway) for _ in range(40)}) > 1
         before = len(world.records)
-        assert len({await say(ports, explore=False) for _ in range(20)}) == 1
+        assert len({await say(gateway, explore=False) for _ in range(20)}) == 1
     for record in world.records[before:]:
         assert (record.decision.exploration, record.decision.propensity) == ("off", 1.0)
     assert world.counted("unexplored", reason="off") == 20
@@ -160,28 +160,32 @@ async def test_who_wants_no_exploration_gets_the_best_expected_model(world: Worl
 async def test_exploring_ends_with_the_day_s_budget_and_begins_anew_the_next_day(tmp_path: Path) -> None:
     """What is spent is the price of explored answers and nothing else; when it is gone the choice is greedy."""
     world = world_with(tmp_path, EXPLORATION_BUDGET_USD=0.002)
-    async with world.gateway() as ports:
-        while ports.exploration.spent_usd < 0.002:
-            await say(ports)
+    async with world.gateway() as gateway:
+        while gateway.exploration.spent_usd < 0.002:
+            await say(gateway)
         explored = [record for record in world.records if record.decision.explored]
-        assert ports.exploration.spent_usd == pytest.approx(sum(known(record.outcome.cost_usd) for record in explored))
-        assert ports.exploration.spent_usd >= 0.002
-        assert ports.exploration.spent_usd - 0.002 < known(explored[-1].outcome.cost_usd)
-        assert len({await say(ports) for _ in range(20)}) == 1
+        assert gateway.exploration.spent_usd == pytest.approx(
+            sum(known(record.outcome.cost_usd) for record in explored)
+        )
+        assert gateway.exploration.spent_usd >= 0.002
+        assert gateway.exploration.spent_usd - 0.002 < known(explored[-1].outcome.cost_usd)
+        assert len({await say(gateway) for _ in range(20)}) == 1
         assert (world.records[-1].decision.exploration, world.records[-1].decision.propensity) == ("spent", 1.0)
-        await ports.exploration.refresh()
-        await ports.exploration.refresh()
-        assert ports.exploration.spent_usd == pytest.approx(sum(known(record.outcome.cost_usd) for record in explored))
+        await gateway.exploration.refresh()
+        await gateway.exploration.refresh()
+        assert gateway.exploration.spent_usd == pytest.approx(
+            sum(known(record.outcome.cost_usd) for record in explored)
+        )
         world.clock.advance(86_400.0)
-        assert ports.exploration.spent_usd == 0
-        assert len({await say(ports) for _ in range(40)}) > 1
+        assert gateway.exploration.spent_usd == 0
+        assert len({await say(gateway) for _ in range(40)}) > 1
 
 
 async def test_a_budget_of_nothing_never_explores(tmp_path: Path) -> None:
     """Zero is a budget; only an empty setting is none."""
     world = world_with(tmp_path, EXPLORATION_BUDGET_USD=0)
-    async with world.gateway() as ports:
-        assert len({await say(ports) for _ in range(20)}) == 1
+    async with world.gateway() as gateway:
+        assert len({await say(gateway) for _ in range(20)}) == 1
     assert not any(record.decision.explored for record in world.records)
 
 

@@ -17,7 +17,7 @@ from shared.errors import UpstreamError, UpstreamFailed
 from shared.schemas.records import Status
 from shared.schemas.upstream import KEEP_ALIVE, Heard, Usage
 from tests.support.fakes.chat_model import Reply, text_of
-from tests.support.fakes.gateway import World, asker, chat, known
+from tests.support.fakes.gateway import World, chat, known, new_request
 from tests.support.fakes.sink import FakeSink, begins
 from tests.support.fakes.use_cases import open_stream, route
 
@@ -25,9 +25,11 @@ REFUSED = UpstreamError("refused", cool_s=1.0)
 CUT = UpstreamError("the upstream's stream broke off", spent=True)
 
 
-async def read(ports: Gateway, sink: FakeSink | None = None, **fields: Any) -> list[bytes]:
+async def read(gateway: Gateway, sink: FakeSink | None = None, **fields: Any) -> list[bytes]:
     sink = sink or FakeSink()
-    async with open_stream(await route(chat(stream=True, **fields), asker(), ports), ports, begins(sink)) as opened:
+    async with open_stream(
+        await route(chat(stream=True, **fields), new_request(), gateway), gateway, begins(sink)
+    ) as opened:
         sink.put(await opened.pour())
     return sink.frames
 
@@ -41,8 +43,8 @@ async def test_frames_pass_and_the_record_is_stored_before_done_leaves(world: Wo
         else:
             assert not world.records
 
-    async with world.gateway() as ports:
-        frames = await read(ports, FakeSink(told))
+    async with world.gateway() as gateway:
+        frames = await read(gateway, FakeSink(told))
     assert text_of(frames[:-1]) == world.upstream.default.text
     assert frames[-1] == DONE
     assert world.recorded == 1, "a second record would be dropped without a word"
@@ -54,9 +56,9 @@ async def test_frames_pass_and_the_record_is_stored_before_done_leaves(world: Wo
 
 async def test_an_upstream_cut_ends_in_an_error_event_and_no_done(world: World) -> None:
     """The client can tell a broken answer from a whole one, and so can the record."""
-    async with world.gateway() as ports:
+    async with world.gateway() as gateway:
         world.upstream.default = Reply(error=CUT, break_after=2)
-        frames = await read(ports)
+        frames = await read(gateway)
     assert DONE not in frames
     error = orjson.loads(frames[-1].removeprefix(b"data: "))["error"]
     assert error["type"] == "upstream_error"
@@ -71,10 +73,10 @@ async def test_an_upstream_cut_ends_in_an_error_event_and_no_done(world: World) 
 
 async def test_before_the_first_event_the_next_arm_streams(world: World) -> None:
     """A failure to open goes to the next ranked arm, as for whole answers."""
-    async with world.gateway() as ports:
-        plan = await route(chat(stream=True), asker(), ports)
+    async with world.gateway() as gateway:
+        plan = await route(chat(stream=True), new_request(), gateway)
         world.upstream.tell(plan.order[0], Reply(error=REFUSED))
-        async with open_stream(plan, ports, begins(FakeSink())) as opened:
+        async with open_stream(plan, gateway, begins(FakeSink())) as opened:
             assert opened.arm == plan.order[1]
             assert opened.decision.kind is DecisionKind.FALLBACK
             assert await opened.pour() == DONE
@@ -82,22 +84,22 @@ async def test_before_the_first_event_the_next_arm_streams(world: World) -> None
 
 async def test_when_no_arm_opens_the_failure_is_recorded_and_raised(world: World) -> None:
     """Without a first byte the client gets a status, not a stream."""
-    async with world.gateway() as ports:
+    async with world.gateway() as gateway:
         world.upstream.default = Reply(error=REFUSED)
         with pytest.raises(UpstreamFailed):
-            await read(ports)
+            await read(gateway)
     assert world.records[0].outcome.status is Status.FAILED
 
 
 async def test_a_client_that_leaves_stops_the_upstream_and_its_cost_so_far_is_recorded(world: World) -> None:
     """A disconnect between two events closes the upstream call at once and writes CANCELLED."""
-    async with world.gateway() as ports:
+    async with world.gateway() as gateway:
         world.upstream.default = Reply(gap_s=0.01, text="one two three four five six seven")
-        plan = await route(chat(stream=True, model="c/large"), asker(), ports)
+        plan = await route(chat(stream=True, model="c/large"), new_request(), gateway)
         seen = asyncio.Event()
 
         async def client() -> None:
-            async with open_stream(plan, ports, begins(FakeSink(lambda _: seen.set()))) as opened:
+            async with open_stream(plan, gateway, begins(FakeSink(lambda _: seen.set()))) as opened:
                 await opened.pour()
 
         task = asyncio.create_task(client())
@@ -118,11 +120,11 @@ async def test_a_reader_that_stops_in_between_is_a_cancelled_request_too(world: 
     def broken(_frame: bytes) -> None:
         raise ConnectionResetError
 
-    async with world.gateway() as ports:
-        plan = await route(chat(stream=True), asker(), ports)
+    async with world.gateway() as gateway:
+        plan = await route(chat(stream=True), new_request(), gateway)
 
         async def broken_pipe() -> None:
-            async with open_stream(plan, ports, begins(FakeSink(broken))) as opened:
+            async with open_stream(plan, gateway, begins(FakeSink(broken))) as opened:
                 await opened.pour()
 
         with pytest.raises(ConnectionResetError):
@@ -157,9 +159,9 @@ async def test_no_other_model_is_tried_late_in_an_open_stream(world: World, monk
     """A client that has been kept waiting by comments gets the failure, not another wait of the same length."""
     monkeypatch.setattr(streaming, "KEEP_ALIVE_S", 0.01)
     error = UpstreamError("broke off", spent=True)
-    async with world.gateway() as ports:
-        plan = await route(chat(stream=True), asker(), ports)
-        async with open_stream(plan, ports, begins(FakeSink())) as opened:
+    async with world.gateway() as gateway:
+        plan = await route(chat(stream=True), new_request(), gateway)
+        async with open_stream(plan, gateway, begins(FakeSink())) as opened:
             with pytest.raises(UpstreamError):
                 await opened.listen(plan.order[0], ScriptedWaits(Heard.NOTHING, Heard.NOTHING, error))
             assert opened.begun
@@ -171,9 +173,9 @@ async def test_a_comment_of_the_upstream_lets_the_stream_begin_early(
 ) -> None:
     """Headers go out about a second after it, not after ten: the client sees that it is being served."""
     monkeypatch.setattr(streaming, "EARLY_S", 0.01)
-    async with world.gateway() as ports:
-        plan = await route(chat(stream=True), asker(), ports)
-        async with open_stream(plan, ports, begins(FakeSink())) as opened:
+    async with world.gateway() as gateway:
+        plan = await route(chat(stream=True), new_request(), gateway)
+        async with open_stream(plan, gateway, begins(FakeSink())) as opened:
             answer = ScriptedWaits(Heard.COMMENT, Heard.NOTHING, UpstreamError("broke off", spent=True))
             listening = asyncio.create_task(opened.listen(plan.order[0], answer))
             async with asyncio.timeout(3):

@@ -12,7 +12,7 @@ from services.gateway.app import Gateway
 from shared.bandit.decision import Decision, DecisionKind
 from shared.errors import UpstreamError
 from tests.support.fakes.chat_model import Reply
-from tests.support.fakes.gateway import ARMS, World, asker, chat, settings_for
+from tests.support.fakes.gateway import ARMS, World, chat, new_request, settings_for
 from tests.support.fakes.sink import FakeSink, begins
 from tests.support.fakes.use_cases import complete, open_stream, route
 from tests.support.values import replace
@@ -32,29 +32,29 @@ def step(number: int, user: dict[str, Any] = USER) -> dict[str, Any]:
     return {"messages": messages, "tools": TOOLS}
 
 
-async def begin(world: World, ports: Gateway, arm: str, *, stream: bool = False, **who: Any) -> None:
+async def begin(world: World, gateway: Gateway, arm: str, *, stream: bool = False, **who: Any) -> None:
     """Let `arm` answer the user's turn with the call `call_0`."""
     world.upstream.tell(arm, Reply(calls=("call_0",)))
-    plan = await route(chat(messages=[USER], tools=TOOLS, model=arm, stream=stream), asker(**who), ports)
+    plan = await route(chat(messages=[USER], tools=TOOLS, model=arm, stream=stream), new_request(**who), gateway)
     if not stream:
-        await complete(plan, ports)
+        await complete(plan, gateway)
         return
-    async with open_stream(plan, ports, begins(FakeSink())) as opened:
+    async with open_stream(plan, gateway, begins(FakeSink())) as opened:
         await opened.pour()
 
 
-async def decided(ports: Gateway, *, number: int = 0, **who: Any) -> Decision:
-    return (await route(chat(**step(number)), asker(**who), ports)).decision
+async def decided(gateway: Gateway, *, number: int = 0, **who: Any) -> Decision:
+    return (await route(chat(**step(number)), new_request(**who), gateway)).decision
 
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("arm", ["a/small", "c/large"])
 async def test_a_result_goes_to_the_arm_that_made_the_call(world: World, arm: str, stream: bool) -> None:
     """Whatever is believed of it, with propensity 1; the record says that it was held."""
-    async with world.gateway() as ports:
-        await begin(world, ports, arm, stream=stream)
+    async with world.gateway() as gateway:
+        await begin(world, gateway, arm, stream=stream)
         for _ in range(20):
-            decision = await decided(ports)
+            decision = await decided(gateway)
             assert (decision.arm, decision.propensity, decision.session) == (arm, 1.0, True)
             assert {view.arm: view.propensity for view in decision.views}[arm] == 1.0
             assert sum(view.propensity for view in decision.views) == 1.0
@@ -63,65 +63,65 @@ async def test_a_result_goes_to_the_arm_that_made_the_call(world: World, arm: st
 
 async def test_a_turn_is_decided_once_however_many_steps_it_has(world: World) -> None:
     """Each step's call is remembered in its turn; the user's next message is decided anew."""
-    async with world.gateway() as ports:
-        await begin(world, ports, "c/large")
+    async with world.gateway() as gateway:
+        await begin(world, gateway, "c/large")
         for number in range(5):
             world.upstream.tell("c/large", Reply(calls=(f"call_{number + 1}",)))
-            done = await complete(await route(chat(**step(number)), asker(), ports), ports)
+            done = await complete(await route(chat(**step(number)), new_request(), gateway), gateway)
             assert done.served.outcome.arm == "c/large"
         asked: dict[str, Any] = {
             "messages": [*step(5)["messages"], {"role": "user", "content": "And in Cusco?"}],
             "tools": TOOLS,
         }
-        decisions = [(await route(chat(**asked), asker(), ports)).decision for _ in range(20)]
+        decisions = [(await route(chat(**asked), new_request(), gateway)).decision for _ in range(20)]
         assert not any(decision.session for decision in decisions)
         assert len({decision.arm for decision in decisions}) > 1
 
 
 async def test_a_loop_moves_with_the_arm_that_stepped_in(world: World) -> None:
     """After a fallback the calls are those of the arm that answered."""
-    async with world.gateway() as ports:
-        await begin(world, ports, "c/large")
+    async with world.gateway() as gateway:
+        await begin(world, gateway, "c/large")
         world.upstream.tell("c/large", Reply(error=UpstreamError("no", cool_s=30.0)))
         for arm in ("a/small", "b/middle", "d/spare"):
             world.upstream.tell(arm, Reply(calls=("call_1",)))
-        moved = (await complete(await route(chat(**step(0)), asker(), ports), ports)).served.outcome.arm
+        moved = (await complete(await route(chat(**step(0)), new_request(), gateway), gateway)).served.outcome.arm
         assert moved != "c/large"
-        assert [(await decided(ports, number=1)).arm for _ in range(10)] == [moved] * 10
+        assert [(await decided(gateway, number=1)).arm for _ in range(10)] == [moved] * 10
 
 
 async def test_an_arm_that_rests_or_cannot_go_on_is_not_held(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Then the draw decides, over those that can."""
-    async with world.gateway() as ports:
-        await begin(world, ports, "c/large")
+    async with world.gateway() as gateway:
+        await begin(world, gateway, "c/large")
         monkeypatch.setattr("services.gateway.limits.learned_limits.SHOWN_S", 0.0)  # its answer is too old to count
-        ports.learned_limits.learn("c/large", "tools", chat(**step(0)).requirements)
-        decision = await decided(ports)
+        gateway.learned_limits.learn("c/large", "tools", chat(**step(0)).requirements)
+        decision = await decided(gateway)
         assert (decision.arm != "c/large", decision.session) == (True, False)
-        ports.learned_limits.answered("c/large", chat(**step(0)).requirements)
-        assert (await decided(ports)).session
-        ports.circuit_breakers.cool_down("c/large", 30.0)
-        decision = await decided(ports)
+        gateway.learned_limits.answered("c/large", chat(**step(0)).requirements)
+        assert (await decided(gateway)).session
+        gateway.circuit_breakers.cool_down("c/large", 30.0)
+        decision = await decided(gateway)
         assert (decision.arm != "c/large", decision.session) == (True, False)
 
 
 async def test_who_refuses_the_calls_of_others_keeps_its_own_loops(world: World) -> None:
     """The limit is about ids of other models; answers to its own do not clear it."""
-    async with world.gateway() as ports:
-        ports.learned_limits.learn("c/large", "tool_history", chat(**step(0)).requirements)
-        await begin(world, ports, "c/large")
-        done = await complete(await route(chat(**step(0)), asker(), ports), ports)
+    async with world.gateway() as gateway:
+        gateway.learned_limits.learn("c/large", "tool_history", chat(**step(0)).requirements)
+        await begin(world, gateway, "c/large")
+        done = await complete(await route(chat(**step(0)), new_request(), gateway), gateway)
         assert (done.served.outcome.arm, done.served.decision.session) == ("c/large", True)
         elsewhere = chat(**step(0, {"role": "user", "content": "And in Oslo?"}))
-        decision = (await route(elsewhere, asker(), ports)).decision
+        decision = (await route(elsewhere, new_request(), gateway)).decision
         assert ("c/large", "tool_history", "learned") in decision.unfit
 
 
 async def test_the_last_resort_keeps_its_loop(world: World) -> None:
     """DEFAULT_MODEL is not in the draw; nothing that was believed belongs to that choice."""
-    async with world.gateway() as ports:
-        await begin(world, ports, "d/spare")
-        decision = await decided(ports)
+    async with world.gateway() as gateway:
+        await begin(world, gateway, "d/spare")
+        decision = await decided(gateway)
     assert (decision.arm, decision.propensity, decision.session) == ("d/spare", 1.0, True)
     assert (decision.kind, decision.views) == (DecisionKind.DEFAULT, ())
     assert set(decision.ranked[1:]) == {"a/small", "b/middle", "c/large"}
@@ -129,21 +129,21 @@ async def test_the_last_resort_keeps_its_loop(world: World) -> None:
 
 async def test_other_keys_and_other_conversations_have_loops_of_their_own(world: World) -> None:
     """`call_0` means nothing by itself."""
-    async with world.gateway() as ports:
-        await begin(world, ports, "c/large", owner="mine")
-        assert (await decided(ports, owner="mine")).session
-        assert not (await decided(ports, owner="other")).session
+    async with world.gateway() as gateway:
+        await begin(world, gateway, "c/large", owner="mine")
+        assert (await decided(gateway, owner="mine")).session
+        assert not (await decided(gateway, owner="other")).session
         elsewhere = step(0, {"role": "user", "content": "What is the weather in Oslo?"})
-        assert not (await route(chat(**elsewhere), asker(owner="mine"), ports)).decision.session
+        assert not (await route(chat(**elsewhere), new_request(owner="mine"), gateway)).decision.session
 
 
 async def test_an_arm_that_the_client_does_not_allow_is_not_held(world: World) -> None:
     """`models` and `model` go first."""
-    async with world.gateway() as ports:
-        await begin(world, ports, "c/large")
-        plan = await route(chat(**step(0), models=["a/small", "b/middle"]), asker(), ports)
+    async with world.gateway() as gateway:
+        await begin(world, gateway, "c/large")
+        plan = await route(chat(**step(0), models=["a/small", "b/middle"]), new_request(), gateway)
         assert (plan.decision.session, "c/large" in plan.order) == (False, False)
-        plan = await route(chat(**step(0), model="a/small"), asker(), ports)
+        plan = await route(chat(**step(0), model="a/small"), new_request(), gateway)
         assert (plan.decision.kind, plan.order[0]) == (DecisionKind.PINNED, "a/small")
 
 
@@ -151,9 +151,9 @@ async def test_a_tight_loop_is_not_moved_by_an_estimate(tmp_path: Path) -> None:
     """Late in a loop the cautious estimate may be beyond the context long before the prompt is."""
     world = World(settings_for(tmp_path / "spool"))
     world.upstream.arms = (*ARMS[:2], replace(ARMS[2], context_tokens=20), ARMS[3])
-    async with world.gateway() as ports:
-        await begin(world, ports, "c/large")
-        decision = await decided(ports)
+    async with world.gateway() as gateway:
+        await begin(world, gateway, "c/large")
+        decision = await decided(gateway)
     assert ("c/large", "context", "estimated") in decision.unfit
     assert (decision.arm, decision.session) == ("c/large", True)
 
@@ -182,6 +182,6 @@ async def test_all_gateways_know_the_loop_and_none_needs_redis_to_answer(
 async def test_in_shadow_mode_the_safe_arm_answers_the_tools_too(tmp_path: Path) -> None:
     """It answers everything."""
     world = World(settings_for(tmp_path / "spool", SHADOW_MODE="true"))
-    async with world.gateway() as ports:
-        await begin(world, ports, "c/large")
-        assert (await decided(ports)).arm == "d/spare"
+    async with world.gateway() as gateway:
+        await begin(world, gateway, "c/large")
+        assert (await decided(gateway)).arm == "d/spare"

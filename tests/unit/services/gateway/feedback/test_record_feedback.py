@@ -12,7 +12,7 @@ from shared.errors import RateLimited
 from shared.schemas.feedback import FeedbackRequest
 from shared.schemas.storage import RatingTerms
 from tests.support.fakes.clock import FakeClock
-from tests.support.fakes.gateway import World, asker, chat, settings_for
+from tests.support.fakes.gateway import World, chat, new_request, settings_for
 from tests.support.fakes.use_cases import complete, route
 
 
@@ -25,7 +25,7 @@ async def rate(gateway: Gateway, score: float, per_minute: int = 0) -> None:
 async def test_a_new_rating_wakes_the_learner_and_a_repeated_one_does_not(world: World) -> None:
     """A repeated rating changes nothing, so that there is nothing to learn."""
     async with world.gateway() as gateway:
-        await complete(await route(chat(), asker("asked"), gateway), gateway)
+        await complete(await route(chat(), new_request("asked"), gateway), gateway)
         woken = []
         for score in (0.5, 0.5, 0.9):
             await asyncio.sleep(0.15)  # wake-ups within 100 ms are one
@@ -40,7 +40,7 @@ async def test_a_rater_at_its_limit_may_come_again_in_the_next_minute(tmp_path: 
     """Ratings are counted by the minute of the clock, and `Retry-After` says when that ends."""
     world = World(settings_for(tmp_path / "spool"), clock=FakeClock(1_795_000_000.0 // 60 * 60 + 50))
     async with world.gateway() as gateway:
-        await complete(await route(chat(), asker("asked"), gateway), gateway)
+        await complete(await route(chat(), new_request("asked"), gateway), gateway)
         await rate(gateway, 0.1, per_minute=1)
         with pytest.raises(RateLimited) as refused:
             await rate(gateway, 0.2, per_minute=1)

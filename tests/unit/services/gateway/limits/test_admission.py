@@ -21,7 +21,7 @@ from services.gateway.limits.admission import QUEUE_S, Admission, BodyBytes
 from shared.clock import SystemClock
 from shared.errors import ClientError, RateLimited, Unavailable
 from shared.metrics import GatewayMetrics
-from tests.support.fakes.gateway import asker
+from tests.support.fakes.gateway import new_request
 
 
 @asynccontextmanager
@@ -124,7 +124,7 @@ def test_bytes_of_a_body_are_released_once() -> None:
     """The gauge comes back to 0, and there is room for as much as the limit and no more."""
     registry = CollectorRegistry()
     held = BodyBytes(1_000_000, GatewayMetrics(registry))
-    first, second = asker(), asker()
+    first, second = new_request(), new_request()
     held.hold(first, 900_000)
     with pytest.raises(Unavailable):
         held.hold(second, 900_000)

@@ -13,7 +13,7 @@ from shared.errors import RateLimited, SettingsError
 from shared.schemas.quota import Limit, Limits, Quota
 from shared.settings import load_settings
 from tests.support.fakes.clock import FakeClock
-from tests.support.fakes.gateway import World, asker, chat, known, settings_for
+from tests.support.fakes.gateway import World, chat, known, new_request, settings_for
 from tests.support.fakes.use_cases import complete, route
 
 NANO = 1_000_000_000
@@ -86,12 +86,12 @@ def test_the_caller_is_told_what_is_left_and_when_to_come_again() -> None:
 async def test_without_redis_a_gateway_gives_out_its_share(tmp_path: Path) -> None:
     """Never unlimited, never nothing: a third of the requests, then 429, then as many as a third gives back."""
     world = World(settings_for(tmp_path, RATE_LIMIT_RPM=9, ASSUMED_GATEWAYS=3))
-    async with world.gateway() as ports:
+    async with world.gateway() as gateway:
         world.memory.away = True
         for _ in range(3):
-            await complete(await route(chat(), asker(), ports), ports)
+            await complete(await route(chat(), new_request(), gateway), gateway)
         with pytest.raises(RateLimited):
-            await route(chat(), asker(), ports)
+            await route(chat(), new_request(), gateway)
     share = build_quotas(load_settings({"BUDGET_USD_PER_DAY": "0.000000001"}, None), FakeClock())
     paid = share.charge("public", chat(), [Price(1, 1)])
     assert paid is not None
@@ -119,15 +119,15 @@ def test_without_redis_a_share_comes_back_within_a_minute() -> None:
 async def test_what_was_spent_without_redis_is_in_the_record(tmp_path: Path) -> None:
     """So that the budget in Redis knows of it when the record arrives there."""
     world = World(settings_for(tmp_path, BUDGET_USD_PER_DAY=1))
-    async with world.gateway() as ports:
+    async with world.gateway() as gateway:
         world.memory.away = True
-        plan = await route(chat(), asker(), ports)
-        done = await complete(plan, ports)
+        plan = await route(chat(), new_request(), gateway)
+        done = await complete(plan, gateway)
         assert plan.charge is not None
-        spent = ports.quotas.without_redis("public", plan.charge).spent
+        spent = gateway.quotas.without_redis("public", plan.charge).spent
         assert spent == plan.charge.nano_usd + round(known(done.served.outcome.cost_usd) * NANO)
         world.memory.away = False
-        await ports.record_writer.replay()
+        await gateway.record_writer.replay()
     (record,) = world.records
     assert record.toll is not None
     assert (record.toll.tokens, record.toll.nano_usd) == (None, 0)

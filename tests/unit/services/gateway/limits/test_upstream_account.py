@@ -13,7 +13,7 @@ from shared.errors import (
     UpstreamError,
 )
 from tests.support.fakes.clock import FakeClock
-from tests.support.fakes.gateway import World, asker, chat
+from tests.support.fakes.gateway import World, chat, new_request
 from tests.support.fakes.use_cases import route
 from tests.unit.services.gateway.accounts import NO_CREDIT, NO_KEY
 
@@ -120,8 +120,8 @@ def test_what_others_say_of_the_credit_changes_the_order_alone() -> None:
 
 async def test_tokens_that_are_asked_for(paid: World) -> None:
     """Prompt and bound of the answer; without a bound, as many as a long answer has."""
-    async with paid.gateway() as ports:
+    async with paid.gateway() as gateway:
         for fields, answer in (({"max_tokens": 7}, 7), ({"max_completion_tokens": 9, "max_tokens": 7}, 9),
                                ({}, UNBOUNDED_TOKENS)):  # fmt: skip
-            plan = await route(chat("x" * 4000, **fields), asker(), ports)
+            plan = await route(chat("x" * 4000, **fields), new_request(), gateway)
             assert 1000 <= plan.asked_tokens() - answer <= 1400

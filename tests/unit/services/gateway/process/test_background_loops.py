@@ -27,7 +27,7 @@ from shared.schemas.storage import Verdict
 from shared.settings import load_settings
 from tests.support.fakes.chat_model import FakeChatModel, Reply
 from tests.support.fakes.clock import FakeClock
-from tests.support.fakes.gateway import ARMS, World, asker, chat
+from tests.support.fakes.gateway import ARMS, World, chat, new_request
 from tests.support.fakes.use_cases import complete, route
 from tests.support.values import replace
 
@@ -36,33 +36,33 @@ async def test_corrupt_state_is_refused_and_the_last_good_one_kept(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Learned state is input: a snapshot that fails validation raises an alarm and changes no decision."""
-    async with world.gateway() as ports:
-        good = ports.posteriors.snapshot
+    async with world.gateway() as gateway:
+        good = gateway.posteriors.snapshot
 
         async def corrupt() -> LearnedState:
             raise CorruptState("labels of a/small is -3")
 
         monkeypatch.setattr(world.store, "load", corrupt)
         with pytest.raises(CorruptState):
-            await ports.posteriors.refresh()
-        assert ports.posteriors.snapshot is good
-        assert ports.posteriors.refused
+            await gateway.posteriors.refresh()
+        assert gateway.posteriors.snapshot is good
+        assert gateway.posteriors.refused
         assert world.counted("snapshot_refused") == 1
         monkeypatch.undo()
-        await ports.posteriors.refresh()
-        assert ports.posteriors.refused is None
+        await gateway.posteriors.refresh()
+        assert gateway.posteriors.refused is None
 
 
 async def test_an_unchanged_state_is_not_fitted_again_and_new_arms_are(world: World) -> None:
     """A refresh costs a fit only when the sums or the arms have changed."""
-    async with world.gateway() as ports:
-        first = ports.posteriors.snapshot
-        await ports.posteriors.refresh()
-        assert ports.posteriors.snapshot is first
+    async with world.gateway() as gateway:
+        first = gateway.posteriors.snapshot
+        await gateway.posteriors.refresh()
+        assert gateway.posteriors.snapshot is first
         world.upstream.arms = (replace(ARMS[0], price=Price(1.0, 1.0)), *ARMS[1:])
-        await ports.catalogue.refresh()
-        await ports.posteriors.refresh()
-        assert ports.posteriors.snapshot is not first
+        await gateway.catalogue.refresh()
+        await gateway.posteriors.refresh()
+        assert gateway.posteriors.snapshot is not first
 
 
 async def test_models_resolve_against_the_upstreams_list_with_its_prices() -> None:
@@ -140,10 +140,10 @@ async def test_each_verdict_on_a_rating_is_what_the_client_hears(world: World) -
     """202 for accepted, revised and repeated; 404, 409 and 410 for what cannot count; 503 while Redis is away."""
 
     async def rate(public_id: str, score: float = 0.5, owner: str = "public") -> Verdict:
-        return await ports.feedback.record(FeedbackRequest(public_id, score, None), owner=owner)
+        return await gateway.feedback.record(FeedbackRequest(public_id, score, None), owner=owner)
 
-    async with world.gateway() as ports:
-        await complete(await route(chat(), asker("good"), ports), ports)
+    async with world.gateway() as gateway:
+        await complete(await route(chat(), new_request("good"), gateway), gateway)
         assert await rate("good") is Verdict.ACCEPTED
         assert await rate("good") is Verdict.DUPLICATE
         assert await rate("good", 0.9) is Verdict.REVISED
@@ -162,25 +162,25 @@ async def test_each_verdict_on_a_rating_is_what_the_client_hears(world: World) -
 
 async def test_an_answer_that_never_was_cannot_be_rated(world: World) -> None:
     """Only whole answers are rateable: anything else would credit an arm for nothing."""
-    async with world.gateway() as ports:
-        plan = await route(chat(model="a/small"), asker("bad"), ports)
+    async with world.gateway() as gateway:
+        plan = await route(chat(model="a/small"), new_request("bad"), gateway)
         world.upstream.tell("a/small", Reply(error=UpstreamError("no", try_next=False)))
         with pytest.raises(Exception, match="The model could not answer"):
-            await complete(plan, ports)
+            await complete(plan, gateway)
         with pytest.raises(Conflict):
-            await ports.feedback.record(FeedbackRequest("bad", 1.0, None), owner="public")
+            await gateway.feedback.record(FeedbackRequest("bad", 1.0, None), owner="public")
 
 
 async def test_a_new_embedding_model_gets_its_own_collection(world: World) -> None:
     """The gateway notices that the embedder has another model, and prepares the index for it."""
-    async with world.gateway() as ports:
-        assert ports.context_gatherer.model is not None
-        world.embedder._model = replace(ports.context_gatherer.model, id="other")
+    async with world.gateway() as gateway:
+        assert gateway.context_gatherer.model is not None
+        world.embedder._model = replace(gateway.context_gatherer.model, id="other")
         world.embedder.error = DependencyError("embedder", "restarting")
-        await route(chat(), asker(), ports)
+        await route(chat(), new_request(), gateway)
         world.embedder.error = None
-        await ports.context_gatherer.prepare()
-        assert (await route(chat(), asker(), ports)).gathered.embedding_model == "other"
+        await gateway.context_gatherer.prepare()
+        assert (await route(chat(), new_request(), gateway)).gathered.embedding_model == "other"
 
 
 def test_a_key_is_required_for_openrouter_and_nowhere_else() -> None:

@@ -18,7 +18,7 @@ from shared.schemas.feedback import FeedbackRequest
 from shared.schemas.storage import Verdict
 from tests.support.fakes.chat_model import Reply
 from tests.support.fakes.clock import FakeClock
-from tests.support.fakes.gateway import World, asker, chat, settings_for
+from tests.support.fakes.gateway import World, chat, new_request, settings_for
 from tests.support.fakes.use_cases import complete, route
 
 BROKEN = UpstreamError("broke off", spent=True)
@@ -30,13 +30,13 @@ async def both(world: World, tmp_path: Path) -> AsyncIterator[tuple[Gateway, Gat
     neighbour = World(settings_for(tmp_path / "other", PORT=8099), clock=world.clock)
     neighbour.memory, neighbour.log, neighbour.heartbeats = world.memory, world.log, world.heartbeats
     async with world.gateway() as one, neighbour.gateway() as other:
-        for ports in (one, other):
-            await ports.gossip.exchange()
+        for gateway in (one, other):
+            await gateway.gossip.exchange()
         yield one, other
 
 
-async def rate(world: World, ports: Gateway, public_id: str) -> Verdict:
-    return await ports.feedback.record(FeedbackRequest(public_id, 0.5, None), owner="public")
+async def rate(world: World, gateway: Gateway, public_id: str) -> Verdict:
+    return await gateway.feedback.record(FeedbackRequest(public_id, 0.5, None), owner="public")
 
 
 # -- circuits --------------------------------------------------------------------------------
@@ -53,7 +53,7 @@ async def test_a_circuit_that_one_gateway_opens_is_open_for_all(both: tuple[Gate
     assert other.circuit_breakers.circuit("a/small") == "open"
     assert other.circuit_breakers.available(("a/small", "b/middle")) == ("b/middle",)
     assert one.gossip.found_by() == other.gossip.found_by() == {"a/small": [one.gossip.name]}
-    plans = [await route(chat(), asker(), other) for _ in range(20)]
+    plans = [await route(chat(), new_request(), other) for _ in range(20)]
     assert "a/small" not in {plan.order[0] for plan in plans}
 
 
@@ -63,12 +63,12 @@ async def test_what_one_gateway_has_learned_of_a_limit_counts_for_all(both: tupl
     asked = chat(response_format={"type": "json_object"})
     one.learned_limits.learn("a/small", "response_format", asked.requirements)
     await one.gossip.exchange()
-    assert len((await route(asked, asker(), other)).decision.views) == 3
+    assert len((await route(asked, new_request(), other)).decision.views) == 3
     await other.gossip.exchange()
-    decision = (await route(asked, asker(), other)).decision
+    decision = (await route(asked, new_request(), other)).decision
     assert decision.unfit == (("a/small", "response_format", "learned"),)
     assert {view.arm for view in decision.views} == {"b/middle", "c/large"}
-    assert len((await route(chat(), asker(), other)).decision.views) == 3
+    assert len((await route(chat(), new_request(), other)).decision.views) == 3
 
 
 def test_who_was_told_probes_once_too() -> None:
@@ -130,12 +130,12 @@ async def test_a_rating_of_a_request_that_waits_on_a_disk_is_told_to_come_again(
     """By the gateway that has it and by the other one; and once Redis has it, 202."""
     one, other = both
     world.memory.away = True
-    await complete(await route(chat(), asker("late"), one), one)
+    await complete(await route(chat(), new_request("late"), one), one)
     world.memory.away = False
     await one.gossip.exchange()
-    for ports in both:
+    for gateway in both:
         with pytest.raises(Unavailable) as caught:
-            await rate(world, ports, "late")
+            await rate(world, gateway, "late")
         assert caught.value.retry_after_s
     await one.record_writer.replay()
     assert await rate(world, other, "late") is Verdict.ACCEPTED
@@ -148,12 +148,12 @@ async def test_a_rating_of_an_answer_that_is_under_way_and_unclaimed_is_told_to_
     """Redis could not be told of the id, and the record is not written yet: nobody but this gateway knows it."""
     one, other = both
     world.memory.away = True
-    plan = await route(chat(), asker("early"), one)
+    plan = await route(chat(), new_request("early"), one)
     world.memory.away = False
     await one.gossip.exchange()
-    for ports in both:
+    for gateway in both:
         with pytest.raises(Unavailable):
-            await rate(world, ports, "early")
+            await rate(world, gateway, "early")
     one.record_writer._breaker.succeeded()
     await complete(plan, one)
     assert await rate(world, other, "early") is Verdict.ACCEPTED
@@ -162,9 +162,9 @@ async def test_a_rating_of_an_answer_that_is_under_way_and_unclaimed_is_told_to_
 async def test_what_nobody_can_have_is_denied(world: World, both: tuple[Gateway, Gateway]) -> None:
     """An unknown id is 404 with both gateways, unless there was trouble a moment ago."""
     one, _ = both
-    for ports in both:
+    for gateway in both:
         with pytest.raises(NotFound):
-            await rate(world, ports, "never")
+            await rate(world, gateway, "never")
     one.record_writer._fell_behind()
     with pytest.raises(Unavailable):
         await rate(world, one, "never")
@@ -192,7 +192,7 @@ async def test_who_leaves_with_records_on_disk_says_so_to_the_end(world: World, 
     """Its notice stays until it fades, or until the next process of that place takes the disk over."""
     one, other = both
     world.memory.away = True
-    await complete(await route(chat(), asker("left-behind"), one), one)
+    await complete(await route(chat(), new_request("left-behind"), one), one)
     with pytest.raises(DependencyError):
         await one.gossip.exchange()
     world.memory.away = False
@@ -229,16 +229,16 @@ def test_a_name_stays_and_tells_nothing_of_the_machine() -> None:
 
 async def test_nothing_is_kept_of_requests_that_ended(world: World) -> None:
     """What is unclaimed is forgotten with its record, however it ends."""
-    async with world.gateway() as ports:
+    async with world.gateway() as gateway:
         world.memory.away = True
-        await complete(await route(chat(), asker(), ports), ports)
+        await complete(await route(chat(), new_request(), gateway), gateway)
         world.upstream.default = Reply(delay_s=5.0)
-        leaving = asyncio.create_task(complete(await route(chat(), asker(), ports), ports))
+        leaving = asyncio.create_task(complete(await route(chat(), new_request(), gateway), gateway))
         await asyncio.sleep(0.05)
         leaving.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await leaving
-        await ports.record_writer.flush(1.0)
-        assert not ports.record_writer._unclaimed
+        await gateway.record_writer.flush(1.0)
+        assert not gateway.record_writer._unclaimed
         world.memory.away = False
-        await ports.record_writer.replay()
+        await gateway.record_writer.replay()
