@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import orjson
 from aiohttp import web
 
 from services.gateway.chat.selection import Choice
 from services.gateway.http.app_keys import CHAT, REQUEST_CONTEXT, SELECTOR, SETTINGS
+from services.gateway.http.handlers import json_response
 from services.gateway.http.handlers.records import decision_as_json
 from services.gateway.http.request_body import read_body
 from shared.schemas.upstream import Sink
@@ -55,7 +55,7 @@ async def dry_run(request: web.Request) -> web.Response:
     asked = await request.app[CHAT].read(context, await read_body(request, request.app[SETTINGS]))
     choice = await selector.choose(context, asked, selector.candidates(asked))
     context.log_fields.update(model=choice.decision.arm, decision=choice.decision.kind.value)
-    return web.Response(body=orjson.dumps(_as_json(choice)), content_type="application/json")
+    return json_response(_as_json(choice))
 
 
 def _as_json(choice: Choice) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from deploy.simulator.capabilities import Capabilities
 from deploy.simulator.models import DEFAULT_MODELS, InventedWorld, RecordedWorld
 from deploy.simulator.recorded_outcomes import load_outcomes
 from services.gateway.chat.eligibility import Level, known_shortfall
-from shared.clients.listed_models import arm_of
+from shared.clients.model_list import arm_of
 from shared.schemas.requirements import requirements_of
 
 Client = TestClient[Any, Any]

@@ -13,7 +13,7 @@ from deploy.simulator.app import Pace, Simulator
 from deploy.simulator.models import InventedWorld, RecordedWorld
 from deploy.simulator.recorded_outcomes import load_outcomes
 from shared.bandit.free_arms import FREE, ranked
-from shared.clients.listed_models import arm_of
+from shared.clients.model_list import arm_of
 from shared.settings import Settings
 
 Client = TestClient[Any, Any]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from shared.bandit.arms import Arm, Price
-from shared.clients.listed_models import arm_of
+from shared.clients.model_list import arm_of
 
 OPENROUTER = {
     "id": "v/sees",
