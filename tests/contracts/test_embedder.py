@@ -88,7 +88,7 @@ async def test_many_callers_at_once_do_not_mix(embedder: Embedder) -> None:
     np.testing.assert_allclose(np.concatenate(rows), alone, atol=1e-5)
 
 
-async def test_a_cancelled_caller_disturbs_nobody(embedder: Embedder) -> None:
+async def test_a_cancelled_caller_does_not_affect_others(embedder: Embedder) -> None:
     """Half of the callers leave; the others are served."""
     tasks = [asyncio.create_task(embedder.embed([f"prompt {n}"])) for n in range(40)]
     await asyncio.sleep(0)

@@ -29,7 +29,7 @@ async def test_each_event_is_handed_out_once_and_in_order(rig: Rig) -> None:
     assert await rig.queue.read("one", 10) == []
 
 
-async def test_before_the_first_event_there_is_nobody_to_forget(rig: Rig) -> None:
+async def test_before_the_first_event_there_is_no_consumer_to_forget(rig: Rig) -> None:
     """Housekeeping at the very first start finds no stream and says so, without an error."""
     assert await rig.queue.forget_consumers(0) == 0
 

@@ -8,8 +8,8 @@ from shared.schemas.storage import LearnedLimit, Notice
 from tests.support.redis_rig import Rig
 
 
-async def test_whoever_beats_lives(rig: Rig) -> None:
-    """Nobody at first; each worker with its version; the latest version counts."""
+async def test_a_worker_that_beats_is_alive(rig: Rig) -> None:
+    """None at first; then each worker with its version; the latest version counts."""
     assert dict(await rig.heartbeats.alive()) == {}
     await rig.heartbeats.beat("one", "1.0", 5)
     await rig.heartbeats.beat("two", "1.0", 5)
@@ -17,7 +17,7 @@ async def test_whoever_beats_lives(rig: Rig) -> None:
     assert dict(await rig.heartbeats.alive()) == {"one": "1.0", "two": "1.1"}
 
 
-async def test_whoever_stops_beating_is_gone(rig: Rig) -> None:
+async def test_a_worker_that_stops_beating_is_gone(rig: Rig) -> None:
     """Only the silent one, and it may come back."""
     await rig.heartbeats.beat("silent", "1", 0.03)
     await rig.heartbeats.beat("steady", "1", 5)

@@ -193,7 +193,7 @@ async def test_no_text_costs_a_row(history: History, text: str) -> None:
     assert stored.text == text or {"\x00", "\ud800"} & set(text)
 
 
-async def test_one_bad_row_keeps_nobody_else_out(history: History) -> None:
+async def test_one_bad_row_keeps_no_other_out(history: History) -> None:
     """A lying upstream's token count fits no column: that request is named, all others are in."""
     entries = [a_new_record(NOW + at) for at in range(4)]
     outcome = replace(entries[1].record.outcome, prompt_tokens=2**63)

@@ -138,7 +138,7 @@ def check_exact(
 
 
 async def test_what_is_too_old_costs_a_second_search(http: QuickHttp, fresh_model: EmbeddingModel) -> None:
-    """Too old a point takes nobody's place among the nearest; it is asked for by a filter once one has been met."""
+    """A point that is too old takes no place among the nearest; a filter is added once one has been met."""
     searches: list[int] = []
 
     class Watched(QdrantIndex):
@@ -167,7 +167,7 @@ async def test_what_is_too_old_costs_a_second_search(http: QuickHttp, fresh_mode
 # -- a Qdrant that is away, slow or lying -----------------------------------------------------------------------------
 
 
-async def test_nobody_listens(unused_tcp_port: int) -> None:
+async def test_a_port_without_a_listener(unused_tcp_port: int) -> None:
     """A refused connection is a DependencyError at once."""
     started = time.monotonic()
     with pytest.raises(DependencyError):

@@ -98,7 +98,7 @@ async def test_a_rater_has_so_many_ratings_a_minute(rig: Rig) -> None:
 
 
 async def test_a_link_rates_once(rig: Rig) -> None:
-    """Whoever comes second by the link is refused, also in parallel; the owner may still revise."""
+    """The second use of a link is refused, also in parallel; the owner may still revise."""
     own = (await recorded(rig, owner="a")).record.id
     answers = await asyncio.gather(*(rate(rig, own, n / 20, LINK) for n in range(20)))
     assert Counter(answers) == {Verdict.ACCEPTED: 1, Verdict.LINK_USED: 19}
@@ -131,7 +131,7 @@ def in_session(entry: NewRecord, session: str) -> NewRecord:
     return replace(entry, record=replace(entry.record, session=session))
 
 
-async def test_a_conversation_is_with_whoever_answered_last(rig: Rig) -> None:
+async def test_a_conversation_is_with_the_arm_that_answered_last(rig: Rig) -> None:
     """Per owner; a failed request changes nothing, and one without a session neither."""
     for arm, status in (("a/one", Status.ANSWERED), ("b/two", Status.CANCELLED), ("c/three", Status.FAILED)):
         entry = in_session(a_new_record(rig.clock.now(), arm=arm, status=status, owner="me"), "talk")

@@ -42,7 +42,7 @@ async def claim(rig: Rig, public_id: str, owner: str = "b", charge: Charge | Non
 @pytest.mark.parametrize("limits", [Limits(), Limits(requests=5)], ids=["free", "limited"])
 @pytest.mark.parametrize("owner", ["a", "b", "public"])
 async def test_anothers_own_id_cannot_be_claimed(rig: Rig, owner: str, limits: Limits) -> None:
-    """By nobody, with limits and without; an id of the same form that is nobody's can be."""
+    """By no caller, with limits and without; a free id of the same form can be."""
     charge = Charge(limits, 1, 1, "2026-11-30") if limits else None
     mine = (await recorded(rig, owner="a", public_id="mine")).record.id
     assert await claim(rig, mine, owner, charge) is Reservation.TAKEN
@@ -51,7 +51,7 @@ async def test_anothers_own_id_cannot_be_claimed(rig: Rig, owner: str, limits: L
 
 
 async def test_a_failed_requests_own_id_is_its_owners_to_claim_again(rig: Rig) -> None:
-    """A client that sent no id repeats the one that it was given; nobody else may. A second failure frees it anew."""
+    """A client that sent no id may repeat the one it was given; no other may. A second failure frees it again."""
     entry = a_new_record(rig.clock.now(), owner="a", status=Status.FAILED)
     failed = entry.record.id
     await rig.log.record([entry])

@@ -85,7 +85,7 @@ async def test_the_recency_window(index: RequestIndex) -> None:
 
 
 async def test_forgetting(index: RequestIndex) -> None:
-    """Points leave by age and by id; ids that nobody knows are no error."""
+    """Points leave by age and by id; unknown ids are no error."""
     points = [point(vector(1), age_s=age_s) for age_s in (0, 50, 100, 150)]
     await index.upsert(points)
     await index.delete_before(NOW - 75)

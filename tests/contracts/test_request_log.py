@@ -168,7 +168,7 @@ async def test_a_hundred_equal_ratings_at_once_are_one(rig: Rig) -> None:
 
 
 async def test_unknown_ids_are_unknown(rig: Rig) -> None:
-    """Nothing is stored for an id that nobody has claimed."""
+    """Nothing is stored for an id that is not reserved."""
     assert await rate(rig, "never") is Verdict.UNKNOWN
     assert await rate(rig, own_id(rig.clock.now())) is Verdict.UNKNOWN
     assert await rig.log.find(owner="public", public_id="never") is None
@@ -213,7 +213,7 @@ async def test_a_rating_may_come_before_its_record(rig: Rig) -> None:
 
 
 async def test_points_are_due_until_written_with_the_latest_rating(rig: Rig) -> None:
-    """Whoever wrote an older rating is told so, and the point is due again even if another crossed it off."""
+    """A writer of an older rating learns of it, and the point is due again even if another writer marked it as done."""
     entry = a_new_record(rig.clock.now(), public_id="x")
     await rig.log.record([entry])
     own = entry.record.id

@@ -26,7 +26,7 @@ async def account(rig: Rig) -> tuple[Tally, Tally]:
 
 
 async def test_sums_are_the_ledgers_for_every_model_that_answered(rig: Rig) -> None:
-    """Over midnight, and for a model that nobody would choose: what was learned stands in both, on the same day."""
+    """Over midnight, and for a model that is never chosen: both have the same sums, on the same day."""
     for arm in ("vendor/chosen", "vendor/last-resort"):
         await rated(rig, arm)
     rig.clock.advance(86_400)

@@ -236,7 +236,7 @@ def test_nothing_in_a_request_is_dialled(gateway: Gateway) -> None:
     ],
 )
 def test_only_listed_origins_may_read(gateway: Gateway, origin: str, allowed: bool) -> None:
-    """A browser page of another origin gets no permission, nobody gets credentials (row 73)."""
+    """A page of another origin gets no permission, and credentials are never allowed (row 73)."""
     preflight = request(method="OPTIONS", key=None, origin=origin, access_control_request_method="POST")
     for raw in (preflight, request(body=GOOD, origin=origin), request("/nowhere", method="GET", origin=origin)):
         headers = gateway.send(raw).headers
@@ -247,7 +247,7 @@ def test_only_listed_origins_may_read(gateway: Gateway, origin: str, allowed: bo
 
 
 def test_strangers_cannot_grow_the_metrics(gateway: Gateway) -> None:
-    """Paths, models, methods and keys that nobody knows share one label (row 74)."""
+    """Unknown paths, models, methods and keys share one label (row 74)."""
 
     def series() -> int:
         body = gateway.send(request("/metrics", method="GET")).body.decode()

@@ -1,4 +1,4 @@
-"""Embedder, learner, the local Qdrant engine and `make run`'s own output outlive whoever reads their lines."""
+"""Embedder, learner, local Qdrant engine and `make run` survive the end of the process that reads their log."""
 
 from __future__ import annotations
 

@@ -181,7 +181,7 @@ def test_a_taken_default_port_is_passed_over_and_said() -> None:
 
 
 def test_a_taken_port_that_the_user_set_is_an_error() -> None:
-    """Whoever names a port gets that one or a clear refusal."""
+    """A port that is named is used, or refused with a clear message."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(SettingsError, match=f"PORT={port}"):

@@ -119,7 +119,7 @@ async def site(options: dict[str, float] | None = None, **changes: str) -> Async
 
 
 async def test_a_client_that_leaves_cancels_its_handler() -> None:
-    """Whole or streamed: nobody works, or pays, for a client that is gone."""
+    """Whole or streamed: no work is done, and nothing is paid, for a client that is gone."""
     async with site() as here:
         for path in ("/wait", "/stream"):
             here.started.clear()
@@ -232,7 +232,7 @@ async def test_an_error_after_the_first_byte_cuts_the_answer() -> None:
 
 
 async def test_without_keys_everybody_is_the_public() -> None:
-    """API_KEYS empty: a key may be sent, nobody looks at it."""
+    """API_KEYS empty: a key may be sent and is ignored."""
     async with site() as here:
         here.release.set()
         async with here.session.get(here.url + "/wait", headers={"authorization": "Bearer x"}) as response:

@@ -115,7 +115,7 @@ class _Wire(asyncio.Transport):
 
 
 async def test_a_chunk_costs_no_more_calls_than_it_did() -> None:
-    """And nobody is woken for it: it is written before the upstream's bytes are done with."""
+    """No task is woken for it: it is written while the upstream's bytes are handled."""
     chunk = raw.event(raw.chunk("word"))
     framed = b"%x\r\n%b\r\n" % (len(chunk), chunk)
     upstream, outlet, client = Connection(), ResponseWriter(), _Wire()

@@ -19,7 +19,7 @@ from shared.storage import redis_keys
 BODY = {"messages": [{"role": "user", "content": "What is the capital of Peru?"}]}
 MODELS = ("anthropic/claude-3.5-haiku", "openai/gpt-4o-mini")
 NOWHERE = "127.0.0.1:9"
-"""The discard port: nobody listens."""
+"""The discard port, without a listener."""
 
 
 class Gateway:

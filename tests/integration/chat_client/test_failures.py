@@ -66,7 +66,7 @@ async def test_a_200_that_is_no_answer_is_a_paid_failure(
 @both
 @pytest.mark.parametrize("host", ["127.0.0.1", "nowhere.invalid"])
 async def test_no_connection_costs_nothing(host: str, streaming: bool) -> None:
-    """Refused, or a name that nobody knows: the next arm may be asked, and nothing was spent."""
+    """Refused, or an unknown name: the next arm may be called, and nothing was billed."""
     url = f"http://{host}:{free_port()}"
     async with connections(url) as http:
         away = HttpChatModel(http, KEY, first_byte_timeout_s=1, gap_timeout_s=1)
@@ -153,7 +153,7 @@ async def test_too_long_for_one_model_may_fit_another(
 
 
 async def test_moderation_by_one_model_is_not_our_keys_fault(upstream: raw.RawUpstream, model: HttpChatModel) -> None:
-    """OpenRouter's 403 with reasons means this prompt and this model: the next one may answer, nobody rests."""
+    """OpenRouter's 403 with reasons concerns this prompt and this model: the next one may answer, no arm cools down."""
     upstream.script = raw.whole(error("flagged", 403, metadata={"reasons": ["violence"]}), "403 Forbidden")
     refused = await failure(model, streaming=False)
     assert (refused.try_next, refused.cool_s, refused.scope, refused.reason) == (True, 0, Scope.FIT, "flagged")

@@ -63,7 +63,7 @@ def model_of(
 def test_https_goes_by_a_tunnel(new_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
     """The proxy is told host and port, and sees neither path nor key; the certificate is the upstream's own.
 
-    The name is the proxy's to resolve: it is known to nobody here.
+    The proxy resolves the name, which is unknown here.
     """
 
     async def ask() -> None:

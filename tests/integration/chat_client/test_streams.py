@@ -109,7 +109,7 @@ async def test_what_is_waited_for_is_told(upstream: raw.RawUpstream, model: Http
     [
         raw.streamed([CUT], end="cut"),
         raw.streamed([CUT], end="reset"),
-        raw.streamed([CUT]),  # a proper end of the body, but nobody said that the answer was over
+        raw.streamed([CUT]),  # a proper end of the body, but no end of the answer
         raw.until_closed([CUT]),
         raw.until_closed([CUT, raw.event(raw.chunk("Grüße"))[:-12]]),  # inside an event
         raw.until_closed([CUT, raw.event(raw.chunk("世"))[:80]]),
@@ -200,7 +200,7 @@ async def test_every_choice_must_have_ended(upstream: raw.RawUpstream, model: Ht
 
 
 async def test_what_follows_done_is_ignored(upstream: raw.RawUpstream, model: HttpChatModel) -> None:
-    """Late and repeated chunks after `[DONE]` are nobody's."""
+    """Late and repeated chunks after `[DONE]` are dropped."""
     upstream.script = raw.streamed([*raw.good_events(), CUT, b"data: [DONE]\n\n", b"data: {broken\n\n"])
     assert text_of(await read(model)) == "".join(raw.WORDS)
 

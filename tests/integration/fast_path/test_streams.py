@@ -49,7 +49,7 @@ async def test_a_piece_does_not_wait_for_the_next() -> None:
 
 
 async def test_who_reads_slowly_is_waited_for() -> None:
-    """So little is kept for it that nobody notices; when it reads on, more comes."""
+    """Little is buffered for it; when it reads on, more comes."""
     async with running() as rig, rig.client() as client:
         await client.send(plain(b"pieces, endless"))
         await head_of(client)

@@ -59,7 +59,7 @@ async def test_an_id_of_several_keys_is_ambiguous_to_an_admin(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("settings", "metrics", "arms"),
     [
-        # who: nobody's key, a user's, an admin's, Prometheus'
+        # who: no key, a user's, an admin's, Prometheus'
         ({}, (200, 200, 200, 200), (200, 200, 200, 200)),
         ({"API_KEYS": USERS}, (401, 200, 401, 401), (401, 200, 401, 401)),
         ({"API_KEYS": USERS, "ADMIN_API_KEYS": ADMIN}, (401, 403, 200, 401), (401, 403, 200, 401)),
@@ -84,7 +84,7 @@ async def test_operator_routes_are_guarded_by_settings(
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
-        # who: nobody's key, a user's, an admin's, Prometheus'
+        # who: no key, a user's, an admin's, Prometheus'
         ({}, (200, 200, 200, 200)),
         ({"METRICS_TOKEN": SCRAPER}, (200, 200, 200, 200)),
         ({"API_KEYS": USERS}, (401, 403, 401, 401)),

@@ -1,4 +1,4 @@
-"""`/health` is what the contract says, whoever asks and however things go."""
+"""`/health` matches its schema for every caller and in every state."""
 
 from __future__ import annotations
 

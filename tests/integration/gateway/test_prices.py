@@ -1,4 +1,4 @@
-"""Models without a list price: MODEL_PRICES, and what is said where nobody knows what they cost."""
+"""Models without a list price: MODEL_PRICES, and what is reported where the cost is unknown."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ async def test_it_starts_and_answers_with_everything_but_the_upstream_down(gatew
 
 
 async def test_a_gateway_that_comes_back_opens_with_what_was_learned(gateways: Any, redis_url: str) -> None:
-    """A door that knocks before it is open sends nobody to DEFAULT_MODEL, which may be dear and is not in `/arms`."""
+    """Requests before readiness are not sent to DEFAULT_MODEL, which may be expensive and is not in `/arms`."""
     gateway = await gateways(REDIS_URL=redis_url, DEFAULT_MODEL="anthropic/claude-3.5-sonnet")
     await asyncio.to_thread(gateway.server.kill)
     gateway.server.start()

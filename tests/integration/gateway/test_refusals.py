@@ -103,7 +103,7 @@ SHAPES: dict[str, Shape] = {
     [("400 X", 400), ("402 X", 402), ("403 X", 403), ("404 X", 404), ("413 X", 413), ("422 X", 422), ("429 X", 429),
      ("500 X", 502), ("503 X", 502), ("401 X", 502)],
 )  # fmt: skip
-async def test_whoever_names_a_model_hears_its_provider(
+async def test_a_client_that_names_a_model_gets_its_providers_reason(
     refusing: Refusing, shape: str, status: str, told: int, stream: bool
 ) -> None:
     """Status and reason, whatever the shape; a 5xx is a bad gateway, and so is a refusal of our own key."""
@@ -140,7 +140,7 @@ async def test_no_secret_of_ours_reaches_a_client(refusing: Refusing, status: st
 
 
 async def test_a_stream_that_breaks_off_tells_the_reason(refusing: Refusing) -> None:
-    """After the first byte nobody else is asked, but why it ended can be said."""
+    """After the first byte no other arm is called, but the reason of the end is reported."""
     refusing.scripts[ONE] = raw.streamed([raw.event(raw.chunk("one")), raw.event(error("overloaded", code=503))])
     status, text, _ = await refusing.ask(model=ONE, stream=True)
     assert status == 200
@@ -196,7 +196,7 @@ async def test_a_failure_that_may_pass_goes_before_a_refusal(refusing: Refusing)
 
 
 async def test_a_malformed_request_is_asked_once(refusing: Refusing) -> None:
-    """Every model would refuse it: the client is told, and nobody else is troubled."""
+    """Every model would refuse it: the client gets the reason, and no other model is called."""
     malformed = raw.whole(error("messages: nothing to read here"), "400 X")
     refusing.scripts = {ONE: malformed, OTHER: malformed}
     for _ in range(3):

@@ -29,7 +29,7 @@ async def test_a_refused_key_is_named_where_one_looks(world: World) -> None:
         assert (status, told["error"]["code"]) == (502, "upstream_error")
         assert "OPENROUTER_API_KEY" in told["error"]["message"]
         assert 1 <= int(headers["Retry-After"]) <= 60
-        assert len(world.upstream.calls) == calls, "nobody is called before then"
+        assert len(world.upstream.calls) == calls, "no model is called before then"
         status, report, _ = await ask(client, "/health")
     assert status == 200
     assert report["parts"]["upstream"]["status"] == "degraded"

@@ -28,7 +28,7 @@ ways = pytest.mark.parametrize("way", ["", "Connection: close\r\n"], ids=["fast 
 
 
 class Flood:
-    """Answers a question with events until nobody takes more; `sent` counts bytes."""
+    """Answers with events until no more is read; `sent` counts bytes."""
 
     def __init__(self) -> None:
         self.sent = 0

@@ -1,4 +1,4 @@
-"""A chat request by the fast path and by aiohttp's server: nobody can tell which it was."""
+"""A chat request by the fast path and by aiohttp's server: the responses are the same."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ CASES: dict[str, tuple[str, dict[str, str], bytes]] = {
     "streamed": (V1, OURS, orjson.dumps(STREAM)),
     "streamed with its usage": (V1, OURS, orjson.dumps({**STREAM, "stream_options": {"include_usage": True}})),
     "streamed to a browser": (V1, {**OURS, "Origin": "https://site.example"}, orjson.dumps(STREAM)),
-    "streamed by whoever is best": (V1, OURS, orjson.dumps({**BODY, "stream": True})),
-    "a stream of nobody": (V1, OURS, orjson.dumps({**STREAM, "model": "no/such"})),
+    "streamed by the best model": (V1, OURS, orjson.dumps({**BODY, "stream": True})),
+    "a stream of an unknown model": (V1, OURS, orjson.dumps({**STREAM, "model": "no/such"})),
     "a stream that cannot begin": (V1, OURS, orjson.dumps({**STREAM, "model": "c/large"})),
     "from a browser": (V1, {**OURS, "Origin": "https://site.example"}, orjson.dumps(BODY)),
     "no key": (V1, {"Content-Type": "application/json"}, orjson.dumps(BODY)),

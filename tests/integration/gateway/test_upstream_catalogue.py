@@ -136,7 +136,7 @@ BROKEN = {
 
 @pytest.mark.parametrize("fault", BROKEN)
 async def test_a_fault_after_the_first_byte_never_looks_like_an_end(attacked: Attacked, fault: str) -> None:
-    """What came stays, then an error event and no `[DONE]`; nobody else is asked, and it counts as spent."""
+    """Events that came stay, then an error event without `[DONE]`; no other arm is called, and it counts as billed."""
     status, text, _ = await attacked.ask(BROKEN[fault], stream=True)
     frames = text.strip().split("\n\n")
     assert status == 200
@@ -191,7 +191,7 @@ async def test_80_a_retry_after_of_years_is_a_minute(attacked: Attacked, value: 
     assert int(headers["Retry-After"]) <= 60
 
 
-async def test_81_what_comes_after_the_end_is_nobodys(attacked: Attacked) -> None:
+async def test_81_bytes_after_the_end_reach_no_request(attacked: Attacked) -> None:
     """Late and repeated chunks change nothing: one `[DONE]`, and nothing behind it."""
     extra = [LATE, b"data: [DONE]\n\n", b"data: {broken\n\n"]
     _, text, _ = await attacked.ask(raw.streamed([*raw.good_events(), *extra]), stream=True)

@@ -10,7 +10,7 @@ from services.gateway.chat.streaming import Begin, OpenStream
 class FakeSink:
     """`Sink`: `frames` are the events that were put. `told` hears of each; with `room` at False each is waited for.
 
-    `begun_by` is for whoever sends it headers: the arms in them.
+    `begun_by`: the arms in the headers that were sent.
     """
 
     def __init__(self, told: Callable[[bytes], None] | None = None, *, room: bool = True) -> None:

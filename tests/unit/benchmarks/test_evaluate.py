@@ -95,7 +95,7 @@ def test_what_needs_relearning_is_refused() -> None:
 
 
 def test_only_drawn_answered_and_rated_requests_count() -> None:
-    """Whoever was not drawn for, not answered by the choice, or not rated is left out, with the reason."""
+    """A request that was not drawn for, not answered by the choice, or not rated is left out, with the reason."""
     decision = drawn()
     best = max(decision.views, key=lambda view: view.utility).arm
     other = next(arm for arm in (A, B, C) if arm != decision.arm)

@@ -36,7 +36,7 @@ def test_every_setting_reaches_every_service(compose: dict[str, Any], service: s
 
 
 def test_what_compose_sets_by_itself_is_accepted(compose: dict[str, Any]) -> None:
-    """The addresses and delays that the file gives where nobody sets them are valid settings."""
+    """The addresses and delays that the file sets by default are valid settings."""
     environment = compose["services"]["gateway"]["environment"]
     given = {name: re.sub(r"^\$\{\w+:-(.*)\}$", r"\1", value) for name, value in environment.items()}
     settings = load_settings({**given, "CONFIG_FILE": str(ROOT / "deploy/config.default.yaml")}, None)

@@ -74,7 +74,7 @@ def test_a_stalled_reader_costs_lines_that_are_counted_and_said(pipe: tuple[int,
     began = time.monotonic()
     for _ in range(3000):
         writer.write(line)
-    assert time.monotonic() - began < 1.0, "writing waits for nobody"
+    assert time.monotonic() - began < 1.0, "writing does not wait"
     assert 2900 <= writer.dropped <= 2901
     writer.close(0.1)
     assert time.monotonic() - began < 2.0, "the end of the process does not wait for ever"
@@ -135,7 +135,7 @@ def test_a_full_disk_costs_the_lines_that_it_refuses(monkeypatch: pytest.MonkeyP
 
 
 def test_a_pipe_that_another_process_made_non_blocking_loses_nothing(pipe: tuple[int, int]) -> None:
-    """Whoever shares a pipe may change its mode: a full one is waited for, not an error."""
+    """Another process may change the mode of a shared pipe: a full one is waited for, not an error."""
     reading, writing = pipe
     os.set_blocking(writing, False)
     writer = LineWriter(writing)

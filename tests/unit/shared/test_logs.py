@@ -1,4 +1,4 @@
-"""What a log line is: one, complete, without secrets, the same whoever writes it."""
+"""A log line is complete, without secrets, and has one form for every writer."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_a_time_stamp_has_six_digits_of_a_second(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("form", ["json", "text"])
-def test_no_secret_leaves_whoever_writes_it(form: str, project: Path) -> None:
+def test_no_writer_lets_a_secret_out(form: str, project: Path) -> None:
     """Keys and passwords are cut out of our lines, of libraries' lines, of nested values and of tracebacks."""
     text = written(form, project)
     assert "too fine" not in text

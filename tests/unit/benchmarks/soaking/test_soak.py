@@ -24,7 +24,7 @@ def attempt(arm: str, *, spent: bool) -> dict[str, object]:
 
 
 async def test_only_a_failure_with_a_model_left_to_ask_is_needless(redis_url: str) -> None:
-    """Two calls that may have been billed, or all models asked: nobody could have done better. Else somebody could."""
+    """Two calls that may have been billed, or all models called: no better was possible. Else it was."""
     failures = {
         "paid-twice": [attempt("a", spent=True), attempt("b", spent=True)],
         "all-asked": [attempt(arm, spent=False) for arm in "abcd"],

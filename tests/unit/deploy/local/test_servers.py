@@ -9,7 +9,7 @@ from deploy.local.servers import FIRST_PORT, PORTS, free_port
 
 
 def test_no_port_is_handed_out_twice_nor_one_that_is_taken() -> None:
-    """Whoever chooses several ports first and starts servers later gets different ones, and each can be bound."""
+    """Ports that are chosen before their servers start differ, and each can be bound."""
     ports = [free_port() for _ in range(50)]
     assert len(set(ports)) == len(ports)
     assert all(FIRST_PORT <= port < FIRST_PORT + PORTS for port in ports)

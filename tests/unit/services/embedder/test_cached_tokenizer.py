@@ -69,7 +69,7 @@ def test_only_what_is_sure_to_be_short_is_quick(texts: list[str], quick: bool) -
 
 
 def test_what_is_quick_keeps_no_loop_waiting() -> None:
-    """The dearest texts that still count as quick: 4,096 characters in words that nobody has met."""
+    """The slowest texts that still count as quick: 4,096 characters in unknown words."""
     encoder, took_s = real_encoder(STATIC), []
     for number in range(5):
         text = " ".join(f"q{number}x{word}z".ljust(24, "qjxz"[word % 4]) for word in range(163))

@@ -30,7 +30,7 @@ class SlowEncoder(GatedEncoder):
 
 
 async def test_ten_times_too_much_is_shed_at_once_and_the_rest_is_in_time() -> None:
-    """Row 17 of the failures: refusals within 20 ms each, and whoever is let in is not kept waiting for nothing."""
+    """Row 17 of the failures: refusals within 20 ms each, and an admitted caller gets its vectors."""
     limits = BatchLimits(size=8, wait_s=0.0, queue=1000, cache=0)
     batcher = MicroBatcher(SlowEncoder(), limits, EmbedderMetrics(CollectorRegistry()), new_supervisor())
     refused: list[float] = []
@@ -77,7 +77,7 @@ async def test_with_nothing_ahead_it_tries() -> None:
     await batcher.close()
 
 
-async def test_what_nobody_waits_for_any_more_is_not_encoded() -> None:
+async def test_texts_of_cancelled_callers_are_not_encoded() -> None:
     """A text whose askers are all past their deadline is dropped before the pass; with one who can wait it is not."""
     encoder = GatedEncoder()
     async with batching(encoder) as batcher:

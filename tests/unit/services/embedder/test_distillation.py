@@ -61,7 +61,7 @@ def test_a_token_has_the_same_vector_in_any_batch(vocabulary: list[str]) -> None
 
 
 def test_progress_ends_at_the_whole(vocabulary: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever draws the bar is told of every batch, and of the end."""
+    """The progress function is called for every batch, and at the end."""
     monkeypatch.setattr(distiller, "BATCH", 8)
     seen: list[tuple[int, int]] = []
     token_vectors(verified(WEIGHTS), np.arange(20), vocabulary, lambda done, total: seen.append((done, total)))

@@ -56,6 +56,6 @@ async def test_the_deadline_is_sent_in_milliseconds(sent: str | None, within_s: 
 
 
 def test_retry_after_is_rounded_up() -> None:
-    """Whoever comes again after that time is not too early."""
+    """A retry after that time is not too early."""
     assert error_reply(Unavailable("x", code="overloaded", retry_after_s=1.2)).headers["Retry-After"] == "2"
     assert error_reply(Unavailable("x", code="overloaded", retry_after_s=1.0)).headers["Retry-After"] == "1"

@@ -1,4 +1,4 @@
-"""The micro-batcher: right rows for everybody, whoever else is cancelled, failing or too many."""
+"""The micro-batcher: each caller gets its rows, even if others are cancelled, fail or are too many."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ async def test_a_pass_is_done_on_the_event_loop_only_where_the_encoder_says_that
     assert threading.get_ident() not in encoder.threads
 
 
-async def test_a_short_text_overtakes_nobody(encoder: GatedEncoder) -> None:
+async def test_a_short_text_does_not_overtake(encoder: GatedEncoder) -> None:
     """While a pass is under way it waits, like any other: a model need not be thread-safe."""
     encoder.quick_chars = 5
     async with batching(encoder) as batcher:
@@ -172,7 +172,7 @@ async def test_a_request_larger_than_a_pass_is_split(encoder: GatedEncoder) -> N
 
 
 @pytest.mark.parametrize("poison", ["explode", "short answer"])
-async def test_an_error_reaches_the_callers_of_its_pass_and_nobody_else(encoder: GatedEncoder, poison: str) -> None:
+async def test_an_error_reaches_only_the_callers_of_its_pass(encoder: GatedEncoder, poison: str) -> None:
     """A model that raises, or answers with too few rows, fails one pass; the next one is fine."""
     async with batching(encoder, size=2, cache=10) as batcher:
         held = await hold(encoder, batcher)
@@ -200,7 +200,7 @@ async def test_a_caller_that_fails_takes_its_other_texts_out_of_the_queue(encode
 # -- the end -----------------------------------------------------------------------------------------------------------
 
 
-async def test_closing_fails_who_waits_and_hangs_nobody(encoder: GatedEncoder) -> None:
+async def test_closing_fails_all_waiting_callers(encoder: GatedEncoder) -> None:
     """After the end every caller has an answer, and a late one is refused."""
     async with batching(encoder) as batcher:
         held = await hold(encoder, batcher)

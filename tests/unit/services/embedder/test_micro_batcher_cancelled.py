@@ -20,7 +20,7 @@ def encoder() -> GatedEncoder:
 
 
 async def test_a_caller_cancelled_in_the_queue_frees_its_place(encoder: GatedEncoder) -> None:
-    """What nobody waits for is never encoded, and does not count against the limit."""
+    """Texts of cancelled callers are never encoded, and do not count against the limit."""
     async with batching(encoder, queue=2) as batcher:
         held = await hold(encoder, batcher)
         for attempt in range(100):

@@ -1,4 +1,4 @@
-"""Off-policy estimators: right on problems whose answer is known, and silent where nobody can know."""
+"""Off-policy estimators: right on problems whose answer is known, and None where it cannot be known."""
 
 from __future__ import annotations
 

@@ -149,7 +149,7 @@ async def test_a_slow_answer_ends_at_the_deadline(part: str) -> None:
         assert time.monotonic() - started < 1
 
 
-async def test_nobody_listening_is_a_dependency_error() -> None:
+async def test_a_port_without_a_listener_is_a_dependency_error() -> None:
     """As it is while the embedder starts."""
     async with QuickHttp(f"http://127.0.0.1:{free_port()}") as http:
         client = HttpEmbedder(http, 1.0)
@@ -203,7 +203,7 @@ async def test_the_model_is_asked_once() -> None:
 
 
 async def test_another_models_vectors_are_refused_until_the_model_is_asked_again() -> None:
-    """Whoever keeps an index by model learns of the change before a vector of it."""
+    """A caller that keeps an index by model learns of the change before it gets a vector of the new model."""
     name = "m-3"
 
     async def health(_request: web.Request) -> web.Response:

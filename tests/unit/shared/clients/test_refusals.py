@@ -214,7 +214,7 @@ def test_an_arm_rests_only_for_a_failure_of_its_own() -> None:
 
 @pytest.mark.parametrize("code", [None, 1, 3280, "1", "context", True, 200, 399, 600, 4.5])
 def test_an_error_under_200_without_a_status_is_a_paid_failure(code: object) -> None:
-    """Nobody knows what it means: the next arm once, and counted."""
+    """Its meaning is unknown: the next arm is called once, and it is counted."""
     error = of_error_body({"message": "fell over", "code": code})
     assert (error.status, error.spent, error.try_next, error.scope) == (200, True, True, Scope.ARM)
     assert error.reason == "fell over"

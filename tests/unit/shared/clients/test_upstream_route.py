@@ -117,7 +117,7 @@ def test_credentials_of_a_proxy_are_shown_nowhere() -> None:
 def test_a_bundle_that_is_none_stops_the_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, content: str | None, words: str
 ) -> None:
-    """OpenSSL would be silent about SSL_CERT_FILE, and trust nobody."""
+    """OpenSSL would ignore SSL_CERT_FILE without a word, and trust no authority."""
     bundle = tmp_path / "bundle.pem"
     if content is not None:
         bundle.write_text(content)

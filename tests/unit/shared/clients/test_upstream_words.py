@@ -40,7 +40,7 @@ SHAPES: dict[str, object] = {
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_reason_is_found_in_every_shape(shape: str) -> None:
-    """Whoever wraps it: the client reads it, in OpenAI's shape."""
+    """However it is wrapped, the client reads it in OpenAI's shape."""
     error = of_status(400, {"content-type": "application/json"}, json.dumps(SHAPES[shape]).encode())
     assert error.relay is not None
     told = orjson.loads(error.relay)["error"]
@@ -114,7 +114,7 @@ def test_our_key_never_leaves_whatever_it_looks_like(key: str, form: str) -> Non
 
 
 def test_credentials_and_host_of_the_address_never_leave() -> None:
-    """`OPENROUTER_BASE_URL` may hold a name and a password, and its host is nobody's business."""
+    """`OPENROUTER_BASE_URL` may hold a name and a password; its host is not shown either."""
     mask = Mask(secrets_of("https://na%40me:pa%2Fss-word@llm.internal:8443/v1", None))
     pair = "bmFAbWU6cGEvc3Mtd29yZA=="
     for secret in ("na@me", "pa/ss-word", "pa%2Fss-word", "llm.internal", pair):
@@ -134,7 +134,7 @@ def test_what_looks_like_a_secret_is_masked(secret: str) -> None:
 
 @pytest.mark.parametrize("text", ["max_tokens must be 1.2.3 or 12:30:45", "user-provided risk-free task_id", "a: b, c"])
 def test_plain_words_stay(text: str) -> None:
-    """A reason that is masked away helps nobody."""
+    """A reason that is masked completely is useless."""
     assert Mask(["x", "ab"])(text) == text
 
 

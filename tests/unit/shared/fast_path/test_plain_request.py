@@ -102,7 +102,7 @@ def test_host_and_length_are_needed(missing: bytes) -> None:
     ],
 )
 def test_another_first_line_is_known_before_the_head_is_complete(start: bytes) -> None:
-    """So nobody waits for the rest of it."""
+    """So the server does not wait for the rest of it."""
     with pytest.raises(NotPlain):
         read(start + b"\r\nHo")
 

@@ -1,4 +1,4 @@
-"""Laws of pouring a body out: each piece is handed over where it arrives, none is lost, and nobody waits for ever."""
+"""Laws of reading a body in pieces: each is handed over when it arrives, none is lost, and no reader waits for ever."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def arrivals(draw: st.DrawFn) -> tuple[bytes, list[bytes]]:
 @settings(max_examples=300, deadline=None)
 @given(arrived=arrivals(), patience=st.integers(1, 4))
 def test_chunks_that_come_one_by_one(arrived: tuple[bytes, list[bytes]], patience: int) -> None:
-    """They are poured as they are, and whoever wants no more is woken."""
+    """They are handed over unchanged, and a reader that wants no more is woken."""
     body, (first, *come) = arrived
     taken: list[bytes] = []
 

@@ -80,7 +80,7 @@ async def test_a_certificate_of_another_name_is_refused(authority: trustme.CA) -
 
 
 @pytest.mark.usefixtures("authority")
-async def test_an_authority_that_nobody_trusts_is_refused() -> None:
+async def test_an_untrusted_authority_is_refused() -> None:
     """A certificate that no trusted authority has signed gets no request."""
     async with upstream(trustme.CA(), "localhost") as (address, asked), QuickHttp(address) as http:
         with pytest.raises(NotConnected):

@@ -35,7 +35,7 @@ def test_the_star_is_at_the_best_fixed_model() -> None:
 
 
 def test_only_answered_prompts_are_compared() -> None:
-    """Prompts that nobody has answered yet count for no policy; before the first there is nothing to compare."""
+    """Prompts without an answer count for no policy; before the first answer there is nothing to compare."""
     chosen = np.full(200, -1)
     assert compare(OUTCOMES, VALUE, chosen) == []
     chosen[7] = 1

@@ -39,7 +39,7 @@ async def refusal(gateway: Gateway, **fields: Any) -> RouterError:
 
 
 async def test_a_refused_key_stops_all_calls_but_not_after_one_request(paid: World) -> None:
-    """The first request asks the next arm; after the second nobody is called, and the client hears whose key it is."""
+    """The first request calls the next arm; after the second no arm is called, and the error names the account."""
     async with paid.gateway() as gateway:
         paid.upstream.default = Reply(error=NO_KEY)
         first = await refusal(gateway)
@@ -56,7 +56,7 @@ async def test_a_refused_key_stops_all_calls_but_not_after_one_request(paid: Wor
 
 
 async def test_one_arm_whose_key_is_refused_harms_no_other(paid: World) -> None:
-    """Whoever names it hears a 502; all others are answered."""
+    """A client that names it gets 502; all others are answered."""
     async with paid.gateway() as gateway:
         for _ in range(5):
             paid.upstream.tell("a/dear", Reply(error=NO_KEY))
@@ -91,7 +91,7 @@ async def test_a_request_that_does_not_fit_takes_no_share_of_the_second_tries(pa
 
 
 async def test_without_words_a_402_harms_no_smaller_request(paid: World) -> None:
-    """A client repeats a request that nobody can afford; others, who ask for less, are answered all the time."""
+    """A client repeats a request that the credit cannot pay; others, which ask for less, are answered all the time."""
     async with paid.gateway() as gateway:
         for _ in range(10):
             paid.upstream.default = Reply(error=NO_CREDIT)
@@ -108,7 +108,7 @@ async def test_without_words_a_402_harms_no_smaller_request(paid: World) -> None
 
 
 async def test_without_credit_the_client_hears_so_at_once(paid: World) -> None:
-    """402 with whose account it is and when to come again; nobody is called, whether the model is named or not."""
+    """402 with the account concerned and the time to retry; no arm is called, whether the model is named or not."""
     async with paid.gateway() as gateway:
         paid.upstream.default = Reply(error=NO_CREDIT)
         for _ in range(2):
@@ -125,7 +125,7 @@ async def test_without_credit_the_client_hears_so_at_once(paid: World) -> None:
 
 @pytest.mark.parametrize("error", [TOO_DEAR, NO_CREDIT], ids=["too dear", "no credit"])
 async def test_after_a_402_those_that_cost_less_are_asked_first(tmp_path: Path, error: UpstreamError) -> None:
-    """A free one answers whom nobody can pay for, and streams no less."""
+    """A free arm answers requests without credit, whole and streamed."""
     world = world_of(tmp_path, "a/dear,b/cheap,c/gift", "a/dear")
     async with world.gateway() as gateway:
         for stream in (False, True):
@@ -143,7 +143,7 @@ async def test_after_a_402_those_that_cost_less_are_asked_first(tmp_path: Path, 
 
 
 async def test_free_models_go_on_without_credit(defaults: World) -> None:
-    """Free models that fail now and then, a last resort that nobody can pay: every client that can be is answered."""
+    """Free models that fail now and then, a last resort without credit: every client that can be is answered."""
     async with defaults.gateway() as gateway:
         for number in range(40):
             for arm in FREE:
@@ -195,7 +195,7 @@ async def test_a_limit_of_the_free_models_is_met_once(defaults: World) -> None:
 
 
 async def test_where_only_free_models_are_left_the_client_hears_when_to_come_again(defaults: World) -> None:
-    """429 with the time of the reset; nobody is called again. Whoever names a model has it asked."""
+    """429 with the time of the reset; no arm is called again, except one that the client names."""
     async with defaults.gateway() as gateway:
         for arm in FREE:
             defaults.upstream.tell(arm, *[Reply(error=CAPPED)] * 9)

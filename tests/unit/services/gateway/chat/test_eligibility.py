@@ -134,7 +134,7 @@ async def test_the_last_resort_serves_alone_where_no_arm_can(tmp_path: Path) -> 
          "fewer tokens"),
     ],
 )  # fmt: skip
-async def test_where_nobody_can_the_client_hears_what_is_missing(
+async def test_where_no_arm_can_the_client_gets_the_missing_feature(
     tmp_path: Path, arms: list[Arm], fields: dict[str, Any], param: str | None, words: str
 ) -> None:
     """400 that names the field; nothing is asked, reserved or recorded. An estimate alone refuses nothing."""
@@ -155,7 +155,7 @@ async def test_where_nobody_can_the_client_hears_what_is_missing(
 
 
 async def test_a_pinned_model_is_the_upstreams_to_judge(tmp_path: Path) -> None:
-    """Whoever names a model gets that model, or its provider's reason."""
+    """A client that names a model gets that model, or its provider's reason."""
     world = world_of(tmp_path, *BLIND)
     async with world.gateway() as gateway:
         assert await served_by(gateway, **image(model="a/small")) == "a/small"
@@ -205,7 +205,7 @@ async def test_a_conversation_leaves_a_model_that_cannot_go_on(tmp_path: Path) -
 
 
 async def test_a_tight_prompt_goes_to_the_arm_with_room_and_to_others_only_after_it(tmp_path: Path) -> None:
-    """By the cautious estimate 12,000 characters do not fit into 3,000 tokens; they may, so nobody is refused."""
+    """By the cautious estimate 12,000 characters do not fit into 3,000 tokens; they may, so no arm is excluded."""
     tight = replace(SMALL, context_tokens=3000), replace(MIDDLE, context_tokens=3000)
     world = world_of(tmp_path, *tight, replace(LARGE, context_tokens=30_000), replace(SPARE, context_tokens=3000))
     text = "word " * 2400

@@ -9,7 +9,7 @@ from tests.support.fakes.use_cases import complete, route
 
 
 async def test_an_id_of_our_own_needs_no_claim_and_redis_is_missed_by_its_record(tmp_path: Path) -> None:
-    """Nobody can have it or rate it before the answer; a stream tells it earlier, and then it is claimed."""
+    """No other request can have it, nor rate it before the answer; a stream shows it earlier, so it is reserved."""
     world = World(settings_for(tmp_path))
     async with world.gateway() as gateway:
         await route(chat(), new_request(), gateway)

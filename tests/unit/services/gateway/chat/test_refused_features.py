@@ -57,7 +57,7 @@ async def test_what_is_known_is_never_tried(tmp_path: Path) -> None:
 
 
 async def test_the_last_resort_is_held_to_its_refusals_too(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is not asked for what it has refused, unless nobody else is left; it serves alone what all arms refuse."""
+    """It gets no requests with a feature that it refused, unless no other arm is left; alone it serves all."""
     needs = chat(tools=TOOLS).requirements
     async with world.gateway() as gateway:
         gateway.learned_limits.learn("d/spare", "tools", needs)

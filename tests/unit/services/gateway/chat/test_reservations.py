@@ -100,7 +100,7 @@ async def test_what_was_refused_has_nothing_to_give_back(world: World) -> None:
 
 
 async def test_the_embedder_is_told_how_long_its_answer_is_wanted(world: World) -> None:
-    """Its own deadline, or what is left of the request's where that is shorter; who has no time asks nobody."""
+    """Its own deadline, or the rest of the request's where that is shorter; without time nothing is called."""
     async with world.gateway() as gateway:
         await route(chat(), new_request(), gateway)
         assert world.embedder.within_s == world.settings.EMBED_TIMEOUT_MS / 1000

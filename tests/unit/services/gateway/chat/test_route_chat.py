@@ -139,7 +139,7 @@ async def test_a_policy_that_breaks_costs_no_answer(world: World) -> None:
 
 
 async def test_a_pinned_model_answers_alone_and_is_recorded_as_pinned(world: World) -> None:
-    """Whoever names a model gets that one, with or without its provider's name, never another."""
+    """A client that names a model gets that one, with or without its provider's name, never another."""
     async with world.gateway() as gateway:
         assert await answer(world, gateway, model="c/large") == ("c/large", DecisionKind.PINNED)
         assert await answer(world, gateway, model="spare") == ("d/spare", DecisionKind.PINNED)
@@ -178,7 +178,7 @@ async def test_unknown_models_are_refused_before_anything_is_claimed_or_paid(
 async def test_a_used_id_is_refused_before_the_upstream_is_asked_but_a_failed_one_may_be_used_again(
     world: World,
 ) -> None:
-    """Nobody pays twice for one id, and a failure does not burn it."""
+    """One id is never paid twice, and a failure frees it."""
     async with world.gateway() as gateway:
         for arm in ARMS:
             world.upstream.tell(arm.id, Reply(error=UpstreamError("no", try_next=False)))
@@ -224,7 +224,7 @@ async def test_at_most_four_arms_are_asked_and_the_default_is_the_last(world: Wo
 
 
 async def test_failures_that_may_have_been_billed_are_tried_again_once(world: World) -> None:
-    """Nobody pays for three answers to get one."""
+    """No client pays for three answers to get one."""
     async with world.gateway() as gateway:
         for arm in ARMS:
             world.upstream.tell(arm.id, Reply(error=BROKEN))
@@ -254,7 +254,7 @@ async def test_the_client_hears_what_the_last_failure_means(
 
 
 async def test_a_client_that_leaves_while_waiting_stops_the_call_and_is_recorded(world: World) -> None:
-    """Cancelling the handler cancels the upstream call and writes CANCELLED, though nobody waits for it."""
+    """Cancelling the handler cancels the upstream call and records CANCELLED, although no caller waits for it."""
     async with world.gateway() as gateway:
         world.upstream.default = Reply(delay_s=60.0)
         plan = await route(chat(), new_request(), gateway)
@@ -278,7 +278,7 @@ async def test_only_names_of_our_own_become_labels(world: World) -> None:
 
 
 async def test_a_fault_of_ours_leaves_the_id_free_and_a_record(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An error that nobody foresaw is recorded as a failure, so that the id can be used again."""
+    """An unexpected error is recorded as a failure, so that the id can be used again."""
 
     async def broken(_: object) -> None:
         raise ZeroDivisionError

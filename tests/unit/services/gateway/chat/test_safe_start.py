@@ -93,7 +93,7 @@ async def test_it_is_an_arm_that_stays(tmp_path: Path) -> None:
         assert DEFAULT not in gateway.catalogue.arm_ids
 
 
-async def test_a_default_that_nobody_lists_is_said_loudly(tmp_path: Path) -> None:
+async def test_a_default_that_is_not_listed_is_logged_as_a_warning(tmp_path: Path) -> None:
     """Then there is nothing to start with, and the log says that SAFE_START has no effect."""
     world = world_with(tmp_path, DEFAULT_MODEL="nowhere/at-all")
     with capture_logs() as said:

@@ -63,7 +63,7 @@ async def test_an_upstream_cut_ends_in_an_error_event_and_no_done(world: World) 
     error = orjson.loads(frames[-1].removeprefix(b"data: "))["error"]
     assert error["type"] == "upstream_error"
     assert error["code"] == "upstream_cut"
-    assert len(world.upstream.calls) == 1, "after a byte has gone out nobody else is asked"
+    assert len(world.upstream.calls) == 1, "after a byte has gone out no other arm is called"
     (record,) = world.records
     assert record.outcome.status is Status.TRUNCATED
     assert not record.rateable

@@ -97,7 +97,7 @@ async def test_the_next_arm_answers_and_each_is_credited_with_what_it_did(
 
 @both
 @pytest.mark.parametrize("word", NOBODY)
-async def test_nobody_else_is_asked_where_nobody_else_would_do_better(world: World, word: str, streamed: bool) -> None:
+async def test_no_other_arm_is_called_where_none_would_do_better(world: World, word: str, streamed: bool) -> None:
     """The client's own mistake is told to it, and is not the arm's failure."""
     async with world.gateway() as gateway:
         plan = await route(chat(stream=streamed), new_request(), gateway)
@@ -111,7 +111,7 @@ async def test_nobody_else_is_asked_where_nobody_else_would_do_better(world: Wor
 
 @both
 @pytest.mark.parametrize("word", NEXT_UNBLAMED)
-async def test_the_next_arm_answers_and_nobody_is_blamed(world: World, word: str, streamed: bool) -> None:
+async def test_the_next_arm_answers_and_no_arm_is_blamed(world: World, word: str, streamed: bool) -> None:
     """The account, or this request with this arm: no failure is learned, no arm rests, and the record says whose."""
     error = NEXT_UNBLAMED[word]
     async with world.gateway() as gateway:
@@ -142,7 +142,7 @@ async def test_an_ambiguous_failure_is_not_repeated_where_the_setting_forbids_it
             assert len(world.upstream.calls) == calls
 
 
-async def test_after_the_first_byte_nobody_else_is_ever_asked(world: World) -> None:
+async def test_after_the_first_byte_no_other_arm_is_called(world: World) -> None:
     """A stream that breaks off is one call, one failure of its arm, and counted as paid."""
     async with world.gateway() as gateway:
         plan = await route(chat(stream=True), new_request(), gateway)

@@ -30,10 +30,10 @@ def bearer(key: str) -> CIMultiDict[str]:
 
 def test_operators_are_those_with_an_admin_key_where_there_is_one() -> None:
     """Without API_KEYS everybody may chat; that does not make strangers operators."""
-    nobody: CIMultiDict[str] = CIMultiDict()
-    assert access().admit(nobody, "/health").operator
+    no_key: CIMultiDict[str] = CIMultiDict()
+    assert access().admit(no_key, "/health").operator
     guarded = access(ADMIN_API_KEYS="admin-key")
-    assert not guarded.admit(nobody, "/health").operator
+    assert not guarded.admit(no_key, "/health").operator
     assert guarded.admit(bearer("admin-key"), "/health").operator
     both = access(ADMIN_API_KEYS="admin-key", API_KEYS="user-key")
     assert not both.admit(bearer("user-key"), "/health").operator

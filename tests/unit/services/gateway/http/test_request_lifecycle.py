@@ -33,7 +33,7 @@ async def session(*headers: tuple[str, str], **body: object) -> str | None:
 
 
 def test_an_id_that_is_sent_twice_is_no_id() -> None:
-    """Which of the two is meant, nobody can say; the same one twice is no better."""
+    """It is unknown which of the two is meant; the same one twice is refused, too."""
     assert entered(("X-Request-ID", "one")).public_id == "one"
     for second in ("two", "one"):
         request = entered(("X-Request-ID", "one"), ("x-request-id", second))

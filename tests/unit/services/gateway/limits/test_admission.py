@@ -166,7 +166,7 @@ VISITS = st.lists(st.tuples(st.sampled_from("abc"), MOMENTS, MOMENTS, st.none() 
 
 @settings(max_examples=300, deadline=None)
 @given(VISITS)
-def test_whoever_leaves_when_no_place_is_lost(visits: list[tuple[str, float, float, float | None]]) -> None:
+def test_no_place_is_lost_whenever_a_request_leaves(visits: list[tuple[str, float, float, float | None]]) -> None:
     """Visitors that come, wait, are refused or are cancelled at any moment leave every place free."""
 
     async def run() -> None:
@@ -205,7 +205,7 @@ def test_whoever_leaves_when_no_place_is_lost(visits: list[tuple[str, float, flo
         runner.run(run())
 
 
-async def test_a_late_event_loop_alone_refuses_nobody() -> None:
+async def test_a_late_event_loop_alone_refuses_no_request() -> None:
     """Below the limit everybody is served, however late the machine makes us: no timer of ours moves the limit."""
     places = admission(64)
     visits = [asyncio.create_task(visit(places, "a", 0.02)) for _ in range(60)]
@@ -218,7 +218,7 @@ async def test_a_late_event_loop_alone_refuses_nobody() -> None:
 
 @pytest.mark.parametrize("waiting", [1, 8])
 async def test_waiting_is_bounded_by_the_time_of_the_queue(waiting: int) -> None:
-    """Whoever waits in vain hears so after QUEUE_S, not later, and with the time to come again."""
+    """A request that waits in vain is refused after QUEUE_S, not later, with the time to retry."""
     places = admission(8)
     for _ in range(16):  # what came free lately is why they may wait
         assert await visit(places, "a", 0) == "served"

@@ -68,7 +68,7 @@ def test_an_open_circuit_is_probed_by_one_request_and_rests_longer_each_time() -
 
 @pytest.mark.parametrize("status", [200, 402, 404, 408, 429, 500])
 def test_any_other_refusal_says_that_the_key_is_fine(status: int) -> None:
-    """Whoever is told of something else is known. No connection says nothing."""
+    """An answer that concerns something else proves that the key is known. A failed connection proves nothing."""
     arms = CircuitBreakers(FakeClock())
     for number, arm in enumerate("ab"):
         arms.failed(arm, NO_KEY, request=str(number))

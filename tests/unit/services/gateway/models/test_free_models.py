@@ -88,7 +88,7 @@ async def test_a_model_leaves_after_two_lists_without_it(tmp_path: Path) -> None
 
 
 async def test_a_model_that_costs_money_by_now_leaves_at_once(tmp_path: Path) -> None:
-    """Nobody who asked for free models pays."""
+    """A client that asked for free models does not pay."""
     world = world_of(tmp_path, *LISTED)
     async with world.gateway() as gateway:
         await read_again(gateway, world, Arm(FREE[9].id, DEAR), *LISTED[:9], SONNET)

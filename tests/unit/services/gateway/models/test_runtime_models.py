@@ -160,8 +160,8 @@ async def test_a_model_that_the_upstream_gives_up_is_left_out_and_can_be_taken_o
         assert list(gateway.catalogue.arm_ids) == ["a/small", "b/middle", "c/large"]
 
 
-async def test_a_list_that_leaves_nobody_is_not_followed(world: World) -> None:
-    """LLM_MODELS may have shrunk to what was taken out before: serving it beats serving nobody."""
+async def test_a_list_that_leaves_no_arm_is_not_followed(world: World) -> None:
+    """LLM_MODELS may have shrunk to arms that were removed before: serving them beats serving none."""
     async with world.gateway() as gateway:
         world.memory.arms.update({"a/small": False, "b/middle": False, "c/large": False})
         await gateway.runtime_models.refresh()
@@ -221,7 +221,7 @@ async def test_a_conversation_moves_on_from_a_model_that_is_taken_out(world: Wor
 
 
 async def test_the_default_model_keeps_its_own_rules(world: World) -> None:
-    """Taken out of those that are weighed, it still answers where nobody else does."""
+    """Removed from the candidates, it still answers where no other arm does."""
     async with world.gateway() as gateway:
         await add(gateway, "d/spare")
         await remove(gateway, "d/spare")

@@ -88,7 +88,7 @@ async def test_a_list_that_knows_none_of_ours_does_not_stop_the_service() -> Non
 
 
 def test_rests_are_bounded_and_if_all_rest_all_are_tried() -> None:
-    """A Retry-After of a year rests an arm a minute; refusing everybody helps nobody."""
+    """A Retry-After of a year cools an arm down for a minute; refusing every client would help none."""
     clock = FakeClock()
     rests = CircuitBreakers(clock)
     rests.cool_down("a", 1e9)

@@ -145,7 +145,7 @@ async def test_a_rating_of_a_request_that_waits_on_a_disk_is_told_to_come_again(
 async def test_a_rating_of_an_answer_that_is_under_way_and_unclaimed_is_told_to_come_again(
     world: World, both: tuple[Gateway, Gateway]
 ) -> None:
-    """Redis could not be told of the id, and the record is not written yet: nobody but this gateway knows it."""
+    """The id could not be reserved in Redis, and the record is not written yet: only this gateway knows the request."""
     one, other = both
     world.memory.away = True
     plan = await route(chat(), new_request("early"), one)
@@ -159,7 +159,7 @@ async def test_a_rating_of_an_answer_that_is_under_way_and_unclaimed_is_told_to_
     assert await rate(world, other, "early") is Verdict.ACCEPTED
 
 
-async def test_what_nobody_can_have_is_denied(world: World, both: tuple[Gateway, Gateway]) -> None:
+async def test_a_request_that_no_gateway_can_have_is_not_found(world: World, both: tuple[Gateway, Gateway]) -> None:
     """An unknown id is 404 with both gateways, unless there was trouble a moment ago."""
     one, _ = both
     for gateway in both:
@@ -173,7 +173,7 @@ async def test_what_nobody_can_have_is_denied(world: World, both: tuple[Gateway,
         await rate(world, one, "never")
 
 
-async def test_a_gateway_that_is_silent_may_have_what_nobody_knows(world: World, both: tuple[Gateway, Gateway]) -> None:
+async def test_a_silent_gateway_may_have_an_unknown_request(world: World, both: tuple[Gateway, Gateway]) -> None:
     """It has lost Redis, or its life. One that left in peace, or is gone for a minute, is not waited for."""
     one, other = both
     world.clock.advance(SILENT_S + 1)

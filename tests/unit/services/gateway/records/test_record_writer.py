@@ -61,7 +61,7 @@ async def test_requests_that_end_together_share_a_write(world: World, monkeypatc
 
 
 async def test_a_cancelled_request_neither_loses_its_record_nor_hangs_its_neighbours(world: World) -> None:
-    """Whoever leaves while waiting for the write changes nothing for the others."""
+    """A caller that leaves while it waits for the write does not affect the others."""
     writer = recorder(world, spool_of(world))
     leaver, stayer = writer.put(entry(1)), writer.put(entry(2))
     leaver.cancel()
@@ -90,7 +90,7 @@ async def test_away_redis_means_disk_and_its_return_means_redis(world: World) ->
     assert not list(world.settings.SPOOL_DIR.glob(f"*{SUFFIX}"))
 
 
-async def test_what_neither_redis_nor_disk_takes_is_counted_as_lost_and_delays_nobody(world: World) -> None:
+async def test_records_that_neither_redis_nor_disk_takes_are_counted_as_lost_without_delay(world: World) -> None:
     """A full spool costs the record, loudly, never the answer."""
     writer = recorder(world, spool_of(world, max_bytes=10))
     world.memory.away = True
@@ -163,7 +163,7 @@ async def test_a_writer_that_breaks_goes_on(world: World, monkeypatch: pytest.Mo
 async def test_a_writer_that_is_cancelled_from_below_loses_no_record(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What it had in hand is written by its next run, and whoever waits for it goes on."""
+    """The batch it had in hand is written by its next run, and its callers go on."""
     writer, supervisor = recorder(world, spool_of(world)), new_supervisor()
     record, calls = world.log.record, 0
 

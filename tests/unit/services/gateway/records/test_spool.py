@@ -74,7 +74,7 @@ def test_the_spool_survives_kill_9_and_a_torn_last_line(tmp_path: Path) -> None:
 
 
 def test_files_of_the_spool_are_private(tmp_path: Path) -> None:
-    """They hold prompts' vectors and who has asked: nobody else on the machine may read them, whatever the umask is."""
+    """They hold vectors of prompts and owners: no other user of the machine may read them, whatever the umask is."""
     before = os.umask(0)
     try:
         spool = Spool(tmp_path / "spool", max_bytes=1_000_000)
