@@ -155,7 +155,7 @@ async def test_fake_and_real_return_the_same_whole_values(redis_server: str, see
 
 
 def test_a_value_is_compared_with_all_of_its_fields() -> None:
-    """A field that is added later is compared without anybody thinking of it."""
+    """A field that is added later is compared, too."""
     record = a_new_record(0.0, request_id="a").record
     fields = plain(record)
     assert set(fields) == set(RequestRecord.__struct_fields__)

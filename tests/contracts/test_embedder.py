@@ -80,7 +80,7 @@ async def test_the_caller_owns_its_vectors(embedder: Embedder) -> None:
     np.testing.assert_array_equal(await embedder.embed(["mine"]), kept)
 
 
-async def test_many_callers_at_once_do_not_mix(embedder: Embedder) -> None:
+async def test_concurrent_callers_do_not_mix(embedder: Embedder) -> None:
     """Each gets its own texts' vectors."""
     texts = [f"caller {n} asks about subject {n * 7}" for n in range(60)]
     alone = await embedder.embed(texts)

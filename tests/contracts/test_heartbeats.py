@@ -28,7 +28,7 @@ async def test_a_worker_that_stops_beating_is_gone(rig: Rig) -> None:
 
 
 async def test_gateways_hear_one_another_and_not_themselves(rig: Rig) -> None:
-    """The last notice of each counts, rests go on while they are on the way, and who leaves is silent."""
+    """The last notice of each counts, cooldowns go on while it is on its way, and a gateway that leaves is silent."""
     assert dict(await rig.heartbeats.exchange("one", Notice({"a/small": 9.0}), 60)) == {}
     await rig.heartbeats.exchange("one", Notice({"b/large": 5.0, "c/brief": 0.01}, behind=True), 60)
     await rig.pass_time(0.1)
@@ -66,7 +66,7 @@ async def test_a_notice_fades(rig: Rig) -> None:
 
 
 async def test_a_notice_that_cannot_be_read_says_nothing(rig: Rig) -> None:
-    """Another version's, or a damaged one: neither an error nor a rest."""
+    """Another version's, or a damaged one: neither an error nor a cooldown."""
     if rig.raw is None:
         pytest.skip("only Redis holds what others wrote")
     now = int((await rig.raw.time())[0]) * 1000

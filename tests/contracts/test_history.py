@@ -229,7 +229,7 @@ async def test_settings_and_the_newest_centres_are_kept(history: History) -> Non
         np.testing.assert_array_equal(stored.centres, centres)
 
 
-async def test_preparing_is_safe_for_many_at_once(history: History) -> None:
+async def test_preparing_concurrently_is_safe(history: History) -> None:
     """Two learners that start together, or one that starts again, harm nothing."""
     entry = a_new_record(NOW)
     await write(history, [entry], [])

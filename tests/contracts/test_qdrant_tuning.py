@@ -128,7 +128,7 @@ async def test_searches_are_answered_during_a_large_write(
     assert len(seen - {0, len(rows)}) > 5
 
 
-def test_a_rebuild_rests_after_its_work_but_not_under_a_flood() -> None:
+def test_a_rebuild_pauses_after_its_work_but_not_under_a_flood() -> None:
     """Few points never cause one; enough of them one after the rest; very many one at once, whatever the size."""
     calm = {"points": 100_000, "least": 2500}
     assert not due(waiting=2499, drift=2499, pause_over=True, **calm)

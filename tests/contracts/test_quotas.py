@@ -27,7 +27,7 @@ async def claim(rig: Rig, paid: Charge | None, *, owner: str = "a", public_id: s
 
 
 async def test_requests_refill_all_the_time(rig: Rig) -> None:
-    """As many as the limit at once, then one for each share of a minute that passes."""
+    """As many as the limit together, then one for each share of a minute that passes."""
     paid = charge(rig, Limits(requests=120))
     claims = [await claim(rig, paid) for _ in range(120)]
     assert {one.reservation for one in claims} == {Reservation.NEW}
@@ -44,7 +44,7 @@ async def test_requests_refill_all_the_time(rig: Rig) -> None:
 
 
 async def test_a_crowd_overshoots_by_one_reservation(rig: Rig) -> None:
-    """A hundred at once at the edge: those are let in whose reservations reach the limit, and no more (row 51)."""
+    """A hundred concurrently at the edge: those are admitted whose reservations fit, and no more (row 51)."""
     for owner, limits, limit in (
         ("usd", Limits(nano_usd=NANO // 10), Limit.BUDGET),
         ("tpm", Limits(tokens=1000), Limit.TOKENS),

@@ -74,8 +74,8 @@ async def test_a_key_remembers_nothing_of_what_was_refused(rig: Rig) -> None:
     assert await rate(rig, entry.record.id, 0.8, keyed("k")) is Verdict.ACCEPTED
 
 
-async def test_a_hundred_at_once_under_one_key_are_one(rig: Rig) -> None:
-    """In parallel, too, there is one effect, and all hear the same."""
+async def test_a_hundred_concurrent_ratings_under_one_key_are_one(rig: Rig) -> None:
+    """In parallel, too, there is one effect, and all get the same verdict."""
     own = (await recorded(rig)).record.id
     answers = await asyncio.gather(*(rate(rig, own, 0.8, keyed("k")) for _ in range(100)))
     assert Counter(answers) == {Verdict.ACCEPTED: 100}
@@ -117,7 +117,7 @@ async def test_a_link_dies_with_the_window_and_is_not_used_up_by_refusals(rig: R
 
 
 async def test_a_link_means_its_own_request_whatever_others_call_theirs(rig: Rig) -> None:
-    """A stranger who names a request after another one's id does not get that one's rating."""
+    """A client that names its request after another owner's id does not get that one's rating."""
     mine = (await recorded(rig, owner="a")).record.id
     theirs = (await recorded(rig, public_id=mine)).record.id
     assert await rate(rig, mine, 0.9, LINK) is Verdict.ACCEPTED

@@ -130,7 +130,7 @@ async def test_ratings_are_limited_by_the_minute(rig: Rig) -> None:
     assert verdicts == [Verdict.ACCEPTED, Verdict.LIMITED, Verdict.ACCEPTED]
 
 
-async def test_no_more_is_indexed_in_one_go_than_asked_for(rig: Rig) -> None:
+async def test_no_more_is_indexed_in_one_go_than_requested(rig: Rig) -> None:
     """Batches are bounded."""
     entries = [a_new_record(rig.clock.now()) for _ in range(3)]
     await rig.log.record(entries)

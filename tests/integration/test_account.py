@@ -51,7 +51,7 @@ async def test_arms_shows_fewer_where_a_last_resort_was_rated(rig: Rig) -> None:
 
 
 @pytest.mark.parametrize("by", [1, -1])
-async def test_one_too_many_or_too_few_is_told(rig: Rig, by: int) -> None:
+async def test_one_too_many_or_too_few_is_reported(rig: Rig, by: int) -> None:
     """A rating that counts twice, or not at all, is a difference in its model, its day and its field."""
     await rated(rig)
     await learner(rig).drain()

@@ -198,7 +198,7 @@ def test_feedback_counts_once_and_the_last_one_counts(gateway: Gateway) -> None:
     assert stored() == (0.2, 2)
 
 
-def test_a_hundred_ratings_at_once_are_one(gateway: Gateway) -> None:
+def test_a_hundred_concurrent_ratings_are_one(gateway: Gateway) -> None:
     """The same rating sent in parallel is stored once (row 59)."""
     name = f"stormed-{uuid.uuid4()}"
     assert gateway.send(request(body=GOOD, x_request_id=name)).status == 200

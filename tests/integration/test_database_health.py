@@ -1,4 +1,4 @@
-"""PostgreSQL in `/health`: what learners find of it, told through Redis, and what waits for it."""
+"""PostgreSQL in `/health`: what learners report of it through Redis, and what waits for it."""
 
 from __future__ import annotations
 

@@ -151,7 +151,7 @@ async def test_a_client_that_closes_its_sending_side_still_gets_an_answer_that_i
 
 
 async def test_a_drain_lets_open_answers_finish() -> None:
-    """Cleaning up closes the door at once and waits for what is inside."""
+    """Cleaning up stops listening immediately and waits for requests in flight."""
     async with site() as here:
         response = await here.session.get(here.url + "/stream")
         closing = asyncio.ensure_future(here.runner.cleanup())
@@ -215,7 +215,7 @@ async def test_every_exception_becomes_an_answer(*, raised: Exception, status: i
 
 
 async def test_a_relayed_refusal_keeps_its_words() -> None:
-    """An upstream's 400 is told as it was."""
+    """An upstream's 400 is passed on unchanged."""
     async with site() as here:
         here.raised = UpstreamError("no", status=400, try_next=False, relay=b'{"error": {"message": "too hot"}}')
         async with here.session.get(here.url + "/broken") as response:
@@ -231,7 +231,7 @@ async def test_an_error_after_the_first_byte_cuts_the_answer() -> None:
                 await response.read()
 
 
-async def test_without_keys_everybody_is_the_public() -> None:
+async def test_without_keys_every_caller_is_the_public() -> None:
     """API_KEYS empty: a key may be sent and is ignored."""
     async with site() as here:
         here.release.set()
@@ -251,7 +251,7 @@ async def test_the_owner_is_not_the_key() -> None:
     assert not owners & {"alpha", "beta", "public"}
 
 
-async def test_a_star_means_everybody_without_credentials() -> None:
+async def test_a_star_allows_every_origin_without_credentials() -> None:
     """CORS_ORIGINS=*: any page may call with a key of its own, none with a browser's credentials."""
     async with (
         site() as here,

@@ -147,7 +147,7 @@ async def test_a_server_that_is_slow_is_not_dialled_again_and_again(redis_url: s
     await client.aclose(close_connection_pool=True)
 
 
-async def test_a_caller_who_leaves_soon_says_nothing_of_the_server(
+async def test_a_caller_that_leaves_early_is_no_failure_of_the_server(
     redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Many cancelled requests must not make every connection be dialled anew."""

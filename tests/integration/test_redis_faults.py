@@ -1,4 +1,4 @@
-"""What only a real Redis can do to us: forget, freeze, fill up, and hold values that somebody has damaged."""
+"""Faults of a real Redis: it loses data, freezes, fills up, and holds damaged values."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ async def asked(client: TestClient[web.Request, web.Application] | ClientSession
 async def test_a_request_costs_no_more_calls_than_it_did(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fields: dict[str, object], stored: float
 ) -> None:
-    """Within 25 %: who makes it dearer says so here, or takes it back."""
+    """Within 25 %: a change that makes it more expensive updates the figure here, or is reverted."""
     world = World(settings_for(tmp_path).model_copy(update={"PORT": free_port()}))
     monkeypatch.setattr(door, "log", Mock())  # how lines are written depends on what ran before this test
     app = build_app(world.settings, world.adapters)

@@ -42,7 +42,7 @@ async def test_a_cancelled_caller_does_not_affect_others(redis_server: str) -> N
     assert len(done) == 9
 
 
-async def test_a_failure_reaches_everybody(unused_tcp_port: int) -> None:
+async def test_a_failure_reaches_every_caller(unused_tcp_port: int) -> None:
     """No caller waits for an answer that cannot come."""
     client = connect(Settings(REDIS_URL=f"redis://127.0.0.1:{unused_tcp_port}/0"))
     log = RedisRequestLog(client, window_s=60.0, clock=FakeClock())

@@ -29,7 +29,7 @@ from tests.support import raw_upstream as raw
 async def test_a_status_says_what_to_do(
     upstream: raw.RawUpstream, model: HttpChatModel, *, status: int, try_next: bool, cools: bool, streaming: bool
 ) -> None:
-    """A refusal before any byte costs nothing; who may answer instead depends on whose fault it was."""
+    """A refusal before any byte costs nothing; the scope of the failure decides which arms may answer instead."""
     upstream.script = raw.whole(error("no", status), f"{status} No", location="http://127.0.0.1:9/elsewhere")
     refused = await failure(model, streaming=streaming)
     assert (refused.status, refused.try_next, refused.spent) == (status, try_next, False)
@@ -116,7 +116,7 @@ async def test_the_deadline_of_the_request_rules(
 async def test_retry_after_is_believed_for_a_minute_at_most(
     upstream: raw.RawUpstream, model: HttpChatModel, value: str, low: float, high: float
 ) -> None:
-    """Seconds, a date or nonsense: an arm rests between nothing and a minute."""
+    """Seconds, a date or nonsense: an arm cools down for at most a minute."""
     if value == "in-20-seconds":
         value = format_datetime(datetime.now(UTC) + timedelta(seconds=20), usegmt=True)
     upstream.script = raw.whole(error("busy", 429), "429 Busy", retry_after=value)
@@ -145,7 +145,7 @@ async def test_a_relayed_refusal_holds_no_secret(
 async def test_too_long_for_one_model_may_fit_another(
     upstream: raw.RawUpstream, model: HttpChatModel, message: str
 ) -> None:
-    """A full context is the model's limit: the next arm is asked, and the client told if none can."""
+    """A full context is the model's limit: the next arm is called, and the client gets the reason if none can."""
     upstream.script = raw.whole(error(message), "400 Bad Request")
     refused = await failure(model, streaming=False)
     assert (refused.try_next, refused.cool_s) == (True, 0)

@@ -219,7 +219,7 @@ async def test_stream_options_are_tried_again_after_an_hour(
     [("422 No", STRICT, {"include_usage": False}), ("400 No", {"error": {"message": "max_tokens is too big"}}, None),
      ("500 No", STRICT, None)],
 )  # fmt: skip
-async def test_any_other_refusal_is_told(
+async def test_any_other_refusal_is_reported(
     upstream: raw.RawUpstream, model: HttpChatModel, status: str, body: object, options: object
 ) -> None:
     """What the client has sent itself, or what speaks of something else, is the client's to hear."""

@@ -89,7 +89,7 @@ async def test_a_silent_stream_is_kept_alive_until_it_is_dead(upstream: raw.RawU
     assert sink.frames[1:] == [b": keep-alive\n\n"] * 2
 
 
-async def test_what_is_waited_for_is_told(upstream: raw.RawUpstream, model: HttpChatModel) -> None:
+async def test_wait_returns_what_has_arrived(upstream: raw.RawUpstream, model: HttpChatModel) -> None:
     """First nothing, then a comment, then the event."""
     upstream.script = raw.streamed([0.1, b": ping\n\n", 0.1, *raw.good_events()[1:]])
     async with model.stream(call(stream=True)) as answer:

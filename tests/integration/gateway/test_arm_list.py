@@ -68,7 +68,7 @@ async def test_the_answers_over_http(tmp_path: Path) -> None:
 
 
 async def answerers(gateway: Gateway, count: int, **body: object) -> Counter[str]:
-    """Return who answered as many questions."""
+    """Return the arms that answered as many requests."""
     async with aiohttp.ClientSession(gateway.url, headers={"Authorization": f"Bearer {USER}"}) as client:
 
         async def one() -> str:

@@ -113,7 +113,7 @@ async def test_only_the_unprefixed_path_insists_on_an_id(client: Client) -> None
 
 
 async def test_a_stream_is_events_and_ends_with_done(client: Client, world: World) -> None:
-    """SSE, headers before the first token, usage only for those who asked."""
+    """SSE, headers before the first token, usage only on request."""
     for options, usages in (({}, 0), ({"stream_options": {"include_usage": True}}, 1)):
         _, text, headers = await ask(client, "/v1/chat/completions", {**BODY, "stream": True, **options})
         assert headers["Content-Type"].startswith("text/event-stream")

@@ -22,7 +22,7 @@ async def told(client: aiohttp.ClientSession) -> dict[str, Any]:
 
 
 async def test_a_circuit_that_one_opens_is_seen_by_the_other(gateways: Any, redis_url: str) -> None:
-    """Within a few seconds, in /health, with the name of who found out; and /ready is not touched by it."""
+    """Within a few seconds, in /health, with the name of the gateway that found out; /ready is not affected."""
     one, other = [await gateways(REDIS_URL=redis_url) for _ in range(2)]
     arm = MODELS[0]
     failing = {"x-simulate": f"status-500;model={arm}"}

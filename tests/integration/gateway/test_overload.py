@@ -1,4 +1,4 @@
-"""More asked than can be served, over HTTP: who is refused hears it soon and in the agreed words."""
+"""Overload, over HTTP: requests are refused early, in the documented form."""
 
 from __future__ import annotations
 

@@ -222,7 +222,7 @@ async def test_check_config_shows_settings_and_no_secret(tmp_path: Path) -> None
 
 
 async def test_one_line_a_request_without_prompt_or_key(gateways: Any, redis_url: str) -> None:
-    """The log tells who answered, how long and for how much, and not a word of what was said."""
+    """The log has model, time and cost, and not a word of the conversation."""
     gateway = await gateways(REDIS_URL=redis_url, API_KEYS="key-that-must-not-show")
     headers = {"Authorization": "Bearer key-that-must-not-show", "X-Request-ID": "mine"}
     async with (

@@ -1,4 +1,4 @@
-"""What clients hear of an upstream that refuses: the real client and server, an upstream of raw bytes."""
+"""Responses to clients where the upstream refuses: real client and server, an upstream of raw bytes."""
 
 from __future__ import annotations
 
@@ -179,7 +179,7 @@ async def test_what_one_model_cannot_another_may(refusing: Refusing, kind: str, 
 
 
 @pytest.mark.parametrize("kind", UNFIT)
-async def test_where_no_model_can_the_reason_is_told(refusing: Refusing, kind: str) -> None:
+async def test_where_no_model_can_the_client_gets_the_reason(refusing: Refusing, kind: str) -> None:
     """The last one's reason with its status, and not that no model could answer."""
     refusing.scripts = {ONE: UNFIT[kind], OTHER: UNFIT[kind]}
     status, message = await refusing.message()
@@ -195,7 +195,7 @@ async def test_a_failure_that_may_pass_goes_before_a_refusal(refusing: Refusing)
         assert (await refusing.message())[0] == 502
 
 
-async def test_a_malformed_request_is_asked_once(refusing: Refusing) -> None:
+async def test_a_malformed_request_is_sent_to_one_model(refusing: Refusing) -> None:
     """Every model would refuse it: the client gets the reason, and no other model is called."""
     malformed = raw.whole(error("messages: nothing to read here"), "400 X")
     refusing.scripts = {ONE: malformed, OTHER: malformed}
@@ -204,7 +204,7 @@ async def test_a_malformed_request_is_asked_once(refusing: Refusing) -> None:
     assert len(refusing.asked) == 3
 
 
-async def test_a_malformed_request_is_told_though_another_model_is_down(refusing: Refusing) -> None:
+async def test_a_malformed_request_is_reported_although_another_model_is_down(refusing: Refusing) -> None:
     """It would not be answered later either."""
     refusing.scripts = {name: raw.whole(error("down"), "503 X") for name in (ONE, OTHER)}
     await refusing.message()
@@ -215,7 +215,7 @@ async def test_a_malformed_request_is_told_though_another_model_is_down(refusing
 
 
 async def test_a_providers_own_key_harms_no_other_model(refusing: Refusing) -> None:
-    """401 and 402 of one provider: its model rests, the other answers."""
+    """401 and 402 of one provider: its model cools down, the other answers."""
     for status in ("401 X", "402 X", "403 X"):
         refusing.scripts[ONE] = raw.whole(
             error("bad key", metadata={"provider_name": "Azure", "is_byok": True}), status

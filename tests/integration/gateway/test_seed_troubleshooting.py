@@ -1,4 +1,4 @@
-"""What an operator in trouble is told to look at says what it should."""
+"""The places that the seed names for troubleshooting show what they should."""
 
 from __future__ import annotations
 

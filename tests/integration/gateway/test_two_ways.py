@@ -110,7 +110,7 @@ async def test_both_ways_answer_alike(case: str, tmp_path: Path, monkeypatch: py
 
 
 def without_model(body: bytes) -> bytes:
-    """Who answers is drawn."""
+    """The arm that answers is drawn."""
     return re.sub(rb'"model":"[^"]+"', b"", body)
 
 
@@ -124,7 +124,7 @@ def without_model(body: bytes) -> bytes:
     ],
 )
 async def test_a_stream_is_a_stream_however_its_name_is_written(body: bytes, tmp_path: Path) -> None:
-    """Only who has read the body knows."""
+    """It is known only after the body has been read."""
     world = World(settings_for(tmp_path))
     async with serving(world):
         status, headers, _ = await ask(int(world.settings.PORT), V1, {"Content-Type": "application/json"}, body)

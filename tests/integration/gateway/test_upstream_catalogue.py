@@ -102,7 +102,7 @@ LIKE_STALE = {"19 408", "23 reset"}
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 @pytest.mark.parametrize("fault", WHOLE_FAULTS)
-async def test_a_fault_before_the_first_byte_is_told_truly(attacked: Attacked, fault: str, stream: bool) -> None:
+async def test_a_fault_before_the_first_byte_is_reported(attacked: Attacked, fault: str, stream: bool) -> None:
     """The status says whose fault it is, in OpenAI's shape and without a secret; a model is called twice at most.
 
     What looks like a stale connection is sent again on a new one, and is no call that counts.

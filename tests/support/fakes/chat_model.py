@@ -1,4 +1,4 @@
-"""An upstream in memory that answers, fails and breaks off as it is told."""
+"""An upstream in memory that answers, fails and breaks off as the test says."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A clock that stands still until told otherwise."""
+"""A clock that only the test advances."""
 
 from __future__ import annotations
 

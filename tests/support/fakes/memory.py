@@ -54,7 +54,7 @@ class Memory:
     stories: dict[str, Story] = field(default_factory=lambda: defaultdict(Story))
     aliases: dict[tuple[str, str], Alias] = field(default_factory=dict)
     owners: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
-    """Who has a request of a public id; those without a key are found by their alias."""
+    """Owners that have a request of a public id; those without a key are found by their alias."""
     events: dict[str, Event] = field(default_factory=dict)
     handed_out: dict[str, tuple[str, float]] = field(default_factory=dict)
     dead: dict[str, DeadLetter] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""Off-policy evaluation of a log: who counts, what other settings would have chosen, and whether the truth is found."""
+"""Off-policy evaluation of a log: which requests count, what other settings would choose, and known truths."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ def test_the_command_reads_an_exported_file(capsys: pytest.CaptureFixture[str], 
     assert all(name in text for name in (*ESTIMATORS, "as it was", "uniform random", f"always {A}", "1 not rated"))
 
 
-def test_mistakes_are_told_in_a_sentence(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_mistakes_are_reported_in_a_sentence(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """A file that is no log, a log without evidence, an unknown model or setting: a sentence and exit code 1 or 2."""
     broken, empty = tmp_path / "broken.jsonl", tmp_path / "empty.jsonl"
     broken.write_bytes(orjson.dumps({"score": 1}) + b"\n")

@@ -83,7 +83,7 @@ def test_every_service_is_watched_and_restarted(compose: dict[str, Any]) -> None
 
 
 def test_draining_fits_into_the_grace_period(compose: dict[str, Any]) -> None:
-    """A gateway that is told to stop has time for its delay and for open answers before it is killed."""
+    """A gateway that gets SIGTERM has time for its delay and for open answers before it is killed."""
     service = compose["services"]["gateway"]
     delay = float(service["environment"]["DRAIN_DELAY_S"].partition(":-")[2].rstrip("}"))
     assert service["stop_grace_period"] == "60s"

@@ -62,7 +62,7 @@ def test_rules_and_alerts_do_what_they_say() -> None:
     promtool("test", "rules", "rules_test.yml")
 
 
-def test_every_name_in_an_expression_is_made_by_somebody() -> None:
+def test_every_name_in_an_expression_is_exported_by_a_service() -> None:
     """A renamed metric cannot leave a silent panel or a dead alert behind."""
     used = {name for text in expressions() for name in re.findall(r"\b(?:llm_router[\w:]*|process_\w+|up)\b", text)}
     assert used - series() == set()

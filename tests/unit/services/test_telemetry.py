@@ -1,4 +1,4 @@
-"""Nothing is sent to anybody but the model that answers."""
+"""No telemetry: data go only to the model that answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A process that is told to stop again and again, to its end."""
+"""A process that gets many stop signals until its end."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ time.sleep(0.2)  # all done, and not gone yet
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_who_is_told_again_and_again_leaves_by_itself(number: signal.Signals) -> None:
+def test_a_process_with_many_stop_signals_ends_by_itself(number: signal.Signals) -> None:
     """Exit code 0 and nothing said, whenever the later signals come."""
     command = [sys.executable, "-c", PROGRAM]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:

@@ -98,7 +98,7 @@ def test_spans_of_a_request_hang_together() -> None:
 
 
 def test_an_unsampled_trace_is_not_exported() -> None:
-    """Who decided against a trace is followed, and the ids go on all the same."""
+    """A caller's decision against sampling is followed, and the ids go on all the same."""
     tracer, memory = exported()
     trace = tracing.begin(tracer, [SENT[:-1] + "0"], [], OWN_ID)
     with span("upstream") as headers:

@@ -19,7 +19,7 @@ def planned(folder: Path, said: list[str], **given: str) -> Plan:
 
 
 def used_folders(plan: Plan) -> set[Path]:
-    """Return every folder inside the data folder that a part is told of."""
+    """Return every folder inside the data folder that a part gets."""
     words = [word for part in plan.parts for word in (*part.server.command, *part.server.environment.values())]
     return {Path(word) for word in words if str(plan.data) in word}
 

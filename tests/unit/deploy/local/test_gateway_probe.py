@@ -51,7 +51,7 @@ def test_what_is_missing_is_waited_for_and_then_started_without(
     assert probe()
 
 
-def test_a_gateway_that_lacks_nothing_is_ready_at_once(port: int) -> None:
+def test_a_gateway_that_lacks_nothing_is_ready_immediately(port: int) -> None:
     """And one that does not answer is not."""
     assert probes.GatewayProbe(port)()
     assert not probes.GatewayProbe(free_port())()

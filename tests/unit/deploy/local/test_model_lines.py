@@ -68,7 +68,7 @@ def test_nothing_is_report_on_what_is_as_it_was_set() -> None:
     assert report_on(report(arm_list=listed, default_model=default, unlisted=[])) == ["Models: a/x, b/y"]
 
 
-def test_a_gateway_that_cannot_be_asked_costs_the_lines_alone() -> None:
+def test_an_unreachable_gateway_costs_only_the_model_lines() -> None:
     """The start goes on."""
     assert model_lines(f"http://127.0.0.1:{free_port()}", load_settings({}, None)) == []
 

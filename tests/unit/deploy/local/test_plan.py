@@ -25,7 +25,7 @@ def test_a_part_stops_before_those_that_it_needs(tmp_path: Path) -> None:
 
 
 def test_two_parts_do_not_get_the_same_port() -> None:
-    """A port is given once, also while nothing listens on it yet; who insists on a given one gets an error."""
+    """A port is given once, also while nothing listens on it yet; a second request for it is an error."""
     said: list[str] = []
     ports, wanted = PortChooser(said.append), free_port()
     first = ports.choose("the first", LOOPBACK, wanted, fixed=None)

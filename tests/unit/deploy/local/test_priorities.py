@@ -1,4 +1,4 @@
-"""Who waits for whom where the parts share a core."""
+"""Priorities of the parts where they share a core."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def test_only_the_learner_steps_back(tmp_path: Path) -> None:
     assert [part.name for part in parts if part.server.command[0] == "nice"] == ["learner"]
 
 
-def test_who_builds_a_graph_has_little_beside_anybody_else() -> None:
+def test_a_process_that_builds_a_graph_has_low_priority() -> None:
     """The lowest priority, and not the kernel's idle class, whose processes Linux was seen to clear up for minutes."""
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
         lower_priority(process.pid)

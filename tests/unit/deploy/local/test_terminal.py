@@ -50,10 +50,10 @@ def test_a_progress_bar_is_passing(tmp_path: Path, capsys: pytest.CaptureFixture
 
 
 @pytest.mark.parametrize("given", [{}, {"API_KEYS": "k"}])
-def test_the_banner_warns_where_no_key_is_asked_for(
+def test_the_banner_warns_where_no_key_is_required(
     given: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With the address at which anybody may use it."""
+    """With the address at which it can be used without a key."""
     settings = load_settings({**given, "HOST": "0.0.0.0"}, None)
     plan = Planner(settings, tmp_path, tmp_path, anywhere=True).plan()
     show_banner(plan, settings, seconds=1.0, folder=str(tmp_path))

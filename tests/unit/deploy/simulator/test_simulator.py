@@ -69,7 +69,7 @@ def test_an_invented_quality_is_a_score() -> None:
 
 @pytest.mark.parametrize("wanted", [True, False])
 async def test_a_stream_says_what_the_whole_answer_says(client: Client, wanted: bool) -> None:
-    """The deltas put together are the answer; a usage chunk comes only to those who asked."""
+    """The deltas put together are the answer; a usage chunk comes only on request."""
     whole = await (await client.post("/v1/chat/completions", json=body())).json()
     options = {"stream_options": {"include_usage": True}} if wanted else {}
     answer = await client.post("/v1/chat/completions", json=body(stream=True, **options))

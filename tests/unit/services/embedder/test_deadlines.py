@@ -1,4 +1,4 @@
-"""Work that cannot be done in time is refused at once, so that what is taken on is done in time."""
+"""Work that cannot be done in time is refused immediately, so that accepted work is done in time."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class SlowEncoder(GatedEncoder):
         return super().encode(texts)
 
 
-async def test_ten_times_too_much_is_shed_at_once_and_the_rest_is_in_time() -> None:
+async def test_under_tenfold_overload_requests_are_refused_immediately_or_served_in_time() -> None:
     """Row 17 of the failures: refusals within 20 ms each, and an admitted caller gets its vectors."""
     limits = BatchLimits(size=8, wait_s=0.0, queue=1000, cache=0)
     batcher = MicroBatcher(SlowEncoder(), limits, EmbedderMetrics(CollectorRegistry()), new_supervisor())
@@ -78,7 +78,7 @@ async def test_with_nothing_ahead_it_tries() -> None:
 
 
 async def test_texts_of_cancelled_callers_are_not_encoded() -> None:
-    """A text whose askers are all past their deadline is dropped before the pass; with one who can wait it is not."""
+    """A text whose callers are all past their deadline is dropped before the pass; with one that can wait it is not."""
     encoder = GatedEncoder()
     async with batching(encoder) as batcher:
         held = await hold(encoder, batcher)

@@ -141,7 +141,7 @@ async def test_a_lone_caller_does_not_wait(encoder: GatedEncoder) -> None:
 # -- limits ------------------------------------------------------------------------------------------------------------
 
 
-async def test_above_the_queue_limit_callers_are_refused_at_once_and_whole(encoder: GatedEncoder) -> None:
+async def test_above_the_queue_limit_whole_calls_are_refused_immediately(encoder: GatedEncoder) -> None:
     """Shedding is immediate, takes nothing of the request, and those in the queue are served."""
     async with batching(encoder, queue=3) as batcher:
         held = await hold(encoder, batcher)
@@ -189,7 +189,7 @@ async def test_an_error_reaches_only_the_callers_of_its_pass(encoder: GatedEncod
 
 
 async def test_a_caller_that_fails_takes_its_other_texts_out_of_the_queue(encoder: GatedEncoder) -> None:
-    """Half of a request is of no use to anybody."""
+    """Half of a request is of no use."""
     async with batching(encoder, size=1) as batcher:
         with pytest.raises(RuntimeError):
             await batcher.embed(["explode", *(f"never needed {n}" for n in range(50))])

@@ -71,7 +71,7 @@ async def test_the_loop_outlives_a_pass_all_of_whose_callers_have_gone(encoder: 
 
 
 @pytest.mark.parametrize("seed", range(8))
-async def test_no_storm_of_cancellations_and_errors_hangs_or_misleads_anybody(encoder: GatedEncoder, seed: int) -> None:
+async def test_no_storm_of_cancellations_and_errors_affects_other_callers(encoder: GatedEncoder, seed: int) -> None:
     """400 callers with shared texts, a third cancelled at random moments, some of them poisonous: every other one gets
     exactly its rows or its pass's error, and at the end nothing waits."""
     dice = random.Random(seed)

@@ -104,7 +104,7 @@ def make_and_check(path: Path, start: float) -> None:
 
 
 @pytest.mark.parametrize("damaged", [False, True])
-def test_processes_that_start_at_once_do_not_break_each_other(tmp_path: Path, damaged: bool) -> None:
+def test_processes_that_start_concurrently_do_not_break_each_other(tmp_path: Path, damaged: bool) -> None:
     """Six processes fill one folder, absent or damaged before: each returns with an intact one."""
     path = tmp_path / "model"
     if damaged:

@@ -186,7 +186,7 @@ async def test_a_text_that_is_not_unicode_is_refused_here() -> None:
 # -- which model -------------------------------------------------------------------------------------------------------
 
 
-async def test_the_model_is_asked_once() -> None:
+async def test_the_model_is_requested_once() -> None:
     """The hot path does not pay for it."""
     asked = 0
 
@@ -202,7 +202,7 @@ async def test_the_model_is_asked_once() -> None:
     assert asked == 1
 
 
-async def test_another_models_vectors_are_refused_until_the_model_is_asked_again() -> None:
+async def test_another_models_vectors_are_refused_until_the_model_is_requested_again() -> None:
     """A caller that keeps an index by model learns of the change before it gets a vector of the new model."""
     name = "m-3"
 
@@ -245,7 +245,7 @@ async def test_a_health_report_that_names_no_model_is_a_dependency_error(report:
         assert await client.model() == EmbeddingModel("m-3", 3)
 
 
-async def test_the_embedder_is_told_how_long_we_wait() -> None:
+async def test_the_embedder_gets_our_deadline() -> None:
     """Milliseconds that are left, so that it can refuse what would come too late; less of them on the second try."""
     told: list[int] = []
 

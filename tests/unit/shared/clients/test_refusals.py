@@ -205,7 +205,7 @@ def test_an_error_under_200_is_judged_by_its_code(case: Case) -> None:
         assert error.spent is (case.status >= 500)
 
 
-def test_an_arm_rests_only_for_a_failure_of_its_own() -> None:
+def test_an_arm_cools_down_only_for_its_own_failure() -> None:
     """REQUEST and FIT leave no mark: no rest, and no failure of the arm."""
     for case in CASES:
         error = refused(case)

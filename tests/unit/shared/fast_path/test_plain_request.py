@@ -57,7 +57,7 @@ def test_ordinary_headers_are_plain(field: bytes) -> None:
     ],
 )
 def test_what_two_readers_could_read_differently_is_not(field: bytes) -> None:
-    """Doubled, folded, hidden, packed, switching: all of it is somebody else's."""
+    """Doubled, folded, hidden, packed, switching: all of it is left to aiohttp."""
     with pytest.raises(NotPlain):
         read(with_field(field))
 

@@ -93,7 +93,7 @@ async def test_what_is_not_an_answer_is_an_error(answer: bytes) -> None:
             await http.request("POST", "/ask", b"", most=1000)
 
 
-async def test_a_cut_answer_is_an_error_and_is_not_asked_for_again() -> None:
+async def test_a_cut_answer_is_an_error_and_is_not_retried() -> None:
     """Half an answer says that the question arrived."""
     async with scripted(whole(b"0123456789")[:-3], close=True) as (url, asked), QuickHttp(url) as http:
         with pytest.raises(BadReply, match="cut"):
@@ -109,7 +109,7 @@ async def test_a_connection_that_was_closed_meanwhile_costs_nothing() -> None:
 
 
 async def test_a_late_answer_never_reaches_another_call() -> None:
-    """Who stops waiting takes the connection with him."""
+    """A cancelled request closes its connection."""
     async with scripted(b"", whole(b"two")) as (url, _), QuickHttp(url) as http:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.05):
@@ -218,8 +218,8 @@ def test_a_body_is_the_same_read_as_it_comes(body: bytes, size: int, pieces: int
     asyncio.run(all_kinds())
 
 
-async def test_what_is_read_as_it_comes_is_asked_for_once() -> None:
-    """Who asks a model twice pays twice: a connection that was closed meanwhile is an error here."""
+async def test_a_streamed_answer_is_not_retried() -> None:
+    """A model that is called twice is paid twice: a connection that was closed meanwhile is an error here."""
     async with scripted(whole(b"one"), whole(b"two"), close=True) as (url, asked), QuickHttp(url) as http:
         assert await all_of(await http.open("POST", "/")) == b"one"
         while True:  # until the end of the connection has been heard of, the question goes into nowhere
@@ -253,7 +253,7 @@ async def test_a_silent_sender_is_waited_for_as_long_as_was_said() -> None:
 
 
 async def test_a_slow_reader_makes_the_sender_wait() -> None:
-    """And the rest comes when he reads on."""
+    """The rest comes when it reads on."""
     body = bytes(16 * 1024 * 1024)
     async with scripted(whole(body), pieces=65_536) as (url, _), QuickHttp(url) as http:
         answer = await http.open("POST", "/")
@@ -262,7 +262,7 @@ async def test_a_slow_reader_makes_the_sender_wait() -> None:
         answer.close()
 
 
-async def test_no_connection_is_told_from_a_lost_one(unused_tcp_port: int) -> None:
+async def test_a_refused_connection_differs_from_a_lost_one(unused_tcp_port: int) -> None:
     """Nothing was sent, so nothing can have been paid."""
     async with QuickHttp(f"http://127.0.0.1:{unused_tcp_port}") as http:
         with pytest.raises(NotConnected):

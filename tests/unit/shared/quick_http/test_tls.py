@@ -1,4 +1,4 @@
-"""TLS of the small HTTP client: the upstream is who it says it is, or nothing is sent."""
+"""TLS of the small HTTP client: the upstream proves its identity, or nothing is sent."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ def test_the_environment_of_this_process_does_not() -> None:
     assert load_settings({name: value for name, value in os.environ.items() if name not in Settings.model_fields}, None)
 
 
-def test_a_near_miss_of_what_is_set_belongs_to_somebody_else() -> None:
+def test_a_near_miss_of_a_setting_that_is_set_belongs_to_another_program() -> None:
     """Also where it is set in a file; an empty variable says nothing."""
     assert load_settings({"API_KEY": "other", "API_KEYS": "k"}, None).API_KEYS
     assert load_settings({"API_KEY": ""}, None)

@@ -63,7 +63,7 @@ def load(environment: dict[str, str] | None = None, file: Path | None = None, do
 
 
 def test_defaults_are_the_seeds() -> None:
-    """Who sets nothing gets what the seed's tables say."""
+    """Without any setting the defaults are those of the seed's tables."""
     settings = load()
     assert {name: getattr(settings, name) for name in SEED_DEFAULTS} == SEED_DEFAULTS
 
@@ -144,7 +144,7 @@ def test_a_bad_value_is_refused_in_words(source: str, name: str, value: str, wor
     assert str(caught.value) == f"{name}: '{value}' is not allowed; it must be {words}"
 
 
-def test_every_problem_is_told_at_once() -> None:
+def test_all_problems_are_reported_together() -> None:
     """Two mistakes are two lines of one message, not two starts."""
     with pytest.raises(SettingsError) as caught:
         load({"PORT": "0", "COST_WEIGHT": "1"})

@@ -1,4 +1,4 @@
-"""The account's circuits: who is asked, and who hears what, while it is refused."""
+"""Requests while the upstream account is refused: which arms are called, and which errors clients get."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.unit.services.gateway.accounts import BUSY, CAPPED, FREE, NO_CREDIT, 
 
 
 async def ask(gateway: Gateway, **fields: Any) -> str:
-    """Return who answered."""
+    """Return the arms that answered."""
     return (await complete(await route(chat(**fields), new_request(), gateway), gateway)).served.outcome.arm
 
 
@@ -107,7 +107,7 @@ async def test_without_words_a_402_harms_no_smaller_request(paid: World) -> None
         assert not gateway.circuit_breakers.credit.breaker.open, "an answer shows that there is credit"
 
 
-async def test_without_credit_the_client_hears_so_at_once(paid: World) -> None:
+async def test_without_credit_the_client_gets_402_immediately(paid: World) -> None:
     """402 with the account concerned and the time to retry; no arm is called, whether the model is named or not."""
     async with paid.gateway() as gateway:
         paid.upstream.default = Reply(error=NO_CREDIT)
@@ -124,7 +124,7 @@ async def test_without_credit_the_client_hears_so_at_once(paid: World) -> None:
 
 
 @pytest.mark.parametrize("error", [TOO_DEAR, NO_CREDIT], ids=["too dear", "no credit"])
-async def test_after_a_402_those_that_cost_less_are_asked_first(tmp_path: Path, error: UpstreamError) -> None:
+async def test_after_a_402_cheaper_arms_are_called_first(tmp_path: Path, error: UpstreamError) -> None:
     """A free arm answers requests without credit, whole and streamed."""
     world = world_of(tmp_path, "a/dear,b/cheap,c/gift", "a/dear")
     async with world.gateway() as gateway:
@@ -157,8 +157,8 @@ async def test_free_models_go_on_without_credit(defaults: World) -> None:
             defaults.upstream.forget()
 
 
-async def test_a_last_resort_without_credit_is_not_asked_before_free_models_that_rest(defaults: World) -> None:
-    """One model that costs money opens no circuit, but after two refusals a free one that rests is the better bet."""
+async def test_a_last_resort_without_credit_comes_after_free_models_that_cool_down(defaults: World) -> None:
+    """One model that costs money opens no circuit, but after two refusals a free one that cools down comes first."""
     async with defaults.gateway() as gateway:
         for arm in FREE:
             gateway.circuit_breakers.cool_down(arm, 30.0)
@@ -194,7 +194,7 @@ async def test_a_limit_of_the_free_models_is_met_once(defaults: World) -> None:
         assert gateway.circuit_breakers.cooldown_s(FREE[0]) == pytest.approx(600, abs=5)
 
 
-async def test_where_only_free_models_are_left_the_client_hears_when_to_come_again(defaults: World) -> None:
+async def test_where_only_free_models_are_left_the_client_gets_the_time_to_retry(defaults: World) -> None:
     """429 with the time of the reset; no arm is called again, except one that the client names."""
     async with defaults.gateway() as gateway:
         for arm in FREE:
@@ -212,7 +212,7 @@ async def test_where_only_free_models_are_left_the_client_hears_when_to_come_aga
         assert len(defaults.upstream.calls) == calls + 1
 
 
-async def test_a_free_model_that_is_busy_rests_alone(defaults: World) -> None:
+async def test_a_busy_free_model_cools_down_alone(defaults: World) -> None:
     """A 429 of another kind is its own."""
     async with defaults.gateway() as gateway:
         gateway.circuit_breakers.failed(FREE[0], BUSY)

@@ -66,7 +66,7 @@ def view(world: World, gateway: Gateway) -> MetricsView:
 
 
 async def test_a_scrape_shows_the_present_state(world: World) -> None:
-    """Arms and their evidence as of now: what left the list leaves the metrics; who does not answer is 0."""
+    """Arms and their evidence as of now: an arm that left the list leaves the metrics; an arm without answers is 0."""
     parts = {name: {"status": "ok"} for name in WATCHED} | {"qdrant": {"status": "down"}, "learner": {}}
     async with world.gateway() as gateway:
         view(world, gateway).show(parts)

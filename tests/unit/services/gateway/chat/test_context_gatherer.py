@@ -1,4 +1,4 @@
-"""What is found out about a prompt: which neighbours are asked for, and whom a missed deadline is held against."""
+"""Context of a prompt: the search for neighbours, and which dependency a missed deadline counts against."""
 
 from __future__ import annotations
 

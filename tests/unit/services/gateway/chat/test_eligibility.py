@@ -57,7 +57,7 @@ BLIND = tuple(replace(arm, input_modalities=TEXT) for arm in ARMS)
 TOOLLESS = tuple(replace(arm, parameters=frozenset({"stop"})) for arm in ARMS)
 
 
-async def test_a_blind_arm_is_never_asked_to_see(tmp_path: Path) -> None:
+async def test_an_arm_without_image_input_gets_no_images(tmp_path: Path) -> None:
     """Only the arms that see are drawn from; a request of text alone still goes to all."""
     world = world_of(tmp_path, BLIND[0], replace(MIDDLE, input_modalities=SEES))
     async with world.gateway() as gateway:
@@ -89,7 +89,7 @@ async def test_propensities_are_exact_over_the_arms_that_are_left(tmp_path: Path
 
 
 async def test_a_fallback_can_serve_the_request_too(tmp_path: Path) -> None:
-    """Neither the next ranked arm, nor one that rests, nor the last resort is one that is known to be blind."""
+    """Neither the next ranked arm, nor one that cools down, nor the last resort is known to lack image input."""
     world = world_of(tmp_path, BLIND[0], BLIND[3])
     async with world.gateway() as gateway:
         gateway.circuit_breakers.cool_down("c/large", 30)

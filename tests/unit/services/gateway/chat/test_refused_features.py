@@ -34,7 +34,7 @@ async def test_a_refusal_keeps_an_arm_from_such_requests_and_from_no_others(worl
 
 
 async def test_what_was_learned_can_be_wrong_and_an_answer_clears_it(world: World) -> None:
-    """Where all have refused, they are tried all the same; who answers then has what it was thought to lack."""
+    """Where all have refused, they are tried all the same; an arm that then answers has the feature after all."""
     async with world.gateway() as gateway:
         asked = chat(tools=TOOLS)
         for arm in ARMS:

@@ -38,7 +38,7 @@ async def left(gateway: Gateway, world: World) -> Quota:
 
 
 @pytest.mark.parametrize("away", [False, True])
-async def test_who_leaves_before_a_model_is_asked_gets_everything_back(world: World, away: bool) -> None:
+async def test_a_client_that_leaves_before_the_call_gets_its_charge_back(world: World, away: bool) -> None:
     """Id, request, tokens and money, with Redis and without; nothing is recorded, for nothing was asked."""
     async with world.gateway() as gateway:
         world.memory.away = away
@@ -99,7 +99,7 @@ async def test_what_was_refused_has_nothing_to_give_back(world: World) -> None:
         world.memory.away = False
 
 
-async def test_the_embedder_is_told_how_long_its_answer_is_wanted(world: World) -> None:
+async def test_the_embedder_gets_the_deadline_of_the_context(world: World) -> None:
     """Its own deadline, or the rest of the request's where that is shorter; without time nothing is called."""
     async with world.gateway() as gateway:
         await route(chat(), new_request(), gateway)

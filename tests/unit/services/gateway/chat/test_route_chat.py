@@ -39,7 +39,7 @@ async def answer(world: World, gateway: Gateway, **fields: Any) -> tuple[str, De
 
 
 async def test_an_answer_is_recorded_with_its_decision_before_it_is_handed_out(world: World) -> None:
-    """When `complete` returns, the record is stored: who answered, why, with which probability, at which cost."""
+    """When `complete` returns, the record is stored: arm, reason, probability, cost."""
     async with world.gateway() as gateway:
         done = await complete(await route(chat(), new_request("mine"), gateway), gateway)
         (record,) = world.records
@@ -175,7 +175,7 @@ async def test_unknown_models_are_refused_before_anything_is_claimed_or_paid(
     assert not world.upstream.calls
 
 
-async def test_a_used_id_is_refused_before_the_upstream_is_asked_but_a_failed_one_may_be_used_again(
+async def test_a_used_id_is_refused_before_the_upstream_is_called_but_a_failed_one_is_free(
     world: World,
 ) -> None:
     """One id is never paid twice, and a failure frees it."""
@@ -210,7 +210,7 @@ async def test_the_next_ranked_arm_answers_and_the_record_credits_it(world: Worl
         assert first not in (await route(chat(), new_request(), gateway)).decision.ranked
 
 
-async def test_at_most_four_arms_are_asked_and_the_default_is_the_last(world: World) -> None:
+async def test_at_most_four_arms_are_called_and_the_default_is_the_last(world: World) -> None:
     """Attempts are bounded, and the last resort is DEFAULT_MODEL."""
     async with world.gateway() as gateway:
         for arm in ARMS:
@@ -242,7 +242,7 @@ async def test_failures_that_may_have_been_billed_are_tried_again_once(world: Wo
         (UpstreamError("no credit", status=402, scope=Scope.CREDIT), InsufficientCredit, "insufficient_credit"),
     ],
 )
-async def test_the_client_hears_what_the_last_failure_means(
+async def test_the_client_gets_the_meaning_of_the_last_failure(
     world: World, failure: UpstreamError, told: type[Exception], code: str
 ) -> None:
     """A timeout is one, a rate limit says when to come again, and an account problem of ours stays ours."""

@@ -132,7 +132,7 @@ async def test_shadow_mode_answers_by_default_and_records_what_would_have_been_c
 
 
 async def test_in_shadow_mode_no_other_arm_answers_for_the_default_model(tmp_path: Path) -> None:
-    """A failure is told; what the client itself names or narrows goes first."""
+    """A failure is returned; what the client itself names or narrows goes first."""
     world = world_with(tmp_path, SHADOW_MODE="true")
     async with world.gateway() as gateway:
         world.upstream.tell("d/spare", *[Reply(error=UpstreamError("no"))] * 9)

@@ -90,7 +90,9 @@ async def test_a_loop_moves_with_the_arm_that_stepped_in(world: World) -> None:
         assert [(await decided(gateway, number=1)).arm for _ in range(10)] == [moved] * 10
 
 
-async def test_an_arm_that_rests_or_cannot_go_on_is_not_held(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_arm_that_cools_down_or_cannot_go_on_is_not_held(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Then the draw decides, over those that can."""
     async with world.gateway() as gateway:
         await begin(world, gateway, "c/large")

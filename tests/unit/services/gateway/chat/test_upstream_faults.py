@@ -1,4 +1,4 @@
-"""The retry table: who is asked after which failure, who may have been paid, and what is learned of whom."""
+"""The retry table: which arm is called after which failure, what may be billed, and what is learned of each arm."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ async def test_the_next_arm_answers_and_each_is_credited_with_what_it_did(
 @both
 @pytest.mark.parametrize("word", NOBODY)
 async def test_no_other_arm_is_called_where_none_would_do_better(world: World, word: str, streamed: bool) -> None:
-    """The client's own mistake is told to it, and is not the arm's failure."""
+    """The client's own mistake is returned to it, and is not the arm's failure."""
     async with world.gateway() as gateway:
         plan = await route(chat(stream=streamed), new_request(), gateway)
         world.upstream.tell(plan.order[0], Reply(error=NOBODY[word]))
@@ -112,7 +112,7 @@ async def test_no_other_arm_is_called_where_none_would_do_better(world: World, w
 @both
 @pytest.mark.parametrize("word", NEXT_UNBLAMED)
 async def test_the_next_arm_answers_and_no_arm_is_blamed(world: World, word: str, streamed: bool) -> None:
-    """The account, or this request with this arm: no failure is learned, no arm rests, and the record says whose."""
+    """The account, or this request with this arm: no failure is learned, no arm cools down; the scope is recorded."""
     error = NEXT_UNBLAMED[word]
     async with world.gateway() as gateway:
         plan = await route(chat(stream=streamed), new_request(), gateway)
@@ -166,8 +166,8 @@ async def test_arms_that_always_break_off_are_found_out(world: World) -> None:
         assert gateway.circuit_breakers.circuit("a/small") == "closed", "who names it, probes it"
 
 
-async def test_a_model_that_was_named_is_asked_a_second_time_after_a_pause(world: World) -> None:
-    """A passing failure of the only model that may answer is not the client's; a lasting one is, at once."""
+async def test_a_named_model_is_called_again_after_a_pause(world: World) -> None:
+    """A passing failure of the only model that may answer is retried; a lasting one is returned immediately."""
     async with world.gateway() as gateway:
         for error, calls in ((replace_cool(status(503), 0.05), 2), (CUT, 2), (status(429), 1), (status(404), 1)):
             world.upstream.calls.clear()
@@ -190,7 +190,7 @@ def replace_cool(error: UpstreamError, seconds: float) -> UpstreamError:
 
 
 async def test_resting_arms_are_still_there_when_the_others_fail(world: World) -> None:
-    """No client is refused that another arm could have answered, though that arm rests."""
+    """No client is refused that another arm could have answered, although that arm cools down."""
     async with world.gateway() as gateway:
         for arm in ("a/small", "b/middle"):
             gateway.circuit_breakers.cool_down(arm, 30)
@@ -201,7 +201,7 @@ async def test_resting_arms_are_still_there_when_the_others_fail(world: World) -
         assert (await serve(plan, gateway)).arm in {"a/small", "b/middle"}
 
 
-async def test_without_room_in_the_retry_budget_the_first_failure_is_told(world: World) -> None:
+async def test_without_room_in_the_retry_budget_the_first_failure_is_returned(world: World) -> None:
     """When everything fails the upstream gets its load once, not four times."""
     async with world.gateway() as gateway:
         world.upstream.default = Reply(error=status(500), delay_s=0.05)
@@ -226,7 +226,7 @@ async def test_no_second_try_begins_after_the_deadline(world: World) -> None:
 
 
 async def test_no_pause_passes_the_deadline(world: World) -> None:
-    """Where the model wants a longer pause than there is time, the client hears so now, and not at its deadline."""
+    """Where the model wants a longer pause than there is time, the client gets the error now, not at its deadline."""
     async with world.gateway() as gateway:
         world.upstream.tell("a/small", Reply(error=replace_cool(status(503), 1.5)))
         plan = await route(chat(model="a/small"), new_request(), gateway)

@@ -1,4 +1,4 @@
-"""Signed links: who has the link may rate, and nothing less than the link will do."""
+"""Signed links: the bearer of a link may rate, and nothing less than the link will do."""
 
 from __future__ import annotations
 

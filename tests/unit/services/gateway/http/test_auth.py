@@ -1,4 +1,4 @@
-"""Who a caller is: keys, operators, and headers that are not guessed at."""
+"""Authentication: keys, operators, and ambiguous headers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def bearer(key: str) -> CIMultiDict[str]:
 
 
 def test_operators_are_those_with_an_admin_key_where_there_is_one() -> None:
-    """Without API_KEYS everybody may chat; that does not make strangers operators."""
+    """Without API_KEYS every caller may chat; that does not make them operators."""
     no_key: CIMultiDict[str] = CIMultiDict()
     assert access().admit(no_key, "/health").operator
     guarded = access(ADMIN_API_KEYS="admin-key")

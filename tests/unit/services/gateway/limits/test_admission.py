@@ -56,8 +56,8 @@ async def test_the_metrics_show_how_many_are_being_served() -> None:
     assert registry.get_sample_value("llm_router_concurrency_limit") == 3
 
 
-async def test_beyond_the_limit_the_first_waits_a_moment_and_the_others_are_refused_at_once() -> None:
-    """Where no place comes free, one visitor waits for QUEUE_S, the rest are told without delay."""
+async def test_beyond_the_limit_the_first_waits_and_the_others_are_refused_immediately() -> None:
+    """Where no place comes free, one request waits for QUEUE_S, the others are refused without delay."""
     places = admission(2)
     holders = [asyncio.create_task(visit(places, "a", 1.0)) for _ in range(2)]
     await asyncio.sleep(0)
@@ -206,7 +206,7 @@ def test_no_place_is_lost_whenever_a_request_leaves(visits: list[tuple[str, floa
 
 
 async def test_a_late_event_loop_alone_refuses_no_request() -> None:
-    """Below the limit everybody is served, however late the machine makes us: no timer of ours moves the limit."""
+    """Below the limit every request is served, however slow the machine is: no timer changes the limit."""
     places = admission(64)
     visits = [asyncio.create_task(visit(places, "a", 0.02)) for _ in range(60)]
     for _ in range(5):

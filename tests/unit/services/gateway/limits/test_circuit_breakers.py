@@ -61,7 +61,7 @@ def test_calls_under_way_when_a_circuit_opens_do_not_lengthen_its_rest() -> None
         assert breaker.cooldown_s == rest_s
 
 
-def test_an_arm_that_keeps_failing_is_asked_last_and_then_probed_by_one() -> None:
+def test_an_arm_that_keeps_failing_is_called_last_and_then_probed_by_one_request() -> None:
     """Five in a row open its circuit: 5 s behind all others; then one request tries it, the next does not."""
     clock = FakeClock()
     arms = CircuitBreakers(clock)
@@ -77,7 +77,7 @@ def test_an_arm_that_keeps_failing_is_asked_last_and_then_probed_by_one() -> Non
     assert arms.begin(("a", "b")) == "a"
 
 
-def test_if_all_rest_the_one_that_rests_shortest_is_asked() -> None:
+def test_if_all_arms_cool_down_the_one_with_the_shortest_cooldown_is_called() -> None:
     """Trying beats refusing."""
     arms = CircuitBreakers(FakeClock())
     arms.cool_down("a", 30)
@@ -110,7 +110,7 @@ def test_the_last_resort_has_a_place_among_the_calls() -> None:
     assert call_order(pinned, arms, "last/resort", ranked) == ("a", "a")
 
 
-def test_a_broken_call_is_told_from_one_that_was_never_made() -> None:
+def test_a_broken_call_differs_from_one_that_was_never_made() -> None:
     """The first may have cost money."""
     assert error_word(UpstreamError("x", spent=True)) == "broken"
     assert error_word(UpstreamError("x")) == "refused"

@@ -127,7 +127,7 @@ def test_what_arms_have_shown_is_bounded(limits: LearnedLimits) -> None:
     assert (limits.lacks("first", TOOLS), limits.lacks("v/0", TOOLS)) == ("tools", None)
 
 
-def test_what_was_learned_here_is_told_on_whatever_others_say(clock: FakeClock, limits: LearnedLimits) -> None:
+def test_what_was_learned_here_is_passed_on_whatever_others_say(clock: FakeClock, limits: LearnedLimits) -> None:
     """A gateway that hears its own finding from another one still vouches for it."""
     limits.learn("a", "tools", TOOLS)
     limits.merge({"other": [LearnedLimit("a", "tools", LASTS_S)]})

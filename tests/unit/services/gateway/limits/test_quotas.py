@@ -1,4 +1,4 @@
-"""What a request is charged, what its caller is told, and each gateway's share while Redis is away."""
+"""Quotas: the charge of a request, its headers, and each gateway's share while Redis is away."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LIMITS = {"RATE_LIMIT_RPM": "60", "RATE_LIMIT_TPM": "9000", "BUDGET_USD_PER_DAY"
 
 
 def test_a_key_without_limits_is_not_counted() -> None:
-    """No setting, no limit: nothing is estimated, sent to Redis, or told."""
+    """No setting, no limit: nothing is estimated, sent to Redis, or returned."""
     assert build_quotas(load_settings({}, None), FakeClock()).charge("public", chat(), []) is None
 
 
@@ -59,7 +59,7 @@ def test_a_charge_covers_the_dearest_answer() -> None:
     assert prompt_tokens({"messages": [], "tools": [{"type": "function", "function": {"name": "f" * 400}}]}) > 100
 
 
-def test_the_caller_is_told_what_is_left_and_when_to_come_again() -> None:
+def test_the_caller_gets_what_is_left_and_the_time_to_retry() -> None:
     """OpenAI's headers; a spent budget is not worth a second try today."""
     quota = Quota(Limits(60, 9000, 2 * NANO), requests=59.2, tokens=8100.5, spent=NANO // 2)
     headers = rate_limit_headers(quota, 86_400.0 * 7 + 3600)

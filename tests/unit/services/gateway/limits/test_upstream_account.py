@@ -1,4 +1,4 @@
-"""The account's circuits: what opens and closes them, and who is asked and told what meanwhile."""
+"""The account's circuits: what opens and closes them, which arms are called meanwhile, and with which errors."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_evidence_is_forgotten_after_a_success_and_after_a_minute() -> None:
         assert circuit.breaker.open
 
 
-def test_an_open_circuit_is_probed_by_one_request_and_rests_longer_each_time() -> None:
+def test_an_open_circuit_is_probed_by_one_request_with_growing_cooldowns() -> None:
     """5 seconds, doubling; the first success closes it."""
     clock = FakeClock()
     circuit = AccountCircuit(clock)
@@ -118,7 +118,7 @@ def test_what_others_say_of_the_credit_changes_the_order_alone() -> None:
     assert "*credit" in arms.own_findings()
 
 
-async def test_tokens_that_are_asked_for(paid: World) -> None:
+async def test_requested_tokens(paid: World) -> None:
     """Prompt and bound of the answer; without a bound, as many as a long answer has."""
     async with paid.gateway() as gateway:
         for fields, answer in (({"max_tokens": 7}, 7), ({"max_completion_tokens": 9, "max_tokens": 7}, 9),

@@ -89,7 +89,7 @@ async def test_a_list_that_was_read_is_not_given_up(catalogue: Catalogue, upstre
     assert catalogue.error == "no list"
 
 
-async def test_a_list_that_fails_is_asked_for_again_with_back_off(
+async def test_a_list_that_fails_is_retried_with_back_off(
     catalogue: Catalogue, upstream: Counting, clock: FakeClock
 ) -> None:
     """After 2, 4, 8 ... 60 s; a success makes the next pause short again."""

@@ -87,7 +87,7 @@ async def test_a_model_leaves_after_two_lists_without_it(tmp_path: Path) -> None
         assert world.memory.free_arms == arms(gateway)
 
 
-async def test_a_model_that_costs_money_by_now_leaves_at_once(tmp_path: Path) -> None:
+async def test_a_model_that_begins_to_cost_money_leaves_immediately(tmp_path: Path) -> None:
     """A client that asked for free models does not pay."""
     world = world_of(tmp_path, *LISTED)
     async with world.gateway() as gateway:
@@ -97,7 +97,7 @@ async def test_a_model_that_costs_money_by_now_leaves_at_once(tmp_path: Path) ->
 
 
 async def test_a_list_with_none_of_them_is_another_upstream_s(tmp_path: Path) -> None:
-    """The choice begins anew, at once."""
+    """The choice begins anew, immediately."""
     world = world_of(tmp_path, *LISTED)
     async with world.gateway() as gateway:
         await read_again(gateway, world, Arm("other/model", ZERO))

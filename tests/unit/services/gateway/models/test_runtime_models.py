@@ -29,7 +29,7 @@ async def remove(gateway: Gateway, name: str) -> None:
 
 
 async def first_choices(gateway: Gateway, count: int = 60) -> set[ArmId]:
-    """Return who was chosen first in as many requests."""
+    """Return the arms that were chosen first in as many requests."""
     return {(await route(chat(), new_request(), gateway)).order[0] for _ in range(count)}
 
 
@@ -172,7 +172,7 @@ async def test_a_list_that_leaves_no_arm_is_not_followed(world: World) -> None:
 
 
 async def test_while_redis_is_away_nothing_changes(world: World) -> None:
-    """503 for who wants a change, half of which is never done; the last known list serves on."""
+    """503 for a change, which is never half done; the last known list stays in use."""
     async with world.gateway() as gateway:
         await add(gateway, "d/spare")
         world.memory.away = True

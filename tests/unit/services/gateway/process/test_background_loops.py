@@ -1,4 +1,4 @@
-"""What the gateway knows beside the requests: models, learned state, ratings, and who rests."""
+"""State that background loops keep: models, learned state, ratings, and open circuits."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_rests_are_bounded_and_if_all_rest_all_are_tried() -> None:
 
 
 def test_a_breaker_lets_one_probe_through_and_closes_on_success() -> None:
-    """While open, one caller after each rest tries; the rests grow while it fails and end when it works."""
+    """While open, one caller after each cooldown tries; cooldowns grow while it fails and end when it works."""
     clock = FakeClock()
     breaker = CircuitBreaker(clock, threshold=2, first_cooldown_s=1.0, max_cooldown_s=4.0)
     for _ in range(2):
@@ -136,7 +136,7 @@ def test_calls_that_one_hiccup_fails_open_nothing() -> None:
     assert not breaker.allows()
 
 
-async def test_each_verdict_on_a_rating_is_what_the_client_hears(world: World) -> None:
+async def test_each_verdict_on_a_rating_has_its_response(world: World) -> None:
     """202 for accepted, revised and repeated; 404, 409 and 410 for what cannot count; 503 while Redis is away."""
 
     async def rate(public_id: str, score: float = 0.5, owner: str = "public") -> Verdict:

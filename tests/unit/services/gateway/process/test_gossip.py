@@ -43,7 +43,7 @@ async def rate(world: World, gateway: Gateway, public_id: str) -> Verdict:
 
 
 async def test_a_circuit_that_one_gateway_opens_is_open_for_all(both: tuple[Gateway, Gateway]) -> None:
-    """The second gateway leaves the arm alone without a failure of its own, and both say who found out."""
+    """The second gateway does not call the arm without a failure of its own; both name the gateway that found out."""
     one, other = both
     for _ in range(5):
         one.circuit_breakers.failed("a/small", BROKEN)
@@ -71,8 +71,8 @@ async def test_what_one_gateway_has_learned_of_a_limit_counts_for_all(both: tupl
     assert len((await route(chat(), new_request(), other)).decision.views) == 3
 
 
-def test_who_was_told_probes_once_too() -> None:
-    """After the rest one request tries; its success closes the circuit, whatever the other one still says."""
+def test_a_gateway_that_heard_of_a_failure_probes_once_too() -> None:
+    """After the cooldown one request tries; its success closes the circuit, whatever the other one still says."""
     clock = FakeClock()
     arms = CircuitBreakers(clock)
     for left_s in (5.0, 4.0, 3.0, 2.0, 1.0):
@@ -102,7 +102,7 @@ def test_an_answer_here_outweighs_the_same_old_news() -> None:
     assert arms.circuit("a") == "open"
 
 
-def test_a_refused_account_is_told_as_well() -> None:
+def test_a_refused_account_is_passed_on_as_well() -> None:
     """Key and credit, which all gateways share, each for itself; and the limit of the free models."""
     clock = FakeClock()
     one, other = CircuitBreakers(clock), CircuitBreakers(clock)
@@ -124,7 +124,7 @@ def test_a_refused_account_is_told_as_well() -> None:
 # -- ratings that come before their request ------------------------------------------------------------
 
 
-async def test_a_rating_of_a_request_that_waits_on_a_disk_is_told_to_come_again(
+async def test_a_rating_of_a_request_that_is_spooled_is_to_be_retried(
     world: World, both: tuple[Gateway, Gateway]
 ) -> None:
     """By the gateway that has it and by the other one; and once Redis has it, 202."""
@@ -142,7 +142,7 @@ async def test_a_rating_of_a_request_that_waits_on_a_disk_is_told_to_come_again(
     assert await rate(world, one, "late") is Verdict.DUPLICATE
 
 
-async def test_a_rating_of_an_answer_that_is_under_way_and_unclaimed_is_told_to_come_again(
+async def test_a_rating_of_an_unreserved_answer_in_flight_is_to_be_retried(
     world: World, both: tuple[Gateway, Gateway]
 ) -> None:
     """The id could not be reserved in Redis, and the record is not written yet: only this gateway knows the request."""
@@ -203,9 +203,7 @@ async def test_who_leaves_with_records_on_disk_says_so_to_the_end(world: World, 
     await one.record_writer.replay()
 
 
-async def test_while_redis_cannot_be_asked_for_notices_nothing_is_denied(
-    world: World, both: tuple[Gateway, Gateway]
-) -> None:
+async def test_while_notices_cannot_be_read_no_rating_gets_404(world: World, both: tuple[Gateway, Gateway]) -> None:
     """Doubt is not a 404."""
     one, _ = both
     answered = world.log.rate

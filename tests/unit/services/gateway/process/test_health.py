@@ -42,7 +42,7 @@ async def test_parts_are_probed_once_a_second_however_often_the_report_is_read(w
 
 
 async def test_a_dead_letter_degrades_the_queue(world: World) -> None:
-    """Somebody has to look at it: nothing else does."""
+    """An operator has to look at it: nothing else does."""
     async with world.gateway() as gateway:
         for dead, status in ((False, "ok"), (True, "degraded")):
             if dead:
