@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from services.gateway.models import catalogue as module
@@ -10,6 +12,8 @@ from shared.bandit.arms import Arm
 from shared.errors import NotFound, UpstreamError
 from tests.support.fakes.chat_model import FakeChatModel, Reply
 from tests.support.fakes.clock import FakeClock
+from tests.support.fakes.gateway import World, chat, new_request, settings_for
+from tests.support.fakes.use_cases import complete, route
 
 
 class Counting(FakeChatModel):
@@ -132,3 +136,11 @@ async def test_models_may_be_named_before_the_list_is_read(catalogue: Catalogue,
         catalogue.pin("any/other")
     with pytest.raises(NotFound, match="any/other does not exist"):
         catalogue.narrow(["any/other", "v/b"])
+
+
+async def test_a_named_model_is_called_before_the_list_is_read(tmp_path: Path) -> None:
+    """A gateway whose upstream gives no list for the moment calls what the client names."""
+    world = World(settings_for(tmp_path))
+    async with world.gateway(refreshed=False) as gateway:
+        plan = await route(chat(model="any/other"), new_request(), gateway)
+        assert (await complete(plan, gateway)).served.outcome.arm == "any/other"
