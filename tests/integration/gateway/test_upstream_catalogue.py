@@ -93,7 +93,7 @@ WHOLE_FAULTS: dict[str, tuple[raw.Script, int, str]] = {
     "22 garbage": (raw.whole(b'{"choices": [{'), 502, "upstream_error"),
     "23 reset": (raw.hang_up(reset=True), 502, "upstream_error"),
     "75 redirect": (raw.whole(b"", "302 Found", location="http://169.254.169.254/"), 502, "upstream_error"),
-    "76 bomb": (raw.whole(gzip.compress(b" " * (64 * MIB)), content_encoding="gzip"), 502, "upstream_error"),
+    "76 bomb": (raw.whole(gzip.compress(b" " * (64 * MIB), 1), content_encoding="gzip"), 502, "upstream_error"),
     "79 error in 200": (raw.whole({"error": {"message": KEY, "code": 502}}), 502, "upstream_error"),
 }
 LIKE_STALE = {"19 408", "23 reset"}
