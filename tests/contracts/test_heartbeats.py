@@ -30,14 +30,14 @@ async def test_a_worker_that_stops_beating_is_gone(rig: Rig) -> None:
 async def test_gateways_hear_one_another_and_not_themselves(rig: Rig) -> None:
     """The last notice of each counts, cooldowns go on while it is on its way, and a gateway that leaves is silent."""
     assert dict(await rig.heartbeats.exchange("one", Notice({"a/small": 9.0}), 60)) == {}
-    await rig.heartbeats.exchange("one", Notice({"b/large": 5.0, "c/brief": 0.01}, behind=True), 60)
+    await rig.heartbeats.exchange("one", Notice({"b/large": 50.0, "c/brief": 0.01}, behind=True), 60)
     await rig.pass_time(0.1)
     heard = await rig.heartbeats.exchange("two", Notice({}), 60)
     assert list(heard) == ["one"]
     assert heard["one"].behind
-    assert heard["one"].age_s == pytest.approx(0.1, abs=0.09)
-    assert list(heard["one"].rests) == ["b/large"], "the other one's rest is over"
-    assert heard["one"].rests["b/large"] == pytest.approx(4.9, abs=0.09)
+    assert 0.05 < heard["one"].age_s < 10
+    assert list(heard["one"].rests) == ["b/large"], "the other one's cooldown is over"
+    assert heard["one"].rests["b/large"] == pytest.approx(50 - heard["one"].age_s)
     assert not (await rig.heartbeats.exchange("one", None, 60))["two"].behind
     assert dict(await rig.heartbeats.exchange("two", Notice({}), 60)) == {}
 
@@ -47,9 +47,10 @@ async def test_learned_limits_go_along(rig: Rig) -> None:
     limits = (LearnedLimit("a/small", "context", 3600.0, 8000), LearnedLimit("b/brief", "tools", 0.01))
     await rig.heartbeats.exchange("one", Notice({}, limits=limits), 60)
     await rig.pass_time(0.1)
-    (limit,) = (await rig.heartbeats.exchange("two", Notice({}), 60))["one"].limits
+    heard = (await rig.heartbeats.exchange("two", Notice({}), 60))["one"]
+    (limit,) = heard.limits
     assert (limit.arm, limit.feature, limit.tokens) == ("a/small", "context", 8000)
-    assert limit.lasts_s == pytest.approx(3599.9, abs=0.09)
+    assert limit.lasts_s == pytest.approx(3600 - heard.age_s)
     if rig.raw is not None:
         now = int((await rig.raw.time())[0]) * 1000
         await rig.raw.hset("{router}:notices", "older", f'{now} {{"rests": {{"a": 9}}, "behind": false}}')

@@ -122,7 +122,7 @@ async def test_a_peer_that_vanished_costs_one_command(tmp_path: Path, monkeypatc
     port = free_port()
     with running(Server("redis", redis_command(port, tmp_path), tmp_path / "log"), port):
         async with forwarding(port) as forwarder:
-            client: Any = client_of(forwarder, timeout_s=0.3)
+            client: Any = client_of(forwarder, timeout_s=1.5)
             kept = KeptConnection(client)
             await kept.run([("PING",)])
             await asyncio.gather(*(client.set(str(number), 1) for number in range(10)))
@@ -133,7 +133,7 @@ async def test_a_peer_that_vanished_costs_one_command(tmp_path: Path, monkeypatc
             began = time.monotonic()
             await asyncio.gather(*(client.set(str(number), 1) for number in range(10)))
             await kept.run([("PING",)])
-            assert time.monotonic() - began < 0.25
+            assert time.monotonic() - began < 1.2
             await client.aclose(close_connection_pool=True)
 
 
