@@ -33,8 +33,8 @@ class EventParser:
     """Incremental parser: bytes in, whole events out. Fields other than `data` and `event` are dropped.
 
     Lines end in LF, CRLF or CR. Splits anywhere are fine, within a character or a line end too: pieces of a line are
-    joined once, when it is complete. An event without data is none. A line that begins like a JSON object is data
-    without its field name: servers that fail within a stream write their error so, on one line or on several.
+    joined once, when it is complete. An event without data is none. JSON without a field name, on one line or several,
+    is an event if it has an error in it, as of servers that fail within a stream; any other is dropped.
 
     Attributes:
         comment: the last comment that has come; a reader sets it to None.
@@ -132,13 +132,14 @@ class EventParser:
         self._data.append(value)
 
     def _complete(self) -> Event | None:
-        self._bare = False
+        bare, self._bare = self._bare, False
         if not self._data:
             self._type = b""
             return None
         event = (self._type, b"\n".join(self._data))
         self._data, self._type, self._size = [], b"", 0
-        return event if event[1].strip() else None
+        dropped = bare and b'"error"' not in event[1] and event[0] != b"error"
+        return event if event[1].strip() and not dropped else None
 
     def _check_size(self) -> None:
         if self._size + self._pending > MAX_EVENT_BYTES:
