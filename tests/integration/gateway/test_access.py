@@ -8,8 +8,8 @@ from pathlib import Path
 import orjson
 import pytest
 
-from tests.integration.gateway.test_http import BODY, ask, serving
 from tests.support.fakes.gateway import World, settings_for
+from tests.support.served_gateway import BODY, ask, serving
 
 USER, OTHER, ADMIN, SCRAPER, STRANGER = "user-key-1", "user-key-2", "admin-key", "scrape-token", "no-such-key"
 CHAT = "/v1/chat/completions"

@@ -12,9 +12,9 @@ from typing import Any
 import aiohttp
 import redis.asyncio as aioredis
 
-from tests.integration.gateway.test_http import ask, serving
 from tests.support.fakes.gateway import World, settings_for
 from tests.support.gateway_process import BODY, MODELS, Gateway
+from tests.support.served_gateway import ask, serving
 
 NEW = "google/gemini-2.5-flash"
 ADMIN, USER = "admin-key-of-many-letters", "user-key-of-many-letters"

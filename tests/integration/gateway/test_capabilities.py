@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.gateway.test_http import BODY, ask, serving
 from tests.support.fakes.gateway import World, settings_for
+from tests.support.served_gateway import BODY, ask, serving
 from tests.support.values import replace
 
 

@@ -10,10 +10,10 @@ import pytest
 from services.gateway.http.openapi import document
 from shared.errors import UpstreamError
 from tests.integration.gateway.test_access import ADMIN, CHAT, USER, bearer
-from tests.integration.gateway.test_http import BODY, ask, serving
 from tests.support.fakes.chat_model import Reply
 from tests.support.fakes.gateway import World, settings_for
 from tests.support.json_schema import faults
+from tests.support.served_gateway import BODY, ask, serving
 
 
 def described() -> dict[str, Any]:

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from shared.fast_path.protocol import HALF_CLOSE_S
-from tests.integration.gateway.test_http import BODY, Client, ask, serving
 from tests.support.fakes.chat_model import Reply
 from tests.support.fakes.gateway import World, settings_for
+from tests.support.served_gateway import BODY, Client, ask, serving
 
 USERS = {"API_KEYS": "greedy-key,modest-key"}
 

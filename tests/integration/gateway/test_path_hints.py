@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from services.gateway.http.path_hints import shown_path
-from tests.integration.gateway.test_http import BODY, serving
 from tests.support.fakes.gateway import World, settings_for
+from tests.support.served_gateway import BODY, serving
 
 CHAT = "Did you mean POST /v1/chat/completions?"
 HINTS = [

@@ -10,10 +10,10 @@ import pytest
 
 from shared.bandit.arms import Arm, Price
 from shared.schemas.upstream import Usage
-from tests.integration.gateway.test_http import BODY, Client, ask, serving
 from tests.support.fakes.chat_model import FakeChatModel, Reply
 from tests.support.fakes.gateway import ARMS, World, chat, new_request, settings_for
 from tests.support.fakes.use_cases import complete, route
+from tests.support.served_gateway import BODY, Client, ask, serving
 from tests.support.values import replace
 
 WARNING = "models have no list price"

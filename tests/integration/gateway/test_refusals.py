@@ -14,9 +14,9 @@ import pytest
 
 from shared.clients.chat_client import HttpChatModel, connections
 from shared.schemas.records import Status
-from tests.integration.gateway.test_http import BODY, Client, serving
 from tests.support import raw_upstream as raw
 from tests.support.fakes.gateway import World, settings_for
+from tests.support.served_gateway import BODY, Client, serving
 
 KEY = "local/key+that~looks=like_none"
 ONE, OTHER = "a/small", "b/middle"

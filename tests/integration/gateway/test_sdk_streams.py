@@ -18,9 +18,9 @@ from shared.clients.chat_client import HttpChatModel, connections
 from shared.schemas.records import Status
 from tests.integration.chat_client.test_packed import packed_stream
 from tests.integration.chat_client.test_stream_forms import FORMS
-from tests.integration.gateway.test_http import serving
 from tests.support import raw_upstream as raw
 from tests.support.fakes.gateway import World, settings_for
+from tests.support.served_gateway import serving
 
 ASKED: Any = [{"role": "user", "content": "Say hello"}]
 TEXT = "".join(raw.WORDS)

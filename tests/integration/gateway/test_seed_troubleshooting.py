@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from shared.errors import DependencyError, Scope, UpstreamError
-from tests.integration.gateway.test_http import BODY, ask, serving
 from tests.support.fakes.chat_model import Reply
 from tests.support.fakes.gateway import World, settings_for
+from tests.support.served_gateway import BODY, ask, serving
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ import pytest
 
 from shared.interpreter import SWITCH_S
 from tests.integration.bad_input.wire import exchange, request
-from tests.integration.gateway.test_http import serving
 from tests.support.fakes.gateway import World, settings_for
+from tests.support.served_gateway import serving
 
 LIMIT = 8 * 1024 * 1024
 STALL_S = 0.05

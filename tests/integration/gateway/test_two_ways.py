@@ -13,10 +13,10 @@ from services.gateway.http.fast_chat import FastChat
 from services.gateway.http.request_lifecycle import RequestLifecycle, Target
 from services.gateway.request_context import RequestContext
 from shared.errors import UpstreamError
-from tests.integration.gateway.test_http import serving
 from tests.support.batching import until
 from tests.support.fakes.chat_model import Reply
 from tests.support.fakes.gateway import World, settings_for
+from tests.support.served_gateway import serving
 
 BODY = {"messages": [{"role": "user", "content": "What is the capital of Peru?"}]}
 STREAM = {**BODY, "model": "a/small", "stream": True}

@@ -18,9 +18,9 @@ import pytest
 from shared.clients import answer_stream
 from shared.clients.chat_client import HttpChatModel, connections
 from shared.schemas.records import Outcome, Status
-from tests.integration.gateway.test_http import BODY, Client, serving
 from tests.support import raw_upstream as raw
 from tests.support.fakes.gateway import World, known, settings_for
+from tests.support.served_gateway import BODY, Client, serving
 
 KEY = "sk-or-v1-0123456789abcdef"
 MIB = 1024 * 1024
