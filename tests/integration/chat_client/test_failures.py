@@ -141,6 +141,16 @@ async def test_a_relayed_refusal_holds_no_secret(
         assert "internal.example" not in text
 
 
+async def test_a_key_that_looks_like_none_is_masked_too(upstream: raw.RawUpstream) -> None:
+    """A local server's key may be any word."""
+    upstream.script = raw.whole(error("no tulips+and~trees here"), "400 Bad Request")
+    async with connections(upstream.url) as http:
+        model = HttpChatModel(http, "tulips+and~trees", first_byte_timeout_s=1, gap_timeout_s=1)
+        refused = await failure(model, streaming=False)
+    assert b"tulips" not in (refused.relay or b"tulips")
+    assert "tulips" not in (refused.reason or "")
+
+
 @pytest.mark.parametrize("message", ["This model's maximum context length is 8192 tokens", "prompt is too long: 9 > 8"])
 async def test_too_long_for_one_model_may_fit_another(
     upstream: raw.RawUpstream, model: HttpChatModel, message: str

@@ -135,8 +135,8 @@ async def test_no_secret_of_ours_reaches_a_client(refusing: Refusing, status: st
     refusing.scripts[ONE] = raw.whole(error(leak, code=KEY, param=KEY, metadata={"raw": leak}), status)
     for stream in (False, True):
         _, text, _ = await refusing.ask(model=ONE, stream=stream)
-        for secret in (KEY, "looks=like", "looks%3Dlike", "pass-word", "bmFtZTp", "in.side"):
-            assert secret not in text
+        secrets = (KEY, "looks=like", "looks%3Dlike", "pass-word", "bmFtZTp", "in.side")
+        assert [secret for secret in secrets if secret in text] == []
 
 
 async def test_a_stream_that_breaks_off_tells_the_reason(refusing: Refusing) -> None:
