@@ -205,6 +205,33 @@ def test_an_error_under_200_is_judged_by_its_code(case: Case) -> None:
         assert error.spent is (case.status >= 500)
 
 
+FIT = {
+    *("moderation", "moderation, by its reasons", "more than is left", "forbidden", "no provider as wished"),
+    *("history of another model", "prompt too long", "feature not supported", "feature not supported, as a fault"),
+    *("field not known", "a limit of the model", "too large", "more tokens than its rate"),
+}
+"""Another model may serve the request, and the refused one has done nothing wrong."""
+
+
+def test_each_refusal_has_its_scope() -> None:
+    """Request, fit, key, credit, or else the arm; the request alone ends the search for an answer."""
+    blamed = {
+        **dict.fromkeys(("broken tool history", "malformed"), Scope.REQUEST),
+        **dict.fromkeys(FIT, Scope.FIT),
+        **dict.fromkeys(("no key", "no key, as a client error", "forbidden to the key"), Scope.KEY),
+        **dict.fromkeys(("no credit", "no credit, in words", "no credit, as a client error", "no quota"), Scope.CREDIT),
+    }
+    assert {row.name: row.scope for row in TABLE} == {row.name: blamed.get(row.name, Scope.ARM) for row in TABLE}
+    last = {row.name for row in TABLE if not row.try_next}
+    assert last == {"broken tool history", "malformed", "no answer"}
+
+
+@pytest.mark.parametrize(("status", "cool_s"), [(429, 5), (503, 2), (529, 5), (500, 1), (408, 1), (404, 60), (410, 60)])
+def test_an_arm_cools_down_for_as_long_as_its_status_asks(status: int, cool_s: float) -> None:
+    """Where the upstream says nothing of it: longer for a limit than for a fault, and a minute for a model gone."""
+    assert of_status(status, {}, b"").cool_s == cool_s
+
+
 def test_an_arm_cools_down_only_for_its_own_failure() -> None:
     """REQUEST and FIT leave no mark: no rest, and no failure of the arm."""
     for case in CASES:

@@ -54,6 +54,8 @@ def test_plain_text_is_a_reason_and_html_is_not() -> None:
     assert words_of_body(b"REASON", {}).text == "REASON"
     for page, kind in ((b"<html>REASON</html>", ""), (b"  <!doctype html>REASON", ""), (b"REASON", "text/html")):
         assert words_of_body(page, {"content-type": kind}).text == ""
+    inside = {"error": {"message": "x", "metadata": {"raw": "<html>REASON</html>"}}}
+    assert words_of_body(orjson.dumps(inside), {}).text == "x"
 
 
 def test_facts_of_the_inner_error_are_kept() -> None:

@@ -88,7 +88,7 @@ def test_an_answer_is_the_same_however_it_is_cut(body: bytes, size: int, pieces:
 )
 async def test_what_is_not_an_answer_is_an_error(answer: bytes) -> None:
     """And never waited for: nonsense, no length, too much."""
-    async with scripted(answer) as (url, _), QuickHttp(url) as http, asyncio.timeout(5):
+    async with scripted(answer, b"never") as (url, _), QuickHttp(url) as http, asyncio.timeout(5):
         with pytest.raises(BadReply):
             await http.request("POST", "/ask", b"", most=1000)
 
@@ -184,7 +184,7 @@ async def test_one_address_gets_no_more_connections_than_the_limit() -> None:
 
 async def test_what_the_address_says_is_sent() -> None:
     """A path is a prefix; a name and a password are an authorization."""
-    async with scripted(whole(b"x")) as (url, asked), QuickHttp(url.replace("//", "//me:p%40ss@") + "/base/") as http:
+    async with scripted(whole(b"x")) as (url, asked), QuickHttp(url.replace("//", "//m%65:p%40ss@") + "/base/") as http:
         await http.request("GET", "/ask")
     assert asked[0].startswith(b"GET /base/ask HTTP/1.1\r\nHost: 127.0.0.1:")
     assert b"Authorization: Basic bWU6cEBzcw==\r\n" in asked[0]
