@@ -50,6 +50,17 @@ async def test_requests_behind_one_another_are_answered_in_order_one_at_a_time()
     assert {reply.by for reply in replies} == {"fast path"}
 
 
+async def test_a_client_that_sends_ahead_is_made_to_wait() -> None:
+    """While a request is in work, what is sent behind it does not fill the memory."""
+    async with running() as rig, rig.client() as client:
+        sending = asyncio.create_task(client.send(plain(b"wait") + plain(b"y" * 90_000) * 400))
+        await until(lambda: rig.begun == [b"wait"])
+        await asyncio.sleep(0.5)
+        assert not sending.done()
+        client.writer.transport.abort()  # it would wait until all is sent
+        await asyncio.wait([sending], timeout=5)
+
+
 async def test_an_error_is_answered_by_the_function_for_it() -> None:
     """And the connection serves on; a header cannot carry a second one."""
     async with running() as rig, rig.client() as client:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.fast_path.plain_request import MAX_HEAD_BYTES, Head, NotPlain, read_head
+from shared.fast_path.plain_request import MAX_HEAD_BYTES, Head, NotPlain, RequestBoundaries, read_head
 
 LINE = b"POST /embed HTTP/1.1"
 HEAD = LINE + b"\r\nHost: here\r\nContent-Type: application/json\r\nContent-Length: 5\r\n"
@@ -105,6 +105,32 @@ def test_another_first_line_is_known_before_the_head_is_complete(start: bytes) -
     """So the server does not wait for the rest of it."""
     with pytest.raises(NotPlain):
         read(start + b"\r\nHo")
+
+
+@pytest.mark.parametrize("name", [b"Authorization", b"authorization", b"AUTHORIZATION"])
+def test_only_heads_without_a_key_are_remembered(name: bytes) -> None:
+    """Equal heads are parsed once; one with a key is not kept in memory."""
+
+    def headers(field: bytes) -> object:
+        head = read(with_field(field))
+        assert head is not None
+        return head.headers
+
+    assert headers(b"Accept: */*") is headers(b"Accept: */*")
+    assert headers(name + b": Bearer key") is not headers(name + b": Bearer key")
+
+
+def test_a_boundary_is_between_requests_alone() -> None:
+    """Neither within a head nor within a body; and never again behind what is not plain."""
+    boundaries = RequestBoundaries()
+    seen = [boundaries.at_boundary]
+    for piece in (WHOLE[:20], WHOLE[20:-3], WHOLE[-3:], WHOLE + WHOLE[:-1], WHOLE[-1:]):
+        boundaries.feed(piece)
+        seen.append(boundaries.at_boundary)
+    assert seen == [True, False, False, True, False, True]
+    boundaries.feed(with_field(b"Transfer-Encoding: chunked"))
+    boundaries.feed(WHOLE)
+    assert not boundaries.at_boundary
 
 
 @given(st.binary(max_size=40), st.integers(0, len(HEAD) + 2))

@@ -73,6 +73,12 @@ def test_every_parameter_of_the_openai_sdk_goes_on() -> None:
     assert passed(**fields) == {"messages": USER, **fields}
 
 
+def test_a_byte_order_mark_is_named() -> None:
+    """It is invisible in an editor, so the error says what to remove."""
+    with pytest.raises(InvalidRequest, match="starts with a byte order mark"):
+        parse_chat(b"\xef\xbb\xbf" + json.dumps({"messages": USER}).encode())
+
+
 @pytest.mark.parametrize("name", sorted(DIALLING))
 def test_dialling_names_are_refused_at_the_top_and_in_provider(name: str) -> None:
     """And nowhere else: there they are the caller's own data."""

@@ -8,10 +8,12 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError, ResponseError
 
 from shared.errors import DependencyError
 from shared.settings import load_settings
-from shared.storage.redis_connection import connect, texts_of
+from shared.storage.redis_connection import connect, redis_errors, texts_of
 from shared.storage.redis_requests import RedisRequestLog
 from tests.support.fakes.clock import FakeClock
 
@@ -26,6 +28,14 @@ def test_any_other_answer_is_a_failure_of_redis(answer: Any) -> None:
     """A request then goes on as it does without Redis, and is no fault of ours."""
     with pytest.raises(DependencyError, match="cannot be read"):
         texts_of(answer)
+
+
+@pytest.mark.parametrize("kind", [RedisError, ResponseError, RedisConnectionError, OSError, TimeoutError, ValueError])
+def test_no_message_of_redis_is_passed_on(kind: type[Exception]) -> None:
+    """It may hold an address, a key or a password."""
+    with pytest.raises(DependencyError) as caught, redis_errors():
+        raise kind("Error 111 connecting to redis://me:secret@10.0.0.5:6379")
+    assert "secret" not in f"{caught.value} {caught.value.reason}"
 
 
 @asynccontextmanager
