@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from services.gateway.chat import fallback
 from shared.clients.chat_client import HttpChatModel, connections
 from shared.schemas.records import Status
 from tests.support import raw_upstream as raw
@@ -104,10 +105,12 @@ SHAPES: dict[str, Shape] = {
      ("500 X", 502), ("503 X", 502), ("401 X", 502)],
 )  # fmt: skip
 async def test_a_client_that_names_a_model_gets_its_providers_reason(
-    refusing: Refusing, shape: str, status: str, told: int, stream: bool
+    refusing: Refusing, shape: str, status: str, told: int, *, stream: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Status and reason, whatever the shape; a 5xx is a bad gateway, and so is a refusal of our own key."""
     refusing.scripts[ONE] = SHAPES[shape](status)
+    if shape != "OpenAI":  # after a 5xx the model would be called again, seconds later
+        monkeypatch.setattr(fallback, "MAX_PAUSE_S", 0.0)
     for fields in ({"model": ONE}, {"models": [ONE]}):
         got, message = await refusing.message(**fields, stream=stream)
         assert (got, "REASON" in message) == (told, True)
