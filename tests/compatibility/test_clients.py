@@ -1,4 +1,4 @@
-"""Clients that know nothing of this router work with it as they are."""
+"""Compatibility: unmodified OpenAI clients work with the router."""
 
 from __future__ import annotations
 

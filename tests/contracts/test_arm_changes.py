@@ -1,4 +1,4 @@
-"""What every `ArmChanges` promises."""
+"""Contract of `ArmChanges`, on the fake and on Redis."""
 
 from __future__ import annotations
 

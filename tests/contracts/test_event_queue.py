@@ -1,4 +1,4 @@
-"""What every `EventQueue` promises."""
+"""Contract of `EventQueue`, on the fake and on Redis."""
 
 from __future__ import annotations
 

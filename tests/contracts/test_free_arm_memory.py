@@ -1,4 +1,4 @@
-"""What every `FreeArmMemory` promises."""
+"""Contract of `FreeArmMemory`, on the fake and on Redis."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every `Heartbeats` promises."""
+"""Contract of `Heartbeats`, on the fake and on Redis."""
 
 from __future__ import annotations
 

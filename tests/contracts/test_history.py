@@ -1,4 +1,4 @@
-"""What every `History` promises."""
+"""Contract of `History`, on the fake and on PostgreSQL."""
 
 from __future__ import annotations
 

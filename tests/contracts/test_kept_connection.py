@@ -1,4 +1,4 @@
-"""A kept connection leaves Redis to others between its commands, and loses no answer by that."""
+"""Kept connection to Redis: it does not block others between its commands, and loses no reply."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every `Outbox` promises, and what `RequestLog` puts into it."""
+"""Contract of `Outbox`, and of the entries that `RequestLog` adds, on the fake and on Redis."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The local Qdrant engine, seen through the official client: what holds of a Qdrant server holds here."""
+"""The local Qdrant engine through the official client: it behaves as a Qdrant server does."""
 
 from __future__ import annotations
 

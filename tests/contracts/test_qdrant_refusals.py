@@ -1,4 +1,4 @@
-"""What the local Qdrant engine does not understand it refuses, with Qdrant's statuses and a message."""
+"""Refusals of the local Qdrant engine: unsupported requests get Qdrant's statuses and a message."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Limits of a key, on the fake and on Redis: what is taken, refused, given back, and what a crowd overshoots."""
+"""Limits of a key, on the fake and on Redis: charges, refusals, refunds, and the overshoot of a crowd."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every `RequestLog` promises of terms on which ratings are taken, of conversations, exploring and withdrawing."""
+"""Contract of `RequestLog`: terms of ratings, conversations, exploration and withdrawal, on the fake and on Redis."""
 
 from __future__ import annotations
 

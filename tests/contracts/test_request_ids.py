@@ -1,4 +1,4 @@
-"""What every `RequestLog` promises of ids: an own id means its own request, and what is ambiguous is said."""
+"""Contract of `RequestLog`: ids. An own id means its own request, and an ambiguous id is reported."""
 
 from __future__ import annotations
 

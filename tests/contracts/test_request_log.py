@@ -1,4 +1,4 @@
-"""What every `RequestLog` promises."""
+"""Contract of `RequestLog`, on the fake and on Redis."""
 
 from __future__ import annotations
 

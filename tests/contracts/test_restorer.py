@@ -1,4 +1,4 @@
-"""What every `Restorer` promises."""
+"""Contract of `Restorer`, on the fake and on Redis."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Connections to PostgreSQL that live but are of no use: behind a pooler, read-only, vanished, ended by the server."""
+"""Useless connections to PostgreSQL: behind a pooler, read-only, vanished, ended by the server."""
 
 from __future__ import annotations
 

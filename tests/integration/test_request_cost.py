@@ -1,4 +1,4 @@
-"""What a request costs in function calls: a loss of speed shows without a stopwatch, on any machine at any load."""
+"""Function calls of a request: a loss of speed shows without a clock, on any machine at any load."""
 
 from __future__ import annotations
 

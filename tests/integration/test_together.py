@@ -1,4 +1,4 @@
-"""Ids that are claimed in the same moment go to Redis in one write, and each claim stays its own."""
+"""Concurrent reservations: they go to Redis in one write, and each has its own result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Calls, and what they come back with."""
+"""Calls of the chat client, and helpers for their results."""
 
 from __future__ import annotations
 

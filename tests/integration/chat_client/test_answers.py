@@ -1,4 +1,4 @@
-"""What is believed of an answer and of the list of models, and what goes out."""
+"""Whole answers and lists of models: which facts are read from them, and what is sent."""
 
 from __future__ import annotations
 

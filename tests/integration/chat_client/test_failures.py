@@ -1,4 +1,4 @@
-"""What each failure of an upstream means for the next arm, the bill and the caller."""
+"""Failures of the upstream: their effect on the next arm, the bill and the caller."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers that come packed although we asked for none: unpacked within bounds."""
+"""Compressed answers, although none was requested: decompressed within bounds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Calls by a proxy: a tunnel for https, whole URLs for http, and what it refuses costs nothing."""
+"""Calls through a proxy: a tunnel for https, whole URLs for http; a refusal by the proxy is not billed."""
 
 from __future__ import annotations
 

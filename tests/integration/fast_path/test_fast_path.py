@@ -1,4 +1,4 @@
-"""The fast path: what it answers itself, in whatever pieces it comes, and how a connection ends."""
+"""The fast path: requests that it answers itself, in pieces of any size, and the end of a connection."""
 
 from __future__ import annotations
 

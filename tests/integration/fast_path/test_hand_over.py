@@ -1,4 +1,4 @@
-"""What is not plain goes to aiohttp, with the connection, and is answered as if there were no fast path."""
+"""Hand-over to aiohttp: other requests go there with their connection, and get the same responses."""
 
 from __future__ import annotations
 

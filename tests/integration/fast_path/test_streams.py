@@ -1,4 +1,4 @@
-"""Answers in pieces: sent as they are put, at the client's pace, and never whole where they are not."""
+"""Streamed responses: sent as they are put, at the client's pace, and never complete-looking when cut."""
 
 from __future__ import annotations
 

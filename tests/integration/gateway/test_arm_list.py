@@ -1,4 +1,4 @@
-"""Models added and taken out over HTTP, and by two gateway processes on one real Redis."""
+"""Models added and removed over HTTP, and by two gateway processes on one real Redis."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bytes of request bodies are bounded before they are read, and what they took is given back: real processes."""
+"""The bound on bytes of bodies: checked before they are read, and memory is given back. Real processes."""
 
 from __future__ import annotations
 

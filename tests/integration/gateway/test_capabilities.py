@@ -1,4 +1,4 @@
-"""What models can do, as the HTTP API shows it and keeps to it."""
+"""Capabilities of models, as the HTTP API shows them and routes by them."""
 
 from __future__ import annotations
 

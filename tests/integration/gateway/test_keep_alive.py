@@ -1,4 +1,4 @@
-"""Streams from a slow upstream as a client sees them: by the fast path and by aiohttp, with the waits scaled down."""
+"""Keep-alive comments of streams from a slow upstream, by the fast path and by aiohttp; waits are scaled down."""
 
 from __future__ import annotations
 

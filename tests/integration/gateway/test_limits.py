@@ -1,4 +1,4 @@
-"""Rate limits and budgets over HTTP, with a real Redis: what clients see, and what a crowd can spend."""
+"""Rate limits and budgets over HTTP, with a real Redis: responses to clients, and the spending of a crowd."""
 
 from __future__ import annotations
 

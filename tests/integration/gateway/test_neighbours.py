@@ -1,4 +1,4 @@
-"""Two gateway processes on one Redis: they know of one another what clients would otherwise find out twice."""
+"""Gossip of two gateway processes on one Redis: open circuits and late records of one are known to the other."""
 
 from __future__ import annotations
 

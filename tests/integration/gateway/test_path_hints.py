@@ -1,4 +1,4 @@
-"""A path or a method that does not exist: the answer names the one that does, the log the one that was asked for."""
+"""Unknown paths and methods: the response names the right one, the log the requested one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A gateway behind a proxy: it is for the upstream alone, and what it refuses is said."""
+"""A gateway behind a proxy: only calls to the upstream use it, and its refusals are reported."""
 
 from __future__ import annotations
 

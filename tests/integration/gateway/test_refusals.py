@@ -72,7 +72,7 @@ def error(message: str, **more: object) -> dict[str, object]:
     return {"error": {"message": message, **more}}
 
 
-# -- who names a model hears its provider ---------------------------------------------------------
+# -- a client that names a model gets its provider's reason ---------------------------------------------------------
 
 Shape = Callable[[str], raw.Script]
 SHAPES: dict[str, Shape] = {

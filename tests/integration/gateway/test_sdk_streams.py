@@ -1,4 +1,4 @@
-"""What the official OpenAI client reads of a gateway whose upstream streams in unusual forms."""
+"""The official OpenAI client on a gateway whose upstream streams in unusual forms."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""No body stalls the event loop: while one client's monster is read and refused, all others go on."""
+"""No body stalls the event loop: while a huge one is read and refused, all other requests go on."""
 
 from __future__ import annotations
 

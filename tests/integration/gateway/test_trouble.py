@@ -1,4 +1,4 @@
-"""Parts that stop and go on, and a Redis that answers with what is wrong with it."""
+"""Dependencies in trouble: parts that are stopped for a while, and a Redis that returns errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An alarm rings once, at the time that was set last, whatever was set before."""
+"""Deadline timer: it fires once, at the time that was set last."""
 
 from __future__ import annotations
 

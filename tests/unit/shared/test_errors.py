@@ -1,4 +1,4 @@
-"""What an error of the upstream means for the next try."""
+"""Errors of the upstream: whether they pass, and whether they may be billed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The queue of log lines: `write` never fails and never waits; what is lost is counted and said."""
+"""The queue of log lines: `write` never fails and never waits; lost lines are counted and reported."""
 
 from __future__ import annotations
 

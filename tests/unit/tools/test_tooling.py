@@ -1,4 +1,4 @@
-"""The tools that keep the code small and the locks clean do see what they are for."""
+"""Tools: size limits, locked versions, and the choice of an interpreter."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The simulated upstream: shaped like the real one, wrong in exactly the ways that it is asked to be."""
+"""The simulated upstream: shaped like the real one, with exactly the faults that are requested."""
 
 import json
 import random

@@ -1,4 +1,4 @@
-"""Words remembered by the static model: its ids and vectors are those of the tokenizer and of fastembed."""
+"""The cached tokenizer of the static model: ids and vectors equal those of the tokenizer and of fastembed."""
 
 from __future__ import annotations
 

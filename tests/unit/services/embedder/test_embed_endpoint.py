@@ -1,4 +1,4 @@
-"""The embedder's endpoint apart from HTTP: limits of a request, its deadline, and what a refusal says."""
+"""The embedder's endpoint without HTTP: limits of a request, its deadline, and the text of a refusal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Errors in answers of status 200: told apart from answers that only carry an empty field."""
+"""Errors in answers of status 200, as opposed to answers that only carry an empty error field."""
 
 from __future__ import annotations
 

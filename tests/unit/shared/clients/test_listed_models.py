@@ -1,4 +1,4 @@
-"""What a list of models says of each model's limits: read where it has the right type, unknown otherwise."""
+"""Limits of models in a list of models: read where the type is right, unknown otherwise."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which proxy the upstream is reached by, if any, and which authorities are named: as the environment's words say."""
+"""Proxy and certificate authorities for the upstream, from the environment."""
 
 from __future__ import annotations
 

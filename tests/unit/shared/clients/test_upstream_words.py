@@ -1,4 +1,4 @@
-"""The reason is found in whatever shape an upstream wraps it, and leaves without a secret."""
+"""Reasons in error bodies: found in every known shape, and passed on without secrets."""
 
 from __future__ import annotations
 

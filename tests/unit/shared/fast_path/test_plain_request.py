@@ -1,4 +1,4 @@
-"""What is read as a plain request, and that nothing else is."""
+"""Parser of plain requests: it accepts them, and nothing else."""
 
 from __future__ import annotations
 

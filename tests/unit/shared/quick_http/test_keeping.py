@@ -1,4 +1,4 @@
-"""Which connections are used again, and what of a response belongs to its request."""
+"""Kept connections: which are used again, and which bytes belong to a response."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A proxy's address: what is sent of it, and what is shown."""
+"""Address of a proxy: credentials are sent, and not shown."""
 
 from __future__ import annotations
 

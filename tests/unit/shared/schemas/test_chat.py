@@ -1,4 +1,4 @@
-"""Which bodies are refused, what of them is dropped, and that everything else goes on as it came."""
+"""Chat bodies: which are refused, which fields are dropped; all others go to the upstream unchanged."""
 
 from __future__ import annotations
 

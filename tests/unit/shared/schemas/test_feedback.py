@@ -1,4 +1,4 @@
-"""What a rating's form and JSON body say."""
+"""Ratings: form fields and JSON bodies."""
 
 from __future__ import annotations
 

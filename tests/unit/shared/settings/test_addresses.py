@@ -1,4 +1,4 @@
-"""Addresses in settings are parsed whole at the start: what starts can be dialled."""
+"""Addresses in settings: parsed whole at the start, so that each can be connected to."""
 
 from __future__ import annotations
 

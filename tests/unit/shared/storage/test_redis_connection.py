@@ -1,4 +1,4 @@
-"""Answers of what is not Redis, or has lost its place among the answers."""
+"""Replies that are none of Redis, or belong to another command."""
 
 from __future__ import annotations
 

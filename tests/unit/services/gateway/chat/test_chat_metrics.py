@@ -1,4 +1,4 @@
-"""What Prometheus is shown: bounded, there from the start, and true."""
+"""Metrics of chat requests: bounded in number, present from the start, and right."""
 
 from __future__ import annotations
 

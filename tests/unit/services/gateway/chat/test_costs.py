@@ -1,4 +1,4 @@
-"""What an answer cost: reported, counted, or unknown, which is never 0."""
+"""Costs of answers: reported, estimated, or unknown, which is never 0."""
 
 from __future__ import annotations
 

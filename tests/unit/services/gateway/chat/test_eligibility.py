@@ -1,4 +1,4 @@
-"""Arms that cannot serve a request are out before the draw; what is not known stays in."""
+"""Eligibility: arms that cannot serve a request are excluded before the draw; unknown ones stay in."""
 
 from __future__ import annotations
 

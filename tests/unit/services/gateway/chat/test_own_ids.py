@@ -1,4 +1,4 @@
-"""Requests whose id we made ourselves."""
+"""Requests without an id of the client: they need no reservation."""
 
 from __future__ import annotations
 

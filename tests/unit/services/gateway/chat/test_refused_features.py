@@ -1,4 +1,4 @@
-"""What an arm has refused lately keeps it from such requests, as long as others are left."""
+"""Refused features: an arm gets no requests with a feature that it refused lately, while others are left."""
 
 from __future__ import annotations
 

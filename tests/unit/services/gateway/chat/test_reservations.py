@@ -1,4 +1,4 @@
-"""What a request takes before it is decided, and gets back where nothing follows."""
+"""Reservations: ids and charges are reserved beside the decision, and released where it fails."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a chat request to a recorded answer: what is promised whatever is away."""
+"""The chat use case: from a request to a recorded answer, also while dependencies are away."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SAFE_START with a DEFAULT_MODEL that LLM_MODELS does not name: it is weighed against the others all the same."""
+"""SAFE_START with a DEFAULT_MODEL that LLM_MODELS does not name: it competes with the others all the same."""
 
 from __future__ import annotations
 

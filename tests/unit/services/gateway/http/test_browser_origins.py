@@ -1,4 +1,4 @@
-"""Without keys, a web page is served only under names that a rebound page cannot have."""
+"""DNS rebinding: without keys, a web page is served only under names that a rebound page cannot have."""
 
 from __future__ import annotations
 

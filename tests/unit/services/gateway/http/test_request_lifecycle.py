@@ -1,4 +1,4 @@
-"""What a request is named by: its id, and the id of its conversation."""
+"""Ids of a request and of its conversation, read from headers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Places: never more than the limit, none lost, a queue that moves or is not joined, and refusals that do not wait."""
+"""Admission: never more than the limit, no place lost, a bounded queue, and immediate refusals."""
 
 from __future__ import annotations
 

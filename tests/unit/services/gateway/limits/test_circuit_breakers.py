@@ -1,4 +1,4 @@
-"""Which arms are left alone, for how long, and how many second tries there may be."""
+"""Circuit breakers of arms: what opens them, for how long, and the budget of retries."""
 
 from __future__ import annotations
 

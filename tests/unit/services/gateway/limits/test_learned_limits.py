@@ -1,4 +1,4 @@
-"""Limits that are learned from refusals: for an hour, for such requests alone, and for all gateways."""
+"""Learned limits: a refusal counts for an hour, for requests of its kind, and for all gateways."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Models are added and taken out at run time, on top of LLM_MODELS, for all gateways of one Redis."""
+"""Models added and removed at run time, on top of LLM_MODELS, for all gateways of one Redis."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Loops beside the requests."""
+"""Repeated steps of background loops."""
 
 from __future__ import annotations
 

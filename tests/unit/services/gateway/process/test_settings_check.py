@@ -1,4 +1,4 @@
-"""Settings that are right one by one and not together."""
+"""Settings check: values that are valid one by one, and not together."""
 
 from __future__ import annotations
 

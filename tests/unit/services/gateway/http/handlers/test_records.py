@@ -1,4 +1,4 @@
-"""What the API shows of a stored request."""
+"""Views of stored requests in the API."""
 
 from __future__ import annotations
 
