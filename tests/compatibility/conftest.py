@@ -20,7 +20,7 @@ from tests.support.gateway_process import Gateway
 KEY = "key-of-the-test"
 
 
-class RequestLifecycle:
+class ServedGateway:
     """Where clients go, and what the simulated models have seen."""
 
     def __init__(self, gateway: str, simulator: int) -> None:
@@ -37,7 +37,7 @@ class RequestLifecycle:
 
 
 @pytest.fixture(scope="package")
-def door(redis_server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RequestLifecycle]:
+def gateway(redis_server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedGateway]:
     """A running gateway."""
     folder, port = tmp_path_factory.mktemp("compatibility"), free_port()
     with Redis.from_url(redis_server) as client:
@@ -50,6 +50,6 @@ def door(redis_server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
             gateway.server.wait_for_port(gateway.port)
             while not http_ok(gateway.port, "/ready"):  # pytest's own time limit ends this
                 time.sleep(0.05)
-            yield RequestLifecycle(gateway.url, port)
+            yield ServedGateway(gateway.url, port)
         finally:
             gateway.server.kill()

@@ -15,7 +15,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from deploy.local.servers import free_port
 from services.gateway.app import build_app
-from services.gateway.http import request_lifecycle as door
+from services.gateway.http import request_lifecycle
 from services.gateway.http.app_keys import HEALTH
 from services.gateway.http.server import serve
 from shared.clients.answer_stream import HttpAnswerStream
@@ -86,7 +86,7 @@ async def test_a_request_costs_no_more_calls_than_it_did(
 ) -> None:
     """Within 25 %: a change that makes it more expensive updates the figure here, or is reverted."""
     world = World(settings_for(tmp_path).model_copy(update={"PORT": free_port()}))
-    monkeypatch.setattr(door, "log", Mock())  # how lines are written depends on what ran before this test
+    monkeypatch.setattr(request_lifecycle, "log", Mock())  # how lines are written depends on what ran before this test
     app = build_app(world.settings, world.adapters)
     runner = await serve(app, world.settings)
     try:

@@ -8,15 +8,15 @@ from services.gateway.chat.streaming import Begin, OpenStream
 
 
 class FakeSink:
-    """`Sink`: `frames` are the events that were put. `told` hears of each; with `room` at False each is waited for.
+    """`Sink`: `frames` are the events that were put. `on_event` gets each; with `room` False each is waited for.
 
     `begun_by`: the arms in the headers that were sent.
     """
 
-    def __init__(self, told: Callable[[bytes], None] | None = None, *, room: bool = True) -> None:
+    def __init__(self, on_event: Callable[[bytes], None] | None = None, *, room: bool = True) -> None:
         self.frames: list[bytes] = []
         self.begun_by: list[str] = []
-        self._told = told
+        self._on_event = on_event
         self._room = room
 
     def put(self, piece: bytes) -> bool:
@@ -25,8 +25,8 @@ class FakeSink:
         assert not rest, "a piece is whole events"
         for event in events:
             self.frames.append(event + b"\n\n")
-            if self._told is not None:
-                self._told(self.frames[-1])
+            if self._on_event is not None:
+                self._on_event(self.frames[-1])
         return self._room
 
     async def flush(self) -> None:
