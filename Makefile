@@ -45,15 +45,17 @@ evaluate: $(VENV)/.local  ## What other settings would have earned (LOG=file or 
 soak: $(VENV)/.local  ## Load with faults and the account of it (MINUTES=10 RPS=50 FAULTS=0.2, KILL=1: parts are killed)
 	@$(BIN)/python -m benchmarks.soak --minutes $(or $(MINUTES),10) --rps $(or $(RPS),50) --faults $(or $(FAULTS),0.2) $(if $(KILL),--kill)
 
-test: check  ## Everything, with real Redis, Qdrant engine and PostgreSQL (WORKERS=2: test files that run side by side)
-	@$(BIN)/python -m pytest -n $(or $(WORKERS),auto) --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+# Tests wait more than they compute: more workers than a small machine has processors. Bytecode is written even where the
+# environment forbids it: each worker imports all tests, and they start hundreds of Python processes.
+test: check  ## Everything, with real Redis, Qdrant engine and PostgreSQL (WORKERS=4: test files that run in parallel)
+	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n $(or $(WORKERS),4) --dist loadfile --no-loadscope-reorder
 
 check: $(VENV)/.test  ## Format, lint, types, import contracts, size limits, docs: no server needed
 	@$(BIN)/ruff format --check -q . && $(BIN)/ruff check -q .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
-	@$(BIN)/python -m tests.sizes
-	@$(BIN)/python -m pytest tests/unit/test_docs.py tests/unit/test_docs_reference.py
+	@$(BIN)/python -m tools.sizes
+	@$(BIN)/python -m pytest tests/unit/docs/test_docs.py tests/unit/docs/test_docs_reference.py
 
 configuration: $(VENV)/.test  ## Write the tables of settings and metrics in docs/ from the code
 	@$(BIN)/python -m tools.doc_tables

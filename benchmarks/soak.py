@@ -1,7 +1,7 @@
 """Command `make soak`: load on a whole stack while a share of all model calls fails; then checks what was lost.
 
-It checks what is promised: no 5xx that another model could have answered, memory and descriptors flat after the first
-minute, every request recorded once, every accepted rating learned once. With `--kill`, one part is killed every minute.
+It checks the guarantees: no 5xx while a model was left to call, memory and descriptors constant after the first minute,
+every request recorded once, every accepted rating learned once. With `--kill`, one part is killed every minute.
 """
 
 from __future__ import annotations
@@ -86,29 +86,37 @@ def _report(
     overhead = np.percentile(tally.overhead_ms, (50, 99))
     again = sum(records.attempts.elements()) - tally.sent
     print(f"\nsent {tally.sent} in {options.minutes:g} min; faults in {options.faults:.0%} of model calls, "
-          f"{again} second tries; overhead p50 {overhead[0]:.1f} ms, p99 {overhead[1]:.1f} ms")  # fmt: skip
+          f"{again} retries; overhead p50 {overhead[0]:.1f} ms, p99 {overhead[1]:.1f} ms")  # fmt: skip
     for end, count in tally.ends.most_common():
         print(f"  {count:7d}  {end}")
     for reason, count in records.reasons.most_common():
-        print(f"           5xx because {reason}: {count}")
+        print(f"           5xx, {reason}: {count}")
     if watcher.kills:
         print(f"  killed {watcher.kills} times: {', '.join(sorted(watcher.restarted))}")
     print(f"\n{'process':<10} {'RSS MiB: 1st min':>16} {'end':>7} {'ratio':>6} {'fds':>9} {'threads':>9}")
     for name, (first, last, flat) in watcher.judged().items():
-        note = "keeps data" if name in STORES else "restarted" if name in watcher.restarted else "" if flat else "GREW"
+        note = (
+            "stores data, not checked"
+            if name in STORES
+            else "restarted"
+            if name in watcher.restarted
+            else ""
+            if flat
+            else "GROWS"
+        )
         print(
             f"{name:<10} {first.rss_kib / 1024:16.1f} {last.rss_kib / 1024:7.1f} {last.rss_kib / first.rss_kib:6.2f} "
             f"{first.fds:4d}{last.fds:5d} {first.threads:4d}{last.threads:5d}  {note}"
         )
     checks = {
-        f"5xx that another model could have answered: {len(records.needless)}": not records.needless,
-        f"requests that got no answer at all: {tally.unreached}": tally.unreached == 0,
-        f"refused at the door: {tally.shed}": tally.shed == 0,
+        f"5xx although a model was left to call: {len(records.needless)}": not records.needless,
+        f"requests without a response: {tally.unreached}": tally.unreached == 0,
+        f"refused at the limit of concurrent requests: {tally.shed}": tally.shed == 0,
         f"sent {tally.sent} = recorded {records.recorded} + refused {tally.shed}": tally.sent
         == records.recorded + tally.shed,
         account.line(): account.balanced,
-        f"ratings that were never accepted: {tally.not_rated}": tally.not_rated == 0,
-        f"memory, descriptors and threads flat; most grown: {watcher.most_grown()}": all(
+        f"ratings that were not accepted: {tally.not_rated}": tally.not_rated == 0,
+        f"memory, descriptors and threads constant; largest growth: {watcher.most_grown()}": all(
             flat for *_, flat in watcher.judged().values()
         ),
     }

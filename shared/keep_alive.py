@@ -1,9 +1,8 @@
-"""TCP keep-alive options, and a clock for the age of connections."""
+"""TCP keep-alive options."""
 
 from __future__ import annotations
 
 import socket
-import time
 
 _WANTED = {
     "TCP_KEEPIDLE": 10,  # seconds of silence before the first probe
@@ -21,8 +20,3 @@ def keep_alive(connection: socket.socket) -> None:
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for option, value in OPTIONS.items():
         connection.setsockopt(socket.IPPROTO_TCP, option, value)
-
-
-def idle_clock() -> float:
-    """Return seconds by a clock that goes on while the machine is suspended, where there is one."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()

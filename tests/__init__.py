@@ -1,1 +1,1 @@
-"""Tests. One folder a kind; `make test` runs all of them."""
+"""Tests: a folder for each tier, and `support` with what several of them use. `make test` runs all of them."""

@@ -18,7 +18,7 @@ from hypothesis import settings as hypothesis_settings
 from deploy.local.postgres import postgres_url
 from deploy.local.probes import postgres_answers
 from deploy.local.servers import Server, free_port, postgres_command, qdrant_command, redis_command, running
-from tests.parallel import pytest_configure  # noqa: F401 - pytest finds its hook here
+from tests.support.parallel import pytest_configure  # noqa: F401 - pytest finds its hook here
 
 # How long an example takes says more of the machine than of the law; the first draw of a fresh clone is always slow.
 # CI tries the same examples each time, so that a change is judged by itself; at a desk each run tries others.

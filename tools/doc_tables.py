@@ -1,7 +1,7 @@
 """Generator of the tables in the docs: `make configuration` writes them into the pages.
 
 A page marks the lines that are generated, `<!-- settings: begin -->` to `<!-- settings: end -->`; everything else in it
-is written by hand. `tests/unit/test_docs.py` fails where a page is out of date.
+is written by hand. `tests/unit/docs/test_docs.py` fails where a page is out of date.
 """
 
 from __future__ import annotations

@@ -6,15 +6,15 @@ from collections import Counter
 from collections.abc import Mapping
 
 PARTS = (
-    ("embed hop", ("shared/clients/embedder_client", "shared/clients/joined_embedder")),
+    ("embed hop", ("shared/clients/embedder_client",)),
     ("search hop", ("shared/storage/qdrant_",)),
     ("upstream hop", ("shared/clients/",)),
-    ("decision", ("shared/bandit/", "services/gateway/choose", "services/gateway/posterior_cache")),
-    ("parse", ("shared/schemas/chat", "shared/schemas/strict_json", "services/gateway/json_body")),
+    ("decision", ("shared/bandit/", "services/gateway/chat/selection", "services/gateway/models/posterior_cache")),
+    ("parse", ("shared/schemas/chat", "shared/schemas/strict_json", "shared/schemas/requirements")),
     ("log line", ("structlog/", "shared/logs")),
-    ("metrics", ("prometheus_client/", "services/gateway/tally")),
-    ("reserve and record", ("shared/storage/redis_", "redis/", "services/gateway/recorder", "shared/schemas/records")),
-    ("context", ("services/gateway/context",)),
+    ("metrics", ("prometheus_client/", "services/gateway/chat/chat_metrics")),
+    ("reserve and record", ("shared/storage/redis_", "redis/", "services/gateway/records/", "shared/schemas/records")),
+    ("context", ("services/gateway/chat/context",)),
     ("HTTP server and the rest of the gateway", ("services/gateway/", "aiohttp/web")),
 )
 REST = "event loop, sockets, HTTP clients' reading"

@@ -29,7 +29,7 @@ class Records:
 
 async def read_records(redis_url: str, failed: Collection[str], arms: int) -> Records:
     """Read every record. `failed`: public ids with a 5xx; `arms`: number of models that can answer."""
-    records, told = Records(), set(failed)
+    records, failures = Records(), set(failed)
     async with aioredis.Redis.from_url(redis_url) as client:
         keys = [key async for key in client.scan_iter(match=redis_keys.request("*"), count=_PAGE)]
         for start in range(0, len(keys), _PAGE):
@@ -38,25 +38,25 @@ async def read_records(redis_url: str, failed: Collection[str], arms: int) -> Re
                 pipeline.hget(key, "record")
             for raw in await pipeline.execute():
                 if raw is not None:
-                    _count(records, orjson.loads(raw), told, arms)
+                    _count(records, orjson.loads(raw), failures, arms)
             await asyncio.sleep(0)
-    records.needless += told  # without a record
+    records.needless += failures  # without a record
     return records
 
 
-def _count(records: Records, record: dict[str, object], told: set[str], arms: int) -> None:
+def _count(records: Records, record: dict[str, object], failures: set[str], arms: int) -> None:
     public_id, outcome = str(record["public_id"]), record["outcome"]
     assert isinstance(outcome, dict)  # noqa: S101 - for the type checker
     attempts = outcome["attempts"]
     records.recorded += 1
     records.statuses[str(outcome["status"])] += 1
     records.attempts[len(attempts)] += 1
-    if public_id not in told:
+    if public_id not in failures:
         return
-    told.discard(public_id)
+    failures.discard(public_id)
     if sum(attempt["spent"] for attempt in attempts) >= MAX_SPENT:
-        records.reasons["two calls may have been billed: nobody pays for a third"] += 1
+        records.reasons["two calls may have been billed, so no third was made"] += 1
     elif len({attempt["arm"] for attempt in attempts}) >= arms:
-        records.reasons["all models were asked, all failed"] += 1
+        records.reasons["all models were called and failed"] += 1
     else:
         records.needless.append(public_id)

@@ -99,6 +99,6 @@ class Load:
                     tally.failed.append(request_id)
                 return False
             whole = not stream or content.endswith(b"data: [DONE]\n\n")
-            tally.ends["200 whole" if whole else "200 broken off, and said so"] += 1
+            tally.ends["200 complete" if whole else "200 incomplete, with an error event"] += 1
             tally.overhead_ms.append(float(answer.headers["x-router-overhead-ms"]))
             return whole

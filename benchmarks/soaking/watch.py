@@ -93,7 +93,7 @@ class Watcher:
         kept = {name for name in self.first if name in self.last} - STORES - self.restarted
         ratios = {name: self.last[name].rss_kib / self.first[name].rss_kib for name in kept}
         name = max(ratios, key=lambda part: ratios[part], default="")
-        return f"{name}, {ratios[name]:.2f} times the memory after the first minute" if name else "nobody"
+        return f"{name}, {ratios[name]:.2f} times the memory after the first minute" if name else "none"
 
     def _flat(self, name: str, first: Sample, last: Sample) -> bool:
         if name in STORES or name in self.restarted:

@@ -10,8 +10,7 @@ from functools import partial
 from services.gateway.models.runtime_models import ArmChanges, FreeArmMemory
 from services.gateway.process.database_health import DatabaseHealth
 from shared.clients.chat_client import HttpChatModel, connections
-from shared.clients.coalescing_embedder import CoalescingEmbedder
-from shared.clients.embedder_client import HttpEmbedder
+from shared.clients.embedder_client import CoalescingEmbedder, HttpEmbedder
 from shared.clients.upstream_route import upstream_proxy, upstream_tls
 from shared.clock import SystemClock
 from shared.logs import get_logger

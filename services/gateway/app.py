@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,12 +19,11 @@ from services.gateway.chat.selection import Conversations, Selector
 from services.gateway.feedback.record_feedback import FeedbackRecorder
 from services.gateway.feedback.signed_links import SignedLinks
 from services.gateway.http import app_keys as keys
-from services.gateway.http.chat_request_reader import ChatRequestReader
+from services.gateway.http.chat_handler import ChatHandler
 from services.gateway.http.middlewares import build_middleware
 from services.gateway.http.request_lifecycle import RequestLifecycle
 from services.gateway.http.routes import all_routes
-from services.gateway.limits.admission import Admission
-from services.gateway.limits.body_bytes import BodyBytes
+from services.gateway.limits.admission import Admission, BodyBytes
 from services.gateway.limits.circuit_breakers import CircuitBreakers
 from services.gateway.limits.exploration_budget import ExplorationBudget
 from services.gateway.limits.learned_limits import LearnedLimits
@@ -37,9 +35,8 @@ from services.gateway.models.posterior_cache import PosteriorCache
 from services.gateway.models.runtime_models import RuntimeModels, SharedFreeArms
 from services.gateway.process.background_loops import BackgroundLoops
 from services.gateway.process.gossip import Gossip, name_of
-from services.gateway.process.health import Health
+from services.gateway.process.health import Health, Readiness
 from services.gateway.process.metrics_view import MetricsView, seed
-from services.gateway.process.readiness import Readiness
 from services.gateway.process.settings_check import asks_openrouter
 from services.gateway.process.version import VERSION
 from services.gateway.records.record_writer import RecordWriter
@@ -95,7 +92,15 @@ def build_app(settings: Settings, adapters: Adapters) -> web.Application:
     app[keys.REGISTRY] = registry
     app[keys.READINESS] = readiness
     app[keys.SUPERVISOR] = gateway.supervisor
-    app[keys.CHAT] = gateway.chat
+    app[keys.LINKS] = SignedLinks(settings.FEEDBACK_LINK_SECRET)
+    app[keys.CHAT] = ChatHandler(
+        gateway.chat,
+        app[keys.LINKS],
+        body_bytes,
+        adapters.clock,
+        forward_control=settings.OPENROUTER_API_KEY is None,
+        forward_session=asks_openrouter(settings),
+    )
     app[keys.SELECTOR] = gateway.selector
     app[keys.FEEDBACK] = gateway.feedback
     app[keys.CATALOGUE] = gateway.catalogue
@@ -103,13 +108,6 @@ def build_app(settings: Settings, adapters: Adapters) -> web.Application:
     app[keys.POSTERIORS] = gateway.posteriors
     app[keys.LEARNED_LIMITS] = gateway.learned_limits
     app[keys.REQUEST_LOG] = adapters.log
-    app[keys.CHAT_REQUEST_READER] = ChatRequestReader(
-        adapters.clock,
-        forward_control=settings.OPENROUTER_API_KEY is None,
-        forward_session=asks_openrouter(settings),
-    )
-    app[keys.LINKS] = SignedLinks(settings.FEEDBACK_LINK_SECRET)
-    app[keys.PARSING] = asyncio.Lock()
     app[keys.HEALTH] = build_health(gateway, adapters, readiness)
     app[keys.METRICS_VIEW] = MetricsView(
         metrics, gateway.catalogue, gateway.posteriors, gateway.circuit_breakers, settings.bandit().weights

@@ -4,8 +4,8 @@ Each kind has a count c and a sum v of unit vectors; its centre is v / |v|. A re
 
     join    nearest kind j, where cos(x, j) >= OPEN_BELOW, or where nothing cheaper is possible
     open    a kind of its own, while there are fewer than MAX_KINDS
-    merge   where there are MAX_KINDS: the pair (i, k) of least 2 c_i c_k / (c_i + c_k) (1 - cos(i, k)) becomes one kind,
-            and x opens its own, if that costs less than joining, 2 c_j / (c_j + 1) (1 - cos(x, j))
+    merge   where there are MAX_KINDS: the pair (i, k) of least 2 c_i c_k / (c_i + c_k) (1 - cos(i, k)) becomes one
+            kind, and x opens its own, if that costs less than joining, 2 c_j / (c_j + 1) (1 - cos(x, j))
 
 Both costs are what the sum of squared distances to the centres grows by (Ward 1963), up to a factor. After a merge the
 smaller kind's id is an alias of the larger one's. Learned sums stay under the id they were counted by and are added

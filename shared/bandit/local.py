@@ -66,7 +66,9 @@ def local_evidence(
     if len(used) < settings.min_similar_requests:
         return LocalEvidence([0.0] * len(quality), tuple(used))
     shifts = [
-        residual / (weight + PSEUDO_WEIGHT) if weight > 0.0 and weight / (weight + PSEUDO_WEIGHT) >= LEAST_SHARE else 0.0
+        residual / (weight + PSEUDO_WEIGHT)
+        if weight > 0.0 and weight / (weight + PSEUDO_WEIGHT) >= LEAST_SHARE
+        else 0.0
         for residual, weight in zip(residuals, weights, strict=True)
     ]
     return LocalEvidence(shifts, tuple(used))

@@ -89,7 +89,9 @@ class MixedThompson:
         def bounds(arms: int, beliefs: Beliefs) -> tuple[float, float]:
             requests, labels = beliefs.requests_nearby, beliefs.labels_nearby
             if requests is None or labels is None:  # no context: all requests are alike
-                requests, labels = (sum(getattr(one, name) for one in posterior.sums) for name in ("requests", "labels"))
+                requests, labels = (
+                    sum(getattr(one, name) for one in posterior.sums) for name in ("requests", "labels")
+                )
             return explored_bounds(self.settings.exploration_rate, arms, requests, labels)
 
         return decide(posterior, context, eligible, rng, settings=self.settings, policy=self.name, bounds=bounds)

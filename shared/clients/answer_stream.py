@@ -19,13 +19,12 @@ from typing import Any
 
 import orjson
 
-from shared.clients import lenient_json
-from shared.clients.answers import choices_of, error_of
+from shared.clients import upstream_json
+from shared.clients.answers import RefusalOf, answer_of, choices_of, error_of
 from shared.clients.choices import Choices
 from shared.clients.sse import EventParser, EventTooLarge, comment_of
 from shared.clients.upstream_errors import garbage, of_error_body, of_exception, timed_out_error
 from shared.clients.usage import usage_of
-from shared.clients.whole_answer import RefusalOf, answer_of
 from shared.errors import UpstreamError
 from shared.quick_http.unpacking import Body
 from shared.schemas.tool_loops import MAX_CALLS, call_ids_of
@@ -269,7 +268,7 @@ class HttpAnswerStream:
                 if not body.get("choices"):
                     return None
                 del body["usage"]
-                data = lenient_json.dumps(body)
+                data = upstream_json.dumps(body)
         if _LF in data:
             data = data.replace(_LF, b" ")  # on one line again: within a string JSON has no line end
         return b"data: " + data + _LF + _LF
@@ -277,7 +276,7 @@ class HttpAnswerStream:
     def _decipher(self, data: bytes) -> tuple[object, bytes]:
         """Return the value of an event that is not strict JSON, and its text to pass on."""
         try:
-            return lenient_json.read(data)
+            return upstream_json.read(data)
         except ValueError:
             return _UNREADABLE, data
 

@@ -1,22 +1,66 @@
-"""Parsing of upstream answers: their text is trusted, their numbers and names are checked."""
+"""Parser of upstream answers: reads the facts that the router needs; a whole answer's body is passed on unchanged.
+
+The text of an answer is trusted, its numbers and names are checked.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from shared.clients import lenient_json
-from shared.clients.figures import name_of
+from shared.clients import upstream_json
+from shared.clients.upstream_errors import garbage, of_error_body
+from shared.clients.upstream_words import words_of
+from shared.clients.usage import usage_of
+from shared.errors import UpstreamError
+from shared.schemas.tool_loops import call_ids_of
+from shared.schemas.upstream import Answer
+
+MAX_ERROR_BYTES = 64 * 1024
+
+RefusalOf = Callable[[Mapping[str, Any]], UpstreamError]
+"""Converts an error under status 200 to UpstreamError."""
 
 
 class BadAnswer(Exception):
     """Error: the body is not an answer."""
 
 
+def answer_of(raw: bytes, refusal: RefusalOf = of_error_body) -> Answer:
+    """Return a whole answer. Raises UpstreamError."""
+    try:
+        body, raw = parse_object(raw)
+        failure = error_of(body, choices_of(body))
+        if failure is not None:
+            raise refusal(failure)
+        messages = messages_of(body)
+    except BadAnswer as error:
+        raise _unreadable(raw, str(error), refusal) from error
+    return Answer(
+        body=raw,
+        usage=usage_of(body),
+        model=model_of(body),
+        chars=text_length_of(messages),
+        calls=call_ids_of(messages),
+    )
+
+
+def _unreadable(raw: bytes, why: str, refusal: RefusalOf) -> UpstreamError:
+    """Return what a body without an answer means: an error of some other shape, if it names a status."""
+    if len(raw) <= MAX_ERROR_BYTES:
+        try:
+            body = upstream_json.loads(raw)
+        except ValueError:
+            return garbage(why)
+        if words_of(body).status is not None:
+            return refusal(body)
+    return garbage(why)
+
+
 def parse_object(raw: bytes) -> tuple[dict[str, Any], bytes]:
     """Return a JSON object, and the text to pass on: `raw` itself unless it is not UTF-8. Raises BadAnswer."""
     try:
-        body, text = lenient_json.read(raw)
+        body, text = upstream_json.read(raw)
     except ValueError as error:
         raise BadAnswer("not JSON") from error
     if not isinstance(body, dict):
@@ -27,7 +71,7 @@ def parse_object(raw: bytes) -> tuple[dict[str, Any], bytes]:
 def parse_json(raw: bytes) -> Any:
     """Return any JSON value. Raises BadAnswer."""
     try:
-        return lenient_json.loads(raw)
+        return upstream_json.loads(raw)
     except ValueError as error:
         raise BadAnswer("not JSON") from error
 
@@ -83,4 +127,4 @@ def _arguments(calls: Any) -> list[Any]:
 
 def model_of(body: Mapping[str, Any]) -> str | None:
     """Return the model's name if it is safe in a header, else None."""
-    return name_of(body.get("model"))
+    return upstream_json.name_of(body.get("model"))

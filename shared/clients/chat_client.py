@@ -20,11 +20,10 @@ import orjson
 from shared import __version__
 from shared.bandit.arms import Arm
 from shared.clients.answer_stream import HttpAnswerStream
-from shared.clients.answers import BadAnswer, parse_json
+from shared.clients.answers import BadAnswer, answer_of, parse_json
 from shared.clients.masking import Mask, secrets_of
 from shared.clients.model_list import arms_of
 from shared.clients.upstream_errors import garbage, of_error_body, of_exception, of_status
-from shared.clients.whole_answer import answer_of
 from shared.logs import get_logger
 from shared.quick_http import Incoming, Proxy, QuickHttp
 from shared.quick_http.unpacking import Body, UnknownPacking, unpack, unpacked

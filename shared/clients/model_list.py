@@ -7,7 +7,7 @@
 | `{"models": [{"name": ...}]}` or `{"model": ...}` | Ollama, Google, Cohere |
 | `{"some/model": {...}}`, also within `data` or `models` | lists by id |
 
-An unreadable entry is dropped alone.
+An unreadable entry is dropped alone, and a field of a wrong type is ignored.
 """
 
 from __future__ import annotations
@@ -15,12 +15,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from shared.bandit.arms import Arm
+from shared.bandit.arms import Arm, Price
 from shared.clients.answers import BadAnswer
-from shared.clients.listed_models import arm_of
+from shared.clients.upstream_json import amount_of, count_of, name_of
 
 _WRAPPERS = ("data", "models")
 _NAMES = ("name", "model")
+MAX_WORDS = 256
+"""Modalities or parameters of one model."""
+
+MAX_REQUEST_USD = 1_000.0
+MAX_TIME = 1e11
+"""Unix seconds, about the year 5000."""
+
+_CONTEXT = ("context_length", "context_window", "max_model_len", "max_context_length")
+"""What OpenRouter, Groq, vLLM and Mistral call a model's context."""
 
 
 def arms_of(body: object) -> tuple[Arm, ...]:
@@ -51,3 +60,62 @@ def _with_id(entry: Mapping[str, Any]) -> Mapping[str, Any]:
         return entry
     name = next((entry[key] for key in _NAMES if isinstance(entry.get(key), str)), None)
     return {**entry, "id": name}
+
+
+def arm_of(entry: Any) -> Arm | None:
+    """Return the model that an entry describes, or None where it has no usable name."""
+    name = name_of(entry.get("id")) if isinstance(entry, dict) else None
+    if name is None:
+        return None
+    provider, architecture = _object(entry.get("top_provider")), _object(entry.get("architecture"))
+    takes, gives = _modality(architecture.get("modality"))
+    return Arm(
+        name,
+        _price(entry.get("pricing")),
+        context_tokens=_context([entry.get(name) for name in _CONTEXT] + [provider.get("context_length")]),
+        max_output_tokens=_tokens(provider.get("max_completion_tokens")),
+        input_modalities=_words(architecture.get("input_modalities")) or takes,
+        output_modalities=_words(architecture.get("output_modalities")) or gives,
+        parameters=_words(entry.get("supported_parameters")),
+        created=amount_of(entry.get("created"), MAX_TIME),
+    )
+
+
+def _price(pricing: Any) -> Price | None:
+    if not isinstance(pricing, dict):
+        return None
+    prompt, completion = (amount_of(pricing.get(name), 1.0) for name in ("prompt", "completion"))
+    request = amount_of(pricing.get("request") or 0, MAX_REQUEST_USD)
+    return None if prompt is None or completion is None or request is None else Price(prompt, completion, request)
+
+
+def _context(said: list[Any]) -> int | None:
+    """Return the largest: another provider of the model may take more than the first one."""
+    known = [tokens for tokens in map(_tokens, said) if tokens is not None]
+    return max(known, default=None)
+
+
+def _tokens(value: Any) -> int | None:
+    """Return a limit, or None for 0, which means unknown. Whole numbers may be floats (JavaScript)."""
+    return count_of(int(value) if isinstance(value, float) and value.is_integer() else value) or None
+
+
+def _words(value: Any) -> frozenset[str] | None:
+    """Return the strings of a list; None for an empty one, which means unknown."""
+    if not isinstance(value, list):
+        return None
+    return frozenset([word.lower() for word in value[:MAX_WORDS] if isinstance(word, str)]) or None
+
+
+def _modality(value: Any) -> tuple[frozenset[str] | None, frozenset[str] | None]:
+    """Return inputs and outputs of the older form `text+image->text`."""
+    takes, arrow, gives = value.partition("->") if isinstance(value, str) else ("", "", "")
+    return (_split(takes), _split(gives)) if arrow else (None, None)
+
+
+def _split(text: str) -> frozenset[str] | None:
+    return frozenset([word.strip().lower() for word in text.split("+") if word.strip()]) or None
+
+
+def _object(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}

@@ -33,7 +33,8 @@ class EventParser:
     """Incremental parser: bytes in, whole events out. Fields other than `data` and `event` are dropped.
 
     Lines end in LF, CRLF or CR. Splits anywhere are fine, within a character or a line end too: pieces of a line are
-    joined once, when it is complete. An event without data is none.
+    joined once, when it is complete. An event without data is none. JSON without a field name, on one line or several,
+    is an event if it has an error in it, as of servers that fail within a stream; any other is dropped.
 
     Attributes:
         comment: the last comment that has come; a reader sets it to None.
@@ -46,6 +47,7 @@ class EventParser:
         self._after_cr = False
         self._begun = self._between = False  # between two events
         self._data: list[bytes] = []
+        self._bare = False  # the data has no field names
         self._type = b""
         self._size = 0
         self._undecided = True  # nothing but blanks has come
@@ -110,23 +112,34 @@ class EventParser:
         if not line:
             return self._complete()
         if line.startswith(b"data:"):
-            value = line[6 if line.startswith(b"data: ") else 5 :]
-            self._size += len(value) + 1
-            self._check_size()
-            self._data.append(value)
-        elif line.startswith(b"event:"):
+            last = self._complete() if self._bare else None
+            self._add(line[6 if line.startswith(b"data: ") else 5 :])
+            return last
+        if self._bare or line.lstrip(b" \t").startswith(b"{"):
+            last = self._complete() if not self._bare and self._data else None
+            self._bare = True
+            self._add(line)
+            return last or (self._complete() if line.endswith(b"}") and len(self._data) == 1 else None)
+        if line.startswith(b"event:"):
             self._type = line[6:].removeprefix(b" ")
         elif line.startswith(b":"):
             self.comment = line[1 : MAX_COMMENT_BYTES + 1].strip()
         return None
 
+    def _add(self, value: bytes) -> None:
+        self._size += len(value) + 1
+        self._check_size()
+        self._data.append(value)
+
     def _complete(self) -> Event | None:
+        bare, self._bare = self._bare, False
         if not self._data:
             self._type = b""
             return None
         event = (self._type, b"\n".join(self._data))
         self._data, self._type, self._size = [], b"", 0
-        return event if event[1].strip() else None
+        dropped = bare and b'"error"' not in event[1] and event[0] != b"error"
+        return event if event[1].strip() and not dropped else None
 
     def _check_size(self) -> None:
         if self._size + self._pending > MAX_EVENT_BYTES:

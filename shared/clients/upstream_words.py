@@ -18,7 +18,7 @@ from typing import Any
 
 from msgspec import Struct, field
 
-from shared.clients import lenient_json
+from shared.clients import upstream_json
 
 _DEPTH = 8
 _TEXTS = ("message", "msg", "detail", "error_message", "error_msg", "errorMessage", "description", "title")
@@ -62,7 +62,7 @@ NOTHING_SAID = Words()
 def words_of_body(raw: bytes, headers: Mapping[str, str]) -> Words:
     """Return what the body of an error answer says, unpacked."""
     try:
-        body = lenient_json.loads(raw)
+        body = upstream_json.loads(raw)
     except ValueError:
         return Words(text=_plain_text(raw, headers))
     return words_of(body)
@@ -128,7 +128,7 @@ def _inner_words(text: str, depth: int) -> Words:
     """Return what a text says that may itself be JSON: a provider's body, passed on as it came."""
     if text.lstrip()[:1] in ("{", "["):
         try:
-            said = _read(lenient_json.loads(text.encode("utf-8", "surrogatepass")), depth)
+            said = _read(upstream_json.loads(text.encode("utf-8", "surrogatepass")), depth)
         except ValueError:
             return Words(text=text)
         return said if said.text else Words(text=text)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from shared.clients.figures import MAX_COST_USD, MAX_TOKENS, amount_of
+from shared.clients.upstream_json import MAX_COST_USD, MAX_TOKENS, amount_of
 from shared.logs import get_logger
 from shared.schemas.upstream import Usage
 

@@ -17,9 +17,9 @@ from typing import Any, cast
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
+from shared.clock import DeadlineTimer
 from shared.fast_path.plain_request import Head, NotPlain, PlainRequest, RequestBoundaries, may_begin, read_head
 from shared.fast_path.response_writer import PlainResponse, ResponseWriter
-from shared.quick_http.deadline_timer import DeadlineTimer
 
 ARRIVAL_S = 1.0
 """Time for a request to arrive; a slower one is aiohttp's, with its deadlines."""

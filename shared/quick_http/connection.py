@@ -8,8 +8,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import cast
 
-from shared.keep_alive import idle_clock
-from shared.quick_http.deadline_timer import DeadlineTimer
+from shared.clock import DeadlineTimer, idle_clock
 from shared.quick_http.replies import BadReply, Closed, Reply, only_chunk
 
 MAX_HEAD_BYTES = 65_536

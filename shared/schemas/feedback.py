@@ -11,8 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from shared.errors import InvalidRequest, PayloadTooLarge
 from shared.schemas.ids import REQUEST_ID_PATTERN
-from shared.schemas.strict_json import load_object
-from shared.schemas.validation import validate
+from shared.schemas.strict_json import load_object, validate
 
 MAX_TEXT_CHARS = 16_384
 MAX_FEEDBACK_BYTES = 262_144

@@ -1,9 +1,12 @@
-"""Strict JSON parser for request bodies: refuses what lenient parsers accept, change or crash on.
+"""Strict JSON parser for request bodies, and validation of the parsed object against a model.
 
-The standard library's parser is used because it lets us see every key (orjson silently keeps the last of two) and
-keeps integers exact: one beyond 64 bits becomes an `orjson.Fragment`, which is written as it was read. The parser
-recurses, and its cost grows with the number of values, so both are bounded before it runs: a scan at C speed removes
-strings and counts what is left (`long_json.py`, which also keeps each step short).
+The parser refuses what lenient parsers accept, change or crash on. The standard library's is used because it lets us
+see every key (orjson silently keeps the last of two) and keeps integers exact: one beyond 64 bits becomes an
+`orjson.Fragment`, which is written as it was read. It recurses, and its cost grows with the number of values, so both
+are bounded before it runs: a scan at C speed removes strings and counts what is left (`long_json.py`, which also keeps
+each step short).
+
+Validation errors have OpenAI's codes and the field's name, and never echo the input.
 """
 
 from __future__ import annotations
@@ -12,9 +15,10 @@ import json
 import math
 from copy import copy
 from json.scanner import py_make_scanner  # type: ignore[attr-defined]  # its stub has the other one
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import orjson
+from pydantic import BaseModel, ValidationError
 
 from shared.errors import InvalidRequest
 from shared.schemas.long_json import MAX_DEPTH, MAX_DIGITS, MAX_MARKS, Refused, holds, lightened, put_back
@@ -92,3 +96,37 @@ _IN_STEPS.scan_once = py_make_scanner(_IN_STEPS)  # type: ignore[attr-defined]  
 
 def _invalid(message: str) -> InvalidRequest:
     return InvalidRequest(message, code="invalid_json")
+
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def validate(model: type[M], fields: dict[str, Any]) -> M:
+    """Check a JSON object against `model`. Raises InvalidRequest for the first field that does not fit."""
+    try:
+        return model.model_validate(fields)
+    except ValidationError as error:
+        problem = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    raise InvalidRequest(
+        _sentence(problem["type"], problem["msg"]), code=_code(problem["type"]), param=_path(problem["loc"])
+    )
+
+
+def _path(location: tuple[int | str, ...]) -> str:
+    """Return `messages[0].role` for ("messages", 0, "role")."""
+    path = ""
+    for step in location:
+        path += f"[{step}]" if isinstance(step, int) else f".{step}" if path else step
+    return path
+
+
+def _code(kind: str) -> str:
+    if kind == "missing":
+        return "missing_required_parameter"
+    return "invalid_type" if kind.endswith(("_type", "int_from_float")) else "invalid_value"
+
+
+def _sentence(kind: str, message: str) -> str:
+    if kind == "model_type":
+        return "Input should be an object."
+    return message.removeprefix("Value error, ").rstrip(".") + "."

@@ -4,7 +4,7 @@
 |---|---|
 | `model` | every setting: its type, range, default and description |
 | `field_types`, `addresses`, `model_prices`, `text` | types of values and their checks |
-| `load`, `sources`, `dotenv_file`, `near_misses` | reading of CONFIG_FILE, `.env` and environment |
+| `load`, `dotenv_file`, `near_misses` | reading of CONFIG_FILE, `.env` and environment |
 | `explain` | sentences for bad values, masked values |
 | `access_warning` | the warning where no key is required |
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,11 +28,7 @@ class Said:
 def explain(problem: Mapping[str, Any], fields: Mapping[str, FieldInfo], values: Mapping[str, Any]) -> str:
     """Return a sentence with key, value and allowed values for one of pydantic's errors."""
     name = str(problem["loc"][0])
-    field = fields.get(name)
-    if field is None:
-        closest = difflib.get_close_matches(name, list(fields), n=1, cutoff=0.6)
-        named = name if name.isprintable() else ascii(name)
-        return f"{named} is not a setting" + (f"; did you mean {closest[0]}?" if closest else "")
+    field = fields[name]
     refused = f"{name}: {shown(name, field, values.get(name))} is not allowed"
     reason = problem.get("ctx", {}).get("error")
     return f"{refused}: {reason}" if isinstance(reason, BadText) else f"{refused}; it must be {allowed(field)}"

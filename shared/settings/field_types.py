@@ -10,6 +10,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from shared.bandit.arms import is_arm_name
+from shared.bandit.free_arms import FREE
 from shared.settings.addresses import (
     check_allowed_host,
     check_database_host,
@@ -24,6 +25,7 @@ from shared.settings.explain import Said
 from shared.settings.model_prices import check_model_prices
 from shared.settings.text import BadText, check_printable
 
+_NOT_IN_NAMES = re.compile(r"""[;,|"'`\[\]{}]""")
 _KEY_LIMIT = re.compile(r"([0-9a-f]{8,16})((?::(?:rpm=\d{1,8}|tpm=\d{1,10}|usd=\d{1,7}(?:\.\d{1,9})?))+)")
 
 
@@ -49,6 +51,10 @@ def _check_secret(secret: SecretStr) -> SecretStr:
 def _check_model(text: str) -> str:
     if not is_arm_name(text):
         raise BadText("the name of a model is 1 to 256 printable ASCII characters without blanks")
+    if (found := _NOT_IN_NAMES.search(text)) is not None:
+        raise BadText(f"the name of a model has no {found[0]} in it; a list has commas alone: a/b,c/d")
+    if text.lower() == FREE != text:
+        raise BadText(f"free models are chosen by the word `{FREE}` in lower case")
     return text
 
 

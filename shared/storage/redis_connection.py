@@ -74,11 +74,13 @@ async def memory_of(client: Client) -> tuple[int, int]:
 
 @contextmanager
 def redis_errors() -> Iterator[None]:
-    """Convert errors of Redis or its socket to DependencyError."""
+    """Convert errors of Redis or its socket to DependencyError, and those of reading an answer that is not Redis's."""
     try:
         yield
     except (RedisError, OSError, TimeoutError) as error:
         raise_dependency_error(error)
+    except (AttributeError, TypeError, ValueError, LookupError) as error:
+        raise _unreadable() from error
 
 
 _REASONS = {
@@ -118,7 +120,11 @@ def texts_of(answer: Any) -> list[str]:
     """Return the texts of a script's answer. Raises DependencyError for any other: then Redis is not what answers."""
     if isinstance(answer, list) and answer and all(isinstance(part, bytes) for part in answer):
         return [part.decode("utf-8", "replace") for part in answer]
-    raise DependencyError("redis", "its answer cannot be read", reason="its answer cannot be read")
+    raise _unreadable()
+
+
+def _unreadable() -> DependencyError:
+    return DependencyError("redis", "its answer cannot be read", reason="its answer cannot be read")
 
 
 Arguments = Sequence[str | bytes | int | float]

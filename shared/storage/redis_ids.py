@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from shared.schemas.ids import ambiguous, may_be_own_id
-from shared.schemas.records import RequestRecord
+from shared.schemas.ids import ambiguous
 from shared.storage import redis_keys
 from shared.storage.redis_connection import Client, redis_errors
 
-_PUBLIC = "public"
 _EVERY_OWNER = "*"
 """Owner under which earlier versions stored an alias of each public id for admins."""
 
@@ -20,17 +18,6 @@ class Meant(NamedTuple):
 
     own_id: str
     aliases: Sequence[str]
-
-
-def alias_keys(record: RequestRecord) -> list[str]:
-    """Return the keys under which the request is known: to its owner, and to admins, who know no owner."""
-    alias = redis_keys.alias(record.owner, record.public_id)
-    return [alias, alias if record.owner == _PUBLIC else redis_keys.owners(record.public_id)]
-
-
-def namesake(public_id: str, own_id: str) -> list[str]:
-    """Return the key of the request whose own id a client may have chosen as the public id of another."""
-    return [redis_keys.request(public_id)] if public_id != own_id and may_be_own_id(public_id) else []
 
 
 async def find_own_id(client: Client, owner: str | None, public_id: str) -> Meant:
@@ -53,7 +40,8 @@ async def _meant_by_admin(client: Any, public_id: str) -> Meant:
     own, owners = await pipeline.execute()
     if own:
         return Meant(public_id, ())
-    keys = [redis_keys.alias(owner, public_id) for owner in (*sorted(each.decode() for each in owners), _PUBLIC)]
+    known = (*sorted(each.decode() for each in owners), redis_keys.KEYLESS_OWNER)
+    keys = [redis_keys.alias(owner, public_id) for owner in known]
     keys += [] if owners else [redis_keys.alias(_EVERY_OWNER, public_id)]
     aliases = await client.mget(keys)
     found = {_own_id(alias): None for alias in aliases if alias is not None}

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from shared.schemas.ids import may_be_own_id
+
 TAG = "{router}"
+KEYLESS_OWNER = "public"
+"""Owner of requests that were sent without a key."""
 
 EVENTS = f"{TAG}:events"
 """Stream of events to learn from. An entry lives until its effect is applied; never trimmed."""
@@ -80,6 +84,17 @@ def alias(owner: str, public_id: str) -> str:
 def owners(public_id: str) -> str:
     """Hash: the owners who have a request of this public id, by whom admins find it. Lives as long as the request."""
     return f"{TAG}:owners:{public_id}"
+
+
+def alias_keys(owner: str, public_id: str) -> list[str]:
+    """Both keys under which a request is known: to its owner, and to admins, who know no owner."""
+    own = alias(owner, public_id)
+    return [own, own if owner == KEYLESS_OWNER else owners(public_id)]
+
+
+def namesake_keys(public_id: str, own_id: str) -> list[str]:
+    """The key of the request whose own id a client may have chosen as the public id of another; none for other ids."""
+    return [request(public_id)] if public_id != own_id and may_be_own_id(public_id) else []
 
 
 def session(owner: str, session_hash: str) -> str:

@@ -31,7 +31,7 @@ from shared.storage.redis_connection import (
     redis_errors,
     texts_of,
 )
-from shared.storage.redis_ids import Meant, alias_keys, find_own_id, namesake
+from shared.storage.redis_ids import Meant, find_own_id
 from shared.storage.request_codec import LOGGED, logged, parse_record, stored
 
 GRACE_S = 7 * 86_400.0
@@ -74,7 +74,7 @@ class RedisRequestLog:
             limits = charge.limits
             keys += [redis_keys.rate(owner), redis_keys.spent(owner, charge.day)]
             arguments += [limits.requests, limits.tokens, limits.nano_usd, charge.tokens, charge.nano_usd]
-        keys += namesake(public_id, own_id)
+        keys += redis_keys.namesake_keys(public_id, own_id)
         what, *left = texts_of(await self._reserve.submit((keys, arguments)))
         refused = None if what in set(Reservation) else Limit(what)
         quota = None
@@ -107,12 +107,12 @@ class RedisRequestLog:
         vector = b"" if entry.vector is None else np.asarray(entry.vector, dtype="<f4").tobytes()
         keys = [
             redis_keys.request(record.id),
-            *alias_keys(record),
+            *redis_keys.alias_keys(record.owner, record.public_id),
             redis_keys.EVENTS,
             redis_keys.explored(utc_day(record.created_at)),
             redis_keys.rate(record.owner),
             redis_keys.spent(record.owner, record.toll.day if record.toll else ""),
-            *(namesake(record.public_id, record.id) or [redis_keys.request(record.id)]),
+            *(redis_keys.namesake_keys(record.public_id, record.id) or [redis_keys.request(record.id)]),
         ]
         outcome, created_at = record.outcome, repr(record.created_at)
         if outcome.status is not Status.FAILED:
@@ -132,8 +132,8 @@ class RedisRequestLog:
             holder = await self._client.hget(redis_keys.request(own_id), "owner")
             if holder is None or owner not in (None, holder.decode()):
                 return None
-            fields = await self._client.hgetall(redis_keys.request(own_id))
-        fields = {name.decode(): value for name, value in fields.items()}
+            raw = await self._client.hgetall(redis_keys.request(own_id))
+            fields = {name.decode(): value for name, value in raw.items()}
         if "record" not in fields:
             return None
         record = parse_record(fields["record"])
@@ -189,13 +189,13 @@ class RedisRequestLog:
         """Return the arm that answered last in that conversation."""
         with redis_errors():
             arm = await self._client.get(redis_keys.session(owner, session))
-        return None if arm is None else arm.decode()
+            return None if arm is None else arm.decode()
 
     async def explored_usd(self, now: float) -> float:
         """Return what that day's exploring has cost."""
         with redis_errors():
             spent = await self._client.get(redis_keys.explored(utc_day(now)))
-        return int(spent or 0) / NANO
+            return 0.0 if spent is None else int(spent) / NANO
 
     async def ids_of(self, owner: str | None, *, since: float) -> AsyncIterator[list[str]]:
         """Yield own ids; looks at every request there is."""

@@ -16,7 +16,6 @@ from shared.schemas.records import Status
 from shared.storage import redis_keys
 from shared.storage.kinds_codec import fields_of
 from shared.storage.redis_connection import Client, redis_errors
-from shared.storage.redis_ids import alias_keys
 from shared.storage.redis_requests import GRACE_S
 from shared.storage.request_codec import assignment_text
 
@@ -73,7 +72,7 @@ class RedisRestorer:
         pipeline.hset(key, mapping=_story(one))
         pipeline.pexpire(key, left_ms)
         failed = record.outcome.status is Status.FAILED
-        alias, owners = alias_keys(record)
+        alias, owners = redis_keys.alias_keys(record.owner, record.public_id)
         # A public id whose request failed may have been claimed again, by a later one that keeps it.
         known = record.id + "!" if failed else record.id
         pipeline.set(alias, known, px=left_ms, nx=failed or alias not in self._failed)

@@ -1,4 +1,4 @@
-"""Which clients are promised to work, with what, and how each is run. The table in `docs/api.md` says the same."""
+"""Supported clients, their features, and how each is run. The table in `docs/api.md` says the same."""
 
 from __future__ import annotations
 

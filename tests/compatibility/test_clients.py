@@ -1,4 +1,4 @@
-"""Clients that know nothing of this router work with it as they are."""
+"""Compatibility: unmodified OpenAI clients work with the router."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import functools
 import pytest
 
 from tests.compatibility.clients import CLIENTS, SENT, NotInstalled
-from tests.compatibility.conftest import KEY, RequestLifecycle
+from tests.compatibility.conftest import KEY, ServedGateway
 
 pytestmark = pytest.mark.timeout(240)  # npm may have to install a package first
 
@@ -23,13 +23,13 @@ def _results(name: str, base_url: str) -> dict[str, str | None] | NotInstalled:
 @pytest.mark.parametrize(
     ("name", "feature"), [(name, feature) for name, client in CLIENTS.items() for feature in client.features]
 )
-def test_a_client_works_unmodified(door: RequestLifecycle, name: str, feature: str) -> None:
+def test_a_client_works_unmodified(gateway: ServedGateway, name: str, feature: str) -> None:
     """Each cell of the table in `docs/api.md`: the client gets what it wants, and the model what the client sent."""
-    results = _results(name, door.base_url)
+    results = _results(name, gateway.base_url)
     if isinstance(results, NotInstalled):
         pytest.skip(f"NOT TESTED: {CLIENTS[name].name}: {results}")
     assert results[feature] is None
     if feature in SENT:
-        bodies = door.seen(f"{name} {feature}")
+        bodies = gateway.seen(f"{name} {feature}")
         assert bodies
         assert all(SENT[feature](body) for body in bodies)

@@ -17,7 +17,7 @@ from shared.schemas.storage import EmbeddingModel
 from shared.storage.qdrant_index import QdrantIndex, collection_name
 from tests.contracts.index_rig import DIMENSION, MODEL, NOW
 from tests.contracts.qdrant_rig import VECTORS
-from tests.contracts.redis_rig import Rig, fake_rig, redis_rig
+from tests.support.redis_rig import Rig, fake_rig, redis_rig
 
 
 @pytest.fixture(params=["fake", "redis"])

@@ -1,4 +1,4 @@
-"""What every `ArmChanges` promises."""
+"""Contract of `ArmChanges`, on the fake and on Redis."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from shared.errors import CorruptState, DependencyError
-from tests.contracts.redis_rig import Rig
+from tests.support.redis_rig import Rig
 
 
 async def test_the_last_word_on_each_model_counts(rig: Rig) -> None:
@@ -24,7 +24,7 @@ async def test_the_last_word_on_each_model_counts(rig: Rig) -> None:
 
 
 async def test_the_last_model_stays(rig: Rig) -> None:
-    """Without another one, or with others that are all out, nothing is done; of whom nothing was said is there."""
+    """Without another one, or with others that are all removed, nothing is done; an unmentioned one is present."""
     changes = rig.arm_changes
     assert not await changes.remove("a", [])
     assert await changes.remove("b", ["a", "c"])
@@ -33,7 +33,7 @@ async def test_the_last_model_stays(rig: Rig) -> None:
     assert dict(await changes.read()) == {"b": False, "c": False}
 
 
-async def test_of_two_who_take_out_the_last_two_one_is_refused(rig: Rig) -> None:
+async def test_of_two_removals_of_the_last_two_one_is_refused(rig: Rig) -> None:
     """Each of two gateways believes that the other's model is left; what is judged is what is there."""
     removed = await asyncio.gather(rig.arm_changes.remove("a", ["b"]), rig.arm_changes.remove("b", ["a"]))
     assert sorted(removed) == [False, True]

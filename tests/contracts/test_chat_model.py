@@ -16,9 +16,9 @@ from shared.clients.chat_client import HttpChatModel, connections
 from shared.errors import UpstreamError
 from shared.ports import ChatModel
 from shared.schemas.upstream import Call, Usage
-from tests import raw_upstream as raw
-from tests.fakes.chat_model import FakeChatModel, Reply, text_of
-from tests.fakes.sink import FakeSink
+from tests.support import raw_upstream as raw
+from tests.support.fakes.chat_model import FakeChatModel, Reply, text_of
+from tests.support.fakes.sink import FakeSink
 
 ARM = "vendor/model-a"
 TEXT = "".join(raw.WORDS)

@@ -9,12 +9,11 @@ import numpy as np
 import pytest
 
 from services.embedder.encoder import STATIC
-from shared.clients.coalescing_embedder import CoalescingEmbedder
-from shared.clients.embedder_client import HttpEmbedder
+from shared.clients.embedder_client import CoalescingEmbedder, HttpEmbedder
 from shared.ports import Embedder
 from shared.quick_http import QuickHttp
-from tests.embedder_rig import real_encoder, running_embedder
-from tests.fakes.embedder import FakeEmbedder
+from tests.support.embedder_rig import real_encoder, running_embedder
+from tests.support.fakes.embedder import FakeEmbedder
 
 
 @pytest.fixture(params=["fake", "http", "joined"])
@@ -81,7 +80,7 @@ async def test_the_caller_owns_its_vectors(embedder: Embedder) -> None:
     np.testing.assert_array_equal(await embedder.embed(["mine"]), kept)
 
 
-async def test_many_callers_at_once_do_not_mix(embedder: Embedder) -> None:
+async def test_concurrent_callers_do_not_mix(embedder: Embedder) -> None:
     """Each gets its own texts' vectors."""
     texts = [f"caller {n} asks about subject {n * 7}" for n in range(60)]
     alone = await embedder.embed(texts)
@@ -89,7 +88,7 @@ async def test_many_callers_at_once_do_not_mix(embedder: Embedder) -> None:
     np.testing.assert_allclose(np.concatenate(rows), alone, atol=1e-5)
 
 
-async def test_a_cancelled_caller_disturbs_nobody(embedder: Embedder) -> None:
+async def test_a_cancelled_caller_does_not_affect_others(embedder: Embedder) -> None:
     """Half of the callers leave; the others are served."""
     tasks = [asyncio.create_task(embedder.embed([f"prompt {n}"])) for n in range(40)]
     await asyncio.sleep(0)

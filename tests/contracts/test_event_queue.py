@@ -1,12 +1,12 @@
-"""What every `EventQueue` promises."""
+"""Contract of `EventQueue`, on the fake and on Redis."""
 
 from __future__ import annotations
 
 import pytest
 
 from shared.schemas.events import EVENT_VERSION, EventKind
-from tests.contracts.redis_rig import Rig
-from tests.stories import a_new_record
+from tests.support.redis_rig import Rig
+from tests.support.sample_records import a_new_record
 
 
 async def filled(rig: Rig, number: int) -> list[str]:
@@ -29,13 +29,13 @@ async def test_each_event_is_handed_out_once_and_in_order(rig: Rig) -> None:
     assert await rig.queue.read("one", 10) == []
 
 
-async def test_before_the_first_event_there_is_nobody_to_forget(rig: Rig) -> None:
+async def test_before_the_first_event_there_is_no_consumer_to_forget(rig: Rig) -> None:
     """Housekeeping at the very first start finds no stream and says so, without an error."""
     assert await rig.queue.forget_consumers(0) == 0
 
 
 async def test_what_was_left_can_be_claimed_and_deliveries_are_counted(rig: Rig) -> None:
-    """Only after the idle time; by anybody; in order; as often as it is left again."""
+    """Only after the idle time; by any consumer; in order; as often as it is left again."""
     ids = await filled(rig, 4)
     await rig.queue.read("dead", 10)
     assert await rig.queue.claim("alive", idle_s=30, limit=10) == []
@@ -68,7 +68,7 @@ async def test_a_buried_event_is_a_dead_letter_and_can_come_back(rig: Rig) -> No
     assert (await rig.queue.depth()).dead == 0
 
 
-async def test_requeue_takes_no_more_than_asked(rig: Rig) -> None:
+async def test_requeue_takes_no_more_than_requested(rig: Rig) -> None:
     """The oldest come first."""
     ids = await filled(rig, 3)
     for event in await rig.queue.read("one", 3):
@@ -103,6 +103,6 @@ async def test_only_silent_consumers_that_hold_nothing_are_forgotten(rig: Rig) -
 
 @pytest.mark.parametrize("times", [1, 3])
 async def test_waking_never_fails_however_often(rig: Rig, times: int) -> None:
-    """It is a hint; many at once are as good as one."""
+    """It is a hint; many together are as good as one."""
     for _ in range(times):
         await rig.queue.wake()

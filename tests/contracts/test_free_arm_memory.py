@@ -1,4 +1,4 @@
-"""What every `FreeArmMemory` promises."""
+"""Contract of `FreeArmMemory`, on the fake and on Redis."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from shared.errors import CorruptState
-from tests.contracts.redis_rig import Rig
+from tests.support.redis_rig import Rig
 
 
 async def test_a_choice_replaces_the_one_that_was_read(rig: Rig) -> None:
@@ -21,7 +21,7 @@ async def test_a_choice_replaces_the_one_that_was_read(rig: Rig) -> None:
 
 
 async def test_of_two_gateways_that_choose_at_the_same_time_one_wins(rig: Rig) -> None:
-    """Who has read an older choice writes nothing."""
+    """A gateway that has read an older choice writes nothing."""
     done = await asyncio.gather(rig.free_arms.replace((), ("a",)), rig.free_arms.replace((), ("b",)))
     assert sorted(done) == [False, True]
     assert await rig.free_arms.read() in {("a",), ("b",)}
@@ -30,7 +30,7 @@ async def test_of_two_gateways_that_choose_at_the_same_time_one_wins(rig: Rig) -
 
 @pytest.mark.parametrize("text", ["a  b", " ", "a\nb", "ü", b"\xff", " ".join("abcdefgh" * 9)])
 async def test_a_damaged_choice_is_refused(rig: Rig, text: str | bytes) -> None:
-    """A name that no model can have, or more of them than anybody writes."""
+    """A name that no model can have, or too many of them."""
     if rig.raw is None:
         pytest.skip("only Redis holds what others wrote")
     await rig.raw.set("{router}:free-arms", text)

@@ -1,4 +1,4 @@
-"""What every `History` promises."""
+"""Contract of `History`, on the fake and on PostgreSQL."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from shared.schemas.records import Attempt, Status
 from shared.schemas.storage import Assignment, NewRecord
 from shared.settings import Settings
 from shared.storage.postgres_history import PostgresHistory
-from tests.fakes.history import FakeHistory
-from tests.kinds import same, some_kinds
-from tests.stories import a_new_record, a_record, without_vector
-from tests.values import replace
+from tests.support.fakes.history import FakeHistory
+from tests.support.kinds import same, some_kinds
+from tests.support.sample_records import a_new_record, a_record, without_vector
+from tests.support.values import replace
 
 NOW = 1_795_000_000.123456
 
@@ -202,7 +202,7 @@ async def test_no_text_costs_a_row(history: History, text: str) -> None:
     assert stored.text == text or {"\x00", "\ud800"} & set(text)
 
 
-async def test_one_bad_row_keeps_nobody_else_out(history: History) -> None:
+async def test_one_bad_row_keeps_no_other_out(history: History) -> None:
     """A lying upstream's token count fits no column: that request is named, all others are in."""
     entries = [a_new_record(NOW + at) for at in range(4)]
     outcome = replace(entries[1].record.outcome, prompt_tokens=2**63)
@@ -265,7 +265,7 @@ async def test_assignments_come_by_their_order(history: History) -> None:
     assert past[entries[10].record.id] is None
 
 
-async def test_preparing_is_safe_for_many_at_once(history: History) -> None:
+async def test_preparing_concurrently_is_safe(history: History) -> None:
     """Two learners that start together, or one that starts again, harm nothing."""
     entry = a_new_record(NOW)
     await write(history, [entry], [])

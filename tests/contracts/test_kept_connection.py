@@ -1,14 +1,16 @@
-"""A kept connection leaves Redis to others between its commands, and loses no answer by that."""
+"""Kept connection to Redis: it does not block others between its commands, and loses no reply."""
 
 from __future__ import annotations
 
+import asyncio
+import secrets
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from shared.settings import Settings
-from shared.storage.redis_connection import RECORDS_AT_ONCE, KeptConnection, connect
+from shared.storage.redis_connection import RECORDS_AT_ONCE, Damaged, KeptConnection, answers_of, connect
 
 
 class Counted(KeptConnection):
@@ -39,4 +41,29 @@ async def test_commands_go_out_some_at_a_time(
         asked = [("ECHO", str(number)) for number in range(commands)]
         assert await kept.run(asked) == [text.encode() for _, text in asked]
         assert kept.pieces == pieces
+        await kept._connection.disconnect()
+
+
+async def test_a_cancelled_command_leaves_no_answer_to_the_next(redis_url: str) -> None:
+    """Its answer would be read as that of another command."""
+    async with connect(Settings(REDIS_URL=redis_url)) as client:
+        kept = KeptConnection(client)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(kept.run([("BLPOP", secrets.token_hex(8), "0.2")]), 0.05)
+        assert await kept.run([("ECHO", "mine")]) == [b"mine"]
+        await kept._connection.disconnect()
+
+
+async def test_one_damaged_value_does_not_fail_the_others(redis_url: str) -> None:
+    """Its place among the answers says so, by a kept connection and by a pipeline."""
+    async with connect(Settings(REDIS_URL=redis_url)) as client:
+        kept, pipeline = KeptConnection(client), client.pipeline(transaction=False)
+        key = secrets.token_hex(8)
+        commands = [("SET", key, "text", "PX", "10000"), ("HGET", key, "field"), ("ECHO", "on")]
+        for command in commands:
+            pipeline.execute_command(*command)
+        for stored, damaged, echoed in (await kept.run(commands), await answers_of(pipeline)):
+            assert stored in (b"OK", True)
+            assert isinstance(damaged, Damaged)
+            assert echoed == b"on"
         await kept._connection.disconnect()

@@ -12,10 +12,10 @@ from shared.errors import CorruptState
 from shared.schemas.storage import Assignment
 from shared.storage import redis_keys
 from shared.storage.redis_kinds import RedisKindStore
-from tests.contracts.redis_rig import Rig
-from tests.kinds import same, some_kinds, unit_vectors
-from tests.stories import a_new_record
-from tests.values import replace
+from tests.support.kinds import same, some_kinds, unit_vectors
+from tests.support.redis_rig import Rig
+from tests.support.sample_records import a_new_record
+from tests.support.values import replace
 
 
 def grown(kinds: Kinds, number: int = 5, seed: int = 8) -> Kinds:

@@ -1,4 +1,4 @@
-"""What every `Outbox` promises, and what `RequestLog` puts into it."""
+"""Contract of `Outbox`, and of the entries that `RequestLog` adds, on the fake and on Redis."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from shared.schemas.events import EventKind
 from shared.schemas.history import Contribution, PastRating, Waiting
 from shared.schemas.storage import Effect, Verdict
 from shared.storage import redis_keys
-from tests.contracts.redis_rig import Rig, fake_rig, redis_rig
-from tests.stories import a_new_record, own_id, without_vector
-from tests.values import replace
+from tests.support.redis_rig import Rig, fake_rig, redis_rig
+from tests.support.sample_records import a_new_record, own_id, without_vector
+from tests.support.values import replace
 
 BOUND = 8
 
@@ -103,7 +103,7 @@ async def test_a_rating_before_its_record_is_remembered_once(rig: Rig) -> None:
 
 
 async def test_a_full_outbox_counts_what_it_cannot_take_and_nothing_else_changes(rig: Rig) -> None:
-    """Records are stored, ratings are accepted, events are told; only the history has a gap, and says so."""
+    """Records, ratings and events are stored; only the history has a gap, which is counted."""
     entries = [a_new_record(rig.clock.now()) for _ in range(BOUND + 3)]
     await rig.log.record(entries)
     assert await rate(rig, entries[-1].record.id, 0.5) is Verdict.ACCEPTED
@@ -165,7 +165,7 @@ async def test_a_damaged_outbox_keeps_nothing_else_out(rig: Rig) -> None:
 
 @pytest.mark.parametrize("rig", ["redis"], indirect=True)
 async def test_what_cannot_be_read_is_handed_out_empty(rig: Rig) -> None:
-    """A request that is gone, a damaged one, an entry of another version: each can be told apart and taken out."""
+    """A request that is gone, a damaged one, an entry of another version: each is recognised and can be removed."""
     gone, damaged = (a_new_record(rig.clock.now()) for _ in range(2))
     await rig.log.record([gone, damaged])
     await rig.raw.delete(redis_keys.request(gone.record.id))

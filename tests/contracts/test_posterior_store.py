@@ -7,9 +7,9 @@ import pytest
 from shared.bandit.sums import Sums
 from shared.schemas.events import Event, EventKind
 from shared.schemas.storage import Applied, Effect
-from tests.contracts.redis_rig import RECENCY_DAYS, Rig
-from tests.stories import ARM, a_new_record
-from tests.values import replace
+from tests.support.redis_rig import RECENCY_DAYS, Rig
+from tests.support.sample_records import ARM, a_new_record
+from tests.support.values import replace
 
 DAY_S = 86_400.0
 

@@ -1,4 +1,4 @@
-"""The local Qdrant engine, seen through the official client: what holds of a Qdrant server holds here."""
+"""The local Qdrant engine through the official client: it behaves as a Qdrant server does."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ async def stored(client: AsyncQdrantClient, name: str, *conditions: models.Condi
 # -- collections -------------------------------------------------------------------------------------------------
 
 
-async def test_a_collection_is_what_was_asked_for(client: AsyncQdrantClient, collection: str) -> None:
+async def test_a_collection_is_what_was_requested(client: AsyncQdrantClient, collection: str) -> None:
     """Size, distance and payload indexes read back as they were set."""
     for field, kind in (("labelled", "bool"), ("at", "integer"), ("owner", "keyword")):
         await client.create_payload_index(collection, field, models.PayloadSchemaType(kind))
@@ -56,7 +56,7 @@ async def test_a_missing_collection_is_404_on_every_route(client: AsyncQdrantCli
 
 
 async def test_four_creators_race(client: AsyncQdrantClient) -> None:
-    """Of four that create at once one wins and three hear 409; the collection works."""
+    """Of four concurrent creations one wins and three get 409; the collection works."""
     results = await asyncio.gather(
         *(client.create_collection("race", VECTORS) for _ in range(4)), return_exceptions=True
     )

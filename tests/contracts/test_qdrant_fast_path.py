@@ -118,7 +118,7 @@ async def test_every_call_keeps_its_connection(qdrant_url: str) -> None:
 
 
 async def test_searches_of_several_requests_go_together(qdrant_url: str) -> None:
-    """What comes while one is under way goes in one call, and everybody gets what a search alone would have found."""
+    """Searches that come while one is in flight share a call, and each gets what a search alone would have found."""
     async with Told(qdrant_url) as http:
         index = QdrantIndex(http, None, 5.0)
         await index.prepare(MODEL)
@@ -133,7 +133,7 @@ async def test_searches_of_several_requests_go_together(qdrant_url: str) -> None
 
 
 async def test_who_is_in_a_hurry_searches_alone(qdrant_url: str) -> None:
-    """It waits for nobody, and nobody's search ends because its time is over."""
+    """It does not wait for others, and no other search ends because its time is over."""
     async with Told(qdrant_url) as http:
         index = QdrantIndex(http, None, 5.0)
         await index.prepare(MODEL)

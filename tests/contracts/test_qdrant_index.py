@@ -1,4 +1,4 @@
-"""`RequestIndex` on Qdrant: exact against numpy, safe when many start at once, and never believing a lie."""
+"""`RequestIndex` on Qdrant: exact against numpy, safe for concurrent starts, and strict with wrong answers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from shared.storage.qdrant_index import QdrantIndex, collection_name
 from tests.contracts.index_rig import DIMENSION, MODEL, NOW, near, point, vector
 
 
-async def test_four_creators_at_once(
+async def test_four_concurrent_creators(
     server: str, session: aiohttp.ClientSession, http: QuickHttp, fresh_model: EmbeddingModel
 ) -> None:
     """Gateways and learners that start together all find one complete collection."""
@@ -55,7 +55,7 @@ async def test_who_creates_does_not_carry_the_client(http: QuickHttp, fresh_mode
 
 
 async def test_payload_is_ids_and_numbers_only(real: QdrantIndex, server: str, session: aiohttp.ClientSession) -> None:
-    """Nothing in Qdrant says what anybody asked."""
+    """Nothing in Qdrant reveals a prompt."""
     await real.upsert([point(vector(1), score=None), point(vector(1), score=1.0)])
     async with session.post(f"{server}/collections/{collection_name(MODEL)}/points/scroll", json={}) as answer:
         points = (await answer.json())["result"]["points"]
@@ -68,7 +68,7 @@ async def test_payload_is_ids_and_numbers_only(real: QdrantIndex, server: str, s
 async def test_an_emptied_qdrant_heals(
     server: str, session: aiohttp.ClientSession, http: QuickHttp, fresh_model: EmbeddingModel
 ) -> None:
-    """When somebody deletes the collection, reads fail as a dependency and the next write makes a new one."""
+    """When the collection is deleted, reads fail as a dependency and the next write makes a new one."""
     index = QdrantIndex(http, None, 5.0)
     await index.prepare(fresh_model)
     async with session.delete(f"{server}/collections/{collection_name(fresh_model)}"):
@@ -138,7 +138,7 @@ def check_exact(
 
 
 async def test_what_is_too_old_costs_a_second_search(http: QuickHttp, fresh_model: EmbeddingModel) -> None:
-    """Too old a point takes nobody's place among the nearest; it is asked for by a filter once one has been met."""
+    """A point that is too old takes no place among the nearest; a filter is added once one has been met."""
     searches: list[int] = []
 
     class Watched(QdrantIndex):
@@ -167,8 +167,8 @@ async def test_what_is_too_old_costs_a_second_search(http: QuickHttp, fresh_mode
 # -- a Qdrant that is away, slow or lying -----------------------------------------------------------------------------
 
 
-async def test_nobody_listens(unused_tcp_port: int) -> None:
-    """A refused connection is a DependencyError at once."""
+async def test_a_port_without_a_listener(unused_tcp_port: int) -> None:
+    """A refused connection is a DependencyError immediately."""
     started = time.monotonic()
     with pytest.raises(DependencyError):
         await QdrantIndex(QuickHttp(f"http://127.0.0.1:{unused_tcp_port}"), None, 0.2).prepare(MODEL)

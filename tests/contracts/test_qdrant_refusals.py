@@ -1,4 +1,4 @@
-"""What the local Qdrant engine does not understand it refuses, with Qdrant's statuses and a message."""
+"""Refusals of the local Qdrant engine: unsupported requests get Qdrant's statuses and a message."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ async def test_what_is_not_understood_is_refused(client: AsyncQdrantClient, coll
 async def test_a_collection_that_we_cannot_keep_is_refused(
     qdrant_url: str, config: dict[str, object], status: int
 ) -> None:
-    """A set-up with parts that this engine lacks fails at once instead of answering differently later."""
+    """A set-up with parts that this engine lacks fails immediately instead of answering differently later."""
     async with aiohttp.ClientSession() as session:
         async with session.put(f"{qdrant_url}/collections/refused", json=config) as answer:
             assert answer.status == status

@@ -1,4 +1,4 @@
-"""What the local Qdrant engine has acknowledged it keeps, whatever dies."""
+"""Durability of the local Qdrant engine: acknowledged writes survive a kill."""
 
 from __future__ import annotations
 

@@ -114,7 +114,7 @@ async def test_searches_do_not_wait_for_the_disk(tmp_path: Path) -> None:
 async def test_searches_are_answered_during_a_large_write(
     qdrant_url: str, client: AsyncQdrantClient, collection: str
 ) -> None:
-    """A write of thousands of points is many small steps, and whoever asks meanwhile does not wait for its end."""
+    """A write of thousands of points is many small steps, and a search meanwhile does not wait for its end."""
     rows = np.random.default_rng(3).standard_normal((5000, SIZE)).tolist()
     large = [models.PointStruct(id=each, vector=row) for each, row in enumerate(rows)]
     write = asyncio.create_task(client.upsert(collection, large, wait=True))
@@ -128,7 +128,7 @@ async def test_searches_are_answered_during_a_large_write(
     assert len(seen - {0, len(rows)}) > 5
 
 
-def test_a_rebuild_rests_after_its_work_but_not_under_a_flood() -> None:
+def test_a_rebuild_pauses_after_its_work_but_not_under_a_flood() -> None:
     """Few points never cause one; enough of them one after the rest; very many one at once, whatever the size."""
     calm = {"points": 100_000, "least": 2500}
     assert not due(waiting=2499, drift=2499, pause_over=True, **calm)

@@ -1,8 +1,9 @@
-"""Limits of a key, on the fake and on Redis: what is taken, refused, given back, and what a crowd overshoots."""
+"""Limits of a key, on the fake and on Redis: charges, refusals, refunds, and the overshoot of a crowd."""
 
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 
@@ -10,9 +11,9 @@ from shared.clock import utc_day
 from shared.schemas.quota import Charge, Limit, Limits, Toll
 from shared.schemas.records import Status
 from shared.schemas.storage import Claim, Reservation
-from tests.contracts.redis_rig import Rig
-from tests.stories import a_new_record, own_id
-from tests.values import replace
+from tests.support.redis_rig import Rig
+from tests.support.sample_records import a_new_record, own_id
+from tests.support.values import replace
 
 NANO = 1_000_000_000
 
@@ -27,7 +28,7 @@ async def claim(rig: Rig, paid: Charge | None, *, owner: str = "a", public_id: s
 
 
 async def test_requests_refill_all_the_time(rig: Rig) -> None:
-    """As many as the limit at once, then one for each share of a minute that passes."""
+    """As many as the limit together, then one for each share of a minute that passes."""
     paid = charge(rig, Limits(requests=120))
     claims = [await claim(rig, paid) for _ in range(120)]
     assert {one.reservation for one in claims} == {Reservation.NEW}
@@ -39,12 +40,15 @@ async def test_requests_refill_all_the_time(rig: Rig) -> None:
     assert last.quota is not None
     assert last.quota.refused is Limit.REQUESTS
     assert (await claim(rig, paid, owner="b")).reservation is Reservation.NEW
+    started, came_back = time.monotonic(), 0
     await rig.pass_time(0.6)
-    assert (await claim(rig, paid)).reservation is Reservation.NEW
+    while came_back < 50 and (await claim(rig, paid)).reservation is Reservation.NEW:
+        came_back += 1
+    assert 1 <= came_back <= 2 * (0.6 + time.monotonic() - started) + 1, "two a second"
 
 
 async def test_a_crowd_overshoots_by_one_reservation(rig: Rig) -> None:
-    """A hundred at once at the edge: those are let in whose reservations reach the limit, and no more (row 51)."""
+    """A hundred concurrently at the edge: those are admitted whose reservations fit, and no more (row 51)."""
     for owner, limits, limit in (
         ("usd", Limits(nano_usd=NANO // 10), Limit.BUDGET),
         ("tpm", Limits(tokens=1000), Limit.TOKENS),

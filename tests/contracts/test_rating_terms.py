@@ -1,4 +1,4 @@
-"""What every `RequestLog` promises of terms on which ratings are taken, of conversations, exploring and withdrawing."""
+"""Contract of `RequestLog`: terms of ratings, conversations, exploration and withdrawal, on the fake and on Redis."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from shared.bandit.decision import Decision
 from shared.schemas.events import Event, EventKind
 from shared.schemas.records import Status
 from shared.schemas.storage import Effect, NewRecord, RatingTerms, Verdict
-from tests.contracts.redis_rig import WINDOW_S, Rig
-from tests.stories import ARM, a_new_record, own_id
-from tests.values import replace
+from tests.support.redis_rig import WINDOW_S, Rig
+from tests.support.sample_records import ARM, a_new_record, own_id
+from tests.support.values import replace
 
 LINK = RatingTerms(rater="link", by_link=True)
 
@@ -74,8 +74,8 @@ async def test_a_key_remembers_nothing_of_what_was_refused(rig: Rig) -> None:
     assert await rate(rig, entry.record.id, 0.8, keyed("k")) is Verdict.ACCEPTED
 
 
-async def test_a_hundred_at_once_under_one_key_are_one(rig: Rig) -> None:
-    """In parallel, too, there is one effect, and all hear the same."""
+async def test_a_hundred_concurrent_ratings_under_one_key_are_one(rig: Rig) -> None:
+    """In parallel, too, there is one effect, and all get the same verdict."""
     own = (await recorded(rig)).record.id
     answers = await asyncio.gather(*(rate(rig, own, 0.8, keyed("k")) for _ in range(100)))
     assert Counter(answers) == {Verdict.ACCEPTED: 100}
@@ -98,7 +98,7 @@ async def test_a_rater_has_so_many_ratings_a_minute(rig: Rig) -> None:
 
 
 async def test_a_link_rates_once(rig: Rig) -> None:
-    """Whoever comes second by the link is refused, also in parallel; the owner may still revise."""
+    """The second use of a link is refused, also in parallel; the owner may still revise."""
     own = (await recorded(rig, owner="a")).record.id
     answers = await asyncio.gather(*(rate(rig, own, n / 20, LINK) for n in range(20)))
     assert Counter(answers) == {Verdict.ACCEPTED: 1, Verdict.LINK_USED: 19}
@@ -117,7 +117,7 @@ async def test_a_link_dies_with_the_window_and_is_not_used_up_by_refusals(rig: R
 
 
 async def test_a_link_means_its_own_request_whatever_others_call_theirs(rig: Rig) -> None:
-    """A stranger who names a request after another one's id does not get that one's rating."""
+    """A client that names its request after another owner's id does not get that one's rating."""
     mine = (await recorded(rig, owner="a")).record.id
     theirs = (await recorded(rig, public_id=mine)).record.id
     assert await rate(rig, mine, 0.9, LINK) is Verdict.ACCEPTED
@@ -131,7 +131,7 @@ def in_session(entry: NewRecord, session: str) -> NewRecord:
     return replace(entry, record=replace(entry.record, session=session))
 
 
-async def test_a_conversation_is_with_whoever_answered_last(rig: Rig) -> None:
+async def test_a_conversation_is_with_the_arm_that_answered_last(rig: Rig) -> None:
     """Per owner; a failed request changes nothing, and one without a session neither."""
     for arm, status in (("a/one", Status.ANSWERED), ("b/two", Status.CANCELLED), ("c/three", Status.FAILED)):
         entry = in_session(a_new_record(rig.clock.now(), arm=arm, status=status, owner="me"), "talk")

@@ -1,4 +1,4 @@
-"""What every `RequestLog` promises of ids: an own id means its own request, and what is ambiguous is said."""
+"""Contract of `RequestLog`: ids. An own id means its own request, and an ambiguous id is reported."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from shared.schemas.quota import Charge, Limits
 from shared.schemas.records import Status
 from shared.schemas.storage import NewRecord, RatingTerms, Reservation, Verdict
 from shared.storage import redis_keys
-from tests.contracts.redis_rig import Rig
-from tests.stories import a_new_record, own_id
+from tests.support.redis_rig import Rig
+from tests.support.sample_records import a_new_record, own_id
 
 
 async def recorded(rig: Rig, **facts: object) -> NewRecord:
@@ -42,7 +42,7 @@ async def claim(rig: Rig, public_id: str, owner: str = "b", charge: Charge | Non
 @pytest.mark.parametrize("limits", [Limits(), Limits(requests=5)], ids=["free", "limited"])
 @pytest.mark.parametrize("owner", ["a", "b", "public"])
 async def test_anothers_own_id_cannot_be_claimed(rig: Rig, owner: str, limits: Limits) -> None:
-    """By nobody, with limits and without; an id of the same form that is nobody's can be."""
+    """By no caller, with limits and without; a free id of the same form can be."""
     charge = Charge(limits, 1, 1, "2026-11-30") if limits else None
     mine = (await recorded(rig, owner="a", public_id="mine")).record.id
     assert await claim(rig, mine, owner, charge) is Reservation.TAKEN
@@ -51,7 +51,7 @@ async def test_anothers_own_id_cannot_be_claimed(rig: Rig, owner: str, limits: L
 
 
 async def test_a_failed_requests_own_id_is_its_owners_to_claim_again(rig: Rig) -> None:
-    """A client that sent no id repeats the one that it was given; nobody else may. A second failure frees it anew."""
+    """A client that sent no id may repeat the one it was given; no other may. A second failure frees it again."""
     entry = a_new_record(rig.clock.now(), owner="a", status=Status.FAILED)
     failed = entry.record.id
     await rig.log.record([entry])

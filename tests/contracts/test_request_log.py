@@ -1,4 +1,4 @@
-"""What every `RequestLog` promises."""
+"""Contract of `RequestLog`, on the fake and on Redis."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import pytest
 from shared.schemas.events import EventKind
 from shared.schemas.records import Lesson, Status
 from shared.schemas.storage import Effect, NewRecord, Reservation, Verdict
-from tests.contracts.redis_rig import WINDOW_S, Rig
-from tests.stories import a_new_record, a_record, own_id
-from tests.values import replace
+from tests.support.redis_rig import WINDOW_S, Rig
+from tests.support.sample_records import a_new_record, a_record, own_id
+from tests.support.values import replace
 
 
 async def rate(
@@ -35,7 +35,7 @@ async def test_a_public_id_belongs_to_one_request_of_one_owner(rig: Rig) -> None
     assert (await rig.log.reserve(owner="b", public_id="x", own_id=other)).reservation is Reservation.NEW
 
 
-async def test_of_many_who_claim_at_once_one_wins(rig: Rig) -> None:
+async def test_of_many_concurrent_reservations_one_wins(rig: Rig) -> None:
     """No two requests share a public id."""
     claims = [rig.log.reserve(owner="a", public_id="x", own_id=own_id(rig.clock.now())) for _ in range(20)]
     assert [claim.reservation for claim in await asyncio.gather(*claims)].count(Reservation.NEW) == 1
@@ -123,7 +123,7 @@ async def test_recording_twice_tells_the_learner_once(rig: Rig) -> None:
 
 @pytest.mark.parametrize(("owner", "seen"), [("a", True), ("b", False), ("public", False), (None, True)])
 async def test_only_the_owner_and_an_admin_see_a_request(rig: Rig, owner: str | None, seen: bool) -> None:
-    """Somebody else's request looks as if it did not exist, by either id, to readers and raters."""
+    """Another owner's request looks as if it did not exist, by either id, to readers and raters."""
     entry = a_new_record(rig.clock.now(), public_id="x", owner="a")
     await rig.log.record([entry])
     for public_id in ("x", entry.record.id):
@@ -158,8 +158,8 @@ async def test_ratings_are_counted_by_revision(rig: Rig) -> None:
     assert [event.score for event in read[1:]] == [0.8, 0.3, 0.3, 0.3, 0.3, 0.0]
 
 
-async def test_a_hundred_equal_ratings_at_once_are_one(rig: Rig) -> None:
-    """One is accepted, the others are duplicates, and the learner hears of one."""
+async def test_a_hundred_equal_concurrent_ratings_are_one(rig: Rig) -> None:
+    """One is accepted, the others are duplicates, and the learner gets one event."""
     entry = a_new_record(rig.clock.now(), public_id="x")
     await rig.log.record([entry])
     verdicts = await asyncio.gather(*(rate(rig, "x") for _ in range(100)))
@@ -168,7 +168,7 @@ async def test_a_hundred_equal_ratings_at_once_are_one(rig: Rig) -> None:
 
 
 async def test_unknown_ids_are_unknown(rig: Rig) -> None:
-    """Nothing is stored for an id that nobody has claimed."""
+    """Nothing is stored for an id that is not reserved."""
     assert await rate(rig, "never") is Verdict.UNKNOWN
     assert await rate(rig, own_id(rig.clock.now())) is Verdict.UNKNOWN
     assert await rig.log.find(owner="public", public_id="never") is None
@@ -213,7 +213,7 @@ async def test_a_rating_may_come_before_its_record(rig: Rig) -> None:
 
 
 async def test_points_are_due_until_written_with_the_latest_rating(rig: Rig) -> None:
-    """Whoever wrote an older rating is told so, and the point is due again even if another crossed it off."""
+    """A writer of an older rating learns of it, and the point is due again even if another writer marked it as done."""
     entry = a_new_record(rig.clock.now(), public_id="x")
     await rig.log.record([entry])
     own = entry.record.id
@@ -233,7 +233,7 @@ async def test_points_are_due_until_written_with_the_latest_rating(rig: Rig) -> 
 
 
 async def test_what_is_anothers_is_denied_as_fast_as_what_never_was(rig: Rig) -> None:
-    """A record of any size is not read for somebody who may not see it: the time tells nothing (row 46)."""
+    """A record of any size is not read for a caller that may not see it: the time reveals nothing (row 46)."""
     if rig.raw is None:
         return  # a dictionary has no telling times
     big = replace(a_record(rig.clock.now(), owner="a"), requested_model="x" * 3_000_000)

@@ -1,4 +1,4 @@
-"""What every `Restorer` promises."""
+"""Contract of `Restorer`, on the fake and on Redis."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from shared.schemas.events import Event, EventKind
 from shared.schemas.history import Contribution, PastRating, PastRequest
 from shared.schemas.records import Status
 from shared.schemas.storage import Applied, Effect, Reservation, Verdict
-from tests.contracts.redis_rig import Rig
-from tests.stories import ARM, a_new_record, own_id
-from tests.values import replace
+from tests.support.redis_rig import Rig
+from tests.support.sample_records import ARM, a_new_record, own_id
+from tests.support.values import replace
 
 
 def rated(rig: Rig, **facts: object) -> PastRequest:
@@ -24,7 +24,7 @@ def rated(rig: Rig, **facts: object) -> PastRequest:
 
 
 async def test_a_restored_request_is_what_it_was(rig: Rig) -> None:
-    """Found by its ids, with its latest rating; the same rating is a duplicate, and nothing is told to the learner."""
+    """Found by its ids, with its latest rating; the same rating is a duplicate, and the learner gets no event."""
     past = rated(rig, public_id="x")
     for _ in range(2):
         await rig.restorer.requests([past])
@@ -55,7 +55,7 @@ async def test_a_revision_replaces_what_the_restored_one_had_added(rig: Rig) -> 
     assert (total.requests, total.labels, total.score) == (1, 1, 1)
 
 
-async def test_public_ids_belong_to_whom_they_belonged(rig: Rig) -> None:
+async def test_public_ids_keep_their_owners(rig: Rig) -> None:
     """The id of a failed request is free, or its later holder's; that of an answered one is taken."""
     failed, later = rated(rig, public_id="x", status=Status.FAILED), rated(rig, public_id="x")
     other = rated(rig, public_id="y", status=Status.FAILED)

@@ -8,8 +8,8 @@ from shared.clock import utc_day
 from shared.schemas.history import PastRequest
 from shared.schemas.storage import Applied, Effect, RatingTerms, Verdict
 from shared.storage import redis_keys
-from tests.contracts.redis_rig import Rig
-from tests.stories import ARM, a_new_record, without_vector
+from tests.support.redis_rig import Rig
+from tests.support.sample_records import ARM, a_new_record, without_vector
 
 
 async def outcome_of(rig: Rig, **sums: float) -> tuple[str, Applied]:
@@ -118,7 +118,7 @@ async def test_ratings_are_limited_by_the_minute(rig: Rig) -> None:
     assert verdicts == [Verdict.ACCEPTED, Verdict.LIMITED, Verdict.ACCEPTED]
 
 
-async def test_no_more_is_indexed_in_one_go_than_asked_for(rig: Rig) -> None:
+async def test_no_more_is_indexed_in_one_go_than_requested(rig: Rig) -> None:
     """Batches are bounded."""
     entries = [a_new_record(rig.clock.now()) for _ in range(3)]
     await rig.log.record(entries)

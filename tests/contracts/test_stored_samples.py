@@ -23,7 +23,7 @@ from shared.schemas.records import Lesson, RequestRecord, Status
 from shared.schemas.storage import NewRecord
 from shared.settings import Settings
 from shared.storage.postgres_history import PostgresHistory
-from tests.contracts.redis_rig import redis_rig
+from tests.support.redis_rig import redis_rig
 
 OWN_ID = "01932e4a-7c00-7abc-8def-00000000000{}"
 

@@ -1,4 +1,4 @@
-"""Every panel of the dashboard, asked of a real Prometheus that scraped the whole stack under traffic."""
+"""The dashboard: every panel has data in a real Prometheus that scraped the whole stack under traffic."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`ENABLE_PERSISTENCE=true make run`: the stack brings its own PostgreSQL, and what is asked ends up in it."""
+"""`ENABLE_PERSISTENCE=true make run`: the stack starts its own PostgreSQL, and requests end up in it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The main job, over HTTP and Redis only: ask, rate, and see that it was learned."""
+"""The whole loop over HTTP and Redis: chat, rate, and the ratings are learned."""
 
 import asyncio
 import json

@@ -11,8 +11,8 @@ from shared.bandit.arms import Arm
 from shared.bandit.build import build_policy
 from shared.bandit.policy import BanditSettings
 from shared.storage import redis_keys
-from tests.contracts.redis_rig import Rig, redis_rig
 from tests.integration.test_learner_redis import learner, rated
+from tests.support.redis_rig import Rig, redis_rig
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ async def account(rig: Rig) -> tuple[Tally, Tally]:
 
 
 async def test_sums_are_the_ledgers_for_every_model_that_answered(rig: Rig) -> None:
-    """Over midnight, and for a model that nobody would choose: what was learned stands in both, on the same day."""
+    """Over midnight, and for a model that is never chosen: both have the same sums, on the same day."""
     for arm in ("vendor/chosen", "vendor/last-resort"):
         await rated(rig, arm)
     rig.clock.advance(86_400)
@@ -51,7 +51,7 @@ async def test_arms_shows_fewer_where_a_last_resort_was_rated(rig: Rig) -> None:
 
 
 @pytest.mark.parametrize("by", [1, -1])
-async def test_one_too_many_or_too_few_is_told(rig: Rig, by: int) -> None:
+async def test_one_too_many_or_too_few_is_reported(rig: Rig, by: int) -> None:
     """A rating that counts twice, or not at all, is a difference in its model, its day and its field."""
     await rated(rig)
     await learner(rig).drain()

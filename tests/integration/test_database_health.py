@@ -1,4 +1,4 @@
-"""PostgreSQL in `/health`: what learners find of it, told through Redis, and what waits for it."""
+"""PostgreSQL in `/health`: what learners report of it through Redis, and what waits for it."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from shared.storage.redis_connection import Client, connect
 from shared.storage.redis_database_reports import RedisDatabaseReports
 from shared.storage.redis_kinds import RedisKindStore
 from shared.storage.redis_outbox import RedisOutbox
-from tests.forwarder import forwarding
-from tests.integration.gateway.process import Gateway
-from tests.integration.learner_rig import NOWHERE, until
+from tests.support.forwarder import forwarding
+from tests.support.gateway_process import Gateway
+from tests.support.learner_rig import NOWHERE, until
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Embedder, learner, the local Qdrant engine and `make run`'s own output outlive whoever reads their lines."""
+"""Embedder, learner, local Qdrant engine and `make run` survive the end of the process that reads their log."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 from deploy.local.servers import Server, free_port
 from services.embedder.encoder import STATIC
-from tests.embedder_rig import MODEL_CACHE, real_encoder
+from tests.support.embedder_rig import MODEL_CACHE, real_encoder
 
 CLOSED, FULL = "2>&-", "2>/dev/full"
 

@@ -14,7 +14,7 @@ import pytest
 
 from deploy.local.servers import Server, free_port
 from services.embedder.encoder import STATIC
-from tests.embedder_rig import MODEL_CACHE, real_encoder
+from tests.support.embedder_rig import MODEL_CACHE, real_encoder
 
 
 def environment(port: int, **more: str) -> dict[str, str]:
@@ -29,7 +29,7 @@ def environment(port: int, **more: str) -> dict[str, str]:
 
 
 async def test_sigterm_under_load_ends_cleanly(tmp_path: Path) -> None:
-    """Nobody gets an error, the process leaves with 0, and no text is in its log."""
+    """No caller gets an error, the process exits with 0, and no text is in its log."""
     real_encoder(STATIC)  # distilled now if never before
     port = free_port()
     outcomes: list[int] = []

@@ -12,9 +12,9 @@ import orjson
 import pytest
 
 from services.embedder.encoder import STATIC
-from tests.embedder_rig import real_encoder, running_embedder
-from tests.unit.embedder.batching import until
-from tests.unit.embedder.encoders import GatedEncoder, row_of
+from tests.support.batching import until
+from tests.support.embedder_rig import real_encoder, running_embedder
+from tests.support.encoders import GatedEncoder, row_of
 
 JSON = {"Content-Type": "application/json"}
 RAW = {"Accept": "application/octet-stream"}
@@ -120,7 +120,7 @@ async def test_bad_input_is_refused_in_openais_shape(
 async def test_the_fast_path_answers_as_aiohttp_does(
     embedder: str, session: aiohttp.ClientSession, body: bytes, headers: dict[str, str]
 ) -> None:
-    """The same question, plain and in chunks: the same status, body and headers, but for who served it."""
+    """The same request, plain and in chunks: the same status, body and headers, except for the server's name."""
 
     async def pieces() -> AsyncIterator[bytes]:
         yield body
@@ -192,7 +192,7 @@ async def test_health_ready_and_metrics(embedder: str, session: aiohttp.ClientSe
     assert "llm_router_embedder_queued_texts 0.0" in text
 
 
-async def test_a_full_queue_answers_503_at_once_and_serves_who_waits(session: aiohttp.ClientSession) -> None:
+async def test_a_full_queue_returns_503_immediately_and_serves_waiting_callers(session: aiohttp.ClientSession) -> None:
     """Shedding takes milliseconds while the model is stuck, says when to come back, and is counted."""
     encoder = GatedEncoder()
     encoder.gate.clear()

@@ -47,7 +47,7 @@ def test_the_history_is_judged_as_an_exported_file_is(database_url: str, capsys:
     assert same["difference"]["value"] == pytest.approx(0, abs=1e-6)
 
 
-def test_a_database_that_is_away_is_told_in_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unreachable_database_is_reported_in_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     """No traceback, exit code 1, and no password in what is said."""
     assert evaluate.main(["--database", "postgresql://me:hunter2-hunter2@127.0.0.1:1/none"]) == 1
     said = capsys.readouterr().err

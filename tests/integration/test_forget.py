@@ -14,10 +14,10 @@ from services.learner.commands.forget import Forgotten, Source, forget, owner_of
 from services.learner.learning.apply_events import EventLearner
 from shared.metrics import LearnerMetrics
 from shared.storage import redis_keys
-from tests.assigning import a_kind_assigner
-from tests.contracts.redis_rig import Rig, redis_rig
-from tests.ledgers import ledgers_in, sums_in
-from tests.stories import ARM, a_new_record
+from tests.support.assigning import a_kind_assigner
+from tests.support.ledgers import ledgers_in, sums_in
+from tests.support.redis_rig import Rig, redis_rig
+from tests.support.sample_records import ARM, a_new_record
 
 KEY = "key-of-a-liar-0123456789"
 LIAR, HONEST = owner_of(KEY), "0123456789abcdef"

@@ -18,8 +18,8 @@ from deploy.local.servers import Server, free_port, postgres_command
 from shared.schemas.history import OutboxBound
 from shared.storage.redis_outbox import RedisOutbox
 from shared.storage.redis_requests import RedisRequestLog
-from tests.integration.learner_rig import Rig, learner_rig, until
-from tests.ledgers import ledgers_in, sums_in
+from tests.support.learner_rig import Rig, learner_rig, until
+from tests.support.ledgers import ledgers_in, sums_in
 
 SECRET = "hunter2-hunter2"
 

@@ -8,8 +8,8 @@ from shared.schemas.history import Waiting
 from shared.settings import Settings
 from shared.storage.postgres_history import PostgresHistory
 from shared.storage.postgres_migrations import migrate, migrations
-from tests.stories import a_new_record
-from tests.values import replace
+from tests.support.sample_records import a_new_record
+from tests.support.values import replace
 
 NOW = 1_795_000_000.0
 

@@ -19,8 +19,8 @@ import pytest
 
 from deploy.local.servers import Server, free_port, redis_command
 from services.embedder.encoder import STATIC
-from tests.embedder_rig import MODEL_CACHE, real_encoder
 from tests.integration.bad_input.wire import Answer, exchange, request
+from tests.support.embedder_rig import MODEL_CACHE, real_encoder
 
 MARK = "7f3a9c"
 UPSTREAM_KEY = f"sk-or-v1-{MARK}-upstream"

@@ -14,9 +14,9 @@ from shared.metrics import LearnerMetrics
 from shared.quick_http import QuickHttp
 from shared.schemas.storage import EmbeddingModel
 from shared.storage.qdrant_index import QdrantIndex
-from tests.assigning import a_kind_assigner
-from tests.contracts.redis_rig import redis_rig
-from tests.stories import a_new_record
+from tests.support.assigning import a_kind_assigner
+from tests.support.redis_rig import redis_rig
+from tests.support.sample_records import a_new_record
 
 
 async def test_a_rated_request_becomes_a_neighbour_and_a_revision_its_new_label(

@@ -17,8 +17,8 @@ from deploy.local.servers import free_port
 from shared.errors import DependencyError
 from shared.schemas.storage import Verdict
 from shared.storage import redis_keys
-from tests.integration.learner_rig import Rig, learner_rig, until
-from tests.ledgers import assert_assigned_once, ledgers_in, sums_in
+from tests.support.learner_rig import Rig, learner_rig, until
+from tests.support.ledgers import assert_assigned_once, ledgers_in, sums_in
 
 FEEDBACKS = 1000
 

@@ -16,12 +16,12 @@ from shared.metrics import LearnerMetrics
 from shared.schemas.events import Event, EventKind
 from shared.schemas.storage import Applied, Effect
 from shared.storage import redis_keys
-from tests.assigning import a_kind_assigner
-from tests.contracts.redis_rig import Rig, redis_rig
-from tests.kinds import unit_vectors
-from tests.ledgers import assert_assigned_once, ledgers_in, sums_in
-from tests.stories import ARM, a_new_record
-from tests.values import replace
+from tests.support.assigning import a_kind_assigner
+from tests.support.kinds import unit_vectors
+from tests.support.ledgers import assert_assigned_once, ledgers_in, sums_in
+from tests.support.redis_rig import Rig, redis_rig
+from tests.support.sample_records import ARM, a_new_record
+from tests.support.values import replace
 
 PATIENCE = RedeliveryPolicy(idle_s=0)
 

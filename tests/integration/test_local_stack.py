@@ -181,7 +181,7 @@ def test_a_taken_default_port_is_passed_over_and_said() -> None:
 
 
 def test_a_taken_port_that_the_user_set_is_an_error() -> None:
-    """Whoever names a port gets that one or a clear refusal."""
+    """A port that is named is used, or refused with a clear message."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(SettingsError, match=f"PORT={port}"):
@@ -189,7 +189,7 @@ def test_a_taken_port_that_the_user_set_is_an_error() -> None:
 
 
 def test_what_the_user_runs_is_used_and_not_started(tmp_path: Path) -> None:
-    """Each URL that is set replaces the part, and every service is told of it."""
+    """Each URL that is set replaces the part, and every service gets it."""
     given = {
         "REDIS_URL": "redis://redis.example:1/0",
         "QDRANT_URL": "http://qdrant.example:2",
@@ -231,7 +231,7 @@ def test_settings_reach_the_parts_unchanged(tmp_path: Path) -> None:
     ({"API_KEYS": "k"}, "0.0.0.0"), ({"API_KEYS": "k", "HOST": "::1"}, "::1"),
 ])  # fmt: skip
 def test_without_keys_only_this_machine_is_served(given: dict[str, str], host: str, tmp_path: Path) -> None:
-    """Unless HOST says where to listen; the banner warns of who can reach it."""
+    """Unless HOST says where to listen; the banner warns of what can reach it."""
     plan = Planner(load_settings(given, None), tmp_path, tmp_path, anywhere=True).plan()
     (gateway,) = [part for part in plan.parts if part.name == "gateway"]
     assert gateway.server.environment["HOST"] == host

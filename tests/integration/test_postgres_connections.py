@@ -1,4 +1,4 @@
-"""Connections to PostgreSQL that live but are of no use: behind a pooler, read-only, vanished, ended by the server."""
+"""Useless connections to PostgreSQL: behind a pooler, read-only, vanished, ended by the server."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from shared.errors import DependencyError
 from shared.schemas.history import Waiting
 from shared.settings import Settings
 from shared.storage.postgres_history import PostgresHistory
-from tests.forwarder import forwarding
-from tests.stories import a_new_record
+from tests.support.forwarder import forwarding
+from tests.support.sample_records import a_new_record
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ async def test_a_server_that_vanished_costs_one_call(database_url: str) -> None:
     parts = urlsplit(database_url)
     async with forwarding(parts.port or 5432) as forwarder:
         moved = parts._replace(netloc=f"{parts.username}@127.0.0.1:{forwarder.port}").geturl()
-        history = PostgresHistory(Settings(DATABASE_URL=moved), timeout_s=0.5)
+        history = PostgresHistory(Settings(DATABASE_URL=moved), timeout_s=1.5)
         await history.prepare()
         await asyncio.gather(*(write(history) for _ in range(4)))
         forwarder.freeze()
@@ -82,7 +82,7 @@ async def test_a_server_that_vanished_costs_one_call(database_url: str) -> None:
         assert "no answer in time" in caught.value.reason
         began = time.monotonic()
         await asyncio.gather(*(write(history) for _ in range(4)))
-        assert time.monotonic() - began < 0.4
+        assert time.monotonic() - began < 1.2
         await history.close()
 
 

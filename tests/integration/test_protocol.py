@@ -22,8 +22,7 @@ from services.gateway.http.middlewares import build_middleware
 from services.gateway.http.request_body import read_body
 from services.gateway.http.request_lifecycle import RequestLifecycle
 from services.gateway.http.server import serve
-from services.gateway.limits.admission import Admission
-from services.gateway.limits.body_bytes import BodyBytes
+from services.gateway.limits.admission import Admission, BodyBytes
 from shared.clock import SystemClock
 from shared.errors import DependencyError, RateLimited, UpstreamError, UpstreamFailed
 from shared.fast_path.protocol import HALF_CLOSE_S
@@ -120,7 +119,7 @@ async def site(options: dict[str, float] | None = None, **changes: str) -> Async
 
 
 async def test_a_client_that_leaves_cancels_its_handler() -> None:
-    """Whole or streamed: nobody works, or pays, for a client that is gone."""
+    """Whole or streamed: no work is done, and nothing is paid, for a client that is gone."""
     async with site() as here:
         for path in ("/wait", "/stream"):
             here.started.clear()
@@ -152,7 +151,7 @@ async def test_a_client_that_closes_its_sending_side_still_gets_an_answer_that_i
 
 
 async def test_a_drain_lets_open_answers_finish() -> None:
-    """Cleaning up closes the door at once and waits for what is inside."""
+    """Cleaning up stops listening immediately and waits for requests in flight."""
     async with site() as here:
         response = await here.session.get(here.url + "/stream")
         closing = asyncio.ensure_future(here.runner.cleanup())
@@ -216,7 +215,7 @@ async def test_every_exception_becomes_an_answer(*, raised: Exception, status: i
 
 
 async def test_a_relayed_refusal_keeps_its_words() -> None:
-    """An upstream's 400 is told as it was."""
+    """An upstream's 400 is passed on unchanged."""
     async with site() as here:
         here.raised = UpstreamError("no", status=400, try_next=False, relay=b'{"error": {"message": "too hot"}}')
         async with here.session.get(here.url + "/broken") as response:
@@ -232,8 +231,8 @@ async def test_an_error_after_the_first_byte_cuts_the_answer() -> None:
                 await response.read()
 
 
-async def test_without_keys_everybody_is_the_public() -> None:
-    """API_KEYS empty: a key may be sent, nobody looks at it."""
+async def test_without_keys_every_caller_is_the_public() -> None:
+    """API_KEYS empty: a key may be sent and is ignored."""
     async with site() as here:
         here.release.set()
         async with here.session.get(here.url + "/wait", headers={"authorization": "Bearer x"}) as response:
@@ -252,7 +251,7 @@ async def test_the_owner_is_not_the_key() -> None:
     assert not owners & {"alpha", "beta", "public"}
 
 
-async def test_a_star_means_everybody_without_credentials() -> None:
+async def test_a_star_allows_every_origin_without_credentials() -> None:
     """CORS_ORIGINS=*: any page may call with a key of its own, none with a browser's credentials."""
     async with (
         site() as here,

@@ -15,12 +15,12 @@ from shared.schemas.records import Status
 from shared.schemas.storage import EmbeddingModel, Reservation, Verdict
 from shared.storage import redis_keys
 from shared.storage.redis_requests import GRACE_S
-from tests.contracts.redis_rig import WINDOW_S
-from tests.integration.history_rig import Memory, memory
-from tests.kinds import same, unit_vectors
-from tests.ledgers import ledgers_in, sums_in
-from tests.stories import a_new_record, own_id
-from tests.values import replace
+from tests.support.history_rig import Memory, memory
+from tests.support.kinds import same, unit_vectors
+from tests.support.ledgers import ledgers_in, sums_in
+from tests.support.redis_rig import WINDOW_S
+from tests.support.sample_records import a_new_record, own_id
+from tests.support.values import replace
 
 
 @pytest.fixture

@@ -20,9 +20,9 @@ from shared.storage.redis_connection import Client, KeptConnection, Script, conn
 from shared.storage.redis_pool import code_of
 from shared.storage.redis_queue import RedisEventQueue, RedisHeartbeats
 from shared.storage.redis_requests import RedisRequestLog
-from tests.forwarder import Forwarder, forwarding
-from tests.redis_pair import fail_over, two_servers
-from tests.stories import a_new_record
+from tests.support.forwarder import Forwarder, forwarding
+from tests.support.redis_pair import fail_over, two_servers
+from tests.support.sample_records import a_new_record
 
 
 def client_of(forwarder: Forwarder, timeout_s: float = 2.0) -> Client:
@@ -122,7 +122,7 @@ async def test_a_peer_that_vanished_costs_one_command(tmp_path: Path, monkeypatc
     port = free_port()
     with running(Server("redis", redis_command(port, tmp_path), tmp_path / "log"), port):
         async with forwarding(port) as forwarder:
-            client: Any = client_of(forwarder, timeout_s=0.3)
+            client: Any = client_of(forwarder, timeout_s=1.5)
             kept = KeptConnection(client)
             await kept.run([("PING",)])
             await asyncio.gather(*(client.set(str(number), 1) for number in range(10)))
@@ -133,7 +133,7 @@ async def test_a_peer_that_vanished_costs_one_command(tmp_path: Path, monkeypatc
             began = time.monotonic()
             await asyncio.gather(*(client.set(str(number), 1) for number in range(10)))
             await kept.run([("PING",)])
-            assert time.monotonic() - began < 0.25
+            assert time.monotonic() - began < 1.2
             await client.aclose(close_connection_pool=True)
 
 
@@ -147,7 +147,7 @@ async def test_a_server_that_is_slow_is_not_dialled_again_and_again(redis_url: s
     await client.aclose(close_connection_pool=True)
 
 
-async def test_a_caller_who_leaves_soon_says_nothing_of_the_server(
+async def test_a_caller_that_leaves_early_is_no_failure_of_the_server(
     redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Many cancelled requests must not make every connection be dialled anew."""

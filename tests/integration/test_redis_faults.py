@@ -1,4 +1,4 @@
-"""What only a real Redis can do to us: forget, freeze, fill up, and hold values that somebody has damaged."""
+"""Faults of a real Redis: it loses data, freezes, fills up, and holds damaged values."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from shared.settings import Settings, load_settings
 from shared.storage import redis_keys, redis_posteriors
 from shared.storage.redis_connection import answers_of, connect, eviction_policy
 from shared.storage.redis_queue import RedisEventQueue
-from tests.contracts.redis_rig import Rig, redis_rig
-from tests.kinds import some_kinds
-from tests.ledgers import ledgers_in, sums_in
-from tests.stories import ARM, a_new_record
-from tests.values import replace
+from tests.support.kinds import some_kinds
+from tests.support.ledgers import ledgers_in, sums_in
+from tests.support.redis_rig import Rig, redis_rig
+from tests.support.sample_records import ARM, a_new_record
+from tests.support.values import replace
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What a request costs in function calls: a loss of speed shows without a stopwatch, on any machine at any load."""
+"""Function calls of a request: a loss of speed shows without a clock, on any machine at any load."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from deploy.local.servers import free_port
 from services.gateway.app import build_app
-from services.gateway.http import request_lifecycle as door
+from services.gateway.http import request_lifecycle
 from services.gateway.http.app_keys import HEALTH
 from services.gateway.http.server import serve
 from shared.clients.answer_stream import HttpAnswerStream
@@ -23,8 +23,8 @@ from shared.fast_path import ResponseWriter
 from shared.quick_http import Incoming
 from shared.quick_http.connection import Connection
 from shared.schemas.upstream import Heard
-from tests import raw_upstream as raw
-from tests.fakes.gateway import World, settings_for
+from tests.support import raw_upstream as raw
+from tests.support.fakes.gateway import World, settings_for
 
 ROUTED, PINNED, STREAMED = 2.3, 1.9, 3.5
 """Calls of a request over those of a bare handler, client included, as measured; print them with `pytest -s`."""
@@ -84,9 +84,9 @@ async def asked(client: TestClient[web.Request, web.Application] | ClientSession
 async def test_a_request_costs_no_more_calls_than_it_did(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fields: dict[str, object], stored: float
 ) -> None:
-    """Within 25 %: who makes it dearer says so here, or takes it back."""
+    """Within 25 %: a change that makes it more expensive updates the figure here, or is reverted."""
     world = World(settings_for(tmp_path).model_copy(update={"PORT": free_port()}))
-    monkeypatch.setattr(door, "log", Mock())  # how lines are written depends on what ran before this test
+    monkeypatch.setattr(request_lifecycle, "log", Mock())  # how lines are written depends on what ran before this test
     app = build_app(world.settings, world.adapters)
     runner = await serve(app, world.settings)
     try:
@@ -115,7 +115,7 @@ class _Wire(asyncio.Transport):
 
 
 async def test_a_chunk_costs_no_more_calls_than_it_did() -> None:
-    """And nobody is woken for it: it is written before the upstream's bytes are done with."""
+    """No task is woken for it: it is written while the upstream's bytes are handled."""
     chunk = raw.event(raw.chunk("word"))
     framed = b"%x\r\n%b\r\n" % (len(chunk), chunk)
     upstream, outlet, client = Connection(), ResponseWriter(), _Wire()

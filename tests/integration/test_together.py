@@ -1,4 +1,4 @@
-"""Ids that are claimed in the same moment go to Redis in one write, and each claim stays its own."""
+"""Concurrent reservations: they go to Redis in one write, and each has its own result."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from shared.schemas.storage import Reservation
 from shared.settings import Settings
 from shared.storage.redis_connection import connect
 from shared.storage.redis_requests import RedisRequestLog
-from tests.contracts.redis_rig import redis_rig
-from tests.fakes.clock import FakeClock
+from tests.support.fakes.clock import FakeClock
+from tests.support.redis_rig import redis_rig
 
 
 async def test_of_a_crowd_that_claims_one_id_one_gets_it(redis_server: str) -> None:
@@ -28,7 +28,7 @@ async def test_of_a_crowd_that_claims_one_id_one_gets_it(redis_server: str) -> N
     assert {claim.reservation for claim in claims[20:]} == {Reservation.NEW}
 
 
-async def test_who_gives_up_takes_nobody_along(redis_server: str) -> None:
+async def test_a_cancelled_caller_does_not_affect_others(redis_server: str) -> None:
     """A client that leaves costs those nothing whose claims went out with its own."""
     async with redis_rig(redis_server) as rig:
         claims = [
@@ -42,8 +42,8 @@ async def test_who_gives_up_takes_nobody_along(redis_server: str) -> None:
     assert len(done) == 9
 
 
-async def test_a_failure_reaches_everybody(unused_tcp_port: int) -> None:
-    """Nobody waits for an answer that cannot come."""
+async def test_a_failure_reaches_every_caller(unused_tcp_port: int) -> None:
+    """No caller waits for an answer that cannot come."""
     client = connect(Settings(REDIS_URL=f"redis://127.0.0.1:{unused_tcp_port}/0"))
     log = RedisRequestLog(client, window_s=60.0, clock=FakeClock())
     claims = [log.reserve(owner="me", public_id=f"q{n}", own_id=f"a{n}") for n in range(5)]
@@ -52,7 +52,7 @@ async def test_a_failure_reaches_everybody(unused_tcp_port: int) -> None:
 
 
 async def test_who_leaves_while_a_batch_is_under_way_is_not_sent() -> None:
-    """A claim that nobody waits for would stay taken."""
+    """A reservation without a waiting caller would stay taken."""
     sent: list[str] = []
     go = asyncio.Event()
 

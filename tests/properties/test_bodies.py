@@ -178,7 +178,7 @@ def test_a_score_is_a_number_from_0_to_1(score: Any) -> None:
 
 
 def test_a_score_beyond_64_bits_is_refused() -> None:
-    """It is kept as it was written, so it is no number here; in a field that nobody reads it does no harm."""
+    """It is kept as it was written, so it is no number here; in a field that is never read it does no harm."""
     error = raised(lambda: parse_feedback(b'{"request_id": "a", "score": %d}' % 2**70))
     assert error is not None
     assert error.param == "score"

@@ -18,7 +18,7 @@ from shared.bandit.policy import BanditSettings
 from shared.bandit.posterior import GaussianPosterior
 from shared.bandit.stored_sums import parse_sums, weighted_sums
 from shared.bandit.sums import LearnedState
-from tests.values import replace
+from tests.support.values import replace
 
 SCORE = st.floats(0, 1)
 ARMS = (Arm("x/a"), Arm("x/b"))

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from shared.bandit.sums import ArmSums
 from shared.schemas.events import Event, EventKind
 from shared.schemas.storage import Applied, Effect
-from tests.contracts.redis_rig import Rig, fake_rig, redis_rig
-from tests.ledgers import ledgers_in, sums_in
-from tests.stories import a_new_record
+from tests.support.ledgers import ledgers_in, sums_in
+from tests.support.redis_rig import Rig, fake_rig, redis_rig
+from tests.support.sample_records import a_new_record
 
 ARMS = ("vendor/model-a", "vendor/model-b")
 DAYS = (0, 1)

@@ -30,9 +30,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if outdated := [f"{mutant.title}: {reason}" for mutant in mutants for reason in stale(mutant, ROOT)]:
         print("These mutants are stale; change them or remove them:", *outdated, sep="\n  ", file=sys.stderr)
         return 2
-    return _try_all(
-        [mutant for mutant in mutants if not mutant.equivalent], options.jobs, check=not options.no_baseline
-    )
+    to_try = [mutant for mutant in mutants if not mutant.equivalent]
+    if equivalent := len(mutants) - len(to_try):
+        print(f"{equivalent} equivalent mutants are left out", flush=True)
+    return _try_all(to_try, options.jobs, check=not options.no_baseline)
 
 
 def _try_all(mutants: Sequence[Mutant], jobs: int, *, check: bool) -> int:
@@ -43,13 +44,17 @@ def _try_all(mutants: Sequence[Mutant], jobs: int, *, check: bool) -> int:
     for result in run(mutants, ROOT, jobs=max(1, jobs)):
         results.append(result)
         print(f"{result.verdict:8} {result.seconds:6.1f} s  {result.mutant.title}", flush=True)
-        if result.verdict == "survived":
+        if result.verdict == "killed":
+            print(f"           by: {result.noticed_by}", flush=True)
+        elif result.verdict == "survived":
             print(f"           breaks: {result.mutant.breaks}", flush=True)
-        elif result.verdict == "error":
+        else:
             print(result.output, flush=True)
     killed = sum(result.verdict == "killed" for result in results)
     errors = sum(result.verdict == "error" for result in results)
-    print(f"{killed} of {len(results)} mutants killed, {len(results) - killed - errors} survived, {errors} errors")
+    share = killed / len(results) if results else 1.0
+    survived = len(results) - killed - errors
+    print(f"{killed} of {len(results)} mutants killed ({share:.1%}), {survived} survived, {errors} errors")
     return 2 if errors else int(killed < len(results))
 
 

@@ -36,6 +36,18 @@ class Result:
     seconds: float
     output: str
 
+    @property
+    def noticed_by(self) -> str:
+        """The test that failed, or how else the mutant was noticed; empty when it survived."""
+        if self.verdict != "killed":
+            return ""
+        named = [
+            line.partition(" ")[2].split(" - ")[0]
+            for line in self.output.splitlines()
+            if line.startswith(("FAILED ", "ERROR "))
+        ]
+        return named[0] if named else self.output.strip().rpartition("\n")[2]
+
 
 @contextmanager
 def checkout_copy(root: Path) -> Iterator[Path]:
@@ -125,4 +137,4 @@ def _pytest(files: Sequence[Path], copy: Path, *, timeout_s: float) -> tuple[int
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
-    return process.returncode, output.decode(errors="replace")[-3000:]
+    return process.returncode, output.decode(errors="replace")[-10_000:]

@@ -1,11 +1,11 @@
-"""Eligibility by capability: which arms can serve what a request requires, before one of them is drawn.
+"""Eligibility by capability: selects the arms that can serve a request, before the policy draws one of them.
 
 | what is known of an arm | in the draw | as a fallback | where no arm is left |
 |---|---|---|---|
 | it fits, or nothing is known | yes | yes | |
-| it fits by the least estimate of the tokens only, or lacks what upstreams make up for (`SOFT`) | no | yes | drawn |
+| it fits only by the least estimate of the tokens, or lacks a preference (`SOFT`) | no | yes | drawn |
 | it has refused such a request lately (`learned_limits.py`) | no | no | drawn |
-| it lacks a feature, or has no room even by the least estimate | no | no | 400 `no_capable_model` |
+| it lacks a feature, or room even for the least estimate | no | no | 400 `no_capable_model` |
 
 Eligibility depends on the request and on what is known, never on the draw, so that propensities are exact.
 """
@@ -30,7 +30,7 @@ _NOTHING: frozenset[str] = frozenset()
 _INPUTS = frozenset({"image", "audio", "file", "video"})
 _PARAMETERS = frozenset({"tools", "tool_choice", "response_format", "structured_outputs", "logprobs", "reasoning"})
 SOFT = frozenset({"file", "reasoning"})
-"""OpenRouter parses files for models that take text alone, and upstreams ignore a wish for reasoning."""
+"""Preferences: OpenRouter parses files for models that take text alone, and upstreams ignore a wish for reasoning."""
 
 KNOWN, ESTIMATED, LEARNED = "known", "estimated", "learned"
 
@@ -45,7 +45,7 @@ class Level(IntEnum):
 
 
 class Shortfall(NamedTuple):
-    """What an arm lacks for a request: the feature, and how that is known."""
+    """A feature that an arm lacks for a request, how well the arm fits therefore, and how that is known."""
 
     level: Level
     feature: str
@@ -53,13 +53,13 @@ class Shortfall(NamedTuple):
 
 
 class Eligible(Struct, frozen=True):
-    """The arms of one request.
+    """The arms that can serve one request.
 
     Attributes:
-        arms: to draw from.
-        reserve: those that may fit, too, in the order of LLM_MODELS: only asked when others fail.
-        default: DEFAULT_MODEL where it may answer, else None.
-        unfit: the arms that are left out of the draw, and why.
+        arms: the arms to draw from.
+        reserve: arms that may fit, in the order of LLM_MODELS, called only when others fail.
+        default: DEFAULT_MODEL if it can serve the request, else None.
+        unfit: the arms that are excluded from the draw, each with its feature and how that is known.
     """
 
     arms: tuple[ArmId, ...]
@@ -69,7 +69,7 @@ class Eligible(Struct, frozen=True):
 
 
 class _Needs(NamedTuple):
-    """Requirements as arms are compared with them: once for a request, then each arm costs a few set operations."""
+    """Requirements in the form that arms are compared with: made once for a request, a few set operations per arm."""
 
     inputs: frozenset[str]
     outputs: frozenset[str]
@@ -90,7 +90,7 @@ def _split(needs: Requirements) -> _Needs:
 
 
 def known_shortfall(arm: Arm, needs: Requirements) -> Shortfall | None:
-    """Return what `arm` lacks by what the upstream lists of it; None where it fits or nothing is known."""
+    """Return what `arm` lacks according to the upstream's list; None where it fits or nothing is known."""
     return _lacks(arm, _split(needs))
 
 
@@ -111,7 +111,7 @@ def _lacks(arm: Arm, needs: _Needs) -> Shortfall | None:
 
 
 def _missing(arm: Arm, needs: _Needs) -> list[str]:
-    """Return the features that are not among what the upstream lists of `arm`; where it lists nothing, none."""
+    """Return the required features that the upstream's list denies; none where the list has nothing about them."""
     missing: list[str] = []
     if needs.inputs and arm.input_modalities is not None and not needs.inputs <= arm.input_modalities:
         missing += needs.inputs - arm.input_modalities
@@ -129,7 +129,7 @@ def eligible(
     catalogue: Catalogue,
     learned: LearnedLimits,
 ) -> Eligible:
-    """Return the arms to draw from, and those to fall back to; `arms` and `default` are both empty where none can."""
+    """Return the arms that can serve a request; `arms` and `default` are both empty where none can."""
     plain = not needs.features and needs.prompt_tokens + needs.output_tokens <= catalogue.room
     if not learned and (plain or not catalogue.lists_limits):
         return Eligible(allowed, default=default)
@@ -167,7 +167,7 @@ def _sifted(allowed: tuple[ArmId, ...], default: ArmId | None, short: Mapping[Ar
 def refusal(
     arms: Sequence[ArmId], needs: Requirements, catalogue: Catalogue, body: Mapping[str, Any]
 ) -> InvalidRequest:
-    """Return the error of a request that none of `arms` can serve: what is missing, and which field asks for it."""
+    """Return the error for a request that none of `arms` can serve: the missing feature, and its field."""
     known = [catalogue.arm(arm) for arm in arms]
     features = Counter(found.feature for arm in known if (found := known_shortfall(arm, needs)) is not None)
     if not features:
@@ -187,12 +187,12 @@ def refusal(
 
 
 def left_out(unfit: Sequence[UnfitArm]) -> str:
-    """Return a sentence about the arms that were left out of a draw."""
+    """Return a sentence about the arms that were excluded from a draw."""
     by_feature: dict[str, list[ArmId]] = {}
     for arm, feature, _ in unfit:
         by_feature.setdefault(feature, []).append(arm)
     groups = [f"{_some(arms)} ({feature})" for feature, arms in by_feature.items()]
-    return f"Left out for what the request needs: {', '.join(groups)}."
+    return f"Excluded because the request needs what they lack: {', '.join(groups)}."
 
 
 def _some(arms: Sequence[ArmId]) -> str:

@@ -21,6 +21,7 @@ import asyncio
 import math
 import random
 from collections.abc import Awaitable, Callable
+from dataclasses import KW_ONLY, dataclass
 from http import HTTPStatus
 from typing import TypeVar
 
@@ -67,27 +68,18 @@ def call_order(
     return order * 2 if len(order) == 1 else order[:MAX_ATTEMPTS]
 
 
+@dataclass(eq=False, repr=False)
 class UpstreamCaller:
     """Calls arms within the retry budget, and reports failures to circuit breakers, learned limits and metrics."""
 
-    def __init__(
-        self,
-        *,
-        circuit_breakers: CircuitBreakers,
-        learned_limits: LearnedLimits,
-        retry_budget: RetryBudget,
-        catalogue: Catalogue,
-        metrics: ChatMetrics,
-        clock: Clock,
-        retry_ambiguous: bool,
-    ) -> None:
-        self.circuit_breakers = circuit_breakers
-        self.catalogue = catalogue
-        self.metrics = metrics
-        self.clock = clock
-        self.retry_ambiguous = retry_ambiguous
-        self._learned_limits = learned_limits
-        self._retry_budget = retry_budget
+    _: KW_ONLY
+    circuit_breakers: CircuitBreakers
+    learned_limits: LearnedLimits
+    retry_budget: RetryBudget
+    catalogue: Catalogue
+    metrics: ChatMetrics
+    clock: Clock
+    retry_ambiguous: bool
 
     async def call(self, plan: ChatPlan, journal: Journal, send: Callable[[ArmId], Awaitable[T]]) -> T:
         """Return the first answer (or opened stream); the journal names its arm.
@@ -98,7 +90,7 @@ class UpstreamCaller:
         key = self.circuit_breakers.key.breaker
         if not key.allows():
             raise key_refused(retry_after_s=key.cooldown_s)
-        with Tries(self._retry_budget) as tries:
+        with Tries(self.retry_budget) as tries:
             course = _Course(plan, self, tries)
             while (arm := course.next_arm()) is not None:
                 journal.arm = arm
@@ -125,7 +117,7 @@ class UpstreamCaller:
         tokens = plan.asked_tokens() if error.scope is Scope.CREDIT else 0
         self.circuit_breakers.failed(arm, error, request=plan.request.own_id, tokens=tokens)
         if error.scope is Scope.FIT and error.feature is not None:
-            self._learned_limits.learn(arm, error.feature, plan.chat.requirements)
+            self.learned_limits.learn(arm, error.feature, plan.chat.requirements)
         self.metrics.count_failure(arm, error_word(error))
 
     def _note_failure(self, plan: ChatPlan, journal: Journal, error: UpstreamError | None) -> None:

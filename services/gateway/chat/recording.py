@@ -9,7 +9,7 @@ publish     record writer, circuit breakers, learned limits, quota, budget, metr
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
+from dataclasses import KW_ONLY, dataclass, replace
 
 from msgspec import Struct
 
@@ -37,60 +37,49 @@ class Served(Struct, frozen=True, eq=False):
     stored: asyncio.Future[bool]
 
 
+@dataclass(eq=False, repr=False)
 class ChatRecorder:
     """Records finished chat requests, each once."""
 
-    def __init__(
-        self,
-        *,
-        record_writer: RecordWriter,
-        catalogue: Catalogue,
-        circuit_breakers: CircuitBreakers,
-        learned_limits: LearnedLimits,
-        quotas: Quotas,
-        exploration: ExplorationBudget,
-        metrics: ChatMetrics,
-        settings_hash: str,
-        prompt_chars: int,
-    ) -> None:
-        self._record_writer = record_writer
-        self._catalogue = catalogue
-        self._circuit_breakers = circuit_breakers
-        self._learned_limits = learned_limits
-        self._quotas = quotas
-        self._exploration = exploration
-        self._metrics = metrics
-        self._settings_hash = settings_hash
-        self._prompt_chars = prompt_chars
+    _: KW_ONLY
+    record_writer: RecordWriter
+    catalogue: Catalogue
+    circuit_breakers: CircuitBreakers
+    learned_limits: LearnedLimits
+    quotas: Quotas
+    exploration: ExplorationBudget
+    metrics: ChatMetrics
+    settings_hash: str
+    prompt_chars: int
 
     def record(self, plan: ChatPlan, journal: Journal, ending: Ending) -> Served:
         """Record the end of a request; where a client still waits, the caller awaits `stored`."""
-        bill = bill_of(plan, journal, ending, self._catalogue.price(journal.arm))
+        bill = bill_of(plan, journal, ending, self.catalogue.price(journal.arm))
         outcome = outcome_of(plan, journal, ending, bill, journal.elapsed_s())
-        entry = record_of(plan, outcome, ending.calls, settings_hash=self._settings_hash, chars=self._prompt_chars)
+        entry = record_of(plan, outcome, ending.calls, settings_hash=self.settings_hash, chars=self.prompt_chars)
         return self._publish(plan, ending, entry)
 
     def _publish(self, plan: ChatPlan, ending: Ending, entry: NewRecord) -> Served:
         decision, outcome = entry.record.decision, entry.record.outcome
         if outcome.status is Status.ANSWERED:
-            self._circuit_breakers.succeeded(outcome.arm)
-            if self._learned_limits or plan.chat.requirements.features:
+            self.circuit_breakers.succeeded(outcome.arm)
+            if self.learned_limits or plan.chat.requirements.features:
                 own_calls = plan.decision.session and outcome.arm == plan.decision.arm
-                self._learned_limits.answered(outcome.arm, plan.chat.requirements, own_calls=own_calls)
+                self.learned_limits.answered(outcome.arm, plan.chat.requirements, own_calls=own_calls)
         if ending.usage is not None and ending.usage.cost_usd is not None:
             self._note_reported_cost(outcome.arm)
         if plan.charge is not None and not plan.charged_in_redis:
-            self._quotas.settle(plan.request.owner, plan.charge, outcome)
-        stored = self._record_writer.put(entry)
-        self._exploration.spend(entry.record.explored_usd)
-        self._metrics.count_request(plan, decision, outcome, ending.unread)
+            self.quotas.settle(plan.request.owner, plan.charge, outcome)
+        stored = self.record_writer.put(entry)
+        self.exploration.spend(entry.record.explored_usd)
+        self.metrics.count_request(plan, decision, outcome, ending.unread)
         plan.request.log_fields.update(log_fields(plan, decision, outcome))
         return Served(decision, outcome, stored)
 
     def _note_reported_cost(self, arm: ArmId) -> None:
         """An upstream that reports the costs of an arm makes up for a missing price."""
-        if self._catalogue.price(arm) is None and self._catalogue.label(arm) == arm:
-            self._catalogue.prices.cost_reported(arm)
+        if self.catalogue.price(arm) is None and self.catalogue.label(arm) == arm:
+            self.catalogue.prices.cost_reported(arm)
 
 
 def record_of(plan: ChatPlan, outcome: Outcome, calls: tuple[str, ...], *, settings_hash: str, chars: int) -> NewRecord:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import KW_ONLY, dataclass, field
 from functools import partial
 
 from services.gateway.limits.quotas import Quotas, rate_limit_headers, refusal
@@ -36,28 +37,19 @@ def needs_reservation(request: RequestContext, charge: Charge | None, *, stream:
     return stream or charge is not None or request.client_id is not None
 
 
+@dataclass(eq=False, repr=False)
 class Reservations:
     """Reserves in Redis; while that is away, takes charges from this gateway's share of the quota."""
 
-    def __init__(
-        self,
-        log: RequestLog,
-        breaker: CircuitBreaker,
-        quotas: Quotas,
-        supervisor: Supervisor,
-        *,
-        clock: Clock,
-        metrics: GatewayMetrics,
-        timeout_s: float,
-    ) -> None:
-        self._requests = log
-        self._breaker = breaker
-        self._quotas = quotas
-        self._supervisor = supervisor
-        self._clock = clock
-        self._metrics = metrics
-        self._timeout_s = timeout_s
-        self._releases: set[asyncio.Task[None]] = set()
+    log: RequestLog
+    breaker: CircuitBreaker
+    quotas: Quotas
+    supervisor: Supervisor
+    _: KW_ONLY
+    clock: Clock
+    metrics: GatewayMetrics
+    timeout_s: float
+    _releases: set[asyncio.Task[None]] = field(init=False, default_factory=set)
 
     @asynccontextmanager
     async def reserved(self, request: RequestContext, charge: Charge | None) -> AsyncIterator[Reserved]:
@@ -70,7 +62,7 @@ class Reservations:
         try:
             yield partial(self._checked, reserving, request)
         except BaseException:
-            release = self._supervisor.spawn("claims", partial(self._release, reserving, request, charge))
+            release = self.supervisor.spawn("claims", partial(self._release, reserving, request, charge))
             self._releases.add(release)
             release.add_done_callback(self._releases.discard)
             raise
@@ -85,26 +77,26 @@ class Reservations:
             raise Conflict("This X-Request-ID has been used before.", code="duplicate_request_id", param="X-Request-ID")
         quota = claim.quota
         if quota is not None:
-            now = self._clock.now()
+            now = self.clock.now()
             request.response_headers.update(rate_limit_headers(quota, now))
             if quota.refused is not None:
-                self._metrics.refused.labels(quota.refused.value).inc()
+                self.metrics.refused.labels(quota.refused.value).inc()
                 raise refusal(quota, now)
         return claim
 
     async def _reserve(self, request: RequestContext, charge: Charge | None) -> Claim:
-        if self._breaker.allows():
+        if self.breaker.allows():
             try:
-                async with asyncio.timeout(self._timeout_s):
-                    claim = await self._requests.reserve(
+                async with asyncio.timeout(self.timeout_s):
+                    claim = await self.log.reserve(
                         owner=request.owner, public_id=request.public_id, own_id=request.own_id, charge=charge
                     )
             except (DependencyError, TimeoutError):
-                self._breaker.failed()
+                self.breaker.failed()
             else:
-                self._breaker.succeeded()
+                self.breaker.succeeded()
                 return claim
-        quota = None if charge is None else self._quotas.without_redis(request.owner, charge)
+        quota = None if charge is None else self.quotas.without_redis(request.owner, charge)
         return Claim(Reservation.UNASKED, quota)
 
     async def _release(self, reserving: asyncio.Task[Claim], request: RequestContext, charge: Charge | None) -> None:
@@ -113,12 +105,12 @@ class Reservations:
             if claim.reservation in (Reservation.TAKEN, Reservation.REFUSED):
                 return
             if claim.reservation is Reservation.UNASKED and claim.quota is not None and claim.quota.refused is None:
-                self._quotas.give_back(request.owner, charge)
-            if self._breaker.open:
+                self.quotas.give_back(request.owner, charge)
+            if self.breaker.open:
                 return
             # Also where Redis did not answer in time: it may have made the reservation all the same.
-            async with asyncio.timeout(self._timeout_s):
-                await self._requests.release(
+            async with asyncio.timeout(self.timeout_s):
+                await self.log.release(
                     owner=request.owner, public_id=request.public_id, own_id=request.own_id, charge=charge
                 )
         except (RouterError, TimeoutError) as error:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import replace
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import TypeVar
 
 from msgspec import Struct
@@ -52,33 +52,21 @@ class Completed(Struct, frozen=True, eq=False):
         return missed if self.in_redis or "redis" in missed else (*missed, "redis")
 
 
+@dataclass(eq=False, repr=False)
 class RouteChat:
     """Routes chat requests: chooses, calls, records."""
 
-    def __init__(
-        self,
-        selector: Selector,
-        reservations: Reservations,
-        caller: UpstreamCaller,
-        recorder: ChatRecorder,
-        upstream: ChatModel,
-        *,
-        quotas: Quotas,
-        record_writer: RecordWriter,
-        clock: Clock,
-        metrics: GatewayMetrics,
-        request_timeout_s: float,
-    ) -> None:
-        self._selector = selector
-        self._reservations = reservations
-        self._caller = caller
-        self._recorder = recorder
-        self._upstream = upstream
-        self._quotas = quotas
-        self._record_writer = record_writer
-        self._clock = clock
-        self._metrics = metrics
-        self._request_timeout_s = request_timeout_s
+    selector: Selector
+    reservations: Reservations
+    caller: UpstreamCaller
+    recorder: ChatRecorder
+    upstream: ChatModel
+    _: KW_ONLY
+    quotas: Quotas
+    record_writer: RecordWriter
+    clock: Clock
+    metrics: GatewayMetrics
+    request_timeout_s: float
 
     async def route(self, request: RequestContext, chat: ChatRequest) -> ChatPlan:
         """Decide which arms to call.
@@ -86,29 +74,29 @@ class RouteChat:
         Raises NotFound for an unknown model, InvalidRequest where none can serve the request, Conflict for an id that
         was used before, and RateLimited at a limit of the key.
         """
-        candidates = self._selector.candidates(chat)
-        charge = self._quotas.charge(request.owner, chat, self._selector.prices(candidates))
+        candidates = self.selector.candidates(chat)
+        charge = self.quotas.charge(request.owner, chat, self.selector.prices(candidates))
         if needs_reservation(request, charge, stream=chat.stream):
-            async with self._reservations.reserved(request, charge) as reserved:
-                choice = await self._selector.choose(request, chat, candidates)
+            async with self.reservations.reserved(request, charge) as reserved:
+                choice = await self.selector.choose(request, chat, candidates)
                 claim = await reserved()
         else:
-            choice, claim = await self._selector.choose(request, chat, candidates), Claim(Reservation.NEW)
+            choice, claim = await self.selector.choose(request, chat, candidates), Claim(Reservation.NEW)
         decision = choice.decision
         if claim.reservation is Reservation.UNASKED:
-            self._record_writer.expect(request.own_id)
+            self.record_writer.expect(request.own_id)
             if "redis" not in decision.degraded:
                 decision = replace(decision, degraded=(*decision.degraded, "redis"))
         for dependency in decision.degraded:
-            self._metrics.degraded.labels(dependency).inc()
+            self.metrics.degraded.labels(dependency).inc()
         return ChatPlan(
             chat=chat,
             request=request,
             decision=decision,
             gathered=choice.gathered,
             order=choice.order,
-            created_at=self._clock.now(),
-            deadline=request.body_read_at + self._request_timeout_s,
+            created_at=self.clock.now(),
+            deadline=request.body_read_at + self.request_timeout_s,
             shadow=choice.shadow,
             charge=charge,
             charged_in_redis=claim.reservation is Reservation.NEW,
@@ -116,11 +104,11 @@ class RouteChat:
 
     async def complete(self, plan: ChatPlan) -> Completed:
         """Return the first answer, recorded. Raises what `UpstreamCaller.call` raises, recorded, too."""
-        journal = Journal(plan, self._clock)
-        answer = await self._call(plan, journal, lambda arm: self._upstream.complete(plan.call(arm)))
+        journal = Journal(plan, self.clock)
+        answer = await self._call(plan, journal, lambda arm: self.upstream.complete(plan.call(arm)))
         tokens = answer.chars // CHARS_PER_TOKEN
         ending = Ending(Status.ANSWERED, usage=answer.usage, own_tokens=tokens, calls=answer.calls)
-        served = self._recorder.record(plan, journal, ending)
+        served = self.recorder.record(plan, journal, ending)
         return Completed(answer, served, await served.stored)
 
     def stream(self, plan: ChatPlan, begin: Begin) -> AbstractAsyncContextManager[OpenStream]:
@@ -128,18 +116,18 @@ class RouteChat:
 
         `begin` is called by `OpenStream.pour`, or before where the first event is late.
         """
-        journal, clock = Journal(plan, self._clock), self._clock
-        opened = OpenStream(plan, journal, caller=self._caller, recorder=self._recorder, clock=clock, begin=begin)
-        return open_stream(plan, opened, self._upstream, self._call)
+        journal, clock = Journal(plan, self.clock), self.clock
+        opened = OpenStream(plan, journal, caller=self.caller, recorder=self.recorder, clock=clock, begin=begin)
+        return open_stream(plan, opened, self.upstream, self._call)
 
     async def _call(self, plan: ChatPlan, journal: Journal, send: Callable[[ArmId], Awaitable[T]]) -> T:
         """Return the first answer; a request without one is recorded before its error leaves."""
         try:
-            return await self._caller.call(plan, journal, send)
+            return await self.caller.call(plan, journal, send)
         except (ConnectionResetError, asyncio.CancelledError):  # the client is gone: nothing waits for the record
             journal.cancelled()
-            self._recorder.record(plan, journal, Ending(Status.CANCELLED))
+            self.recorder.record(plan, journal, Ending(Status.CANCELLED))
             raise
         except Exception:  # a fault of ours, too: the id must not stay reserved without a record
-            await self._recorder.record(plan, journal, Ending(Status.FAILED)).stored
+            await self.recorder.record(plan, journal, Ending(Status.FAILED)).stored
             raise

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Iterator
-from dataclasses import replace
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -109,37 +109,23 @@ class Conversations:
             return Conversation(missed=True)
 
 
+@dataclass(eq=False, repr=False)
 class Selector:
     """Chooses arms. It calls no model, reserves nothing, and records nothing."""
 
-    def __init__(
-        self,
-        *,
-        catalogue: Catalogue,
-        posteriors: PosteriorCache,
-        context_gatherer: ContextGatherer,
-        conversations: Conversations,
-        circuit_breakers: CircuitBreakers,
-        learned_limits: LearnedLimits,
-        exploration: ExplorationBudget,
-        metrics: GatewayMetrics,
-        rng: np.random.Generator,
-        request_timeout_s: float,
-        session_margin: float,
-        shadow_mode: bool,
-    ) -> None:
-        self._catalogue = catalogue
-        self._posteriors = posteriors
-        self._context_gatherer = context_gatherer
-        self._conversations = conversations
-        self._circuit_breakers = circuit_breakers
-        self._learned_limits = learned_limits
-        self._exploration = exploration
-        self._metrics = metrics
-        self._rng = rng
-        self._request_timeout_s = request_timeout_s
-        self._session_margin = session_margin
-        self._shadow_mode = shadow_mode
+    _: KW_ONLY
+    catalogue: Catalogue
+    posteriors: PosteriorCache
+    context_gatherer: ContextGatherer
+    conversations: Conversations
+    circuit_breakers: CircuitBreakers
+    learned_limits: LearnedLimits
+    exploration: ExplorationBudget
+    metrics: GatewayMetrics
+    rng: np.random.Generator
+    request_timeout_s: float
+    session_margin: float
+    shadow_mode: bool
 
     def candidates(self, chat: ChatRequest) -> Candidates:
         """Return the arms that `chat` allows and that can serve it.
@@ -147,7 +133,7 @@ class Selector:
         Raises NotFound for an unknown model, Unavailable where none is known, and InvalidRequest where none that the
         client allows can serve the request. A pinned model is not judged: the upstream says whether it can.
         """
-        catalogue, narrowed = self._catalogue, bool(chat.models)
+        catalogue, narrowed = self.catalogue, bool(chat.models)
         pinned = None if chat.model is None else catalogue.pin(chat.model)
         allowed = catalogue.narrow(chat.models) if narrowed else catalogue.arm_ids
         if pinned is not None:
@@ -156,7 +142,7 @@ class Selector:
             raise Unavailable("No model is known: name some in LLM_MODELS, or a DEFAULT_MODEL.", code="no_models")
         # A client that narrows the choice wants no other arm; DEFAULT_MODEL may be among the allowed ones.
         default = catalogue.default if not narrowed or catalogue.default in allowed else None
-        found = eligible(allowed, default, chat.requirements, catalogue, self._learned_limits)
+        found = eligible(allowed, default, chat.requirements, catalogue, self.learned_limits)
         if not found.arms and found.default is None:
             judged = dict.fromkeys((*allowed, *(() if default is None else (default,))))
             raise refusal(tuple(judged), chat.requirements, catalogue, chat.body)
@@ -165,34 +151,34 @@ class Selector:
     def prices(self, candidates: Candidates) -> Iterator[Price | None]:
         """Return the list prices of the arms that may answer."""
         if candidates.pinned is not None:
-            return iter((self._catalogue.price(candidates.pinned),))
+            return iter((self.catalogue.price(candidates.pinned),))
         last_resort = () if candidates.default is None else (candidates.default,)
         arms = (*candidates.allowed, *candidates.reserve, *last_resort)
-        return (self._catalogue.price(arm) for arm in arms)
+        return (self.catalogue.price(arm) for arm in arms)
 
     async def choose(self, request: RequestContext, chat: ChatRequest, candidates: Candidates) -> Choice:
         """Gather context and decide. A dependency that fails costs context, never the answer."""
-        gathering = self._context_gatherer.gather(
+        gathering = self.context_gatherer.gather(
             chat.routing_text,
             with_neighbours=candidates.pinned is None,
-            deadline=request.body_read_at + self._request_timeout_s,
+            deadline=request.body_read_at + self.request_timeout_s,
         )
         conversation, calls = Conversation(), awaited_keys(chat.body)
-        free = candidates.pinned is None and not self._shadow_mode
+        free = candidates.pinned is None and not self.shadow_mode
         if not free or (request.session is None and not calls):  # nothing to look up: two tasks less
             gathered = await gathering
         else:
-            gathered, conversation = await _both(gathering, self._conversations.find(request, calls))
+            gathered, conversation = await _both(gathering, self.conversations.find(request, calls))
         decision, shadow = self._decide(candidates, gathered.context, conversation, explore=request.explore)
         degraded = (*decision.degraded, *gathered.degraded)
-        if conversation.missed or (self._posteriors.stale and candidates.pinned is None):
+        if conversation.missed or (self.posteriors.stale and candidates.pinned is None):
             degraded = (*degraded, "redis")
         if degraded != decision.degraded:
             decision = replace(decision, degraded=degraded)
         # In shadow mode the safe arm alone answers, and a client that narrows the choice wants no other arm.
-        last_resort = None if candidates.narrowed or self._shadow_mode else candidates.default
-        others = () if self._shadow_mode else (*candidates.allowed, *candidates.reserve)
-        return Choice(decision, gathered, call_order(decision, self._circuit_breakers, last_resort, others), shadow)
+        last_resort = None if candidates.narrowed or self.shadow_mode else candidates.default
+        others = () if self.shadow_mode else (*candidates.allowed, *candidates.reserve)
+        return Choice(decision, gathered, call_order(decision, self.circuit_breakers, last_resort, others), shadow)
 
     def _decide(
         self, candidates: Candidates, context: Context, conversation: Conversation, *, explore: bool
@@ -203,9 +189,9 @@ class Selector:
         drawn = self._draw(candidates, context)
         if not explore:
             drawn = greedy(drawn, "off")
-        elif not self._exploration.left:
+        elif not self.exploration.left:
             drawn = greedy(drawn, "spent")
-        if self._shadow_mode:
+        if self.shadow_mode:
             followed = overrule(drawn, _safe_arm(candidates))
             return _explained(followed, candidates), _explained(drawn, candidates)
         return _explained(self._held(drawn, conversation, candidates), candidates), None
@@ -214,25 +200,25 @@ class Selector:
         """Keep a conversation with its arm: within a tool loop while the arm can serve it, else within the margin."""
         arm = conversation.arm
         if not conversation.tool_step or arm is None:
-            return hold(drawn, arm, self._session_margin)
+            return hold(drawn, arm, self.session_margin)
         able = arm in candidates.allowed or arm in candidates.reserve or arm == candidates.default
         # The arm may have refused the tool calls of other models: these are its own.
         able = able or (arm, TOOL_HISTORY, LEARNED) in candidates.unfit
-        return keep(drawn, arm) if able and not self._circuit_breakers.cooldown_s(arm) else drawn
+        return keep(drawn, arm) if able and not self.circuit_breakers.cooldown_s(arm) else drawn
 
     def _draw(self, candidates: Candidates, context: Context) -> Decision:
-        snapshot, allowed = self._posteriors.snapshot, candidates.allowed
+        snapshot, allowed = self.posteriors.snapshot, candidates.allowed
         default = None if candidates.narrowed else candidates.default
         if snapshot is None:
             return _default(default, allowed, "Nothing has been read of what was learned.")
         if not allowed:
             return _default(candidates.default, (), "No other model can serve the request.")
-        known = tuple(arm for arm in self._circuit_breakers.available(allowed) if snapshot.knows(arm))
+        known = tuple(arm for arm in self.circuit_breakers.available(allowed) if snapshot.knows(arm))
         if not known:
             return _default(default, allowed, "The models are newer than the learned state.")
         try:
-            with self._metrics.decide.time(), span("decide"):
-                return snapshot.decide(context, known, self._rng)
+            with self.metrics.decide.time(), span("decide"):
+                return snapshot.decide(context, known, self.rng)
         except Exception:  # noqa: BLE001 - fail open: a fault in the policy must not cost an answer
             _log.exception("the policy broke", arms=len(known), snapshot=snapshot.version)
             return replace(_default(default, allowed, "The policy could not decide."), degraded=("policy",))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import KW_ONLY, dataclass
 
 from services.gateway.records.record_writer import RecordWriter
 from shared.errors import ClientError, Conflict, DependencyError, Gone, NotFound, RateLimited, Unavailable
@@ -19,23 +20,16 @@ FEEDBACK_TIMEOUT_S = 2.0
 _TAKEN = frozenset({Verdict.ACCEPTED, Verdict.REVISED, Verdict.DUPLICATE})
 
 
+@dataclass(eq=False, repr=False)
 class FeedbackRecorder:
     """Records ratings. `in_doubt` says whether a request may exist that Redis does not know yet."""
 
-    def __init__(
-        self,
-        log: RequestLog,
-        record_writer: RecordWriter,
-        in_doubt: Callable[[], Awaitable[bool]],
-        *,
-        clock: Clock,
-        metrics: GatewayMetrics,
-    ) -> None:
-        self._requests = log
-        self._record_writer = record_writer
-        self._in_doubt = in_doubt
-        self._clock = clock
-        self._metrics = metrics
+    log: RequestLog
+    record_writer: RecordWriter
+    in_doubt: Callable[[], Awaitable[bool]]
+    _: KW_ONLY
+    clock: Clock
+    metrics: GatewayMetrics
 
     async def record(
         self, feedback: FeedbackRequest, *, owner: str | None, terms: RatingTerms | None = None
@@ -48,27 +42,27 @@ class FeedbackRecorder:
         """
         try:
             async with asyncio.timeout(FEEDBACK_TIMEOUT_S):
-                verdict = await self._requests.rate(
+                verdict = await self.log.rate(
                     owner=owner,
                     public_id=feedback.request_id,
                     score=feedback.score,
                     text=feedback.text,
-                    now=self._clock.now(),
+                    now=self.clock.now(),
                     terms=terms,
                 )
         except (DependencyError, TimeoutError) as error:
             raise self._unavailable("Feedback cannot be stored right now.") from error
-        if verdict is Verdict.UNKNOWN and await self._in_doubt():
+        if verdict is Verdict.UNKNOWN and await self.in_doubt():
             raise self._unavailable("Records are behind.")
-        self._metrics.feedback.labels(verdict.value).inc()
+        self.metrics.feedback.labels(verdict.value).inc()
         if verdict in _TAKEN:
             if verdict is not Verdict.DUPLICATE:
-                self._record_writer.wake()
+                self.record_writer.wake()
             return verdict
-        raise _refusal(verdict, self._clock)
+        raise _refusal(verdict, self.clock)
 
     def _unavailable(self, message: str) -> Unavailable:
-        self._metrics.feedback.labels("unavailable").inc()
+        self.metrics.feedback.labels("unavailable").inc()
         return Unavailable(message, code="feedback_unavailable", retry_after_s=RETRY_AFTER_S)
 
 

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
-from services.gateway.chat.route_chat import RouteChat
 from services.gateway.chat.selection import Selector
 from services.gateway.feedback.record_feedback import FeedbackRecorder
 from services.gateway.feedback.signed_links import SignedLinks
-from services.gateway.http.chat_request_reader import ChatRequestReader
+from services.gateway.http.chat_handler import ChatHandler
 from services.gateway.http.request_lifecycle import RequestLifecycle
-from services.gateway.limits.body_bytes import BodyBytes
+from services.gateway.limits.admission import BodyBytes
 from services.gateway.limits.learned_limits import LearnedLimits
 from services.gateway.models.catalogue import Catalogue
 from services.gateway.models.posterior_cache import PosteriorCache
 from services.gateway.models.runtime_models import RuntimeModels
-from services.gateway.process.health import Health
+from services.gateway.process.health import Health, Readiness
 from services.gateway.process.metrics_view import MetricsView
-from services.gateway.process.readiness import Readiness
 from services.gateway.request_context import RequestContext
 from shared.ports import RequestLog
 from shared.resilience.supervision import Supervisor
@@ -32,7 +28,7 @@ REQUEST_CONTEXT = web.RequestKey("request_context", RequestContext)
 # -- on the application, set by `app.py` -----------------------------------------------------------------------------
 SETTINGS = web.AppKey("settings", Settings)
 REGISTRY = web.AppKey("registry", CollectorRegistry)
-CHAT = web.AppKey("chat", RouteChat)
+CHAT = web.AppKey("chat", ChatHandler)
 SELECTOR = web.AppKey("selector", Selector)
 FEEDBACK = web.AppKey("feedback", FeedbackRecorder)
 CATALOGUE = web.AppKey("catalogue", Catalogue)
@@ -46,8 +42,4 @@ HEALTH = web.AppKey("health", Health)
 READINESS = web.AppKey("readiness", Readiness)
 REQUEST_LIFECYCLE = web.AppKey("request_lifecycle", RequestLifecycle)
 BODY_BYTES = web.AppKey("body_bytes", BodyBytes)
-CHAT_REQUEST_READER = web.AppKey("chat_request_reader", ChatRequestReader)
-PARSING = web.AppKey("parsing", asyncio.Lock)
-"""Held while a large body is parsed."""
-
 LINKS = web.AppKey("links", SignedLinks)

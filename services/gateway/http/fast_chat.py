@@ -7,13 +7,11 @@ from functools import partial
 
 from aiohttp import hdrs, web
 
-from services.gateway.chat.streaming import OpenStream
-from services.gateway.http.app_keys import BODY_BYTES, CHAT, CHAT_REQUEST_READER, LINKS, REQUEST_LIFECYCLE
-from services.gateway.http.handlers.chat import JSON_TYPE, LARGE_BODY, answer_headers, stream_headers
+from services.gateway.http.app_keys import BODY_BYTES, CHAT, REQUEST_LIFECYCLE
+from services.gateway.http.chat_handler import JSON_TYPE, LARGE_BODY
 from services.gateway.http.request_lifecycle import Target
 from services.gateway.request_context import RequestContext
 from shared.fast_path import Handler, PlainRequest, PlainResponse, ResponseWriter
-from shared.schemas.chat import ChatRequest
 from shared.schemas.problem import ErrorReply
 
 PATHS = ("/v1/chat/completions", "/chat/completions")
@@ -59,9 +57,7 @@ class FastChat:
     def __init__(self, app: web.Application) -> None:
         self._lifecycle = app[REQUEST_LIFECYCLE]
         self._body_bytes = app[BODY_BYTES]
-        self._reader = app[CHAT_REQUEST_READER]
-        self._chat = app[CHAT]
-        self._links = app[LINKS]
+        self._handler = app[CHAT]
 
     async def serve(self, target: Target, request: PlainRequest) -> PlainResponse | None:
         """Return a whole response, or None where it was streamed."""
@@ -77,19 +73,18 @@ class FastChat:
 
     async def _respond(self, context: RequestContext, request: PlainRequest) -> PlainResponse:
         self._body_bytes.hold(context, len(request.body))
-        chat = self._reader.read(context, request.body)
-        if chat.stream:
-            await self._stream(context, chat, request.writer)
-            return _STREAMED
-        done = await self._chat.complete(await self._chat.route(context, chat))
-        headers = answer_headers(context, done, self._links) | self._lifecycle.headers(context, hdrs.METH_POST)
-        return PlainResponse(200, headers, done.answer.body)
+        chat = await self._handler.read(context, request.body)
+        if not chat.stream:
+            headers, body = await self._handler.respond(context, chat)
+            return PlainResponse(200, headers | self._lifecycle.headers(context, hdrs.METH_POST), body)
+        writer = request.writer
 
-    async def _stream(self, context: RequestContext, chat: ChatRequest, writer: ResponseWriter) -> None:
-        async def begin(opened: OpenStream) -> ResponseWriter:
-            headers = stream_headers(context, opened, self._links)
+        async def begin(headers: dict[str, str]) -> ResponseWriter:
             writer.begin(200, headers | self._lifecycle.headers(context, hdrs.METH_POST))
             return writer
 
-        async with self._chat.stream(await self._chat.route(context, chat), begin) as opened:
-            writer.end(await opened.pour())
+        async def end(piece: bytes) -> None:
+            writer.end(piece)
+
+        await self._handler.stream(context, chat, begin, end)
+        return _STREAMED

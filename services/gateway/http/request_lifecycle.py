@@ -23,8 +23,7 @@ from aiohttp import ClientConnectionResetError, hdrs
 from services.gateway.http.auth import Access
 from services.gateway.http.error_responses import reply_to
 from services.gateway.http.openapi import ROUTER_HEADERS
-from services.gateway.limits.admission import Admission
-from services.gateway.limits.body_bytes import BodyBytes
+from services.gateway.limits.admission import Admission, BodyBytes
 from services.gateway.request_context import Headers, RequestContext
 from shared import tracing
 from shared.errors import ClientError, InvalidRequest

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from services.gateway.http.handlers import arms, chat, dry_run, feedback, health, metrics, models, openapi, records
+from services.gateway.http.handlers import arms, chat, feedback, health, metrics, models, openapi, records
 
 PREFIX = "/v1"
 
 API = (
     web.post("/chat/completions", chat.chat),
-    web.post("/route", dry_run.dry_run),
+    web.post("/route", chat.dry_run),
     web.post("/feedback", feedback.feedback),
     web.get("/models", models.models),
     web.get("/models/{model:.+}", models.model),

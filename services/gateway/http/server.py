@@ -7,8 +7,8 @@ from typing import cast
 from aiohttp import web
 
 from services.gateway.http.app_keys import REQUEST_LIFECYCLE
+from services.gateway.http.chat_handler import JSON_TYPE
 from services.gateway.http.fast_chat import MAX_BODY_BYTES, accepts, fast_routes
-from services.gateway.http.handlers.chat import JSON_TYPE
 from services.gateway.http.hardened_protocol import (
     HEADER_TIMEOUT_S,
     KEEP_ALIVE_S,

@@ -25,11 +25,10 @@ _log = get_logger(__name__)
 REFRESH_S = 300.0
 RETRY_S = 2.0
 MAX_RETRY_S = 60.0
-"""After a failure the list is read again within `RETRY_S`; the pause doubles up to this."""
+"""After a failure the list is read again after `RETRY_S`; the pause doubles up to this."""
 FETCH_TIMEOUT_S = 10.0
 MAX_UNLISTED = 1000
-"""Names of models that clients may pin where the upstream has no list: each is kept in memory and learned about."""
-_SEE_LIST = "GET /v1/models shows those that the router chooses from."
+"""Bound on the names that clients may pin where no list confirms them: each is kept in memory and learned about."""
 _NO_LIST = frozenset({404, 405, 501})
 """Statuses of an upstream that has no list of models."""
 
@@ -37,7 +36,12 @@ _NO_LIST = frozenset({404, 405, 501})
 class Catalogue:
     """The arms of the bandit, and every other model that a client may pin.
 
-    Until the upstream has been asked, and where it has no list, the settings are believed as they are, without prices.
+    Until the upstream's list has been read, and where the upstream has none, every name is accepted, without a price.
+
+    Attributes:
+        default_name: DEFAULT_MODEL as it was set; `default` is the model that serves as it, or None.
+        room: tokens, prompt and answer together, for which every arm has room.
+        unlisted: names of LLM_MODELS, the changes and DEFAULT_MODEL that are not listed.
     """
 
     def __init__(
@@ -54,7 +58,7 @@ class Catalogue:
         self.prices = prices or PriceList()
         self._models = tuple(dict.fromkeys(models))
         self._changes: Mapping[ArmId, bool] = {}
-        self.default_name = default  # DEFAULT_MODEL as it was set
+        self.default_name = default
         self._weighs_default = weighs_default  # SAFE_START: DEFAULT_MODEL is an arm, whatever LLM_MODELS names
         self.free = FreeArms()
         self.uses_free = FREE in (*self._models, default)
@@ -63,23 +67,15 @@ class Catalogue:
         self._variants: dict[ArmId, Arm] = {}
         self._labels: frozenset[ArmId] = frozenset()
         self._fetched_at: float | None = None
-        self._retry_at = 0.0
-        self._retry_s = RETRY_S
+        self._retry_at, self._retry_s = 0.0, RETRY_S
         self._unlisted: set[ArmId] = set()
         self.error: str | None = None
-        self.has_list = True
-        self.asked = False
-        self.lists_limits = False
-        """Whether the upstream says of any model what it can do."""
+        self.has_list, self.asked, self.lists_limits = True, False, False
         self.room = 0
-        """Tokens, prompt and answer together, for which every arm has room."""
         self.fetch_s: float | None = None
-        self.arm_ids: tuple[ArmId, ...] = ()
-        self.added: tuple[ArmId, ...] = ()
-        self.removed: tuple[ArmId, ...] = ()
+        self.arm_ids = self.added = self.removed = tuple[ArmId, ...]()
         self.default: ArmId | None = None
         self.unlisted: tuple[str, ...] = ()
-        """Names of LLM_MODELS, of the changes and DEFAULT_MODEL that the upstream does not list."""
         self._warnings = ModelWarnings()
         self._resolve()
 
@@ -87,6 +83,11 @@ class Catalogue:
     def age_s(self) -> float | None:
         """Seconds since the upstream's list was read; None before the first time."""
         return None if self._fetched_at is None else self._clock.monotonic() - self._fetched_at
+
+    @property
+    def _has_read_list(self) -> bool:
+        """Whether a name that the catalogue does not know is a name that the upstream does not know."""
+        return self.has_list and self._fetched_at is not None
 
     @property
     def arms(self) -> tuple[Arm, ...]:
@@ -99,7 +100,7 @@ class Catalogue:
         return tuple(self._listed.values())
 
     async def refresh(self) -> None:
-        """Read the upstream's list. Raises UpstreamError or TimeoutError; what was known stays."""
+        """Read the upstream's list. Raises UpstreamError or TimeoutError; the last list stays in use."""
         started = self._clock.monotonic()
         try:
             async with asyncio.timeout(FETCH_TIMEOUT_S):
@@ -118,18 +119,18 @@ class Catalogue:
         if self.has_list and listed is None:
             _log.warning("the upstream has no list of models: prices are unknown, and any model may be named")
         self.has_list = listed is not None
-        # A listed name ends up in headers, keys and metrics; the upstream is input, too.
+        # The upstream is input, too: a listed name is used in headers, keys and metrics.
         current = self.prices.applied({arm.id: arm for arm in listed or () if is_arm_name(arm.id)})
         if self.uses_free:
             self.free.read(current)
-        # A free model that is missing once keeps its price and limits.
+        # A free model that is missing from one list keeps its price and limits.
         kept = {arm: self._listed[arm] for arm in self.free.arms if arm in self._listed}
         self._listed, self._variants = {**kept, **current}, {}
         self.lists_limits = any(arm.has_limits for arm in self._listed.values())
         self._resolve()
 
     async def _fetch(self) -> tuple[Arm, ...] | None:
-        """Return the upstream's models, or None where it has no list. A list that was read once is not given up."""
+        """Return the upstream's models, or None where it has no list; once a list was read, 404 is an error."""
         try:
             return await self._upstream.catalogue()
         except UpstreamError as error:
@@ -138,7 +139,7 @@ class Catalogue:
             raise
 
     async def refresh_if_due(self) -> None:
-        """Read the list if it was never read or is old; for a loop that runs every `RETRY_S`.
+        """Read the list if that has never succeeded, or is long ago; for a loop that runs every `RETRY_S`.
 
         Raises what `refresh` does, and UpstreamError while it waits after a failure.
         """
@@ -150,23 +151,23 @@ class Catalogue:
         await self.refresh()
 
     def change(self, changes: Mapping[ArmId, bool]) -> None:
-        """Take over what was added to LLM_MODELS (True) or taken out at run time: the last word on each model."""
+        """Apply the changes of LLM_MODELS at run time: True for an added model, False for a removed one."""
         if changes != self._changes:
             self._changes = dict(changes)
             self._resolve()
 
     def adopt_free(self, chosen: tuple[ArmId, ...]) -> None:
-        """Take over what another gateway has chosen for `free`."""
+        """Use the models that another gateway has chosen for `free`."""
         self.free.adopt(chosen)
         self._resolve()
 
     def named(self, name: str) -> ArmId | None:
-        """Return what the upstream calls `name`; until its list is known, that is `name` itself."""
+        """Return the listed id that `name` means, None for none; until the list is known, `name` itself."""
         return self._listed_as(name) if self._listed else name
 
     @property
     def default_replaced(self) -> bool:
-        """Return whether another model stands in for DEFAULT_MODEL."""
+        """Return whether another model replaces DEFAULT_MODEL."""
         return self.default is not None and self.default_name in self.unlisted
 
     def mentions(self, name: str) -> bool:
@@ -174,14 +175,14 @@ class Catalogue:
         return name in self._models or name in self._changes
 
     def listing(self, arm: ArmId) -> Arm | None:
-        """Return what the upstream says of `arm`, or of the model that it is a variant of; None where it lists none."""
+        """Return the list's entry for `arm`, or for the model that it is a variant of; None where there is none."""
         listed = self._listed.get(arm) or self._variants.get(arm)
         if listed is None and (base := self._listed.get(base_of(arm) or "")) is not None:
             listed = self._variants[arm] = self.prices.on(variant(base, arm))
         return listed
 
     def arm(self, arm: ArmId) -> Arm:
-        """Return what the upstream says of `arm`, or its name alone."""
+        """Return the list's entry for `arm`, or an arm that has a name alone."""
         return self.listing(arm) or Arm(arm, self.prices.price(arm))
 
     def price(self, arm: ArmId) -> Price | None:
@@ -191,30 +192,33 @@ class Catalogue:
     @property
     def uncounted(self) -> tuple[ArmId, ...]:
         """Return the arms, DEFAULT_MODEL included, whose unknown costs a setting needs; none before the first list."""
-        return () if self._fetched_at is None else self.prices.uncounted(self._asked())
+        return () if self._fetched_at is None else self.prices.uncounted(self._served())
 
-    def _asked(self) -> tuple[Arm, ...]:
+    def _served(self) -> tuple[Arm, ...]:
+        """Return the arms and the default model."""
         return tuple(self.arm(arm) for arm in dict.fromkeys((*self.arm_ids, *([self.default] if self.default else []))))
 
     def pin(self, name: str) -> ArmId:
         """Return the arm that a client means by `name`. Raises NotFound."""
         arm = self._find(name)
-        if arm is None and not self.has_list:
-            arm = self._unconfirmed(name)
-        if arm is None:
-            raise NotFound(f"The model does not exist here. {_SEE_LIST}", code="model_not_found", param="model")
-        return arm
+        if arm is not None:
+            return arm
+        has_room = name in self._unlisted or len(self._unlisted) < MAX_UNLISTED
+        if self._has_read_list or not has_room or not is_arm_name(name):
+            raise _not_found("The model does not exist here.", "model")
+        self._unlisted.add(name)  # no list can confirm it: the upstream accepts or refuses it
+        return name
 
     def narrow(self, names: Iterable[str]) -> tuple[ArmId, ...]:
         """Return the arms of the bandit that are among `names`. Raises NotFound for an unknown name or none left."""
-        found = {name: self._find(name) for name in names}
+        # Before the list is read, an unknown name may be a model that is not among the arms.
+        found = {name: self._find(name) or (None if self._has_read_list else name) for name in names}
         unknown = next((name for name, arm in found.items() if arm is None), None)
         if unknown is not None:
-            raise NotFound(f"{unknown} does not exist here. {_SEE_LIST}", code="model_not_found", param="models")
+            raise _not_found(f"{unknown} does not exist here.", "models")
         if kept := meant_among(self.arm_ids, {arm for arm in found.values() if arm is not None}):
             return kept
-        raise NotFound(f"None of the models is in the router's list. {_SEE_LIST}", code="model_not_found",
-                       param="models")  # fmt: skip
+        raise _not_found("None of the models is in the router's list.", "models")
 
     def label(self, arm: ArmId) -> str:
         """Return `arm` as a metric label: the configured ones by name, any other as `other`."""
@@ -227,16 +231,8 @@ class Catalogue:
             return self.default
         return self._listed_as(name)
 
-    def _unconfirmed(self, name: str) -> ArmId | None:
-        """Return a name that no list can confirm: the upstream judges it. Bounded, as is all that is kept by model."""
-        if name not in self._unlisted:
-            if not is_arm_name(name) or len(self._unlisted) >= MAX_UNLISTED:
-                return None
-            self._unlisted.add(name)
-        return name
-
     def _listed_as(self, name: str) -> ArmId | None:
-        """An exact id, a name without its provider where only one provider has it, or a variant of one of them."""
+        """Return an exact id, that of a name without its provider if it is unique, or a variant of one of these."""
         return name if name in self._listed else resolve(name, self._listed)
 
     def _resolve(self) -> None:
@@ -244,14 +240,14 @@ class Catalogue:
         self.default = self._resolved_default()
         always = (self.default,) if self._weighs_default and self.default is not None else ()
         arms = [arm for arm in self._known((*configured, *last)) if last.get(arm, True)]
-        if not arms and not always:  # A list that knows none is more likely wrong than our settings: keep serving.
+        if not arms and not always:  # a list without any of them is more likely wrong than the settings are
             arms = configured = configured or self._expanded() or self._alone()
         self.arm_ids = tuple(dict.fromkeys((*arms, *always)))
         self.added = tuple(arm for arm in arms if arm not in configured)
         self.removed = tuple(arm for arm in configured if arm not in self.arm_ids)
-        served = (*self.arm_ids, *([self.default] if self.default else []))
-        self._labels = frozenset(served)
-        self.room = min(map(Arm.room, map(self.arm, served)), default=0)
+        served = self._served()
+        self._labels = frozenset(arm.id for arm in served)
+        self.room = min(map(Arm.room, served), default=0)
         wanted = (name for name in (*self._models, *self._changes, self.default_name) if self._changes.get(name, True))
         self.unlisted = tuple(name for name in dict.fromkeys(wanted) if name != FREE and self.named(name) is None)
         if self.asked:
@@ -263,7 +259,7 @@ class Catalogue:
         return list(dict.fromkeys(name for names in expanded for name in names))
 
     def _alone(self) -> list[str]:
-        """Return what serves where `free` stands for no model: DEFAULT_MODEL."""
+        """Return DEFAULT_MODEL, which serves where `free` stands for no model."""
         name = self.default or self.default_name
         return [] if name == FREE else [name]
 
@@ -273,7 +269,7 @@ class Catalogue:
         return self.named(self.default_name) or replacement(self.default_name, self._listed.values())
 
     def _report(self) -> None:
-        """Warn of what the settings name and the upstream does not have."""
+        """Log warnings about models that the settings name and the upstream does not list."""
         default_listed = self.default_name not in self.unlisted
         price = None if self.default is None else self.price(self.default)
         lacks_free = FREE in self._models and not self.free.arms
@@ -283,17 +279,22 @@ class Catalogue:
         self._warnings.default(self.default_name, self.default, price, listed=default_listed,
                                safe_start=self._weighs_default)  # fmt: skip
         if self._fetched_at is not None:
-            self.prices.report(self._asked())
+            self.prices.report(self._served())
 
     def _known(self, names: Iterable[str]) -> list[ArmId]:
-        """Return the arms that `names` mean, each once, without those that the upstream does not list."""
+        """Return the listed arms that `names` mean, each once."""
         return list(dict.fromkeys(arm for name in names if (arm := self.named(name)) is not None))
 
     def _last_words(self) -> dict[ArmId, bool]:
-        """Return the changes by arm. A short name was said while the list was unknown: the arm's own id goes before."""
+        """Return the changes by arm. An arm's id overrides a short name, which was used before the list was known."""
         last: dict[ArmId, bool] = {}
         for name in sorted(self._changes, key=lambda name: (self.named(name) == name, name)):
             arm = self.named(name)
             if arm is not None:
                 last[arm] = self._changes[name]
         return last
+
+
+def _not_found(message: str, param: str) -> NotFound:
+    see = "GET /v1/models shows those that the router chooses from."
+    return NotFound(f"{message} {see}", code="model_not_found", param=param)

@@ -1,4 +1,4 @@
-"""Warnings about models that the settings name and the upstream does not have: logged when they change."""
+"""Warnings about models that the settings name and the upstream does not list, each logged when it changes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _log = get_logger(__name__)
 
 
 class ModelWarnings:
-    """What was said last, and by that what is new."""
+    """Remembers the last warnings, so that none is repeated."""
 
     def __init__(self) -> None:
         self._missing: Sequence[str] = ()
@@ -19,13 +19,13 @@ class ModelWarnings:
         self._default: tuple[object, ...] = ()
 
     def missing(self, names: Sequence[str], used: Sequence[ArmId]) -> None:
-        """Name the models that are not in the upstream's list."""
+        """Warn of models that are not in the upstream's list; `used`: the arms instead."""
         if names and names != self._missing:
             _log.warning("models are not in the upstream's list", missing=names, used=used)
         self._missing = names
 
     def without_free(self, why: str | None, used: Sequence[ArmId]) -> None:
-        """Report why `free` in LLM_MODELS stands for no model; None where it stands for some."""
+        """Warn that no model was found for `free` in LLM_MODELS, and why; None where one was found."""
         if why is not None and why != self._without_free:
             instead = "only the models in `used` answer" if used else "and no other is named, so chat gets 503"
             _log.warning(f"no free model is known, {instead}: name models in LLM_MODELS", why=why, used=used)
@@ -34,7 +34,7 @@ class ModelWarnings:
     def default(
         self, configured: str, used: ArmId | None, price: Price | None, *, listed: bool, safe_start: bool = False
     ) -> None:
-        """Report a DEFAULT_MODEL that is not listed, and the model that replaces it, with its price."""
+        """Warn of a DEFAULT_MODEL that is not listed, with the model that replaces it and its price."""
         before, self._default = self._default, (configured, used, price, listed)
         if listed or before == self._default:
             return

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -54,34 +54,26 @@ class Snapshot:
         return self.policy.decide(self.posterior, context, eligible, rng)
 
 
+@dataclass(eq=False, repr=False)
 class PosteriorCache:
     """Keeps the latest valid snapshot."""
 
-    def __init__(
-        self,
-        store: PosteriorStore,
-        catalogue: Catalogue,
-        make_policy: MakePolicy,
-        *,
-        clock: Clock,
-        metrics: GatewayMetrics,
-        load_timeout_s: float,
-    ) -> None:
-        self._store = store
-        self._catalogue = catalogue
-        self._make_policy = make_policy
-        self._clock = clock
-        self._metrics = metrics
-        self._load_timeout_s = load_timeout_s
-        self._loaded_at: float | None = None
-        self.snapshot: Snapshot | None = None
-        self.refused: str | None = None
-        self.asked = False
+    store: PosteriorStore
+    catalogue: Catalogue
+    make_policy: MakePolicy
+    _: KW_ONLY
+    clock: Clock
+    metrics: GatewayMetrics
+    load_timeout_s: float
+    _loaded_at: float | None = field(init=False, default=None)
+    snapshot: Snapshot | None = field(init=False, default=None)
+    refused: str | None = field(init=False, default=None)
+    asked: bool = field(init=False, default=False)
 
     @property
     def age_s(self) -> float | None:
         """Seconds since the state was last read and found good; None if never."""
-        return None if self._loaded_at is None else self._clock.monotonic() - self._loaded_at
+        return None if self._loaded_at is None else self.clock.monotonic() - self._loaded_at
 
     @property
     def stale(self) -> bool:
@@ -95,20 +87,20 @@ class PosteriorCache:
         Raises DependencyError, TimeoutError or CorruptState; the last good snapshot stays.
         """
         try:
-            async with asyncio.timeout(self._load_timeout_s):
-                state = await self._store.load()
-            arms, default = self._catalogue.arms, self._catalogue.default
+            async with asyncio.timeout(self.load_timeout_s):
+                state = await self.store.load()
+            arms, default = self.catalogue.arms, self.catalogue.default
             old = self.snapshot
             if old is None or (old.version, old.arms, old.default) != (state.version, arms, default):
-                policy = old.policy if old is not None and old.default == default else self._make_policy(default)
+                policy = old.policy if old is not None and old.default == default else self.make_policy(default)
                 # A fit is milliseconds of numpy; in the event loop it would be a stall for every open stream.
                 posterior = await asyncio.to_thread(policy.fit, state, arms)
                 self.snapshot = Snapshot(policy, posterior, arms, default, state.version)
         except CorruptState as error:
             self.refused = str(error)
-            self._metrics.snapshot_refused.inc()
+            self.metrics.snapshot_refused.inc()
             raise
         finally:
             self.asked = True
-        self._loaded_at = self._clock.monotonic()
+        self._loaded_at = self.clock.monotonic()
         self.refused = None

@@ -10,6 +10,7 @@ import asyncio
 import hashlib
 import socket
 from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass, field
 
 from services.gateway.limits.circuit_breakers import CircuitBreakers
 from services.gateway.limits.learned_limits import LearnedLimits
@@ -31,52 +32,43 @@ def name_of(port: int) -> str:
     return "gateway-" + hashlib.sha256(place.encode()).hexdigest()[:8]
 
 
+@dataclass(eq=False, repr=False)
 class Gossip:
     """Exchanges notices with the other gateways. `heard`: the last notice of each, by name."""
 
-    def __init__(
-        self,
-        heartbeats: Heartbeats,
-        record_writer: RecordWriter,
-        circuit_breakers: CircuitBreakers,
-        learned_limits: LearnedLimits,
-        *,
-        name: str,
-        clock: Clock,
-        timeout_s: float,
-    ) -> None:
-        self.name = name
-        self.heard: Mapping[str, Notice] = {}
-        self._heard_at = float("-inf")
-        self._heartbeats = heartbeats
-        self._record_writer = record_writer
-        self._circuit_breakers = circuit_breakers
-        self._learned_limits = learned_limits
-        self._clock = clock
-        self._timeout_s = timeout_s
+    heartbeats: Heartbeats
+    record_writer: RecordWriter
+    circuit_breakers: CircuitBreakers
+    learned_limits: LearnedLimits
+    _: KW_ONLY
+    name: str
+    clock: Clock
+    timeout_s: float
+    heard: Mapping[str, Notice] = field(init=False, default_factory=dict)
+    _heard_at: float = field(init=False, default=float("-inf"))
 
     async def exchange(self) -> None:
         """Publish our notice, and read the others'. Raises DependencyError or TimeoutError; the last ones stay."""
-        now = self._clock.monotonic()
+        now = self.clock.monotonic()
         notice = Notice(
-            self._circuit_breakers.own_findings(),
-            self._record_writer.behind,
-            limits=self._learned_limits.own_findings(),
+            self.circuit_breakers.own_findings(),
+            self.record_writer.behind,
+            limits=self.learned_limits.own_findings(),
         )
-        async with asyncio.timeout(self._timeout_s):
-            self.heard = await self._heartbeats.exchange(self.name, notice, TTL_S)
+        async with asyncio.timeout(self.timeout_s):
+            self.heard = await self.heartbeats.exchange(self.name, notice, TTL_S)
         self._heard_at = now
-        self._circuit_breakers.merge({name: said.rests for name, said in self.heard.items()})
-        self._learned_limits.merge({name: said.limits for name, said in self.heard.items()})
+        self.circuit_breakers.merge({name: said.rests for name, said in self.heard.items()})
+        self.learned_limits.merge({name: said.limits for name, said in self.heard.items()})
 
     async def in_doubt(self) -> bool:
         """Return whether there may be a request, here or with another gateway, that Redis does not know of yet.
 
         False is certain only once every gateway has sent a notice after this call began: within a second as a rule.
         """
-        asked = self._clock.monotonic()
-        while not self._record_writer.behind:
-            if self._heard_at <= self._clock.monotonic() - LOOK_S or self._heard_at <= asked:
+        asked = self.clock.monotonic()
+        while not self.record_writer.behind:
+            if self._heard_at <= self.clock.monotonic() - LOOK_S or self._heard_at <= asked:
                 try:
                     await self.exchange()
                 except (DependencyError, TimeoutError):
@@ -90,14 +82,14 @@ class Gossip:
 
     async def leave(self) -> None:
         """Withdraw our notice, unless records stay behind on disk. Raises DependencyError or TimeoutError."""
-        if not self._record_writer.spooled:
-            async with asyncio.timeout(self._timeout_s):
-                await self._heartbeats.exchange(self.name, None, TTL_S)
+        if not self.record_writer.spooled:
+            async with asyncio.timeout(self.timeout_s):
+                await self.heartbeats.exchange(self.name, None, TTL_S)
 
     def found_by(self) -> dict[str, list[str]]:
         """Return by arm which gateways have opened its circuit themselves."""
         found: dict[str, list[str]] = {}
-        said = {self.name: self._circuit_breakers.own_findings()} | {
+        said = {self.name: self.circuit_breakers.own_findings()} | {
             name: notice.rests for name, notice in self.heard.items()
         }
         for name, rests in said.items():

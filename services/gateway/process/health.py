@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import asdict
+from dataclasses import KW_ONLY, asdict, dataclass, field
 from typing import Any
 
 from services.gateway.chat.context import ContextGatherer
@@ -17,7 +17,6 @@ from services.gateway.models.price_list import MAX_NAMED
 from services.gateway.models.runtime_models import RuntimeModels
 from services.gateway.process.gossip import Gossip
 from services.gateway.process.health_part import Part
-from services.gateway.process.readiness import Readiness
 from services.gateway.records.record_writer import RecordWriter
 from shared.errors import RouterError
 from shared.ports import Clock, EventQueue, Heartbeats
@@ -30,134 +29,126 @@ Probe = Callable[[], Awaitable[str]]
 """Probes a part; returns its version."""
 
 
+class Readiness:
+    """Readiness of this process for traffic: until SIGTERM drains it; there is no way back."""
+
+    def __init__(self) -> None:
+        self.draining = False
+
+    def drain(self) -> None:
+        """Ask for no more traffic; requests in flight are finished."""
+        self.draining = True
+
+
+@dataclass(eq=False, repr=False)
 class Health:
     """Reports of `/health` and `/ready`."""
 
-    def __init__(
-        self,
-        readiness: Readiness,
-        *,
-        catalogue: Catalogue,
-        runtime_models: RuntimeModels,
-        posteriors: PosteriorCache,
-        context_gatherer: ContextGatherer,
-        record_writer: RecordWriter,
-        gossip: Gossip,
-        circuit_breakers: CircuitBreakers,
-        learned_limits: LearnedLimits,
-        exploration: ExplorationBudget,
-        supervisor: Supervisor,
-        clock: Clock,
-        probes: Mapping[str, Probe],
-        queue: EventQueue,
-        heartbeats: Heartbeats,
-        version: str,
-        database: Callable[[], Awaitable[Part]] | None = None,
-    ) -> None:
-        self._readiness = readiness
-        self._catalogue = catalogue
-        self._runtime_models = runtime_models
-        self._posteriors = posteriors
-        self._context_gatherer = context_gatherer
-        self._record_writer = record_writer
-        self._gossip = gossip
-        self._circuit_breakers = circuit_breakers
-        self._learned_limits = learned_limits
-        self._budget = exploration
-        self._supervisor = supervisor
-        self._clock = clock
-        self._probes = probes
-        self._queue = queue
-        self._heartbeats = heartbeats
-        self._version = version
-        self._database = database
-        self._lock = asyncio.Lock()
-        self._report: dict[str, Any] = {}
-        self._made_at = float("-inf")
+    readiness: Readiness
+    _: KW_ONLY
+    catalogue: Catalogue
+    runtime_models: RuntimeModels
+    posteriors: PosteriorCache
+    context_gatherer: ContextGatherer
+    record_writer: RecordWriter
+    gossip: Gossip
+    circuit_breakers: CircuitBreakers
+    learned_limits: LearnedLimits
+    exploration: ExplorationBudget
+    supervisor: Supervisor
+    clock: Clock
+    probes: Mapping[str, Probe]
+    queue: EventQueue
+    heartbeats: Heartbeats
+    version: str
+    database: Callable[[], Awaitable[Part]] | None = None
+    _lock: asyncio.Lock = field(init=False, default_factory=asyncio.Lock)
+    _report: dict[str, Any] = field(init=False, default_factory=dict)
+    _made_at: float = field(init=False, default=float("-inf"))
 
     def not_ready(self) -> str | None:
         """Return why this process should get no traffic, or None. Degraded is still ready."""
-        if self._readiness.draining:
+        if self.readiness.draining:
             return "draining"
-        if not self._catalogue.asked:
+        if not self.catalogue.asked:
             return "the upstream's models have not been asked for yet"
-        if not self._posteriors.asked:
+        if not self.posteriors.asked:
             return "the learned state has not been asked for yet"
-        if not self._catalogue.arm_ids and self._catalogue.age_s is None:
+        if not self.catalogue.arm_ids and self.catalogue.age_s is None:
             return "no model is known: the upstream's list could not be read, and the settings name none"
-        if self._record_writer.losing:
+        if self.record_writer.losing:
             return "records cannot be stored"
         return None
 
     def missing(self) -> list[str]:
         """Return the dependencies that decisions miss now."""
-        gatherer = self._context_gatherer
+        gatherer = self.context_gatherer
         checks = {
             "embedder": gatherer.model is None or gatherer.skips("embedder"),
             "qdrant": not gatherer.prepared or gatherer.skips("qdrant"),
-            "redis": self._posteriors.stale or self._record_writer.redis_away,
+            "redis": self.posteriors.stale or self.record_writer.redis_away,
         }
         return [name for name, missed in checks.items() if missed]
 
     async def report(self) -> dict[str, Any]:
         """Return the state of everything; at most a second old."""
         async with self._lock:
-            now = self._clock.monotonic()
+            now = self.clock.monotonic()
             if now - self._made_at >= KEEP_S:
                 self._report = await self._make()
                 self._made_at = now
             return self._report
 
     async def _make(self) -> dict[str, Any]:
-        names = [*self._probes, "learner", "queue"]
-        asked = [*(self._ask(probe) for probe in self._probes.values()), self._learners(), self._depth()]
+        names = [*self.probes, "learner", "queue"]
+        asked = [*(self._ask(probe) for probe in self.probes.values()), self._learners(), self._depth()]
         found = await asyncio.gather(*asked, return_exceptions=True)
         parts: dict[str, Part] = dict(zip(names, map(_part_of, found), strict=True))
-        if self._database is not None:
-            parts["postgres"] = await self._postgres(self._database)
+        if self.database is not None:
+            parts["postgres"] = await self._postgres(self.database)
         parts["upstream"] = self._upstream()
         parts["snapshot"] = self._snapshot()
         parts["recorder"] = self._recorder()
         parts["background"] = self._background()
         parts["prices"] = self._prices()
-        healthy = all(part.status == "ok" for part in parts.values()) and self._runtime_models.refused is None
+        healthy = all(part.status == "ok" for part in parts.values()) and self.runtime_models.refused is None
         return {
             "status": "ok" if healthy else "degraded",
-            "version": self._version,
-            "draining": self._readiness.draining,
+            "version": self.version,
+            "draining": self.readiness.draining,
             "parts": {name: asdict(part) for name, part in parts.items()},
             "exploration": self._exploration(),
             "arms": self._arms(),
             "arm_list": self._arm_list(),
-            "unlisted": self._catalogue.unlisted,
+            "unlisted": self.catalogue.unlisted,
             "default_model": self._default_model(),
             "gateways": self._gateways(),
-            "background": {name: pulse.view() for name, pulse in self._supervisor.pulses.items()},
+            "background": {name: pulse.view() for name, pulse in self.supervisor.pulses.items()},
         }
 
     def _arms(self) -> dict[str, Any]:
-        breakers, catalogue = self._circuit_breakers, self._catalogue
+        breakers, catalogue = self.circuit_breakers, self.catalogue
         arms = dict.fromkeys((*catalogue.arm_ids, *([catalogue.default] if catalogue.default else [])))
-        found_by = self._gossip.found_by()
+        found_by = self.gossip.found_by()
         return {
             arm: {
                 "circuit": breakers.circuit(arm),
                 "rests_s": round(breakers.cooldown_s(arm), 1),
                 "found_by": found_by.get(arm, []),
-                "refuses": self._learned_limits.view(arm),
+                "refuses": self.learned_limits.view(arm),
             }
             for arm in arms
         }
 
     def _arm_list(self) -> dict[str, Any]:
         """Return which arms there are, and which models `free` stands for (null where it is not used)."""
-        models, catalogue = self._runtime_models, self._catalogue
+        models, catalogue = self.runtime_models, self.catalogue
         free = catalogue.free.arms if catalogue.uses_free else None
         return {**models.view(), "refused": models.refused is not None, "free": free}
 
     def _default_model(self) -> dict[str, Any]:
         """Return DEFAULT_MODEL as set, the model used for it, and whether that one stands in for an unlisted one."""
-        catalogue = self._catalogue
+        catalogue = self.catalogue
         price = None if catalogue.default is None else catalogue.price(catalogue.default)
         return {
             "configured": catalogue.default_name,
@@ -169,14 +160,14 @@ class Health:
 
     def _gateways(self) -> dict[str, Any]:
         """Return the living gateways: when they last said something, and whether their records are late."""
-        gossip = self._gossip
+        gossip = self.gossip
         others = {
             name: {"said_s_ago": round(said.age_s, 1), "behind": said.behind} for name, said in gossip.heard.items()
         }
-        return {gossip.name: {"said_s_ago": 0.0, "behind": self._record_writer.behind}, **others}
+        return {gossip.name: {"said_s_ago": 0.0, "behind": self.record_writer.behind}, **others}
 
     async def _ask(self, probe: Probe) -> Part:
-        started = self._clock.monotonic()
+        started = self.clock.monotonic()
         try:
             async with asyncio.timeout(PROBE_TIMEOUT_S):
                 version = await probe()
@@ -184,12 +175,12 @@ class Health:
             return Part("down", detail="no answer in time")
         except RouterError as error:
             return Part("down", detail=getattr(error, "reason", "") or type(error).__name__)
-        return Part("ok", latency_ms=round((self._clock.monotonic() - started) * 1000, 2), version=version)
+        return Part("ok", latency_ms=round((self.clock.monotonic() - started) * 1000, 2), version=version)
 
     async def _learners(self) -> Part:
         try:
             async with asyncio.timeout(PROBE_TIMEOUT_S):
-                alive = await self._heartbeats.alive()
+                alive = await self.heartbeats.alive()
         except (RouterError, TimeoutError):
             return Part("unknown", detail="redis cannot be asked")
         if not alive:
@@ -199,7 +190,7 @@ class Health:
     async def _depth(self) -> Part:
         try:
             async with asyncio.timeout(PROBE_TIMEOUT_S):
-                depth = await self._queue.depth()
+                depth = await self.queue.depth()
         except (RouterError, TimeoutError):
             return Part("unknown", detail="redis cannot be asked")
         detail = f"{depth.waiting} waiting, oldest {depth.age_s:.0f} s, {depth.dead} dead, {depth.unindexed} unindexed"
@@ -213,7 +204,7 @@ class Health:
             return Part("unknown", detail="redis cannot be asked")
 
     def _upstream(self) -> Part:
-        catalogue = self._catalogue
+        catalogue = self.catalogue
         latency_ms = None if catalogue.fetch_s is None else round(catalogue.fetch_s * 1000, 2)
         if catalogue.age_s is None:
             why = catalogue.error and f"its models are unknown: {catalogue.error}"
@@ -230,7 +221,7 @@ class Health:
 
     def _refused(self) -> str | None:
         """Return what the upstream refuses of our account, or None."""
-        breakers = self._circuit_breakers
+        breakers = self.circuit_breakers
         if breakers.key.refused:
             return "our key is refused: check OPENROUTER_API_KEY"
         if breakers.credit.refused:
@@ -238,7 +229,7 @@ class Health:
         return None
 
     def _snapshot(self) -> Part:
-        cache = self._posteriors
+        cache = self.posteriors
         if cache.snapshot is None or cache.age_s is None:
             return Part("down", detail="nothing has been read of what was learned")
         status = "degraded" if cache.stale or cache.refused else "ok"
@@ -246,16 +237,16 @@ class Health:
         return Part(status, version=cache.snapshot.version, detail=detail)
 
     def _exploration(self) -> dict[str, Any]:
-        budget = self._budget
+        budget = self.exploration
         return {"on": budget.left, "spent_usd": round(budget.spent_usd, 9), "budget_usd": budget.budget_usd}
 
     def _background(self) -> Part:
-        trouble = self._supervisor.trouble()
+        trouble = self.supervisor.trouble()
         return Part("degraded" if trouble else "ok", detail="; ".join(trouble) or None)
 
     def _prices(self) -> Part:
         """Return which models' costs cannot be counted: degraded where a budget promises to."""
-        catalogue = self._catalogue
+        catalogue = self.catalogue
         uncounted, prices = catalogue.uncounted, catalogue.prices
         if not uncounted:
             return Part("ok")
@@ -264,10 +255,10 @@ class Health:
         return Part("degraded" if prices.budgets else "ok", detail=detail)
 
     def _recorder(self) -> Part:
-        waiting = self._record_writer.spooled
-        if self._record_writer.losing:
+        waiting = self.record_writer.spooled
+        if self.record_writer.losing:
             return Part("down", detail="records are lost: neither Redis nor the disk takes them")
-        if waiting or self._record_writer.redis_away:
+        if waiting or self.record_writer.redis_away:
             return Part("degraded", detail=f"{waiting} records on disk")
         return Part("ok")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from services.gateway.chat.chat_metrics import COMPLETION, PROMPT
 from services.gateway.limits.circuit_breakers import CircuitBreakers
@@ -36,26 +37,19 @@ def seed(metrics: GatewayMetrics) -> None:
         metrics.answer_tokens.labels(direction)
 
 
+@dataclass(eq=False, repr=False)
 class MetricsView:
     """Sets the gauges of arms, learned state and dependencies."""
 
-    def __init__(
-        self,
-        metrics: GatewayMetrics,
-        catalogue: Catalogue,
-        posteriors: PosteriorCache,
-        circuit_breakers: CircuitBreakers,
-        weights: Weights,
-    ) -> None:
-        self._metrics = metrics
-        self._catalogue = catalogue
-        self._posteriors = posteriors
-        self._circuit_breakers = circuit_breakers
-        self._weights = weights
+    metrics: GatewayMetrics
+    catalogue: Catalogue
+    posteriors: PosteriorCache
+    circuit_breakers: CircuitBreakers
+    weights: Weights
 
     def show(self, parts: Mapping[str, Mapping[str, object]]) -> None:
         """Set the gauges; `parts` is what `/health` says of each part."""
-        metrics, age_s = self._metrics, self._posteriors.age_s
+        metrics, age_s = self.metrics, self.posteriors.age_s
         metrics.snapshot_age.set(float("inf") if age_s is None else age_s)
         for name in WATCHED:
             metrics.dependency.labels(name).set(parts.get(name, {}).get("status") in ("ok", "degraded"))
@@ -63,23 +57,23 @@ class MetricsView:
         self._show_beliefs()
 
     def _show_arms(self) -> None:
-        metrics = self._metrics
+        metrics = self.metrics
         metrics.arm_cooling.clear()
-        for arm in self._catalogue.arm_ids:
-            metrics.arm_cooling.labels(arm).set(self._circuit_breakers.cooldown_s(arm) > 0)
+        for arm in self.catalogue.arm_ids:
+            metrics.arm_cooling.labels(arm).set(self.circuit_breakers.cooldown_s(arm) > 0)
             for kind in DecisionKind:
                 metrics.decisions.labels(arm, kind)
             metrics.cost.labels(arm)
             metrics.unknown_cost.labels(arm)
 
     def _show_beliefs(self) -> None:
-        metrics, snapshot = self._metrics, self._posteriors.snapshot
+        metrics, snapshot = self.metrics, self.posteriors.snapshot
         for gauge in (metrics.arm_ratings, metrics.arm_answers, metrics.arm_quality, metrics.arm_utility):
             gauge.clear()  # an arm that was taken out of LLM_MODELS must not stay
         if snapshot is None:
             return
         beliefs = snapshot.posterior.summary()
-        utilities = expected_utilities(beliefs, self._weights)
+        utilities = expected_utilities(beliefs, self.weights)
         for belief in beliefs:
             metrics.arm_ratings.labels(belief.arm).set(belief.labels)
             metrics.arm_answers.labels(belief.arm).set(belief.requests)

@@ -1,9 +1,9 @@
-"""Records on local disk while Redis is away: append-only, fsynced, bounded, and readable after kill -9.
+"""Spool: stores records on local disk while Redis is down. Append-only, fsynced, bounded, and readable after kill -9.
 
-A spool is a folder of segments, each locked by the process that writes it, so that several gateways may share the
-folder and a living one is never robbed. At start a process adopts the segments that nobody holds. One entry is one
-line: CRC-32, a space, JSON. A torn or damaged line is skipped and counted; what was acknowledged was fsynced whole.
-Every method blocks: call them in a thread.
+A spool is a folder of segments. The process that writes a segment holds a lock on it, so several gateways may share the
+folder. At its start a process adopts the segments that no process has locked. An entry is one line: CRC-32, a space,
+JSON. A torn or damaged line is skipped and counted; an acknowledged entry was fsynced as a whole. Every method blocks:
+call it in a thread.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ from shared.schemas.storage import NewRecord
 
 _log = get_logger(__name__)
 SEGMENT_BYTES = 4_194_304
-"""A segment is replayed as a whole: this bounds the memory that takes."""
+"""A segment is replayed as a whole, so this bounds the memory of a replay."""
 SUFFIX = ".spool"
 PROBE_BYTES = 16_384
-"""More than a record with its vector takes."""
+"""Larger than a record with its vector."""
 
 
 class SpoolFull(RouterError):
-    """The bound is reached, or the disk refuses."""
+    """Error: the bound is reached, or the disk refuses the write."""
 
 
 @dataclass(slots=True, eq=False)
 class Segment:
-    """One file and the lock on it. `entries` is -1 where an adopted file has not been counted yet."""
+    """One file with its lock, its bytes and its number of entries."""
 
     path: Path
     file: IO[bytes]
@@ -51,7 +51,7 @@ class Segment:
 
 
 class Spool:
-    """What is waiting on disk."""
+    """The segments of one process: one that takes entries, and sealed ones that wait for their replay."""
 
     def __init__(self, folder: Path, *, max_bytes: int) -> None:
         self._folder = folder
@@ -73,7 +73,7 @@ class Spool:
         return sum(segment.size for segment in self._sealed) + (active.size if active else 0)
 
     def adopt(self) -> int:
-        """Take over segments that dead processes left behind; return the number of their entries."""
+        """Adopt the segments of processes that have ended; return the number of entries that now wait."""
         if not self._folder.is_dir():
             return 0
         with self._lock:
@@ -88,7 +88,7 @@ class Spool:
         return self.waiting
 
     def append(self, entries: Sequence[NewRecord]) -> None:
-        """Write entries and fsync once. Raises SpoolFull; then none of them can be relied upon."""
+        """Write entries and fsync once. Raises SpoolFull; then none of them is stored."""
         lines = b"".join(_encode(entry) for entry in entries)
         with self._lock:
             if self.size + len(lines) > self._max_bytes:
@@ -103,7 +103,7 @@ class Spool:
             segment.entries += len(entries)
 
     def takes(self) -> bool:
-        """Return whether an entry of usual size could be written and fsynced now; it leaves nothing behind."""
+        """Return whether an entry of usual size can be written and fsynced now; the probe is removed again."""
         with self._lock:
             if self.size + PROBE_BYTES > self._max_bytes:
                 return False
@@ -116,14 +116,14 @@ class Spool:
         return True
 
     def next_segment(self) -> Segment | None:
-        """Return the oldest segment, closed to appends; None if nothing waits."""
+        """Seal and return the oldest segment; None if nothing waits."""
         with self._lock:
             if not self._sealed:
                 self._seal()
             return self._sealed[0] if self._sealed else None
 
     def read(self, segment: Segment) -> list[NewRecord]:
-        """Return the entries of a segment; damaged lines are logged and left out."""
+        """Return the entries of a segment; damaged lines are logged and skipped."""
         segment.file.seek(0)
         entries, damaged = [], 0
         for entry in _decode(segment.file):
@@ -164,9 +164,10 @@ class Spool:
         return self._active
 
     def _undo(self) -> None:
-        """Cut off what a failed write has left, so that what was counted as lost stays lost and no line is continued.
+        """Truncate the segment to its last whole entry after a failed write.
 
-        The segment stays in use: with a new one for each try, a full disk would cost a file and a descriptor a second.
+        Entries that were counted as lost are not replayed then, and the next entry starts on a new line. The segment
+        stays in use: a new one for each attempt would cost a file and a descriptor a second while the disk is full.
         """
         active = self._active
         if active is not None:
@@ -183,7 +184,7 @@ class Spool:
 
 
 def _open_locked(path: Path) -> Segment | None:
-    """Open and lock a segment; None if a living process holds it, or it is gone or not ours."""
+    """Open and lock a segment; None if another process has locked it, or it cannot be opened."""
     try:
         file = path.open("r+b")
     except OSError:
@@ -191,7 +192,7 @@ def _open_locked(path: Path) -> Segment | None:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         status = os.fstat(file.fileno())
-        finished = status.st_nlink == 0  # by its owner, between our open and our lock
+        finished = status.st_nlink == 0  # its owner has deleted it between our open and our lock
     except BlockingIOError:
         finished = True
     if finished:
@@ -201,7 +202,7 @@ def _open_locked(path: Path) -> Segment | None:
 
 
 def _write_through(descriptor: int, content: bytes) -> None:
-    """Write and fsync without a buffer of ours: a refused write must not be flushed again by a later close."""
+    """Write and fsync, unbuffered: otherwise closing the file would flush a refused write again."""
     view = memoryview(content)
     while view:
         view = view[os.write(descriptor, view) :]

@@ -1,4 +1,4 @@
-"""Calls, and what they come back with."""
+"""Calls of the chat client, and helpers for their results."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 from shared.clients.chat_client import HttpChatModel
 from shared.errors import UpstreamError
 from shared.schemas.upstream import Call
-from tests import raw_upstream as raw
-from tests.fakes.sink import FakeSink
+from tests.support import raw_upstream as raw
+from tests.support.fakes.sink import FakeSink
 
 KEY = "sk-or-v1-0123456789abcdef"
 MIB = 1024 * 1024

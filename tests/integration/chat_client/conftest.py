@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from shared.clients.chat_client import HttpChatModel, connections
-from tests import raw_upstream as raw
 from tests.integration.chat_client.calls import KEY
+from tests.support import raw_upstream as raw
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What is believed of an answer and of the list of models, and what goes out."""
+"""Whole answers and lists of models: which facts are read from them, and what is sent."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import pytest
 from shared import tracing
 from shared.clients.chat_client import HttpChatModel, connections
 from shared.errors import UpstreamError
-from tests import raw_upstream as raw
-from tests.fakes.sink import FakeSink
 from tests.integration.chat_client.calls import KEY, call, failure
+from tests.support import raw_upstream as raw
+from tests.support.fakes.sink import FakeSink
 
 
 @pytest.mark.parametrize("usage", ["many", [1], {}, {"prompt_tokens": -1, "completion_tokens": True, "cost": -1}])

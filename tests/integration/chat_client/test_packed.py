@@ -1,4 +1,4 @@
-"""Answers that come packed although we asked for none: unpacked within bounds."""
+"""Compressed answers, although none was requested: decompressed within bounds."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import pytest
 
 from shared.clients import chat_client
 from shared.clients.chat_client import HttpChatModel
-from tests import raw_upstream as raw
-from tests.fakes.chat_model import text_of
 from tests.integration.chat_client.calls import CUT, MIB, both, call, error, failure, read
+from tests.support import raw_upstream as raw
+from tests.support.fakes.chat_model import text_of
 
 Pack = Callable[[bytes], bytes]
 

@@ -1,4 +1,4 @@
-"""Calls by a proxy: a tunnel for https, whole URLs for http, and what it refuses costs nothing."""
+"""Calls through a proxy: a tunnel for https, whole URLs for http; a refusal by the proxy is not billed."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ import uvloop
 from shared.clients.chat_client import HttpChatModel, connections
 from shared.errors import Scope, UpstreamError
 from shared.quick_http import Proxy
-from tests import raw_upstream as raw
 from tests.integration.chat_client.calls import KEY, call, read
-from tests.raw_proxy import RawProxy, proxying
+from tests.support import raw_upstream as raw
+from tests.support.raw_proxy import RawProxy, proxying
 
 BASIC = "Proxy-Authorization: Basic dXNlcjpzZWNyZXQ="
 
@@ -63,7 +63,7 @@ def model_of(
 def test_https_goes_by_a_tunnel(new_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
     """The proxy is told host and port, and sees neither path nor key; the certificate is the upstream's own.
 
-    The name is the proxy's to resolve: it is known to nobody here.
+    The proxy resolves the name, which is unknown here.
     """
 
     async def ask() -> None:

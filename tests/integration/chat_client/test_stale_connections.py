@@ -17,8 +17,8 @@ import trustme
 import uvloop
 
 from shared.clients.chat_client import HttpChatModel, connections
+from shared.clock import idle_clock
 from shared.errors import UpstreamError
-from shared.keep_alive import idle_clock
 from shared.quick_http import connection as quick_connection
 from tests.integration.chat_client.calls import KEY, both, call, failure
 

@@ -10,9 +10,10 @@ import pytest
 
 from shared.clients.chat_client import HttpChatModel, connections
 from shared.errors import UpstreamError
-from tests import raw_upstream as raw
-from tests.fakes.chat_model import text_of
 from tests.integration.chat_client.calls import KEY, MIB, call, failure, read
+from tests.support import raw_upstream as raw
+from tests.support.fakes.chat_model import text_of
+from tests.support.fakes.sink import FakeSink
 
 GOOD = raw.good_events()
 TEXT = "".join(raw.WORDS)
@@ -218,7 +219,7 @@ async def test_stream_options_are_tried_again_after_an_hour(
     [("422 No", STRICT, {"include_usage": False}), ("400 No", {"error": {"message": "max_tokens is too big"}}, None),
      ("500 No", STRICT, None)],
 )  # fmt: skip
-async def test_any_other_refusal_is_told(
+async def test_any_other_refusal_is_reported(
     upstream: raw.RawUpstream, model: HttpChatModel, status: str, body: object, options: object
 ) -> None:
     """What the client has sent itself, or what speaks of something else, is the client's to hear."""
@@ -258,3 +259,27 @@ async def test_a_large_event_may_be_cut_before_a_brace(upstream: raw.RawUpstream
     at = whole.index(b"{")
     upstream.script = raw.streamed([whole[:at], 0.05, whole[at : at + 30], 0.05, whole[at + 30 :]])
     assert text_of(await read(model)) == TEXT
+
+
+async def test_control_characters_in_a_text_are_passed_on_escaped(
+    upstream: raw.RawUpstream, model: HttpChatModel
+) -> None:
+    """Other clients read them, strict ones do not: so each event is valid JSON when it leaves, and none is dropped."""
+    event = raw.event(raw.chunk("TEXT")).replace(b"TEXT", b"a\tb\x01\x0b\x1f")
+    upstream.script = raw.streamed([event, *GOOD[4:]])
+    async with model.stream(call(stream=True)) as answer:
+        sink = FakeSink()
+        await answer.pour(sink)
+        assert not answer.unread
+    assert text_of(sink.frames) == "a\tb\x01\x0b\x1f"
+
+
+@pytest.mark.parametrize("end", ["end", "cut"])
+async def test_an_error_without_a_field_name_keeps_its_reason(
+    upstream: raw.RawUpstream, model: HttpChatModel, end: str
+) -> None:
+    """Servers that fail within a stream write it as they write it without one."""
+    line = b'{"error": {"message": "CUDA out of memory", "code": 503}}\n'
+    upstream.script = raw.streamed([*GOOD[:2], line], end=end)
+    error = await failure(model, streaming=True)
+    assert (error.reason, error.spent) == ("CUDA out of memory", True)

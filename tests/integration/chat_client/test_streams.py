@@ -11,10 +11,10 @@ import pytest
 from shared.clients.chat_client import HttpChatModel, connections
 from shared.errors import UpstreamError
 from shared.schemas.upstream import Heard
-from tests import raw_upstream as raw
-from tests.fakes.chat_model import text_of
-from tests.fakes.sink import FakeSink
 from tests.integration.chat_client.calls import CUT, KEY, MIB, PINGS, both, call, error, failure, read
+from tests.support import raw_upstream as raw
+from tests.support.fakes.chat_model import text_of
+from tests.support.fakes.sink import FakeSink
 
 
 async def test_comments_are_life_before_the_first_event(upstream: raw.RawUpstream, model: HttpChatModel) -> None:
@@ -89,7 +89,7 @@ async def test_a_silent_stream_is_kept_alive_until_it_is_dead(upstream: raw.RawU
     assert sink.frames[1:] == [b": keep-alive\n\n"] * 2
 
 
-async def test_what_is_waited_for_is_told(upstream: raw.RawUpstream, model: HttpChatModel) -> None:
+async def test_wait_returns_what_has_arrived(upstream: raw.RawUpstream, model: HttpChatModel) -> None:
     """First nothing, then a comment, then the event."""
     upstream.script = raw.streamed([0.1, b": ping\n\n", 0.1, *raw.good_events()[1:]])
     async with model.stream(call(stream=True)) as answer:
@@ -109,7 +109,7 @@ async def test_what_is_waited_for_is_told(upstream: raw.RawUpstream, model: Http
     [
         raw.streamed([CUT], end="cut"),
         raw.streamed([CUT], end="reset"),
-        raw.streamed([CUT]),  # a proper end of the body, but nobody said that the answer was over
+        raw.streamed([CUT]),  # a proper end of the body, but no end of the answer
         raw.until_closed([CUT]),
         raw.until_closed([CUT, raw.event(raw.chunk("Grüße"))[:-12]]),  # inside an event
         raw.until_closed([CUT, raw.event(raw.chunk("世"))[:80]]),
@@ -200,7 +200,7 @@ async def test_every_choice_must_have_ended(upstream: raw.RawUpstream, model: Ht
 
 
 async def test_what_follows_done_is_ignored(upstream: raw.RawUpstream, model: HttpChatModel) -> None:
-    """Late and repeated chunks after `[DONE]` are nobody's."""
+    """Late and repeated chunks after `[DONE]` are dropped."""
     upstream.script = raw.streamed([*raw.good_events(), CUT, b"data: [DONE]\n\n", b"data: {broken\n\n"])
     assert text_of(await read(model)) == "".join(raw.WORDS)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from shared.clients.chat_client import HttpChatModel
 from shared.schemas.upstream import Usage
-from tests import raw_upstream as raw
-from tests.fakes.sink import FakeSink
 from tests.integration.chat_client.calls import call
+from tests.support import raw_upstream as raw
+from tests.support.fakes.sink import FakeSink
 
 
 async def test_each_figure_is_the_last_that_was_reported(upstream: raw.RawUpstream, model: HttpChatModel) -> None:

@@ -1,4 +1,4 @@
-"""Every story on both event loops: transports change their protocol in each by code of its own."""
+"""Runs each test on both event loops: each has its own code for a transport that changes its protocol."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The fast path: what it answers itself, in whatever pieces it comes, and how a connection ends."""
+"""The fast path: requests that it answers itself, in pieces of any size, and the end of a connection."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from shared.fast_path import protocol
 from tests.integration.fast_path.rig import LARGE, plain, running
-from tests.unit.embedder.batching import until
+from tests.support.batching import until
 
 
 async def test_a_plain_request_is_answered_and_the_connection_kept() -> None:
@@ -48,6 +48,17 @@ async def test_requests_behind_one_another_are_answered_in_order_one_at_a_time()
         replies.append(await client.ask(messages[-5:]))
     assert [reply.body for reply in replies] == bodies
     assert {reply.by for reply in replies} == {"fast path"}
+
+
+async def test_a_client_that_sends_ahead_is_made_to_wait() -> None:
+    """While a request is in work, what is sent behind it does not fill the memory."""
+    async with running() as rig, rig.client() as client:
+        sending = asyncio.create_task(client.send(plain(b"wait") + plain(b"y" * 90_000) * 400))
+        await until(lambda: rig.begun == [b"wait"])
+        await asyncio.sleep(0.5)
+        assert not sending.done()
+        client.writer.transport.abort()  # it would wait until all is sent
+        await asyncio.wait([sending], timeout=5)
 
 
 async def test_an_error_is_answered_by_the_function_for_it() -> None:

@@ -1,4 +1,4 @@
-"""What is not plain goes to aiohttp, with the connection, and is answered as if there were no fast path."""
+"""Hand-over to aiohttp: other requests go there with their connection, and get the same responses."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ async def test_a_request_while_aiohttp_answers_waits_for_its_turn() -> None:
         assert [(await client.reply()).body for _ in range(2)] == [b"", b"second"]
 
 
-async def test_who_asks_whether_to_go_on_is_told() -> None:
+async def test_expect_100_continue_is_answered() -> None:
     """`Expect: 100-continue`: the body comes only then."""
     message = plain(b"hello", b"Expect: 100-continue")
     async with running() as rig, rig.client() as client:

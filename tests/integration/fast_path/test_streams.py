@@ -1,4 +1,4 @@
-"""Answers in pieces: sent as they are put, at the client's pace, and never whole where they are not."""
+"""Streamed responses: sent as they are put, at the client's pace, and never complete-looking when cut."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 import pytest
 
 from tests.integration.fast_path.rig import LARGE, Client, Rig, plain, running
-from tests.unit.embedder.batching import until
+from tests.support.batching import until
 
 
 async def head_of(client: Client) -> bytes:
@@ -49,7 +49,7 @@ async def test_a_piece_does_not_wait_for_the_next() -> None:
 
 
 async def test_who_reads_slowly_is_waited_for() -> None:
-    """So little is kept for it that nobody notices; when it reads on, more comes."""
+    """Little is buffered for it; when it reads on, more comes."""
     async with running() as rig, rig.client() as client:
         await client.send(plain(b"pieces, endless"))
         await head_of(client)

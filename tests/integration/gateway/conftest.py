@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from deploy.local.servers import Server, free_port, running
-from tests.integration.gateway.process import Gateway
+from tests.support.gateway_process import Gateway
 
 
 @pytest.fixture(scope="package")

@@ -1,4 +1,4 @@
-"""A way to Redis that a test may cut, or that says what a Redis in trouble says."""
+"""A proxy in front of Redis that a test may cut, or let return errors of a Redis in trouble."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may do what: users, admins, Prometheus and strangers."""
+"""Access rights: of users, admins, Prometheus and callers without a key."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 import orjson
 import pytest
 
-from tests.fakes.gateway import World, settings_for
-from tests.integration.gateway.test_http import BODY, ask, serving
+from tests.support.fakes.gateway import World, settings_for
+from tests.support.served_gateway import BODY, ask, serving
 
 USER, OTHER, ADMIN, SCRAPER, STRANGER = "user-key-1", "user-key-2", "admin-key", "scrape-token", "no-such-key"
 CHAT = "/v1/chat/completions"
@@ -20,7 +20,7 @@ def bearer(key: str | None) -> dict[str, str]:
     return {} if key is None else {"Authorization": f"Bearer {key}"}
 
 
-async def test_an_admin_sees_and_rates_what_others_asked_and_users_do_not(tmp_path: Path) -> None:
+async def test_an_admin_sees_and_rates_requests_of_others_and_users_do_not(tmp_path: Path) -> None:
     """By the client's id and by ours; for another user it does not exist (rows 46, 47, 54)."""
     world = World(settings_for(tmp_path, API_KEYS=USERS, ADMIN_API_KEYS=ADMIN))
     async with serving(world) as client:
@@ -38,7 +38,7 @@ async def test_an_admin_sees_and_rates_what_others_asked_and_users_do_not(tmp_pa
 
 
 async def test_an_id_of_several_keys_is_ambiguous_to_an_admin(tmp_path: Path) -> None:
-    """Each user's is its own; the admin hears the own ids, and rates by them; another's own id is no name for mine."""
+    """Each user has its own ids; the admin gets our ids, and rates by them; another owner's id names none of mine."""
     world = World(settings_for(tmp_path, API_KEYS=USERS, ADMIN_API_KEYS=ADMIN))
     async with serving(world) as client:
         for key in (USER, OTHER):
@@ -59,7 +59,7 @@ async def test_an_id_of_several_keys_is_ambiguous_to_an_admin(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("settings", "metrics", "arms"),
     [
-        # who: nobody's key, a user's, an admin's, Prometheus'
+        # who: no key, a user's, an admin's, Prometheus'
         ({}, (200, 200, 200, 200), (200, 200, 200, 200)),
         ({"API_KEYS": USERS}, (401, 200, 401, 401), (401, 200, 401, 401)),
         ({"API_KEYS": USERS, "ADMIN_API_KEYS": ADMIN}, (401, 403, 200, 401), (401, 403, 200, 401)),
@@ -84,7 +84,7 @@ async def test_operator_routes_are_guarded_by_settings(
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
-        # who: nobody's key, a user's, an admin's, Prometheus'
+        # who: no key, a user's, an admin's, Prometheus'
         ({}, (200, 200, 200, 200)),
         ({"METRICS_TOKEN": SCRAPER}, (200, 200, 200, 200)),
         ({"API_KEYS": USERS}, (401, 403, 401, 401)),
@@ -94,10 +94,10 @@ async def test_operator_routes_are_guarded_by_settings(
     ids=["open", "token", "keys", "keys-admin", "admin-token"],
 )
 @pytest.mark.parametrize(("method", "path"), [("PUT", "/arms/d/spare"), ("DELETE", "/v1/arms/a/small")])
-async def test_what_everybody_is_answered_by_is_changed_by_admins_alone(
+async def test_only_admins_change_the_list_of_models(
     tmp_path: Path, method: str, path: str, settings: dict[str, str], expected: tuple[int, ...]
 ) -> None:
-    """Stricter than looking: as soon as there is any key, only an admin's will do; who may not changes nothing."""
+    """Stricter than reading: as soon as there is any key, only an admin's will do; others change nothing."""
     world = World(settings_for(tmp_path, **settings))
     async with serving(world) as client:
         for key, status in zip((None, USER, ADMIN, SCRAPER), expected, strict=True):
@@ -174,7 +174,7 @@ async def test_health_tells_strangers_the_state_alone(tmp_path: Path) -> None:
         assert "parts" in (await ask(client, "/health"))[1]
 
 
-async def test_with_admin_keys_alone_anybody_may_ask(tmp_path: Path) -> None:
+async def test_with_admin_keys_only_chat_needs_no_key(tmp_path: Path) -> None:
     """Only what is for admins is closed: an SDK that sends some key because it must is served as the public."""
     async with serving(World(settings_for(tmp_path, ADMIN_API_KEYS=ADMIN))) as client:
         for key in (None, STRANGER):

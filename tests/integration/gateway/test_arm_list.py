@@ -1,4 +1,4 @@
-"""Models added and taken out over HTTP, and by two gateway processes on one real Redis."""
+"""Models added and removed over HTTP, and by two gateway processes on one real Redis."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import Any
 import aiohttp
 import redis.asyncio as aioredis
 
-from tests.fakes.gateway import World, settings_for
-from tests.integration.gateway.process import BODY, MODELS, Gateway
-from tests.integration.gateway.test_http import ask, serving
+from tests.support.fakes.gateway import World, settings_for
+from tests.support.gateway_process import BODY, MODELS, Gateway
+from tests.support.served_gateway import ask, serving
 
 NEW = "google/gemini-2.5-flash"
 ADMIN, USER = "admin-key-of-many-letters", "user-key-of-many-letters"
@@ -68,7 +68,7 @@ async def test_the_answers_over_http(tmp_path: Path) -> None:
 
 
 async def answerers(gateway: Gateway, count: int, **body: object) -> Counter[str]:
-    """Return who answered as many questions."""
+    """Return the arms that answered as many requests."""
     async with aiohttp.ClientSession(gateway.url, headers={"Authorization": f"Bearer {USER}"}) as client:
 
         async def one() -> str:

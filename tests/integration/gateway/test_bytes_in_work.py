@@ -1,4 +1,4 @@
-"""Bytes of request bodies are bounded before they are read, and what they took is given back: real processes."""
+"""The bound on bytes of bodies: checked before they are read, and memory is given back. Real processes."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.integration.gateway.process import BODY, Gateway
-from tests.raw_upstream import WHOLE
+from tests.support.gateway_process import BODY, Gateway
+from tests.support.raw_upstream import WHOLE
 
 MIB = 1_048_576
 BIG = 8_000_000

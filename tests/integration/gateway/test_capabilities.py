@@ -1,4 +1,4 @@
-"""What models can do, as the HTTP API shows it and keeps to it."""
+"""Capabilities of models, as the HTTP API shows them and routes by them."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.fakes.gateway import World, settings_for
-from tests.integration.gateway.test_http import BODY, ask, serving
-from tests.values import replace
+from tests.support.fakes.gateway import World, settings_for
+from tests.support.served_gateway import BODY, ask, serving
+from tests.support.values import replace
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tests.integration.gateway.process import BODY, Gateway
+from tests.support.gateway_process import BODY, Gateway
 
 CHATS = 60
 

@@ -16,10 +16,10 @@ import redis.asyncio as aioredis
 from deploy.local.servers import Server
 from shared.storage import redis_keys
 from shared.storage.redis_pool import FRESH_S
-from tests.forwarder import forwarding
-from tests.integration.gateway.process import BODY
-from tests.integration.learner_rig import NOWHERE, until
-from tests.redis_pair import fail_over, two_servers
+from tests.support.forwarder import forwarding
+from tests.support.gateway_process import BODY
+from tests.support.learner_rig import NOWHERE, until
+from tests.support.redis_pair import fail_over, two_servers
 
 WITHIN_S = 6.0
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from shared.bandit.arms import Arm, Price
-from tests.fakes.gateway import World, settings_for
-from tests.integration.gateway.test_http import BODY, ask, serving
+from tests.support.fakes.gateway import World, settings_for
+from tests.support.served_gateway import BODY, ask, serving
 
 LISTED = (
     Arm("a/one:free", Price(0.0, 0.0), created=2.0),

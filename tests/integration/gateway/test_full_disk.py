@@ -14,7 +14,7 @@ import aiohttp
 import pytest
 
 from deploy.local.servers import Server, free_port, redis_command
-from tests.integration.gateway.process import BODY, Gateway, eventually
+from tests.support.gateway_process import BODY, Gateway, eventually
 
 RECOVERY_S = 10.0
 

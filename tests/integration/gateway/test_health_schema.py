@@ -1,4 +1,4 @@
-"""`/health` is what the contract says, whoever asks and however things go."""
+"""`/health` matches its schema for every caller and in every state."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import pytest
 
 from services.gateway.http.openapi import document
 from shared.errors import UpstreamError
-from tests.fakes.chat_model import Reply
-from tests.fakes.gateway import World, settings_for
 from tests.integration.gateway.test_access import ADMIN, CHAT, USER, bearer
-from tests.integration.gateway.test_http import BODY, ask, serving
-from tests.json_schema import faults
+from tests.support.fakes.chat_model import Reply
+from tests.support.fakes.gateway import World, settings_for
+from tests.support.json_schema import faults
+from tests.support.served_gateway import BODY, ask, serving
 
 
 def described() -> dict[str, Any]:
@@ -62,7 +62,7 @@ async def test_the_report_fits_its_schema_for_every_role(tmp_path: Path, trouble
 async def test_a_part_that_answers_nonsense_is_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The report goes on: a liveness probe on it must not end a gateway that serves."""
     world = World(settings_for(tmp_path))
-    monkeypatch.setattr("tests.fakes.gateway._version", nonsense)
+    monkeypatch.setattr("tests.support.fakes.gateway._version", nonsense)
     async with serving(world) as client:
         status, report, _ = await ask(client, "/health")
         assert status == 200

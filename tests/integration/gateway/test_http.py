@@ -5,48 +5,20 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
-import aiohttp
 import pytest
 
-from deploy.local.servers import free_port
-from services.gateway.app import build_app
-from services.gateway.http.app_keys import READINESS
 from services.gateway.http.openapi import OPERATIONS
 from services.gateway.http.routes import all_routes
-from services.gateway.http.server import serve
 from shared.clock import utc_day
 from shared.errors import DependencyError, UpstreamError
 from shared.schemas.events import EventKind
 from shared.schemas.records import Status
-from tests.fakes.chat_model import Reply
-from tests.fakes.gateway import World, settings_for
-
-BODY = {"messages": [{"role": "user", "content": "What is the capital of Peru?"}]}
-Client = aiohttp.ClientSession
-
-
-@asynccontextmanager
-async def serving(world: World) -> AsyncIterator[Client]:
-    """Serve `world` on a free port; yields a client once it is ready."""
-    world.settings = world.settings.model_copy(update={"PORT": free_port()})
-    app = build_app(world.settings, world.adapters)
-    runner = await serve(app, world.settings)
-    try:
-        async with aiohttp.ClientSession(f"http://127.0.0.1:{world.settings.PORT}") as client:
-            for _ in range(200):
-                async with client.get("/ready") as ready:
-                    if ready.status == 200 and app[READINESS].draining is False:
-                        break
-                await asyncio.sleep(0.01)
-            await asyncio.sleep(0.05)
-            yield client
-    finally:
-        await runner.cleanup()
+from tests.support.fakes.chat_model import Reply
+from tests.support.fakes.gateway import World, settings_for
+from tests.support.served_gateway import BODY, Client, ask, serving
 
 
 @pytest.fixture
@@ -58,15 +30,6 @@ def world(tmp_path: Path) -> World:
 async def client(world: World) -> AsyncIterator[Client]:
     async with serving(world) as client:
         yield client
-
-
-async def ask(client: Client, path: str, body: object = None, **headers: str) -> tuple[int, Any, Mapping[str, str]]:
-    """Post a body, or get where there is none."""
-    sent = {name.replace("_", "-"): value for name, value in headers.items()}
-    call = client.get(path, headers=sent) if body is None else client.post(path, json=body, headers=sent)
-    async with call as response:
-        content = await response.json() if response.content_type == "application/json" else await response.text()
-        return response.status, content, response.headers
 
 
 @pytest.mark.parametrize("prefix", ["", "/v1"])
@@ -113,7 +76,7 @@ async def test_only_the_unprefixed_path_insists_on_an_id(client: Client) -> None
 
 
 async def test_a_stream_is_events_and_ends_with_done(client: Client, world: World) -> None:
-    """SSE, headers before the first token, usage only for those who asked."""
+    """SSE, headers before the first token, usage only on request."""
     for options, usages in (({}, 0), ({"stream_options": {"include_usage": True}}, 1)):
         _, text, headers = await ask(client, "/v1/chat/completions", {**BODY, "stream": True, **options})
         assert headers["Content-Type"].startswith("text/event-stream")

@@ -1,4 +1,4 @@
-"""Streams from a slow upstream as a client sees them: by the fast path and by aiohttp, with the waits scaled down."""
+"""Keep-alive comments of streams from a slow upstream, by the fast path and by aiohttp; waits are scaled down."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from services.gateway.http.server import serve
 from shared.bandit.decision import DecisionKind
 from shared.clients.chat_client import HttpChatModel, connections
 from shared.schemas.records import Outcome, Status
-from tests import raw_upstream as raw
-from tests.fakes.gateway import World, settings_for
-from tests.unit.embedder.batching import until
+from tests.support import raw_upstream as raw
+from tests.support.batching import until
+from tests.support.fakes.gateway import World, settings_for
 
 KEEP_ALIVE_S = 0.6
 EARLY_S = 0.2
@@ -198,7 +198,7 @@ async def test_comments_of_the_upstream_are_passed_on(site: Site, first: list[by
 
 
 @pytest.mark.parametrize("end", ["cut", "hang"])
-async def test_after_a_sign_of_life_for_silence_no_other_model_is_asked(site: Site, end: str) -> None:
+async def test_after_a_comment_a_silent_model_is_not_replaced(site: Site, end: str) -> None:
     """A failure is an error event then, and the record says that there was no answer."""
     heard = await site.ask(raw.streamed([KEEP_ALIVE_S + 0.3], end=end), raw.streamed(GOOD), model=None)
     assert heard.comments[0] == b": keep-alive"
@@ -209,7 +209,7 @@ async def test_after_a_sign_of_life_for_silence_no_other_model_is_asked(site: Si
     assert [attempt.spent for attempt in site.outcome.attempts] == [True]
 
 
-async def test_before_any_sign_of_life_another_model_is_asked(site: Site) -> None:
+async def test_before_any_comment_another_model_is_called(site: Site) -> None:
     """An upstream that accepts and breaks off within 10 s (here 0.6) costs the client nothing but time."""
     heard = await site.ask(raw.streamed([0.3], end="cut"), raw.streamed(GOOD), model=None)
     first, second = site.chats
@@ -242,7 +242,7 @@ async def test_a_model_that_answers_at_the_second_try_is_not_named_again(site: S
     assert heard.text.endswith(b"data: [DONE]\n\n")
 
 
-async def test_the_client_sees_life_while_the_next_model_is_asked(site: Site) -> None:
+async def test_the_client_gets_comments_while_the_next_model_is_called(site: Site) -> None:
     """Once its headers are out."""
     heard = await site.ask(raw.streamed(PINGS, end="cut"), after(1.5, raw.streamed(GOOD)), model=None)
     assert heard.comments.count(b": keep-alive") >= 3
@@ -250,7 +250,7 @@ async def test_the_client_sees_life_while_the_next_model_is_asked(site: Site) ->
     assert heard.text.endswith(b"data: [DONE]\n\n")
 
 
-async def test_when_all_fail_after_comments_the_client_hears_why(site: Site) -> None:
+async def test_when_all_fail_after_comments_the_client_gets_the_reason(site: Site) -> None:
     """What would have been the answer's body is the error event."""
     refusal = raw.whole({"error": {"message": "temperature is too hot", "code": 400}}, "400 Bad Request")
     heard = await site.ask(raw.streamed(PINGS, end="cut"), refusal)

@@ -1,4 +1,4 @@
-"""Rate limits and budgets over HTTP, with a real Redis: what clients see, and what a crowd can spend."""
+"""Rate limits and budgets over HTTP, with a real Redis: responses to clients, and the spending of a crowd."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import aiohttp
 
 from services.gateway.http.auth import digest_of
-from tests.integration.gateway.process import BODY, MODELS
+from tests.support.gateway_process import BODY, MODELS
 
 KEYS = ("first-key", "second-key")
 COSTLY = {**BODY, "model": MODELS[0], "max_tokens": 1000}
@@ -20,7 +20,7 @@ async def ask(client: aiohttp.ClientSession, key: str, body: object = BODY, **he
         return response.status, await response.json(), response.headers
 
 
-async def test_beyond_its_rate_a_key_is_told_when_to_come_again(gateways: Any, redis_url: str) -> None:
+async def test_beyond_its_rate_a_key_gets_the_time_to_retry(gateways: Any, redis_url: str) -> None:
     """429 with Retry-After and x-ratelimit-*, the id still free; another key is served (row 50)."""
     gateway = await gateways(REDIS_URL=redis_url, API_KEYS=",".join(KEYS), RATE_LIMIT_RPM="5")
     async with aiohttp.ClientSession(gateway.url) as client:
@@ -68,7 +68,7 @@ async def test_two_gateways_share_one_budget_and_a_crowd_overshoots_by_what_is_i
 
 
 async def test_the_public_has_no_limits_unless_they_are_set(gateways: Any, redis_url: str) -> None:
-    """Without API_KEYS everybody shares one count, and only if a limit is set."""
+    """Without API_KEYS all callers share one count, and only if a limit is set."""
     gateway = await gateways(REDIS_URL=redis_url)
     async with aiohttp.ClientSession(gateway.url) as client:
         _, _, headers = await ask(client, "unused")

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import structlog.testing
 
-from tests.fakes.gateway import World, settings_for
-from tests.integration.gateway.test_http import ask, serving
+from tests.support.fakes.gateway import World, settings_for
+from tests.support.served_gateway import ask, serving
 
 
 async def test_polled_routes_leave_no_line(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Two gateway processes on one Redis: they know of one another what clients would otherwise find out twice."""
+"""Gossip of two gateway processes on one Redis: open circuits and late records of one are known to the other."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import redis.asyncio as aioredis
 from services.gateway.process.gossip import SILENT_S
 from shared.storage import redis_keys
 from tests.integration.gateway.link import Link
-from tests.integration.gateway.process import BODY, MODELS
+from tests.support.gateway_process import BODY, MODELS
 
 
 async def told(client: aiohttp.ClientSession) -> dict[str, Any]:
@@ -22,7 +22,7 @@ async def told(client: aiohttp.ClientSession) -> dict[str, Any]:
 
 
 async def test_a_circuit_that_one_opens_is_seen_by_the_other(gateways: Any, redis_url: str) -> None:
-    """Within a few seconds, in /health, with the name of who found out; and /ready is not touched by it."""
+    """Within a few seconds, in /health, with the name of the gateway that found out; /ready is not affected."""
     one, other = [await gateways(REDIS_URL=redis_url) for _ in range(2)]
     arm = MODELS[0]
     failing = {"x-simulate": f"status-500;model={arm}"}

@@ -21,7 +21,7 @@ from deploy.simulator.account import DAY_S, MODELS, NewAccount
 from deploy.simulator.app import Pace, Simulator
 from deploy.simulator.models import FREE, InventedWorld
 from shared.bandit.free_arms import MAX_FREE
-from tests.integration.gateway.process import BODY
+from tests.support.gateway_process import BODY
 
 Headers = Any
 UNSET = {"LLM_MODELS": "", "DEFAULT_MODEL": ""}

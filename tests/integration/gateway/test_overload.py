@@ -1,4 +1,4 @@
-"""More asked than can be served, over HTTP: who is refused hears it soon and in the agreed words."""
+"""Overload, over HTTP: requests are refused early, in the documented form."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from shared.fast_path.protocol import HALF_CLOSE_S
-from tests.fakes.chat_model import Reply
-from tests.fakes.gateway import World, settings_for
-from tests.integration.gateway.test_http import BODY, Client, ask, serving
+from tests.support.fakes.chat_model import Reply
+from tests.support.fakes.gateway import World, settings_for
+from tests.support.served_gateway import BODY, Client, ask, serving
 
 USERS = {"API_KEYS": "greedy-key,modest-key"}
 

@@ -1,4 +1,4 @@
-"""A path or a method that does not exist: the answer names the one that does, the log the one that was asked for."""
+"""Unknown paths and methods: the response names the right one, the log the requested one."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from services.gateway.http.path_hints import shown_path
-from tests.fakes.gateway import World, settings_for
-from tests.integration.gateway.test_http import BODY, serving
+from tests.support.fakes.gateway import World, settings_for
+from tests.support.served_gateway import BODY, serving
 
 CHAT = "Did you mean POST /v1/chat/completions?"
 HINTS = [

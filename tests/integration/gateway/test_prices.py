@@ -1,4 +1,4 @@
-"""Models without a list price: MODEL_PRICES, and what is said where nobody knows what they cost."""
+"""Models without a list price: MODEL_PRICES, and what is reported where the cost is unknown."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import pytest
 
 from shared.bandit.arms import Arm, Price
 from shared.schemas.upstream import Usage
-from tests.fakes.chat_model import FakeChatModel, Reply
-from tests.fakes.gateway import ARMS, World, asker, chat, settings_for
-from tests.fakes.use_cases import complete, route
-from tests.integration.gateway.test_http import BODY, Client, ask, serving
-from tests.values import replace
+from tests.support.fakes.chat_model import FakeChatModel, Reply
+from tests.support.fakes.gateway import ARMS, World, chat, new_request, settings_for
+from tests.support.fakes.use_cases import complete, route
+from tests.support.served_gateway import BODY, Client, ask, serving
+from tests.support.values import replace
 
 WARNING = "models have no list price"
 UNPRICED = tuple(replace(arm, price=None) for arm in ARMS)
@@ -98,16 +98,16 @@ async def test_only_settings_that_count_costs_need_prices(
 async def test_an_upstream_that_reports_costs_needs_no_prices(tmp_path: Path) -> None:
     """Once it has reported one of a model, that model is counted; a cost of 0 is one."""
     world = world_of(tmp_path, BUDGET_USD_PER_DAY=5)
-    async with world.gateway() as ports:
+    async with world.gateway() as gateway:
         left = [arm.id for arm in UNPRICED]
         for arm in list(left):
-            assert ports.catalogue.uncounted == tuple(left)
+            assert gateway.catalogue.uncounted == tuple(left)
             world.upstream.tell(arm, Reply(usage=TOKENS), Reply(usage=replace(TOKENS, cost_usd=0.0)))
-            await complete(await route(chat(model=arm), asker(), ports), ports)
-            assert arm in ports.catalogue.uncounted
-            await complete(await route(chat(model=arm), asker(), ports), ports)
+            await complete(await route(chat(model=arm), new_request(), gateway), gateway)
+            assert arm in gateway.catalogue.uncounted
+            await complete(await route(chat(model=arm), new_request(), gateway), gateway)
             left.remove(arm)
-        assert not ports.catalogue.uncounted
+        assert not gateway.catalogue.uncounted
 
 
 async def test_a_price_of_an_unlisted_model_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -124,11 +124,11 @@ async def test_a_price_of_an_unlisted_model_is_said(tmp_path: Path, capsys: pyte
 async def test_a_model_without_a_price_is_named_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Not with every list that is read; one that is added later is named when it comes."""
     world = world_of(tmp_path, LLM_MODELS="a/small", DEFAULT_MODEL="a/small")
-    async with world.gateway() as ports:
+    async with world.gateway() as gateway:
         for _ in range(3):
-            await ports.catalogue.refresh()
-        await ports.runtime_models.change("b/middle", wanted=True, by="me")
-        await ports.catalogue.refresh()
+            await gateway.catalogue.refresh()
+        await gateway.runtime_models.change("b/middle", wanted=True, by="me")
+        await gateway.catalogue.refresh()
     said = [line for line in capsys.readouterr().out.splitlines() if WARNING in line]
     assert ["b/middle" in line for line in said] == [False, True]
 
@@ -137,21 +137,21 @@ async def test_a_variant_has_its_models_price_or_its_own(tmp_path: Path) -> None
     """`:online` costs extra, so only a price of its own counts."""
     given = "small=1:2,b/middle=3:4,middle:online=5:6"
     world = world_of(tmp_path, MODEL_PRICES=given, LLM_MODELS="a/small:nitro,a/small:online,b/middle:online")
-    async with world.gateway() as ports:
-        prices = {arm.id: arm.price for arm in ports.catalogue.arms}
+    async with world.gateway() as gateway:
+        prices = {arm.id: arm.price for arm in gateway.catalogue.arms}
         assert prices == {
             "a/small:nitro": Price(1e-6, 2e-6),
             "a/small:online": None,
             "b/middle:online": Price(5e-6, 6e-6),
         }
-        assert ports.catalogue.price("b/middle") == Price(3e-6, 4e-6)
-        assert ports.catalogue.uncounted == ("a/small:online", "d/spare")
+        assert gateway.catalogue.price("b/middle") == Price(3e-6, 4e-6)
+        assert gateway.catalogue.uncounted == ("a/small:online", "d/spare")
 
 
 async def test_without_a_list_a_given_price_counts(tmp_path: Path) -> None:
     """An upstream may have no list of models at all."""
     world = world_of(tmp_path, (), MODEL_PRICES="a/small=1:2")
-    async with world.gateway() as ports:
-        assert ports.catalogue.price("a/small") == Price(1e-6, 2e-6)
-        assert ports.catalogue.arms[0] == Arm("a/small", Price(1e-6, 2e-6))
-        assert ports.catalogue.price("b/middle") is None
+    async with world.gateway() as gateway:
+        assert gateway.catalogue.price("a/small") == Price(1e-6, 2e-6)
+        assert gateway.catalogue.arms[0] == Arm("a/small", Price(1e-6, 2e-6))
+        assert gateway.catalogue.price("b/middle") is None

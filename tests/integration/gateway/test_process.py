@@ -15,7 +15,7 @@ import redis.asyncio as aioredis
 
 from deploy.local.servers import Server, free_port, redis_command, running
 from shared.storage import redis_keys
-from tests.integration.gateway.process import BODY, MODELS, eventually, stored
+from tests.support.gateway_process import BODY, MODELS, eventually, stored
 
 
 async def test_it_starts_and_answers_with_everything_but_the_upstream_down(gateways: Any) -> None:
@@ -32,7 +32,7 @@ async def test_it_starts_and_answers_with_everything_but_the_upstream_down(gatew
 
 
 async def test_a_gateway_that_comes_back_opens_with_what_was_learned(gateways: Any, redis_url: str) -> None:
-    """A door that knocks before it is open sends nobody to DEFAULT_MODEL, which may be dear and is not in `/arms`."""
+    """Requests before readiness are not sent to DEFAULT_MODEL, which may be expensive and is not in `/arms`."""
     gateway = await gateways(REDIS_URL=redis_url, DEFAULT_MODEL="anthropic/claude-3.5-sonnet")
     await asyncio.to_thread(gateway.server.kill)
     gateway.server.start()
@@ -222,7 +222,7 @@ async def test_check_config_shows_settings_and_no_secret(tmp_path: Path) -> None
 
 
 async def test_one_line_a_request_without_prompt_or_key(gateways: Any, redis_url: str) -> None:
-    """The log tells who answered, how long and for how much, and not a word of what was said."""
+    """The log has model, time and cost, and not a word of the conversation."""
     gateway = await gateways(REDIS_URL=redis_url, API_KEYS="key-that-must-not-show")
     headers = {"Authorization": "Bearer key-that-must-not-show", "X-Request-ID": "mine"}
     async with (

@@ -1,4 +1,4 @@
-"""A gateway behind a proxy: it is for the upstream alone, and what it refuses is said."""
+"""A gateway behind a proxy: only calls to the upstream use it, and its refusals are reported."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 
 import aiohttp
 
-from tests.integration.gateway.process import BODY
-from tests.raw_proxy import proxying
+from tests.support.gateway_process import BODY
+from tests.support.raw_proxy import proxying
 
 REFUSAL = b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n"
 

@@ -16,7 +16,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from tests.integration.gateway.process import BODY, Gateway, eventually
+from tests.support.gateway_process import BODY, Gateway, eventually
 
 READY = b"GET /ready HTTP/1.1\r\nhost: gateway\r\n\r\n"
 

@@ -1,4 +1,4 @@
-"""What the official OpenAI client reads of a gateway whose upstream streams in unusual forms."""
+"""The official OpenAI client on a gateway whose upstream streams in unusual forms."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ import pytest
 from services.gateway.chat import streaming
 from shared.clients.chat_client import HttpChatModel, connections
 from shared.schemas.records import Status
-from tests import raw_upstream as raw
-from tests.fakes.gateway import World, settings_for
 from tests.integration.chat_client.test_packed import packed_stream
 from tests.integration.chat_client.test_stream_forms import FORMS
-from tests.integration.gateway.test_http import serving
+from tests.support import raw_upstream as raw
+from tests.support.fakes.gateway import World, settings_for
+from tests.support.served_gateway import serving
 
 ASKED: Any = [{"role": "user", "content": "Say hello"}]
 TEXT = "".join(raw.WORDS)

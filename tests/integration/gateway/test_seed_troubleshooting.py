@@ -1,4 +1,4 @@
-"""What an operator in trouble is told to look at says what it should."""
+"""The places that the seed names for troubleshooting show what they should."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from shared.errors import DependencyError, Scope, UpstreamError
-from tests.fakes.chat_model import Reply
-from tests.fakes.gateway import World, settings_for
-from tests.integration.gateway.test_http import BODY, ask, serving
+from tests.support.fakes.chat_model import Reply
+from tests.support.fakes.gateway import World, settings_for
+from tests.support.served_gateway import BODY, ask, serving
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ async def test_a_refused_key_is_named_where_one_looks(world: World) -> None:
         assert (status, told["error"]["code"]) == (502, "upstream_error")
         assert "OPENROUTER_API_KEY" in told["error"]["message"]
         assert 1 <= int(headers["Retry-After"]) <= 60
-        assert len(world.upstream.calls) == calls, "nobody is called before then"
+        assert len(world.upstream.calls) == calls, "no model is called before then"
         status, report, _ = await ask(client, "/health")
     assert status == 200
     assert report["parts"]["upstream"]["status"] == "degraded"

@@ -16,9 +16,9 @@ from services.gateway.app import build_app
 from services.gateway.http.server import serve
 from shared.clients.chat_client import HttpChatModel, connections
 from shared.schemas.records import Status
-from tests import raw_upstream as raw
-from tests.fakes.gateway import World, settings_for
-from tests.unit.embedder.batching import until
+from tests.support import raw_upstream as raw
+from tests.support.batching import until
+from tests.support.fakes.gateway import World, settings_for
 
 MIB = 1024 * 1024
 EVENT = raw.event(raw.chunk("x" * 10_000))
@@ -28,7 +28,7 @@ ways = pytest.mark.parametrize("way", ["", "Connection: close\r\n"], ids=["fast 
 
 
 class Flood:
-    """Answers a question with events until nobody takes more; `sent` counts bytes."""
+    """Answers with events until no more is read; `sent` counts bytes."""
 
     def __init__(self) -> None:
         self.sent = 0

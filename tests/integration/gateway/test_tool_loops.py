@@ -31,7 +31,7 @@ async def said(client: aiohttp.ClientSession, body: dict[str, Any]) -> tuple[Any
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_the_result_of_a_tool_comes_back_to_the_model_that_asked_for_it(
+async def test_the_result_of_a_tool_goes_to_the_model_that_called_it(
     gateways: Any, redis_url: str, stream: bool
 ) -> None:
     """Whichever gateway it comes to, and although the client sends no id of its conversation."""

@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 
 from deploy.local.servers import free_port
-from tests.integration.gateway.process import BODY
+from tests.support.gateway_process import BODY
 
 SENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
@@ -58,7 +58,7 @@ async def test_a_collector_gets_the_spans_of_a_request(gateways: Any) -> None:
 
 
 async def test_a_collector_that_is_away_costs_nothing(gateways: Any) -> None:
-    """Answers come and the process ends in time, though nobody takes the spans."""
+    """Requests are answered and the process ends in time, although the collector takes no spans."""
     pytest.importorskip("opentelemetry.sdk", reason="!!! the extra `otel` is not installed: spans were NOT checked")
     gateway = await gateways(OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9")
     async with aiohttp.ClientSession(gateway.url) as client, client.post("/v1/chat/completions", json=BODY) as answer:

@@ -1,4 +1,4 @@
-"""Parts that stop and go on, and a Redis that answers with what is wrong with it."""
+"""Dependencies in trouble: parts that are stopped for a while, and a Redis that returns errors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 
 from tests.integration.gateway.link import Link
-from tests.integration.gateway.process import BODY, eventually
+from tests.support.gateway_process import BODY, eventually
 
 TROUBLE = (
     "LOADING Redis is loading the dataset in memory",

@@ -1,4 +1,4 @@
-"""A chat request by the fast path and by aiohttp's server: nobody can tell which it was."""
+"""A chat request by the fast path and by aiohttp's server: the responses are the same."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from services.gateway.http.fast_chat import FastChat
 from services.gateway.http.request_lifecycle import RequestLifecycle, Target
 from services.gateway.request_context import RequestContext
 from shared.errors import UpstreamError
-from tests.fakes.chat_model import Reply
-from tests.fakes.gateway import World, settings_for
-from tests.integration.gateway.test_http import serving
-from tests.unit.embedder.batching import until
+from tests.support.batching import until
+from tests.support.fakes.chat_model import Reply
+from tests.support.fakes.gateway import World, settings_for
+from tests.support.served_gateway import serving
 
 BODY = {"messages": [{"role": "user", "content": "What is the capital of Peru?"}]}
 STREAM = {**BODY, "model": "a/small", "stream": True}
@@ -57,8 +57,8 @@ CASES: dict[str, tuple[str, dict[str, str], bytes]] = {
     "streamed": (V1, OURS, orjson.dumps(STREAM)),
     "streamed with its usage": (V1, OURS, orjson.dumps({**STREAM, "stream_options": {"include_usage": True}})),
     "streamed to a browser": (V1, {**OURS, "Origin": "https://site.example"}, orjson.dumps(STREAM)),
-    "streamed by whoever is best": (V1, OURS, orjson.dumps({**BODY, "stream": True})),
-    "a stream of nobody": (V1, OURS, orjson.dumps({**STREAM, "model": "no/such"})),
+    "streamed by the best model": (V1, OURS, orjson.dumps({**BODY, "stream": True})),
+    "a stream of an unknown model": (V1, OURS, orjson.dumps({**STREAM, "model": "no/such"})),
     "a stream that cannot begin": (V1, OURS, orjson.dumps({**STREAM, "model": "c/large"})),
     "from a browser": (V1, {**OURS, "Origin": "https://site.example"}, orjson.dumps(BODY)),
     "no key": (V1, {"Content-Type": "application/json"}, orjson.dumps(BODY)),
@@ -110,7 +110,7 @@ async def test_both_ways_answer_alike(case: str, tmp_path: Path, monkeypatch: py
 
 
 def without_model(body: bytes) -> bytes:
-    """Who answers is drawn."""
+    """The arm that answers is drawn."""
     return re.sub(rb'"model":"[^"]+"', b"", body)
 
 
@@ -124,7 +124,7 @@ def without_model(body: bytes) -> bytes:
     ],
 )
 async def test_a_stream_is_a_stream_however_its_name_is_written(body: bytes, tmp_path: Path) -> None:
-    """Only who has read the body knows."""
+    """It is known only after the body has been read."""
     world = World(settings_for(tmp_path))
     async with serving(world):
         status, headers, _ = await ask(int(world.settings.PORT), V1, {"Content-Type": "application/json"}, body)

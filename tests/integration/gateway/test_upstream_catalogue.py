@@ -18,9 +18,9 @@ import pytest
 from shared.clients import answer_stream
 from shared.clients.chat_client import HttpChatModel, connections
 from shared.schemas.records import Outcome, Status
-from tests import raw_upstream as raw
-from tests.fakes.gateway import World, known, settings_for
-from tests.integration.gateway.test_http import BODY, Client, serving
+from tests.support import raw_upstream as raw
+from tests.support.fakes.gateway import World, known, settings_for
+from tests.support.served_gateway import BODY, Client, serving
 
 KEY = "sk-or-v1-0123456789abcdef"
 MIB = 1024 * 1024
@@ -93,7 +93,7 @@ WHOLE_FAULTS: dict[str, tuple[raw.Script, int, str]] = {
     "22 garbage": (raw.whole(b'{"choices": [{'), 502, "upstream_error"),
     "23 reset": (raw.hang_up(reset=True), 502, "upstream_error"),
     "75 redirect": (raw.whole(b"", "302 Found", location="http://169.254.169.254/"), 502, "upstream_error"),
-    "76 bomb": (raw.whole(gzip.compress(b" " * (64 * MIB)), content_encoding="gzip"), 502, "upstream_error"),
+    "76 bomb": (raw.whole(gzip.compress(b" " * (64 * MIB), 1), content_encoding="gzip"), 502, "upstream_error"),
     "79 error in 200": (raw.whole({"error": {"message": KEY, "code": 502}}), 502, "upstream_error"),
 }
 LIKE_STALE = {"19 408", "23 reset"}
@@ -102,7 +102,7 @@ LIKE_STALE = {"19 408", "23 reset"}
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 @pytest.mark.parametrize("fault", WHOLE_FAULTS)
-async def test_a_fault_before_the_first_byte_is_told_truly(attacked: Attacked, fault: str, stream: bool) -> None:
+async def test_a_fault_before_the_first_byte_is_reported(attacked: Attacked, fault: str, stream: bool) -> None:
     """The status says whose fault it is, in OpenAI's shape and without a secret; a model is called twice at most.
 
     What looks like a stale connection is sent again on a new one, and is no call that counts.
@@ -136,7 +136,7 @@ BROKEN = {
 
 @pytest.mark.parametrize("fault", BROKEN)
 async def test_a_fault_after_the_first_byte_never_looks_like_an_end(attacked: Attacked, fault: str) -> None:
-    """What came stays, then an error event and no `[DONE]`; nobody else is asked, and it counts as spent."""
+    """Events that came stay, then an error event without `[DONE]`; no other arm is called, and it counts as billed."""
     status, text, _ = await attacked.ask(BROKEN[fault], stream=True)
     frames = text.strip().split("\n\n")
     assert status == 200
@@ -191,7 +191,7 @@ async def test_80_a_retry_after_of_years_is_a_minute(attacked: Attacked, value: 
     assert int(headers["Retry-After"]) <= 60
 
 
-async def test_81_what_comes_after_the_end_is_nobodys(attacked: Attacked) -> None:
+async def test_81_bytes_after_the_end_reach_no_request(attacked: Attacked) -> None:
     """Late and repeated chunks change nothing: one `[DONE]`, and nothing behind it."""
     extra = [LATE, b"data: [DONE]\n\n", b"data: {broken\n\n"]
     _, text, _ = await attacked.ask(raw.streamed([*raw.good_events(), *extra]), stream=True)

@@ -1,4 +1,4 @@
-"""Off-policy evaluation of a log: who counts, what other settings would have chosen, and whether the truth is found."""
+"""Off-policy evaluation of a log: which requests count, what other settings would choose, and known truths."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from shared.bandit.steering import greedy, hold, overrule
 from shared.schemas.history import PastRating, PastRequest
 from shared.schemas.records import Outcome, RequestRecord, Status
 from shared.schemas.storage import NewRecord
-from tests.stories import a_record
-from tests.unit.bandit.worlds import ARMS, A, B, C, generator, rated, state
-from tests.values import replace
+from tests.support.bandit_worlds import ARMS, A, B, C, generator, rated, state
+from tests.support.sample_records import a_record
+from tests.support.values import replace
 
 SETTINGS = BanditSettings(weights=Weights(0.6, 0.2, -0.2))
 SUMS = {
@@ -95,7 +95,7 @@ def test_what_needs_relearning_is_refused() -> None:
 
 
 def test_only_drawn_answered_and_rated_requests_count() -> None:
-    """Whoever was not drawn for, not answered by the choice, or not rated is left out, with the reason."""
+    """A request that was not drawn for, not answered by the choice, or not rated is left out, with the reason."""
     decision = drawn()
     best = max(decision.views, key=lambda view: view.utility).arm
     other = next(arm for arm in (A, B, C) if arm != decision.arm)
@@ -163,7 +163,7 @@ def test_the_command_reads_an_exported_file(capsys: pytest.CaptureFixture[str], 
     assert all(name in text for name in (*ESTIMATORS, "as it was", "uniform random", f"always {A}", "1 not rated"))
 
 
-def test_mistakes_are_told_in_a_sentence(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_mistakes_are_reported_in_a_sentence(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """A file that is no log, a log without evidence, an unknown model or setting: a sentence and exit code 1 or 2."""
     broken, empty = tmp_path / "broken.jsonl", tmp_path / "empty.jsonl"
     broken.write_bytes(orjson.dumps({"score": 1}) + b"\n")

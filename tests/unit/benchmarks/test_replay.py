@@ -20,7 +20,7 @@ from benchmarks.replays.summary import Cell, references_summary, summary
 from benchmarks.replays.worlds import World
 from deploy.simulator.recorded_outcomes import Outcomes
 from shared.bandit.arms import Price
-from tests.values import replace
+from tests.support.values import replace
 
 ARMS, PROMPTS = 3, 240
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-import orjson
 from aiohttp import web
 
 from services.gateway.http.app_keys import CATALOGUE, LEARNED_LIMITS, POSTERIORS, REQUEST_CONTEXT, RUNTIME_MODELS
+from services.gateway.http.handlers import json_response
 from services.gateway.http.handlers.models import limits
 from shared.bandit.policy import ArmSummary
 from shared.errors import Unavailable
@@ -40,7 +40,7 @@ async def arms(request: web.Request) -> web.Response:
             for summary in summaries
         ],
     }
-    return web.Response(body=orjson.dumps(body), content_type="application/json")
+    return json_response(body)
 
 
 async def add(request: web.Request) -> web.Response:
@@ -56,7 +56,7 @@ async def remove(request: web.Request) -> web.Response:
 async def _change(request: web.Request, *, wanted: bool) -> web.Response:
     models = request.app[RUNTIME_MODELS]
     await models.change(request.match_info["arm"], wanted=wanted, by=request[REQUEST_CONTEXT].caller.owner)
-    return web.Response(body=orjson.dumps(models.view()), content_type="application/json")
+    return json_response(models.view())
 
 
 def _reliability(summary: ArmSummary) -> float | None:

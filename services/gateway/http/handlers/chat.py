@@ -1,98 +1,17 @@
-"""`POST /chat/completions` and `/v1/chat/completions`."""
+"""`POST /chat/completions` by aiohttp, and `POST /route`, which decides without a call and without a record."""
 
 from __future__ import annotations
 
-import asyncio
+from typing import Any
 
 from aiohttp import web
 
-from services.gateway.chat.route_chat import Completed
-from services.gateway.chat.streaming import OpenStream
-from services.gateway.feedback.signed_links import SignedLinks
-from services.gateway.http.app_keys import (
-    BODY_BYTES,
-    CHAT,
-    CHAT_REQUEST_READER,
-    LINKS,
-    PARSING,
-    REQUEST_CONTEXT,
-    SETTINGS,
-)
-from services.gateway.http.chat_request_reader import ChatRequestReader
+from services.gateway.chat.selection import Choice
+from services.gateway.http.app_keys import CHAT, REQUEST_CONTEXT, SELECTOR, SETTINGS
+from services.gateway.http.handlers import json_response
+from services.gateway.http.handlers.records import decision_as_json
 from services.gateway.http.request_body import read_body
-from services.gateway.limits.body_bytes import memory_of
-from services.gateway.request_context import RequestContext
-from shared.bandit.arms import ArmId
-from shared.bandit.decision import Decision
-from shared.errors import Unavailable
-from shared.schemas.chat import ChatRequest
 from shared.schemas.upstream import Sink
-
-JSON_TYPE = "application/json"
-_EVENT_STREAM = {
-    "Content-Type": "text/event-stream; charset=utf-8",
-    "Cache-Control": "no-cache",
-    "X-Accel-Buffering": "no",  # nginx would hold events back
-}
-
-LARGE_BODY = 131_072
-"""Bytes of a body from which it is parsed in a thread: a smaller one takes about a millisecond."""
-
-
-async def read_chat(request: web.Request) -> ChatRequest:
-    """Return the chat request of a body. Raises InvalidRequest and what `read_body` raises.
-
-    A large body is parsed in a thread, one at a time: no step of the parser holds the interpreter for long, but all of
-    them together would delay every other request, and so would two threads that take turns.
-    """
-    raw, context = await read_body(request, request.app[SETTINGS]), request[REQUEST_CONTEXT]
-    reader: ChatRequestReader = request.app[CHAT_REQUEST_READER]
-    if len(raw) < LARGE_BODY:
-        return reader.read(context, raw)
-    context.body_read_at = reader.now()
-    async with request.app[PARSING]:
-        parsed = [await asyncio.to_thread(_parsed, reader, raw)]
-    del raw
-    chat, memory = parsed.pop()
-    try:
-        request.app[BODY_BYTES].hold(context, memory)
-    except Unavailable:
-        del chat  # the error keeps this frame
-        raise
-    reader.complete(context, chat)
-    return chat
-
-
-def _parsed(reader: ChatRequestReader, raw: bytes) -> tuple[ChatRequest, int]:
-    chat = reader.parse(raw)
-    return chat, memory_of(raw, chat.body)
-
-
-async def chat(request: web.Request) -> web.StreamResponse:
-    """Route a chat completion and answer it; it is recorded before the last byte leaves."""
-    asked, context = await read_chat(request), request[REQUEST_CONTEXT]
-    if asked.stream:
-        return await _stream(request, asked)
-    use_case = request.app[CHAT]
-    done = await use_case.complete(await use_case.route(context, asked))
-    return web.Response(body=done.answer.body, headers=answer_headers(context, done, request.app[LINKS]))
-
-
-def answer_headers(context: RequestContext, done: Completed, links: SignedLinks) -> dict[str, str]:
-    """Return the headers of a whole answer."""
-    outcome = done.served.outcome
-    headers = _headers(context, done.served.decision, outcome.arm, outcome.overhead_s, links)
-    if done.degraded:
-        headers["x-router-degraded"] = ",".join(done.degraded)
-    if outcome.cost_usd is not None:
-        headers["x-router-cost-usd"] = f"{outcome.cost_usd:.9f}"
-    headers["Content-Type"] = JSON_TYPE
-    return headers
-
-
-def stream_headers(context: RequestContext, opened: OpenStream, links: SignedLinks) -> dict[str, str]:
-    """Return the headers of a streamed answer."""
-    return _headers(context, opened.decision, opened.arm, opened.overhead_s, links) | _EVENT_STREAM
 
 
 class _Paced:
@@ -112,37 +31,43 @@ class _Paced:
             await self._response.write(b"".join(pieces))
 
 
-async def _stream(request: web.Request, asked: ChatRequest) -> web.StreamResponse:
+async def chat(request: web.Request) -> web.StreamResponse:
+    """Route a chat completion and answer it; it is recorded before the last byte is sent."""
+    context, handler = request[REQUEST_CONTEXT], request.app[CHAT]
+    asked = await handler.read(context, await read_body(request, request.app[SETTINGS]))
+    if not asked.stream:
+        headers, body = await handler.respond(context, asked)
+        return web.Response(body=body, headers=headers)
     response = web.StreamResponse()
 
-    async def begin(opened: OpenStream) -> Sink:
-        response.headers.update(stream_headers(request[REQUEST_CONTEXT], opened, request.app[LINKS]))
+    async def begin(headers: dict[str, str]) -> Sink:
+        response.headers.update(headers)
         await response.prepare(request)
         return _Paced(response)
 
-    use_case = request.app[CHAT]
-    plan = await use_case.route(request[REQUEST_CONTEXT], asked)
-    async with use_case.stream(plan, begin) as opened:
-        await response.write_eof(await opened.pour())
+    await handler.stream(context, asked, begin, response.write_eof)
     return response
 
 
-def _headers(
-    context: RequestContext, decision: Decision, arm: ArmId, overhead_s: float, links: SignedLinks
-) -> dict[str, str]:
-    headers = {
-        "x-router-model": arm,
-        "x-router-decision": decision.kind,
-        "x-router-propensity": f"{decision.propensity:.6g}",
-        "x-router-overhead-ms": f"{overhead_s * 1000:.2f}",
+async def dry_run(request: web.Request) -> web.Response:
+    """Decide as a chat request would, with a draw of its own; nothing is called, reserved or recorded."""
+    context, selector = request[REQUEST_CONTEXT], request.app[SELECTOR]
+    asked = await request.app[CHAT].read(context, await read_body(request, request.app[SETTINGS]))
+    choice = await selector.choose(context, asked, selector.candidates(asked))
+    context.log_fields.update(model=choice.decision.arm, decision=choice.decision.kind.value)
+    return json_response(_as_json(choice))
+
+
+def _as_json(choice: Choice) -> dict[str, Any]:
+    decision, shadow = choice.decision, choice.shadow
+    view = decision.view(decision.arm)
+    return {
+        "object": "decision",
+        "model": decision.arm,
+        "order": choice.order,
+        "expected_cost_usd": None if view is None else view.cost_usd,
+        "expected_latency_s": None if view is None else view.latency_s,
+        "embedding_model": choice.gathered.embedding_model,
+        "decision": decision_as_json(decision),
+        "shadow": None if shadow is None else decision_as_json(shadow),
     }
-    if decision.degraded:
-        headers["x-router-degraded"] = ",".join(decision.degraded)
-    if decision.session:
-        headers["x-router-session"] = "held"
-    if decision.exploration != "on":
-        headers["x-router-exploration"] = decision.exploration
-    link = links.path(context.own_id)
-    if link is not None:
-        headers["x-router-feedback-url"] = link
-    return headers

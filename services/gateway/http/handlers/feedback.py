@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import re
 
-import orjson
 from aiohttp import hdrs, web
 
 from services.gateway.http.app_keys import FEEDBACK, LINKS, REQUEST_CONTEXT, SETTINGS
+from services.gateway.http.handlers import json_response
 from services.gateway.http.request_body import is_form, read_body
 from shared.errors import InvalidRequest
 from shared.schemas.feedback import MAX_FEEDBACK_BYTES, FeedbackRequest, parse_feedback, parse_rating
@@ -64,7 +64,7 @@ def _idempotency_key(request: web.Request) -> str | None:
 
 def _json(rating: FeedbackRequest, verdict: Verdict) -> web.Response:
     body = {"status": "accepted", "request_id": rating.request_id, "duplicate": verdict is Verdict.DUPLICATE}
-    return web.Response(status=202, body=orjson.dumps(body), content_type="application/json")
+    return json_response(body, 202)
 
 
 _FORM = """<h1>How good was the answer?</h1><form method="post">

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import orjson
 from aiohttp import web
 
 from services.gateway.http.app_keys import HEALTH, REQUEST_CONTEXT
+from services.gateway.http.handlers import json_response
 
 
 async def health(request: web.Request) -> web.Response:
@@ -14,7 +14,7 @@ async def health(request: web.Request) -> web.Response:
     Where keys are set, a caller without one gets the status alone.
     """
     report = await request.app[HEALTH].report()
-    return _json(report if request[REQUEST_CONTEXT].caller.operator else {"status": report["status"]})
+    return json_response(report if request[REQUEST_CONTEXT].caller.operator else {"status": report["status"]})
 
 
 async def ready(request: web.Request) -> web.Response:
@@ -22,12 +22,7 @@ async def ready(request: web.Request) -> web.Response:
     state = request.app[HEALTH]
     reason = state.not_ready()
     if reason is None:
-        return _json({"status": "ready", "degraded": state.missing()})
-    return _json({"status": "not ready", "reason": reason}, status=503)
-
-
-def _json(content: object, status: int = 200) -> web.Response:
-    response = web.Response(status=status, body=orjson.dumps(content), content_type="application/json")
-    if status == 503:
-        response.headers["Retry-After"] = "1"
+        return json_response({"status": "ready", "degraded": state.missing()})
+    response = json_response({"status": "not ready", "reason": reason}, 503)
+    response.headers["Retry-After"] = "1"
     return response

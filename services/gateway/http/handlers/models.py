@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import orjson
 from aiohttp import web
 
 from services.gateway.http.app_keys import CATALOGUE
+from services.gateway.http.handlers import json_response
 from services.gateway.models.catalogue import Catalogue
 from shared.bandit.arms import Arm, ArmId
 from shared.errors import NotFound
@@ -19,13 +19,13 @@ async def models(request: web.Request) -> web.Response:
     catalogue = request.app[CATALOGUE]
     default = () if catalogue.default is None else (catalogue.default,)
     names = dict.fromkeys((AUTO, *catalogue.arm_ids, *default))
-    return _json({"object": "list", "data": [_model(name, catalogue) for name in names]})
+    return json_response({"object": "list", "data": [_model(name, catalogue) for name in names]})
 
 
 async def model(request: web.Request) -> web.Response:
     """Show one model, whether it is an arm or only listed by the upstream."""
     name, catalogue = request.match_info["model"], request.app[CATALOGUE]
-    return _json(_model(name if name == AUTO else _known(catalogue, name), catalogue))
+    return json_response(_model(name if name == AUTO else _known(catalogue, name), catalogue))
 
 
 def limits(arm: Arm) -> dict[str, Any]:
@@ -64,7 +64,3 @@ def _sorted(words: frozenset[str] | None) -> list[str] | None:
 
 def _known_only(fields: dict[str, Any]) -> dict[str, Any] | None:
     return {name: value for name, value in fields.items() if value is not None} or None
-
-
-def _json(content: object) -> web.Response:
-    return web.Response(body=orjson.dumps(content), content_type="application/json")

@@ -9,6 +9,7 @@ from html import escape
 import orjson
 from aiohttp import web
 
+from services.gateway.http.handlers import json_response
 from services.gateway.http.openapi import OPERATIONS, ROUTER_HEADERS, Operation, document
 from services.gateway.process.version import VERSION
 
@@ -22,7 +23,7 @@ pre { overflow: auto; padding: 0.5rem; background: #8882 }
 
 async def openapi(_request: web.Request) -> web.Response:
     """Return the OpenAPI document."""
-    return web.Response(body=orjson.dumps(document(VERSION)), content_type="application/json")
+    return json_response(document(VERSION))
 
 
 async def docs(_request: web.Request) -> web.Response:

@@ -7,10 +7,10 @@ from dataclasses import asdict
 from typing import Any
 
 import msgspec
-import orjson
 from aiohttp import web
 
 from services.gateway.http.app_keys import REQUEST_CONTEXT, REQUEST_LOG
+from services.gateway.http.handlers import json_response
 from shared.bandit.decision import NEIGHBOUR_FIELDS, UNFIT_FIELDS, ArmView, Decision
 from shared.errors import DependencyError, NotFound, Unavailable
 from shared.schemas.ids import is_request_id
@@ -21,12 +21,12 @@ FIND_TIMEOUT_S = 2.0
 
 async def request_record(request: web.Request) -> web.Response:
     """Show the whole record: decision, evidence, outcome, feedback, and which of them have been learned."""
-    return _json(_record(await _find(request)))
+    return json_response(_record(await _find(request)))
 
 
 async def request_metrics(request: web.Request) -> web.Response:
     """Show the numbers of one request."""
-    return _json(_numbers(await _find(request)))
+    return json_response(_numbers(await _find(request)))
 
 
 async def _find(request: web.Request) -> StoredRequest:
@@ -132,7 +132,3 @@ def _reward(decision: Decision, view: ArmView | None, score: float | None) -> di
         "cost": cost,
         "total": None if score is None else quality + latency + cost,
     }
-
-
-def _json(content: object) -> web.Response:
-    return web.Response(body=orjson.dumps(content), content_type="application/json")

@@ -1,0 +1,1 @@
+"""Rigs and helpers of the tests: servers, fakes of the ports, sample records."""

@@ -1,0 +1,102 @@
+"""What the fakes of the request log, the posteriors and the queue share, as their adapters share one Redis."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+
+from shared.bandit.arms import ArmId
+from shared.bandit.context import Vector
+from shared.bandit.kinds import Kinds
+from shared.schemas.events import Event, EventKind
+from shared.schemas.history import Waiting
+from shared.schemas.records import RequestRecord
+from shared.schemas.storage import Assignment, DeadLetter, Notice, Verdict
+from tests.support.fakes.clock import FakeClock
+from tests.support.fakes.quota_ledger import QuotaLedger
+from tests.support.values import replace
+
+
+@dataclass
+class Story:
+    """One request's hash."""
+
+    record: RequestRecord | None = None
+    vector: Vector | None = None
+    score: float | None = None
+    text: str | None = None
+    rated_at: float = 0.0
+    revision: int = 0
+    link_used: bool = False
+    assigned: Assignment | None = None
+    ledger: dict[EventKind, tuple[int, dict[str, int]]] = field(default_factory=dict)
+
+
+@dataclass
+class Alias:
+    """What a public id stands for."""
+
+    own_id: str
+    reserved_at: float
+    failed: bool = False
+
+    @property
+    def name(self) -> str:
+        """Return what Redis stores: the own id, with "!" behind it once that request has failed."""
+        return self.own_id + "!" * self.failed
+
+
+@dataclass
+class Memory:
+    """One Redis, as far as we use it. `away` set makes every port raise DependencyError."""
+
+    clock: FakeClock = field(default_factory=FakeClock)
+    away: bool = False
+    stories: dict[str, Story] = field(default_factory=lambda: defaultdict(Story))
+    aliases: dict[tuple[str, str], Alias] = field(default_factory=dict)
+    owners: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    """Owners that have a request of a public id; those without a key are found by their alias."""
+    events: dict[str, Event] = field(default_factory=dict)
+    handed_out: dict[str, tuple[str, float]] = field(default_factory=dict)
+    dead: dict[str, DeadLetter] = field(default_factory=dict)
+    sums: dict[tuple[str, str], Counter[str]] = field(default_factory=dict)
+    versions: Counter[tuple[str, str]] = field(default_factory=Counter)
+    sessions: dict[tuple[str, str], tuple[str, float]] = field(default_factory=dict)
+    explored: Counter[str] = field(default_factory=Counter)
+    answers: dict[tuple[str, str], tuple[object, Verdict]] = field(default_factory=dict)
+    rated: Counter[tuple[str, int]] = field(default_factory=Counter)
+    unindexed: dict[str, None] = field(default_factory=dict)
+    outbox: dict[str, Waiting] = field(default_factory=dict)
+    dropped: int = 0
+    kinds: Kinds | None = None
+    notices: dict[str, tuple[Notice, float]] = field(default_factory=dict)
+    arms: dict[ArmId, bool] = field(default_factory=dict)
+    free_arms: tuple[ArmId, ...] = ()
+    wakes: int = 0
+    recorded: int = 0
+    """How often a record was written; a second time changes nothing else."""
+    last_entry: int = 0
+    quotas: QuotaLedger = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.quotas = QuotaLedger(self.clock)
+
+    def add(self, event: Event) -> None:
+        """Append an event to the stream under a new entry id."""
+        self.last_entry += 1
+        entry_id = f"{round(self.clock.now() * 1000)}-{self.last_entry}"
+        self.events[entry_id] = replace(event, entry_id=entry_id, deliveries=0)
+
+    def remember(self, bound: int, waiting: Waiting) -> None:
+        """Put something on its way to the history, unless there is none (bound 0) or it waits in vain."""
+        if len(self.outbox) < bound:
+            self.last_entry += 1
+            entry_id = f"{round(self.clock.now() * 1000)}-{self.last_entry}"
+            self.outbox[entry_id] = replace(waiting, entry_id=entry_id)
+        elif bound:
+            self.dropped += 1
+
+    def acknowledge(self, entry_id: str) -> None:
+        """Forget an event."""
+        self.events.pop(entry_id, None)
+        self.handed_out.pop(entry_id, None)

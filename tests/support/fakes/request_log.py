@@ -1,0 +1,248 @@
+"""`RequestLog` in memory."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+
+from shared.bandit.arms import ArmId
+from shared.bandit.sums import NANO
+from shared.clock import utc_day
+from shared.errors import DependencyError
+from shared.schemas.events import Event, EventKind
+from shared.schemas.history import PastRating, Waiting
+from shared.schemas.ids import ambiguous
+from shared.schemas.quota import Charge, Toll
+from shared.schemas.records import Lesson, Rating, RequestRecord, Status, StoredRequest
+from shared.schemas.storage import (
+    Assignment,
+    Claim,
+    LoggedRequest,
+    NewRecord,
+    RatingTerms,
+    Reservation,
+    Verdict,
+    counted_kind,
+)
+from tests.support.fakes.memory import Alias, Memory, Story
+
+
+class FakeRequestLog:
+    """The contract, without Redis."""
+
+    def __init__(self, memory: Memory | None = None, *, window_s: float = 7 * 86_400.0, history_bound: int = 0) -> None:
+        self.memory = memory or Memory()
+        self._window_s = window_s
+        self._history_bound = history_bound
+
+    async def reserve(self, *, owner: str, public_id: str, own_id: str, charge: Charge | None = None) -> Claim:
+        self._here()
+        held = self.memory.aliases.get((owner, public_id))
+        if held is not None and held.name != own_id and not held.failed:
+            return Claim(Reservation.TAKEN)
+        if held is None and self._is_anothers_own(public_id, own_id):
+            return Claim(Reservation.TAKEN)
+        quota = None
+        if charge is not None:
+            quota = self.memory.quotas.look(owner, charge, paid=held is not None and held.name == own_id)
+            if quota.refused is not None:
+                return Claim(Reservation.REFUSED, quota)
+        self.memory.aliases[owner, public_id] = Alias(own_id, self.memory.clock.now())
+        return Claim(Reservation.NEW, quota)
+
+    async def release(self, *, owner: str, public_id: str, own_id: str, charge: Charge | None = None) -> None:
+        self._here()
+        held = self.memory.aliases.get((owner, public_id))
+        recorded = own_id in self.memory.stories and self.memory.stories[own_id].record is not None
+        if held is not None and held.name == own_id and not recorded:
+            del self.memory.aliases[owner, public_id]
+            if charge is not None:
+                self.memory.quotas.give_back(owner, charge)
+
+    async def record(self, entries: Sequence[NewRecord]) -> None:
+        self._here()
+        for entry in entries:
+            self.memory.recorded += 1
+            self._record(entry)
+
+    def _record(self, entry: NewRecord) -> None:
+        record, story = entry.record, self.memory.stories[entry.record.id]
+        if story.record is not None:
+            return
+        story.record, story.vector = record, entry.vector
+        held = self.memory.aliases.get((record.owner, record.public_id))
+        free = held is None and not self._is_anothers_own(record.public_id, record.id)
+        if free or (held is not None and held.own_id == record.id):
+            failed = record.outcome.status is Status.FAILED
+            self.memory.aliases[record.owner, record.public_id] = Alias(record.id, record.created_at, failed)
+        if free or held is not None:
+            self.memory.owners[record.public_id].add(record.owner)
+        if record.toll is not None:
+            self._settle(record, record.toll)
+        if record.outcome.status is not Status.FAILED:
+            for session in (*filter(None, (record.session,)), *entry.calls):
+                self.memory.sessions[record.owner, session] = (record.outcome.arm, self.memory.clock.now())
+        self.memory.explored[utc_day(record.created_at)] += round(record.explored_usd * NANO)
+        self.memory.remember(self._history_bound, Waiting("", record.id, request=entry))
+        self.memory.add(Event("", EventKind.OUTCOME, record.id, 1))
+        if story.score is not None:
+            self.memory.add(Event("", EventKind.FEEDBACK, record.id, story.revision, score=story.score))
+
+    def _settle(self, record: RequestRecord, toll: Toll) -> None:
+        outcome = record.outcome
+        used = outcome.prompt_tokens + outcome.completion_tokens
+        tokens = None if toll.tokens is None else used - toll.tokens
+        self.memory.quotas.settle(record.owner, toll.day, tokens, round(outcome.spent_usd * NANO) - toll.nano_usd)
+
+    async def find(self, *, owner: str | None, public_id: str) -> StoredRequest | None:
+        self._here()
+        own_id, _ = self._resolve(owner, public_id)
+        story = self.memory.stories.get(own_id)
+        if story is None or story.record is None or owner not in (None, story.record.owner):
+            return None
+        rating = None
+        if story.score is not None:
+            rating = Rating(story.score, story.revision, story.text, story.rated_at)
+        applied = story.ledger.get(EventKind.FEEDBACK, (0, {}))[0]
+        return StoredRequest(story.record, rating, EventKind.OUTCOME in story.ledger, applied)
+
+    async def rate(
+        self,
+        *,
+        owner: str | None,
+        public_id: str,
+        score: float,
+        text: str | None,
+        now: float,
+        terms: RatingTerms | None = None,
+    ) -> Verdict:
+        self._here()
+        terms = terms or RatingTerms()
+        minute = (terms.rater, int(now // 60))
+        if terms.per_minute and self.memory.rated[minute] >= terms.per_minute:
+            return Verdict.LIMITED
+        verdict = self._judge(owner, (public_id, score, text), now, terms)
+        if terms.per_minute:
+            self.memory.rated[minute] += verdict is not Verdict.UNKNOWN
+        return verdict
+
+    def _judge(
+        self, owner: str | None, rating: tuple[str, float, str | None], now: float, terms: RatingTerms
+    ) -> Verdict:
+        name = (terms.rater, terms.idempotency_key or "")
+        if terms.idempotency_key is not None and name in self.memory.answers:
+            before, verdict = self.memory.answers[name]
+            return verdict if before == rating else Verdict.KEY_REUSED
+        verdict = self._rate(owner, *rating, now, by_link=terms.by_link)
+        if terms.idempotency_key is not None and verdict in (Verdict.ACCEPTED, Verdict.REVISED, Verdict.DUPLICATE):
+            self.memory.answers[name] = (rating, verdict)
+        return verdict
+
+    def _rate(
+        self, owner: str | None, public_id: str, score: float, text: str | None, now: float, *, by_link: bool
+    ) -> Verdict:
+        own_id, alias = (public_id, Alias(public_id, _stamp(public_id))) if by_link else self._resolve(owner, public_id)
+        record = self.memory.stories[own_id].record if own_id in self.memory.stories else None
+        if (record is None and alias is None) or (record is not None and owner not in (None, record.owner)):
+            return Verdict.UNKNOWN
+        if record is not None and not record.rateable:
+            return Verdict.NOT_RATEABLE
+        since = record.created_at if record is not None else alias.reserved_at if alias is not None else now
+        if now - since > self._window_s:
+            return Verdict.EXPIRED
+        story = self.memory.stories[own_id]
+        if by_link and story.link_used:
+            return Verdict.LINK_USED
+        story.link_used |= by_link
+        if story.score == score and story.text == text:
+            return Verdict.DUPLICATE
+        first = story.score is None
+        story.score, story.text, story.rated_at, story.revision = score, text, now, story.revision + 1
+        self._remember(own_id, story, score, text, now)
+        self.memory.add(Event("", EventKind.FEEDBACK, own_id, story.revision, score=score))
+        return Verdict.ACCEPTED if first else Verdict.REVISED
+
+    async def session_arm(self, *, owner: str, session: str) -> ArmId | None:
+        self._here()
+        arm, at = self.memory.sessions.get((owner, session), (None, 0.0))
+        return arm if self.memory.clock.now() - at < 86_400 else None
+
+    async def explored_usd(self, now: float) -> float:
+        self._here()
+        return self.memory.explored[utc_day(now)] / NANO
+
+    async def ids_of(self, owner: str | None, *, since: float) -> AsyncIterator[list[str]]:
+        self._here()
+        for own_id, story in list(self.memory.stories.items()):
+            record = story.record
+            if record is not None and owner in (None, record.owner) and record.created_at >= since:
+                yield [own_id]
+
+    async def withdraw(self, own_ids: Sequence[str]) -> list[int]:
+        self._here()
+        return [self._withdraw(own_id, self.memory.stories[own_id]) for own_id in own_ids]
+
+    def _withdraw(self, own_id: str, story: Story) -> int:
+        if story.score is not None:
+            story.score, story.text, story.revision = None, None, story.revision + 1
+            self._remember(own_id, story, None, None, self.memory.clock.now())
+            return story.revision
+        return story.revision if story.revision > story.ledger.get(EventKind.FEEDBACK, (0, {}))[0] else 0
+
+    def _remember(self, own_id: str, story: Story, score: float | None, text: str | None, now: float) -> None:
+        rating = PastRating(own_id, story.revision, score, text, now)
+        self.memory.remember(self._history_bound, Waiting("", own_id, rating=rating))
+
+    async def load(self, own_ids: Sequence[str]) -> list[LoggedRequest | None]:
+        self._here()
+        return [self._load(own_id) for own_id in own_ids]
+
+    def _load(self, own_id: str) -> LoggedRequest | None:
+        story = self.memory.stories.get(own_id)
+        if story is None or story.record is None:
+            return None
+        lessons = Lesson.of(story.record)
+        return LoggedRequest(lessons, story.vector, story.score, story.revision, story.assigned or _counted(story))
+
+    async def pending_index(self, limit: int) -> list[str]:
+        self._here()
+        return list(self.memory.unindexed)[:limit]
+
+    async def indexed(self, marks: Mapping[str, int]) -> list[str]:
+        self._here()
+        anew = []
+        for own_id, revision in marks.items():
+            story = self.memory.stories.get(own_id)
+            if story is not None and story.revision != revision:
+                anew.append(own_id)
+                self.memory.unindexed.setdefault(own_id)
+            else:
+                self.memory.unindexed.pop(own_id, None)
+        return anew
+
+    def _is_anothers_own(self, public_id: str, own_id: str) -> bool:
+        return public_id != own_id and public_id in self.memory.stories
+
+    def _resolve(self, owner: str | None, public_id: str) -> tuple[str, Alias | None]:
+        if owner is None and public_id in self.memory.stories:
+            return public_id, None
+        owners = [owner] if owner is not None else [*sorted(self.memory.owners.get(public_id, set())), "public"]
+        names = [(name, public_id) for name in owners]
+        found = {alias.own_id: alias for name in names if (alias := self.memory.aliases.get(name)) is not None}
+        if len(found) > 1:
+            raise ambiguous(list(found))
+        return next(iter(found.items()), (public_id, None))
+
+    def _here(self) -> None:
+        if self.memory.away:
+            raise DependencyError("redis", "away")
+
+
+def _stamp(own_id: str) -> float:
+    """Return when a UUIDv7 was made."""
+    return int(own_id.replace("-", "")[:12], 16) / 1000
+
+
+def _counted(story: Story) -> Assignment | None:
+    """Return the kind of a request whose outcome a learner without assignments has counted."""
+    kind = counted_kind(story.ledger.get(EventKind.OUTCOME, (0, {}))[1])
+    return None if kind is None else Assignment(kind)

@@ -1,0 +1,29 @@
+"""Views of stored requests in the API."""
+
+from __future__ import annotations
+
+import pytest
+
+from services.gateway.http.handlers.records import _numbers, _record
+from shared.schemas.records import Rating, StoredRequest
+from tests.support.sample_records import a_record
+from tests.support.values import replace
+
+
+def stored(*, revision: int = 2, applied: int = 0) -> StoredRequest:
+    record = a_record(1e9)
+    record = replace(record, outcome=replace(record.outcome, first_token_s=0.25, upstream_s=1.5, overhead_s=0.004))
+    return StoredRequest(record, Rating(0.5, revision, None, 1e9), outcome_applied=True, rating_applied=applied)
+
+
+@pytest.mark.parametrize(("applied", "learned"), [(0, False), (1, False), (2, True), (3, True)])
+def test_a_rating_is_learned_when_its_revision_is(applied: int, *, learned: bool) -> None:
+    """An older revision that was learned is not the last one."""
+    assert _record(stored(applied=applied))["learned"]["feedback"] is learned
+
+
+def test_latencies_are_milliseconds() -> None:
+    """Those of the record itself are seconds."""
+    assert _numbers(stored())["latency_ms"] == pytest.approx(
+        {"overhead": 4.0, "upstream": 1500.0, "first_token": 250.0}
+    )

@@ -1,0 +1,124 @@
+"""An arm that has become worse is noticed; one that has not is left alone."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from shared.bandit.build import build_policy
+from shared.bandit.change import KEPT, block_of, find_break
+from shared.bandit.decision import ArmView
+from shared.bandit.learning import feedback_sums
+from shared.bandit.policy import BanditSettings
+from shared.bandit.stored_sums import parse_sums, weighted_sums
+from shared.bandit.sums import ArmSums, Block, LearnedState
+from tests.support.bandit_worlds import ARMS, A, B, C, generator, rated
+
+NOISE_SD = 0.45
+
+
+@dataclass(frozen=True)
+class Phase:
+    """So many 0/1 ratings at a rate, where something was expected, on prompts of one cluster."""
+
+    count: int
+    rate: float
+    expected: float = 0.8
+    cluster: tuple[int, int] | None = None
+
+
+def ratings(*phases: Phase, seed: int = 0) -> ArmSums:
+    """Return what these ratings, one phase after the other, add up to."""
+    rng, sums, seen = generator(seed), Counter[str](), 0
+    for phase in phases:
+        for score in (rng.random(phase.count) < phase.rate).astype(float).tolist():
+            expected = phase.expected
+            view = ArmView(A, expected, 0.1, 0.1, expected, 0.0, None, None, 0.0, 0.0, 0.8, 0.8, 1.0, float(seen))
+            sums.update(feedback_sums(score=score, view=view, cluster=phase.cluster))
+            seen += 1
+    return weighted_sums([(1.0, parse_sums({name: str(value) for name, value in sums.items()}))])
+
+
+def broken(arm: ArmSums) -> bool:
+    """Tell whether a break is seen."""
+    return find_break(arm.blocks, arm.total.labels, arm.total.score, NOISE_SD) is not None
+
+
+def test_a_fall_is_seen_within_a_hundred_ratings() -> None:
+    """An arm that falls by two fifths after 500 ratings has a break 100 ratings later, whatever the luck."""
+    assert all(broken(ratings(Phase(500, 0.8), Phase(100, 0.4), seed=seed)) for seed in range(30))
+
+
+def test_luck_is_no_break() -> None:
+    """As long as ratings are what was expected, hardly ever is a break seen among a thousand."""
+    assert sum(broken(ratings(Phase(1000, 0.8), seed=seed)) for seed in range(100)) <= 3
+
+
+def test_a_beginning_that_disappoints_is_no_break() -> None:
+    """An arm that was never as good as the optimistic prior has not changed."""
+    assert not broken(ratings(Phase(40, 0.3)))
+
+
+def test_evidence_of_before_weighs_a_tenth_and_the_level_is_the_new_one() -> None:
+    """After a break the mean is that of the ratings since, with a tenth of the older ones."""
+    arm = ratings(Phase(800, 0.8), Phase(60, 0.4), Phase(140, 0.4, expected=0.45), seed=2)
+    found = find_break(arm.blocks, arm.total.labels, arm.total.score, NOISE_SD)
+    assert found is not None
+    since = (found.kept - KEPT) * 1000 / (1 - KEPT)
+    assert since == pytest.approx(200, abs=0.1 * 832)  # one block more or less
+    assert arm.total.score / 1000 + found.shift == pytest.approx((200 * 0.4 + 80 * 0.8) / 280, abs=0.08)
+
+
+def test_a_break_stays_when_the_arm_has_settled_at_its_new_level() -> None:
+    """What was seen once is seen again in later fits: the log of what had been expected does not change."""
+    fallen = ratings(Phase(500, 0.8), Phase(100, 0.4)).blocks
+    settled = tuple(Block(1.0, 100, 40.0, 0.0) for _ in range(5))
+    assert find_break((*fallen, *settled), 1100, 640.0, NOISE_SD) is not None
+
+
+def test_blocks_are_few_and_in_order() -> None:
+    """A million ratings take about a hundred blocks, and a later rating never comes into an earlier block."""
+    at = [block_of(float(n)) for n in range(0, 1_000_000, 97)]
+    assert at == sorted(at)
+    assert at[-1] < 120
+
+
+def test_days_keep_their_order() -> None:
+    """Blocks of an older day come first, whatever order the days are read in, and weigh what recency leaves."""
+    days = [(0.5, {"labels~7": 3, "score_micro~7": 3, "residual_micro~7": -1}), (1.0, {"labels~2": 4})]
+    assert weighted_sums(days).blocks == weighted_sums(reversed(days)).blocks
+    assert [(block.weight, block.labels) for block in weighted_sums(days).blocks] == [(0.5, 3), (1.0, 4)]
+
+
+def expected(state: LearnedState) -> NDArray[np.float64]:
+    """Return the quality that the product expects of each arm over all traffic."""
+    return np.asarray(build_policy(BanditSettings()).fit(state, ARMS).quality[0])
+
+
+def test_the_policy_leaves_an_arm_that_has_become_worse() -> None:
+    """The favourite of a thousand ratings falls behind the second after some bad ones; without a break it stays."""
+    fallen = ratings(Phase(1000, 0.8), Phase(150, 0.3), seed=1)
+    others = {B: ArmSums(rated(*[0.7] * 90)), C: ArmSums(rated(*[0.4] * 30))}
+    noticed = expected(LearnedState("1", {A: fallen, **others}))
+    unnoticed = expected(LearnedState("1", {A: ArmSums(fallen.total), **others}))
+    assert noticed[1] > noticed[0]
+    assert unnoticed[0] > unnoticed[1]
+
+
+def test_what_kinds_of_prompt_say_of_each_other_stays() -> None:
+    """A break moves an arm on all kinds of prompt alike: where it was strong, it still is its strongest."""
+    strong, weak = (1, 0), (1, 1)
+    before = (Phase(400, 0.9, 0.9, strong), Phase(400, 0.5, 0.5, weak))
+    after = (Phase(60, 0.6, 0.9, strong), Phase(60, 0.2, 0.5, weak))
+    centroids = Centroids(1, np.eye(2, dtype=np.float32))
+    other = ratings(Phase(200, 0.7, 0.7, strong), Phase(200, 0.7, 0.7, weak))
+    fits = [
+        build_policy(BanditSettings()).fit(LearnedState("1", {A: ratings(*phases), B: other}, centroids), ARMS[:2])
+        for phases in (before, (*before, *after))
+    ]
+    assert all(fit.quality[1, 0] > fit.quality[2, 0] + 0.2 for fit in fits)
+    assert fits[1].quality[0, 0] < fits[0].quality[0, 0] - 0.15
