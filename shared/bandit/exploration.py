@@ -20,6 +20,7 @@ Rate 0 is greedy.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -49,7 +50,7 @@ def arm_scale(labels: Floats, rated: float) -> Floats:
 
 def kind_scale(labels_nearby: float, rated: float) -> float:
     """Return beta."""
-    return KIND_SCALE + KIND_SCALE_NEW * rated**0.5 * NEW_KIND / (NEW_KIND + labels_nearby)
+    return KIND_SCALE + KIND_SCALE_NEW * math.sqrt(rated) * NEW_KIND / (NEW_KIND + labels_nearby)
 
 
 def draw_sd(arm_variance: Floats, kind_variance: Floats, kind_scale: float, rate: float) -> Floats:

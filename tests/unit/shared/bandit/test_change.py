@@ -1,4 +1,4 @@
-"""An arm that has become worse is noticed; one that has not is left alone."""
+"""Change detection: an arm that has become worse is noticed, over all prompts or in one kind; others are left alone."""
 
 from __future__ import annotations
 
@@ -10,25 +10,29 @@ import pytest
 from numpy.typing import NDArray
 
 from shared.bandit.build import build_policy
-from shared.bandit.change import KEPT, block_of, find_break
+from shared.bandit.change import KEPT, LARGEST_UNKNOWN, block_of, find_break, rating_sd
 from shared.bandit.decision import ArmView
+from shared.bandit.kinds import KindId
 from shared.bandit.learning import feedback_sums
+from shared.bandit.mixed_thompson import NEARBY
 from shared.bandit.policy import BanditSettings
 from shared.bandit.stored_sums import parse_sums, weighted_sums
 from shared.bandit.sums import ArmSums, Block, LearnedState
-from tests.support.bandit_worlds import ARMS, A, B, C, generator, rated
+from tests.support.bandit_worlds import ARMS, A, B, C, by_kind, generator, kinds_at, rated
+from tests.support.values import replace
 
 NOISE_SD = 0.45
 
 
 @dataclass(frozen=True)
 class Phase:
-    """So many 0/1 ratings at a rate, where something was expected, on prompts of one cluster."""
+    """So many 0/1 ratings at a rate, where something was expected with some sd, on prompts of one kind."""
 
     count: int
     rate: float
     expected: float = 0.8
-    cluster: tuple[int, int] | None = None
+    kind: KindId | None = None
+    sd: float = NOISE_SD
 
 
 def ratings(*phases: Phase, seed: int = 0) -> ArmSums:
@@ -36,16 +40,16 @@ def ratings(*phases: Phase, seed: int = 0) -> ArmSums:
     rng, sums, seen = generator(seed), Counter[str](), 0
     for phase in phases:
         for score in (rng.random(phase.count) < phase.rate).astype(float).tolist():
-            expected = phase.expected
-            view = ArmView(A, expected, 0.1, 0.1, expected, 0.0, None, None, 0.0, 0.0, 0.8, 0.8, 1.0, float(seen))
-            sums.update(feedback_sums(score=score, view=view, cluster=phase.cluster))
+            at = phase.expected
+            view = ArmView(A, at, 0.1, 0.1, at, 0.0, None, None, 0.0, 0.0, 0.8, 0.8, 1.0, float(seen), phase.sd)
+            sums.update(feedback_sums(score=score, view=view, kind=phase.kind))
             seen += 1
     return weighted_sums([(1.0, parse_sums({name: str(value) for name, value in sums.items()}))])
 
 
 def broken(arm: ArmSums) -> bool:
-    """Tell whether a break is seen."""
-    return find_break(arm.blocks, arm.total.labels, arm.total.score, NOISE_SD) is not None
+    """Return whether a break is seen over all prompts."""
+    return find_break(arm.blocks, arm.total.labels, arm.total.score) is not None
 
 
 def test_a_fall_is_seen_within_a_hundred_ratings() -> None:
@@ -66,7 +70,7 @@ def test_a_beginning_that_disappoints_is_no_break() -> None:
 def test_evidence_of_before_weighs_a_tenth_and_the_level_is_the_new_one() -> None:
     """After a break the mean is that of the ratings since, with a tenth of the older ones."""
     arm = ratings(Phase(800, 0.8), Phase(60, 0.4), Phase(140, 0.4, expected=0.45), seed=2)
-    found = find_break(arm.blocks, arm.total.labels, arm.total.score, NOISE_SD)
+    found = find_break(arm.blocks, arm.total.labels, arm.total.score)
     assert found is not None
     since = (found.kept - KEPT) * 1000 / (1 - KEPT)
     assert since == pytest.approx(200, abs=0.1 * 832)  # one block more or less
@@ -76,8 +80,8 @@ def test_evidence_of_before_weighs_a_tenth_and_the_level_is_the_new_one() -> Non
 def test_a_break_stays_when_the_arm_has_settled_at_its_new_level() -> None:
     """What was seen once is seen again in later fits: the log of what had been expected does not change."""
     fallen = ratings(Phase(500, 0.8), Phase(100, 0.4)).blocks
-    settled = tuple(Block(1.0, 100, 40.0, 0.0) for _ in range(5))
-    assert find_break((*fallen, *settled), 1100, 640.0, NOISE_SD) is not None
+    settled = tuple(Block(1.0, 100, 40.0, 0.0, 100) for _ in range(5))
+    assert find_break((*fallen, *settled), 1100, 640.0) is not None
 
 
 def test_blocks_are_few_and_in_order() -> None:
@@ -89,7 +93,7 @@ def test_blocks_are_few_and_in_order() -> None:
 
 def test_days_keep_their_order() -> None:
     """Blocks of an older day come first, whatever order the days are read in, and weigh what recency leaves."""
-    days = [(0.5, {"labels~7": 3, "score_micro~7": 3, "residual_micro~7": -1}), (1.0, {"labels~2": 4})]
+    days = [(0.5, {"labels~7": 3, "score_micro~7": 3, "surprise_micro~7": -1}), (1.0, {"labels~2": 4})]
     assert weighted_sums(days).blocks == weighted_sums(reversed(days)).blocks
     assert [(block.weight, block.labels) for block in weighted_sums(days).blocks] == [(0.5, 3), (1.0, 4)]
 
@@ -114,11 +118,62 @@ def test_what_kinds_of_prompt_say_of_each_other_stays() -> None:
     strong, weak = (1, 0), (1, 1)
     before = (Phase(400, 0.9, 0.9, strong), Phase(400, 0.5, 0.5, weak))
     after = (Phase(60, 0.6, 0.9, strong), Phase(60, 0.2, 0.5, weak))
-    centroids = Centroids(1, np.eye(2, dtype=np.float32))
     other = ratings(Phase(200, 0.7, 0.7, strong), Phase(200, 0.7, 0.7, weak))
     fits = [
-        build_policy(BanditSettings()).fit(LearnedState("1", {A: ratings(*phases), B: other}, centroids), ARMS[:2])
+        build_policy(BanditSettings()).fit(
+            LearnedState("1", {A: ratings(*phases), B: other}, kinds_at((1, 0), (0, 1))), ARMS[:2]
+        )
         for phases in (before, (*before, *after))
     ]
-    assert all(fit.quality[1, 0] > fit.quality[2, 0] + 0.2 for fit in fits)
-    assert fits[1].quality[0, 0] < fits[0].quality[0, 0] - 0.15
+    assert all(fit.quality[2, 0] > fit.quality[3, 0] + 0.2 for fit in fits)
+    assert fits[1].kept[0] < 1 == fits[0].kept[0]
+    assert fits[1].quality[0, 0] < fits[0].quality[0, 0] - 0.1
+
+
+def test_a_surprise_counts_in_sds_of_the_prediction_and_only_where_little_was_unknown() -> None:
+    """A wide belief is no prediction: what it gets wrong is no evidence of a change."""
+    assert rating_sd(0.2, 0.01) == pytest.approx(0.21**0.5)
+    assert rating_sd(0.2, LARGEST_UNKNOWN * 0.2) == 0.0
+    narrow, wide = ratings(Phase(1, 0.0, sd=0.5)), ratings(Phase(1, 0.0, sd=0.0))
+    assert [block.surprises for block in narrow.blocks] == [1]
+    assert narrow.blocks[0].surprise == pytest.approx(-1.6)
+    assert [(block.labels, block.surprise, block.surprises) for block in wide.blocks] == [(1, 0, 0)]
+    assert not broken(ratings(Phase(200, 0.8), Phase(300, 0.2, sd=0.0)))
+
+
+def test_old_residuals_are_read_as_surprises() -> None:
+    """Blocks of before carry a residual in units of the score, and no count: every rating was one."""
+    (block,) = weighted_sums(
+        [(1.0, {"labels": 9, "labels~3": 9, "score_micro~3": 3 * 10**6, "residual_micro~3": -7 * 10**5})]
+    ).blocks
+    assert (block.labels, block.surprises) == (9, 9)
+    assert block.surprise == pytest.approx(-2.0)
+
+
+KINDS = kinds_at((1, 0, 0), (0.75, 0.66, 0), (0, 0, 1))
+"""Kinds 0 and 1 are alike (cosine .75), kind 2 is like neither."""
+
+
+def labels_left(arm: ArmSums) -> list[float]:
+    """Return the share of the ratings of A that counts in each of the three kinds, as the policy fits it."""
+    others = {B: by_kind(*[rated(*[0.6] * 100)] * 3)}
+    posterior = build_policy(BanditSettings()).fit(LearnedState("1", {A: arm, **others}, KINDS), ARMS[:2])
+    whole = replace(arm, blocks=(), kind_blocks={})
+    unbroken = build_policy(BanditSettings()).fit(LearnedState("1", {A: whole, **others}, KINDS), ARMS[:2])
+    cosines = (KINDS.centres @ KINDS.centres.T).astype(float)
+    nearby = np.exp((np.minimum(cosines, 1) - 1) / NEARBY)
+    left, before = (np.linalg.solve(nearby, fit.labels_nearby) - 100 for fit in (posterior, unbroken))
+    return [float(share) for share in left / before]
+
+
+def test_a_fall_in_one_kind_is_seen_in_it_and_in_kinds_like_it_alone() -> None:
+    """Evidence there fades; in a kind unlike it nothing does, and over all prompts there is no break."""
+    before = [Phase(150, 0.8, kind=(1, kind)) for kind in (0, 1, 2)]
+    for seed in range(6):
+        arm = ratings(*before, *[Phase(1, 0.2, kind=(1, 0)), Phase(19, 0.8, kind=(1, 2))] * 60, seed=seed)
+        assert not broken(arm)
+        fallen, alike, unlike = labels_left(arm)
+        assert fallen < 0.6
+        assert alike == pytest.approx(fallen, abs=1e-6)
+        assert unlike == pytest.approx(1.0)
+    assert labels_left(ratings(*before, *before)) == pytest.approx([1, 1, 1])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -47,7 +49,7 @@ def fitted(state: LearnedState | None = None) -> GaussianPosterior:
     return MixedThompson(SETTINGS).fit(state or learned(), ARMS)
 
 
-def decided(posterior: GaussianPosterior, topic: int, *, seed: int = 0, **changes: object) -> Decision:
+def decided(posterior: GaussianPosterior, topic: int, *, seed: int = 0, **changes: Any) -> Decision:
     policy = MixedThompson(BanditSettings(**{"weights": SETTINGS.weights, **changes}))
     return policy.decide(posterior, Context(TOPICS[topic], ()), (A, B, C), generator(seed))
 
@@ -153,7 +155,7 @@ def test_a_try_is_not_said_to_be_best() -> None:
         ({"safe_start": True}, ("with a probability of 95% yet (SAFE_START).",)),
     ],
 )
-def test_the_default_model_has_its_reason(changes: dict[str, object], words: tuple[str, ...]) -> None:
+def test_the_default_model_has_its_reason(changes: dict[str, Any], words: tuple[str, ...]) -> None:
     """Which of both settings it answers by, and by how much."""
     decision = decided(fitted(), 3, **{"default_arm": B, "exploration_rate": 0.0, **changes})
     assert decision.kind is DecisionKind.DEFAULT

@@ -2,106 +2,190 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from shared.bandit import mixed
 from shared.bandit.mixed import Cells, fit_mixed, noise_variance
-from shared.bandit.policy import BanditSettings
 
 Floats = NDArray[np.float64]
-SETTINGS = BanditSettings()
+LEVEL, BONUS = 0.8, 0.1
 
 
-def cells(labels: Floats, means: Floats, log_price: Floats | None = None) -> Cells:
-    """Return the cells of 0/1 ratings with these counts and means; column 0 is the unknown cluster."""
+def cells(labels: Floats, means: Floats, log_price: Floats | None = None, kernel: Floats | None = None) -> Cells:
+    """Return the cells of 0/1 ratings with these counts and means; column 0 is the unknown kind."""
     scores = labels * means
-    arms, clusters = labels.shape
-    traffic = np.full(clusters, 1 / clusters)
-    return Cells(labels, scores, scores.sum(axis=1), np.zeros(arms) if log_price is None else log_price, traffic)
+    arms, kinds = labels.shape
+    traffic = np.arange(1.0, kinds + 1) / np.arange(1.0, kinds + 1).sum()
+    prices = np.zeros(arms) if log_price is None else log_price
+    return Cells(labels, scores, scores.sum(axis=1), prices, traffic, np.eye(kinds) if kernel is None else kernel)
 
 
-def dense(data: Cells, arm_sd: float, cluster_sd: float, slope: tuple[float, float]) -> tuple[Floats, Floats]:
-    """The same model as one big normal distribution over all cells: mean and variance of every cell's quality."""
-    arms, clusters = data.labels.shape
-    level = np.full((clusters, clusters), mixed.LEVEL_SD**2)
-    known = np.diag([0.0] + [1.0] * (clusters - 1))
-    shared = level + mixed.DIFFICULTY_SD**2 * known
-    own = arm_sd**2 * np.ones((clusters, clusters)) + cluster_sd**2 * known
-    prices = slope[1] ** 2 * np.outer(data.log_price, data.log_price)
-    prior = np.kron(np.ones((arms, arms)), shared) + np.kron(np.eye(arms), own)
-    prior += np.kron(prices, np.ones((clusters, clusters)))
-    mean = np.repeat(SETTINGS.optimistic_prior + slope[0] * data.log_price, clusters)
+def some_cells(seed: int = 1, arms: int = 5, kinds: int = 4) -> Cells:
+    """Return cells with ratings at random, a few of them empty, and similar kinds."""
+    rng = np.random.default_rng(seed)
+    centres = rng.normal(size=(kinds - 1, 3))
+    centres /= np.linalg.norm(centres, axis=1, keepdims=True)
+    kernel = np.eye(kinds)
+    kernel[1:, 1:] = np.exp(centres @ centres.T - 1)
+    labels = rng.integers(0, 9, (arms, kinds)) * (rng.random((arms, kinds)) < 0.8)
+    return cells(labels.astype(float), rng.uniform(0.2, 0.9, (arms, kinds)), np.linspace(-1, 1, arms), kernel)
+
+
+def covariance(
+    data: Cells, arm_variance: float, kind_variance: float, slope_variance: float, *, shared: bool = True
+) -> Floats:
+    """Return the prior covariance of the quality of every arm for every kind, (K C, K C), straight from the model.
+
+    Without what arms share (difficulty and price slope) if not `shared`.
+    """
+    arms, kinds = data.labels.shape
+    result = np.zeros((arms * kinds, arms * kinds))
+    for (a, c), (b, d) in product(product(range(arms), range(kinds)), repeat=2):
+        value = 0.0
+        if shared:
+            value += mixed.LEVEL_SD**2 + mixed.DIFFICULTY_SD**2 * data.kernel[c, d]
+            value += slope_variance * data.log_price[a] * data.log_price[b]
+        if a == b:
+            value += arm_variance
+            if c > 0 and d > 0:
+                value += kind_variance * (0.9 * data.kernel[c, d] + 0.1 * (c == d))
+        result[a * kinds + c, b * kinds + d] = value
+    return result
+
+
+def dense(data: Cells, prior: Floats, slope: float) -> tuple[Floats, Floats, float]:
+    """Condition one normal distribution over all cells: mean (K C,), covariance, and log density of the ratings."""
+    kinds = data.labels.shape[1]
+    mean = np.repeat(LEVEL + slope * data.log_price, kinds)
     seen = data.labels.ravel() > 0
-    noise = np.repeat(noise_variance(data, SETTINGS), clusters)[seen] / data.labels.ravel()[seen]
-    gain = prior[:, seen] @ np.linalg.inv(prior[np.ix_(seen, seen)] + np.diag(noise))
-    rated = data.scores.ravel()[seen] / data.labels.ravel()[seen]
-    after = mean + gain @ (rated - mean[seen])
-    variance = np.diag(prior - gain @ prior[seen])
-    return after.reshape(arms, clusters), variance.reshape(arms, clusters)
+    noise = np.repeat(noise_variance(data), kinds)[seen] / data.labels.ravel()[seen]
+    of_means = prior[np.ix_(seen, seen)] + np.diag(noise)
+    gain = prior[:, seen] @ np.linalg.inv(of_means)
+    residual = data.scores.ravel()[seen] / data.labels.ravel()[seen] - mean[seen]
+    density = -0.5 * float(residual @ np.linalg.solve(of_means, residual) + np.linalg.slogdet(of_means)[1])
+    return mean + gain @ residual, prior - gain @ prior[seen], density
 
 
-@pytest.mark.parametrize("cluster_sd", [0.0, 0.1])
-def test_it_is_the_exact_posterior_of_its_model(monkeypatch: pytest.MonkeyPatch, cluster_sd: float) -> None:
+@pytest.mark.parametrize("kind_spread", [0.0, 0.1])
+@pytest.mark.parametrize("seed", [1, 2])
+def test_it_is_the_exact_posterior_of_its_model(monkeypatch: pytest.MonkeyPatch, kind_spread: float, seed: int) -> None:
     """At one point of the grid the closed form equals conditioning one big normal distribution."""
-    slope = (0.03, 0.05)
     monkeypatch.setattr(mixed, "ARM_SPREADS", (1.5,))
-    monkeypatch.setattr(mixed, "CLUSTER_SPREADS", (cluster_sd,))
-    monkeypatch.setattr(mixed, "SLOPES", (slope,))
-    rng = np.random.default_rng(1)
-    data = cells(
-        rng.integers(0, 9, (5, 4)).astype(float), rng.uniform(0.2, 0.9, (5, 4)), np.array([-1, -0.5, 0, 0.5, 1.0])
-    )
-    fit = fit_mixed(data, SETTINGS)
-    mean, variance = dense(data, 0.15, cluster_sd, slope)
-    assert fit.cluster_mean == pytest.approx(mean, abs=1e-9)
-    assert fit.cluster_variance == pytest.approx(variance, abs=1e-9)
-    assert fit.mean == pytest.approx(mean @ data.traffic, abs=1e-9)
+    monkeypatch.setattr(mixed, "KIND_SPREADS", (kind_spread,))
+    monkeypatch.setattr(mixed, "SLOPES", (0.03,))
+    monkeypatch.setattr(mixed, "SLOPE_SD", 0.05)
+    data = some_cells(seed)
+    arms, kinds = data.labels.shape
+    fit = fit_mixed(data, level=LEVEL, bonus=BONUS)
+    mean, posterior, _ = dense(data, covariance(data, 0.15**2, kind_spread**2, 0.05**2), 0.03)
+    assert fit.kind_mean == pytest.approx(mean.reshape(arms, kinds), abs=1e-6)
+    assert fit.kind_variance == pytest.approx(np.diag(posterior).reshape(arms, kinds), abs=1e-6)
+    by_cell = posterior.reshape(arms, kinds, arms, kinds)
+    overall = np.einsum("c,acbd,d->ab", data.traffic, by_cell, data.traffic)
+    assert fit.mean == pytest.approx(mean.reshape(arms, kinds) @ data.traffic, abs=1e-6)
+    assert fit.variance == pytest.approx(np.diag(overall), abs=1e-6)
+    # The contrast: what is open of the arm itself, and of the rest the excess over the covariance with other arms.
+    alone = dense(data, covariance(data, 0.15**2, kind_spread**2, 0.0, shared=False), 0.03)[1]
+    of_arms = np.einsum("c,acad,d->a", data.traffic, alone.reshape(arms, kinds, arms, kinds), data.traffic)
+    assert fit.contrast_variance == pytest.approx(contrast(overall, of_arms), abs=1e-6)
+    for kind in range(kinds):
+        of_kind = np.diag(alone).reshape(arms, kinds)[:, kind]
+        assert fit.kind_contrast[:, kind] == pytest.approx(contrast(by_cell[:, kind, :, kind], of_kind), abs=1e-6)
+
+
+def contrast(together: Floats, alone: Floats) -> Floats:
+    """Return the variance of each arm without what all share, from their covariance and what is each arm's own."""
+    others = (together.sum(axis=1) - np.diag(together)) / (len(together) - 1)
+    return np.asarray(alone + np.maximum(np.diag(together) - alone - others, 0))
+
+
+def test_the_grid_is_weighed_by_its_marginal_likelihood() -> None:
+    """Averages over the grid are those of the density of the ratings at each point, computed without collapsing."""
+    for seed in range(3):
+        data = some_cells(seed)
+        spreads = [BONUS * spread for spread in mixed.ARM_SPREADS]
+        grid = list(product(mixed.KIND_SPREADS, spreads, mixed.SLOPES))
+        densities = np.array([dense(data, covariance(data, t**2, g**2, mixed.SLOPE_SD**2), s)[2] for g, t, s in grid])
+        weights = np.exp(densities - densities.max())
+        weights /= weights.sum()
+        fit = fit_mixed(data, level=LEVEL, bonus=BONUS)
+        kind_squares, arm_squares = (np.array([point[i] ** 2 for point in grid]) for i in (0, 1))
+        assert fit.kind_spread**2 == pytest.approx(weights @ kind_squares, rel=1e-4)
+        assert fit.arm_spread**2 == pytest.approx(weights @ arm_squares, rel=1e-4)
+        assert fit.context == pytest.approx(weights @ (kind_squares > 0), rel=1e-4)
+        slopes = np.array([point[2] for point in grid])
+        slope = float(weights @ slopes)
+        slope_variance = mixed.SLOPE_SD**2 + float(weights @ (slopes - slope) ** 2)
+        prior = covariance(data, fit.arm_spread**2, fit.kind_spread**2, slope_variance)
+        mean, posterior, _ = dense(data, prior, slope)
+        assert fit.kind_mean.ravel() == pytest.approx(mean, abs=1e-5)
+        assert fit.kind_variance.ravel() == pytest.approx(np.diag(posterior), abs=1e-5)
 
 
 def test_an_arm_that_saw_hard_prompts_only_is_not_blamed_for_them() -> None:
-    """Equal on the hard cluster means about equal, though one arm's average is far lower."""
+    """Equal on the hard kind means about equal, though one arm's average is far lower."""
     labels = np.array([[0, 60.0, 20.0], [0, 0.0, 20.0]])
     means = np.array([[0, 0.95, 0.4], [0, 0.0, 0.4]])
-    fit = fit_mixed(cells(labels, means), SETTINGS)
+    fit = fit_mixed(cells(labels, means), level=LEVEL, bonus=BONUS)
     assert abs(fit.mean[0] - fit.mean[1]) < 0.1
 
 
 def test_context_counts_as_far_as_the_evidence_carries_it() -> None:
-    """Arms that swap places between clusters raise the belief in context; arms that do not, lower it."""
+    """Arms that swap places between kinds raise the belief in context; arms that do not, lower it."""
     labels = np.full((2, 3), 100.0)
     labels[:, 0] = 0
-    swapped = fit_mixed(cells(labels, np.array([[0, 0.9, 0.5], [0, 0.5, 0.9]])), SETTINGS)
-    parallel = fit_mixed(cells(labels, np.array([[0, 0.9, 0.5], [0, 0.8, 0.4]])), SETTINGS)
+    swapped = fit_mixed(cells(labels, np.array([[0, 0.9, 0.5], [0, 0.5, 0.9]])), level=LEVEL, bonus=BONUS)
+    parallel = fit_mixed(cells(labels, np.array([[0, 0.9, 0.5], [0, 0.8, 0.4]])), level=LEVEL, bonus=BONUS)
     assert swapped.context > 0.95 > parallel.context
-    assert swapped.cluster_mean[0, 1] > swapped.cluster_mean[1, 1] + 0.2
-    assert swapped.cluster_mean[0, 2] < swapped.cluster_mean[1, 2] - 0.2
+    assert swapped.kind_mean[0, 1] > swapped.kind_mean[1, 1] + 0.2
+    assert swapped.kind_mean[0, 2] < swapped.kind_mean[1, 2] - 0.2
+
+
+def test_what_a_kind_says_of_an_arm_holds_for_similar_kinds() -> None:
+    """Unrated kinds follow a similar one more closely than a distant one; the unknown kind follows neither."""
+    labels = np.zeros((2, 5))
+    labels[:, 1:3] = 50
+    kernel = np.eye(5)
+    kernel[1, 3] = kernel[3, 1] = 0.9
+    kernel[1, 4] = kernel[4, 1] = 0.1
+    fit = fit_mixed(
+        cells(labels, np.array([[0, 0.9, 0.4, 0, 0], [0, 0.4, 0.9, 0, 0]]), kernel=kernel), level=LEVEL, bonus=BONUS
+    )
+    lead = fit.kind_mean[0] - fit.kind_mean[1]
+    assert lead[1] > lead[3] > lead[4] > 0
+    assert abs(lead[0]) < 0.05
+    assert fit.kind_variance[0, 4] > fit.kind_variance[0, 3] > fit.kind_variance[0, 1]
 
 
 def test_the_price_prior_is_a_hedge_that_ratings_overrule() -> None:
-    """Dear arms start a little ahead; fifty ratings that say the opposite turn it round."""
+    """Expensive arms start a little ahead; fifty ratings that say the opposite turn it round."""
     price = np.array([-2.0, 0.0, 2.0])
-    nothing = fit_mixed(cells(np.zeros((3, 1)), np.zeros((3, 1)), price), SETTINGS)
+    nothing = fit_mixed(cells(np.zeros((3, 1)), np.zeros((3, 1)), price), level=LEVEL, bonus=BONUS)
     assert nothing.mean[0] < nothing.mean[1] < nothing.mean[2]
     assert nothing.price_slope == pytest.approx(0.0175)
-    against = fit_mixed(cells(np.full((3, 1), 17.0), np.array([[0.9], [0.75], [0.5]]), price), SETTINGS)
+    rated = cells(np.full((3, 1), 17.0), np.array([[0.9], [0.75], [0.5]]), price)
+    against = fit_mixed(rated, level=LEVEL, bonus=BONUS)
     assert against.mean[0] > against.mean[1] > against.mean[2]
     assert against.price_slope < 0.01
 
 
 def test_a_sole_arm_and_many_arms_are_fine() -> None:
-    """One arm, no cluster, fifty arms, no ratings: always finite."""
-    for arms, clusters in ((1, 1), (50, 9)):
-        fit = fit_mixed(cells(np.zeros((arms, clusters)), np.zeros((arms, clusters))), SETTINGS)
+    """One arm, no kind, fifty arms, no ratings: always finite."""
+    for arms, kinds in ((1, 1), (50, 9)):
+        fit = fit_mixed(cells(np.zeros((arms, kinds)), np.zeros((arms, kinds))), level=LEVEL, bonus=BONUS)
         assert np.isfinite(fit.mean).all()
-        assert (fit.cluster_variance > 0).all()
+        assert (fit.kind_variance > 0).all()
+        assert fit.mean == pytest.approx(LEVEL)
 
 
 def test_before_any_rating_the_noise_is_the_square_of_its_prior() -> None:
     """A standard deviation goes in, a variance comes out; ratings that agree make it smaller, never zero."""
     nothing = cells(np.zeros((2, 3)), np.zeros((2, 3)))
-    assert noise_variance(nothing, SETTINGS) == pytest.approx(mixed.NOISE_SD**2)
-    agreed = noise_variance(cells(np.full((2, 3), 1000.0), np.ones((2, 3))), SETTINGS)
+    assert noise_variance(nothing) == pytest.approx(mixed.NOISE_SD**2)
+    agreed = noise_variance(cells(np.full((2, 3), 1000.0), np.ones((2, 3))))
     assert (agreed > 0).all()
     assert (agreed < mixed.NOISE_SD**2 / 10).all()

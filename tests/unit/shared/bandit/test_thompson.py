@@ -11,10 +11,11 @@ from shared.bandit.build import build_policy
 from shared.bandit.context import EMPTY, Context, Neighbour
 from shared.bandit.decision import DecisionKind, Weights
 from shared.bandit.evaluation import expected_utilities
+from shared.bandit.kinds import Example
 from shared.bandit.local import gate_open
 from shared.bandit.policy import BanditSettings
-from shared.bandit.sums import NOTHING_LEARNED, Centroids, LearnedState, Sums
-from tests.support.bandit_worlds import ARMS, CHEAP, DEAR, A, B, C, generator, rated, state
+from shared.bandit.sums import NOTHING_LEARNED, LearnedState, Sums
+from tests.support.bandit_worlds import ARMS, CHEAP, DEAR, A, B, C, by_kind, generator, kinds_at, rated, state, unit
 from tests.support.values import replace
 
 POLICY = build_policy(BanditSettings())
@@ -29,7 +30,8 @@ def test_the_ranking_holds_every_eligible_arm_once_and_nothing_else() -> None:
         decision = POLICY.decide(posterior, EMPTY, eligible, generator())
         assert sorted(decision.ranked) == sorted(eligible)
         assert [view.arm for view in decision.views] == list(decision.ranked)
-        assert [view.draw for view in decision.views] == sorted((v.draw for v in decision.views), reverse=True)
+        others = [view.draw for view in decision.views[1:]]
+        assert others == sorted(others, reverse=True)
         assert decision.propensity == decision.views[0].propensity
 
 
@@ -48,7 +50,7 @@ def test_a_decision_is_json() -> None:
 
 
 def test_from_cold_all_arms_have_the_same_chance() -> None:
-    """Without evidence and prices nobody is favoured."""
+    """Without evidence and prices no arm is favoured."""
     decision = POLICY.decide(POLICY.fit(NOTHING_LEARNED, ARMS), EMPTY, IDS, generator())
     assert [view.propensity for view in decision.views] == pytest.approx([1 / 3] * 3, abs=1e-6)
     assert decision.confidence == pytest.approx(1 / 3, abs=1e-3)
@@ -113,15 +115,25 @@ def test_the_summary_is_what_was_learned() -> None:
     assert (c.cost_usd, b.labels, b.failures) == (None, 20, 0)
 
 
-def test_a_prompt_falls_into_the_nearest_cluster() -> None:
-    """The decision names epoch and cluster, so that the learner can keep sums per cluster."""
-    centroids = Centroids(4, np.eye(3, dtype=np.float32))
-    posterior = POLICY.fit(LearnedState("1", {}, centroids), ARMS)
-    vector = np.array([0.1, 0.9, 0.2], dtype=np.float32)
-    assert POLICY.decide(posterior, Context(vector), IDS, generator()).cluster == (4, 1)
-    assert POLICY.decide(posterior, EMPTY, IDS, generator()).cluster is None
-    wrong_size = Context(np.ones(7, dtype=np.float32))
-    assert POLICY.decide(posterior, wrong_size, IDS, generator()).cluster is None
+def test_a_prompt_falls_into_the_nearest_kind() -> None:
+    """The decision names generation and kind, and what is known there; nothing without a vector of the right size."""
+    kinds = replace(
+        kinds_at((1, 0, 0), (0, 1, 0), generation=4), examples={1: (Example("r-1", 0.9), Example("r-2", 0.8))}
+    )
+    arms = {A: by_kind(None, rated(*[0.9] * 12, requests=20), generation=4)}
+    posterior = POLICY.fit(LearnedState("1", arms, kinds), ARMS)
+    decision = POLICY.decide(posterior, Context(unit(0.1, 0.9, 0.2)), IDS, generator())
+    assert (decision.cluster, decision.nearness, decision.examples) == ((4, 1), 1.0, ("r-1", "r-2"))
+    assert decision.kind_requests == pytest.approx(20)
+    assert decision.kind_labels == pytest.approx(12)
+    for context in (EMPTY, Context(np.ones(7, dtype=np.float32))):
+        unplaced = POLICY.decide(posterior, context, IDS, generator())
+        assert (unplaced.cluster, unplaced.nearness, unplaced.kind_requests, unplaced.examples) == (
+            None,
+            None,
+            None,
+            (),
+        )
 
 
 def test_zero_weights_and_free_arms_do_no_harm() -> None:
@@ -139,7 +151,7 @@ def test_zero_weights_and_free_arms_do_no_harm() -> None:
         assert sum(view.propensity for view in decision.views) == pytest.approx(1.0, abs=1e-6)
 
 
-def test_the_reason_is_one_sentence_that_names_the_arm() -> None:
+def test_the_reason_names_the_arm_in_one_line() -> None:
     """A person can read why."""
     decision = POLICY.decide(POLICY.fit(LEARNED, ARMS), EMPTY, IDS, generator())
     assert decision.arm in decision.reason
@@ -180,21 +192,77 @@ def test_answers_of_unknown_cost_leave_the_expected_cost_as_it_was() -> None:
     np.testing.assert_allclose(after, before)
 
 
-def test_a_prompt_is_judged_by_the_beliefs_of_its_own_cluster() -> None:
-    """The first row is that of all traffic; each cluster has the row behind it, and an unknown cluster has none."""
-    centres = np.eye(3, 4, dtype=np.float32)
-    learned = LearnedState("1", LEARNED.arms, Centroids(2, centres))
-    posterior = POLICY.fit(learned, ARMS)
-    assert [posterior.row_of((2, cluster)) for cluster in range(4)] == [1, 2, 3, 0]
-    assert posterior.row_of(None) == 0
-    assert [posterior.row_of(posterior.cluster_of(centre)) for centre in centres] == [1, 2, 3]
+def specialists(arms: int = 2, labels: int = 60) -> LearnedState:
+    """Return a state in which arm i is the best for kind i by .9 to .4; the kinds are orthogonal."""
+    kinds = kinds_at(*np.eye(4)[:arms].tolist(), counts=[labels * arms] * arms)
+    known = {
+        arm: by_kind(*(rated(*[0.9 if kind == i else 0.4] * labels) for kind in range(arms)))
+        for i, arm in enumerate(IDS[:arms])
+    }
+    return LearnedState("1", known, kinds)
+
+
+def test_the_policy_serves_each_kind_of_prompt_its_arm() -> None:
+    """Arms that swap places between kinds are each chosen where they are good, and in a kind merged into it."""
+    learned = specialists()
+    posterior = POLICY.fit(learned, ARMS[:2])
+    for axis, best in ((unit(1, 0, 0, 0), A), (unit(0, 1, 0, 0), B)):
+        decision = POLICY.decide(posterior, Context(axis), [A, B], generator(1))
+        assert decision.arm == best
+        assert decision.confidence > 0.95
+    gone = LearnedState("1", {arm: replace(sums, kinds={}) for arm, sums in learned.arms.items()}, learned.kinds)
+    forgotten = POLICY.fit(gone, ARMS[:2])
+    assert forgotten.quality[2] == pytest.approx(forgotten.quality[3], abs=0.05)
+
+
+def test_sums_of_merged_kinds_add_up() -> None:
+    """What was counted under an alias counts where the alias leads; what another generation counted, in no kind."""
+    learned = specialists()
+    assert learned.kinds is not None
+    whole = POLICY.fit(learned, ARMS[:2])
+    part = rated(*[0.9] * 20)
+    rest = replace(part, labels=40.0, score=36.0, score_sq=0.81 * 40, requests=40.0)
+    split = {**learned.arms[A].kinds, (1, 0): rest, (1, 7): part}
+    arms = {A: replace(learned.arms[A], kinds=split), B: learned.arms[B]}
+    merged = POLICY.fit(LearnedState("1", arms, replace(learned.kinds, merged={7: 5, 5: 0})), ARMS[:2])
+    np.testing.assert_allclose(merged.quality, whole.quality, rtol=1e-9)
+    np.testing.assert_allclose(merged.variance, whole.variance, rtol=1e-9)
+    np.testing.assert_allclose(merged.labels_nearby, whole.labels_nearby)
+    np.testing.assert_allclose(merged.requests_nearby, whole.requests_nearby)
+    older = {arm: replace(sums, kinds={(0, k): s for (_, k), s in sums.kinds.items()}) for arm, sums in arms.items()}
+    forgotten = POLICY.fit(LearnedState("1", older, learned.kinds), ARMS[:2])
+    assert forgotten.labels_nearby == pytest.approx([0, 0])
+    assert forgotten.quality[2] == pytest.approx(forgotten.quality[3], abs=1e-6)
+
+
+def test_a_new_kind_of_prompt_is_judged_with_a_wide_variance() -> None:
+    """Far from every kind: the mean slides to what is known of no kind, with more variance and less confidence."""
+    posterior = POLICY.fit(specialists(), ARMS[:2])
+    inside, edge, outside = (
+        POLICY.decide(posterior, Context(unit(*vector)), [A, B], generator())
+        for vector in ((1, 0, 0, 0), (0.4, 0, 0.9, 0), (0.1, 0, 1, 0))
+    )
+    views = [decision.view(A) for decision in (inside, edge, outside)]
+    known, sliding, unknown = (view for view in views if view is not None)
+    assert known.quality > sliding.quality > unknown.quality
+    assert known.quality_sd < sliding.quality_sd < unknown.quality_sd
+    assert known.draw_sd < sliding.draw_sd
+    assert inside.nearness == 1.0
+    assert edge.nearness is not None
+    assert outside.nearness is not None
+    assert 1.0 > edge.nearness > outside.nearness
+    leaders = [max(view.propensity for view in decision.views) for decision in (inside, edge, outside)]
+    assert leaders[0] > 0.9 > leaders[2]
+    assert (edge.confidence if edge.arm == A else 0) < inside.confidence
+    assert "a new kind of prompt" in outside.reason
+    assert "is of kind 1.0 (120 requests), with 122 ratings of similar prompts" in inside.reason
 
 
 def test_the_interval_of_a_quality_covers_95_percent() -> None:
     """The summary's bounds are 1.96 standard deviations apart from the mean, and within [0, 1]."""
     posterior = POLICY.fit(LEARNED, ARMS)
     for i, summary in enumerate(posterior.summary()):
-        half = 1.96 * float(posterior.quality_sd[0, i])
+        half = 1.96 * float(posterior.variance[0, i]) ** 0.5
         assert summary.quality_low == pytest.approx(max(summary.quality - half, 0.0), abs=1e-4)
         assert summary.quality_high == pytest.approx(min(summary.quality + half, 1.0), abs=1e-4)
 
