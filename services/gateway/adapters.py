@@ -9,6 +9,7 @@ from functools import partial
 
 from services.gateway.models.runtime_models import ArmChanges, FreeArmMemory
 from services.gateway.process.database_health import DatabaseHealth
+from services.gateway.records.prompt_store import PromptStore
 from shared.clients.chat_client import HttpChatModel, connections
 from shared.clients.embedder_client import CoalescingEmbedder, HttpEmbedder
 from shared.clients.upstream_route import upstream_proxy, upstream_tls
@@ -37,6 +38,7 @@ class Adapters:
     Attributes:
         redis_version: returns the version of a Redis that takes writes.
         database: PostgreSQL's part of `/health`, where there is a history.
+        prompts: where prompts are stored, None if they are not.
     """
 
     embedder: Embedder
@@ -51,6 +53,7 @@ class Adapters:
     clock: Clock
     redis_version: Callable[[], Awaitable[str]]
     database: DatabaseHealth | None = None
+    prompts: PromptStore | None = None
     tracer: Tracer = field(default_factory=IdTracer)
 
 
@@ -62,6 +65,15 @@ def open_tracer(settings: Settings) -> Tracer:
     from shared.clients.otel import OtelTracer  # noqa: PLC0415 - an extra, which need not be installed
 
     return OtelTracer.to_endpoint("gateway", endpoint)
+
+
+def _prompts(settings: Settings) -> PromptStore | None:
+    """Return the store of prompts where the settings want one."""
+    if not settings.prompt_chars:
+        return None
+    from shared.storage.postgres_prompts import PostgresPrompts  # noqa: PLC0415 - most gateways need no PostgreSQL
+
+    return PostgresPrompts(settings)
 
 
 def _upstream_connections(settings: Settings) -> QuickHttp:
@@ -120,4 +132,5 @@ async def open_adapters(settings: Settings) -> AsyncIterator[Adapters]:
             database=DatabaseHealth(RedisDatabaseReports(redis), RedisOutbox(redis))
             if settings.ENABLE_PERSISTENCE
             else None,
+            prompts=_prompts(settings),
         )

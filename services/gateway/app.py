@@ -108,6 +108,7 @@ def build_app(settings: Settings, adapters: Adapters) -> web.Application:
     app[keys.POSTERIORS] = gateway.posteriors
     app[keys.LEARNED_LIMITS] = gateway.learned_limits
     app[keys.REQUEST_LOG] = adapters.log
+    app[keys.PROMPTS] = adapters.prompts
     app[keys.HEALTH] = build_health(gateway, adapters, readiness)
     app[keys.METRICS_VIEW] = MetricsView(
         metrics, gateway.catalogue, gateway.posteriors, gateway.circuit_breakers, settings.bandit().weights

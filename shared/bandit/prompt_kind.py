@@ -26,6 +26,12 @@ class PromptKind(NamedTuple):
     examples: tuple[str, ...]
 
 
+def kind_name(kind: KindId) -> str:
+    """Return the id of a kind as text: `generation.number`."""
+    generation, number = kind
+    return f"{generation}.{number}"
+
+
 def prompt_kind(posterior: GaussianPosterior, place: Place | None, beliefs: Beliefs) -> PromptKind | None:
     """Return the kind of a prompt; None where it is not known."""
     kinds = posterior.kinds

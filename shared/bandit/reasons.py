@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from shared.bandit.prompt_kind import PromptKind
+from shared.bandit.prompt_kind import PromptKind, kind_name
 from shared.bandit.weighing import Weighed
 
 
@@ -41,9 +41,8 @@ def safe_start(weighed: Weighed, order: Sequence[int], chance: float) -> str:
 
 
 def _kind(kind: PromptKind) -> str:
-    generation, number = kind.id
     like = f", such as {kind.examples[0]}" if kind.examples else ""
-    name = f"kind {generation}.{number} ({_count(kind.size, 'request')}{like})"
+    name = f"kind {kind_name(kind.id)} ({_count(kind.size, 'request')}{like})"
     rated = f"{_count(kind.labels, 'rating')} of similar prompts"
     if kind.nearness < 1:
         return f"This is a new kind of prompt, with {rated}; the nearest is {name}."

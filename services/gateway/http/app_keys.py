@@ -17,6 +17,7 @@ from services.gateway.models.posterior_cache import PosteriorCache
 from services.gateway.models.runtime_models import RuntimeModels
 from services.gateway.process.health import Health, Readiness
 from services.gateway.process.metrics_view import MetricsView
+from services.gateway.records.prompt_store import PromptStore
 from services.gateway.request_context import RequestContext
 from shared.ports import RequestLog
 from shared.resilience.supervision import Supervisor
@@ -36,6 +37,7 @@ RUNTIME_MODELS = web.AppKey("runtime_models", RuntimeModels)
 POSTERIORS = web.AppKey("posteriors", PosteriorCache)
 LEARNED_LIMITS = web.AppKey("learned_limits", LearnedLimits)
 REQUEST_LOG = web.AppKey("request_log", RequestLog)
+PROMPTS = web.AppKey[PromptStore | None]("prompts")
 METRICS_VIEW = web.AppKey("metrics_view", MetricsView)
 SUPERVISOR = web.AppKey("supervisor", Supervisor)
 HEALTH = web.AppKey("health", Health)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from services.gateway.http.openapi_schemas import HEALTH, STRING, Schema, body_of, object_of
+from services.gateway.http.openapi_schemas import DECISION, HEALTH, KIND, PROMPTS, STRING, Schema, body_of, object_of
+from shared.bandit.kinds import MAX_KINDS
 from shared.schemas.chat_fields import ChatFields
 from shared.schemas.feedback import FeedbackFields, RatingFields
 from shared.schemas.ids import REQUEST_ID_PATTERN
+
+USUAL_KINDS = 20
+"""Kinds that `GET /arms?kinds=1` shows without `limit`."""
 
 REQUEST_ID = {"type": "string", "pattern": REQUEST_ID_PATTERN.replace(r"\z", "$")}
 
@@ -29,6 +33,12 @@ SENT_HEADERS: dict[str, Schema] = {
     "x-session-id": {"type": "string", "minLength": 1, "maxLength": 128},
     "x-router-explore": {"type": "string", "enum": ["on", "off"]},
 }
+
+KINDS_QUERY: dict[str, Schema] = {
+    "kinds": {"type": "string", "enum": ["0", "1"]},
+    "limit": {"type": "integer", "minimum": 1, "maximum": MAX_KINDS, "default": USUAL_KINDS},
+}
+"""Query of `GET /arms`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +69,10 @@ _MODEL = object_of(
     "id object created owned_by", id=STRING, object=STRING, created={"type": "integer"}, owned_by=STRING, **_LIMITS
 )
 _ARM = object_of("object arm", arm=STRING, **_LIMITS)
-_ARMS = object_of("object snapshot data", data={"type": "array", "items": _ARM})
+_ARMS = object_of(
+    "object snapshot data", data={"type": "array", "items": _ARM}, kinds={"type": "array", "items": KIND},
+    kinds_total={"type": "integer"}, prompts=PROMPTS,
+)  # fmt: skip
 _BODY_ERRORS = {
     400: "malformed, or a field is out of range: `param` names it",
     408: "request_timeout",
@@ -125,7 +138,7 @@ OPERATIONS = (
     ),
     Operation(
         "/route", "post", "Dry run: the decision for this chat request; no model is called",
-        (200, "The decision", _JSON, object_of("object model order decision")),
+        (200, "The decision", _JSON, object_of("object model order decision", decision=DECISION)),
         _CHAT_ERRORS | {404: "model_not_found", 429: "too_many_concurrent_requests", 503: "overloaded, no_models"},
         CHAT_BODY,
     ),
@@ -139,13 +152,13 @@ OPERATIONS = (
     ),
     Operation(
         "/requests/{request_id}", "get", "The record of a request: decision, evidence, outcome, feedback",
-        (200, "The record", _JSON, object_of("request_id id model status decision outcome")),
+        (200, "The record", _JSON, object_of("request_id id model status decision outcome", decision=DECISION)),
         _RECORD_ERRORS,
     ),
     Operation(
-        "/arms", "get", "The learned state of every arm",
-        (200, "Evidence, posterior and share of traffic", _JSON, _ARMS),
-        {403: "admin_key_required", 503: "no_snapshot"},
+        "/arms", "get", "The learned state of every arm, and with `kinds=1` of every kind of prompt",
+        (200, "Evidence, posterior and share of traffic; `kinds`: the largest first", _JSON, _ARMS),
+        {400: "invalid_value: `kinds` or `limit`", 403: "admin_key_required", 503: "no_snapshot"},
     ),
     Operation(
         "/arms/{arm}", "put", "Add a model to those that the router chooses from, permanently",
@@ -234,6 +247,8 @@ def _parameters(path: str) -> list[Schema]:
     parameters: list[Schema] = [{"name": name, "in": "path", "required": True, "schema": STRING} for name in names]
     if path.endswith(("/chat/completions", "/route")):
         parameters += [{"name": name, "in": "header", "schema": schema} for name, schema in SENT_HEADERS.items()]
+    if path in {"/arms", "/v1/arms"}:
+        parameters += [{"name": name, "in": "query", "schema": schema} for name, schema in KINDS_QUERY.items()]
     if path in {"/feedback", "/v1/feedback"}:
         key = {"type": "string", "minLength": 1, "maxLength": 255}
         parameters.append({"name": "Idempotency-Key", "in": "header", "schema": key})

@@ -53,6 +53,39 @@ def _or_null(schema: Schema) -> Schema:
     return {**schema, "type": [schema["type"], "null"]}
 
 
+_COUNT: Schema = {"type": "integer"}
+
+_ARM_IN_KIND = object_of(
+    "arm labels requests quality quality_low quality_high cost_usd utility",
+    arm=STRING, labels=_NUMBER, requests=_NUMBER, quality=_NUMBER, quality_low=_NUMBER, quality_high=_NUMBER,
+    cost_usd=_or_null(_NUMBER), utility=_NUMBER,
+)  # fmt: skip
+_EXAMPLE = object_of(
+    "request_id similarity prompt", request_id=STRING, similarity=_NUMBER, prompt=_or_null(STRING)
+)  # fmt: skip
+KIND = object_of(
+    "object id size requests labels share best examples arms",
+    object=STRING, id=STRING, size=_COUNT, requests=_NUMBER, labels=_NUMBER, share=_NUMBER,
+    best=object_of("arm probability", arm=STRING, probability=_NUMBER),
+    examples={"type": "array", "items": _EXAMPLE},
+    arms={"type": "array", "items": _ARM_IN_KIND},
+)  # fmt: skip
+"""A kind of prompt in `GET /arms?kinds=1`."""
+
+PROMPTS: Schema = {"type": "string", "enum": ["stored", "not_stored", "unavailable"]}
+DECISION = object_of(
+    "kind model propensity confidence reason eligible arms neighbours prompt_kind",
+    kind=STRING, model=STRING, propensity=_NUMBER, confidence=_NUMBER, reason=STRING, eligible=_STRINGS,
+    prompt_kind=_or_null(
+        object_of(
+            "id size requests_nearby labels_nearby new nearness examples",
+            id=STRING, size=_or_null(_COUNT), requests_nearby=_or_null(_NUMBER), labels_nearby=_or_null(_NUMBER),
+            new=_or_null(_BOOLEAN), nearness=_or_null(_NUMBER), examples=_STRINGS,
+        )
+    ),
+)  # fmt: skip
+"""A decision in `POST /route` and `GET /requests/{request_id}`."""
+
 _PART = object_of(
     "status latency_ms version detail",
     status={"type": "string", "enum": ["ok", "degraded", "down", "unknown"]},

@@ -17,7 +17,8 @@ from services.gateway.models.catalogue import Catalogue
 from shared.bandit.arms import Arm, ArmId
 from shared.bandit.context import Context
 from shared.bandit.decision import Decision
-from shared.bandit.policy import Policy, Posterior
+from shared.bandit.policy import Policy
+from shared.bandit.posterior import GaussianPosterior
 from shared.errors import CorruptState
 from shared.metrics import GatewayMetrics
 from shared.ports import Clock, PosteriorStore
@@ -35,7 +36,7 @@ class Snapshot:
     """A policy with its posterior, fitted to one version of the state and one list of arms."""
 
     policy: Policy[Any]
-    posterior: Posterior
+    posterior: GaussianPosterior
     arms: tuple[Arm, ...]
     default: ArmId | None
     version: str

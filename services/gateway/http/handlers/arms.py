@@ -8,13 +8,15 @@ from aiohttp import web
 
 from services.gateway.http.app_keys import CATALOGUE, LEARNED_LIMITS, POSTERIORS, REQUEST_CONTEXT, RUNTIME_MODELS
 from services.gateway.http.handlers import json_response
+from services.gateway.http.handlers.kinds import kinds_as_json, kinds_wanted
 from services.gateway.http.handlers.models import limits
 from shared.bandit.policy import ArmSummary
 from shared.errors import Unavailable
 
 
 async def arms(request: web.Request) -> web.Response:
-    """Show evidence, belief and share of traffic of each arm, from the snapshot that decides now."""
+    """Show evidence, belief and share of traffic of each arm, from the snapshot that decides now; and of each kind."""
+    limit = kinds_wanted(request.query)
     cache, catalogue = request.app[POSTERIORS], request.app[CATALOGUE]
     snapshot, learned_limits = cache.snapshot, request.app[LEARNED_LIMITS]
     if snapshot is None or cache.age_s is None:
@@ -40,6 +42,8 @@ async def arms(request: web.Request) -> web.Response:
             for summary in summaries
         ],
     }
+    if limit:
+        body |= await kinds_as_json(request, snapshot.posterior, limit)
     return json_response(body)
 
 

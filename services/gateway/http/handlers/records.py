@@ -12,6 +12,7 @@ from aiohttp import web
 from services.gateway.http.app_keys import REQUEST_CONTEXT, REQUEST_LOG
 from services.gateway.http.handlers import json_response
 from shared.bandit.decision import NEIGHBOUR_FIELDS, UNFIT_FIELDS, ArmView, Decision
+from shared.bandit.prompt_kind import kind_name
 from shared.errors import DependencyError, NotFound, Unavailable
 from shared.schemas.ids import is_request_id
 from shared.schemas.records import Outcome, StoredRequest
@@ -86,7 +87,23 @@ def decision_as_json(decision: Decision) -> dict[str, Any]:
         "unfit": [dict(zip(UNFIT_FIELDS, row, strict=True)) for row in decision.unfit],
         "arms": content.pop("views"),
         "neighbours": [dict(zip(NEIGHBOUR_FIELDS, use, strict=True)) for use in decision.neighbours],
-        **{name: content[name] for name in ("weights", "policy", "snapshot", "cluster", "degraded")},
+        **{name: content[name] for name in ("weights", "policy", "snapshot", "degraded")},
+        "prompt_kind": _prompt_kind(decision),
+    }
+
+
+def _prompt_kind(decision: Decision) -> dict[str, Any] | None:
+    """Return what the decision says of the kind of its prompt; None where that was not known."""
+    if decision.cluster is None:
+        return None
+    return {
+        "id": kind_name(decision.cluster),
+        "size": decision.kind_size,
+        "requests_nearby": decision.kind_requests,
+        "labels_nearby": decision.kind_labels,
+        "new": None if decision.nearness is None else decision.nearness < 1,
+        "nearness": decision.nearness,
+        "examples": list(decision.examples),
     }
 
 

@@ -16,6 +16,7 @@ from shared.bandit.policy import BanditSettings
 from shared.bandit.posterior import GaussianPosterior
 from shared.bandit.sums import ArmSums, LearnedState
 from tests.support.bandit_worlds import ARMS, A, B, C, generator, rated
+from tests.support.values import replace
 
 SETTINGS = BanditSettings(weights=Weights(0.6, 0.2, -0.2), exploration_rate=0.1)
 TOPICS = np.eye(4, dtype=np.float32)
@@ -50,7 +51,7 @@ def fitted(state: LearnedState | None = None) -> GaussianPosterior:
 
 
 def decided(posterior: GaussianPosterior, topic: int, *, seed: int = 0, **changes: Any) -> Decision:
-    policy = MixedThompson(BanditSettings(**{"weights": SETTINGS.weights, **changes}))
+    policy = MixedThompson(replace(SETTINGS, **changes))
     return policy.decide(posterior, Context(TOPICS[topic], ()), (A, B, C), generator(seed))
 
 

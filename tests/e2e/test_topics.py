@@ -1,0 +1,166 @@
+"""Topics taught one after another over HTTP: what was learned of the first is kept, a new one is known to be new."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import uuid
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from benchmarks.replays.made_up import made_up_prompts
+from deploy.local.plan import Planner, Simulation
+from deploy.local.stack import Stack
+from shared.settings import load_settings
+from tests.e2e.conftest import MODELS
+
+LLAMA, GEMMA, GPT = "meta-llama/llama-3.3-70b-instruct:free", "google/gemma-3-27b-it:free", "openai/gpt-oss-20b:free"
+TAUGHT = {"code": LLAMA, "poetry": GEMMA, "translation": GPT}
+"""The model whose answers are good, by topic, in the order of teaching."""
+
+NEVER_TAUGHT = "cooking"
+GOOD, BAD = 0.9, 0.4
+RATED = 150
+"""Requests of each topic, all rated."""
+
+DRY_RUNS = 30
+AT_ONCE = 10
+READ_S = 0.6
+"""Gateways read what was learned twice a second."""
+
+SETTINGS = {
+    "HOST": "127.0.0.1",
+    "LLM_MODELS": ",".join(TAUGHT.values()),
+    "DEFAULT_MODEL": GPT,
+    # Quality alone: an answer of the simulator is as quick as the machine is idle.
+    "FEEDBACK_WEIGHT": "1",
+    "LATENCY_WEIGHT": "0",
+    "COST_WEIGHT": "0",
+}
+
+
+@pytest.fixture
+def topics_stack(tmp_path: Path) -> Iterator[Stack]:
+    """A stack that has learned nothing."""
+    planner = Planner(load_settings(SETTINGS, None), tmp_path, MODELS, Simulation(speed=20, failures=0), anywhere=True)
+    with Stack(planner) as stack:
+        stack.start()
+        yield stack
+
+
+@pytest.fixture
+async def http(topics_stack: Stack) -> AsyncIterator[aiohttp.ClientSession]:
+    """A client of that stack."""
+    async with aiohttp.ClientSession(topics_stack.plan.gateway_url, timeout=aiohttp.ClientTimeout(total=30)) as client:
+        yield client
+
+
+def body_of(prompt: str) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": prompt}]}
+
+
+def prompts_by_topic(number: int) -> dict[str, list[str]]:
+    """Return different English prompts of every topic."""
+    made = made_up_prompts(number, english=1.0)
+    found: dict[str, list[str]] = {}
+    for prompt, topic in zip(made.prompts, made.topics, strict=True):
+        found.setdefault(topic, []).append(prompt)
+    return found
+
+
+def score_of(good: bool, rng: random.Random) -> float:
+    """Return a rating, 1 or 0, of a good or a bad answer."""
+    return float(rng.random() < (GOOD if good else BAD))
+
+
+async def teach(client: aiohttp.ClientSession, prompts: Sequence[str], good: str, rng: random.Random) -> Counter[str]:
+    """Ask each prompt and rate the answer, a few at a time; return which models answered."""
+    answered: Counter[str] = Counter()
+
+    async def one(prompt: str) -> None:
+        request_id = str(uuid.uuid4())
+        async with client.post(
+            "/chat/completions", json=body_of(prompt), headers={"X-Request-ID": request_id}
+        ) as answer:
+            assert answer.status == 200, await answer.text()
+            model = answer.headers["x-router-model"]
+        answered[model] += 1
+        score = score_of(model == good, rng)
+        async with client.post("/feedback", json={"request_id": request_id, "score": score}) as rated:
+            assert rated.status == 202
+
+    for at in range(0, len(prompts), AT_ONCE):
+        await asyncio.gather(*(one(prompt) for prompt in prompts[at : at + AT_ONCE]))
+        await asyncio.sleep(READ_S)
+    return answered
+
+
+async def learned(client: aiohttp.ClientSession, ratings: int) -> dict[str, Any]:
+    """Wait until so many ratings count; return the arms with their kinds."""
+    for _ in range(300):
+        async with client.get("/arms", params={"kinds": 1, "limit": 64}) as answer:
+            shown: dict[str, Any] = await answer.json()
+        if sum(arm["labels"] for arm in shown["data"]) > ratings - 0.5:
+            return shown
+        await asyncio.sleep(0.1)
+    raise AssertionError(f"never {ratings} ratings: {shown['data']}")
+
+
+async def dry_runs(client: aiohttp.ClientSession, prompts: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the decisions for these prompts."""
+    decisions = []
+    for prompt in prompts:
+        async with client.post("/route", json=body_of(prompt)) as answer:
+            assert answer.status == 200
+            decisions.append((await answer.json())["decision"])
+    return decisions
+
+
+def models_of(decisions: Sequence[dict[str, Any]]) -> Counter[str]:
+    return Counter(decision["model"] for decision in decisions)
+
+
+def agrees(shown: dict[str, Any], decision: dict[str, Any]) -> bool:
+    """Compare a decision on a prompt of a known kind with what `/arms` shows of the kind; True if it is shown."""
+    of_prompt = decision["prompt_kind"]
+    kind = next((each for each in shown["kinds"] if each["id"] == of_prompt["id"]), None)
+    if kind is None or of_prompt["new"]:
+        return False
+    assert of_prompt["size"] == kind["size"]
+    assert of_prompt["examples"] == [example["request_id"] for example in kind["examples"]]
+    views = {view["arm"]: view for view in decision["arms"]}
+    for arm in kind["arms"]:
+        assert arm["quality"] == pytest.approx(views[arm["arm"]]["base_quality"])
+        assert arm["cost_usd"] == pytest.approx(views[arm["arm"]]["cost_usd"])
+    if decision["kind"] == "global":
+        assert kind["best"]["arm"] == max(views.values(), key=lambda view: view["utility"])["arm"]
+        if decision["model"] == kind["best"]["arm"]:
+            assert decision["confidence"] == pytest.approx(kind["best"]["probability"])
+    return True
+
+
+async def test_three_topics_taught_in_turn(http: aiohttp.ClientSession) -> None:
+    """Each keeps its model; a topic that was never asked goes to no model as if it were known."""
+    prompts, rng = prompts_by_topic(RATED + DRY_RUNS), random.Random(7)
+    for topic, model in TAUGHT.items():
+        answered = await teach(http, prompts[topic][:RATED], model, rng)
+        print(topic, dict(answered))
+    shown = await learned(http, RATED * len(TAUGHT))
+    compared = 0
+    for topic, model in TAUGHT.items():
+        decisions = await dry_runs(http, prompts[topic][RATED:])
+        print(topic, dict(models_of(decisions)), decisions[0]["reason"])
+        assert models_of(decisions)[model] >= 0.7 * DRY_RUNS, topic
+        compared += sum(agrees(shown, decision) for decision in decisions)
+    assert compared > DRY_RUNS
+    unknown = await dry_runs(http, prompts[NEVER_TAUGHT][:DRY_RUNS])
+    confidences = sorted(decision["confidence"] for decision in unknown)
+    print(NEVER_TAUGHT, dict(models_of(unknown)), confidences, unknown[0]["reason"])
+    assert max(models_of(unknown).values()) <= 27
+    assert max(confidences) < 0.6
+    assert all("a new kind of prompt" in one["reason"] for one in unknown if one["prompt_kind"]["new"])
