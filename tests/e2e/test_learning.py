@@ -139,7 +139,7 @@ async def test_with_enough_traffic_decisions_name_the_kind_of_prompt(client: aio
 
     async def known() -> bool:
         story = await get(client, f"/requests/{await ask('What is a fugue?')}")
-        return story["decision"]["cluster"] is not None
+        return story["decision"]["prompt_kind"] is not None
 
     await until(known, "a decision with a kind of prompt", patience_s=30.0)
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import random
+import statistics
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
@@ -23,7 +24,13 @@ LLAMA, GEMMA, GPT = "meta-llama/llama-3.3-70b-instruct:free", "google/gemma-3-27
 TAUGHT = {"code": LLAMA, "poetry": GEMMA, "translation": GPT}
 """The model whose answers are good, by topic, in the order of teaching."""
 
-NEVER_TAUGHT = "cooking"
+NEVER_TAUGHT = [
+    f"My {part} hurts after {what}. What should I do?"
+    for part in ("knee", "ankle", "hip", "shoulder", "foot", "neck")
+    for what in ("running", "swimming", "a long flight", "gardening", "a fall")
+]
+"""Prompts of another topic, without the openers and closers that the taught ones share."""
+
 GOOD, BAD = 0.9, 0.4
 RATED = 150
 """Requests of each topic, all rated."""
@@ -44,20 +51,40 @@ SETTINGS = {
 }
 
 
-@pytest.fixture
-def topics_stack(tmp_path: Path) -> Iterator[Stack]:
-    """A stack that has learned nothing."""
-    planner = Planner(load_settings(SETTINGS, None), tmp_path, MODELS, Simulation(speed=20, failures=0), anywhere=True)
+@dataclass
+class Lesson:
+    """What was shown after three topics had been taught.
+
+    Attributes:
+        arms: the answer of `/arms?kinds=1`.
+        decisions: dry runs of further prompts, by topic.
+        unknown: dry runs of a topic that was never asked.
+    """
+
+    arms: dict[str, Any]
+    decisions: dict[str, list[dict[str, Any]]]
+    unknown: list[dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def lesson(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lesson]:
+    """Teach a stack that has learned nothing, and ask it again."""
+    folder = tmp_path_factory.mktemp("topics")
+    planner = Planner(load_settings(SETTINGS, None), folder, MODELS, Simulation(speed=20, failures=0), anywhere=True)
     with Stack(planner) as stack:
         stack.start()
-        yield stack
+        yield asyncio.run(taught(stack.plan.gateway_url))
 
 
-@pytest.fixture
-async def http(topics_stack: Stack) -> AsyncIterator[aiohttp.ClientSession]:
-    """A client of that stack."""
-    async with aiohttp.ClientSession(topics_stack.plan.gateway_url, timeout=aiohttp.ClientTimeout(total=30)) as client:
-        yield client
+async def taught(url: str) -> Lesson:
+    """Teach the topics in turn, then ask for decisions on each and on one that was never taught."""
+    prompts, rng = prompts_by_topic(RATED + DRY_RUNS), random.Random(7)
+    async with aiohttp.ClientSession(url, timeout=aiohttp.ClientTimeout(total=30)) as client:
+        for topic, model in TAUGHT.items():
+            await teach(client, prompts[topic][:RATED], model, rng)
+        shown = await learned(client, RATED * len(TAUGHT))
+        decisions = {topic: await dry_runs(client, prompts[topic][RATED:]) for topic in TAUGHT}
+        return Lesson(shown, decisions, await dry_runs(client, NEVER_TAUGHT))
 
 
 def body_of(prompt: str) -> dict[str, Any]:
@@ -144,23 +171,40 @@ def agrees(shown: dict[str, Any], decision: dict[str, Any]) -> bool:
     return True
 
 
-async def test_three_topics_taught_in_turn(http: aiohttp.ClientSession) -> None:
-    """Each keeps its model; a topic that was never asked goes to no model as if it were known."""
-    prompts, rng = prompts_by_topic(RATED + DRY_RUNS), random.Random(7)
-    for topic, model in TAUGHT.items():
-        answered = await teach(http, prompts[topic][:RATED], model, rng)
-        print(topic, dict(answered))
-    shown = await learned(http, RATED * len(TAUGHT))
-    compared = 0
-    for topic, model in TAUGHT.items():
-        decisions = await dry_runs(http, prompts[topic][RATED:])
-        print(topic, dict(models_of(decisions)), decisions[0]["reason"])
-        assert models_of(decisions)[model] >= 0.7 * DRY_RUNS, topic
-        compared += sum(agrees(shown, decision) for decision in decisions)
-    assert compared > DRY_RUNS
-    unknown = await dry_runs(http, prompts[NEVER_TAUGHT][:DRY_RUNS])
-    confidences = sorted(decision["confidence"] for decision in unknown)
-    print(NEVER_TAUGHT, dict(models_of(unknown)), confidences, unknown[0]["reason"])
-    assert max(models_of(unknown).values()) <= 27
-    assert max(confidences) < 0.6
-    assert all("a new kind of prompt" in one["reason"] for one in unknown if one["prompt_kind"]["new"])
+def confidence(decisions: Sequence[dict[str, Any]]) -> float:
+    """Return the mean probability that the chosen model is the best."""
+    return statistics.fmean(decision["confidence"] for decision in decisions)
+
+
+def test_what_is_shown_of_a_kind_is_what_decisions_believe(lesson: Lesson) -> None:
+    """And the overall figures are those of the kinds, weighted by traffic."""
+    decisions = [one for some in lesson.decisions.values() for one in some]
+    assert sum(agrees(lesson.arms, decision) for decision in decisions) > DRY_RUNS
+    kinds = lesson.arms["kinds"]
+    assert len(kinds) == lesson.arms["kinds_total"]
+    assert sum(kind["share"] for kind in kinds) == pytest.approx(1)
+    for at, arm in enumerate(lesson.arms["data"]):
+        assert arm["quality"] == pytest.approx(sum(kind["share"] * kind["arms"][at]["quality"] for kind in kinds))
+
+
+def test_a_topic_that_was_never_asked_is_new(lesson: Lesson) -> None:
+    """No model gets nearly all of it, and decisions on it are less sure than on the topics that were taught."""
+    new = [one for one in lesson.unknown if one["prompt_kind"]["new"]]
+    assert len(new) > 0.7 * len(lesson.unknown)
+    assert all("This is a new kind of prompt" in one["reason"] for one in new)
+    assert max(models_of(lesson.unknown).values()) <= 27
+    assert confidence(lesson.unknown) < confidence(lesson.decisions["code"] + lesson.decisions["poetry"])
+    assert confidence(lesson.unknown) < 0.6
+
+
+@pytest.mark.parametrize(
+    "topic",
+    [
+        "code",
+        "poetry",
+        pytest.param("translation", marks=pytest.mark.xfail(reason="its model may never have been tried on it")),
+    ],
+)
+def test_a_topic_keeps_its_model(lesson: Lesson, topic: str) -> None:
+    """Also after others were taught."""
+    assert models_of(lesson.decisions[topic]).most_common(1)[0][0] == TAUGHT[topic]

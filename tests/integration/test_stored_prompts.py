@@ -13,8 +13,8 @@ from shared.schemas.history import Waiting
 from shared.settings import Settings
 from shared.storage.postgres_history import PostgresHistory
 from shared.storage.postgres_prompts import PostgresPrompts
-from tests.stories import a_new_record
-from tests.values import replace
+from tests.support.sample_records import a_new_record
+from tests.support.values import replace
 
 
 @pytest.fixture

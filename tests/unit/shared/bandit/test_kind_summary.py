@@ -85,7 +85,8 @@ def test_a_decision_says_the_same_of_its_kind(topic: int) -> None:
         assert arm.quality == view.base_quality
         assert arm.utility == view.utility
         assert arm.cost_usd == view.cost_usd
-        assert 0 <= arm.quality_low < arm.quality < arm.quality_high <= 1
+        assert arm.quality_low == pytest.approx(arm.quality - 1.96 * view.quality_sd, abs=1e-4)
+        assert arm.quality_high == pytest.approx(min(arm.quality + 1.96 * view.quality_sd, 1), abs=1e-4)
     best = max(decision.views, key=lambda view: view.utility)
     assert shown.best == best.arm == SPECIALISTS[topic]
     chosen = decided(posterior, topic, exploration_rate=0.0)

@@ -16,12 +16,12 @@ from shared.bandit.kinds import Assigner, no_kinds
 from shared.bandit.sums import MICRO
 from shared.clock import utc_day
 from shared.errors import DependencyError
-from tests.fakes.gateway import World, settings_for
 from tests.integration.gateway.test_access import bearer
 from tests.integration.gateway.test_health_schema import closed
-from tests.integration.gateway.test_http import ask, serving
-from tests.json_schema import faults
-from tests.values import replace
+from tests.support.fakes.gateway import World, settings_for
+from tests.support.json_schema import faults
+from tests.support.served_gateway import ask, serving
+from tests.support.values import replace
 
 ADMIN, USER = "admin-key-of-many-letters", "user-key-of-many-letters"
 PROMPTS = ("sort a list in python", "a poem about autumn leaves", "translate good morning to german")
