@@ -9,9 +9,9 @@ import pytest
 
 from shared.ports import History
 from shared.schemas.events import EventKind
-from shared.schemas.history import Contribution, PastRating, PastRequest, Waiting
+from shared.schemas.history import Contribution, PastAssignment, PastRating, PastRequest, Waiting
 from shared.schemas.records import Status
-from shared.schemas.storage import NewRecord
+from shared.schemas.storage import Assignment, NewRecord
 from shared.settings import Settings
 from shared.storage.postgres_history import PostgresHistory
 from tests.support.fakes.history import FakeHistory
@@ -53,11 +53,13 @@ class Walk:
         score, rated_at = self.random.choice((0.0, 0.7, None)), NOW + self.random.randrange(9)
         kind = self.random.choice((EventKind.OUTCOME, EventKind.FEEDBACK))
         sums = {"requests": self.random.randrange(1, 9), "failures|b/ü": 1}
+        order = 1 + [each.record.id for each in self.entries].index(own)
+        assigned = self.random.choice((None, Assignment((3, order % 2), order)))
         return self.random.choice(
             (
                 Waiting("1-1", entry.record.id, request=entry),
                 Waiting("1-2", own, rating=PastRating(own, revision, score, self.random.choice(TEXTS), rated_at)),
-                Waiting("1-3", own, contribution=Contribution(own, kind, revision, sums)),
+                Waiting("1-3", own, contribution=Contribution(own, kind, revision, sums, assigned)),
                 Waiting("1-4", own),
             )
         )
@@ -70,6 +72,10 @@ class Walk:
         since, batch = NOW + self.random.choice((-9.0, 1.0, 1.5)), self.random.choice((1, 4))
         return lambda history: pages(history, since, batch)
 
+    def assignments(self) -> Step:
+        after, batch = self.random.randrange(5), self.random.choice((1, 4))
+        return lambda history: assigned_pages(history, after, batch)
+
     def count(self) -> Step:
         since = NOW + self.random.choice((-9.0, 1.0, 1.5))
         return lambda history: history.count(since=since)
@@ -78,16 +84,20 @@ class Walk:
         name = self.random.choice(("a", "b"))
         return lambda history: history.save_settings(name, {"COST_WEIGHT": 0.2, "LLM_MODELS": ["ü"]})
 
-    STEPS = (write, write, write, read, count, settings)
+    STEPS = (write, write, write, read, assignments, count, settings)
 
 
 async def pages(history: History, since: float, batch: int) -> Sequence[Sequence[PastRequest]]:
     return [page async for page in history.read(since=since, batch=batch)]
 
 
+async def assigned_pages(history: History, after: int, batch: int) -> Sequence[Sequence[PastAssignment]]:
+    return [page async for page in history.assignments(after=after, batch=batch)]
+
+
 @pytest.mark.parametrize("seed", range(6))
 async def test_fake_and_real_return_the_same_whole_values(database_url: str, seed: int) -> None:
-    """Requests with vectors, prompts, all revisions of ratings and contributions; and which entries are refused."""
+    """Requests with vectors, prompts, revisions of ratings, contributions, assignments; and which entries are refused."""
     fake, real = FakeHistory(), PostgresHistory(Settings(DATABASE_URL=database_url))
     await real.prepare()
     try:

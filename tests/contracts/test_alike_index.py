@@ -60,19 +60,10 @@ class Walk:
     def count(self) -> Step:
         return lambda index: index.count()
 
-    def sample(self) -> Step:
-        return rows
-
     def prepare(self) -> Step:
         return lambda index: index.prepare(MODEL)
 
-    STEPS = (upsert, upsert, upsert, neighbours, neighbours, misshapen, delete, delete_before, count, sample, prepare)
-
-
-async def rows(index: RequestIndex) -> object:
-    """Return all stored vectors in one order, with type and shape, and the shape of a smaller sample."""
-    found, few = await index.sample(1000), await index.sample(2)
-    return {"rows": sorted(found.tolist()), "as": str(found.dtype), "shapes": (found.shape, few.shape)}
+    STEPS = (upsert, upsert, upsert, neighbours, neighbours, misshapen, delete, delete_before, count, prepare)
 
 
 async def failed(returned: Awaitable[object]) -> object:
@@ -85,7 +76,7 @@ async def failed(returned: Awaitable[object]) -> object:
 
 @pytest.mark.parametrize("seed", range(6))
 async def test_fake_and_real_return_the_same_whole_values(real: QdrantIndex, seed: int) -> None:
-    """Neighbours with ids, similarities, arms and scores, in order; stored vectors; counts after each deletion."""
+    """Neighbours with ids, similarities, arms and scores, in order; counts after each deletion."""
     fake = FakeRequestIndex()
     await fake.prepare(MODEL)
     walk, done = Walk(seed), list[str]()

@@ -14,7 +14,9 @@ from shared.errors import RouterError
 from shared.schemas.events import Event, EventKind
 from shared.schemas.history import Contribution, PastRating, PastRequest, Waiting
 from shared.schemas.records import Status
-from shared.schemas.storage import Effect, LearnedLimit, NewRecord, Notice
+from shared.schemas.storage import Assignment, Effect, LearnedLimit, NewRecord, Notice
+from shared.storage.kinds_codec import fields_of
+from tests.support.kinds import some_kinds
 from tests.support.redis_rig import Rig, fake_rig, redis_rig
 from tests.support.sample_records import ARM, a_new_record, own_id
 from tests.support.values import replace
@@ -60,6 +62,7 @@ class Walk:
         self.random = random.Random(seed)
         self.now = now
         self.own = [own_id(now) for _ in range(5)]
+        self.kinds = [some_kinds(number) for number in (1, 2, 3)]
         self.seen = self.waited = 1
         """Events and outbox entries that both sides have handed out."""
 
@@ -90,6 +93,19 @@ class Walk:
     def apply(self) -> Step:
         at, sums = self.random.randrange(self.seen), {"requests": self.random.randrange(1, 9)}
         return lambda side: side.applied(at, sums, self.now)
+
+    def assign(self) -> Step:
+        before, after = self.random.choice((None, *self.kinds)), self.random.choice(self.kinds)
+        assigned = {self.random.choice(self.own): Assignment((1, 0), after.order)}
+        return lambda side: side.rig.kinds.save(before, after, assigned)
+
+    def assigned(self) -> Step:
+        async def assigned(side: Side) -> object:
+            kinds = await side.rig.kinds.load()
+            requests = await side.rig.log.load(self.own)
+            return kinds and fields_of(kinds), [request and request.assigned for request in requests]
+
+        return assigned
 
     def bury(self) -> Step:
         at, reason = self.random.randrange(self.seen), self.random.choice(("damaged", "ünï"))
@@ -171,8 +187,8 @@ class Walk:
         before, after = (self.random.choice(((), ("a",), ("b", "a"))) for _ in range(2))
         return lambda side: side.rig.free_arms.replace(before, after)
 
-    STEPS = (record, record, rate, rate, withdraw, read, read, claim, apply, apply, bury, requeue, dead,
-             forget_consumers, depth, prepare, wake, outbox, outbox, done, done, outbox_depth, beat, alive,
+    STEPS = (record, record, rate, rate, withdraw, read, read, claim, apply, apply, assign, assigned, bury, requeue,
+             dead, forget_consumers, depth, prepare, wake, outbox, outbox, done, done, outbox_depth, beat, alive,
              exchange, exchange, arms, add_arm, remove_arm, free_arms, replace_free_arms)  # fmt: skip
 
 
