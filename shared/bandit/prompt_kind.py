@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from shared.bandit.decision import Decision
 from shared.bandit.kinds import KindId, Place
 from shared.bandit.posterior import Beliefs, GaussianPosterior
 
@@ -30,6 +31,14 @@ def kind_name(kind: KindId) -> str:
     """Return the id of a kind as text: `generation.number`."""
     generation, number = kind
     return f"{generation}.{number}"
+
+
+def kind_of(decision: Decision) -> PromptKind | None:
+    """Return the kind that a decision was made for; None where it was not known, or by a version before kinds."""
+    if decision.cluster is None or decision.kind_size is None or decision.nearness is None:
+        return None
+    labels = decision.kind_labels or 0.0
+    return PromptKind(decision.cluster, decision.kind_size, decision.nearness, labels, decision.examples)
 
 
 def prompt_kind(posterior: GaussianPosterior, place: Place | None, beliefs: Beliefs) -> PromptKind | None:

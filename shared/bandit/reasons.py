@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from shared.bandit.prompt_kind import PromptKind, kind_name
+from shared.bandit.decision import Decision
+from shared.bandit.prompt_kind import PromptKind, kind_name, kind_of
 from shared.bandit.weighing import Weighed
 
 
@@ -21,6 +22,18 @@ def chosen(weighed: Weighed, order: Sequence[int], kind: PromptKind | None, shif
     else:
         evidence = _kind(kind)
     return " ".join((belief, evidence, *_runner_up(weighed, order)))
+
+
+def unexplored(decision: Decision, why: str) -> str:
+    """Return why the best arm of a decision without exploration answers."""
+    best, *others = decision.views
+    figure = f"quality {best.quality:.2f} ± {best.quality_sd:.2f}, best with probability {_chance(decision.confidence)}"
+    words = [f"{best.arm} is expected to be the best model: {figure}.", f"Nothing is explored: {why}."]
+    if (kind := kind_of(decision)) is not None:
+        words.append(_kind(kind))
+    if others:
+        words.append(f"Next is {others[0].arm} with quality {others[0].quality:.2f} ± {others[0].quality_sd:.2f}.")
+    return " ".join(words)
 
 
 def uncertain(weighed: Weighed, order: Sequence[int], kind: PromptKind | None, bound: float) -> str:

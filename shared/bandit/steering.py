@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
+from shared.bandit import reasons
 from shared.bandit.arms import ArmId
 from shared.bandit.decision import Decision, DecisionKind
 from shared.bandit.propensity import chance_of_best
@@ -20,10 +21,8 @@ def greedy(decision: Decision, why: str) -> Decision:
     if not decision.views:
         return decision
     by_utility = sorted(decision.views, key=lambda view: (-view.utility, view.arm))
-    best = by_utility[0]
     followed = _order(decision, (view.arm for view in by_utility))
-    reason = f"{best.arm} is expected to be best, and nothing is explored: {_WHY.get(why, why)}."
-    return replace(followed, exploration=why, reason=reason)
+    return replace(followed, exploration=why, reason=reasons.unexplored(followed, _WHY.get(why, why)))
 
 
 def hold(decision: Decision, arm: ArmId | None, margin: float) -> Decision:

@@ -14,6 +14,7 @@ from shared.bandit.kinds import Assigner, Kinds, no_kinds
 from shared.bandit.mixed_thompson import MixedThompson
 from shared.bandit.policy import BanditSettings
 from shared.bandit.posterior import GaussianPosterior
+from shared.bandit.steering import greedy
 from shared.bandit.sums import ArmSums, LearnedState
 from tests.support.bandit_worlds import ARMS, A, B, C, generator, rated
 from tests.support.values import replace
@@ -163,3 +164,14 @@ def test_the_default_model_has_its_reason(changes: dict[str, Any], words: tuple[
     assert decision.kind is DecisionKind.DEFAULT
     assert decision.reason.startswith(f"{decision.arm} is the default model")
     assert [word for word in words if word not in decision.reason] == []
+
+
+def test_a_decision_without_exploration_says_the_same() -> None:
+    """With the reason why nothing is explored, also for a new kind of prompt."""
+    followed = greedy(decided(fitted(), 0, seed=3), "off")
+    assert followed.reason.startswith("maker/a is expected to be the best model: quality 0.8")
+    assert "best with probability above 0.99. Nothing is explored: the client asked for that. The prompt is of" in (
+        followed.reason
+    )
+    assert "Next is maker/b with quality 0.40" in followed.reason
+    assert "a new kind of prompt" in greedy(decided(fitted(), 3), "off").reason
