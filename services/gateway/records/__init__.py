@@ -1,1 +1,1 @@
-"""Records of requests on their way to Redis, and on disk while Redis is away."""
+"""Records of requests on their way to Redis, and on disk while Redis is away; stored prompts."""
