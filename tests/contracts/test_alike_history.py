@@ -97,7 +97,7 @@ async def assigned_pages(history: History, after: int, batch: int) -> Sequence[S
 
 @pytest.mark.parametrize("seed", range(6))
 async def test_fake_and_real_return_the_same_whole_values(database_url: str, seed: int) -> None:
-    """Requests with vectors, prompts, revisions of ratings, contributions, assignments; and which entries are refused."""
+    """Requests with vectors, prompts, revisions of ratings, contributions, assignments; and refused entries."""
     fake, real = FakeHistory(), PostgresHistory(Settings(DATABASE_URL=database_url))
     await real.prepare()
     try:
