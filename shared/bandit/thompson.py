@@ -58,11 +58,9 @@ def decide(
         weighed = shifted(weighed, shifts, settings.weights)
     normals = rng.standard_normal(len(eligible)).tolist()
     draws = [mean + sd * z for mean, sd, z in zip(weighed.utility, weighed.utility_sds, normals, strict=True)]
-    order = sorted(range(len(draws)), key=draws.__getitem__, reverse=True)
-    chances = weighed.chances
+    order, chances = sorted(range(len(draws)), key=draws.__getitem__, reverse=True), weighed.chances
     if bounds is not None:
-        limits = bounds(len(eligible), beliefs)
-        order, chances = _within(limits, order, chances, weighed, rng)
+        order, chances = _within(bounds(len(eligible), beliefs), order, chances, weighed, rng)
     kind = DecisionKind.LOCAL if moved else DecisionKind.GLOBAL
     default, certain = _default(weighed, eligible, settings)
     if default is not None:
@@ -72,12 +70,12 @@ def decide(
             kind = DecisionKind.DEFAULT
         chances = [drawn * chance + (1.0 - drawn) * (i == default) for i, chance in enumerate(chances)]
     prompt = prompt_kind(posterior, place, beliefs)
-    if kind is not DecisionKind.DEFAULT:
-        reason = reasons.chosen(weighed, order, prompt, shifts[order[0]] if moved else None)
-    elif certain:
+    if certain:
         reason = reasons.safe_start(weighed, order, SAFE_START_CHANCE)
-    else:
+    elif kind is DecisionKind.DEFAULT:
         reason = reasons.uncertain(weighed, order, prompt, settings.min_confidence_score)
+    else:
+        reason = reasons.chosen(weighed, order, prompt, shifts[order[0]] if moved else None)
     return Decision(
         kind=kind,
         ranked=tuple([eligible[i] for i in order]),
