@@ -30,8 +30,8 @@ T = TypeVar("T")
 REGION = 0.7
 """Cosine from which on a fall of an arm in one kind of prompt is taken to hold for another kind as well."""
 
-NEARBY = 0.25
-"""Ratings of another kind count as nearby with weight exp(-(1 - cos) / NEARBY)."""
+NEARBY = 3
+"""Requests of another kind count as nearby with the similarity of the kinds (`kinship.py`) to this power."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class MixedThompson:
         fit = fit_mixed(cells, level=settings.optimistic_prior, bonus=settings.exploration_bonus)
         requests = by_kind["requests"]
         rated = rated_share(cells.labels, sum(one.requests for one in totals))
-        nearby = np.exp((np.minimum(cosines, 1.0) - 1.0) / NEARBY)
+        nearby = cells.kernel[1:, 1:] ** NEARBY
         return GaussianPosterior(
             version=state.version,
             arms=tuple(arm.id for arm in arms),
