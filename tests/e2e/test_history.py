@@ -48,9 +48,26 @@ async def test_a_chat_and_its_rating_become_rows(remembering: tuple[Stack, Setti
     assert sum(row[3]) == pytest.approx(1)
     assert row[4:6] == ("answered", 0.75)
     assert row[6]["score_micro"] == 750_000
+    shown = await asyncio.wait_for(_example(stack.plan.gateway_url), 30)
+    assert shown["prompt"] == prompt
     logs = "".join(log.read_text(errors="replace") for log in (folder / "logs").glob("*.log"))
     assert "learner runs" in logs
     assert prompt not in logs
+
+
+async def _example(url: str) -> dict[str, Any]:
+    """Return the first example of the first kind of prompt, once there is one."""
+    async with aiohttp.ClientSession(url) as session:
+        while True:
+            async with session.get("/arms", params={"kinds": 1}) as answer:
+                shown = await answer.json()
+            assert shown["prompts"] == "stored"
+            if shown["kinds"]:
+                example = dict(shown["kinds"][0]["examples"][0])
+                async with session.get(f"/requests/{example['request_id']}") as answer:
+                    assert (await answer.json())["request_id"] == "first"
+                return example
+            await asyncio.sleep(0.1)
 
 
 async def _row(url: str, database: str, prompt: str) -> tuple[Any, ...]:
