@@ -31,10 +31,12 @@ from shared.bandit.evaluation import worth_of
 from shared.bandit.kinds import MAX_KINDS, Kinds
 from shared.bandit.policy import BanditSettings, Policy, Posterior
 from shared.bandit.sums import ArmSums, LearnedState, Sums
+from shared.bandit.traits import TRAIT_DIMENSION
 from shared.schemas.records import Attempt, Outcome, RequestRecord, Status
 from shared.storage import qdrant_answers
 
 NEIGHBOURS, DIMENSION, PROMPTS, PASSES = 50, 256, 50, 100
+TRAITS = ("system:5d2f00c2a1b7e94c", "tools:0a1b2c3d")
 SIZES = (5, 12)
 STATES = ((40.0, 0.0), (40.0, 100.0), (2000.0, 0.0), (2000.0, 100.0))
 """Ratings of each arm, and the gain of neighbours: above 0 the gate is open."""
@@ -54,7 +56,7 @@ def _figures(size: int) -> Iterator[tuple[str, NDArray[np.float64]]]:
     arms = [Arm(f"maker/model-{i}", Price(1e-7 * (i + 1), 4e-7 * (i + 1))) for i in range(size)]
     eligible = tuple(arm.id for arm in arms)
     answers = [_answer(eligible, rng) for _ in range(PROMPTS)]
-    contexts = [Context(_vector(rng), _neighbours(answer)) for answer in answers]
+    contexts = [Context(_vector(rng), _neighbours(answer), TRAITS) for answer in answers]
     decisions = []
     for labels, gain in STATES:
         state = learned_state(arms, labels, gain, rng)
@@ -111,7 +113,7 @@ def learned_state(arms: list[Arm], labels: float, gain: float, rng: np.random.Ge
         total = Sums(*(sum(getattr(part, name) for part in by_kind.values()) for name in names))
         learned[arm.id] = ArmSums(replace(total, labels=labels), by_kind)
     requests = np.full(MAX_KINDS, labels * len(arms) / MAX_KINDS)
-    centres = rng.standard_normal((MAX_KINDS, DIMENSION))
+    centres = rng.standard_normal((MAX_KINDS, DIMENSION + TRAIT_DIMENSION))
     return LearnedState(
         "1", learned, Kinds(1, "", int(requests.sum()), MAX_KINDS, tuple(range(MAX_KINDS)), requests, centres)
     )

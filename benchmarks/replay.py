@@ -28,7 +28,7 @@ from benchmarks.replays.specialists import STRENGTHS
 from benchmarks.replays.streams import BY_TOPIC, STREAMS, Condition
 from benchmarks.replays.summary import Cell, references_summary, summary
 from benchmarks.replays.tables import difference_lines, topic_table, utility_table
-from benchmarks.replays.worlds import World, WorldOptions, load_world
+from benchmarks.replays.worlds import SYSTEM_PROMPTS, World, WorldOptions, load_world
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -169,7 +169,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--specialists", choices=list(STRENGTHS), help="five made-up models with a specialist for each task"
     )
     parser.add_argument(
-        "--system-prompts", type=float, default=0.0, help="made-up sets: weight of the system prompt in the vectors"
+        "--system-prompts", choices=SYSTEM_PROMPTS, default="none", help="made-up sets: system prompts of the requests"
     )
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--jobs", type=int, default=1, help="processes that play seeds side by side")

@@ -45,11 +45,9 @@ def players_of(names: Sequence[str], outcomes: Outcomes) -> dict[str, Play]:
 def product_player(world: World, stream: Stream, condition: Condition, seed: int) -> Played:
     """Play the product's policy."""
     settings = _settings(condition)
-    policy = build_policy(settings)
-    if world.prompt_vectors is None:
-        return ProductPlayer(policy, settings, world.outcomes, world.vectors, seed).play(stream)
-    searched = world.prompt_vectors
-    return ProductPlayer(policy, settings, world.outcomes, world.vectors, seed, searched=searched).play(stream)
+    return ProductPlayer(
+        build_policy(settings), settings, world.outcomes, world.vectors, seed, traits=world.traits
+    ).play(stream)
 
 
 def pooled_player(world: World, stream: Stream, condition: Condition, seed: int) -> Played:
@@ -64,7 +62,7 @@ def ablated_player(name: str) -> Play:
     def play(world: World, stream: Stream, condition: Condition, seed: int) -> Played:
         settings = _settings(condition)
         policy = Ablated(build_policy(settings), name)
-        return ProductPlayer(policy, settings, world.outcomes, world.vectors, seed).play(stream)
+        return ProductPlayer(policy, settings, world.outcomes, world.vectors, seed, traits=world.traits).play(stream)
 
     return play
 
@@ -73,7 +71,7 @@ def reference_player(name: str) -> Play:
     """Return one of `REFERENCES` as a player."""
 
     def play(world: World, stream: Stream, condition: Condition, seed: int) -> Played:
-        table = Table(stream, world.vectors[stream.rows], condition, np.random.default_rng([seed, 3]))
+        table = Table(stream, world.kind_vectors[stream.rows], condition, np.random.default_rng([seed, 3]))
         return REFERENCES[name](table).play()
 
     return play

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from shared.bandit.learning import feedback_sums, outcome_sums
 from shared.bandit.policy import BanditSettings, Policy
 from shared.bandit.stored_sums import weighted_sums
 from shared.bandit.sums import ArmSums, LearnedState
+from shared.bandit.traits import TRAIT_DIMENSION, assign
 
 BLOCK = 250
 LARGEST_STEP = 20
@@ -35,20 +37,20 @@ class ProductPlayer:
         vectors: NDArray[np.float32] | None,
         seed: int,
         *,
-        searched: NDArray[np.float32] | None = None,
+        traits: Sequence[tuple[str, ...]] | None = None,
     ) -> None:
-        """Play with `vectors` of the prompts; neighbours are searched in `searched`, if given."""
+        """Play with `vectors` of the prompts and the `traits` of the requests, if they have any."""
         self._policy = policy
         self._settings = settings
         self._arms = tuple(Arm(model, price) for model, price in zip(outcomes.models, outcomes.prices, strict=True))
         self._index = {arm.id: i for i, arm in enumerate(self._arms)}
         self._parsed: dict[ArmId, ArmSums] = {}
         self._vectors = vectors
-        self._searched = vectors if searched is None else searched
+        self._traits = traits
         self._rng = np.random.default_rng([seed, 1])
         self._sums: dict[ArmId, Counter[str]] = {arm.id: Counter() for arm in self._arms}
         self._decisions: list[Decision] = []
-        self._assigner = None if vectors is None else Assigner(no_kinds(vectors.shape[1]))
+        self._assigner = None if vectors is None else Assigner(no_kinds(vectors.shape[1] + TRAIT_DIMENSION))
         self._kinds: list[KindId | None] = []
         self._similarity: NDArray[np.float32] | None = None
 
@@ -59,23 +61,19 @@ class ProductPlayer:
         learned = np.zeros(requests, dtype=bool)
         next_fit, posterior = 0, None
         vectors = None if self._vectors is None else self._vectors[stream.rows]
-        searched = None if self._searched is None else self._searched[stream.rows]
         for t in range(requests):
             eligible = [arm for arm, may in zip(self._arms, stream.eligible[t], strict=True) if may]
             grown = t > 0 and stream.eligible[t].sum() != stream.eligible[t - 1].sum()
             if t >= next_fit or grown:
                 posterior = self._policy.fit(self._state(t), eligible)
                 next_fit = max(t + 1, min(int(t * 1.04), t + LARGEST_STEP))
-            context = (
-                Context()
-                if vectors is None or searched is None
-                else Context(vectors[t], self._neighbours(stream, searched, learned, t))
-            )
+            context = Context()
+            if vectors is not None:
+                traits = () if self._traits is None else self._traits[stream.rows[t]]
+                context = Context(vectors[t], self._neighbours(stream, vectors, learned, t), traits)
             decision = self._policy.decide(posterior, context, [arm.id for arm in eligible], self._rng)
             self._decisions.append(decision)
-            self._kinds.append(
-                None if self._assigner is None or vectors is None else (1, self._assigner.assign(vectors[t]))
-            )
+            self._kinds.append(self._kind(context))
             chosen[t] = self._index[decision.arm]
             for view in decision.views:
                 chances[t, self._index[view.arm]] = view.propensity
@@ -85,6 +83,11 @@ class ProductPlayer:
                 learned[due] = True
                 self._add(self._decisions[due].arm, self._feedback(stream, due))
         return Played(chosen, chances)
+
+    def _kind(self, context: Context) -> KindId | None:
+        if self._assigner is None or context.vector is None:
+            return None
+        return 1, assign(self._assigner, context.vector, context.traits)
 
     def _add(self, arm: ArmId, sums: dict[str, int]) -> None:
         self._sums[arm].update(sums)

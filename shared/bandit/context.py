@@ -1,4 +1,4 @@
-"""Context of a decision: the prompt's vector and its labelled neighbours."""
+"""Context of a decision: the prompt's vector, its labelled neighbours, and the request's traits."""
 
 from __future__ import annotations
 
@@ -31,10 +31,11 @@ class Neighbour(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Context:
-    """The prompt's unit vector (None without an embedder) and its neighbours, nearest first."""
+    """The prompt's unit vector (None without an embedder), its neighbours, nearest first, and the request's traits."""
 
     vector: Vector | None = None
     neighbours: tuple[Neighbour, ...] = ()
+    traits: tuple[str, ...] = ()
 
 
 EMPTY = Context()

@@ -2,10 +2,14 @@
 
 Each kind has a count c and a sum v of unit vectors; its centre is v / |v|. A request x is assigned as follows:
 
-    join    nearest kind j, where cos(x, j) >= OPEN_BELOW, or where nothing cheaper is possible
+    join    nearest kind j, where x belongs to it, or where nothing cheaper is possible
     open    a kind of its own, while there are fewer than MAX_KINDS
     merge   where there are MAX_KINDS: the pair (i, k) of least 2 c_i c_k / (c_i + c_k) (1 - cos(i, k)) becomes one
             kind, and x opens its own, if that costs less than joining, 2 c_j / (c_j + 1) (1 - cos(x, j))
+
+A vector has a text part, and a part of the request's traits (`traits.py`). The nearest kind is that of the largest
+cosine of the whole. x belongs to it where the texts' cosine is at least OPEN_BELOW, and the traits' SAME_TRAITS. The
+text alone decides where traits agree, so that those that all requests have, such as one system prompt, change nothing.
 
 Both costs are what the sum of squared distances to the centres grows by (Ward 1963), up to a factor. After a merge the
 smaller kind's id is an alias of the larger one's. Learned sums stay under the id they were counted by and are added
@@ -29,7 +33,13 @@ Floats = NDArray[np.float64]
 
 MAX_KINDS = 64
 OPEN_BELOW = 0.5
-"""Cosine below which a request opens a kind while there is room."""
+"""Cosine of the text parts below which a request opens a kind while there is room."""
+
+SAME_TRAITS = 0.5
+"""Cosine of the trait parts below which it does, too. A system prompt that varies has some .7 with itself."""
+
+_FEW_TRAITS = 0.25
+"""Share of the traits in a centre's squared norm, up to which a request without traits may belong to the kind."""
 
 EXAMPLES = 3
 """Requests that a kind keeps as examples: those nearest to the centre it had when they came."""
@@ -99,14 +109,17 @@ class Kinds:
         """Length of the vectors."""
         return int(self.sums.shape[1])
 
-    def place(self, vector: Vector | None) -> Place | None:
-        """Return where a prompt falls; None where there is no vector of the right size, or no kind."""
+    def place(self, vector: Vector | None, traits: int = 0) -> Place | None:
+        """Return where a prompt falls; None where there is no vector of the right size, or no kind.
+
+        `traits` is the length of the vector's trait part.
+        """
         if vector is None or not self.ids or vector.shape != (self.dimension,):
             return None
         cosines = self.centres @ vector
         row = int(cosines.argmax())
         cosine = float(cosines[row])
-        opens = cosine < OPEN_BELOW
+        opens = not belongs(vector, self.centres[row], cosine, traits)
         if opens and len(self.ids) >= MAX_KINDS:
             opens = self._spare < _join_cost(float(self.counts[row]), cosine)
         return Place(row, nearness(cosine) if opens else 1.0)
@@ -116,6 +129,19 @@ class Kinds:
         while kind in self.merged:
             kind = self.merged[kind]
         return kind
+
+
+def belongs(vector: Vector, centre: NDArray[np.floating], cosine: float, traits: int) -> bool:
+    """Return whether a request belongs to the kind of `centre`, whose cosine it has; the last `traits` are traits."""
+    if not traits:
+        return cosine >= OPEN_BELOW
+    own, other = vector[-traits:], centre[-traits:]
+    product, own_share, other_share = float(own @ other), float(own @ own), float(other @ other)
+    if own_share:
+        same = other_share > 0 and product >= SAME_TRAITS * math.sqrt(own_share * other_share)
+    else:
+        same = other_share <= _FEW_TRAITS
+    return same and cosine - product >= OPEN_BELOW * math.sqrt((1.0 - own_share) * max(1.0 - other_share, 0.0))
 
 
 def nearness(cosine: float) -> float:
@@ -165,9 +191,9 @@ class Assigner:
         self._merged = dict(kinds.merged)
         self._examples = dict(kinds.examples)
 
-    def assign(self, vector: Vector, request_id: str = "") -> int:
+    def assign(self, vector: Vector, request_id: str = "", traits: int = 0) -> int:
         """Count a request in its kind, and return the kind's id. `vector` is a unit vector of the right size."""
-        row, cosine = self._row_for(vector)
+        row, cosine = self._row_for(vector, traits)
         if row == len(self._ids):
             self._ids.append(self._next_id)
             self._next_id += 1
@@ -179,7 +205,7 @@ class Assigner:
         self._keep_example(kind, Example(request_id, round(cosine, 4)))
         return kind
 
-    def _row_for(self, vector: Vector) -> tuple[int, float]:
+    def _row_for(self, vector: Vector, traits: int) -> tuple[int, float]:
         """Return the row to count a request in, one behind the last for a new kind, and the cosine to its centre."""
         size = len(self._ids)
         if not size:
@@ -187,7 +213,7 @@ class Assigner:
         cosines = self._centres[:size] @ vector
         nearest = int(cosines.argmax())
         cosine = float(cosines[nearest])
-        if cosine >= OPEN_BELOW:
+        if belongs(vector, self._centres[nearest], cosine, traits):
             return nearest, cosine
         if size < MAX_KINDS:
             return size, 1.0

@@ -25,6 +25,7 @@ from shared.bandit.policy import BanditSettings
 from shared.bandit.posterior import Beliefs, GaussianPosterior
 from shared.bandit.prompt_kind import prompt_kind
 from shared.bandit.propensity import normal_cdf
+from shared.bandit.traits import place_of
 from shared.bandit.weighing import Weighed, shifted, weigh
 
 SAFE_START_CHANCE = 0.95
@@ -98,7 +99,8 @@ def decide(
 
 def _place(posterior: GaussianPosterior, context: Context) -> Place | None:
     """Return the prompt's place among the kinds, its nearness in steps of 1/64 so that requests share what follows."""
-    place = None if posterior.kinds is None else posterior.kinds.place(context.vector)
+    kinds = posterior.kinds
+    place = None if kinds is None else place_of(kinds, context.vector, context.traits)
     if place is None or place.nearness == 1.0:
         return place
     return Place(place.row, round(place.nearness * 64) / 64)

@@ -18,6 +18,7 @@ from shared.errors import InvalidRequest
 from shared.schemas.chat_fields import ChatFields
 from shared.schemas.requirements import NO_REQUIREMENTS, Requirements, requirements_of
 from shared.schemas.strict_json import load_object, validate
+from shared.schemas.traits import traits_of
 
 AUTO = "auto"
 MAX_PROMPT_CHARS = 1_500_000
@@ -65,6 +66,8 @@ class ChatRequest(Struct, frozen=True, eq=False):
         include_usage: whether the client asked for a usage chunk.
         session_id: the conversation's name, or None. It is in `body`, too, where the upstream knows the field.
         requirements: what the request requires of a model.
+        ignored: names of dropped fields, for a response header.
+        traits: what is known of the request beside the routing text, for its kind of prompt.
     """
 
     body: Mapping[str, object]
@@ -76,7 +79,7 @@ class ChatRequest(Struct, frozen=True, eq=False):
     session_id: str | None = None
     requirements: Requirements = NO_REQUIREMENTS
     ignored: tuple[str, ...] = ()
-    """Names of dropped fields, for a response header."""
+    traits: tuple[str, ...] = ()
 
 
 def parse_chat(raw: bytes, *, forward_session: bool = False) -> ChatRequest:
@@ -103,16 +106,18 @@ def parse_chat(raw: bytes, *, forward_session: bool = False) -> ChatRequest:
         wishes, ignored = known_wishes(wishes)
         if wishes is not None:
             passed["provider"] = wishes
+    text, requirements = _routing_text(messages), requirements_of(body)
     return ChatRequest(
         body=passed,
         model=None if fields.model == AUTO else fields.model,
         models=tuple(fields.models or ()),
-        routing_text=_routing_text(messages),
+        routing_text=text,
         stream=bool(fields.stream),
         include_usage=bool(fields.stream_options and fields.stream_options.include_usage),
         session_id=fields.session_id,
-        requirements=requirements_of(body),
+        requirements=requirements,
         ignored=ignored,
+        traits=traits_of(body, text, requirements.features),
     )
 
 

@@ -112,6 +112,7 @@ class RequestRecord(Struct, frozen=True):
         session: hash of the conversation's id, or None for a request that belongs to none.
         shadow: in shadow mode, the choice that was not followed.
         toll: the reserved charge, settled when it is recorded; None for a key without limits.
+        traits: of the request beside the user's text (`shared.schemas.traits`); empty in records of earlier versions.
     """
 
     id: str
@@ -126,6 +127,7 @@ class RequestRecord(Struct, frozen=True):
     session: str | None = None
     shadow: Decision | None = None
     toll: Toll | None = None
+    traits: tuple[str, ...] = ()
 
     @property
     def explored_usd(self) -> float:
@@ -176,6 +178,7 @@ class Lesson(Struct, frozen=True):
     embedding_model: str | None
     decision: Evidence
     outcome: Outcome
+    traits: tuple[str, ...] = ()
 
     @property
     def rateable(self) -> bool:
@@ -194,7 +197,8 @@ class Lesson(Struct, frozen=True):
     def of(record: RequestRecord) -> Lesson:
         """Return the lesson of a whole record."""
         decision = Evidence(record.decision.views)
-        return Lesson(record.id, record.owner, record.created_at, record.embedding_model, decision, record.outcome)
+        model, traits = record.embedding_model, record.traits
+        return Lesson(record.id, record.owner, record.created_at, model, decision, record.outcome, traits)
 
 
 _ENCODER = msgspec.json.Encoder()

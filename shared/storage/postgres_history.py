@@ -71,9 +71,9 @@ _AGAIN = {
 _PAGE = """SELECT r.*, d.*, r.more AS more, d.more AS decision_more FROM requests r JOIN decisions d
     ON d.request_id = r.id WHERE r.created_s >= %s AND (r.created_s, r.id) > (%s, %s)
     ORDER BY r.created_s, r.id LIMIT %s"""
-_ASSIGNED = """SELECT DISTINCT ON (c.assigned) r.id, r.vector, r.embedding_model, c.cluster_epoch, c.cluster, c.assigned
-    FROM contributions c JOIN requests r ON r.id = c.request_id WHERE c.assigned > %s AND r.vector IS NOT NULL
-    ORDER BY c.assigned, r.id LIMIT %s"""
+_ASSIGNED = """SELECT DISTINCT ON (c.assigned) r.id, r.vector, r.embedding_model, r.more -> 'traits' AS traits,
+    c.cluster_epoch, c.cluster, c.assigned FROM contributions c JOIN requests r ON r.id = c.request_id
+    WHERE c.assigned > %s AND r.vector IS NOT NULL ORDER BY c.assigned, r.id LIMIT %s"""
 _SAVE_KINDS = sql.SQL("INSERT INTO kinds ({}) VALUES ({}) ON CONFLICT DO NOTHING").format(
     sql.SQL(", ").join(map(sql.Identifier, KINDS_COLUMNS)), sql.SQL(", ").join([sql.Placeholder()] * len(KINDS_COLUMNS))
 )

@@ -54,4 +54,5 @@ def past_assignment(row: Row) -> PastAssignment:
         Assignment((row["cluster_epoch"], row["cluster"]), row["assigned"]),
         np.frombuffer(row["vector"], dtype="<f4").astype(np.float32, copy=False),
         row["embedding_model"] or "",
+        tuple(row["traits"] or ()),
     )

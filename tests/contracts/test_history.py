@@ -88,7 +88,7 @@ def a_full_story() -> NewRecord:
     outcome = replace(record.outcome, attempts=attempts, first_token_s=0.125, streamed=True)
     vector = np.random.default_rng(1).normal(size=256).astype(np.float32)
     record = replace(record, decision=decision, outcome=outcome, requested_model="auto", settings_hash="abc")
-    record = replace(record, session="0a1b", shadow=shadow)
+    record = replace(record, session="0a1b", shadow=shadow, traits=("system:5d2f00c2a1b7e94c", "json"))
     return NewRecord(record, vector, "What is this?")
 
 
@@ -244,6 +244,10 @@ async def test_the_newest_snapshot_of_the_kinds_comes_back(history: History) -> 
 async def test_assignments_come_by_their_order(history: History) -> None:
     """Each request once, after a given order; those without a vector, an order or a stored request are left out."""
     entries = [a_new_record(NOW + at) for at in range(12)]
+    traits = [("image",), ("json",), (), ("json", "script:Cyrl")] * 3
+    entries = [
+        replace(entry, record=replace(entry.record, traits=some)) for entry, some in zip(entries, traits, strict=True)
+    ]
     orders = dict(zip([7, 3, 11, 2, 5, 13, 1, 19, 23, 17], entries, strict=False))
     ledger = [
         Contribution(entry.record.id, kind, 1, {"requests": 1}, Assignment((4, order % 3), order))
@@ -258,6 +262,7 @@ async def test_assignments_come_by_their_order(history: History) -> None:
         found = [each async for page in history.assignments(after=3, batch=batch) for each in page]
         assert [each.assigned for each in found] == [Assignment((4, order % 3), order) for order in expected]
         assert [each.request_id for each in found] == [orders[order].record.id for order in expected]
+        assert [each.traits for each in found] == [orders[order].record.traits for order in expected]
         assert {each.embedding_model for each in found} == {"test-4"}
         np.testing.assert_array_equal(found[0].vector, orders[7].vector)
     past = {each.entry.record.id: each.assigned for each in await everything(history)}

@@ -40,6 +40,7 @@ def test_records_are_read_and_written_the_same(samples: Path) -> None:
     for line in lines[:-1]:
         record = RequestRecord.from_json(line)
         written = orjson.loads(record.to_json())
+        assert written.pop("traits") == [], "the old code knew no traits"
         for decision in (written["decision"], written["shadow"] or {}):
             if decision.pop("unfit", []) != []:
                 pytest.fail("the old code knew no unfit arms")

@@ -11,6 +11,7 @@ import pytest
 from services.learner.commands.forget import Source, forget
 from services.learner.commands.rebuild import RebuildRefused
 from shared.bandit.kinds import Assigner
+from shared.bandit.traits import assign
 from shared.schemas.records import Status
 from shared.schemas.storage import EmbeddingModel, Reservation, Verdict
 from shared.storage import redis_keys
@@ -181,7 +182,7 @@ async def test_assigning_goes_on_where_it_was(world: Memory) -> None:
     straight = Assigner(before)
     for entry in more:
         if entry.vector is not None:
-            straight.assign(entry.vector, entry.record.id)
+            assign(straight, entry.vector, entry.record.traits, entry.record.id)
     assert same(await world.rig.kinds.load(), straight.kinds)
     assert world.rig.clock.now() == now
 

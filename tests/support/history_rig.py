@@ -36,6 +36,7 @@ from tests.support.values import replace
 
 DAY_S = 86_400.0
 ARMS = ("vendor/model-a", "vendor/model-b", "other/model-c")
+TRAITS: tuple[tuple[str, ...], ...] = ((), ("system:5d2f00c2a1b7e94c",), ("system:3c91f6e08d54aa17", "json"), ())
 
 
 @dataclass
@@ -128,7 +129,7 @@ class Memory:
             outcome = replace(entry.record.outcome, attempts=attempts, upstream_s=chance.random() * 9)
             vector = np.random.default_rng(at).normal(size=4).astype(np.float32)
             vector /= np.linalg.norm(vector)
-            record = replace(entry.record, outcome=outcome)
+            record = replace(entry.record, outcome=outcome, traits=TRAITS[at % len(TRAITS)])
             entries.append(NewRecord(record, chance.choice((vector, vector, None))))
         return entries
 

@@ -10,6 +10,8 @@ import orjson
 from redis import Redis
 
 from shared.bandit.kinds import Assigner, no_kinds
+from shared.bandit.traits import assign
+from shared.schemas.records import Lesson
 from shared.schemas.storage import counted_kind
 from shared.storage import redis_keys
 from shared.storage.kinds_codec import fields_of, parse_kinds
@@ -42,26 +44,26 @@ def ledgers_in(url: str) -> Counter[str]:
 
 def assert_assigned_once(url: str) -> None:
     """Check that each request with a vector has one place in one order, of which the kinds are made."""
-    places: dict[int, tuple[str, tuple[int, int], bytes]] = {}
+    places: dict[int, tuple[str, tuple[int, int], bytes, tuple[str, ...]]] = {}
     client: Any
     with Redis.from_url(url) as client:
         kinds = parse_kinds(client.hgetall(redis_keys.KINDS))
         for key in client.scan_iter(redis_keys.request("*"), count=1000):
-            vector, kind, applied = client.hmget(key, "vector", "kind", "applied:outcome")
+            vector, kind, applied, record = client.hmget(key, "vector", "kind", "applied:outcome", "record")
             assigned = parse_assignment(kind)
             if vector is None:
                 continue
             own_id = key.decode().removeprefix(redis_keys.request(""))
             assert assigned is not None, f"{own_id} has no kind"
             assert assigned.order not in places, f"{own_id} and {places[assigned.order][0]} have one place"
-            places[assigned.order] = own_id, assigned.kind, vector
+            places[assigned.order] = own_id, assigned.kind, vector, Lesson.from_json(record).traits
             counted = counted_kind(orjson.loads(applied or b"{}"))
             assert counted in (None, assigned.kind), f"{own_id} was counted in another kind"
     assert sorted(places) == list(range(kinds.order - len(places) + 1, kinds.order + 1))
     start = no_kinds(kinds.dimension, generation=kinds.generation, model=kinds.model)
     straight = Assigner(replace(start, order=kinds.order - len(places)))
-    for _, (own_id, kind, vector) in sorted(places.items()):
-        again = straight.assign(np.frombuffer(vector, dtype="<f4").astype(np.float32), own_id)
+    for _, (own_id, kind, vector, traits) in sorted(places.items()):
+        again = assign(straight, np.frombuffer(vector, dtype="<f4").astype(np.float32), traits, own_id)
         assert (kinds.generation, again) == kind
     assert fields_of(straight.kinds) == fields_of(kinds)
     assert kinds.counts.sum() == len(places)

@@ -96,24 +96,26 @@ class ContextGatherer:
         vector = np.full(model.dimension, model.dimension**-0.5, dtype=np.float32)
         await self._index.neighbours(vector, limit=1, threshold=0.0, since=self._clock.now())
 
-    async def gather(self, text: str, *, with_neighbours: bool, deadline: float = math.inf) -> Gathered:
+    async def gather(
+        self, text: str, traits: tuple[str, ...] = (), *, with_neighbours: bool, deadline: float = math.inf
+    ) -> Gathered:
         """Return the context of `text` as far as it comes in time; raises nothing but cancellation.
 
         `deadline` is the request's own, a `Clock.monotonic` instant.
         """
         if not text:
-            return Gathered()
+            return Gathered(Context(traits=traits) if traits else EMPTY)
         limits, text = self._limits, text[: self._limits.max_chars]
         embedded = await self._guarded("embedder", partial(self._embed, text), limits.embed_timeout_s, deadline)
         if embedded is None:
-            return Gathered(degraded=("embedder",))
+            return Gathered(Context(traits=traits), degraded=("embedder",))
         vector, model = embedded
         if not with_neighbours or limits.neighbours == 0:
-            return Gathered(Context(vector), model.id)
+            return Gathered(Context(vector, (), traits), model.id)
         found = await self._guarded("qdrant", partial(self._search, vector, model), limits.search_timeout_s, deadline)
         if found is None:
-            return Gathered(Context(vector), model.id, ("qdrant",))
-        return Gathered(Context(vector, found), model.id)
+            return Gathered(Context(vector, (), traits), model.id, ("qdrant",))
+        return Gathered(Context(vector, found, traits), model.id)
 
     async def _embed(self, text: str, within_s: float) -> tuple[Vector, EmbeddingModel]:
         model = self._model

@@ -98,6 +98,7 @@ def record_of(plan: ChatPlan, outcome: Outcome, calls: tuple[str, ...], *, setti
         session=request.session,
         shadow=plan.shadow,
         toll=None if plan.charge is None else settlement(plan.charge, in_redis=plan.charged_in_redis),
+        traits=plan.gathered.context.traits,
     )
     prompt = plan.chat.routing_text[:chars] or None
     return NewRecord(record, plan.gathered.context.vector, prompt, call_keys(plan.chat.body, calls))

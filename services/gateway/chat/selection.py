@@ -160,6 +160,7 @@ class Selector:
         """Gather context and decide. A dependency that fails costs context, never the answer."""
         gathering = self.context_gatherer.gather(
             chat.routing_text,
+            chat.traits,
             with_neighbours=candidates.pinned is None,
             deadline=request.body_read_at + self.request_timeout_s,
         )

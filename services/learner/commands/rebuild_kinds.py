@@ -12,12 +12,13 @@ from dataclasses import replace
 
 from msgspec import structs
 
-from services.learner.learning.assign_kinds import assign_all, assignable, fits, model_of
+from services.learner.learning.assign_kinds import assign_all, assignable, fits, kind_dimension, model_of
 from shared.bandit.kinds import Assigner, Kinds, no_kinds
 from shared.bandit.sums import REQUESTS
+from shared.bandit.traits import assign
 from shared.ports import Clock, History
 from shared.schemas.history import OldClusters, PastAssignment
-from shared.schemas.storage import Assignment, LoggedRequest, first_generation, first_order
+from shared.schemas.storage import Assignment, EmbeddingModel, LoggedRequest, first_generation, first_order
 
 
 class KindReplay:
@@ -48,11 +49,11 @@ class KindReplay:
             return None
         model, now = model_of(request), self._clock.now()
         if self.kinds is None:
-            empty = no_kinds(model.dimension, generation=first_generation(now), model=model.id)
+            empty = no_kinds(kind_dimension(model), generation=first_generation(now), model=model.id)
             self.kinds = replace(empty, order=first_order(now))
         if not fits(self.kinds, model):
             return None
-        self.kinds, assigned = assign_all(self.kinds, [(request.record.id, request.vector)])
+        self.kinds, assigned = assign_all(self.kinds, [request])
         return assigned[request.record.id]
 
 
@@ -62,11 +63,12 @@ def _assigned_again(kinds: Kinds | None, page: Sequence[PastAssignment]) -> Kind
     for past in page:
         generation, order = past.assigned.kind[0], past.assigned.order
         if kinds is None or generation != kinds.generation:
-            kinds = no_kinds(past.vector.shape[0], generation=generation, model=past.embedding_model)
+            model = EmbeddingModel(past.embedding_model, past.vector.shape[0])
+            kinds = no_kinds(kind_dimension(model), generation=generation, model=model.id)
             assigner = Assigner(replace(kinds, order=order - 1))
         elif last != order - 1:  # others may have been assigned, and lost before the history had them
             assigner = Assigner(replace(assigner.kinds, order=order - 1))
-        assigner.assign(past.vector, past.request_id)
+        assign(assigner, past.vector, past.traits, past.request_id)
         last = order
     return assigner.kinds
 

@@ -14,8 +14,8 @@ from dataclasses import replace
 import numpy as np
 from msgspec import structs
 
-from shared.bandit.context import Vector
 from shared.bandit.kinds import Assigner, Kinds, no_kinds
+from shared.bandit.traits import TRAIT_DIMENSION, assign
 from shared.errors import CorruptState, DependencyError
 from shared.logs import get_logger
 from shared.metrics import LearnerMetrics
@@ -117,7 +117,7 @@ class KindAssigner:
         if not waiting:
             return None
         start = await self._start(before, [model_of(one) for one in waiting.values()])
-        pending = [(own_id, one.vector) for own_id, one in waiting.items() if fits(start, model_of(one))]
+        pending = [one for one in waiting.values() if fits(start, model_of(one))]
         if not pending:
             return None
         return await asyncio.to_thread(assign_all, start, pending)
@@ -128,12 +128,13 @@ class KindAssigner:
         if kinds is None:
             model = models[0]
             return replace(
-                no_kinds(model.dimension, generation=first_generation(now), model=model.id), order=first_order(now)
+                no_kinds(kind_dimension(model), generation=first_generation(now), model=model.id),
+                order=first_order(now),
             )
         if all(fits(kinds, model) for model in models):
             return kinds
         # Old vectors may still come after a change: only the embedder knows which model is the current one.
-        model = await self._current_model() or EmbeddingModel(kinds.model, kinds.dimension)
+        model = await self._current_model() or EmbeddingModel(kinds.model, kinds.dimension - TRAIT_DIMENSION)
         if fits(kinds, model) or model not in models:
             return kinds
         _log.info("kinds of prompt begin anew for another embedding model", model=model.id)
@@ -152,17 +153,18 @@ class KindAssigner:
 
 def next_generation(kinds: Kinds, model: EmbeddingModel) -> Kinds:
     """Return no kinds, of the next generation; the order goes on."""
-    empty = no_kinds(model.dimension, generation=kinds.generation + 1, model=model.id)
+    empty = no_kinds(kind_dimension(model), generation=kinds.generation + 1, model=model.id)
     return replace(empty, order=kinds.order)
 
 
-def assign_all(kinds: Kinds, pending: Sequence[tuple[str, Vector | None]]) -> tuple[Kinds, dict[str, Assignment]]:
-    """Assign requests (own id, vector) in order; about 80 us each."""
+def assign_all(kinds: Kinds, pending: Sequence[LoggedRequest]) -> tuple[Kinds, dict[str, Assignment]]:
+    """Assign requests in order; about 80 us each."""
     assigner, order, assigned = Assigner(kinds), kinds.order, {}
-    for own_id, vector in pending:
-        if vector is not None:
+    for one in pending:
+        if one.vector is not None:
             order += 1
-            assigned[own_id] = Assignment((kinds.generation, assigner.assign(vector, own_id)), order)
+            kind = assign(assigner, one.vector, one.record.traits, one.record.id)
+            assigned[one.record.id] = Assignment((kinds.generation, kind), order)
     return assigner.kinds, assigned
 
 
@@ -182,7 +184,12 @@ def model_of(request: LoggedRequest) -> EmbeddingModel:
 
 def fits(kinds: Kinds, model: EmbeddingModel) -> bool:
     """Whether vectors of `model` can be compared with the kinds."""
-    return kinds.model in ("", model.id) and kinds.dimension == model.dimension
+    return kinds.model in ("", model.id) and kinds.dimension == kind_dimension(model)
+
+
+def kind_dimension(model: EmbeddingModel) -> int:
+    """Return the length of the kind vectors of a model's requests."""
+    return model.dimension + TRAIT_DIMENSION
 
 
 def _with(requests: Requests, assigned: Mapping[str, Assignment]) -> Requests:

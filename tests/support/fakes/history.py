@@ -92,7 +92,8 @@ class FakeHistory:
             assigned = next((each.assigned for each in self._past(entry).ledger if each.assigned is not None), None)
             if assigned is not None and assigned.order > after and entry.vector is not None:
                 model = entry.record.embedding_model or ""
-                found.setdefault(assigned.order, PastAssignment(own_id, assigned, entry.vector, model))
+                past = PastAssignment(own_id, assigned, entry.vector, model, entry.record.traits)
+                found.setdefault(assigned.order, past)
         in_order = [found[order] for order in sorted(found)]
         for start in range(0, len(in_order), batch):
             yield in_order[start : start + batch]

@@ -167,7 +167,7 @@ def test_a_world_that_does_not_allow_a_stream_is_refused_in_words(
     assert replay.main(["--stream", "topics", "--out", str(tmp_path)]) == 1
     assert "needs two tasks" in capsys.readouterr().err
     monkeypatch.undo()
-    assert replay.main(["--system-prompts", "0.5"]) == 1
+    assert replay.main(["--system-prompts", "topic"]) == 1
     assert "made-up" in capsys.readouterr().err
 
 

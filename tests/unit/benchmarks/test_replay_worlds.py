@@ -55,23 +55,28 @@ def test_a_folder_keeps_its_prompts_and_gets_specialists(recorded: Outcomes) -> 
     assert np.sort(topics.scores, axis=1)[:, -2] == pytest.approx(0.4, abs=0.01)
 
 
-def test_system_prompts_are_part_of_the_vectors() -> None:
-    """Prompts of one topic share their system prompt, others nothing; neighbours are searched by the text alone."""
-    world = load_world("made-up-clear", WorldOptions(system_prompts=0.25))
-    assert world.prompt_vectors is not None
+@pytest.mark.parametrize(("variant", "own", "others"), [("topic", 1.0, 0.6), ("varied", 0.7, 0.9), ("same", 1.0, 1.0)])
+def test_system_prompts_are_traits_of_the_requests(variant: str, own: float, others: float) -> None:
+    """Requests of one topic share theirs; the vectors are those of the text, and references see both."""
+    world, plain = (load_world("made-up-clear", WorldOptions(system_prompts=name)) for name in (variant, "none"))
+    assert plain.traits is None
+    assert world.traits is not None
+    assert (world.vectors == plain.vectors).all()
+    assert (plain.kind_vectors == plain.vectors).all()
+    dimension = world.vectors.shape[1]
+    assert np.linalg.norm(world.kind_vectors, axis=1) == pytest.approx(1)
+    traits = 2 * world.kind_vectors[:, dimension:] @ world.kind_vectors[:, dimension:].T
     tasks = np.array(world.outcomes.tasks)
-    some = np.flatnonzero(tasks == tasks[0])[:3]
-    others = np.flatnonzero(tasks != tasks[0])[:3]
-    assert np.linalg.norm(world.vectors, axis=1) == pytest.approx(1)
-    assert (world.vectors[some[:1]] @ world.vectors[some[1:]].T)[0] == pytest.approx(0.25)
-    assert (world.vectors[some[:1]] @ world.vectors[others].T)[0] == pytest.approx(0)
-    assert (world.prompt_vectors == load_world("made-up-clear", WorldOptions()).vectors).all()
+    alike = tasks[:, None] == tasks
+    assert traits[alike].mean() >= own - 1e-6
+    assert traits[~alike].max() <= others + 1e-6
+    assert (traits[alike].min() > 1 - 1e-6) == (variant != "varied")
 
 
 def test_system_prompts_need_a_made_up_set(recorded: Outcomes) -> None:
     """Recorded prompts have none."""
     with pytest.raises(ValueError, match="made-up-clear"):
-        load_world("folder", WorldOptions(system_prompts=0.5))
+        load_world("folder", WorldOptions(system_prompts="topic"))
 
 
 @dataclass
@@ -97,7 +102,7 @@ def test_neighbours_are_searched_by_the_users_text(recorded: Outcomes, *, apart:
     policy = Watched(build_policy(settings), [])
     alike = np.zeros((len(recorded), 4), dtype=np.float32)
     alike[:, 0] = 1
-    searched = vectors_of(recorded.prompts, "", Path()) if apart else None
+    vectors = vectors_of(recorded.prompts, "", Path()) if apart else alike
     stream = make_stream(recorded, Condition(requests=40), 0)
-    ProductPlayer(policy, settings, recorded, alike, 0, searched=searched).play(stream)
+    ProductPlayer(policy, settings, recorded, vectors, 0, traits=[("image",)] * len(recorded)).play(stream)
     assert (max(policy.found) == 0) == apart

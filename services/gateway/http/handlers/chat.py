@@ -68,6 +68,7 @@ def _as_json(choice: Choice) -> dict[str, Any]:
         "expected_cost_usd": None if view is None else view.cost_usd,
         "expected_latency_s": None if view is None else view.latency_s,
         "embedding_model": choice.gathered.embedding_model,
+        "traits": choice.gathered.context.traits,
         "decision": decision_as_json(decision),
         "shadow": None if shadow is None else decision_as_json(shadow),
     }

@@ -60,6 +60,7 @@ def _record(stored: StoredRequest) -> dict[str, Any]:
         "decision": decision_as_json(record.decision),
         "shadow": None if record.shadow is None else decision_as_json(record.shadow),
         "session": record.session,
+        "traits": record.traits,
         "outcome": msgspec.to_builtins(record.outcome),
         "feedback": None if stored.rating is None else msgspec.to_builtins(stored.rating),
         "learned": {

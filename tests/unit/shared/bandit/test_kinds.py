@@ -23,6 +23,7 @@ from shared.bandit.kinds import (
     no_kinds,
     unit_rows,
 )
+from shared.bandit.traits import place_of
 from tests.support.bandit_worlds import kinds_at, unit
 from tests.support.kinds import same
 from tests.support.values import replace
@@ -161,13 +162,13 @@ def test_a_kind_keeps_the_requests_most_like_its_centre_as_examples() -> None:
 def test_a_place_is_the_nearest_kind_and_how_near_it_is() -> None:
     """1 where the prompt would be counted there; the similarity where it would open a kind; None without a vector."""
     kinds = kinds_at((1, 0, 0), (0, 1, 0))
-    assert kinds.place(unit(0.2, 0.9, 0)) == Place(1, 1.0)
-    far = kinds.place(unit(0.1, 0.3, 0.95))
+    assert place_of(kinds, unit(0.2, 0.9, 0), ()) == Place(1, 1.0)
+    far = place_of(kinds, unit(0.1, 0.3, 0.95), ())
     assert far is not None
     assert far.row == 1
     assert far.nearness == pytest.approx(math.exp(0.3 / np.linalg.norm([0.1, 0.3, 0.95]) - 1), abs=1e-5)
-    assert kinds.place(None) is None
-    assert kinds.place(np.ones(7, dtype=np.float32)) is None
+    assert place_of(kinds, None, ()) is None
+    assert place_of(kinds, np.ones(7, dtype=np.float32), ()) is None
     assert no_kinds(3).place(unit(1, 0, 0)) is None
     assert (nearness(1.0), nearness(1.5)) == (1.0, 1.0)
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from shared.bandit.kinds import MAX_KINDS, Assigner, Example, no_kinds
+from shared.bandit.traits import TRAIT_DIMENSION
 from shared.errors import CorruptState
 from shared.schemas.history import OldClusters
 from shared.schemas.storage import counted_kind
@@ -98,8 +99,10 @@ def test_clusters_of_an_earlier_version_become_kinds() -> None:
     kinds = OldClusters(7, centres, "model").kinds([10, 0, 5], order=1000)
     assert (kinds.generation, kinds.model, kinds.order, kinds.next_id) == (7, "model", 1000, 3)
     assert (kinds.ids, kinds.counts.tolist()) == ((0, 1, 2), [10, 1, 5])
-    np.testing.assert_allclose(kinds.centres, centres, atol=1e-6)
-    np.testing.assert_array_equal(kinds.sums[0], 10 * centres[0].astype(np.float64))
+    np.testing.assert_allclose(kinds.centres[:, :4], centres, atol=1e-6)
+    np.testing.assert_array_equal(kinds.sums[0, :4], 10 * centres[0].astype(np.float64))
+    assert kinds.sums.shape == (3, 4 + TRAIT_DIMENSION)
+    assert not kinds.sums[:, 4:].any(), "clusters were found in texts alone"
 
 
 @pytest.mark.parametrize(

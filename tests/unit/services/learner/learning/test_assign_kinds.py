@@ -11,7 +11,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from services.learner.learning.assign_kinds import KindAssigner
-from shared.bandit.kinds import Assigner, Kinds
+from shared.bandit.kinds import Assigner, Kinds, no_kinds
+from shared.bandit.traits import TRAIT_DIMENSION, assign
 from shared.errors import CorruptState, DependencyError
 from shared.metrics import LearnerMetrics
 from shared.schemas.events import EventKind
@@ -21,6 +22,7 @@ from tests.support.fakes.memory import Memory
 from tests.support.fakes.request_log import FakeRequestLog
 from tests.support.kinds import same, unit_vectors
 from tests.support.sample_records import a_record
+from tests.support.values import replace
 
 
 class Store(FakeKindStore):
@@ -98,10 +100,11 @@ async def test_each_request_is_assigned_once_in_its_order(world: World) -> None:
     assert kinds.counts.sum() == 60
     orders = [one.assigned.order for one in again if one.assigned is not None]
     assert orders == list(range(kinds.order - 59, kinds.order + 1))
-    straight = Assigner(Kinds(kinds.generation, "test-4", orders[0] - 1, 0, (), np.zeros(0), np.zeros((0, 4))))
-    assert [(kinds.generation, straight.assign(v, own_id)) for v, own_id in zip(vectors, own_ids, strict=True)] == [
-        one.kind for one in again
-    ]
+    start = no_kinds(4 + TRAIT_DIMENSION, generation=kinds.generation, model="test-4")
+    straight = Assigner(replace(start, order=orders[0] - 1))
+    assert [
+        (kinds.generation, assign(straight, v, (), own_id)) for v, own_id in zip(vectors, own_ids, strict=True)
+    ] == [one.kind for one in again]
     assert same(straight.kinds, kinds)
     assert (world.gauge("cluster_epoch"), world.gauge("kinds")) == (kinds.generation, len(kinds.ids))
 
@@ -167,7 +170,19 @@ async def test_another_embedding_model_starts_a_generation(world: World) -> None
     )
     assert [one.kind and one.kind[0] for one in late] == [None, None, *[old.assigned.kind[0] + 1] * 2]
     assert world.memory.kinds is not None
-    assert (world.memory.kinds.model, world.memory.kinds.dimension) == ("new-6", 6)
+    assert (world.memory.kinds.model, world.memory.kinds.dimension) == ("new-6", 6 + TRAIT_DIMENSION)
+
+
+async def test_the_traits_of_a_request_are_part_of_its_kind(world: World) -> None:
+    """The same text under two system prompts is of two kinds."""
+    (vector,) = unit_vectors(1)
+    entries = [
+        NewRecord(replace(a_record(world.memory.clock.now()), traits=(trait,)), vector)
+        for trait in ("system:5d2f00c2a1b7e94c", "system:3c91f6e08d54aa17") * 3
+    ]
+    await world.log.record(entries)
+    found = await world.assign([entry.record.id for entry in entries])
+    assert [one.kind and one.kind[1] for one in found] == [0, 1] * 3
 
 
 async def test_while_the_embedder_is_away_the_generation_stays(world: World) -> None:
