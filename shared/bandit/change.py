@@ -4,7 +4,7 @@
     alarm where S > 12, and there were more than 20 ratings before S left 0; the break is where it left 0
 
 sd is that of the rating as it was predicted: noise, and what was not known of the arm on such a prompt. Only ratings
-count for which the latter was small, below a tenth of the noise's variance: a new kind of prompt is no evidence that a
+count for which the latter was small, below a tenth of the noise's variance, with ten ratings or more nearby: a new kind of prompt is no evidence that a
 model has become worse. Each arm is watched over all prompts and within each kind of prompt.
 
 Evidence before the last break weighs a tenth. After a break over all prompts the rest of it is moved to the arm's new
@@ -30,6 +30,7 @@ FIRST_BLOCK, GROWTH = 32.0, math.log(1.1)
 ALLOWANCE, ALARM = 0.25, 12.0  # in standard deviations of one rating
 ENOUGH_LABELS = 20.0
 KEPT = 0.1
+FEWEST_NEARBY = 10.0
 LARGEST_UNKNOWN = 0.1
 """Variance of what is not known of an arm, in units of the noise's, up to which a rating counts."""
 
@@ -47,9 +48,12 @@ def block_of(labels: float) -> int:
     return int(math.log1p(max(labels, 0.0) / FIRST_BLOCK) / GROWTH)
 
 
-def rating_sd(noise_variance: float, quality_variance: float) -> float:
-    """Return the sd of a predicted rating, 0 where too little is known for a surprise to be evidence."""
-    if quality_variance >= LARGEST_UNKNOWN * noise_variance:
+def rating_sd(noise_variance: float, quality_variance: float, labels_nearby: float) -> float:
+    """Return the sd of a predicted rating, 0 where too little is known for a surprise to be evidence.
+
+    That is where the arm has few ratings on similar prompts, or the variance of its quality is still large.
+    """
+    if labels_nearby < FEWEST_NEARBY or quality_variance >= LARGEST_UNKNOWN * noise_variance:
         return 0.0
     return math.sqrt(noise_variance + quality_variance)
 

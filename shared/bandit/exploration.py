@@ -1,13 +1,13 @@
 """Width of the draws, and bounds on how often another arm than the best is tried.
 
-    draw's sd  = sqrt(EXPLORATION_RATE / .1) sqrt(alpha_a^2 V_a + beta^2 max(0, V_a(x) - V_a))
+    draw's sd  = sqrt(EXPLORATION_RATE / .1) sqrt(alpha_a^2 V_a + beta_a^2 max(0, V_a(x) - V_a))
     alpha_a    = .2 + .2 rho + .6 sqrt(rho) 10 / (10 + n_a),      rho = ratings / requests, n_a ratings of arm a
-    beta       = .2 + .8 sqrt(rho) 20 / (20 + n_x),               n_x ratings of similar requests
+    beta_a     = .2 + .8 sqrt(rho) 5 / (5 + n_ax),                n_ax ratings of the arm on similar requests
 
 V_a is the variance of the arm's quality over the traffic, V_a(x) that for this kind of prompt, both without what all
 arms share. A try costs a request and pays a rating, if one comes: where every request is rated, a new arm is drawn with
 the whole posterior and a known one with .4 of it; where one in ten is, with .4 and .2. What only the kind of prompt
-leaves open is damped to .2, and not at all in a kind that is new. Among the scales tried, means differed by less than
+leaves open is damped to .2, and not at all for an arm that is new to the kind. Among the scales tried, means differed by less than
 their intervals; these had the best worst seeds, that is, the fewest good arms locked out by a few unlucky ratings.
 
 Besides, the share of requests that go to another arm than the one expected to be best has bounds:
@@ -31,7 +31,8 @@ Floats = NDArray[np.float64]
 SCALE, SCALE_RATED, SCALE_NEW = 0.2, 0.2, 0.6
 NEW_LABELS = 10.0
 KIND_SCALE, KIND_SCALE_NEW = 0.2, 0.8
-NEW_KIND = 20.0
+NEW_KIND = 20.0  # requests
+NEW_KIND_LABELS = 5.0  # of one arm
 SETTLED_LABELS = 25.0
 USUAL_RATE = 0.1
 SMALLEST_SD = 0.005
@@ -48,18 +49,18 @@ def arm_scale(labels: Floats, rated: float) -> Floats:
     return np.asarray(SCALE + SCALE_RATED * rated + SCALE_NEW * np.sqrt(rated) * NEW_LABELS / (NEW_LABELS + labels))
 
 
-def kind_scale(labels_nearby: float, rated: float) -> float:
-    """Return beta."""
-    return KIND_SCALE + KIND_SCALE_NEW * math.sqrt(rated) * NEW_KIND / (NEW_KIND + labels_nearby)
+def kind_scale(labels_nearby: Floats, rated: float) -> Floats:
+    """Return beta of arms with so many ratings on similar requests, (K,)."""
+    return KIND_SCALE + KIND_SCALE_NEW * math.sqrt(rated) * NEW_KIND_LABELS / (NEW_KIND_LABELS + labels_nearby)
 
 
-def draw_sd(arm_variance: Floats, kind_variance: Floats, kind_scale: float, rate: float) -> Floats:
+def draw_sd(arm_variance: Floats, kind_variance: Floats, kind_scale: Floats, rate: float) -> Floats:
     """Return the standard deviation to draw each arm's quality with, (K,).
 
     Args:
         arm_variance: alpha^2 V_a, (K,).
         kind_variance: V_a(x) - V_a, (K,); negative counts as 0.
-        kind_scale: beta.
+        kind_scale: beta, (K,).
         rate: EXPLORATION_RATE.
     """
     if rate == 0:

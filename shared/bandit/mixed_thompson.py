@@ -75,7 +75,7 @@ class MixedThompson:
             kinds=kinds,
             kind_variance=fit.kind_spread**2,
             requests_nearby=nearby @ requests.sum(axis=0),
-            labels_nearby=nearby @ cells.labels[:, 1:].sum(axis=0),
+            arm_labels_nearby=nearby @ cells.labels[:, 1:].T,
             evidence=KindEvidence(by_kind["requests"], by_kind["labels"]),
             rated=rated,
             exploration_rate=settings.exploration_rate,

@@ -21,7 +21,8 @@ Floats = NDArray[np.float64]
 class Beliefs:
     """Beliefs about every arm for one prompt, each (K,): see `GaussianPosterior`.
 
-    `requests_nearby` and `labels_nearby` count requests and ratings of similar prompts; None without context.
+    `arm_labels` are the ratings of each arm on similar prompts, on all prompts without context. `requests_nearby` and
+    `labels_nearby` count requests and ratings of similar prompts; None without context.
     """
 
     quality: Floats
@@ -29,6 +30,7 @@ class Beliefs:
     draw_sd: Floats
     cost_usd: Floats
     latency_s: Floats
+    arm_labels: Floats
     requests_nearby: float | None = None
     labels_nearby: float | None = None
 
@@ -62,7 +64,8 @@ class GaussianPosterior:
         local_gate: whether neighbours may move the estimates.
         kinds: of prompts, if there are any.
         kind_variance: how much the quality of an arm differs from kind to kind, t_g^2.
-        requests_nearby, labels_nearby: requests and ratings of similar prompts by kind, (M,).
+        requests_nearby: requests of similar prompts by kind, (M,).
+        arm_labels_nearby: ratings of each arm on similar prompts by kind, (M, K).
         evidence: of each arm in each kind.
         rated: share of requests that are rated.
         exploration_rate: EXPLORATION_RATE.
@@ -85,10 +88,15 @@ class GaussianPosterior:
     kinds: Kinds | None = None
     kind_variance: float = 0.0
     requests_nearby: Floats = field(default_factory=lambda: np.zeros(0))
-    labels_nearby: Floats = field(default_factory=lambda: np.zeros(0))
+    arm_labels_nearby: Floats = field(default_factory=lambda: np.zeros((0, 0)))
     evidence: KindEvidence = field(default_factory=lambda: KindEvidence(np.zeros((0, 0)), np.zeros((0, 0))))
     rated: float = 1.0
     exploration_rate: float = 0.1
+
+    @property
+    def labels_nearby(self) -> Floats:
+        """Ratings of all arms on similar prompts by kind, (M,)."""
+        return np.asarray(self.arm_labels_nearby.sum(axis=1))
 
     def at(self, place: Place | None) -> Beliefs:
         """Return the beliefs for a prompt.
@@ -97,13 +105,15 @@ class GaussianPosterior:
         mean k theta + (1 - k) theta_new, and variance k V + (1 - k) V_new + (1 - k^2) t_g^2.
         """
         if place is None or place.row + 2 >= len(self.quality):
-            sd = draw_sd(self.arm_variance, np.zeros(len(self.arms)), 0.0, self.exploration_rate)
-            return Beliefs(self.quality[0], self.variance[0], sd, self.cost_usd[0], self.latency_s[0])
+            nothing = np.zeros(len(self.arms))
+            sd = draw_sd(self.arm_variance, nothing, nothing, self.exploration_rate)
+            labels = np.array([one.labels for one in self.sums])
+            return Beliefs(self.quality[0], self.variance[0], sd, self.cost_usd[0], self.latency_s[0], labels)
         row, k = place.row + 2, place.nearness
         unknown = (1 - k * k) * self.kind_variance
         contrast = k * self.contrast[row] + (1 - k) * self.contrast[1] + unknown
-        # Of requests nearby, counted with weights exp(-(1 - cos) / .25): the fourth power of the nearness.
-        labels, requests = (k**4 * float(counts[place.row]) for counts in (self.labels_nearby, self.requests_nearby))
+        fading = k**4  # a prompt of a new kind has few requests nearby
+        labels = fading * self.arm_labels_nearby[place.row]
         beta = kind_scale(labels, self.rated)
         return Beliefs(
             quality=k * self.quality[row] + (1 - k) * self.quality[1],
@@ -111,8 +121,9 @@ class GaussianPosterior:
             draw_sd=draw_sd(self.arm_variance, contrast - self.contrast[0], beta, self.exploration_rate),
             cost_usd=k * self.cost_usd[row] + (1 - k) * self.cost_usd[0],
             latency_s=k * self.latency_s[row] + (1 - k) * self.latency_s[0],
-            requests_nearby=requests,
-            labels_nearby=labels,
+            arm_labels=labels,
+            requests_nearby=fading * float(self.requests_nearby[place.row]),
+            labels_nearby=float(labels.sum()),
         )
 
     def summary(self) -> tuple[ArmSummary, ...]:

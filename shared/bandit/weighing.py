@@ -84,7 +84,7 @@ def weigh(posterior: GaussianPosterior, place: Place | None, eligible: tuple[Arm
         *([known(each) for each in column.tolist()] for column in (cost, latency)),
         *(column.tolist() for column in (cost_terms, speed_terms)),
         [posterior.sums[column].labels for column in columns],
-        map(rating_sd, posterior.noise[columns].tolist(), variance.tolist()),
+        map(rating_sd, posterior.noise[columns].tolist(), variance.tolist(), beliefs.arm_labels[columns].tolist()),
         strict=True,
     )
     utility = (weights.quality * quality + weights.latency * speed_terms + weights.cost * cost_terms).tolist()
