@@ -31,7 +31,7 @@ from shared.bandit.evaluation import worth_of
 from shared.bandit.kinds import MAX_KINDS, Kinds
 from shared.bandit.policy import BanditSettings, Policy, Posterior
 from shared.bandit.sums import ArmSums, LearnedState, Sums
-from shared.bandit.traits import TRAIT_DIMENSION
+from shared.bandit.traits import EXTRA_DIMENSION
 from shared.schemas.records import Attempt, Outcome, RequestRecord, Status
 from shared.storage import qdrant_answers
 
@@ -113,7 +113,7 @@ def learned_state(arms: list[Arm], labels: float, gain: float, rng: np.random.Ge
         total = Sums(*(sum(getattr(part, name) for part in by_kind.values()) for name in names))
         learned[arm.id] = ArmSums(replace(total, labels=labels), by_kind)
     requests = np.full(MAX_KINDS, labels * len(arms) / MAX_KINDS)
-    centres = rng.standard_normal((MAX_KINDS, DIMENSION + TRAIT_DIMENSION))
+    centres = rng.standard_normal((MAX_KINDS, DIMENSION + EXTRA_DIMENSION))
     return LearnedState(
         "1", learned, Kinds(1, "", int(requests.sum()), MAX_KINDS, tuple(range(MAX_KINDS)), requests, centres)
     )

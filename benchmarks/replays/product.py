@@ -20,7 +20,7 @@ from shared.bandit.learning import feedback_sums, outcome_sums
 from shared.bandit.policy import BanditSettings, Policy
 from shared.bandit.stored_sums import weighted_sums
 from shared.bandit.sums import ArmSums, LearnedState
-from shared.bandit.traits import TRAIT_DIMENSION, assign
+from shared.bandit.traits import EXTRA_DIMENSION, assign
 
 BLOCK = 250
 LARGEST_STEP = 20
@@ -50,7 +50,7 @@ class ProductPlayer:
         self._rng = np.random.default_rng([seed, 1])
         self._sums: dict[ArmId, Counter[str]] = {arm.id: Counter() for arm in self._arms}
         self._decisions: list[Decision] = []
-        self._assigner = None if vectors is None else Assigner(no_kinds(vectors.shape[1] + TRAIT_DIMENSION))
+        self._assigner = None if vectors is None else Assigner(no_kinds(vectors.shape[1] + EXTRA_DIMENSION))
         self._kinds: list[KindId | None] = []
         self._similarity: NDArray[np.float32] | None = None
 

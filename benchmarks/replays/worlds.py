@@ -81,7 +81,7 @@ def load_world(data: str | None, options: WorldOptions) -> World:
         if options.specialists is not None:
             outcomes = _with_specialists(outcomes, options.specialists)
     vectors = text_vectors(outcomes.prompts, options.embedding_model, options.cache)
-    traits = None if options.system_prompts == "none" else _traits(outcomes, options.system_prompts)
+    traits = _traits(outcomes, options.system_prompts)
     return World(outcomes, vectors, traits, specialists=data in MADE_UP or options.specialists is not None)
 
 
@@ -93,14 +93,15 @@ def _with_specialists(outcomes: Outcomes, strength: str) -> Outcomes:
 
 def _traits(outcomes: Outcomes, variant: str) -> list[tuple[str, ...]]:
     """Return the traits of each request, as the gateway finds them in its body."""
-    systems = made_up_prompts().system_prompts
+    systems = {} if variant == "none" else made_up_prompts().system_prompts
     found = []
     for number, (topic, prompt) in enumerate(zip(outcomes.tasks, outcomes.prompts, strict=True)):
-        system = ONE_FOR_ALL if variant == "same" else systems[topic]
-        if variant == "varied":
-            system = f"{system} {_note(number)}"
-        messages = [{"role": "system", "content": system}, {"role": "user", "content": prompt}]
-        found.append(traits_of({"messages": messages}, "", frozenset()))
+        messages = [{"role": "user", "content": prompt}]
+        if variant != "none":
+            system = ONE_FOR_ALL if variant == "same" else systems[topic]
+            note = f" {_note(number)}" if variant == "varied" else ""
+            messages.insert(0, {"role": "system", "content": system + note})
+        found.append(traits_of({"messages": messages}, prompt, frozenset()))
     return found
 
 

@@ -4,8 +4,9 @@
     alarm where S > 12, and there were more than 20 ratings before S left 0; the break is where it left 0
 
 sd is that of the rating as it was predicted: noise, and what was not known of the arm on such a prompt. Only ratings
-count for which the latter was small, below a tenth of the noise's variance, with ten ratings or more nearby: a new kind of prompt is no evidence that a
-model has become worse. Each arm is watched over all prompts and within each kind of prompt.
+count for which the latter was small, below a tenth of the noise's variance, with ten ratings or more nearby: a new kind
+of prompt is no evidence that a model has become worse. Each arm is watched over all prompts and within each kind of
+prompt.
 
 Evidence before the last break weighs a tenth. After a break over all prompts the rest of it is moved to the arm's new
 level: what the kinds of prompt say of each other stays. Only falls are looked for. An arm that has improved is one that

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from shared.bandit.context import Vector
 from shared.bandit.kinds import Floats, Kinds
-from shared.bandit.traits import TRAIT_DIMENSION
+from shared.bandit.traits import EXTRA_DIMENSION
 from shared.schemas.events import EventKind
 from shared.schemas.storage import Assignment, NewRecord, counted_kind
 
@@ -97,7 +97,7 @@ class OldClusters(Struct, frozen=True, eq=False):
         """Return them as kinds of prompt, of so many requests each: sums that were counted by them stay valid."""
         sizes = np.maximum(np.asarray(counts, dtype=np.float64), 1.0)
         number = len(self.centres)
-        sums = np.zeros((number, self.centres.shape[1] + TRAIT_DIMENSION))  # they were found in requests' texts alone
+        sums = np.zeros((number, self.centres.shape[1] + EXTRA_DIMENSION))  # they were found in requests' texts alone
         sums[:, : self.centres.shape[1]] = sizes[:, None] * self.centres.astype(np.float64)
         return Kinds(self.epoch, self.model, order, number, tuple(range(number)), sizes, sums)
 

@@ -4,6 +4,7 @@
     tools:<8 hex>     hash of the names of the tools, in any order
     image, audio, file, video   parts of the messages
     json              a structured answer is asked for
+    shape:<12 hex>    what the characters of the user's text say of its kind (`shared.bandit.shape`)
     script:<name>     writing system of most letters of the user's text, in the names of ISO 15924, if it is not Latin
 
 They tell applications apart whose users ask alike, and are stored with the request. Of the system prompt nothing but
@@ -18,6 +19,7 @@ from collections.abc import Iterator, Mapping, Set
 from hashlib import blake2b
 from typing import Any
 
+from shared.bandit.shape import shape_of
 from shared.schemas.similarity_hash import MAX_CHARS, similarity_hash
 
 _SYSTEM_ROLES = ("system", "developer")
@@ -57,6 +59,8 @@ def traits_of(body: Mapping[str, Any], text: str, features: Set[str]) -> tuple[s
         traits += [name for name in _MODALITIES if name in features]
         if not _STRUCTURED.isdisjoint(features):
             traits.append("json")
+    if text:
+        traits.append(f"shape:{shape_of(text)}")
     if not text.isascii() and (script := script_of(text)) != "Latn":
         traits.append(f"script:{script}")
     return tuple(traits)

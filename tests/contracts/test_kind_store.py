@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from shared.bandit.kinds import Assigner, Kinds, no_kinds
-from shared.bandit.traits import TRAIT_DIMENSION
+from shared.bandit.traits import EXTRA_DIMENSION
 from shared.errors import CorruptState
 from shared.schemas.storage import Assignment
 from shared.storage import redis_keys
@@ -196,7 +196,7 @@ async def test_clusters_become_kinds_once(rig: Rig) -> None:
     assert (kinds.generation, kinds.model, kinds.ids, kinds.next_id) == (3, "test-4", (0, 1, 2), 3)
     assert kinds.counts.tolist() == [7, 1, 6]
     np.testing.assert_allclose(kinds.centres[:, :4], centres, atol=1e-6)
-    assert kinds.dimension == 4 + TRAIT_DIMENSION
+    assert kinds.dimension == 4 + EXTRA_DIMENSION
     after = grown(kinds)
     assert await rig.kinds.save(kinds, after, {})
     assert same(await rig.kinds.load(), after), "they are made once"

@@ -11,7 +11,7 @@ from shared.bandit.arms import Arm, Price
 from shared.bandit.context import Vector
 from shared.bandit.kinds import Kinds
 from shared.bandit.sums import ArmSums, LearnedState, Sums
-from shared.bandit.traits import TRAIT_DIMENSION
+from shared.bandit.traits import EXTRA_DIMENSION
 
 A, B, C = "maker/a", "maker/b", "other/c"
 CHEAP, DEAR = Price(1e-7, 1e-7), Price(1e-5, 1e-5)
@@ -50,7 +50,7 @@ def kinds_at(*centres: Sequence[float], counts: Sequence[float] = (), generation
 
     The requests have no traits.
     """
-    vectors = np.pad(np.array(centres, dtype=np.float64), ((0, 0), (0, TRAIT_DIMENSION)))
+    vectors = np.pad(np.array(centres, dtype=np.float64), ((0, 0), (0, EXTRA_DIMENSION)))
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     sizes = np.array(counts, dtype=np.float64) if counts else np.full(len(vectors), 10.0)
     ids = tuple(range(len(vectors)))

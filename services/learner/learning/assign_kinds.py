@@ -15,7 +15,7 @@ import numpy as np
 from msgspec import structs
 
 from shared.bandit.kinds import Assigner, Kinds, no_kinds
-from shared.bandit.traits import TRAIT_DIMENSION, assign
+from shared.bandit.traits import EXTRA_DIMENSION, assign
 from shared.errors import CorruptState, DependencyError
 from shared.logs import get_logger
 from shared.metrics import LearnerMetrics
@@ -134,7 +134,7 @@ class KindAssigner:
         if all(fits(kinds, model) for model in models):
             return kinds
         # Old vectors may still come after a change: only the embedder knows which model is the current one.
-        model = await self._current_model() or EmbeddingModel(kinds.model, kinds.dimension - TRAIT_DIMENSION)
+        model = await self._current_model() or EmbeddingModel(kinds.model, kinds.dimension - EXTRA_DIMENSION)
         if fits(kinds, model) or model not in models:
             return kinds
         _log.info("kinds of prompt begin anew for another embedding model", model=model.id)
@@ -189,7 +189,7 @@ def fits(kinds: Kinds, model: EmbeddingModel) -> bool:
 
 def kind_dimension(model: EmbeddingModel) -> int:
     """Return the length of the kind vectors of a model's requests."""
-    return model.dimension + TRAIT_DIMENSION
+    return model.dimension + EXTRA_DIMENSION
 
 
 def _with(requests: Requests, assigned: Mapping[str, Assignment]) -> Requests:

@@ -20,6 +20,7 @@ from benchmarks.replays.worlds import WorldOptions, load_world
 from deploy.simulator.recorded_outcomes import Outcomes, load_outcomes
 from shared.bandit.build import build_policy
 from shared.bandit.policy import BanditSettings
+from shared.bandit.shape import FIGURES
 
 
 def vectors_of(texts: Sequence[str], model: str, cache: Path) -> NDArray[np.float32]:
@@ -59,11 +60,12 @@ def test_a_folder_keeps_its_prompts_and_gets_specialists(recorded: Outcomes) -> 
 def test_system_prompts_are_traits_of_the_requests(variant: str, own: float, others: float) -> None:
     """Requests of one topic share theirs; the vectors are those of the text, and references see both."""
     world, plain = (load_world("made-up-clear", WorldOptions(system_prompts=name)) for name in (variant, "none"))
-    assert plain.traits is None
+    assert plain.traits is not None
     assert world.traits is not None
+    assert all(len(shape) == 1 and {*shape} < {*both} for shape, both in zip(plain.traits, world.traits, strict=True))
     assert (world.vectors == plain.vectors).all()
-    assert (plain.kind_vectors == plain.vectors).all()
-    dimension = world.vectors.shape[1]
+    dimension = world.vectors.shape[1] + FIGURES
+    assert not plain.kind_vectors[:, dimension:].any()
     assert np.linalg.norm(world.kind_vectors, axis=1) == pytest.approx(1)
     traits = 2 * world.kind_vectors[:, dimension:] @ world.kind_vectors[:, dimension:].T
     tasks = np.array(world.outcomes.tasks)

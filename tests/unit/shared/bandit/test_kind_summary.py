@@ -16,7 +16,7 @@ from shared.bandit.policy import BanditSettings
 from shared.bandit.posterior import GaussianPosterior
 from shared.bandit.steering import greedy
 from shared.bandit.sums import ArmSums, LearnedState
-from shared.bandit.traits import TRAIT_DIMENSION, assign
+from shared.bandit.traits import EXTRA_DIMENSION, assign
 from tests.support.bandit_worlds import ARMS, A, B, C, generator, rated
 from tests.support.values import replace
 
@@ -29,7 +29,7 @@ SIZES = (30, 60, 10)
 
 def kinds_of_three() -> Kinds:
     """Three kinds of different sizes."""
-    assigner = Assigner(no_kinds(4 + TRAIT_DIMENSION))
+    assigner = Assigner(no_kinds(4 + EXTRA_DIMENSION))
     for topic, size in enumerate(SIZES):
         for at in range(size):
             assign(assigner, TOPICS[topic], (), f"request-{topic}-{at}")

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from shared.bandit.shape import shape_of
 from shared.schemas.chat import parse_chat
 from shared.schemas.similarity_hash import BITS, similarity_hash
 from shared.schemas.traits import script_of
@@ -19,7 +20,10 @@ PROMPT = (
 
 
 def traits(*messages: dict[str, Any], **fields: Any) -> tuple[str, ...]:
-    return parse_chat(json.dumps({"messages": [*messages, QUESTION], **fields}).encode()).traits
+    """All but the shape of the question, which every request has."""
+    found = parse_chat(json.dumps({"messages": [*messages, QUESTION], **fields}).encode()).traits
+    assert f"shape:{shape_of(QUESTION['content'])}" in found
+    return tuple(trait for trait in found if not trait.startswith("shape:"))
 
 
 def tool(name: str) -> dict[str, Any]:

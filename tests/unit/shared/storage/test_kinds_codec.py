@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from shared.bandit.kinds import MAX_KINDS, Assigner, Example, no_kinds
-from shared.bandit.traits import TRAIT_DIMENSION
+from shared.bandit.traits import EXTRA_DIMENSION
 from shared.errors import CorruptState
 from shared.schemas.history import OldClusters
 from shared.schemas.storage import counted_kind
@@ -101,7 +101,7 @@ def test_clusters_of_an_earlier_version_become_kinds() -> None:
     assert (kinds.ids, kinds.counts.tolist()) == ((0, 1, 2), [10, 1, 5])
     np.testing.assert_allclose(kinds.centres[:, :4], centres, atol=1e-6)
     np.testing.assert_array_equal(kinds.sums[0, :4], 10 * centres[0].astype(np.float64))
-    assert kinds.sums.shape == (3, 4 + TRAIT_DIMENSION)
+    assert kinds.sums.shape == (3, 4 + EXTRA_DIMENSION)
     assert not kinds.sums[:, 4:].any(), "clusters were found in texts alone"
 
 

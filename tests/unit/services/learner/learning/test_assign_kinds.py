@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from services.learner.learning.assign_kinds import KindAssigner
 from shared.bandit.kinds import Assigner, Kinds, no_kinds
-from shared.bandit.traits import TRAIT_DIMENSION, assign
+from shared.bandit.traits import EXTRA_DIMENSION, assign
 from shared.errors import CorruptState, DependencyError
 from shared.metrics import LearnerMetrics
 from shared.schemas.events import EventKind
@@ -100,7 +100,7 @@ async def test_each_request_is_assigned_once_in_its_order(world: World) -> None:
     assert kinds.counts.sum() == 60
     orders = [one.assigned.order for one in again if one.assigned is not None]
     assert orders == list(range(kinds.order - 59, kinds.order + 1))
-    start = no_kinds(4 + TRAIT_DIMENSION, generation=kinds.generation, model="test-4")
+    start = no_kinds(4 + EXTRA_DIMENSION, generation=kinds.generation, model="test-4")
     straight = Assigner(replace(start, order=orders[0] - 1))
     assert [
         (kinds.generation, assign(straight, v, (), own_id)) for v, own_id in zip(vectors, own_ids, strict=True)
@@ -170,7 +170,7 @@ async def test_another_embedding_model_starts_a_generation(world: World) -> None
     )
     assert [one.kind and one.kind[0] for one in late] == [None, None, *[old.assigned.kind[0] + 1] * 2]
     assert world.memory.kinds is not None
-    assert (world.memory.kinds.model, world.memory.kinds.dimension) == ("new-6", 6 + TRAIT_DIMENSION)
+    assert (world.memory.kinds.model, world.memory.kinds.dimension) == ("new-6", 6 + EXTRA_DIMENSION)
 
 
 async def test_the_traits_of_a_request_are_part_of_its_kind(world: World) -> None:
