@@ -31,8 +31,7 @@ def test_shapes_tell_forms_apart_and_topics_alike() -> None:
     """Everyday questions resemble each other more than a list of choices, code or a formula."""
     alike = min(cosine(one, other) for one in EVERYDAY for other in EVERYDAY)
     apart = max(cosine(EVERYDAY[0], other) for other in (CHOICES, CODE, FORMULA))
-    assert alike > 0.9
-    assert alike > apart + 0.15
+    assert alike > apart + 0.2
 
 
 def test_what_is_no_shape_counts_nothing() -> None:

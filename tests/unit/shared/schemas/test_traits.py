@@ -96,7 +96,7 @@ def test_parts_and_the_form_of_the_answer_are_traits() -> None:
     body = {"messages": [*messages, last], "tools": [tool("a")], "response_format": schema}
     every = parse_chat(json.dumps(body).encode()).traits
     assert [each.partition(":")[0] for each in every] == [
-        "system", "tools", "image", "audio", "file", "video", "json", "script",
+        "system", "tools", "image", "audio", "file", "video", "json", "shape", "script",
     ]  # fmt: skip
     assert found == every[:7], "the script is that of the last user message"
     assert traits(response_format={"type": "json_object"}) == ("json",)
