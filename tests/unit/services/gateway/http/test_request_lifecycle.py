@@ -18,11 +18,13 @@ from shared.settings import load_settings
 from shared.tracing import IdTracer
 
 
+def lifecycle_with(**settings: str) -> RequestLifecycle:
+    metrics = GatewayMetrics(CollectorRegistry())
+    return RequestLifecycle(load_settings(settings, None), metrics, IdTracer(), admission=Mock(), body_bytes=Mock())
+
+
 def entered(*headers: tuple[str, str]) -> RequestContext:
-    lifecycle = RequestLifecycle(
-        load_settings({}, None), GatewayMetrics(CollectorRegistry()), IdTracer(), admission=Mock(), body_bytes=Mock()
-    )
-    return lifecycle.begin(CIMultiDictProxy(CIMultiDict(headers)))
+    return lifecycle_with().begin(CIMultiDictProxy(CIMultiDict(headers)))
 
 
 async def session(*headers: tuple[str, str], **body: object) -> str | None:
@@ -50,3 +52,21 @@ async def test_the_session_of_the_body_goes_before_that_of_the_header(header: tu
     assert of_header != of_body
     assert (await session(*header, prompt_cache_key="key") == of_header) is bool(header)
     assert await session() is None
+
+
+@pytest.mark.parametrize(
+    ("origins", "origin", "allowed", "varies"),
+    [
+        ("*", "https://a.example", "*", False),
+        ("https://a.example,https://b.example", "https://a.example", "https://a.example", True),
+        ("https://a.example", "https://c.example", None, True),
+    ],
+)
+def test_a_response_for_one_origin_is_not_cached_for_another(
+    origins: str, origin: str, allowed: str | None, varies: bool
+) -> None:
+    """`Vary: Origin` wherever the headers depend on who asks."""
+    sent = CIMultiDictProxy(CIMultiDict({"Origin": origin}))
+    headers = CIMultiDict(lifecycle_with(CORS_ORIGINS=origins).cors(sent, "GET"))
+    assert headers.get("Access-Control-Allow-Origin") == allowed
+    assert (headers.get("Vary") == "Origin") is varies
