@@ -33,6 +33,7 @@ class Logged:
         chosen: the arm that was chosen and answered.
         weights: as used.
         score, cost_usd, latency_s: the outcome; an unknown cost is NaN.
+        similar: requests and ratings of similar prompts, which bound the explored share; NaN if not recorded.
     """
 
     arms: tuple[ArmId, ...]
@@ -42,6 +43,7 @@ class Logged:
     score: float
     cost_usd: float
     latency_s: float
+    similar: tuple[float, float] = (np.nan, np.nan)
 
     @staticmethod
     def of(decision: Decision, score: float, cost_usd: float, latency_s: float) -> Logged:
@@ -50,7 +52,9 @@ class Logged:
             raise ValueError("this decision was not drawn")
         arms = tuple(sys.intern(view.arm) for view in decision.views)
         beliefs = np.array([_beliefs(view) for view in decision.views]).T
-        return Logged(arms, beliefs, decision.arm, decision.weights, score, cost_usd, latency_s)
+        counts = decision.kind_requests, decision.kind_labels
+        similar = (np.nan, np.nan) if counts[0] is None or counts[1] is None else (counts[0], counts[1])
+        return Logged(arms, beliefs, decision.arm, decision.weights, score, cost_usd, latency_s, similar)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,6 +67,7 @@ class Log:
             the whole log: the units of cost and latency in a utility.
         chosen: column of the arm that was chosen and answered.
         score, paid_usd, took_s: what came of it.
+        similar: requests and ratings of similar prompts, (n, 2), NaN if not recorded.
         propensity: 0 where an arm was not eligible.
         quality, draw_sd, cost_term, speed_term: what was believed.
         cost_usd, latency_s: what was expected; filled with what came of it on the mean where nothing was.
@@ -76,6 +81,7 @@ class Log:
     score: Floats
     paid_usd: Floats
     took_s: Floats
+    similar: Floats
     propensity: Floats
     quality: Floats
     draw_sd: Floats
@@ -101,14 +107,17 @@ class Log:
 
 
 def why_not(record: RequestRecord, score: float | None) -> str | None:
-    """Return the reason why a request does not count, or None. All but the last three precede the draw."""
+    """Return the reason why a request does not count, or None. All but the last three precede the draw.
+
+    Where DEFAULT_MODEL answered because the best model was not certain enough, it had a recorded probability.
+    """
     decision = record.decision
     reasons = (
         (record.shadow is not None, "shadow mode"),
         (decision.kind is DecisionKind.PINNED, "model named by the client"),
         (decision.session, "conversation kept its model"),
         (decision.exploration != "on", "not explored"),
-        (decision.kind is DecisionKind.DEFAULT, "default model"),
+        (decision.kind is DecisionKind.DEFAULT and not decision.views, "default model"),
         (not decision.views or decision.weights is None, "no probabilities recorded"),
         (decision.kind is DecisionKind.FALLBACK or record.outcome.arm != decision.arm, "another model answered"),
         (not record.rateable, "not answered"),
@@ -163,6 +172,7 @@ def make_log(requests: Sequence[Logged]) -> Log:
         score=np.array([request.score for request in requests]),
         paid_usd=np.where(np.isnan(paid), expected, paid),
         took_s=took,
+        similar=np.array([request.similar for request in requests]),
         **(named | {"propensity": np.nan_to_num(named["propensity"])}),
     )
 

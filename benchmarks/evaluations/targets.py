@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from benchmarks.evaluations.log import Log
 from shared.bandit.arms import ArmId
 from shared.bandit.decision import Weights
-from shared.bandit.exploration import SMALLEST_SD
+from shared.bandit.exploration import SMALLEST_SD, bounded, explored_bounds
 from shared.bandit.off_policy import REPLICATES, Choices, Estimate, Support, estimate, support
 from shared.bandit.propensity import propensities
 
@@ -65,8 +65,10 @@ def other_settings(
 ) -> Target:
     """Return the logged policy with changed settings (`settings_weights`), the others as at the end of the log.
 
-    A draw's sd grows with the root of EXPLORATION_RATE; one that was raised to its floor is taken for the floor.
+    A draw's sd grows with the root of EXPLORATION_RATE; one that was raised to its floor is taken for the floor. The
+    explored share is kept within the bounds that hold at that rate.
     """
+    rate = changes.get(RATE, logged_rate)
     weights = settings_weights(log.weights, changes)
     scale = np.sqrt(changes[RATE] / logged_rate) if RATE in changes and logged_rate > 0 else 1.0
     sds = log.draw_sd if scale == 1.0 else np.where(scale == 0, 0.0, np.maximum(log.draw_sd * scale, SMALLEST_SD))
@@ -74,14 +76,24 @@ def other_settings(
     chances, known = np.zeros(utility.shape), dict[bytes, Floats]()
     for t, eligible in enumerate(log.eligible):
         draw = np.stack((utility[t, eligible], weights.quality * sds[t, eligible]))
-        key = draw.tobytes()  # requests between two refreshes of the beliefs are often decided alike
+        similar = log.similar[t]
+        key = (
+            draw.tobytes() + similar.tobytes()
+        )  # many requests between two refreshes are decided alike
         if key not in known:
-            known[key] = propensities(draw[0], draw[1])
+            known[key] = _within_bounds(propensities(draw[0], draw[1]), draw[0], rate, similar)
         chances[t, eligible] = known[key]
         if t % 500 == 0 or t + 1 == len(log):
             progress(t + 1, len(log))
     name = " ".join(f"{name}={value:g}" for name, value in changes.items())
     return Target(name, log, chances, weights)
+
+
+def _within_bounds(chances: Floats, utility: Floats, rate: float, similar: Floats) -> Floats:
+    if np.isnan(similar).any():
+        return chances
+    limits = explored_bounds(rate, len(chances), float(similar[0]), float(similar[1]))
+    return np.array(bounded(chances.tolist(), int(utility.argmax()), limits))
 
 
 def settings_weights(weights: Weights, changes: Mapping[str, float]) -> Weights:

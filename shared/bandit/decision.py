@@ -104,7 +104,7 @@ class Decision:
         exploration: `on`; or why nothing was explored: `off` by the client's wish, `spent` with the day's budget.
         unfit: arms that were left out before the draw because they cannot serve the request.
         kind_size: requests that were assigned to that kind.
-        kind_requests, kind_labels: requests and ratings of similar prompts, weighted by age; None without context.
+        kind_requests, kind_labels: requests and ratings of similar prompts (without context: of all), weighted by age.
         nearness: 1 where the prompt belongs to the nearest kind, below 1 where it is of a new kind.
         examples: ids of requests of the nearest kind, those most like its centre first.
     """
@@ -138,7 +138,7 @@ class Decision:
     @property
     def explored(self) -> bool:
         """Whether a draw, and nothing else, put another arm first than the one that is expected to be best."""
-        if self.propensity >= 1:
+        if self.propensity >= 1 or self.kind is DecisionKind.DEFAULT:
             return False
         view = self.view(self.arm)
         return view is not None and view.utility < max([one.utility for one in self.views])

@@ -14,7 +14,7 @@ ratings.
 Besides, the share of requests that go to another arm than the one expected to be best has bounds:
 
     at least  EXPLORATION_RATE x 20 / (20 + requests nearby)            a kind is tried when it is new, rated or not
-    at most   EXPLORATION_RATE, from 25 ratings nearby for each arm on; before, up to all of them
+    at most   EXPLORATION_RATE, from 25 ratings nearby for each arm on; before, and in a new kind, up to 1
 
 Rate 0 is greedy.
 """
@@ -40,9 +40,9 @@ SMALLEST_SD = 0.005
 """Of a draw, so that every arm keeps a propensity above 0 for a while."""
 
 
-def rated_share(labels: Floats, requests: float) -> float:
+def rated_share(labels: float, requests: float) -> float:
     """Return the share of requests that are rated, close to 1 before there are any."""
-    return min(1.0, (float(labels.sum()) + 1) / (requests + 1))
+    return min(1.0, (labels + 1) / (requests + 1))
 
 
 def arm_scale(labels: Floats, rated: float) -> Floats:
@@ -74,7 +74,7 @@ def explored_bounds(rate: float, arms: int, requests_nearby: float, labels_nearb
     """Return the least and the largest share of requests like this one that another arm than the best may answer."""
     if rate == 0 or arms < 2:
         return 0.0, 0.0
-    settled = min(1.0, labels_nearby / (SETTLED_LABELS * arms))
+    settled = min(1.0, labels_nearby / (SETTLED_LABELS * arms)) if requests_nearby > 0 else 0.0
     return rate * NEW_KIND / (NEW_KIND + requests_nearby), max(rate, 1.0 - settled * (1.0 - rate))
 
 

@@ -55,7 +55,7 @@ class MixedThompson:
             cells = _without_ratings(cells)
         fit = fit_mixed(cells, level=settings.optimistic_prior, bonus=settings.exploration_bonus)
         requests = by_kind["requests"]
-        rated = rated_share(cells.labels, sum(one.requests for one in totals))
+        rated = rated_share(sum(one.labels for one in totals), sum(one.requests for one in totals))
         nearby = cells.kernel[1:, 1:] ** NEARBY
         return GaussianPosterior(
             version=state.version,
@@ -87,12 +87,8 @@ class MixedThompson:
         """Rank `eligible`, with the probability of every one of them."""
 
         def bounds(arms: int, beliefs: Beliefs) -> tuple[float, float]:
-            requests, labels = beliefs.requests_nearby, beliefs.labels_nearby
-            if requests is None or labels is None:  # no context: all requests are alike
-                requests, labels = (
-                    sum(getattr(one, name) for one in posterior.sums) for name in ("requests", "labels")
-                )
-            return explored_bounds(self.settings.exploration_rate, arms, requests, labels)
+            rate = self.settings.exploration_rate
+            return explored_bounds(rate, arms, beliefs.requests_nearby, beliefs.labels_nearby)
 
         return decide(posterior, context, eligible, rng, settings=self.settings, policy=self.name, bounds=bounds)
 
@@ -173,10 +169,11 @@ def _since_breaks(
 
 
 def _blocks_in_rows(one: ArmSums, kinds: Kinds) -> dict[int, list[Block]]:
+    """Return an arm's blocks in each kind, those of merged kinds among them, oldest first."""
     rows: dict[int, list[Block]] = {}
     for row, blocks in _in_rows(one.kind_blocks, kinds):
         rows.setdefault(row, []).extend(blocks)
-    return rows
+    return {row: sorted(blocks, key=lambda block: (block.weight, block.number)) for row, blocks in rows.items()}
 
 
 def _faded(blocks: Mapping[int, Sequence[Block]], labels: Floats, scores: Floats, cosines: Floats) -> Floats:

@@ -21,8 +21,8 @@ Floats = NDArray[np.float64]
 class Beliefs:
     """Beliefs about every arm for one prompt, each (K,): see `GaussianPosterior`.
 
-    `arm_labels` are the ratings of each arm on similar prompts, on all prompts without context. `requests_nearby` and
-    `labels_nearby` count requests and ratings of similar prompts; None without context.
+    `arm_labels` are the ratings of each arm on similar prompts. `requests_nearby` and `labels_nearby` count requests
+    and ratings of similar prompts; of a new kind there has been no request. Without context all prompts are similar.
     """
 
     quality: Floats
@@ -31,8 +31,8 @@ class Beliefs:
     cost_usd: Floats
     latency_s: Floats
     arm_labels: Floats
-    requests_nearby: float | None = None
-    labels_nearby: float | None = None
+    requests_nearby: float
+    labels_nearby: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -108,12 +108,13 @@ class GaussianPosterior:
             nothing = np.zeros(len(self.arms))
             sd = draw_sd(self.arm_variance, nothing, nothing, self.exploration_rate)
             labels = np.array([one.labels for one in self.sums])
-            return Beliefs(self.quality[0], self.variance[0], sd, self.cost_usd[0], self.latency_s[0], labels)
+            requests = sum(one.requests for one in self.sums)
+            believed = self.quality[0], self.variance[0], sd, self.cost_usd[0], self.latency_s[0]
+            return Beliefs(*believed, labels, requests, float(labels.sum()))
         row, k = place.row + 2, place.nearness
         unknown = (1 - k * k) * self.kind_variance
         contrast = k * self.contrast[row] + (1 - k) * self.contrast[1] + unknown
-        fading = k**4  # a prompt of a new kind has few requests nearby
-        labels = fading * self.arm_labels_nearby[place.row]
+        labels = k**4 * self.arm_labels_nearby[place.row]
         beta = kind_scale(labels, self.rated)
         return Beliefs(
             quality=k * self.quality[row] + (1 - k) * self.quality[1],
@@ -122,7 +123,7 @@ class GaussianPosterior:
             cost_usd=k * self.cost_usd[row] + (1 - k) * self.cost_usd[0],
             latency_s=k * self.latency_s[row] + (1 - k) * self.latency_s[0],
             arm_labels=labels,
-            requests_nearby=fading * float(self.requests_nearby[place.row]),
+            requests_nearby=0.0 if k < 1 else float(self.requests_nearby[place.row]),
             labels_nearby=float(labels.sum()),
         )
 

@@ -48,5 +48,5 @@ def prompt_kind(posterior: GaussianPosterior, place: Place | None, beliefs: Beli
         return None
     number = kinds.ids[place.row]
     examples = tuple([example.request_id for example in kinds.examples.get(number, ())])
-    size, labels = int(kinds.counts[place.row]), beliefs.labels_nearby or 0.0
+    size, labels = int(kinds.counts[place.row]), beliefs.labels_nearby
     return PromptKind((kinds.generation, number), size, place.nearness, labels, examples)

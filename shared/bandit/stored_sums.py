@@ -217,14 +217,14 @@ def _blocks(weight: float, sums: IntSums) -> dict[KindId | None, tuple[Block, ..
         if field is not None and field.block is not None:
             attribute, units = _IN_BLOCKS[field.base]
             blocks[field.part[0], field.block][attribute] = value / units
-    by_kind: dict[KindId | None, list[tuple[int, Block]]] = defaultdict(list)
+    by_kind: dict[KindId | None, list[Block]] = defaultdict(list)
     for (kind, block), fields in blocks.items():
-        by_kind[kind].append((block, _block(weight, fields)))
-    return {kind: tuple(each for _, each in sorted(some, key=lambda one: one[0])) for kind, some in by_kind.items()}
+        by_kind[kind].append(_block(weight, block, fields))
+    return {kind: tuple(sorted(some, key=lambda one: one.number)) for kind, some in by_kind.items()}
 
 
-def _block(weight: float, fields: Mapping[str, float]) -> Block:
+def _block(weight: float, number: int, fields: Mapping[str, float]) -> Block:
     labels, score = fields.get("labels", 0.0), fields.get("score", 0.0)
     if "residual" in fields:
-        return Block(weight, labels, score, fields["residual"] / _OLD_NOISE_SD, labels)
-    return Block(weight, labels, score, fields.get("surprise", 0.0), fields.get("surprises", 0.0))
+        return Block(weight, labels, score, fields["residual"] / _OLD_NOISE_SD, labels, number)
+    return Block(weight, labels, score, fields.get("surprise", 0.0), fields.get("surprises", 0.0), number)

@@ -84,7 +84,7 @@ class Block:
     """Successive ratings of one arm within a day, as counted; `weight` is what recency leaves of each.
 
     `score` is their sum. `surprises` of them could be predicted well enough to be a test of the prediction; `surprise`
-    is the sum, over these, of (score - prediction) / sd of the prediction.
+    is the sum, over these, of (score - prediction) / sd of the prediction. `number` orders the blocks of a day.
     """
 
     weight: float
@@ -92,6 +92,7 @@ class Block:
     score: float
     surprise: float
     surprises: float
+    number: int = 0
 
 
 @dataclass(frozen=True, slots=True)

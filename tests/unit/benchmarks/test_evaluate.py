@@ -88,6 +88,33 @@ def test_other_settings_are_judged_by_the_probabilities_they_would_have_had(chan
     assert target.chances[0].tolist() == pytest.approx([views[arm] for arm in log.arms], abs=1e-9)
 
 
+@pytest.mark.parametrize("rate", [0.02, 0.1, 0.5])
+@pytest.mark.parametrize("worse", [0.0, 0.55])
+def test_other_rates_are_judged_within_the_bounds_of_the_explored_share(rate: float, worse: float) -> None:
+    """Where the bounds and not the draws set the probabilities, these are recomputed as well."""
+    learned = state({A: rated(*[1.0, 0.6, 0.2] * 30), B: rated(*[1.0, worse, 0.2] * 30), C: rated(*[0.1] * 15)})
+    logged, other = (
+        (policy := build_policy(replace(SETTINGS, exploration_rate=each))).decide(
+            policy.fit(learned, ARMS), EMPTY, (A, B, C), generator()
+        )
+        for each in (0.1, rate)
+    )
+    log = make_log([Logged.of(logged, 1.0, 0.01, 1.0)])
+    target = other_settings(log, {"EXPLORATION_RATE": rate}, 0.1, lambda *_: None)
+    chances = {view.arm: view.propensity for view in other.views}
+    assert target.chances[0].tolist() == pytest.approx([chances[arm] for arm in log.arms], abs=1e-6)
+
+
+def test_answers_of_the_default_model_count_where_it_was_drawn() -> None:
+    """Below MIN_CONFIDENCE_SCORE the default model has a probability: leaving its answers out would bias the rest."""
+    settings = replace(SETTINGS, min_confidence_score=1.0, default_arm=C)
+    decisions = [drawn(settings, seed) for seed in range(60)]
+    by_default = [one for one in decisions if one.kind is DecisionKind.DEFAULT]
+    assert 30 < len(by_default) < 60
+    assert {why_not(a_request(one, 1.0), 0.5) for one in decisions} == {None}
+    assert not any(one.explored for one in by_default), "no draw chose it"
+
+
 def test_what_needs_relearning_is_refused() -> None:
     """A log cannot tell what other priors would have learned."""
     with pytest.raises(ValueError, match="replay"):

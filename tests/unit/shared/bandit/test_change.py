@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,17 +12,21 @@ from numpy.typing import NDArray
 
 from shared.bandit.build import build_policy
 from shared.bandit.change import KEPT, LARGEST_UNKNOWN, block_of, find_break, rating_sd
+from shared.bandit.context import Context
 from shared.bandit.decision import ArmView
-from shared.bandit.kinds import KindId
+from shared.bandit.kinds import Assigner, KindId, no_kinds
+from shared.bandit.kinship import kinship
 from shared.bandit.learning import feedback_sums
 from shared.bandit.mixed_thompson import NEARBY
-from shared.bandit.policy import BanditSettings
+from shared.bandit.policy import BanditSettings, Policy
+from shared.bandit.posterior import GaussianPosterior
 from shared.bandit.stored_sums import parse_sums, weighted_sums
 from shared.bandit.sums import ArmSums, Block, LearnedState
-from tests.support.bandit_worlds import ARMS, A, B, C, by_kind, generator, kinds_at, rated
+from tests.support.bandit_worlds import ARMS, A, B, C, by_kind, generator, kinds_at, rated, unit
 from tests.support.values import replace
 
 NOISE_SD = 0.45
+POLICY = build_policy(BanditSettings())
 
 
 @dataclass(frozen=True)
@@ -100,7 +105,7 @@ def test_days_keep_their_order() -> None:
 
 def expected(state: LearnedState) -> NDArray[np.float64]:
     """Return the quality that the product expects of each arm over all traffic."""
-    return np.asarray(build_policy(BanditSettings()).fit(state, ARMS).quality[0])
+    return np.asarray(POLICY.fit(state, ARMS).quality[0])
 
 
 def test_the_policy_leaves_an_arm_that_has_become_worse() -> None:
@@ -120,9 +125,7 @@ def test_what_kinds_of_prompt_say_of_each_other_stays() -> None:
     after = (Phase(60, 0.6, 0.9, strong), Phase(60, 0.2, 0.5, weak))
     other = ratings(Phase(200, 0.7, 0.7, strong), Phase(200, 0.7, 0.7, weak))
     fits = [
-        build_policy(BanditSettings()).fit(
-            LearnedState("1", {A: ratings(*phases), B: other}, kinds_at((1, 0), (0, 1))), ARMS[:2]
-        )
+        POLICY.fit(LearnedState("1", {A: ratings(*phases), B: other}, kinds_at((1, 0), (0, 1))), ARMS[:2])
         for phases in (before, (*before, *after))
     ]
     assert all(fit.quality[2, 0] > fit.quality[3, 0] + 0.2 for fit in fits)
@@ -154,14 +157,17 @@ KINDS = kinds_at((1, 0, 0), (0.75, 0.66, 0), (0, 0, 1))
 """Kinds 0 and 1 are alike (cosine .75), kind 2 is like neither."""
 
 
-def labels_left(arm: ArmSums) -> list[float]:
-    """Return the share of the ratings of A that counts in each of the three kinds, as the policy fits it."""
+def labels_left(arm: ArmSums, *, merged: Mapping[int, int] | None = None, overall: bool = True) -> list[float]:
+    """Return the share of the ratings of A that counts in each of the three kinds, as the policy fits it.
+
+    Without a look at all prompts together if not `overall`.
+    """
     others = {B: by_kind(*[rated(*[0.6] * 100)] * 3)}
-    posterior = build_policy(BanditSettings()).fit(LearnedState("1", {A: arm, **others}, KINDS), ARMS[:2])
-    whole = replace(arm, blocks=(), kind_blocks={})
-    unbroken = build_policy(BanditSettings()).fit(LearnedState("1", {A: whole, **others}, KINDS), ARMS[:2])
-    cosines = (KINDS.centres @ KINDS.centres.T).astype(float)
-    nearby = np.exp((np.minimum(cosines, 1) - 1) / NEARBY)
+    kinds = replace(KINDS, merged=merged or {})
+    watched, unwatched = replace(arm, blocks=arm.blocks if overall else ()), replace(arm, blocks=(), kind_blocks={})
+    posterior = POLICY.fit(LearnedState("1", {A: watched, **others}, kinds), ARMS[:2])
+    unbroken = POLICY.fit(LearnedState("1", {A: unwatched, **others}, kinds), ARMS[:2])
+    nearby = kinship(KINDS.centres.astype(float), KINDS.counts) ** NEARBY
     left, before = (np.linalg.solve(nearby, fit.labels_nearby) - 100 for fit in (posterior, unbroken))
     return [float(share) for share in left / before]
 
@@ -177,3 +183,51 @@ def test_a_fall_in_one_kind_is_seen_in_it_and_in_kinds_like_it_alone() -> None:
         assert alike == pytest.approx(fallen, abs=1e-6)
         assert unlike == pytest.approx(1.0)
     assert labels_left(ratings(*before, *before)) == pytest.approx([1, 1, 1])
+
+
+def test_blocks_of_merged_kinds_are_read_in_order_of_time() -> None:
+    """A fall before two kinds were merged, or after it, is found in the kind they became: the ids do not matter."""
+    before, fall, settled = Phase(60, 0.8), Phase(25, 0.2), Phase(60, 0.2, expected=0.2)
+    story = [before, before, fall, settled, settled]
+    rest = [Phase(10, 0.8, kind=(1, 1)), Phase(400, 0.8, kind=(1, 2))]
+    for ids in ((0, 0, 0, 0, 0), (0, 7, 0, 0, 0), (7, 0, 7, 7, 0), (7, 7, 7, 0, 0), (0, 7, 7, 0, 7)):
+        phases = [replace(phase, kind=(1, kind)) for phase, kind in zip(story, ids, strict=True)]
+        fallen, _, unlike = labels_left(ratings(*rest, *phases), merged={7: 0}, overall=False)
+        assert fallen == pytest.approx((145 + 0.1 * 120) / 265, abs=0.1)
+        assert unlike == pytest.approx(1.0)
+
+
+TOPICS = (unit(1, 0, 0, 0), unit(0, 1, 0, 0))
+
+
+def play(requests: Sequence[tuple[int, float]], seed: int, policy: Policy[GaussianPosterior] = POLICY) -> ArmSums:
+    """Return what is learned of A where it answers these requests, (topic, rate of 1 among its ratings), and is fitted
+    every ten ratings; B always gets .6.
+    """
+    rng, sums, assigner = generator(seed), Counter[str](), Assigner(no_kinds(4))
+    kinds, arm, posterior = assigner.kinds, ArmSums(), policy.fit(LearnedState("0", {}), ARMS[:2])
+    for at, (topic, rate) in enumerate(requests):
+        if at % 10 == 0:
+            other = {B: by_kind(*[rated(*[0.6] * (at // 4))] * len(kinds.ids))} if kinds.ids else {}
+            posterior = policy.fit(LearnedState(str(at), {A: arm, **other}, kinds if kinds.ids else None), ARMS[:2])
+        view = policy.decide(posterior, Context(TOPICS[topic]), [A], rng).view(A)
+        kind = (1, assigner.assign(TOPICS[topic]))
+        sums.update(feedback_sums(score=float(rng.random() < rate), view=view, kind=kind))
+        kinds = assigner.kinds
+        arm = weighted_sums([(1.0, parse_sums({name: str(value) for name, value in sums.items()}))])
+    return arm
+
+
+def test_a_new_topic_where_an_arm_is_bad_is_no_alarm() -> None:
+    """An arm of .9 on one topic, then of .3 on a new one: no break, neither over all prompts nor in a kind."""
+    for seed in range(3):
+        arm = play([(0, 0.9)] * 200 + [(1, 0.3)] * 200, seed)
+        assert not broken(arm)
+        for kind, blocks in arm.kind_blocks.items():
+            assert find_break(blocks, arm.kinds[kind].labels, arm.kinds[kind].score) is None
+
+
+def test_a_fall_on_known_topics_is_an_alarm() -> None:
+    """The same arm falls on the topics that are known: the break is seen, with beliefs fitted on the way."""
+    for seed in range(3):
+        assert broken(play([(at % 2, 0.9) for at in range(200)] + [(at % 2, 0.4) for at in range(150)], seed))

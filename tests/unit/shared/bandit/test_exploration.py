@@ -26,10 +26,10 @@ RATES = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 
 def test_a_try_is_worth_what_it_brings() -> None:
     """The larger the share of rated requests, the wider the draws of arms and within a kind."""
-    shares = [rated_share(np.array([10.0, 10.0]), requests) for requests in (1000, 100, 50, 20)]
+    shares = [rated_share(20, requests) for requests in (1000, 100, 50, 20)]
     assert shares == sorted(shares)
     assert shares[-1] == 1.0
-    assert rated_share(NONE, 0) == 1.0
+    assert rated_share(0, 0) == 1.0
     for earlier, later in pairwise(shares):
         assert (arm_scale(np.array([0.0, 50.0]), later) > arm_scale(np.array([0.0, 50.0]), earlier)).all()
         assert kind_scale(0, later) > kind_scale(0, earlier)
@@ -56,7 +56,7 @@ def test_the_rate_scales_the_draw_by_its_root_and_zero_is_greedy() -> None:
 @pytest.mark.parametrize("rate", RATES)
 def test_a_new_kind_is_tried_at_least_at_the_rate_and_a_known_one_at_most(rate: float) -> None:
     """The lower bound falls with requests nearby, the upper one with ratings nearby for each arm."""
-    assert explored_bounds(rate, 4, 0, 0) == pytest.approx((rate, 1.0))
+    assert explored_bounds(rate, 4, 0, 0) == explored_bounds(rate, 4, 0, 1e6) == pytest.approx((rate, 1.0))
     lower = [explored_bounds(rate, 4, requests, 0)[0] for requests in (0, 10, 100, 1000)]
     upper = [explored_bounds(rate, 4, 1e6, labels)[1] for labels in (0, 10, 50, 4 * SETTLED_LABELS, 1e6)]
     assert lower == sorted(lower, reverse=True)

@@ -123,7 +123,7 @@ def test_the_reason_names_kind_and_runner_up() -> None:
     assert second is not None
     assert decision.reason.startswith("maker/a is expected to be the best model: quality 0.8")
     assert "best with probability above 0.99." in decision.reason
-    assert "The prompt is of kind 1.0 (30 requests, such as request-0-0), with 62 ratings of similar" in decision.reason
+    assert "The prompt is of kind 1.0 (30 requests, such as request-0-0), with 60 ratings of similar" in decision.reason
     assert decision.reason.endswith(
         f"Next is {second.arm} with quality {second.quality:.2f} ± {second.quality_sd:.2f}."
     )
