@@ -31,6 +31,7 @@ from benchmarks.evaluations.targets import (
     other_settings,
     settings_weights,
     uniform,
+    with_needed,
 )
 from benchmarks.evaluations.validate import validate
 from deploy.simulator.recorded_outcomes import load_outcomes
@@ -58,7 +59,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     if log is None:
         print("nothing to evaluate: no request was decided at random, answered and rated", file=sys.stderr)
         return 1
-    verdicts = [judge(target, np.random.default_rng(options.seed)) for target in _targets(log, options)]
+    verdicts = [_judged(target, options) for target in _targets(log, options)]
     if options.json:
         print(json.dumps(_as_json(log, reader.left_out, verdicts), indent=1))
         return 0
@@ -69,6 +70,11 @@ def _evaluate(options: argparse.Namespace) -> int:
     )
     print("\n".join(tables.judged(verdict) for verdict in verdicts))
     return 0
+
+
+def _judged(target: Target, options: argparse.Namespace) -> Verdict:
+    verdict = judge(target, np.random.default_rng(options.seed))
+    return verdict if verdict.estimates else with_needed(verdict, target, options.logged_rate)
 
 
 def _targets(log: Log, options: argparse.Namespace) -> Iterator[Target]:
@@ -92,8 +98,13 @@ def _as_json(log: Log, left_out: Counter[str], verdicts: Sequence[Verdict]) -> d
         "requests": len(log),
         "left_out": dict(left_out),
         "cost_unit_usd": log.dearest_usd,
-        "targets": [asdict(verdict) | {"refused": verdict.support.refusal} for verdict in verdicts],
+        "targets": [_verdict_json(verdict) for verdict in verdicts],
     }
+
+
+def _verdict_json(verdict: Verdict) -> dict[str, object]:
+    needed_at = {f"{rate:g}": needed for rate, needed in verdict.needed_at.items()}
+    return asdict(verdict) | {"refused": verdict.support.refusal, "needed_at": needed_at}
 
 
 def _validate(options: argparse.Namespace) -> int:

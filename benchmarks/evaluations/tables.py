@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from benchmarks.evaluations.log import Log
 from benchmarks.evaluations.targets import MEASURES, Verdict
 from benchmarks.evaluations.validate import Coverage, pooled
-from shared.bandit.off_policy import ESTIMATORS, Interval
+from shared.bandit.off_policy import ESTIMATORS, MIN_ESS, MOST_REQUESTS, Interval
 
 SHOWN = {"utility": ("utility", 1.0), "quality": ("quality", 1.0), "cost_usd": ("USD per 1,000", 1000.0)}
 """Title and unit of each measure."""
@@ -27,7 +27,7 @@ def judged(verdict: Verdict) -> str:
     known = verdict.support
     head = f"\n{verdict.target}: {known.requests:,} requests, effective sample size {known.ess:,.0f}"
     if not verdict.estimates:
-        return f"{head}\n  refused: {known.refusal}"
+        return f"{head}\n  refused: {known.refusal}{needs(verdict)}"
     lines = [head, f"  {'':15}{'estimator':11}{'value':27}difference from the logged policy"]
     for measure in MEASURES:
         for name in ESTIMATORS:
@@ -36,6 +36,22 @@ def judged(verdict: Verdict) -> str:
             value, difference = _shown(found.value, unit), _shown(found.difference, unit, "+")
             lines.append(f"  {title:15}{name:11}{value:27}{difference}")
     return "\n".join(lines)
+
+
+def needs(verdict: Verdict) -> str:
+    """Return how many requests would support a refused target, in words."""
+    known, needed = verdict.support, verdict.needed
+    if needed is None:
+        words = f"more than {MOST_REQUESTS:,.0f} requests like these"
+    else:
+        by_luck = known.requests * MIN_ESS / known.ess if needed <= known.requests and known.ess > 0 else needed
+        words = f"about {max(math.ceil(by_luck) - known.requests, 1):,} more requests like these"
+    others = [
+        f"about {enough:,} at EXPLORATION_RATE={rate:g}"
+        for rate, enough in verdict.needed_at.items()
+        if enough is not None and (needed is None or enough < needed)
+    ]
+    return "; needed: " + ", or in a new log ".join((words, " or ".join(others)) if others else (words,))
 
 
 def validated(lines: Sequence[Coverage]) -> str:

@@ -8,7 +8,7 @@ chosen, knowing what was known then"; what they would have learned instead only 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from benchmarks.evaluations.log import Log
 from shared.bandit.arms import ArmId
 from shared.bandit.decision import Weights
 from shared.bandit.exploration import SMALLEST_SD, bounded, explored_bounds
-from shared.bandit.off_policy import REPLICATES, Choices, Estimate, Support, estimate, support
+from shared.bandit.off_policy import REPLICATES, Choices, Estimate, Support, estimate, requests_needed, support
 from shared.bandit.propensity import propensities
 
 Floats = NDArray[np.float64]
@@ -25,6 +25,9 @@ Floats = NDArray[np.float64]
 MEASURES = ("utility", "quality", "cost_usd")
 CHANGEABLE = {"FEEDBACK_WEIGHT": "quality", "LATENCY_WEIGHT": "latency", "COST_WEIGHT": "cost"}
 RATE = "EXPLORATION_RATE"
+MORE_EXPLORATION = (0.3, 1.0)
+SAMPLE = 2000
+"""Latest requests from which is estimated what more exploration would log."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,11 +42,17 @@ class Target:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Verdict:
-    """Estimates of a target; none when the log supports too little. Utilities use the target's weights."""
+    """Estimates of a target; none when the log supports too little. Utilities use the target's weights.
+
+    Then `needed` is the number of requests like those of the log that would do, None for more than a million; and
+    `needed_at` the same for logs at other values of EXPLORATION_RATE.
+    """
 
     target: str
     support: Support
     estimates: Mapping[str, Mapping[str, Estimate]]
+    needed: int | None = None
+    needed_at: Mapping[float, int | None] = field(default_factory=dict)
 
 
 def fixed(log: Log, arm: ArmId, weights: Weights) -> Target:
@@ -77,9 +86,7 @@ def other_settings(
     for t, eligible in enumerate(log.eligible):
         draw = np.stack((utility[t, eligible], weights.quality * sds[t, eligible]))
         similar = log.similar[t]
-        key = (
-            draw.tobytes() + similar.tobytes()
-        )  # many requests between two refreshes are decided alike
+        key = draw.tobytes() + similar.tobytes()  # many requests between two refreshes are decided alike
         if key not in known:
             known[key] = _within_bounds(propensities(draw[0], draw[1]), draw[0], rate, similar)
         chances[t, eligible] = known[key]
@@ -87,6 +94,20 @@ def other_settings(
             progress(t + 1, len(log))
     name = " ".join(f"{name}={value:g}" for name, value in changes.items())
     return Target(name, log, chances, weights)
+
+
+def with_needed(verdict: Verdict, target: Target, logged_rate: float) -> Verdict:
+    """Return the verdict of a refused target with the number of requests that would support it."""
+    log = target.log
+    latest = np.arange(len(log)) >= len(log) - SAMPLE
+    needed_at = {}
+    for rate in MORE_EXPLORATION:
+        if rate > logged_rate and len(log):
+            explored = other_settings(log.take(latest), {RATE: rate}, logged_rate, lambda *_: None)
+            choices = Choices(explored.chances, target.chances[latest], log.chosen[latest])
+            needed_at[rate] = requests_needed(choices)
+    choices = Choices(log.propensity, target.chances, log.chosen)
+    return replace(verdict, needed=requests_needed(choices), needed_at=needed_at)
 
 
 def _within_bounds(chances: Floats, utility: Floats, rate: float, similar: Floats) -> Floats:

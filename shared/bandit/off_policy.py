@@ -19,6 +19,7 @@ Assumed, and not checked: that p is exact, and that what a request is worth does
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,6 +34,8 @@ MAX_UNCOVERED = 0.01
 COVERED_TIMES = 10.0
 COVERED_RATIO = 10.0
 REPLICATES = 1000
+MOST_REQUESTS = 1e6
+_STEP = 1.02
 _INTERVAL = (0.025, 0.975)
 
 
@@ -83,11 +86,14 @@ class Support:
     def refusal(self) -> str | None:
         """Why no estimate should be made, or None."""
         if self.uncovered > MAX_UNCOVERED:
-            return f"{self.uncovered:.1%} of the target's choices are such as the log has practically never made"
+            return (
+                f"the log practically never makes {self.uncovered:.1%} of the target's choices, more than "
+                f"{MAX_UNCOVERED:.0%}"
+            )
         if min(self.ess, self.expected_ess) < MIN_ESS:
             return (
-                f"effective sample size {self.ess:.0f} (expected: {self.expected_ess:.0f}), below {MIN_ESS:.0f}: "
-                "the log has made the target's choices too rarely"
+                f"effective sample size {self.ess:.0f} (expected: {self.expected_ess:.0f}) of {MIN_ESS:.0f} needed: "
+                "the log makes the target's choices too rarely"
             )
         return None
 
@@ -128,6 +134,27 @@ def support(choices: Choices) -> Support:
         expected_ess=n / second if second > 0 else 0.0,
         uncovered=float(target[~covered].sum() / n),
     )
+
+
+def requests_needed(choices: Choices) -> int | None:
+    """Return how many requests with such probabilities support the target; None if more than MOST_REQUESTS.
+
+    By the probabilities alone: `ess` may be smaller by bad luck, by some per cent where it is near MIN_ESS.
+    """
+    propensity, target = choices.propensity, choices.target
+    if not len(choices):
+        return None
+    possible = propensity > 0
+    ratios = np.divide(target**2, propensity, out=np.zeros_like(target), where=possible)
+    alike = possible & (target <= COVERED_RATIO * propensity)
+    requests = MIN_ESS
+    while requests <= MOST_REQUESTS:
+        covered = (propensity >= COVERED_TIMES / requests) | alike
+        enough = requests >= MIN_ESS * float(ratios[covered].sum()) / len(choices)
+        if enough and float(target[~covered].sum()) <= MAX_UNCOVERED * len(choices):
+            return math.ceil(requests)
+        requests *= _STEP
+    return None
 
 
 def estimate(

@@ -11,7 +11,8 @@ import pytest
 
 from benchmarks import evaluate
 from benchmarks.evaluations.log import Log, Logged, LogReader, make_log, why_not
-from benchmarks.evaluations.targets import fixed, judge, other_settings, uniform
+from benchmarks.evaluations.tables import judged
+from benchmarks.evaluations.targets import fixed, judge, other_settings, uniform, with_needed
 from benchmarks.evaluations.validate import pooled, validate
 from deploy.simulator.recorded_outcomes import Outcomes
 from services.learner.commands.export import line
@@ -113,6 +114,26 @@ def test_answers_of_the_default_model_count_where_it_was_drawn() -> None:
     assert 30 < len(by_default) < 60
     assert {why_not(a_request(one, 1.0), 0.5) for one in decisions} == {None}
     assert not any(one.explored for one in by_default), "no draw chose it"
+
+
+def test_a_refused_target_is_told_what_it_needs() -> None:
+    """How many more requests like these, or at which exploration: with as many of either it is judged."""
+    settings = replace(SETTINGS, exploration_rate=0.1)
+    log = a_log(200)
+    target = fixed(log, C, log.weights)
+    refused = judge(target, generator(), 20)
+    verdict = with_needed(refused, target, settings.exploration_rate)
+    assert not refused.estimates
+    assert verdict.needed is not None
+    at_full = verdict.needed_at[1.0]
+    assert at_full is not None
+    assert at_full < verdict.needed
+    text = judged(verdict)
+    assert f"about {verdict.needed - 200:,} more requests like these" in text
+    assert f"about {at_full:,} at EXPLORATION_RATE=1" in text
+    exploring = replace(settings, exploration_rate=1.0)
+    more = make_log([Logged.of(drawn(exploring, seed), 0.5, 0.01, 1.0) for seed in range(round(1.3 * at_full))])
+    assert judge(fixed(more, C, log.weights), generator(), 20).estimates
 
 
 def test_what_needs_relearning_is_refused() -> None:

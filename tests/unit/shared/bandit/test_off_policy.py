@@ -9,11 +9,13 @@ from hypothesis import strategies as st
 
 from shared.bandit.off_policy import (
     ESTIMATORS,
+    MIN_ESS,
     Choices,
     Floats,
     best_shrinkage,
     block_means,
     estimate,
+    requests_needed,
     shrink_weights,
     support,
 )
@@ -86,6 +88,28 @@ def test_thin_support_is_refused() -> None:
     assert "effective sample size" in (rarely.refusal or "")
     assert often.refusal is None
     assert support(Choices(np.zeros((0, 3)), np.zeros((0, 3)), np.zeros(0, dtype=np.intp))).refusal is not None
+
+
+@pytest.mark.parametrize("chance", [0.05, 0.2, 0.6])
+def test_as_many_requests_as_are_said_to_be_needed_are_enough(chance: float) -> None:
+    """For one arm it is MIN_ESS over its probability; a fifth fewer are refused, and a fifth more are judged."""
+    chances, target = np.array([1 - chance, chance]), np.array([0.0, 1.0])
+    needed = requests_needed(logged(40, target, 0, chances))
+    assert needed == pytest.approx(MIN_ESS / chance, rel=0.03)
+    assert needed is not None
+    refused = [support(logged(round(needed * part), target, 3, chances)).refusal for part in (0.8, 1.2)]
+    assert refused[1] is None
+    assert refused[0] is not None
+    assert f"of {MIN_ESS:.0f} needed" in refused[0]
+
+
+def test_choices_that_are_practically_never_made_need_ten_of_each() -> None:
+    """Where a target's rare choices are ten times as likely as in the log, the log must make them ten times."""
+    chances, target = np.array([0.9999, 0.0001]), np.array([0.95, 0.05])
+    assert requests_needed(logged(500, target, 0, chances)) == pytest.approx(10 / 0.0001, rel=0.03)
+    impossible = Choices(np.tile([1.0, 0.0], (9, 1)), np.tile(target, (9, 1)), np.zeros(9, dtype=np.intp))
+    assert requests_needed(impossible) is None
+    assert requests_needed(Choices(np.zeros((0, 2)), np.zeros((0, 2)), np.zeros(0, dtype=np.intp))) is None
 
 
 def test_a_rare_huge_weight_that_did_not_come_out_is_refused_all_the_same() -> None:
