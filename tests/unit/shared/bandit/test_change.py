@@ -22,6 +22,7 @@ from shared.bandit.policy import BanditSettings, Policy
 from shared.bandit.posterior import GaussianPosterior
 from shared.bandit.stored_sums import parse_sums, weighted_sums
 from shared.bandit.sums import ArmSums, Block, LearnedState
+from shared.bandit.traits import TRAIT_DIMENSION, assign
 from tests.support.bandit_worlds import ARMS, A, B, C, by_kind, generator, kinds_at, rated, unit
 from tests.support.values import replace
 
@@ -204,14 +205,14 @@ def play(requests: Sequence[tuple[int, float]], seed: int, policy: Policy[Gaussi
     """Return what is learned of A where it answers these requests, (topic, rate of 1 among its ratings), and is fitted
     every ten ratings; B always gets .6.
     """
-    rng, sums, assigner = generator(seed), Counter[str](), Assigner(no_kinds(4))
+    rng, sums, assigner = generator(seed), Counter[str](), Assigner(no_kinds(4 + TRAIT_DIMENSION))
     kinds, arm, posterior = assigner.kinds, ArmSums(), policy.fit(LearnedState("0", {}), ARMS[:2])
     for at, (topic, rate) in enumerate(requests):
         if at % 10 == 0:
             other = {B: by_kind(*[rated(*[0.6] * (at // 4))] * len(kinds.ids))} if kinds.ids else {}
             posterior = policy.fit(LearnedState(str(at), {A: arm, **other}, kinds if kinds.ids else None), ARMS[:2])
         view = policy.decide(posterior, Context(TOPICS[topic]), [A], rng).view(A)
-        kind = (1, assigner.assign(TOPICS[topic]))
+        kind = (1, assign(assigner, TOPICS[topic], ()))
         sums.update(feedback_sums(score=float(rng.random() < rate), view=view, kind=kind))
         kinds = assigner.kinds
         arm = weighted_sums([(1.0, parse_sums({name: str(value) for name, value in sums.items()}))])
