@@ -1,4 +1,4 @@
-"""Share of requests that explore, by EXPLORATION_RATE: a table of what the product's policy does with one kind of prompt.
+"""Share of requests that explore, by EXPLORATION_RATE: a table of what the policy does with one kind of prompt.
 
     python -m benchmarks.exploration
 

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from shared.bandit.build import build_policy
-from shared.bandit.change import KEPT, LARGEST_UNKNOWN, block_of, find_break, rating_sd
+from shared.bandit.change import FEWEST_NEARBY, KEPT, LARGEST_UNKNOWN, block_of, find_break, rating_sd
 from shared.bandit.context import Context
 from shared.bandit.decision import ArmView
 from shared.bandit.kinds import Assigner, KindId, no_kinds
@@ -136,8 +136,9 @@ def test_what_kinds_of_prompt_say_of_each_other_stays() -> None:
 
 def test_a_surprise_counts_in_sds_of_the_prediction_and_only_where_little_was_unknown() -> None:
     """A wide belief is no prediction: what it gets wrong is no evidence of a change."""
-    assert rating_sd(0.2, 0.01) == pytest.approx(0.21**0.5)
-    assert rating_sd(0.2, LARGEST_UNKNOWN * 0.2) == 0.0
+    assert rating_sd(0.2, 0.01, FEWEST_NEARBY) == pytest.approx(0.21**0.5)
+    assert rating_sd(0.2, 0.01, FEWEST_NEARBY - 0.1) == 0.0
+    assert rating_sd(0.2, LARGEST_UNKNOWN * 0.2, 1000.0) == 0.0
     narrow, wide = ratings(Phase(1, 0.0, sd=0.5)), ratings(Phase(1, 0.0, sd=0.0))
     assert [block.surprises for block in narrow.blocks] == [1]
     assert narrow.blocks[0].surprise == pytest.approx(-1.6)

@@ -21,6 +21,7 @@ from shared.bandit.exploration import (
 
 VARIANCE = np.array([0.01, 0.04])
 NONE = np.zeros(2)
+HALF = np.full(2, 0.5)
 RATES = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 
 
@@ -32,25 +33,26 @@ def test_a_try_is_worth_what_it_brings() -> None:
     assert rated_share(0, 0) == 1.0
     for earlier, later in pairwise(shares):
         assert (arm_scale(np.array([0.0, 50.0]), later) > arm_scale(np.array([0.0, 50.0]), earlier)).all()
-        assert kind_scale(0, later) > kind_scale(0, earlier)
+        assert (kind_scale(NONE, later) > kind_scale(NONE, earlier)).all()
 
 
 def test_an_arm_and_a_kind_with_few_ratings_are_drawn_more_widely() -> None:
     """A few unlucky ratings lock no arm out, and a new kind is tried with more of its variance than a known one."""
     new, known = arm_scale(np.array([1.0, 200.0]), 1.0)
     assert new > 2 * known
-    assert kind_scale(0, 1.0) > 2 * kind_scale(500, 1.0)
+    new, known = kind_scale(np.array([0.0, 500.0]), 1.0)
+    assert new > 2 * known
 
 
 def test_the_rate_scales_the_draw_by_its_root_and_zero_is_greedy() -> None:
     """What only the kind of prompt leaves open widens the draw less than what the arm itself leaves open."""
-    assert not draw_sd(VARIANCE, VARIANCE, 1.0, 0.0).any()
-    once, four = draw_sd(VARIANCE, NONE, 0.5, 0.1), draw_sd(VARIANCE, NONE, 0.5, 0.4)
+    assert not draw_sd(VARIANCE, VARIANCE, HALF, 0.0).any()
+    once, four = draw_sd(VARIANCE, NONE, HALF, 0.1), draw_sd(VARIANCE, NONE, HALF, 0.4)
     assert four == pytest.approx(2 * once)
-    by_kind = draw_sd(VARIANCE, np.array([0.0, 0.04]), 0.5, 0.1)
+    by_kind = draw_sd(VARIANCE, np.array([0.0, 0.04]), HALF, 0.1)
     assert by_kind[0] == once[0]
-    assert once[1] < by_kind[1] < draw_sd(np.array([0.01, 0.08]), NONE, 0.5, 0.1)[1]
-    assert draw_sd(VARIANCE, -VARIANCE, 0.5, 0.1) == pytest.approx(once)
+    assert once[1] < by_kind[1] < draw_sd(np.array([0.01, 0.08]), NONE, HALF, 0.1)[1]
+    assert draw_sd(VARIANCE, -VARIANCE, HALF, 0.1) == pytest.approx(once)
 
 
 @pytest.mark.parametrize("rate", RATES)
