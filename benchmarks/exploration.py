@@ -20,7 +20,7 @@ from shared.bandit.context import Context
 from shared.bandit.kinds import Kinds
 from shared.bandit.policy import BanditSettings
 from shared.bandit.sums import ArmSums, LearnedState, Sums
-from shared.bandit.traits import TRAIT_DIMENSION
+from shared.bandit.traits import EXTRA_DIMENSION
 
 RATES = (0.0, 0.02, 0.05, 0.1, 0.2, 0.5)
 REQUESTS = (0, 20, 100, 500, 2500, 10_000)
@@ -61,7 +61,7 @@ def main() -> None:
 def _state(requests: float, rated: float, *, specialists: bool) -> LearnedState:
     counts = [*[KNOWN_REQUESTS] * (len(TOPICS) - 1), *([requests] if requests else [])]
     size = len(counts)
-    centres = np.pad(TOPICS[:size], ((0, 0), (0, TRAIT_DIMENSION)))  # requests without traits
+    centres = np.pad(TOPICS[:size], ((0, 0), (0, EXTRA_DIMENSION)))  # nothing but text
     kinds = Kinds(
         1, "", round(sum(counts)), size, tuple(range(size)), np.array(counts), centres * np.array(counts)[:, None]
     )

@@ -22,7 +22,7 @@ from shared.bandit.policy import BanditSettings, Policy
 from shared.bandit.posterior import GaussianPosterior
 from shared.bandit.stored_sums import parse_sums, weighted_sums
 from shared.bandit.sums import ArmSums, Block, LearnedState
-from shared.bandit.traits import TRAIT_DIMENSION, assign
+from shared.bandit.traits import EXTRA_DIMENSION, assign
 from tests.support.bandit_worlds import ARMS, A, B, C, by_kind, generator, kinds_at, rated, unit
 from tests.support.values import replace
 
@@ -206,7 +206,7 @@ def play(requests: Sequence[tuple[int, float]], seed: int, policy: Policy[Gaussi
     """Return what is learned of A where it answers these requests, (topic, rate of 1 among its ratings), and is fitted
     every ten ratings; B always gets .6.
     """
-    rng, sums, assigner = generator(seed), Counter[str](), Assigner(no_kinds(4 + TRAIT_DIMENSION))
+    rng, sums, assigner = generator(seed), Counter[str](), Assigner(no_kinds(4 + EXTRA_DIMENSION))
     kinds, arm, posterior = assigner.kinds, ArmSums(), policy.fit(LearnedState("0", {}), ARMS[:2])
     for at, (topic, rate) in enumerate(requests):
         if at % 10 == 0:
