@@ -154,7 +154,7 @@ def build_gateway(settings: Settings, adapters: Adapters, metrics: GatewayMetric
         conversations=Conversations(adapters.log, redis_breaker, timeout_s=redis_s), learned_limits=learned_limits,
         exploration=exploration, metrics=metrics, rng=np.random.default_rng(),
         request_timeout_s=settings.REQUEST_TIMEOUT_S, session_margin=settings.SESSION_MARGIN,
-        shadow_mode=settings.SHADOW_MODE,
+        min_confidence=settings.MIN_CONFIDENCE_SCORE, shadow_mode=settings.SHADOW_MODE,
     )  # fmt: skip
     chat_metrics, retry_budget = ChatMetrics(metrics, catalogue, posteriors), RetryBudget(settings.RETRY_BUDGET)
     caller = UpstreamCaller(

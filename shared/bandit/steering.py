@@ -16,13 +16,21 @@ from shared.bandit.decision import Decision, DecisionKind
 from shared.bandit.propensity import chance_of_best
 
 
-def greedy(decision: Decision, why: str) -> Decision:
-    """Return the choice without exploration: arms by expected utility, ties by name. `why` is kept with it."""
+def greedy(decision: Decision, why: str, default: ArmId | None = None, min_confidence: float = 0.0) -> Decision:
+    """Return the choice without exploration: arms by expected utility, ties by name. `why` is kept with it.
+
+    `default`, if it was weighed, comes first where even the best arm is so with a probability below `min_confidence`.
+    """
     if not decision.views:
         return decision
     by_utility = sorted(decision.views, key=lambda view: (-view.utility, view.arm))
     followed = _order(decision, (view.arm for view in by_utility))
-    return replace(followed, exploration=why, reason=reasons.unexplored(followed, _WHY.get(why, why)))
+    reason = reasons.unexplored(followed, _WHY.get(why, why))
+    if default in followed.ranked and followed.confidence < min_confidence:
+        safe = _order(followed, (default, *(arm for arm in followed.ranked if arm != default)))
+        reason = f"{default} is the default model, and no model is certain enough to be the best. {reason}"
+        return replace(safe, kind=DecisionKind.DEFAULT, exploration=why, reason=reason)
+    return replace(followed, exploration=why, reason=reason)
 
 
 def hold(decision: Decision, arm: ArmId | None, margin: float) -> Decision:

@@ -125,6 +125,7 @@ class Selector:
     rng: np.random.Generator
     request_timeout_s: float
     session_margin: float
+    min_confidence: float
     shadow_mode: bool
 
     def candidates(self, chat: ChatRequest) -> Candidates:
@@ -189,9 +190,9 @@ class Selector:
             return _pin(candidates.pinned), None
         drawn = self._draw(candidates, context)
         if not explore:
-            drawn = greedy(drawn, "off")
+            drawn = greedy(drawn, "off", candidates.default, self.min_confidence)
         elif not self.exploration.left:
-            drawn = greedy(drawn, "spent")
+            drawn = greedy(drawn, "spent", candidates.default, self.min_confidence)
         if self.shadow_mode:
             followed = overrule(drawn, _safe_arm(candidates))
             return _explained(followed, candidates), _explained(drawn, candidates)

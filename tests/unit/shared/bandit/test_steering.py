@@ -15,6 +15,7 @@ from shared.bandit.decision import Decision, DecisionKind
 from shared.bandit.policy import BanditSettings
 from shared.bandit.steering import greedy, hold, overrule
 from tests.support.bandit_worlds import ARMS, A, B, C, generator, rated, state
+from tests.support.values import replace
 
 POLICY = build_policy(BanditSettings(exploration_rate=1.0))
 LEARNED = state({A: rated(*[0.9, 0.7] * 10), B: rated(*[0.8, 0.6] * 10), C: rated(*[0.3, 0.1] * 10)})
@@ -83,6 +84,24 @@ def test_without_exploration_the_best_expected_arm_comes_first_for_certain(seed:
     cold = build_policy(BanditSettings())
     tied = cold.decide(cold.fit(state({}), ARMS), EMPTY, [C, A, B], generator(seed))
     assert greedy(tied, "off").arm == A
+
+
+@settings(max_examples=20, deadline=None)
+@given(SEEDS)
+def test_without_exploration_the_default_model_answers_where_the_best_is_not_certain(seed: int) -> None:
+    """As a policy with rate 0 would choose, whatever was drawn; an unweighed default model changes nothing."""
+    base = BanditSettings(exploration_rate=0.4, default_arm=C)
+    best = max(draw(seed).views, key=lambda view: view.utility)
+    confidence = greedy(draw(seed), "off").confidence
+    for bound, first, kind in ((confidence - 0.01, best.arm, DecisionKind.GLOBAL), (1.0, C, DecisionKind.DEFAULT)):
+        policy = build_policy(replace(base, min_confidence_score=bound))
+        drawn = policy.decide(policy.fit(LEARNED, ARMS), EMPTY, [A, B, C], generator(seed))
+        followed = greedy(drawn, "off", C, bound)
+        assert certain(followed, first)
+        assert (followed.kind, followed.exploration, followed.explored) == (kind, "off", False)
+        never = build_policy(replace(base, min_confidence_score=bound, exploration_rate=0.0))
+        assert never.decide(never.fit(LEARNED, ARMS), EMPTY, [A, B, C], generator(seed)).arm == followed.arm
+    assert certain(greedy(draw(seed), "spent", "not/here", 1.0), best.arm)
 
 
 def test_explored_is_what_only_the_draw_chose() -> None:
