@@ -15,7 +15,7 @@ from tests.support.bandit_worlds import ARMS, A, B, C, by_kind, generator, kinds
 from tests.support.values import replace
 
 SETTINGS = BanditSettings()
-CLOSE = state({A: rated(*[1, 0.6, 0.2] * 90), B: rated(*[1, 0.55, 0.2] * 90), C: rated(*[1, 0.5, 0.2] * 90)})
+CLOSE = state({A: rated(*[1, 0.6, 0.2] * 30), B: rated(*[1, 0.55, 0.2] * 30), C: rated(*[1, 0.5, 0.2] * 30)})
 FEW = state({A: rated(*[1, 0.6] * 4), B: rated(*[0.9, 0.5] * 4), C: rated(*[0.8, 0.4] * 4)})
 CLEAR = state({A: rated(*[0.9] * 50), B: rated(*[0.3] * 50), C: rated(*[0.2] * 50)})
 PROOF = replace(FEW.arms[A].total, gain=9.0, gain_sq=1.0)
