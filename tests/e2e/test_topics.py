@@ -206,5 +206,6 @@ def test_a_topic_that_was_never_asked_is_new(lesson: Lesson) -> None:
     ],
 )
 def test_a_topic_keeps_its_model(lesson: Lesson, topic: str) -> None:
-    """Also after others were taught."""
-    assert models_of(lesson.decisions[topic]).most_common(1)[0][0] == TAUGHT[topic]
+    """Also after others were taught, that model is expected to be best; the draws may try others."""
+    best = [max(one["arms"], key=lambda arm: arm["utility"])["arm"] for one in lesson.decisions[topic]]
+    assert Counter(best).most_common(1)[0][0] == TAUGHT[topic]

@@ -27,3 +27,18 @@ def test_latencies_are_milliseconds() -> None:
     assert _numbers(stored())["latency_ms"] == pytest.approx(
         {"overhead": 4.0, "upstream": 1500.0, "first_token": 250.0}
     )
+
+
+def test_records_of_before_kinds_show_their_cluster() -> None:
+    """What is not known of it is null, and nothing is said to be new; without a cluster there is no kind."""
+    shown = _record(replace(stored(), record=a_record(1e9, cluster=(3, 7))))["decision"]
+    assert shown["prompt_kind"] == {
+        "id": "3.7",
+        "size": None,
+        "requests_nearby": None,
+        "labels_nearby": None,
+        "new": None,
+        "nearness": None,
+        "examples": [],
+    }
+    assert _record(stored())["decision"]["prompt_kind"] is None
