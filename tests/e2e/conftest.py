@@ -26,7 +26,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def whole_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """Every part, running, with a quick upstream that never fails by itself."""
-    settings = load_settings({"HOST": "127.0.0.1", "EXPLORATION_RATE": "0.3"}, None)
+    settings = load_settings({"HOST": "127.0.0.1", "EXPLORATION_RATE": "0.3", "MIN_REQUESTS_FOR_GLOBAL": "0"}, None)
     folder = tmp_path_factory.mktemp("stack")
     planner = Planner(settings, folder, MODELS, Simulation(speed=20, failures=0), anywhere=True)
     with Stack(planner) as stack:

@@ -8,14 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import orjson
 import pytest
 
 from services.gateway.http.openapi import ROUTER_HEADERS
 from services.gateway.http.openapi_schemas import DECISION, KIND
 from shared.bandit.kinds import Assigner, no_kinds
 from shared.bandit.sums import MICRO
+from shared.bandit.traits import EXTRA_DIMENSION, assign
 from shared.clock import utc_day
 from shared.errors import DependencyError
+from shared.schemas.chat import parse_chat
 from tests.integration.gateway.test_access import bearer
 from tests.integration.gateway.test_health_schema import closed
 from tests.support.fakes.gateway import World, settings_for
@@ -52,11 +55,12 @@ class TaughtWorld(World):
         return replace(super().adapters, prompts=self.prompts)
 
     async def teach(self) -> None:
-        assigner = Assigner(no_kinds(256, model="fake-256"))
+        assigner = Assigner(no_kinds(256 + EXTRA_DIMENSION, model="fake-256"))
         vectors = await self.embedder.embed(PROMPTS)
         for topic, size in enumerate(SIZES):
+            traits = parse_chat(orjson.dumps(body_of(PROMPTS[topic]))).traits
             for at in range(size):
-                assigner.assign(vectors[topic], f"request-{topic}-{at:02}")
+                assign(assigner, vectors[topic], traits, f"request-{topic}-{at:02}")
         self.memory.kinds = assigner.kinds
         for arm in SPECIALISTS:
             sums: Counter[str] = Counter()
@@ -82,8 +86,12 @@ async def client(tmp_path: Path) -> AsyncIterator[aiohttp.ClientSession]:
         yield client
 
 
+def body_of(prompt: str) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": prompt}]}
+
+
 async def dry_run(client: aiohttp.ClientSession, prompt: str) -> dict[str, Any]:
-    _, shown, _ = await ask(client, "/route", {"messages": [{"role": "user", "content": prompt}]})
+    _, shown, _ = await ask(client, "/route", body_of(prompt))
     return dict(shown["decision"])
 
 
@@ -155,8 +163,7 @@ async def test_a_new_kind_is_said_to_be_new(client: aiohttp.ClientSession) -> No
     assert 0 < decision["prompt_kind"]["nearness"] < 1
     assert "This is a new kind of prompt" in decision["reason"]
     assert decision["confidence"] < 0.6
-    body = {"messages": [{"role": "user", "content": NEW}]}
-    _, _, headers = await ask(client, "/chat/completions", body, **{"X-Request-ID": "new-one"})
+    _, _, headers = await ask(client, "/chat/completions", body_of(NEW), **{"X-Request-ID": "new-one"})
     assert {name for name in headers if name.startswith("x-router-")} <= set(ROUTER_HEADERS)
     assert headers["x-router-decision"] in {"global", "default"}
     _, record, _ = await ask(client, "/requests/new-one")
