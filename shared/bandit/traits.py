@@ -72,6 +72,7 @@ def _extra(traits: tuple[str, ...]) -> tuple[np.float32, Vector]:
     return np.float32(math.sqrt(rest * (1.0 - shape_share))), made
 
 
+@lru_cache(maxsize=4096)
 def _scaled(traits: tuple[str, ...]) -> NDArray[np.float64]:
     """Return the traits' part of a kind vector. Its sums are exact, so that every machine gets the same numbers."""
     if not traits:

@@ -84,13 +84,13 @@ async def teach(client: aiohttp.ClientSession, rng: random.Random) -> list[str]:
 
 
 async def chosen(client: aiohttp.ClientSession, application: str) -> tuple[Counter[str], set[str]]:
-    """Return the models of some dry runs, and the traits that they show."""
+    """Return the models of some dry runs, and the hashes of system prompts that they show."""
     models, traits = Counter[str](), set[str]()
     for question in QUESTIONS[:DRY_RUNS]:
         async with client.post("/route", json=body_of(application, question)) as answer:
             shown = await answer.json()
         models[shown["model"]] += 1
-        traits.update(shown["traits"])
+        traits.update(trait for trait in shown["traits"] if trait.startswith("system:"))
     return models, traits
 
 
@@ -117,7 +117,7 @@ async def test_the_same_question_is_learned_apart_in_two_applications(fresh_stac
     async with aiohttp.ClientSession(fresh_stack.plan.gateway_url, timeout=aiohttp.ClientTimeout(total=30)) as client:
         request_ids = await teach(client, random.Random(3))
         await asyncio.sleep(2)
-        traits = []
+        traits: list[str] = []
         for application in APPLICATIONS:
             models, shown = await chosen(client, application)
             print(application, dict(models), shown)
