@@ -32,6 +32,10 @@ ALLOWANCE, ALARM = 0.25, 12.0  # in standard deviations of one rating
 ENOUGH_LABELS = 20.0
 KEPT = 0.1
 FEWEST_NEARBY = 10.0
+LEAST_SD = 0.15
+LARGEST_SURPRISE = 2.0
+"""Of one rating, in standard deviations: a few ratings of another sort are no change."""
+
 LARGEST_UNKNOWN = 0.1
 """Variance of what is not known of an arm, in units of the noise's, up to which a rating counts."""
 
@@ -56,7 +60,7 @@ def rating_sd(noise_variance: float, quality_variance: float, labels_nearby: flo
     """
     if labels_nearby < FEWEST_NEARBY or quality_variance >= LARGEST_UNKNOWN * noise_variance:
         return 0.0
-    return math.sqrt(noise_variance + quality_variance)
+    return max(math.sqrt(noise_variance + quality_variance), LEAST_SD)
 
 
 def find_break(blocks: Sequence[Block], labels: float, score: float) -> Break | None:

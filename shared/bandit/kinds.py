@@ -11,6 +11,10 @@ A vector has a text part, and a part of the request's traits (`traits.py`). The 
 cosine of the whole. x belongs to it where the texts' cosine is at least OPEN_BELOW, and the traits' SAME_TRAITS. The
 text alone decides where traits agree, so that those that all requests have, such as one system prompt, change nothing.
 
+c is the mass: every FORGET_EVERY requests it and v are multiplied by KEPT, so that they stand for the last 2,000
+requests or so. Kinds that traffic has left become light, cheap to merge, and make room for new ones. Where traffic
+stays as diverse as it was, all 64 kinds stay heavy, and a new topic joins the nearest of them.
+
 Both costs are what the sum of squared distances to the centres grows by (Ward 1963), up to a factor. After a merge the
 smaller kind's id is an alias of the larger one's. Learned sums stay under the id they were counted by and are added
 when they are read, so that no request is ever counted anew. The result depends on the order of the requests and on
@@ -41,6 +45,17 @@ SAME_TRAITS = 0.5
 _FEW_TRAITS = 0.25
 """Share of the traits in a centre's squared norm, up to which a request without traits may belong to the kind."""
 
+FORGET_EVERY, KEPT = 250, 0.875
+"""The masses of all kinds sum to 250 / (1 - .875) = 2,000 at most."""
+
+LEAST_MASS = 1e-6
+
+MOST_ALIASES = 4096
+"""Ids of merged kinds that are remembered. What was counted by older ones counts as of kind unknown."""
+
+CENTRAL = 0.6
+"""Cosine from which on a prompt is typical of its kind. Prompts of a new topic that join a kind are mostly below."""
+
 EXAMPLES = 3
 """Requests that a kind keeps as examples: those nearest to the centre it had when they came."""
 
@@ -54,10 +69,12 @@ class Place(NamedTuple):
     Attributes:
         row: of the nearest kind.
         nearness: 1 where the prompt belongs to it; below 1 where it would open a kind of its own: exp(-(1 - cos)).
+        central: whether it is typical of the kind.
     """
 
     row: int
     nearness: float
+    central: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +96,10 @@ class Kinds:
         next_id: id of the next kind.
         ids: of the kinds, in the order of the rows.
         counts: requests of each, (M,).
-        sums: of their unit vectors, (M, d).
+        sums: of their unit vectors, (M, d), recent ones with more weight.
         merged: id of a merged kind to the id it was merged into (which may be merged itself).
         examples: by id.
+        masses: weights of the requests in `sums`, (M,); those of the counts where none are given.
     """
 
     generation: int
@@ -93,15 +111,18 @@ class Kinds:
     sums: Floats
     merged: Mapping[int, int] = field(default_factory=dict)
     examples: Mapping[int, tuple[Example, ...]] = field(default_factory=dict)
+    masses: Floats = field(default_factory=lambda: np.zeros(0))
     centres: NDArray[np.float32] = field(init=False)
     _spare: float = field(init=False)
 
     def __post_init__(self) -> None:
         """Derive the centres, and the cost of the cheapest merge."""
+        if self.masses.shape != self.counts.shape:
+            object.__setattr__(self, "masses", self.counts)
         exact = unit_rows(self.sums)
         object.__setattr__(self, "centres", exact.astype(np.float32))
         full = len(self.ids) >= MAX_KINDS
-        cheapest = float(merge_costs(self.counts, exact @ exact.T).min()) if full else math.inf
+        cheapest = float(merge_costs(self.masses, exact @ exact.T).min()) if full else math.inf
         object.__setattr__(self, "_spare", cheapest)
 
     @property
@@ -121,8 +142,8 @@ class Kinds:
         cosine = float(cosines[row])
         opens = not belongs(vector, self.centres[row], cosine, traits)
         if opens and len(self.ids) >= MAX_KINDS:
-            opens = self._spare < _join_cost(float(self.counts[row]), cosine)
-        return Place(row, nearness(cosine) if opens else 1.0)
+            opens = self._spare < _join_cost(float(self.masses[row]), cosine)
+        return Place(row, nearness(cosine) if opens else 1.0, cosine >= CENTRAL and not opens)
 
     def root(self, kind: int) -> int:
         """Return the id that `kind` goes by today."""
@@ -154,16 +175,16 @@ def unit_rows(sums: Floats) -> Floats:
     return np.asarray(sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12), dtype=np.float64)
 
 
-def merge_costs(counts: Floats, cosines: Floats) -> Floats:
+def merge_costs(masses: Floats, cosines: Floats) -> Floats:
     """Return the cost of merging each pair, (M, M); infinite on the diagonal."""
-    sizes = counts[:, None]
-    costs = 2 * sizes * counts / (sizes + counts) * (1.0 - cosines)
+    sizes = masses[:, None]
+    costs = 2 * sizes * masses / (sizes + masses) * (1.0 - cosines)
     np.fill_diagonal(costs, math.inf)
     return np.asarray(costs, dtype=np.float64)
 
 
-def _join_cost(count: float, cosine: float) -> float:
-    return 2 * count / (count + 1) * (1.0 - cosine)
+def _join_cost(mass: float, cosine: float) -> float:
+    return 2 * mass / (mass + 1) * (1.0 - cosine)
 
 
 def no_kinds(dimension: int, *, generation: int = 1, model: str = "") -> Kinds:
@@ -182,10 +203,12 @@ class Assigner:
         self._kinds = kinds
         self._order, self._next_id = kinds.order, kinds.next_id
         self._ids = list(kinds.ids)
-        self._counts = np.zeros(MAX_KINDS)
+        self._counts, self._masses = np.zeros(MAX_KINDS), np.zeros(MAX_KINDS)
         self._sums = np.zeros((MAX_KINDS, dimension))
         self._centres = np.zeros((MAX_KINDS, dimension))
-        self._counts[:size], self._sums[:size], self._centres[:size] = kinds.counts, kinds.sums, unit_rows(kinds.sums)
+        self._counts[:size], self._masses[:size] = kinds.counts, kinds.masses
+        self._sums[:size], self._centres[:size] = kinds.sums, unit_rows(kinds.sums)
+        self._assigned = int(kinds.counts.sum())
         # Row by row as `_recentre` does: a product of the whole may differ in its last bit, and so choose another pair.
         self._cosines = np.array([self._centres @ centre for centre in self._centres])
         self._merged = dict(kinds.merged)
@@ -199,8 +222,14 @@ class Assigner:
             self._next_id += 1
         self._order += 1
         self._counts[row] += 1
+        self._masses[row] += 1
         self._sums[row] += vector
         self._recentre(row)
+        self._assigned += 1
+        if self._assigned % FORGET_EVERY == 0:  # centres stay
+            fading = np.where(self._masses > LEAST_MASS, KEPT, 1.0)
+            self._masses *= fading
+            self._sums *= fading[:, None]
         kind = self._ids[row]
         self._keep_example(kind, Example(request_id, round(cosine, 4)))
         return kind
@@ -217,9 +246,9 @@ class Assigner:
             return nearest, cosine
         if size < MAX_KINDS:
             return size, 1.0
-        costs = merge_costs(self._counts, self._cosines)
+        costs = merge_costs(self._masses, self._cosines)
         first, second = divmod(int(costs.argmin()), size)
-        if costs[first, second] >= _join_cost(float(self._counts[nearest]), cosine):
+        if costs[first, second] >= _join_cost(float(self._masses[nearest]), cosine):
             return nearest, cosine
         self._merge(first, second)
         return size - 1, 1.0
@@ -228,19 +257,31 @@ class Assigner:
         """Merge the smaller of two kinds into the larger, and free the last row."""
         into, gone = (first, second) if self._counts[first] >= self._counts[second] else (second, first)
         self._merged[self._ids[gone]] = self._ids[into]
+        if len(self._merged) > MOST_ALIASES:
+            self._shorten()
         for example in self._examples.pop(self._ids[gone], ()):
             self._keep_example(self._ids[into], example)
         self._sums[into] += self._sums[gone]
         self._counts[into] += self._counts[gone]
+        self._masses[into] += self._masses[gone]
         self._recentre(into)
         last = len(self._ids) - 1
         if gone != last:
-            for values in (self._sums, self._counts, self._centres, self._cosines):
+            for values in (self._sums, self._counts, self._masses, self._centres, self._cosines):
                 values[gone] = values[last]
             self._cosines[:, gone] = self._cosines[gone]
             self._ids[gone] = self._ids[last]
         self._ids.pop()
-        self._counts[last], self._sums[last], self._centres[last] = 0.0, 0.0, 0.0
+        self._counts[last], self._masses[last], self._sums[last], self._centres[last] = 0.0, 0.0, 0.0, 0.0
+
+    def _shorten(self) -> None:
+        """Let each alias name the kind of today, and forget the older half of them."""
+        for kind in self._merged:
+            root = kind
+            while root in self._merged:
+                root = self._merged[root]
+            self._merged[kind] = root
+        self._merged = {kind: self._merged[kind] for kind in sorted(self._merged)[MOST_ALIASES // 2 :]}
 
     def _recentre(self, row: int) -> None:
         self._centres[row] = unit_rows(self._sums[row : row + 1])[0]
@@ -266,4 +307,5 @@ class Assigner:
             self._sums[:size].copy(),
             dict(self._merged),
             dict(self._examples),
+            self._masses[:size].copy(),
         )

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from shared.bandit.arms import ArmId
-from shared.bandit.change import block_of
+from shared.bandit.change import LARGEST_SURPRISE, block_of
 from shared.bandit.decision import ArmView
 from shared.bandit.kinds import KindId
 from shared.bandit.sums import (
@@ -77,6 +77,7 @@ def feedback_sums(*, score: float, view: ArmView | None, kind: KindId | None) ->
         sums |= {LABELS + at: 1, SCORE + at: sums[SCORE]}
         if view.rating_sd > 0.0:
             surprise = (score - view.base_quality) / view.rating_sd
+            surprise = min(max(surprise, -LARGEST_SURPRISE), LARGEST_SURPRISE)
             sums |= {SURPRISES + at: 1, SURPRISE + at: round(surprise * MICRO)}
     return with_kind(sums, kind)
 

@@ -127,7 +127,7 @@ def _cells(totals: Sequence[Sums], by_kind: Mapping[str, Floats], cost_usd: Floa
     traffic = requests / requests.sum() if requests.sum() > 0 else np.eye(len(requests))[0]
     kernel = np.eye(len(requests))
     if kinds is not None:
-        kernel[1:, 1:] = kinship(kinds.centres.astype(np.float64), kinds.counts)
+        kernel[1:, 1:] = kinship(kinds.centres.astype(np.float64), kinds.masses)
     return Cells(
         labels=split("labels"),
         scores=split("score"),

@@ -103,7 +103,7 @@ def _place(posterior: GaussianPosterior, context: Context) -> Place | None:
     place = None if kinds is None else place_of(kinds, context.vector, context.traits)
     if place is None or place.nearness == 1.0:
         return place
-    return Place(place.row, round(place.nearness * 64) / 64)
+    return Place(place.row, round(place.nearness * 64) / 64, central=False)
 
 
 def _within(

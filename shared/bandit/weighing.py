@@ -78,13 +78,14 @@ def weigh(posterior: GaussianPosterior, place: Place | None, eligible: tuple[Arm
     cost, latency = beliefs.cost_usd[columns], beliefs.latency_s[columns]
     cost_terms = share_of_largest(cost)
     speed_terms = np.zeros(len(columns)) if np.isnan(latency).all() else 1.0 - share_of_largest(latency)
+    testing = beliefs.arm_labels[columns] * (place is None or place.central)
     facts = zip(
         eligible,
         *(column.tolist() for column in (quality_sd, draw_sd, base)),
         *([known(each) for each in column.tolist()] for column in (cost, latency)),
         *(column.tolist() for column in (cost_terms, speed_terms)),
         [posterior.sums[column].labels for column in columns],
-        map(rating_sd, posterior.noise[columns].tolist(), variance.tolist(), beliefs.arm_labels[columns].tolist()),
+        map(rating_sd, posterior.noise[columns].tolist(), variance.tolist(), testing.tolist()),
         strict=True,
     )
     utility = (weights.quality * quality + weights.latency * speed_terms + weights.cost * cost_terms).tolist()

@@ -9,7 +9,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from shared.bandit.context import Vector
-from shared.bandit.kinds import Floats, Kinds
+from shared.bandit.kinds import FORGET_EVERY, KEPT, Floats, Kinds
 from shared.bandit.traits import EXTRA_DIMENSION
 from shared.schemas.events import EventKind
 from shared.schemas.storage import Assignment, NewRecord, counted_kind
@@ -98,8 +98,9 @@ class OldClusters(Struct, frozen=True, eq=False):
         sizes = np.maximum(np.asarray(counts, dtype=np.float64), 1.0)
         number = len(self.centres)
         sums = np.zeros((number, self.centres.shape[1] + EXTRA_DIMENSION))  # they were found in requests' texts alone
-        sums[:, : self.centres.shape[1]] = sizes[:, None] * self.centres.astype(np.float64)
-        return Kinds(self.epoch, self.model, order, number, tuple(range(number)), sizes, sums)
+        masses = sizes * min(1.0, FORGET_EVERY / (1 - KEPT) / sizes.sum())
+        sums[:, : self.centres.shape[1]] = masses[:, None] * self.centres.astype(np.float64)
+        return Kinds(self.epoch, self.model, order, number, tuple(range(number)), sizes, sums, masses=masses)
 
 
 class Waiting(Struct, frozen=True, eq=False):

@@ -17,9 +17,9 @@ _KIND, _MERGED, _EXAMPLES = "k:", "m:", "e:"
 
 
 def fields_of(kinds: Kinds) -> Fields:
-    """Return the hash: facts of the whole, and by id `k:` (count, sum of vectors), `m:` (merged into), `e:` (examples).
+    """Return the hash: facts of the whole, and by id `k:` (count, mass, vectors), `m:` (merged into), `e:` (examples).
 
-    `ids` keeps the order of the rows.
+    The vectors are a sum; `ids` keeps the order of the rows.
     """
     fields: Fields = {
         "generation": kinds.generation,
@@ -29,7 +29,7 @@ def fields_of(kinds: Kinds) -> Fields:
         "next_id": kinds.next_id,
         "ids": orjson.dumps(kinds.ids),
     }
-    rows = np.column_stack((kinds.counts, kinds.sums)).astype("<f8")
+    rows = np.column_stack((kinds.counts, kinds.masses, kinds.sums)).astype("<f8")
     fields |= {f"{_KIND}{kind}": row.tobytes() for kind, row in zip(kinds.ids, rows, strict=True)}
     fields |= {f"{_MERGED}{kind}": into for kind, into in kinds.merged.items()}
     return fields | {f"{_EXAMPLES}{kind}": examples_json(some) for kind, some in kinds.examples.items()}
@@ -53,7 +53,7 @@ def parse_kinds(fields: Mapping[bytes, bytes]) -> Kinds:
             for name, some in fields.items()
             if name.startswith(_EXAMPLES.encode())
         }
-        table = np.array(rows, dtype=np.float64).reshape(len(ids), dimension + 1)
+        table = np.array(rows, dtype=np.float64).reshape(len(ids), dimension + 2)
         kinds = Kinds(
             int(fields[b"generation"]),
             fields[b"model"].decode("utf-8", "replace"),
@@ -61,9 +61,10 @@ def parse_kinds(fields: Mapping[bytes, bytes]) -> Kinds:
             int(fields[b"next_id"]),
             ids,
             table[:, 0].copy(),
-            table[:, 1:].copy(),
+            table[:, 2:].copy(),
             merged,
             examples,
+            table[:, 1].copy(),
         )
     except (KeyError, ValueError, TypeError) as error:
         raise CorruptState(f"kinds: {type(error).__name__}") from error
@@ -74,7 +75,8 @@ def checked(kinds: Kinds) -> Kinds:
     """Return kinds that were read. Raises CorruptState where they contradict themselves."""
     if len(set(kinds.ids)) != len(kinds.ids) or kinds.counts.shape != (len(kinds.ids),):
         raise CorruptState("kinds: an id is there twice, or a count is missing")
-    if not np.isfinite(kinds.sums).all() or not np.isfinite(kinds.counts).all() or (kinds.counts <= 0).any():
+    amounts = np.concatenate((kinds.counts, kinds.masses))
+    if not np.isfinite(kinds.sums).all() or not np.isfinite(amounts).all() or (amounts <= 0).any():
         raise CorruptState("kinds: a count or a sum is not in range")
     merged, live = kinds.merged, set(kinds.ids)
     ends = dict(merged)

@@ -18,7 +18,8 @@ from shared.storage.kinds_codec import checked, examples_json, parse_examples
 Row = Mapping[str, Any]
 
 KINDS_COLUMNS = (
-    "place", "generation", "embedding_model", "dimension", "next_id", "ids", "counts", "sums", "merged", "examples",
+    "place", "generation", "embedding_model", "dimension", "next_id", "ids", "counts", "masses", "sums",
+    "merged", "examples",
 )  # fmt: skip
 
 
@@ -28,7 +29,7 @@ def kinds_row(kinds: Kinds) -> Sequence[Any]:
     examples = {kind: orjson.loads(examples_json(some)) for kind, some in kinds.examples.items()}
     return (
         kinds.order, kinds.generation, kinds.model, kinds.dimension, kinds.next_id, list(kinds.ids),
-        kinds.counts.tolist(), sums, Json(dict(kinds.merged)), Json(examples),
+        kinds.counts.tolist(), kinds.masses.tolist(), sums, Json(dict(kinds.merged)), Json(examples),
     )  # fmt: skip
 
 
@@ -41,6 +42,7 @@ def past_kinds(row: Row) -> Kinds:
         kinds = Kinds(
             row["generation"], row["embedding_model"], row["place"], row["next_id"], tuple(row["ids"]),
             np.array(row["counts"], dtype=np.float64), sums, merged, examples,
+            np.array(row["masses"], dtype=np.float64),
         )  # fmt: skip
     except (ValueError, TypeError) as error:
         raise CorruptState(f"kinds: {type(error).__name__}") from error

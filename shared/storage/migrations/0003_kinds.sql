@@ -21,6 +21,7 @@ CREATE TABLE kinds (
     next_id integer NOT NULL,
     ids integer[] NOT NULL,
     counts double precision[] NOT NULL,
+    masses double precision[] NOT NULL,
     sums bytea NOT NULL,
     merged json NOT NULL,
     examples json NOT NULL,

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from shared.bandit.kinds import (
     EXAMPLES,
+    FORGET_EVERY,
+    KEPT,
     MAX_KINDS,
     OPEN_BELOW,
     Assigner,
@@ -73,16 +75,20 @@ def test_a_request_joins_a_kind_that_is_near_and_opens_one_otherwise() -> None:
 
 
 def test_centres_are_means_of_what_was_counted() -> None:
-    """Counts and sums of vectors are those of the requests with that id, through every merge."""
+    """Counts and sums of vectors are those of the requests with that id, through every merge; older ones have faded."""
     vectors = new_topics()
     kinds, ids = assigned(vectors)
+    numbers = np.arange(len(vectors))
+    weights = KEPT ** (len(vectors) // FORGET_EVERY - numbers // FORGET_EVERY)
+    assert weights.min() < weights.max() == 1
     assert len(kinds.ids) == MAX_KINDS
     assert kinds.merged
     roots = np.array([kinds.root(kind) for kind in ids])
     assert set(roots.tolist()) == set(kinds.ids)
     for row, kind in enumerate(kinds.ids):
-        own = vectors[roots == kind].astype(np.float64)
+        own = vectors[roots == kind].astype(np.float64) * weights[roots == kind, None]
         assert kinds.counts[row] == len(own)
+        assert kinds.masses[row] == pytest.approx(weights[roots == kind].sum())
         assert kinds.sums[row] == pytest.approx(own.sum(axis=0), abs=1e-9)
         centre = own.sum(axis=0) / np.linalg.norm(own.sum(axis=0))
         assert kinds.centres[row] == pytest.approx(centre, abs=1e-6)
@@ -103,10 +109,10 @@ def test_the_cheapest_pair_is_merged_where_that_costs_less_than_joining() -> Non
         found = assigner.assign(vector)
         after = assigner.kinds
         if len(kinds.ids) == MAX_KINDS and cosines[nearest] < OPEN_BELOW:
-            first, second = kinds.counts[pairs].T
+            first, second = kinds.masses[pairs].T
             costs = 2 * first * second / (first + second) * (1 - (rows[pairs[:, 0]] * rows[pairs[:, 1]]).sum(axis=1))
             pair = pairs[costs.argmin()].tolist()
-            joining = 2 * kinds.counts[nearest] / (kinds.counts[nearest] + 1) * (1 - cosines[nearest])
+            joining = 2 * kinds.masses[nearest] / (kinds.masses[nearest] + 1) * (1 - cosines[nearest])
             gone = set(after.merged) - set(kinds.merged)
             if costs.min() < joining:
                 merges += 1
@@ -188,3 +194,38 @@ def test_a_place_says_what_an_assignment_would_do(requests: int) -> None:
         assert (place.nearness < 1.0) == (found == kinds.next_id)
         assert found in {kinds.ids[place.row], kinds.next_id}
     assert 0 < opened < 100
+
+
+def test_a_new_topic_opens_kinds_where_the_traffic_has_left_others() -> None:
+    """Those are light, and make room."""
+    rng = np.random.default_rng(5)
+    topics = rng.standard_normal((300, 48))
+
+    def prompts(topic: int, number: int) -> NDArray[np.float32]:
+        vectors = topics[topic] + 1.2 * rng.standard_normal((number, 48))
+        return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+    assigner = Assigner(no_kinds(48))
+    for topic in (*(number % 290 for number in range(2000)), *(290 + number % 5 for number in range(5000))):
+        assigner.assign(prompts(topic, 1)[0])
+    before = assigner.kinds
+    assert (len(before.ids), int(before.counts.sum())) == (MAX_KINDS, 7000)
+    assert before.masses.sum() == pytest.approx(FORGET_EVERY / (1 - KEPT), rel=0.15)
+    found = [before.root(kind) if kind < before.next_id else kind for kind in map(assigner.assign, prompts(299, 60))]
+    assert sum(kind >= before.next_id for kind in found) > 30
+
+
+def test_aliases_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The newest are remembered, and name the kind of today."""
+    monkeypatch.setattr("shared.bandit.kinds.MOST_ALIASES", 16)
+    rng = np.random.default_rng(6)
+    assigner = Assigner(no_kinds(32))
+    ids = []
+    for _ in range(2000):
+        vector = rng.standard_normal(32)
+        ids.append(assigner.assign((vector / np.linalg.norm(vector)).astype(np.float32)))
+    kinds = assigner.kinds
+    assert kinds.next_id > 16 + MAX_KINDS
+    assert 8 <= len(kinds.merged) <= 16
+    assert min(kinds.merged) > 0
+    assert set(kinds.merged.values()) <= set(kinds.ids) | set(kinds.merged)
