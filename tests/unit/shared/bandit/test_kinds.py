@@ -203,7 +203,7 @@ def test_a_new_topic_opens_kinds_where_the_traffic_has_left_others() -> None:
 
     def prompts(topic: int, number: int) -> NDArray[np.float32]:
         vectors = topics[topic] + 1.2 * rng.standard_normal((number, 48))
-        return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+        return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), dtype=np.float32)
 
     assigner = Assigner(no_kinds(48))
     for topic in (*(number % 290 for number in range(2000)), *(290 + number % 5 for number in range(5000))):
