@@ -13,9 +13,10 @@ from benchmarks.replays.played import Played
 from benchmarks.replays.streams import Stream
 from deploy.simulator.recorded_outcomes import Outcomes
 from shared.bandit.arms import Arm, ArmId
+from shared.bandit.assigner import Assigner
 from shared.bandit.context import Context, Neighbour
 from shared.bandit.decision import Decision
-from shared.bandit.kinds import Assigner, KindId, no_kinds
+from shared.bandit.kinds import KindId, no_kinds
 from shared.bandit.learning import feedback_sums, outcome_sums
 from shared.bandit.policy import BanditSettings, Policy
 from shared.bandit.stored_sums import weighted_sums

@@ -21,8 +21,9 @@ from hashlib import blake2b
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.bandit.assigner import Assigner
 from shared.bandit.context import Vector
-from shared.bandit.kinds import Assigner, Kinds, Place
+from shared.bandit.kinds import Kinds, Place
 from shared.bandit.shape import FIGURES, shape_vector
 
 TRAIT_DIMENSION = 64

@@ -7,7 +7,8 @@ import asyncio
 import numpy as np
 import pytest
 
-from shared.bandit.kinds import Assigner, Kinds, no_kinds
+from shared.bandit.assigner import Assigner
+from shared.bandit.kinds import Kinds, no_kinds
 from shared.bandit.traits import EXTRA_DIMENSION
 from shared.errors import CorruptState
 from shared.schemas.storage import Assignment

@@ -10,7 +10,7 @@ import pytest
 
 from services.learner.commands.forget import Source, forget
 from services.learner.commands.rebuild import RebuildRefused
-from shared.bandit.kinds import Assigner
+from shared.bandit.assigner import Assigner
 from shared.bandit.traits import assign
 from shared.schemas.records import Status
 from shared.schemas.storage import EmbeddingModel, Reservation, Verdict

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.bandit.kinds import Assigner, Kinds, no_kinds
+from shared.bandit.assigner import Assigner
+from shared.bandit.kinds import Kinds, no_kinds
 from shared.storage.kinds_codec import Fields, fields_of, parse_kinds
 from tests.support.values import replace
 

@@ -9,7 +9,8 @@ import numpy as np
 import orjson
 from redis import Redis
 
-from shared.bandit.kinds import Assigner, no_kinds
+from shared.bandit.assigner import Assigner
+from shared.bandit.kinds import no_kinds
 from shared.bandit.traits import assign
 from shared.schemas.records import Lesson
 from shared.schemas.storage import counted_kind

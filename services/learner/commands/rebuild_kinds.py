@@ -13,7 +13,8 @@ from dataclasses import replace
 from msgspec import structs
 
 from services.learner.learning.assign_kinds import assign_all, assignable, fits, kind_dimension, model_of
-from shared.bandit.kinds import Assigner, Kinds, no_kinds
+from shared.bandit.assigner import Assigner
+from shared.bandit.kinds import Kinds, no_kinds
 from shared.bandit.sums import REQUESTS
 from shared.bandit.traits import assign
 from shared.ports import Clock, History

@@ -14,7 +14,8 @@ from dataclasses import replace
 import numpy as np
 from msgspec import structs
 
-from shared.bandit.kinds import Assigner, Kinds, no_kinds
+from shared.bandit.assigner import Assigner
+from shared.bandit.kinds import Kinds, no_kinds
 from shared.bandit.traits import EXTRA_DIMENSION, assign
 from shared.errors import CorruptState, DependencyError
 from shared.logs import get_logger

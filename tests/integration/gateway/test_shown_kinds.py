@@ -13,7 +13,8 @@ import pytest
 
 from services.gateway.http.openapi import ROUTER_HEADERS
 from services.gateway.http.openapi_schemas import DECISION, KIND
-from shared.bandit.kinds import Assigner, no_kinds
+from shared.bandit.assigner import Assigner
+from shared.bandit.kinds import no_kinds
 from shared.bandit.sums import MICRO
 from shared.bandit.traits import EXTRA_DIMENSION, assign
 from shared.clock import utc_day

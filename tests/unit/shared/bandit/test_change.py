@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from shared.bandit.assigner import Assigner
 from shared.bandit.build import build_policy
 from shared.bandit.change import FEWEST_NEARBY, KEPT, LARGEST_UNKNOWN, block_of, find_break, rating_sd
 from shared.bandit.context import Context
 from shared.bandit.decision import ArmView
-from shared.bandit.kinds import Assigner, KindId, no_kinds
+from shared.bandit.kinds import KindId, no_kinds
 from shared.bandit.kinship import kinship
 from shared.bandit.learning import feedback_sums
 from shared.bandit.mixed_thompson import NEARBY

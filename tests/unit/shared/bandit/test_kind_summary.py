@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from shared.bandit.assigner import Assigner
 from shared.bandit.context import Context
 from shared.bandit.decision import Decision, DecisionKind, Weights
 from shared.bandit.kind_summary import KindSummary, kind_summaries
-from shared.bandit.kinds import Assigner, Kinds, no_kinds
+from shared.bandit.kinds import Kinds, no_kinds
 from shared.bandit.mixed_thompson import MixedThompson
 from shared.bandit.policy import BanditSettings
 from shared.bandit.posterior import GaussianPosterior

@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from shared.bandit.assigner import Assigner
 from shared.bandit.kinds import (
     EXAMPLES,
     FORGET_EVERY,
     KEPT,
     MAX_KINDS,
     OPEN_BELOW,
-    Assigner,
     Kinds,
     Place,
     merge_costs,
@@ -217,7 +217,7 @@ def test_a_new_topic_opens_kinds_where_the_traffic_has_left_others() -> None:
 
 def test_aliases_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """The newest are remembered, and name the kind of today."""
-    monkeypatch.setattr("shared.bandit.kinds.MOST_ALIASES", 16)
+    monkeypatch.setattr("shared.bandit.assigner.MOST_ALIASES", 16)
     rng = np.random.default_rng(6)
     assigner = Assigner(no_kinds(32))
     ids = []

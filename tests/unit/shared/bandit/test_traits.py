@@ -9,7 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from shared.bandit.kinds import OPEN_BELOW, Assigner, no_kinds
+from shared.bandit.assigner import Assigner
+from shared.bandit.kinds import OPEN_BELOW, no_kinds
 from shared.bandit.traits import EXTRA_DIMENSION, assign, kind_vector, place_of
 from tests.support.kinds import unit_vectors
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from shared.bandit.kinds import MAX_KINDS, Assigner, Example, no_kinds
+from shared.bandit.assigner import Assigner
+from shared.bandit.kinds import MAX_KINDS, Example, no_kinds
 from shared.bandit.traits import EXTRA_DIMENSION
 from shared.errors import CorruptState
 from shared.schemas.history import OldClusters

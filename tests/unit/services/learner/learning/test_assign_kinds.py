@@ -11,7 +11,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from services.learner.learning.assign_kinds import KindAssigner
-from shared.bandit.kinds import Assigner, Kinds, no_kinds
+from shared.bandit.assigner import Assigner
+from shared.bandit.kinds import Kinds, no_kinds
 from shared.bandit.traits import EXTRA_DIMENSION, assign
 from shared.errors import CorruptState, DependencyError
 from shared.metrics import LearnerMetrics
