@@ -94,7 +94,7 @@ async def arms_of(gateway: Gateway, wanted: set[str]) -> float:
 
 async def test_two_gateways_have_one_list(gateways: Callable[..., Any], redis_url: str) -> None:
     """Added through one, chosen by the other within seconds; taken out, asked no more; a restart changes nothing."""
-    settings = {"REDIS_URL": redis_url, "API_KEYS": USER, "ADMIN_API_KEYS": ADMIN, "EXPLORATION_RATE": "1"}
+    settings = {"REDIS_URL": redis_url, "API_KEYS": USER, "ADMIN_API_KEYS": ADMIN, "EXPLORATION_RATE": "0.5"}
     one, other = await gateways(**settings), await gateways(**settings)
     gone, stays = MODELS
     await arms_of(other, {gone, stays})
