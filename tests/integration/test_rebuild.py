@@ -12,11 +12,12 @@ from services.learner.commands.forget import Source, forget
 from services.learner.commands.rebuild import RebuildRefused
 from shared.bandit.assigner import Assigner
 from shared.bandit.traits import assign
+from shared.clock import utc_day
 from shared.schemas.records import Status
 from shared.schemas.storage import EmbeddingModel, Reservation, Verdict
 from shared.storage import redis_keys
 from shared.storage.redis_requests import GRACE_S
-from tests.support.history_rig import Memory, memory
+from tests.support.history_rig import DAY_S, Memory, memory
 from tests.support.kinds import same, unit_vectors
 from tests.support.ledgers import ledgers_in, sums_in
 from tests.support.redis_rig import WINDOW_S
@@ -80,6 +81,20 @@ def story_of(key: str, value: Any) -> str:
     """The own id that a request's key names, or an alias stands for."""
     prefix = redis_keys.request("")
     return key.removeprefix(prefix) if key.startswith(prefix) else str(value.decode().rstrip("!"))
+
+
+async def test_nothing_is_learned_from_days_that_have_faded(world: Memory) -> None:
+    """Where requests are kept for longer than they count: theirs come back, their sums do not."""
+    now = world.rig.clock.now()
+    old, new = a_new_record(now - 6 * DAY_S), a_new_record(now)
+    await world.send([old, new])
+    await world.learn()
+    assert len(await world.sums_in_redis()) == 2 + 1, "of two days, and the list of days"
+    await world.lose()
+    assert (await world.rebuild(recency_days=0.5)).requests == 2
+    assert {name.rpartition("|")[2] for name in await world.sums_in_redis()} == {utc_day(now), "days"}
+    (kept,) = await world.rig.log.load([old.record.id])
+    assert kept is not None
 
 
 async def test_learning_goes_on_where_it_was(world: Memory) -> None:

@@ -81,7 +81,7 @@ class Memory:
         await self.index_writer.step()
         await self.history_writer.step()
 
-    async def rebuild(self, *, wipe: bool = False) -> Rebuilt:
+    async def rebuild(self, *, wipe: bool = False, recency_days: float = RECENCY_DAYS) -> Rebuilt:
         """Put everything back."""
         rig = self.rig
         places = RebuildStores(
@@ -96,7 +96,7 @@ class Memory:
         lifetime_s = WINDOW_S + GRACE_S
         steps: list[tuple[int, int]] = []
         done = await rebuild(
-            places, lambda *step: steps.append(step), recency_days=RECENCY_DAYS, lifetime_s=lifetime_s, wipe=wipe
+            places, lambda *step: steps.append(step), recency_days=recency_days, lifetime_s=lifetime_s, wipe=wipe
         )
         assert steps[-1] == (done.requests, done.requests)
         return done

@@ -117,6 +117,18 @@ async def test_gaps_are_counted_and_hold_up_nobody() -> None:
     assert world.memory.outbox == {}
 
 
+async def test_only_a_failure_of_postgresql_is_reported_as_one() -> None:
+    """/health shows the trouble as PostgreSQL's; Redis' own is shown elsewhere."""
+    world = World()
+    world.history.away = True
+    await world.history_writer.step()
+    assert world.history_writer.trouble
+    world.history.away, world.memory.away = False, True
+    world.memory.clock.advance(10)
+    await world.history_writer.step()
+    assert world.history_writer.trouble == ""
+
+
 async def test_kinds_are_saved_now_and_then_if_they_have_changed() -> None:
     """Once in five minutes, and not again as long as no request is assigned."""
     world = World()

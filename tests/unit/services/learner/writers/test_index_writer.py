@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import pytest
 
 from services.learner.learning.retention import drop_expired
@@ -20,6 +21,7 @@ from tests.support.fakes.posterior_store import FakePosteriorStore
 from tests.support.fakes.request_index import FakeRequestIndex
 from tests.support.fakes.request_log import FakeRequestLog
 from tests.support.sample_records import a_new_record, without_vector
+from tests.support.values import replace
 
 MODEL = EmbeddingModel("test-4", 4)
 RECENCY_DAYS = 10.0
@@ -112,13 +114,14 @@ async def test_without_qdrant_points_wait_and_attempts_become_rarer() -> None:
 async def test_points_of_another_model_are_skipped_and_crossed_off() -> None:
     """Vectors of two models never mix; neither do requests without a vector or an answer, or too old ones."""
     world = World()
-    for facts in ({"embedding_model": "older"}, {"status": Status.FAILED}):
-        await world.due(**facts)
-    entry = without_vector(a_new_record(world.memory.clock.now()))
-    await world.log.record([entry])
-    world.memory.unindexed[entry.record.id] = None
     await world.due()
     world.memory.clock.advance((RECENCY_DAYS + 1) * 86_400)
+    for facts in ({"embedding_model": "older"}, {"status": Status.FAILED}):
+        await world.due(**facts)
+    entry = a_new_record(world.memory.clock.now())
+    for other in (without_vector(entry), replace(a_new_record(entry.record.created_at), vector=np.ones(3, np.float32))):
+        await world.log.record([other])
+        world.memory.unindexed[other.record.id] = None
     good = await world.due()
     world.memory.unindexed["gone"] = None
     await world.index_writer.step()
