@@ -78,7 +78,8 @@ def weigh(posterior: GaussianPosterior, place: Place | None, eligible: tuple[Arm
     cost, latency = beliefs.cost_usd[columns], beliefs.latency_s[columns]
     cost_terms = share_of_largest(cost)
     speed_terms = np.zeros(len(columns)) if np.isnan(latency).all() else 1.0 - share_of_largest(latency)
-    testing = beliefs.arm_labels[columns] * (place is None or place.central)
+    # A prompt without a place, where there are kinds, may be of any kind: what it surprises with is no evidence.
+    testing = beliefs.arm_labels[columns] * (posterior.kinds is None if place is None else place.central)
     facts = zip(
         eligible,
         *(column.tolist() for column in (quality_sd, draw_sd, base)),

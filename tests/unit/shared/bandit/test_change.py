@@ -203,9 +203,11 @@ def test_blocks_of_merged_kinds_are_read_in_order_of_time() -> None:
 TOPICS = (unit(1, 0, 0, 0), unit(0, 1, 0, 0))
 
 
-def play(requests: Sequence[tuple[int, float]], seed: int, policy: Policy[GaussianPosterior] = POLICY) -> ArmSums:
+def play(
+    requests: Sequence[tuple[int | None, float]], seed: int, policy: Policy[GaussianPosterior] = POLICY
+) -> ArmSums:
     """Return what is learned of A where it answers these requests, (topic, rate of 1 among its ratings), and is fitted
-    every ten ratings; B always gets .6.
+    every ten ratings; B always gets .6. Requests of topic None have no vector.
     """
     rng, sums, assigner = generator(seed), Counter[str](), Assigner(no_kinds(4 + EXTRA_DIMENSION))
     kinds, arm, posterior = assigner.kinds, ArmSums(), policy.fit(LearnedState("0", {}), ARMS[:2])
@@ -213,12 +215,20 @@ def play(requests: Sequence[tuple[int, float]], seed: int, policy: Policy[Gaussi
         if at % 10 == 0:
             other = {B: by_kind(*[rated(*[0.6] * (at // 4))] * len(kinds.ids))} if kinds.ids else {}
             posterior = policy.fit(LearnedState(str(at), {A: arm, **other}, kinds if kinds.ids else None), ARMS[:2])
-        view = policy.decide(posterior, Context(TOPICS[topic]), [A], rng).view(A)
-        kind = (1, assign(assigner, TOPICS[topic], ()))
+        vector = None if topic is None else TOPICS[topic]
+        view = policy.decide(posterior, Context(vector), [A], rng).view(A)
+        kind = None if vector is None else (1, assign(assigner, vector, ()))
         sums.update(feedback_sums(score=float(rng.random() < rate), view=view, kind=kind))
         kinds = assigner.kinds
         arm = weighted_sums([(1.0, parse_sums({name: str(value) for name, value in sums.items()}))])
     return arm
+
+
+def test_a_new_topic_without_vectors_is_no_alarm() -> None:
+    """The embedder is away when it comes: where there are kinds, a prompt without one is no evidence of a change."""
+    for seed in range(3):
+        assert not broken(play([(0, 0.9)] * 150 + [(None, 0.3)] * 100, seed))
+    assert any(broken(play([(None, 0.9)] * 150 + [(None, 0.3)] * 100, seed)) for seed in range(3))
 
 
 def test_a_new_topic_where_an_arm_is_bad_is_no_alarm() -> None:
