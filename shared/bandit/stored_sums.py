@@ -76,7 +76,7 @@ _BOUNDS: tuple[tuple[str, str, int], ...] = (
     (GAIN_SQ, LABELS, 256 * MICRO),
     (RESIDUAL, LABELS, 4 * MICRO),
     (SURPRISES, LABELS, 1),
-    (SURPRISE, SURPRISES, 1000 * MICRO),  # a noise of .01 at the least, and estimates within a few units of [0, 1]
+    (SURPRISE, SURPRISES, 2 * MICRO),  # `LARGEST_SURPRISE`
     (UNPRICED, REQUESTS, 1),
     (COST, REQUESTS, 10_000 * NANO),  # no answer costs more than 10,000 USD,
     (LATENCY, REQUESTS, 86_400 * MICRO),  # takes more than a day
@@ -85,7 +85,7 @@ _BOUNDS: tuple[tuple[str, str, int], ...] = (
 )
 """Sum, the count it belongs to, and the most that one request can add: beyond it the hash is damaged."""
 
-_MAY_BE_NEGATIVE = frozenset({GAIN, GAIN_SQ, RESIDUAL, SURPRISE})
+_MAY_BE_NEGATIVE = frozenset({GAIN, RESIDUAL, SURPRISE})
 _COUNTED_BY = {name: (count, most) for name, count, most in _BOUNDS}
 
 

@@ -72,10 +72,12 @@ def test_a_contribution_may_span_several_arms() -> None:
         stored(score_micro=1),
         stored(labels=1, score_sq_micro=1_000_001),
         stored(labels=1, local_gain_micro=-17_000_000),
+        stored(labels=1, local_gain_sq_micro=-1),
         stored(cost_nanousd=1),
         stored(requests=1, cost_nanousd=10**14),
         stored(requests=1, latency_us=10**14),
         {"labels": "1", "labels@0.1": "2"},
+        {"labels": "1", "labels~3": "1", "surprises~3": "1", "surprise_micro~3": "-2000001"},
         {"labels": "5", "labels@0.1": "1", "score_micro": "5000000", "score_micro@0.1": "1000001"},
     ],
 )
