@@ -37,7 +37,7 @@ LARGEST_SURPRISE = 2.0
 """Of one rating, in standard deviations: a few ratings of another sort are no change."""
 
 LARGEST_UNKNOWN = 0.1
-"""Variance of what is not known of an arm, in units of the noise's, up to which a rating counts."""
+"""Variance of an arm's expected quality, in units of the noise's, up to which a rating counts."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,7 @@
 V_a is the variance of the arm's quality over the traffic, V_a(x) that for this kind of prompt, both without what all
 arms share. A try costs a request and pays a rating, if one comes: where every request is rated, a new arm is drawn with
 the whole posterior and a known one with .4 of it; where one in ten is, with .4 and .2. What only the kind of prompt
-leaves open is damped to .2, and not at all for an arm that is new to the kind. Among the scales tried, means differed
-by less than their intervals; these had the best worst seeds, that is, the fewest good arms locked out by a few unlucky
-ratings.
+leaves open is damped to .2, and not at all for an arm that is new to the kind.
 
 Besides, the share of requests that go to another arm than the one expected to be best has bounds:
 

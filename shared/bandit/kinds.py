@@ -18,7 +18,7 @@ stays as diverse as it was, all 64 kinds stay heavy, and a new topic joins the n
 Both costs are what the sum of squared distances to the centres grows by (Ward 1963), up to a factor. After a merge the
 smaller kind's id is an alias of the larger one's. Learned sums stay under the id they were counted by and are added
 when they are read, so that no request is ever counted anew. The result depends on the order of the requests and on
-nothing else: whoever assigns the same requests in the same order gets the same kinds.
+nothing else: the same requests in the same order give the same kinds.
 """
 
 from __future__ import annotations
@@ -49,12 +49,13 @@ FORGET_EVERY, KEPT = 250, 0.875
 """The masses of all kinds sum to 250 / (1 - .875) = 2,000 at most."""
 
 LEAST_MASS = 1e-6
+"""A kind fades no further, so that its centre stays defined."""
 
 MOST_ALIASES = 4096
 """Ids of merged kinds that are remembered. What was counted by older ones counts as of kind unknown."""
 
 CENTRAL = 0.6
-"""Cosine from which on a prompt is typical of its kind. Prompts of a new topic that join a kind are mostly below."""
+"""Cosine from which on a prompt is typical of its kind; one of a new topic that joins a kind rarely is."""
 
 EXAMPLES = 3
 """Requests that a kind keeps as examples: those nearest to the centre it had when they came."""

@@ -1,4 +1,4 @@
-"""Traits of a chat request: what is found in its body, and what is not stored of it."""
+"""Traits of a chat request: those found in its body, without the text of its system prompt."""
 
 from __future__ import annotations
 

@@ -63,14 +63,14 @@ def test_the_spool_survives_kill_9_and_a_torn_last_line(tmp_path: Path) -> None:
     assert Spool(tmp_path, max_bytes=1).adopt() == 0, "a living process is not robbed"
     killed.close()  # as the kernel does with the locks of a killed process
 
-    heir = Spool(tmp_path, max_bytes=1_000_000)
-    assert heir.adopt() == 3
-    segment = heir.next_segment()
+    successor = Spool(tmp_path, max_bytes=1_000_000)
+    assert successor.adopt() == 3
+    segment = successor.next_segment()
     assert segment is not None
-    assert [each.record.outcome.cost_usd for each in heir.read(segment)] == [0.1, 0.1]
-    heir.done(segment)
-    assert heir.next_segment() is None
-    heir.close()
+    assert [each.record.outcome.cost_usd for each in successor.read(segment)] == [0.1, 0.1]
+    successor.done(segment)
+    assert successor.next_segment() is None
+    successor.close()
 
 
 def test_files_of_the_spool_are_private(tmp_path: Path) -> None:
