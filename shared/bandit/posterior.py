@@ -93,11 +93,6 @@ class GaussianPosterior:
     rated: float = 1.0
     exploration_rate: float = 0.1
 
-    @property
-    def labels_nearby(self) -> Floats:
-        """Ratings of all arms on similar prompts by kind, (M,)."""
-        return np.asarray(self.arm_labels_nearby.sum(axis=1))
-
     def at(self, place: Place | None) -> Beliefs:
         """Return the beliefs for a prompt.
 

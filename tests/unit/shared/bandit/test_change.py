@@ -171,7 +171,7 @@ def labels_left(arm: ArmSums, *, merged: Mapping[int, int] | None = None, overal
     posterior = POLICY.fit(LearnedState("1", {A: watched, **others}, kinds), ARMS[:2])
     unbroken = POLICY.fit(LearnedState("1", {A: unwatched, **others}, kinds), ARMS[:2])
     nearby = kinship(KINDS.centres.astype(float), KINDS.counts) ** NEARBY
-    left, before = (np.linalg.solve(nearby, fit.labels_nearby) - 100 for fit in (posterior, unbroken))
+    left, before = (np.linalg.solve(nearby, fit.arm_labels_nearby.sum(axis=1)) - 100 for fit in (posterior, unbroken))
     return [float(share) for share in left / before]
 
 
