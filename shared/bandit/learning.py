@@ -9,6 +9,7 @@ from shared.bandit.arms import ArmId
 from shared.bandit.change import LARGEST_SURPRISE, block_of
 from shared.bandit.decision import ArmView
 from shared.bandit.kinds import KindId
+from shared.bandit.sources import Source
 from shared.bandit.sums import (
     COMPLETION_TOKENS,
     COST,
@@ -16,6 +17,7 @@ from shared.bandit.sums import (
     GAIN,
     GAIN_SQ,
     LABELS,
+    LABELS_MILLI,
     LATENCY,
     MICRO,
     NANO,
@@ -23,12 +25,13 @@ from shared.bandit.sums import (
     REQUESTS,
     SCORE,
     SCORE_SQ,
+    SHADOWS,
     SURPRISE,
     SURPRISES,
     UNPRICED,
 )
 
-BY_KIND = frozenset({LABELS, SCORE, REQUESTS, UNPRICED, COST, LATENCY, SURPRISE, SURPRISES})
+BY_KIND = frozenset({LABELS, LABELS_MILLI, SCORE, REQUESTS, SHADOWS, UNPRICED, COST, LATENCY, SURPRISE, SURPRISES})
 """Fields that are also kept by kind of prompt."""
 
 
@@ -39,9 +42,13 @@ def outcome_sums(
     prompt_tokens: int,
     completion_tokens: int,
     kind: KindId | None,
+    served: bool = True,
 ) -> dict[str, int]:
-    """Return the contribution of an answer to the sums of its arm. `cost_usd` None: unknown, not free."""
-    sums = {REQUESTS: 1, LATENCY: round(latency_s * MICRO)}
+    """Return the contribution of an answer to the sums of its arm. `cost_usd` None: unknown, not free.
+
+    An answer that no user was served says what answers of its arm cost and how long they take; it is no traffic.
+    """
+    sums = {REQUESTS if served else SHADOWS: 1, LATENCY: round(latency_s * MICRO)}
     if cost_usd is None:
         sums |= {UNPRICED: 1}
     else:
@@ -82,6 +89,14 @@ def feedback_sums(*, score: float, view: ArmView | None, kind: KindId | None) ->
     return with_kind(sums, kind)
 
 
+def score_sums(*, source: Source, score: float, kind: KindId | None, weight: float = 1.0) -> dict[str, int]:
+    """Return the contribution of a score by another source than a user to the sums of the arm that answered."""
+    labels = round(weight * 1000)
+    squares = round(score * score * labels * (MICRO // 1000))
+    counted = {LABELS_MILLI: labels, SCORE: round(score * labels * (MICRO // 1000)), SCORE_SQ: squares}
+    return with_kind({f"{name}:{source}": value for name, value in counted.items()}, kind)
+
+
 def with_kind(sums: Mapping[str, int], kind: KindId | None) -> dict[str, int]:
     """Return the same contribution, counted in `kind` and in no other; what it adds in total does not change."""
     total = {name: value for name, value in sums.items() if "@" not in name.partition("|")[0]}
@@ -91,6 +106,6 @@ def with_kind(sums: Mapping[str, int], kind: KindId | None) -> dict[str, int]:
     by_kind = {}
     for name, value in total.items():
         base, block, at = name.partition("~")
-        if base in BY_KIND:
+        if base.partition(":")[0] in BY_KIND:
             by_kind[f"{base}@{generation}.{number}{block}{at}"] = value
     return total | by_kind

@@ -67,7 +67,7 @@ class MixedThompson:
             contrast=np.vstack((fit.contrast_variance, fit.kind_contrast.T)),
             arm_variance=arm_scale(cells.labels.sum(axis=1), rated) ** 2 * fit.contrast_variance,
             cost_usd=_rows(expected.cost_usd, by_kind["cost_usd"], by_kind["priced"]),
-            latency_s=_rows(expected.latency_s, by_kind["latency_s"], requests),
+            latency_s=_rows(expected.latency_s, by_kind["latency_s"], by_kind["answers"]),
             reliability=reliability(totals, PSEUDO_REQUESTS),
             kept=kept,
             noise=fit.noise,
@@ -96,7 +96,7 @@ class MixedThompson:
 _NOTHING = ArmSums()
 
 
-_BY_KIND = ("labels", "score", "requests", "priced", "cost_usd", "latency_s")
+_BY_KIND = ("labels", "score", "requests", "answers", "priced", "cost_usd", "latency_s")
 
 
 def _by_kind(learned: Sequence[ArmSums], kinds: Kinds | None) -> dict[str, Floats]:

@@ -1,10 +1,10 @@
 """Expected cost and latency of each arm, and the scale-free terms of the utility.
 
-    cost_a    = (sum of costs + m * prior) / (priced requests + m),    prior = list price x mean tokens of all traffic
+    cost_a    = (sum of costs + m * prior) / (priced answers + m),    prior = list price x mean tokens of all traffic
     cost term = cost_a / cost of the dearest eligible arm,      speed term = 1 - latency_a / latency of the slowest
 
 Both terms lie in [0, 1] whatever the currency, so that a weight means the same for cheap and for dear sets of arms.
-m is MIN_REQUESTS_FOR_GLOBAL. Learned from every answered request, rated or not. Quality is that of an answer; a call
+m is MIN_REQUESTS_FOR_GLOBAL. Learned from every answer, rated or not. Quality is that of an answer; a call
 that fails has none, so it counts times the probability that there is one (`reliability`).
 """
 
@@ -36,8 +36,8 @@ class Expectation:
 
 def expect(arms: Sequence[Arm], sums: Sequence[Sums], pseudo_requests: float) -> Expectation:
     """Return the expected cost and latency of the next answer of each arm."""
-    requests, priced = (np.array([getattr(s, name) for s in sums]) for name in ("requests", "priced"))
-    everything, measured = float(requests.sum()), float(priced.sum())
+    answers, priced = (np.array([getattr(s, name) for s in sums]) for name in ("answers", "priced"))
+    everything, measured = float(answers.sum()), float(priced.sum())
     prompt, completion = ASSUMED_PROMPT_TOKENS, ASSUMED_COMPLETION_TOKENS
     pooled_latency = np.nan
     if measured > 0:
@@ -49,7 +49,7 @@ def expect(arms: Sequence[Arm], sums: Sequence[Sums], pseudo_requests: float) ->
     return Expectation(
         cost_usd=shrink(np.array([s.cost_usd for s in sums]), priced, listed, pseudo_requests),
         latency_s=shrink(
-            np.array([s.latency_s for s in sums]), requests, np.full(len(arms), pooled_latency), pseudo_requests
+            np.array([s.latency_s for s in sums]), answers, np.full(len(arms), pooled_latency), pseudo_requests
         ),
     )
 

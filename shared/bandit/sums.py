@@ -4,6 +4,9 @@ One hash in Redis holds the sums of one arm and one day. A request contributes t
 cost, latency, failure) and when it is rated (`feedback`). Each contribution is a mapping of field to integer; a revised
 rating first subtracts the old one. Units are in the names: `score_micro` is a sum of scores times 1e6.
 
+Scores of another source than users (`sources.py`) have fields of their own, `score_micro:<source>`; their number is
+weighted, hence in thousandths: `labels_milli:<source>`.
+
 Fields may be followed by `@<generation>.<kind>`: the same sum restricted to requests of that kind of prompt
 (`kinds.py`); by `~<block>`: restricted to requests decided when the arm had so many ratings (`change.py` looks for
 breaks there); or by both.
@@ -20,6 +23,7 @@ from dataclasses import dataclass, field
 
 from shared.bandit.arms import ArmId
 from shared.bandit.kinds import KindId, Kinds
+from shared.bandit.sources import Source
 
 MICRO = 1_000_000
 NANO = 1_000_000_000
@@ -33,7 +37,10 @@ SURPRISE = "surprise_micro"
 SURPRISES = "surprises"
 RESIDUAL = "residual_micro"
 """Written until 2026: the residual in units of the score, of every rating; read as a surprise of `_OLD_NOISE_SD`."""
+LABELS_MILLI = "labels_milli"
+"""Number of scores of another source, times their weight."""
 REQUESTS = "requests"
+SHADOWS = "shadows"
 UNPRICED = "unpriced"
 FAILURES = "failures"
 COST = "cost_nanousd"
@@ -55,9 +62,10 @@ class Sums:
         gain: sum over ratings of how much better the local estimate predicted than the global one (squared error).
         gain_sq: sum of the squares of those gains.
         requests: number of answered requests.
-        unpriced: those of them whose cost nobody knows; their cost and tokens are not in the sums below.
+        shadows: number of answers beside the user's path, which no user was served.
+        unpriced: answers of both sorts of unknown cost; their cost and tokens are not in the sums below.
         failures: number of failed calls.
-        cost_usd, latency_s, prompt_tokens, completion_tokens: sums over answered requests.
+        cost_usd, latency_s, prompt_tokens, completion_tokens: sums over answers of both sorts.
     """
 
     labels: float = 0.0
@@ -66,6 +74,7 @@ class Sums:
     gain: float = 0.0
     gain_sq: float = 0.0
     requests: float = 0.0
+    shadows: float = 0.0
     unpriced: float = 0.0
     failures: float = 0.0
     cost_usd: float = 0.0
@@ -74,9 +83,31 @@ class Sums:
     completion_tokens: float = 0.0
 
     @property
+    def answers(self) -> float:
+        """Number of answers, served or not: the denominator of a mean latency."""
+        return self.requests + self.shadows
+
+    @property
     def priced(self) -> float:
-        """Number of answered requests with a known cost: the denominator of a mean cost."""
-        return max(self.requests - self.unpriced, 0.0)
+        """Number of answers with a known cost: the denominator of a mean cost."""
+        return max(self.answers - self.unpriced, 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Recency-weighted scores of one source: their weighted number, sum, and sum of squares (of all prompts only)."""
+
+    labels: float = 0.0
+    score: float = 0.0
+    score_sq: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class SourceSums:
+    """Scores that one source other than users has given an arm: in total, and by kind of prompt."""
+
+    total: Scores = field(default_factory=Scores)
+    kinds: Mapping[KindId, Scores] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,14 +130,15 @@ class Block:
 class ArmSums:
     """All sums of one arm.
 
-    Its totals; by (generation, kind) the same restricted to a kind of prompt; and its rated decisions in blocks, oldest
-    first, over all prompts and by kind.
+    Its totals; by (generation, kind) the same restricted to a kind of prompt; its rated decisions in blocks, oldest
+    first, over all prompts and by kind; and the scores of sources other than users.
     """
 
     total: Sums = field(default_factory=Sums)
     kinds: Mapping[KindId, Sums] = field(default_factory=dict)
     blocks: tuple[Block, ...] = ()
     kind_blocks: Mapping[KindId, tuple[Block, ...]] = field(default_factory=dict)
+    sources: Mapping[Source, SourceSums] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

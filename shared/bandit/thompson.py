@@ -49,7 +49,7 @@ def decide(
 
     `bounds` limits the share of requests that another arm than the best answers; None: no bounds.
     """
-    place = _place(posterior, context)
+    place = place_in(posterior, context)
     weighed = weigh(posterior, place, tuple(eligible), settings.weights)
     beliefs = weighed.beliefs
     local = local_evidence(context.neighbours, beliefs.quality.tolist(), posterior.index, settings)
@@ -97,7 +97,7 @@ def decide(
     )
 
 
-def _place(posterior: GaussianPosterior, context: Context) -> Place | None:
+def place_in(posterior: GaussianPosterior, context: Context) -> Place | None:
     """Return the prompt's place among the kinds, its nearness in steps of 1/64 so that requests share what follows."""
     kinds = posterior.kinds
     place = None if kinds is None else place_of(kinds, context.vector, context.traits)
