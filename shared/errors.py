@@ -108,6 +108,15 @@ class UpstreamError(RouterError):
         return self.spent and self.status is None
 
     @property
+    def label(self) -> str:
+        """A bounded name of the failure: a label of metrics, and a field of records."""
+        if self.timed_out:
+            return "timeout"
+        if self.status is not None:
+            return f"status_{self.status}" if 400 <= self.status <= 599 else "bad_answer"
+        return "broken" if self.spent else "refused"
+
+    @property
     def passing(self) -> bool:
         """Whether the same call is likely to succeed after a short pause."""
         return self.relay is None and (self.status is None or self.status in _PASSING or self.status >= 500)

@@ -24,7 +24,6 @@ from services.gateway.http.middlewares import build_middleware
 from services.gateway.http.request_lifecycle import RequestLifecycle
 from services.gateway.http.routes import all_routes
 from services.gateway.limits.admission import Admission, BodyBytes
-from services.gateway.limits.circuit_breakers import CircuitBreakers
 from services.gateway.limits.exploration_budget import ExplorationBudget
 from services.gateway.limits.learned_limits import LearnedLimits
 from services.gateway.limits.quotas import Quotas, build_quotas
@@ -47,6 +46,7 @@ from shared.bandit.policy import Policy
 from shared.metrics import GatewayMetrics, ProcessMetrics, new_registry
 from shared.resilience.circuit_breaker import CircuitBreaker
 from shared.resilience.supervision import Supervisor
+from shared.resilience.upstream_circuits import CircuitBreakers
 from shared.settings import Settings
 
 LOAD_TIMEOUT_S = 2.0

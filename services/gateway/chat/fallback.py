@@ -27,9 +27,8 @@ from typing import TypeVar
 
 from services.gateway.chat.chat_metrics import ChatMetrics
 from services.gateway.chat.final_errors import key_refused, verdict
-from services.gateway.chat.journal import Journal, error_word, unanswered_usd
+from services.gateway.chat.journal import Journal, unanswered_usd
 from services.gateway.chat.plan import ChatPlan
-from services.gateway.limits.circuit_breakers import CircuitBreakers
 from services.gateway.limits.learned_limits import LearnedLimits
 from services.gateway.limits.retry_budget import RetryBudget, Tries
 from services.gateway.models.catalogue import Catalogue
@@ -37,6 +36,7 @@ from shared.bandit.arms import ArmId
 from shared.bandit.decision import Decision, DecisionKind
 from shared.errors import ClientError, Scope, UpstreamError
 from shared.ports import Clock
+from shared.resilience.upstream_circuits import CircuitBreakers
 
 MAX_ATTEMPTS = 4
 MAX_SPENT = 2
@@ -118,7 +118,7 @@ class UpstreamCaller:
         self.circuit_breakers.failed(arm, error, request=plan.request.own_id, tokens=tokens)
         if error.scope is Scope.FIT and error.feature is not None:
             self.learned_limits.learn(arm, error.feature, plan.chat.requirements)
-        self.metrics.count_failure(arm, error_word(error))
+        self.metrics.count_failure(arm, error.label)
 
     def _note_failure(self, plan: ChatPlan, journal: Journal, error: UpstreamError | None) -> None:
         """Note a failure before the first byte; `error` is None for a fault of ours."""

@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from services.gateway.chat.plan import ChatPlan
-from services.gateway.limits.circuit_breakers import CircuitBreakers
 from shared.errors import ClientError, InsufficientCredit, RateLimited, Scope, UpstreamError, UpstreamFailed
+from shared.resilience.upstream_circuits import CircuitBreakers
 
 _OWN_SAKE = (Scope.REQUEST, Scope.FIT)
 

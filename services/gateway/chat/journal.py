@@ -54,7 +54,7 @@ class Journal:
         """Note that the call failed before its first byte; `error` is None for a fault of ours."""
         spent, word, scope, feature = True, "internal", None, None
         if error is not None:
-            spent, word, scope, feature = error.spent, error_word(error), error.scope, error.feature
+            spent, word, scope, feature = error.spent, error.label, error.scope, error.feature
         self.attempts.append(Attempt(self.arm, word, self.elapsed_s(), spent, cost_usd, scope, feature))
         self.calling = False
 
@@ -137,17 +137,6 @@ def outcome_of(plan: ChatPlan, journal: Journal, ending: Ending, bill: Bill, ups
         streamed=plan.chat.stream,
         attempts=attempts,
     )
-
-
-def error_word(error: UpstreamError) -> str:
-    """Return a bounded word for a failure: a label and a field of the record."""
-    if error.timed_out:
-        return "timeout"
-    if error.status is not None and 400 <= error.status <= 599:
-        return f"status_{error.status}"
-    if error.status is not None:
-        return "bad_answer"
-    return "broken" if error.spent else "refused"
 
 
 def _reported_bill(usage: Usage, price: Price | None, estimate: Callable[[], tuple[int, int]]) -> Bill:

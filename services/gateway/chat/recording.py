@@ -16,7 +16,6 @@ from msgspec import Struct
 from services.gateway.chat.chat_metrics import ChatMetrics
 from services.gateway.chat.journal import Ending, Journal, bill_of, outcome_of
 from services.gateway.chat.plan import ChatPlan
-from services.gateway.limits.circuit_breakers import CircuitBreakers
 from services.gateway.limits.exploration_budget import ExplorationBudget
 from services.gateway.limits.learned_limits import LearnedLimits
 from services.gateway.limits.quotas import Quotas, settlement
@@ -24,6 +23,7 @@ from services.gateway.models.catalogue import Catalogue
 from services.gateway.records.record_writer import RecordWriter
 from shared.bandit.arms import ArmId
 from shared.bandit.decision import Decision, DecisionKind
+from shared.resilience.upstream_circuits import CircuitBreakers
 from shared.schemas.records import Outcome, RequestRecord, Status
 from shared.schemas.storage import NewRecord
 from shared.schemas.tool_loops import call_keys

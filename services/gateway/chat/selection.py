@@ -16,7 +16,6 @@ from msgspec import Struct
 from services.gateway.chat.context import ContextGatherer, Gathered
 from services.gateway.chat.eligibility import LEARNED, eligible, left_out, refusal
 from services.gateway.chat.fallback import call_order
-from services.gateway.limits.circuit_breakers import CircuitBreakers
 from services.gateway.limits.exploration_budget import ExplorationBudget
 from services.gateway.limits.learned_limits import LearnedLimits
 from services.gateway.models.catalogue import Catalogue
@@ -31,6 +30,7 @@ from shared.logs import get_logger
 from shared.metrics import GatewayMetrics
 from shared.ports import RequestLog
 from shared.resilience.circuit_breaker import CircuitBreaker
+from shared.resilience.upstream_circuits import CircuitBreakers
 from shared.schemas.chat import ChatRequest
 from shared.schemas.requirements import TOOL_HISTORY
 from shared.schemas.tool_loops import awaited_keys

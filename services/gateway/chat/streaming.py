@@ -20,7 +20,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TypeVar
 
 from services.gateway.chat.fallback import UpstreamCaller
-from services.gateway.chat.journal import Ending, Journal, error_word
+from services.gateway.chat.journal import Ending, Journal
 from services.gateway.chat.plan import ChatPlan
 from services.gateway.chat.recording import ChatRecorder, Served, effective
 from shared.bandit.arms import ArmId
@@ -138,7 +138,7 @@ class OpenStream:
             await self._answer.pour(sink, KEEP_ALIVE_S)
         except UpstreamError as error:
             self._caller.report_failure(self._plan, self.arm, error)
-            await self._record(Status.TRUNCATED, error_word(error)).stored
+            await self._record(Status.TRUNCATED, error.label).stored
             return _error_event(error)
         await self._record(Status.ANSWERED).stored
         return DONE

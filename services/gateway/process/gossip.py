@@ -12,11 +12,11 @@ import socket
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field
 
-from services.gateway.limits.circuit_breakers import CircuitBreakers
 from services.gateway.limits.learned_limits import LearnedLimits
 from services.gateway.records.record_writer import RecordWriter
 from shared.errors import DependencyError
 from shared.ports import Clock, Heartbeats
+from shared.resilience.upstream_circuits import CircuitBreakers
 from shared.schemas.storage import Notice
 
 REFRESH_S = 1.0

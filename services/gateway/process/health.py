@@ -8,7 +8,6 @@ from dataclasses import KW_ONLY, asdict, dataclass, field
 from typing import Any
 
 from services.gateway.chat.context import ContextGatherer
-from services.gateway.limits.circuit_breakers import CircuitBreakers
 from services.gateway.limits.exploration_budget import ExplorationBudget
 from services.gateway.limits.learned_limits import LearnedLimits
 from services.gateway.models.catalogue import Catalogue
@@ -21,6 +20,7 @@ from services.gateway.records.record_writer import RecordWriter
 from shared.errors import RouterError
 from shared.ports import Clock, EventQueue, Heartbeats
 from shared.resilience.supervision import Supervisor
+from shared.resilience.upstream_circuits import CircuitBreakers
 
 PROBE_TIMEOUT_S = 1.0
 KEEP_S = 1.0

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from services.gateway.chat.chat_metrics import COMPLETION, PROMPT
-from services.gateway.limits.circuit_breakers import CircuitBreakers
 from services.gateway.models.catalogue import Catalogue
 from services.gateway.models.posterior_cache import PosteriorCache
 from shared.bandit.decision import DecisionKind, Weights
 from shared.bandit.evaluation import expected_utilities
 from shared.metrics import GatewayMetrics
+from shared.resilience.upstream_circuits import CircuitBreakers
 from shared.schemas.quota import Limit
 from shared.schemas.records import Status
 from shared.schemas.storage import Verdict

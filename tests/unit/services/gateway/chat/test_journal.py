@@ -15,7 +15,6 @@ from services.gateway.chat.journal import (
     Ending,
     Journal,
     bill_of,
-    error_word,
     outcome_of,
     unanswered_usd,
 )
@@ -102,7 +101,7 @@ def test_a_client_that_leaves_between_calls_adds_no_attempt() -> None:
 )
 def test_the_word_of_a_failure_is_bounded(error: UpstreamError, word: str) -> None:
     """It is a label of a metric."""
-    assert error_word(error) == word
+    assert error.label == word
 
 
 # -- the bill -------------------------------------------------------------------------------------------------------

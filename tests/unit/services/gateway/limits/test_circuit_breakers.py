@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from services.gateway.chat.fallback import call_order
-from services.gateway.chat.journal import error_word
-from services.gateway.limits.circuit_breakers import CircuitBreakers
 from services.gateway.limits.retry_budget import AT_LEAST, RetryBudget, Tries
 from shared.bandit.decision import Decision, DecisionKind
 from shared.errors import Scope, UpstreamError
 from shared.resilience.circuit_breaker import CircuitBreaker, Window
+from shared.resilience.upstream_circuits import CircuitBreakers
 from tests.support.fakes.clock import FakeClock
 
 BROKEN = UpstreamError("broke off", spent=True)
@@ -112,10 +111,10 @@ def test_the_last_resort_has_a_place_among_the_calls() -> None:
 
 def test_a_broken_call_differs_from_one_that_was_never_made() -> None:
     """The first may have cost money."""
-    assert error_word(UpstreamError("x", spent=True)) == "broken"
-    assert error_word(UpstreamError("x")) == "refused"
-    assert error_word(UpstreamError("x", spent=True, timed_out=True)) == "timeout"
-    assert error_word(UpstreamError("x", status=503)) == "status_503"
+    assert UpstreamError("x", spent=True).label == "broken"
+    assert UpstreamError("x").label == "refused"
+    assert UpstreamError("x", spent=True, timed_out=True).label == "timeout"
+    assert UpstreamError("x", status=503).label == "status_503"
 
 
 def test_requests_that_do_not_fit_open_no_circuit() -> None:

@@ -6,7 +6,6 @@ import sys
 
 import pytest
 
-from services.gateway.limits.circuit_breakers import MAX_COOL_S, CircuitBreakers
 from services.gateway.models.catalogue import Catalogue
 from services.gateway.process.settings_check import check_settings
 from shared.bandit.arms import Arm, Price
@@ -22,6 +21,7 @@ from shared.errors import (
     UpstreamError,
 )
 from shared.resilience.circuit_breaker import CircuitBreaker
+from shared.resilience.upstream_circuits import MAX_COOL_S, CircuitBreakers
 from shared.schemas.feedback import FeedbackRequest
 from shared.schemas.storage import Verdict
 from shared.settings import load_settings

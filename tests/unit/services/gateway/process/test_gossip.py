@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from services.gateway.app import Gateway
-from services.gateway.limits.circuit_breakers import ACCOUNT, CREDIT, FREE_LIMIT, CircuitBreakers
 from services.gateway.process.gossip import SILENT_S, name_of
 from services.gateway.records.record_writer import BEHIND_S
 from shared.errors import DependencyError, NotFound, Scope, Unavailable, UpstreamError
+from shared.resilience.upstream_circuits import ACCOUNT, CREDIT, FREE_LIMIT, CircuitBreakers
 from shared.schemas.feedback import FeedbackRequest
 from shared.schemas.storage import Verdict
 from tests.support.fakes.chat_model import Reply

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from services.gateway.limits.upstream_account import AccountCircuit, Credit, FreeLimit
 from shared.bandit.arms import ArmId, is_free_variant
 from shared.errors import Scope, UpstreamError
 from shared.ports import Clock
 from shared.resilience.circuit_breaker import CircuitBreaker, Window
+from shared.resilience.upstream_account import AccountCircuit, Credit, FreeLimit
 
 ACCOUNT, CREDIT, FREE_LIMIT = "*", "*credit", "*free"
 """Names in gossip for circuits of the account: all arms of our key, those that cost money, and the `:free` ones."""

@@ -7,11 +7,11 @@ import math
 import pytest
 
 from services.gateway.chat.plan import UNBOUNDED_TOKENS
-from services.gateway.limits.circuit_breakers import CircuitBreakers
-from services.gateway.limits.upstream_account import ENOUGH, AccountCircuit, Credit
 from shared.errors import (
     UpstreamError,
 )
+from shared.resilience.upstream_account import ENOUGH, AccountCircuit, Credit
+from shared.resilience.upstream_circuits import CircuitBreakers
 from tests.support.fakes.clock import FakeClock
 from tests.support.fakes.gateway import World, chat, new_request
 from tests.support.fakes.use_cases import route
