@@ -13,10 +13,12 @@ import numpy as np
 from shared.bandit.arms import Arm, ArmId
 from shared.bandit.context import Context
 from shared.bandit.decision import Decision
-from shared.bandit.mixed import LEVEL_SD, Cells, noise_variance
+from shared.bandit.evidence import SourceCells, noise_variance
+from shared.bandit.mixed import LEVEL_SD
 from shared.bandit.policy import PSEUDO_REQUESTS, BanditSettings
 from shared.bandit.posterior import GaussianPosterior
 from shared.bandit.reward import expect, reliability
+from shared.bandit.sources import Source
 from shared.bandit.sums import ArmSums, LearnedState
 from shared.bandit.thompson import decide
 
@@ -34,8 +36,7 @@ class PooledThompson:
         sums = tuple(state.arms.get(arm.id, ArmSums()).total for arm in arms)
         labels, scores = np.array([s.labels for s in sums]), np.array([s.score for s in sums])
         squares = np.array([s.score_sq for s in sums])
-        cells = Cells(labels[:, None], scores[:, None], squares, np.zeros(len(sums)), np.ones(1), np.ones((1, 1)))
-        noise = noise_variance(cells)
+        noise = noise_variance(SourceCells(Source.USER, labels[:, None], scores[:, None], squares))
         variance = 1 / (LEVEL_SD**-2 + labels / noise)
         mean = (self.settings.optimistic_prior * LEVEL_SD**-2 + scores / noise) * variance
         expected = expect(arms, sums, PSEUDO_REQUESTS)

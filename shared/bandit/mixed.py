@@ -18,10 +18,10 @@ cheap models may be the good ones.
 
 Given sigma and a point of the grid (t_A, t_g, slope) everything is normal and solved in closed form. The points are
 weighed by their marginal likelihood; then the model is solved once more with the mean squares of t_A and t_g and the
-mean and variance of the slope. Cells (a, c) are sufficient. With n_ac ratings of mean y_ac, S_a = diag(sqrt(n_a) /
-sigma_a) and C = t_g^2 (.9 k + .1 I) + t_A^2 11':
+mean and variance of the slope. Cells (a, c) are sufficient. With W_a the precision of the cells of arm a (for ratings
+alone diag(n_a) / sigma_a^2; `evidence.py` adds other sources), y_a their means and C = t_g^2 (.9 k + .1 I) + t_A^2 11':
 
-    H_a = S_a (I + S_a C S_a)^-1 S_a         precision of the cells' means once u and g are integrated out
+    H_a = (I + W_a C)^-1 W_a                 precision of the cells' means once u and g are integrated out
     P   = P0 + sum_a T_a' H_a T_a,  T_a = [I | lp_a 1];     z = (b, s) has mean m0 + P^-1 sum_a T_a' H_a (y_a - T_a m0)
     theta_a = T_a z + C H_a (y_a - T_a z)
     V_a     = C - C H_a C + D_a P^-1 D_a',                  D_a = (I - C H_a) T_a
@@ -41,6 +41,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.bandit.evidence import SourceCells, SourceFit, pool
+
 Floats = NDArray[np.float64]
 
 LEVEL_SD = 0.2
@@ -51,8 +53,6 @@ ARM_SPREADS = (0.6, 1.0, 1.6, 3.0)  # t_A in units of EXPLORATION_BONUS
 KIND_SPREADS = (0.0, 0.05, 0.15, 0.35)  # t_g
 OWN_SHARE = 0.1  # of t_g^2, what a kind shares with no other
 SMALLEST_ARM_SPREAD = 0.01  # below it ratings could not tell the arms apart any more
-NOISE_SD = 0.35  # of one rating, before there are any
-NOISE_LABELS = 10.0  # ratings' worth of that prior
 _JITTER = 1e-8
 
 
@@ -61,19 +61,23 @@ class Cells:
     """Evidence on K arms in C kinds of prompt; column 0 is the unknown kind.
 
     Attributes:
-        labels, scores: number of ratings and their sum, (K, C).
-        squares: sum of squared ratings, (K,).
+        ratings: of users.
         log_price: centred logarithm of the expected cost, (K,).
         traffic: share of each kind in all requests, (C,), summing to 1.
         kernel: similarity of the kinds, (C, C); 1 on the diagonal, 0 between column 0 and any other.
+        others: scores of other sources.
     """
 
-    labels: Floats
-    scores: Floats
-    squares: Floats
+    ratings: SourceCells
     log_price: Floats
     traffic: Floats
     kernel: Floats
+    others: tuple[SourceCells, ...] = ()
+
+    @property
+    def labels(self) -> Floats:
+        """Number of scores of all sources, (K, C)."""
+        return np.asarray(sum((one.labels for one in self.others), self.ratings.labels))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,6 +92,7 @@ class MixedFit:
         arm_spread, kind_spread: root of the posterior mean square of t_A and t_g.
         price_slope: posterior mean of the slope.
         context: posterior probability that t_g is above 0.
+        sources: of sources other than users.
     """
 
     mean: Floats
@@ -101,13 +106,14 @@ class MixedFit:
     kind_spread: float
     price_slope: float
     context: float
+    sources: tuple[SourceFit, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Observed:
-    """What the grid is weighed on: root precisions of the cells' means, (K, C), and those means less the prior's."""
+    """What the grid is weighed on: the cells' precisions W, (K, C, C), and their means, (K, C)."""
 
-    roots: Floats
+    precision: Floats
     means: Floats
     seen: NDArray[np.bool_]
     log_price: Floats
@@ -119,10 +125,11 @@ class _Observed:
 
 def fit_mixed(cells: Cells, *, level: float, bonus: float) -> MixedFit:
     """Return the posterior of every arm's quality; `level` is OPTIMISTIC_PRIOR, `bonus` EXPLORATION_BONUS."""
-    noise = noise_variance(cells)
+    pooled = pool(cells.ratings, cells.others)
     seen = cells.labels > 0
-    means = np.divide(cells.scores, cells.labels, out=np.zeros_like(cells.scores), where=seen)
-    observed = _Observed(np.sqrt(cells.labels / noise[:, None]), means, seen, cells.log_price)
+    regular = pooled.precision + np.where(seen, 0.0, 1.0)[:, :, None] * np.eye(seen.shape[1])
+    means = np.linalg.solve(regular, pooled.information[..., None])[..., 0]
+    observed = _Observed(pooled.precision, means, seen, cells.log_price)
     shared = (1 - OWN_SHARE) * cells.kernel + OWN_SHARE * np.eye(len(cells.kernel))
     shared[0, 0] = 0.0
     arm_spreads = np.array([max(bonus * spread, SMALLEST_ARM_SPREAD) for spread in ARM_SPREADS])
@@ -151,27 +158,13 @@ def fit_mixed(cells: Cells, *, level: float, bonus: float) -> MixedFit:
         kind_mean=theta,
         kind_variance=np.maximum(diagonal + shared_kind, _JITTER),
         kind_contrast=np.maximum(diagonal + contrast_kind, _JITTER),
-        noise=noise,
+        noise=pooled.noise,
         arm_spread=arm_variance**0.5,
         kind_spread=kind_variance**0.5,
         price_slope=price_slope,
         context=float(by_kind[np.array(KIND_SPREADS) > 0].sum()),
+        sources=pooled.sources,
     )
-
-
-def noise_variance(cells: Cells) -> Floats:
-    """Return the variance of one rating of each arm about arm plus kind, shrunk towards that of all arms, (K,)."""
-    n, r = cells.labels, cells.scores
-    total = n.sum(axis=1)
-    divisor = np.maximum(total, 1e-12)
-    mean = r.sum(axis=1) / divisor
-    difficulty = (r - n * mean[:, None]).sum(axis=0) / (n.sum(axis=0) + 5)  # shrunk a little: a kind may be new
-    level = (r - n * difficulty).sum(axis=1) / divisor
-    fitted = level[:, None] + difficulty
-    rss = np.maximum(cells.squares - 2 * (r * fitted).sum(axis=1) + (n * fitted**2).sum(axis=1), 0.0)
-    m = NOISE_LABELS
-    pooled = (rss.sum() + m * NOISE_SD**2) / (total.sum() + m)
-    return np.asarray(np.maximum((rss + m * pooled) / (total + m), 1e-4), dtype=np.float64)
 
 
 def _prior(kernel: Floats, slope_variance: float) -> Floats:
@@ -183,22 +176,21 @@ def _prior(kernel: Floats, slope_variance: float) -> Floats:
     return prior + _JITTER * np.eye(size + 1)
 
 
-def _precisions(roots: Floats, covariance: Floats) -> tuple[Floats, Floats]:
-    """Return S (I + S C S)^-1 S of each arm, (K, C, C), and the log determinant of I + S C S, (K,)."""
-    size = roots.shape[1]
-    precisions, log_scales = np.zeros((*roots.shape, size)), np.zeros(len(roots))
-    rated = np.flatnonzero(roots.any(axis=1))
+def _precisions(precision: Floats, covariance: Floats) -> tuple[Floats, Floats]:
+    """Return (I + W C)^-1 W of each arm, (K, C, C), and the log determinant of I + W C, (K,)."""
+    marginals, log_scales = np.zeros_like(precision), np.zeros(len(precision))
+    rated = np.flatnonzero(precision.any(axis=(1, 2)))
     if len(rated):
-        some = roots[rated]
-        inner = some[:, :, None] * covariance * some[:, None, :] + np.eye(size)
+        inner = precision[rated] @ covariance + np.eye(precision.shape[1])
         log_scales[rated] = np.linalg.slogdet(inner)[1]
-        precisions[rated] = some[:, :, None] * np.linalg.inv(inner) * some[:, None, :]
-    return precisions, log_scales
+        found = np.linalg.solve(inner, precision[rated])
+        marginals[rated] = (found + found.transpose(0, 2, 1)) / 2
+    return marginals, log_scales
 
 
 def _log_weights(observed: _Observed, prior: Floats, kinds: Floats, arm_spreads: Floats, level: float) -> Floats:
     """Return the log marginal likelihood for each arm spread and slope, (A, 2), at one covariance of the kinds."""
-    precisions, log_scales = _precisions(observed.roots, kinds)
+    precisions, log_scales = _precisions(observed.precision, kinds)
     rows, log_price = precisions.sum(axis=2), observed.log_price
     totals, size = rows.sum(axis=1), rows.shape[1]
     gains = 1 / (1 / arm_spreads[:, None] ** 2 + totals)  # (A, K)
@@ -225,7 +217,7 @@ def _solve(
     observed: _Observed, prior: Floats, covariance: Floats, level: float, slope: float
 ) -> tuple[Floats, Floats, Floats, float]:
     """Return theta (K, C), C - C H C (K, C, C), D P^-1/2 (K, C, C + 1), and the posterior mean of the slope."""
-    precisions, _ = _precisions(observed.roots, covariance)
+    precisions, _ = _precisions(observed.precision, covariance)
     rows, log_price = precisions.sum(axis=2), observed.log_price
     size = rows.shape[1]
     evidence = np.empty((size + 1, size + 1))

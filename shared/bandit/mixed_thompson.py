@@ -13,6 +13,7 @@ from shared.bandit.arms import Arm, ArmId
 from shared.bandit.change import find_break
 from shared.bandit.context import Context
 from shared.bandit.decision import Decision
+from shared.bandit.evidence import SourceCells
 from shared.bandit.exploration import arm_scale, explored_bounds, rated_share
 from shared.bandit.kinds import KindId, Kinds
 from shared.bandit.kinship import kinship
@@ -21,7 +22,8 @@ from shared.bandit.mixed import Cells, fit_mixed
 from shared.bandit.policy import PSEUDO_REQUESTS, BanditSettings
 from shared.bandit.posterior import Beliefs, GaussianPosterior, KindEvidence
 from shared.bandit.reward import expect, reliability, shrink
-from shared.bandit.sums import ArmSums, Block, LearnedState, Sums
+from shared.bandit.sources import Source
+from shared.bandit.sums import ArmSums, Block, LearnedState, SourceSums
 from shared.bandit.thompson import decide
 
 Floats = NDArray[np.float64]
@@ -49,13 +51,14 @@ class MixedThompson:
         by_kind = _by_kind(learned, kinds)
         expected = expect(arms, totals, PSEUDO_REQUESTS)
         cosines = np.zeros((0, 0)) if kinds is None else (kinds.centres @ kinds.centres.T).astype(np.float64)
-        cells = _cells(totals, by_kind, expected.cost_usd, kinds)
+        cells = _cells(learned, by_kind, expected.cost_usd, kinds)
         cells, kept = _since_breaks(cells, learned, kinds, cosines)
-        if sum(one.labels for one in totals) < settings.min_requests_for_global:
+        scored = float(cells.labels.sum())
+        if scored < settings.min_requests_for_global:
             cells = _without_ratings(cells)
         fit = fit_mixed(cells, level=settings.optimistic_prior, bonus=settings.exploration_bonus)
         requests = by_kind["requests"]
-        rated = rated_share(sum(one.labels for one in totals), sum(one.requests for one in totals))
+        rated = rated_share(scored, sum(one.answers for one in totals))
         nearby = cells.kernel[1:, 1:] ** NEARBY
         return GaussianPosterior(
             version=state.version,
@@ -77,6 +80,7 @@ class MixedThompson:
             requests_nearby=nearby @ requests.sum(axis=0),
             arm_labels_nearby=nearby @ cells.labels[:, 1:].T,
             evidence=KindEvidence(by_kind["requests"], by_kind["labels"]),
+            sources=fit.sources,
             rated=rated,
             exploration_rate=settings.exploration_rate,
         )
@@ -94,6 +98,7 @@ class MixedThompson:
 
 
 _NOTHING = ArmSums()
+_NO_SCORES = SourceSums()
 
 
 _BY_KIND = ("labels", "score", "requests", "answers", "priced", "cost_usd", "latency_s")
@@ -117,55 +122,77 @@ def _in_rows(by_id: Mapping[KindId, T], kinds: Kinds) -> list[tuple[int, T]]:
     return [(row, each) for row, each in placed if row is not None]
 
 
-def _cells(totals: Sequence[Sums], by_kind: Mapping[str, Floats], cost_usd: Floats, kinds: Kinds | None) -> Cells:
+def _cells(learned: Sequence[ArmSums], by_kind: Mapping[str, Floats], cost_usd: Floats, kinds: Kinds | None) -> Cells:
+    totals = [one.total for one in learned]
+
     def split(name: str) -> Floats:
-        known = by_kind[name]
-        total = np.array([getattr(one, name) for one in totals])
-        return np.column_stack((np.maximum(total - known.sum(axis=1), 0.0), known))
+        return _split(np.array([getattr(one, name) for one in totals]), by_kind[name])
 
     requests = split("requests").sum(axis=0)
     traffic = requests / requests.sum() if requests.sum() > 0 else np.eye(len(requests))[0]
     kernel = np.eye(len(requests))
     if kinds is not None:
         kernel[1:, 1:] = kinship(kinds.centres.astype(np.float64), kinds.masses)
+    squares = np.array([one.score_sq for one in totals])
     return Cells(
-        labels=split("labels"),
-        scores=split("score"),
-        squares=np.array([one.score_sq for one in totals]),
+        ratings=SourceCells(Source.USER, split("labels"), split("score"), squares),
         log_price=_log_price(cost_usd),
         traffic=traffic,
         kernel=kernel,
+        others=tuple(
+            _of_source(source, learned, kinds) for source in Source if any(source in x.sources for x in learned)
+        ),
     )
 
 
+def _split(total: Floats, known: Floats) -> Floats:
+    """Return sums by kind, (K, 1 + M), from those of all prompts, (K,), and of the known kinds, (K, M)."""
+    return np.column_stack((np.maximum(total - known.sum(axis=1), 0.0), known))
+
+
+def _of_source(source: Source, learned: Sequence[ArmSums], kinds: Kinds | None) -> SourceCells:
+    sums = [one.sources.get(source, _NO_SCORES) for one in learned]
+    known = np.zeros((2, len(learned), 0 if kinds is None else len(kinds.ids)))
+    if kinds is not None:
+        for arm, one in enumerate(sums):
+            for row, scores in _in_rows(one.kinds, kinds):
+                known[:, arm, row] += scores.labels, scores.score
+    labels, scores, squares = np.array([(x.total.labels, x.total.score, x.total.score_sq) for x in sums]).T
+    return SourceCells(source, _split(labels, known[0]), _split(scores, known[1]), squares)
+
+
 def _without_ratings(cells: Cells) -> Cells:
-    zeros = np.zeros_like(cells.labels)
-    return replace(cells, labels=zeros, scores=zeros, squares=np.zeros_like(cells.squares))
+    return replace(cells, ratings=_scaled(cells.ratings, np.zeros_like(cells.ratings.labels)), others=())
+
+
+def _scaled(cells: SourceCells, left: Floats) -> SourceCells:
+    """Return the scores with the share `left`, (K, C), of their weight."""
+    labels = left * cells.labels
+    before = cells.labels.sum(axis=1)
+    share = np.divide(labels.sum(axis=1), before, out=np.ones_like(before), where=before > 0)
+    return replace(cells, labels=labels, scores=left * cells.scores, squares=share * cells.squares)
 
 
 def _since_breaks(
     cells: Cells, learned: Sequence[ArmSums], kinds: Kinds | None, cosines: Floats
 ) -> tuple[Cells, Floats]:
     """Return the cells with what is left of the evidence on arms that have become worse, and the share that is left."""
-    labels, scores, squares = cells.labels.copy(), cells.scores.copy(), cells.squares.copy()
-    kept = np.ones(len(learned))
+    ratings = cells.ratings
+    left, kept = np.ones_like(ratings.labels), np.ones(len(learned))
+    scores, squares = ratings.scores.copy(), ratings.squares.copy()
     for i, one in enumerate(learned):
-        n, total = float(labels[i].sum()), float(scores[i].sum())
+        n, total = float(ratings.labels[i].sum()), float(scores[i].sum())
         found = find_break(one.blocks, n, total)
         if found is not None:
-            squares[i] = found.kept * (squares[i] + 2 * found.shift * total + found.shift**2 * n)
-            scores[i] = found.kept * (scores[i] + found.shift * labels[i])
-            labels[i] *= found.kept
-            kept[i] = found.kept
+            squares[i] += 2 * found.shift * total + found.shift**2 * n
+            scores[i] += found.shift * ratings.labels[i]
+            left[i] = kept[i] = found.kept
         elif kinds is not None:
-            faded = _faded(_blocks_in_rows(one, kinds), labels[i, 1:], scores[i, 1:], cosines)
-            left = np.append(1.0, faded)
-            if (left < 1.0).any():
-                share = float((left * labels[i]).sum() / n)
-                labels[i], scores[i], squares[i] = left * labels[i], left * scores[i], share * squares[i]
-    if (labels == cells.labels).all():
+            left[i, 1:] = _faded(_blocks_in_rows(one, kinds), ratings.labels[i, 1:], scores[i, 1:], cosines)
+    if (left == 1.0).all():
         return cells, kept
-    return replace(cells, labels=labels, scores=scores, squares=squares), kept
+    moved = _scaled(replace(ratings, scores=scores, squares=squares), left)
+    return replace(cells, ratings=moved, others=tuple(_scaled(one, left) for one in cells.others)), kept
 
 
 def _blocks_in_rows(one: ArmSums, kinds: Kinds) -> dict[int, list[Block]]:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.bandit.arms import ArmId
+from shared.bandit.evidence import SourceFit
 from shared.bandit.exploration import draw_sd, kind_scale
 from shared.bandit.kinds import Kinds, Place
 from shared.bandit.policy import ArmSummary
@@ -69,6 +70,7 @@ class GaussianPosterior:
         evidence: of each arm in each kind.
         rated: share of requests that are rated.
         exploration_rate: EXPLORATION_RATE.
+        sources: what is believed of the sources other than users.
     """
 
     version: str
@@ -92,6 +94,7 @@ class GaussianPosterior:
     evidence: KindEvidence = field(default_factory=lambda: KindEvidence(np.zeros((0, 0)), np.zeros((0, 0))))
     rated: float = 1.0
     exploration_rate: float = 0.1
+    sources: tuple[SourceFit, ...] = ()
 
     def at(self, place: Place | None) -> Beliefs:
         """Return the beliefs for a prompt.
@@ -102,7 +105,7 @@ class GaussianPosterior:
         if place is None or place.row + 2 >= len(self.quality):
             nothing = np.zeros(len(self.arms))
             sd = draw_sd(self.arm_variance, nothing, nothing, self.exploration_rate)
-            labels = np.array([one.labels for one in self.sums])
+            labels = np.array([one.labels for one in self.sums]) + sum(fit.labels for fit in self.sources)
             requests = sum(one.requests for one in self.sums)
             believed = self.quality[0], self.variance[0], sd, self.cost_usd[0], self.latency_s[0]
             return Beliefs(*believed, labels, requests, float(labels.sum()))

@@ -9,7 +9,9 @@ import pytest
 from numpy.typing import NDArray
 
 from shared.bandit import mixed
-from shared.bandit.mixed import Cells, fit_mixed, noise_variance
+from shared.bandit.evidence import SourceCells, noise_variance
+from shared.bandit.mixed import Cells, fit_mixed
+from shared.bandit.sources import Source
 
 Floats = NDArray[np.float64]
 LEVEL, BONUS = 0.8, 0.1
@@ -21,7 +23,8 @@ def cells(labels: Floats, means: Floats, log_price: Floats | None = None, kernel
     arms, kinds = labels.shape
     traffic = np.arange(1.0, kinds + 1) / np.arange(1.0, kinds + 1).sum()
     prices = np.zeros(arms) if log_price is None else log_price
-    return Cells(labels, scores, scores.sum(axis=1), prices, traffic, np.eye(kinds) if kernel is None else kernel)
+    ratings = SourceCells(Source.USER, labels, scores, scores.sum(axis=1))
+    return Cells(ratings, prices, traffic, np.eye(kinds) if kernel is None else kernel)
 
 
 def some_cells(seed: int = 1, arms: int = 5, kinds: int = 4) -> Cells:
@@ -62,10 +65,10 @@ def dense(data: Cells, prior: Floats, slope: float) -> tuple[Floats, Floats, flo
     kinds = data.labels.shape[1]
     mean = np.repeat(LEVEL + slope * data.log_price, kinds)
     seen = data.labels.ravel() > 0
-    noise = np.repeat(noise_variance(data), kinds)[seen] / data.labels.ravel()[seen]
+    noise = np.repeat(noise_variance(data.ratings), kinds)[seen] / data.labels.ravel()[seen]
     of_means = prior[np.ix_(seen, seen)] + np.diag(noise)
     gain = prior[:, seen] @ np.linalg.inv(of_means)
-    residual = data.scores.ravel()[seen] / data.labels.ravel()[seen] - mean[seen]
+    residual = data.ratings.scores.ravel()[seen] / data.labels.ravel()[seen] - mean[seen]
     density = -0.5 * float(residual @ np.linalg.solve(of_means, residual) + np.linalg.slogdet(of_means)[1])
     return mean + gain @ residual, prior - gain @ prior[seen], density
 
@@ -180,12 +183,3 @@ def test_a_sole_arm_and_many_arms_are_fine() -> None:
         assert np.isfinite(fit.mean).all()
         assert (fit.kind_variance > 0).all()
         assert fit.mean == pytest.approx(LEVEL)
-
-
-def test_before_any_rating_the_noise_is_the_square_of_its_prior() -> None:
-    """A standard deviation goes in, a variance comes out; ratings that agree make it smaller, never zero."""
-    nothing = cells(np.zeros((2, 3)), np.zeros((2, 3)))
-    assert noise_variance(nothing) == pytest.approx(mixed.NOISE_SD**2)
-    agreed = noise_variance(cells(np.full((2, 3), 1000.0), np.ones((2, 3))))
-    assert (agreed > 0).all()
-    assert (agreed < mixed.NOISE_SD**2 / 10).all()
