@@ -129,7 +129,7 @@ def fit_mixed(cells: Cells, *, level: float, bonus: float) -> MixedFit:
     seen = cells.labels > 0
     regular = pooled.precision + np.where(seen, 0.0, 1.0)[:, :, None] * np.eye(seen.shape[1])
     means = np.linalg.solve(regular, pooled.information[..., None])[..., 0]
-    observed = _Observed(pooled.precision, means, seen, cells.log_price)
+    observed = _Observed(pooled.precision, np.asarray(means, dtype=np.float64), seen, cells.log_price)
     shared = (1 - OWN_SHARE) * cells.kernel + OWN_SHARE * np.eye(len(cells.kernel))
     shared[0, 0] = 0.0
     arm_spreads = np.array([max(bonus * spread, SMALLEST_ARM_SPREAD) for spread in ARM_SPREADS])
