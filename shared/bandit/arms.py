@@ -51,6 +51,7 @@ class Arm:
         output_modalities: what an answer may hold.
         parameters: request parameters that the model supports, in OpenRouter's names.
         created: Unix time at which the upstream began to offer the model.
+        benchmark: index of quality in public benchmarks, 0 to 1; only differences between models mean anything.
     """
 
     id: ArmId
@@ -61,6 +62,7 @@ class Arm:
     output_modalities: frozenset[str] | None = None
     parameters: frozenset[str] | None = None
     created: float | None = None
+    benchmark: float | None = None
 
     @property
     def has_limits(self) -> bool:

@@ -25,6 +25,9 @@ MAX_WORDS = 256
 """Modalities or parameters of one model."""
 
 MAX_REQUEST_USD = 1_000.0
+MAX_INDEX = 100.0
+"""Of Artificial Analysis' indices."""
+
 MAX_TIME = 1e11
 """Unix seconds, about the year 5000."""
 
@@ -78,6 +81,7 @@ def arm_of(entry: Any) -> Arm | None:
         output_modalities=_words(architecture.get("output_modalities")) or gives,
         parameters=_words(entry.get("supported_parameters")),
         created=amount_of(entry.get("created"), MAX_TIME),
+        benchmark=_benchmark(entry.get("benchmarks")),
     )
 
 
@@ -87,6 +91,13 @@ def _price(pricing: Any) -> Price | None:
     prompt, completion = (amount_of(pricing.get(name), 1.0) for name in ("prompt", "completion"))
     request = amount_of(pricing.get("request") or 0, MAX_REQUEST_USD)
     return None if prompt is None or completion is None or request is None else Price(prompt, completion, request)
+
+
+def _benchmark(benchmarks: Any) -> float | None:
+    """Return the general index. Those of coding and of agents are other scales: a mean would compare unlike models."""
+    indices = _object(_object(benchmarks).get("artificial_analysis"))
+    index = amount_of(indices.get("intelligence_index"), MAX_INDEX)
+    return None if index is None else index / MAX_INDEX
 
 
 def _context(said: list[Any]) -> int | None:

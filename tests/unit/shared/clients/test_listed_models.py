@@ -22,6 +22,10 @@ OPENROUTER = {
     },
     "top_provider": {"context_length": 65536, "max_completion_tokens": 8192, "is_moderated": False},
     "supported_parameters": ["max_tokens", "tools", "tool_choice"],
+    "benchmarks": {
+        "artificial_analysis": {"intelligence_index": 68.75, "coding_index": 12.0, "agentic_index": None},
+        "design_arena": [{"elo": 1312}],
+    },
 }
 
 
@@ -36,6 +40,7 @@ def test_openrouters_limits_are_read() -> None:
         input_modalities=frozenset({"text", "image"}),
         output_modalities=frozenset({"text"}),
         parameters=frozenset({"max_tokens", "tools", "tool_choice"}),
+        benchmark=0.6875,
     )
 
 
@@ -57,6 +62,10 @@ def test_an_entry_without_a_usable_name_is_skipped(entry: Any) -> None:
         {"architecture": {"modality": 3, "input_modalities": [], "output_modalities": [3, None]}},
         {"architecture": {"modality": "->"}, "supported_parameters": []},
         {"architecture": None, "supported_parameters": {"tools": True}, "pricing": None},
+        {"benchmarks": {"artificial_analysis": {"intelligence_index": None, "coding_index": 50.0}}},
+        {"benchmarks": {"artificial_analysis": {"intelligence_index": 101}}},
+        {"benchmarks": {"artificial_analysis": [71.2]}},
+        {"benchmarks": "71.2"},
     ],
 )
 def test_a_wrong_type_is_unknown_and_costs_itself(fields: dict[str, Any]) -> None:
