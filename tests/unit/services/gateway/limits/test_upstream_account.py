@@ -7,9 +7,7 @@ import math
 import pytest
 
 from services.gateway.chat.plan import UNBOUNDED_TOKENS
-from shared.errors import (
-    UpstreamError,
-)
+from shared.errors import UpstreamError
 from shared.resilience.upstream_account import ENOUGH, AccountCircuit, Credit
 from shared.resilience.upstream_circuits import CircuitBreakers
 from tests.support.fakes.clock import FakeClock
