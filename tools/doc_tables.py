@@ -102,7 +102,7 @@ def _settings_lines() -> Iterator[str]:
 def sections() -> dict[str, list[str]]:
     """Return the settings' names by the section comments (`# -- name`) of their class and its bases."""
     found: dict[str, list[str]] = {}
-    for kind in reversed(Settings.__mro__):
+    for kind in Settings.__mro__:
         section = ""
         for line in inspect.getsource(kind).splitlines() if "shared.settings" in kind.__module__ else ():
             if line.startswith("    # -- "):

@@ -12,6 +12,7 @@ from msgspec.structs import force_setattr
 
 from shared.bandit.arms import ArmId
 from shared.bandit.decision import NEIGHBOUR_FIELDS, ArmView, Decision
+from shared.bandit.racing import EvaluationPlan
 from shared.errors import Scope
 from shared.schemas.quota import Toll
 
@@ -113,6 +114,7 @@ class RequestRecord(Struct, frozen=True):
         shadow: in shadow mode, the choice that was not followed.
         toll: the reserved charge, settled when it is recorded; None for a key without limits.
         traits: of the request beside the user's text (`shared.schemas.traits`); empty in records of earlier versions.
+        evaluation_plan: the evaluation that was drawn for it; None for none, and in records of earlier versions.
     """
 
     id: str
@@ -128,6 +130,7 @@ class RequestRecord(Struct, frozen=True):
     shadow: Decision | None = None
     toll: Toll | None = None
     traits: tuple[str, ...] = ()
+    evaluation_plan: EvaluationPlan | None = None
 
     @property
     def explored_usd(self) -> float:

@@ -35,8 +35,11 @@ def explain(problem: Mapping[str, Any], fields: Mapping[str, FieldInfo], values:
 
 
 def shown(name: str, field: FieldInfo, value: object) -> str:
-    """Return a value for display: secrets and credentials in addresses are masked."""
-    if "Secret" in str(field.annotation):
+    """Return a value for display: secrets and credentials in addresses are masked.
+
+    Settings that name keys by their hash are masked, too: a key may have been put there by mistake.
+    """
+    if "Secret" in str(field.annotation) or "KEY" in name:
         return MASK
     text = str(value)
     if name.endswith("_URL") or "@" in text or "://" in text:

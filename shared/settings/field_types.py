@@ -26,6 +26,7 @@ from shared.settings.model_prices import check_model_prices
 from shared.settings.text import BadText, check_printable
 
 _NOT_IN_NAMES = re.compile(r"""[;,|"'`\[\]{}]""")
+_KEY_PREFIX = re.compile(r"[0-9a-f]{8,16}")
 _KEY_LIMIT = re.compile(r"([0-9a-f]{8,16})((?::(?:rpm=\d{1,8}|tpm=\d{1,10}|usd=\d{1,7}(?:\.\d{1,9})?))+)")
 
 
@@ -64,6 +65,12 @@ def _check_key_limits(entries: tuple[str, ...]) -> tuple[str, ...]:
     return entries
 
 
+def _check_key_prefix(text: str) -> str:
+    if not _KEY_PREFIX.fullmatch(text):
+        raise BadText("a key is named by the first 8 to 16 digits of its SHA-256, in lower case")
+    return text
+
+
 def _each(check: Callable[[str], str]) -> AfterValidator:
     return AfterValidator(lambda entries: tuple(dict.fromkeys(check(entry) for entry in entries)))
 
@@ -88,6 +95,7 @@ KeyLimits = Annotated[
     AfterValidator(_check_key_limits),
     Said("a list, with commas, of hash:rpm=60:tpm=9000:usd=5"),
 ]
+KeyPrefixes = Annotated[tuple[str, ...], BeforeValidator(split_list), _each(_check_key_prefix), _LIST]
 ModelPrices = Annotated[
     tuple[str, ...],
     BeforeValidator(split_list),

@@ -9,13 +9,14 @@ import hashlib
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
+from pydantic import ConfigDict, Field, SecretStr, ValidationInfo, field_validator
 
 from shared.bandit.decision import Weights
 from shared.bandit.free_arms import FREE
 from shared.bandit.policy import BanditSettings
 from shared.schemas.history import NO_HISTORY, OutboxBound
 from shared.settings.addresses import SslMode
+from shared.settings.evaluation import EvaluationSettings
 from shared.settings.explain import Said, masked
 from shared.settings.field_types import (
     AllowedHosts,
@@ -44,12 +45,12 @@ DECISIVE = (
     *("LLM_MODELS", "DEFAULT_MODEL", "FEEDBACK_WEIGHT", "LATENCY_WEIGHT", "COST_WEIGHT", "EXPLORATION_RATE"),
     *("SIMILARITY_THRESHOLD", "MAX_SIMILAR_REQUESTS", "RECENCY_DAYS", "MIN_SIMILAR_REQUESTS", "MIN_CONFIDENCE_SCORE"),
     *("OPTIMISTIC_PRIOR", "EXPLORATION_BONUS", "MIN_REQUESTS_FOR_GLOBAL", "SAFE_START", "EXPLORATION_BUDGET_USD"),
-    *("SESSION_MARGIN", "SHADOW_MODE", "MODEL_PRICES"),
+    *("SESSION_MARGIN", "SHADOW_MODE", "MODEL_PRICES", "CONTROL_SHARE"),
 )
 """Settings that shape a decision."""
 
 
-class Settings(BaseModel):
+class Settings(EvaluationSettings):
     """All settings; the descriptions become docs/configuration.md (`make configuration`)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False)

@@ -94,8 +94,9 @@ def request_rows(entry: NewRecord) -> RequestRows:
     created_s, settings_hash, shadow = record.pop("created_at"), record.pop("settings_hash"), record.pop("shadow")
     decision, outcome = record.pop("decision"), record.pop("outcome")
     vector = None if entry.vector is None else np.asarray(entry.vector, dtype="<f4").tobytes()
-    if not record["traits"]:
-        del record["traits"]
+    for name in ("traits", "evaluation_plan"):
+        if not record[name]:
+            del record[name]
     known = _taken(record, REQUEST)
     request = (own_id, created_s, vector, _plain(entry.prompt), _more(record), *known)
     attempts = [

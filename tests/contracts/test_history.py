@@ -11,6 +11,7 @@ import pytest
 
 from shared.bandit.decision import Weights
 from shared.bandit.kinds import Kinds
+from shared.bandit.racing import EvaluationPlan, EvaluationReason
 from shared.ports import History
 from shared.schemas.events import EventKind
 from shared.schemas.history import Contribution, PastRating, PastRequest, Waiting
@@ -88,7 +89,9 @@ def a_full_story() -> NewRecord:
     outcome = replace(record.outcome, attempts=attempts, first_token_s=0.125, streamed=True)
     vector = np.random.default_rng(1).normal(size=256).astype(np.float32)
     record = replace(record, decision=decision, outcome=outcome, requested_model="auto", settings_hash="abc")
-    record = replace(record, session="0a1b", shadow=shadow, traits=("system:5d2f00c2a1b7e94c", "json"))
+    plan = EvaluationPlan(EvaluationReason.RACE, ("vendor/model-b",), 0.25, 0.0625)
+    traits = ("system:5d2f00c2a1b7e94c", "json")
+    record = replace(record, session="0a1b", shadow=shadow, traits=traits, evaluation_plan=plan)
     return NewRecord(record, vector, "What is this?")
 
 

@@ -61,6 +61,7 @@ def _record(stored: StoredRequest) -> dict[str, Any]:
         "shadow": None if record.shadow is None else decision_as_json(record.shadow),
         "session": record.session,
         "traits": record.traits,
+        "evaluation_plan": None if record.evaluation_plan is None else msgspec.to_builtins(record.evaluation_plan),
         "outcome": msgspec.to_builtins(record.outcome),
         "feedback": None if stored.rating is None else msgspec.to_builtins(stored.rating),
         "learned": {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from services.gateway.http.handlers.records import _numbers, _record
+from shared.bandit.racing import EvaluationPlan, EvaluationReason
 from shared.schemas.records import Rating, StoredRequest
 from tests.support.sample_records import a_record
 from tests.support.values import replace
@@ -20,6 +21,14 @@ def stored(*, revision: int = 2, applied: int = 0) -> StoredRequest:
 def test_a_rating_is_learned_when_its_revision_is(applied: int, *, learned: bool) -> None:
     """An older revision that was learned is not the last one."""
     assert _record(stored(applied=applied))["learned"]["feedback"] is learned
+
+
+def test_the_plan_of_an_evaluation_is_shown_with_its_probability() -> None:
+    """It is recorded whether or not the evaluation came about."""
+    plan = EvaluationPlan(EvaluationReason.RACE, ("b/two", "c/three"), 0.5, 0.0625)
+    shown = _record(replace(stored(), record=replace(a_record(1e9), evaluation_plan=plan)))["evaluation_plan"]
+    assert shown == {"reason": "race", "arms": ("b/two", "c/three"), "probability": 0.5, "expected_regret": 0.0625}
+    assert _record(stored())["evaluation_plan"] is None
 
 
 def test_latencies_are_milliseconds() -> None:
