@@ -27,11 +27,15 @@ UNBOUNDED_TOKENS = 1_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """List price of one arm, USD per token; `request_usd` is charged per request in addition."""
+    """List price of one arm, USD per token; `request_usd` is charged per request in addition.
+
+    `cache_read_usd` is the price of a prompt's token that the upstream still has in its cache; None: unknown.
+    """
 
     prompt_usd: float
     completion_usd: float
     request_usd: float = 0.0
+    cache_read_usd: float | None = None
 
     def cost_usd(self, prompt_tokens: float, completion_tokens: float) -> float:
         """Return the list cost in USD of that many tokens."""
@@ -52,6 +56,8 @@ class Arm:
         parameters: request parameters that the model supports, in OpenRouter's names.
         created: Unix time at which the upstream began to offer the model.
         benchmark: index of quality in public benchmarks, 0 to 1; only differences between models mean anything.
+        upstream: name of its upstream.
+        private: whether prompts that it gets must not go to another upstream.
     """
 
     id: ArmId
@@ -63,6 +69,8 @@ class Arm:
     parameters: frozenset[str] | None = None
     created: float | None = None
     benchmark: float | None = None
+    upstream: str = ""
+    private: bool = False
 
     @property
     def has_limits(self) -> bool:

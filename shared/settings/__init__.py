@@ -13,8 +13,8 @@ only, so all three would be our own classes and only the merge of three dictiona
 """
 
 from shared.settings.access_warning import access_warning
-from shared.settings.load import load_settings
+from shared.settings.load import load_settings, variables
 from shared.settings.model import Settings
 from shared.settings.model_prices import prices_of
 
-__all__ = ["Settings", "access_warning", "load_settings", "prices_of"]
+__all__ = ["Settings", "access_warning", "load_settings", "prices_of", "variables"]

@@ -29,7 +29,7 @@ _DOLLAR = re.compile(
 )
 
 
-class _Unusable(Exception):
+class UnusableLine(Exception):
     """Error for a refused line; the message does not repeat its value."""
 
 
@@ -50,7 +50,7 @@ def read_dotenv(path: Path, environment: Mapping[str, str]) -> dict[str, str]:
             if _says_something(binding):
                 name, value = _read(binding, values, environment)
                 values[name] = value
-        except _Unusable as error:
+        except UnusableLine as error:
             problems.append(f"{path}, line {_line_of(binding)}: {error}")
     if problems:
         raise SettingsError("\n".join(problems))
@@ -70,21 +70,23 @@ def _line_of(binding: Binding) -> int:
 
 def _read(binding: Binding, earlier: Mapping[str, str], environment: Mapping[str, str]) -> tuple[str, str]:
     if binding.error or binding.key is None or binding.value is None:
-        raise _Unusable("write NAME=value; a value with quotes, blanks or # stands in single quotes")
+        raise UnusableLine("write NAME=value; a value with quotes, blanks or # stands in single quotes")
     if _SINGLE_QUOTED.match(binding.original.string):
         return binding.key, binding.value
-    return binding.key, _expanded(binding.value, {**earlier, **environment})
+    return binding.key, expanded(binding.value, {**earlier, **environment})
 
 
-def _expanded(value: str, known: Mapping[str, str]) -> str:
+def expanded(value: str, known: Mapping[str, str]) -> str:
+    """Return `value` with its variables replaced. Raises UnusableLine."""
+
     def meant(found: re.Match[str]) -> str:
         if found["bad"]:
-            raise _Unusable("${ without an end that can be read; in single quotes a value is taken as it is")
+            raise UnusableLine("${ without an end that can be read; in single quotes a value is taken as it is")
         name = found["braced"] or found["bare"]
         if name is None:
             return "$"
         if found["bare"] and name not in known:
-            raise _Unusable(f"${name} is not set; a dollar sign is $$, or put the value in single quotes")
+            raise UnusableLine(f"${name} is not set; a dollar sign is $$, or put the value in single quotes")
         return _chosen(known.get(name), name, found["how"] or "", found["other"] or "")
 
     return _DOLLAR.sub(meant, value)
@@ -94,7 +96,7 @@ def _chosen(value: str | None, name: str, how: str, other: str) -> str:
     """Return what `${name<how><other>}` stands for; with a colon an empty value counts as none."""
     there = bool(value) if how.startswith(":") else value is not None
     if how.endswith("?") and not there:
-        raise _Unusable(f"{name} is not set, and is required here")
+        raise UnusableLine(f"{name} is not set, and is required here")
     if how.endswith("+"):
         return other if there else ""
     return value if there and value is not None else other

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
@@ -24,6 +25,8 @@ from shared.settings.text import BadText, clean, stripped
 
 PROXIES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY")
 """Settings whose name may be in lower case in the environment."""
+
+_VARIABLE = re.compile(r"\$\{([A-Za-z_]\w*)", re.ASCII)
 
 
 def load_settings(environment: Mapping[str, str] | None = None, dotenv: Path | None = Path(".env")) -> Settings:
@@ -60,6 +63,9 @@ def gather(
     # An empty value means unset: compose passes `${X:-}` for everything that is not given.
     sources = (from_file, from_dotenv, from_environment)
     values = {name: value for source in sources for name, value in source.items() if stripped(value) and name in known}
+    if values.get("MODELS_FILE"):  # its keys may stand in `.env`
+        referred = variables_in(Path(stripped(values["MODELS_FILE"])))
+        from_dotenv = {name: value for name, value in from_dotenv.items() if name not in referred}
     problems = [
         *_unknown(from_file, f"CONFIG_FILE {config_file}", known),
         *_unknown(from_dotenv, str(dotenv), known),
@@ -70,6 +76,20 @@ def gather(
         for name, meant in near_misses(named_others, known, given=values).items()
     ]
     return values, problems
+
+
+def variables_in(models_file: Path) -> frozenset[str]:
+    """Return the names of the variables that MODELS_FILE refers to; none where it cannot be read."""
+    try:
+        return frozenset(_VARIABLE.findall(models_file.read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return frozenset()
+
+
+def variables(environment: Mapping[str, str] | None = None, dotenv: Path = Path(".env")) -> dict[str, str]:
+    """Return the variables of `.env` and of the environment, for `${NAME}` in MODELS_FILE. Raises SettingsError."""
+    environment = os.environ if environment is None else environment
+    return {**(read_dotenv(dotenv, environment) if dotenv.is_file() else {}), **environment}
 
 
 def _unknown(source: Mapping[str, str], place: str, known: Collection[str]) -> Iterator[str]:

@@ -107,6 +107,9 @@ class Settings(EvaluationSettings):
     OPENROUTER_BASE_URL: UpstreamUrl = Field(
         "https://openrouter.ai/api/v1", description="OpenRouter or any OpenAI-compatible base URL"
     )
+    MODELS_FILE: OptionalPath = Field(
+        None, description="YAML file with several upstreams, their models and policies; replaces the two above"
+    )
     UPSTREAM_CA_BUNDLE: OptionalPath = Field(
         None, description="PEM file with the certificate authorities for the upstream"
     )
