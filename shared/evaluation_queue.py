@@ -18,7 +18,7 @@ class EvaluationQueue(Protocol):
         """Create the stream and its consumer group, or find them."""
 
     async def submit(self, task: EvaluationTask, *, budget_nano_usd: int, most_waiting: int) -> Submitted:
-        """Store a task and reserve its cost, both or neither. Idempotent per request."""
+        """Store a task of a recorded request and reserve its cost, both or neither. Idempotent per request."""
 
     async def read(self, consumer: str, limit: int) -> list[QueuedEvaluation]:
         """Return new tasks for `consumer`, without waiting."""
@@ -32,9 +32,12 @@ class EvaluationQueue(Protocol):
     async def finish(self, queued: QueuedEvaluation, result: Evaluation | None) -> bool:
         """Store the result with its request, send its event, settle the budget and remove the task, atomically.
 
-        None: give the task up, with nothing stored. False, and only the task is removed, where the request has a result
-        already or is gone.
+        None: give the task up, with nothing stored; its reservation stays spent. False, and only the task is removed,
+        where the request has a result already or is gone.
         """
+
+    async def forget_consumers(self, idle_s: float) -> int:
+        """Remove consumers without tasks that have been idle for `idle_s`; return how many."""
 
     async def depth(self) -> EvaluationDepth:
         """Return the depth of the queue."""

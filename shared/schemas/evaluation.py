@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import TypeVar
 
 import msgspec
+import orjson
 from msgspec import Struct
 
 from shared.bandit.arms import ArmId
@@ -40,7 +41,9 @@ class EvaluationTask(Struct, frozen=True):
 
     def to_json(self) -> bytes:
         """Serialise."""
-        return msgspec.json.encode(self)
+        # orjson, because a body may hold fragments of it: numbers that pass on as they were written.
+        fields = {name: getattr(self, name) for name in self.__struct_fields__}
+        return orjson.dumps(fields, default=msgspec.to_builtins)
 
     @staticmethod
     def from_json(raw: bytes) -> EvaluationTask:

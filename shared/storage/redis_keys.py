@@ -11,8 +11,11 @@ KEYLESS_OWNER = "public"
 EVENTS = f"{TAG}:events"
 """Stream of events to learn from. An entry lives until its effect is applied; never trimmed."""
 
+EVALUATIONS = f"{TAG}:evaluations"
+"""Stream of evaluations to carry out: id, day and reserved cost. An entry lives until it is finished; bounded."""
+
 GROUP = "learners"
-"""The one consumer group of `EVENTS`."""
+"""The one consumer group of `EVENTS`, and of `EVALUATIONS`."""
 
 DEAD = f"{TAG}:dead"
 """Stream of events that could not be applied, each with its reason. Lives until requeued or deleted by hand."""
@@ -105,6 +108,16 @@ def session(owner: str, session_hash: str) -> str:
 def explored(day: str) -> str:
     """String: what one UTC day's answers that only exploration chose have cost, in 1e-9 USD. Expires after two days."""
     return f"{TAG}:explored:{day}"
+
+
+def evaluation_task(own_id: str) -> str:
+    """String: what a learner needs to evaluate a request, with prompt and answer. Until it is done, an hour at most."""
+    return f"{TAG}:evaluation:{own_id}"
+
+
+def evaluation_spent(day: str) -> str:
+    """String: what evaluations of one UTC day have cost, in 1e-9 USD, reservations included. Expires after two days."""
+    return f"{TAG}:evaluation-spent:{day}"
 
 
 def idempotency(owner: str, key_hash: str) -> str:

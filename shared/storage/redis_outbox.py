@@ -6,7 +6,7 @@ an entry stays until it has been stored, and storing it is idempotent.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -16,9 +16,8 @@ from shared.schemas.history import Contribution, OutboxDepth, PastRating, Waitin
 from shared.schemas.storage import NewRecord
 from shared.storage import redis_keys
 from shared.storage.redis_connection import Client, Damaged, Script, answers_of, redis_errors
+from shared.storage.redis_stream import Fields, age_of
 from shared.storage.request_codec import parse_assignment, parse_record, stored_vector
-
-Fields = Mapping[bytes, bytes]
 
 
 class RedisOutbox:
@@ -54,10 +53,8 @@ class RedisOutbox:
         pipeline.get(redis_keys.HISTORY_BYTES)
         pipeline.time()
         with redis_errors():
-            waiting, first, dropped, size, (seconds, micros) = await pipeline.execute()
-        # Entry ids carry the time of Redis: compared with its own clock, skew does not matter.
-        age_s = seconds + micros / 1e6 - int(first[0][0].split(b"-")[0]) / 1000 if first else 0.0
-        return OutboxDepth(waiting, max(age_s, 0.0), int(dropped or 0), int(size or 0))
+            waiting, first, dropped, size, now = await pipeline.execute()
+        return OutboxDepth(waiting, age_of(first, now), int(dropped or 0), int(size or 0))
 
 
 def _waiting(entry_id: bytes, fields: Fields, story: list[bytes | None] | Damaged | None) -> Waiting:

@@ -8,21 +8,18 @@ from typing import Any
 
 import orjson
 from arq.connections import ArqRedis
-from redis.exceptions import ResponseError
 
-from shared.errors import DependencyError
 from shared.schemas.events import Event, EventKind
 from shared.schemas.storage import DeadLetter, LearnedLimit, Notice, QueueDepth
 from shared.storage import redis_keys
-from shared.storage.redis_connection import Client, Damaged, KeptConnection, Script, redis_errors
+from shared.storage.redis_connection import Client, KeptConnection, Script, redis_errors
+from shared.storage.redis_stream import Fields, RedisStream, age_of
 
 LEARN_JOB = "learn"
 """arq's name of the job that drains the stream."""
 
 _WAKE_EVERY_S = 0.1
 """Wake-ups of all gateways within this time become one job: about the learner's polling interval."""
-
-Fields = Mapping[bytes, bytes]
 
 
 class RedisEventQueue:
@@ -36,19 +33,13 @@ class RedisEventQueue:
             job_deserializer=orjson.loads,
             default_queue_name=redis_keys.ARQ_QUEUE,
         )
-        self._kept = KeptConnection(client)
+        self._stream = RedisStream(client, redis_keys.EVENTS, redis_keys.GROUP, KeptConnection(client))
         self._bury = Script(client, "bury.lua")
         self._requeue = Script(client, "requeue.lua")
-        self._forget_consumers = Script(client, "forget_consumers.lua")
 
     async def prepare(self) -> None:
         """Create the stream and its group, from its first entry on."""
-        with redis_errors():
-            try:
-                await self._client.xgroup_create(redis_keys.EVENTS, redis_keys.GROUP, id="0", mkstream=True)
-            except ResponseError as error:
-                if not str(error).startswith("BUSYGROUP"):
-                    raise
+        await self._stream.prepare()
 
     async def wake(self) -> None:
         """Enqueue the job that drains the stream, unless one is waiting."""
@@ -59,46 +50,11 @@ class RedisEventQueue:
 
     async def read(self, consumer: str, limit: int) -> list[Event]:
         """Return new events."""
-        try:
-            return await self._read(consumer, limit)
-        except DependencyError as error:
-            if not str(error.__cause__).startswith("NOGROUP"):
-                raise
-        # Redis has lost its data since we started.
-        await self.prepare()
-        return await self._read(consumer, limit)
-
-    async def _read(self, consumer: str, limit: int) -> list[Event]:
-        ours = "XREADGROUP", "GROUP", redis_keys.GROUP, consumer, "COUNT", limit, "STREAMS", redis_keys.EVENTS, ">"
-        (streams,) = await self._kept.run([ours])
-        if isinstance(streams, Damaged):
-            raise DependencyError("redis", "the key of the event stream has another type")
-        return [
-            _event(entry_id, dict(zip(fields[::2], fields[1::2], strict=True)))
-            for _, entries in streams or ()
-            for entry_id, fields in entries
-        ]
+        return [_event(*entry) for entry in await self._stream.read(consumer, limit)]
 
     async def claim(self, consumer: str, *, idle_s: float, limit: int) -> list[Event]:
         """Take over events that other consumers, or this one, have not acknowledged."""
-        # XAUTOCLAIM would do in one step, but it does not say how often an event has been handed out.
-        idle_ms = round(idle_s * 1000)
-        with redis_errors():
-            try:
-                held = await self._client.xpending_range(
-                    redis_keys.EVENTS, redis_keys.GROUP, min="-", max="+", count=limit, idle=idle_ms
-                )
-            except ResponseError as error:
-                if not str(error).startswith("NOGROUP"):
-                    raise
-                return []
-            if not held:
-                return []
-            deliveries = {entry["message_id"]: entry["times_delivered"] + 1 for entry in held}
-            entries = await self._client.xclaim(
-                redis_keys.EVENTS, redis_keys.GROUP, consumer, idle_ms, list(deliveries)
-            )
-        return [_event(entry_id, fields, deliveries[entry_id]) for entry_id, fields in entries if fields]
+        return [_event(*entry) for entry in await self._stream.claim(consumer, idle_s=idle_s, limit=limit)]
 
     async def bury(self, event: Event, reason: str) -> None:
         """Move an event to the dead letters."""
@@ -113,13 +69,13 @@ class RedisEventQueue:
         with redis_errors():
             entries = await self._client.xrange(redis_keys.DEAD, count=limit)
         return [
-            DeadLetter(_event(entry_id, fields), fields.get(b"reason", b"").decode("utf-8", "replace"))
+            DeadLetter(_event(entry_id.decode(), fields), fields.get(b"reason", b"").decode("utf-8", "replace"))
             for entry_id, fields in entries
         ]
 
     async def forget_consumers(self, idle_s: float) -> int:
         """Remove consumers without pending events that have been idle that long."""
-        return int(await self._forget_consumers.call([redis_keys.EVENTS], [redis_keys.GROUP, round(idle_s * 1000)]))
+        return await self._stream.forget_consumers(idle_s)
 
     async def depth(self) -> QueueDepth:
         """Return the depth of the queue."""
@@ -130,10 +86,8 @@ class RedisEventQueue:
         pipeline.zcard(redis_keys.UNINDEXED)
         pipeline.time()
         with redis_errors():
-            waiting, first, dead, unindexed, (seconds, micros) = await pipeline.execute()
-        # Entry ids carry the time of Redis: compared with its own clock, skew does not matter.
-        age_s = seconds + micros / 1e6 - int(first[0][0].split(b"-")[0]) / 1000 if first else 0.0
-        return QueueDepth(waiting=waiting, age_s=max(age_s, 0.0), dead=dead, unindexed=unindexed)
+            waiting, first, dead, unindexed, now = await pipeline.execute()
+        return QueueDepth(waiting=waiting, age_s=age_of(first, now), dead=dead, unindexed=unindexed)
 
 
 class RedisHeartbeats:
@@ -200,9 +154,8 @@ def _limit(row: Any, age_s: float) -> LearnedLimit:
     return LearnedLimit(str(arm), str(feature), float(lasts_s) - age_s, int(tokens))
 
 
-def _event(entry_id: bytes, fields: Fields, deliveries: int = 1) -> Event:
+def _event(entry_id: str, fields: Fields, deliveries: int = 1) -> Event:
     """Read an entry. What cannot be read becomes UNKNOWN: left for a newer learner, or buried in the end."""
-    name = entry_id.decode()
     request_id = fields.get(b"id", b"").decode("utf-8", "replace")
     version = _int(fields.get(b"v"))
     try:
@@ -210,8 +163,8 @@ def _event(entry_id: bytes, fields: Fields, deliveries: int = 1) -> Event:
         revision = int(fields[b"revision"])
         score = float(fields[b"score"]) if kind is EventKind.FEEDBACK else None
     except (KeyError, ValueError):
-        return Event(name, EventKind.UNKNOWN, request_id, 0, version, deliveries)
-    return Event(name, kind, request_id, revision, version, deliveries, score)
+        return Event(entry_id, EventKind.UNKNOWN, request_id, 0, version, deliveries)
+    return Event(entry_id, kind, request_id, revision, version, deliveries, score)
 
 
 def _int(raw: bytes | None) -> int:

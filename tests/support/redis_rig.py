@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from services.gateway.models.runtime_models import ArmChanges, FreeArmMemory
+from shared.evaluation_queue import EvaluationQueue
 from shared.ports import EventQueue, Heartbeats, KindStore, Outbox, PosteriorStore, RequestLog, Restorer
 from shared.schemas.history import OutboxBound
 from shared.settings import Settings
 from shared.storage.redis_arms import RedisArmChanges, RedisFreeArms
 from shared.storage.redis_connection import connect
+from shared.storage.redis_evaluations import RedisEvaluationQueue
 from shared.storage.redis_kinds import RedisKindStore
 from shared.storage.redis_outbox import RedisOutbox
 from shared.storage.redis_posteriors import RedisPosteriorStore
@@ -22,6 +24,7 @@ from shared.storage.redis_requests import RedisRequestLog
 from shared.storage.redis_restore import RedisRestorer
 from tests.support.fakes.arm_changes import FakeArmChanges, FakeFreeArms
 from tests.support.fakes.clock import FakeClock
+from tests.support.fakes.evaluation_queue import FakeEvaluationQueue
 from tests.support.fakes.event_queue import FakeEventQueue
 from tests.support.fakes.heartbeats import FakeHeartbeats
 from tests.support.fakes.kind_store import FakeKindStore
@@ -43,6 +46,7 @@ class Rig:
     posteriors: PosteriorStore
     second_reader: PosteriorStore
     queue: EventQueue
+    evaluations: EvaluationQueue
     heartbeats: Heartbeats
     outbox: Outbox
     restorer: Restorer
@@ -68,6 +72,7 @@ def fake_rig(history_bound: int = 0) -> Rig:
         posteriors=FakePosteriorStore(memory, recency_days=RECENCY_DAYS, history_bound=history_bound),
         second_reader=FakePosteriorStore(memory, recency_days=RECENCY_DAYS),
         queue=FakeEventQueue(memory),
+        evaluations=FakeEvaluationQueue(memory, history_bound=history_bound),
         heartbeats=FakeHeartbeats(memory),
         outbox=FakeOutbox(memory),
         restorer=FakeRestorer(memory),
@@ -94,6 +99,7 @@ async def redis_rig(url: str, history_bound: int = 0, history_bytes: int = 1_000
         ),
         second_reader=RedisPosteriorStore(client, recency_days=RECENCY_DAYS, clock=clock),
         queue=queue,
+        evaluations=RedisEvaluationQueue(client, history_bound=OutboxBound(history_bound, history_bytes)),
         heartbeats=RedisHeartbeats(client),
         outbox=RedisOutbox(client),
         restorer=RedisRestorer(client, window_s=WINDOW_S, clock=clock),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
 from shared.bandit.arms import ArmId
 from shared.bandit.context import Vector
 from shared.bandit.kinds import Kinds
+from shared.schemas.evaluation import Evaluation, EvaluationTask
 from shared.schemas.events import Event, EventKind
 from shared.schemas.history import Waiting
 from shared.schemas.records import RequestRecord
@@ -29,7 +31,19 @@ class Story:
     revision: int = 0
     link_used: bool = False
     assigned: Assignment | None = None
+    evaluation: Evaluation | None = None
     ledger: dict[EventKind, tuple[int, dict[str, int]]] = field(default_factory=dict)
+
+
+@dataclass
+class QueuedTask:
+    """A task of an evaluation, and to whom it was delivered."""
+
+    task: EvaluationTask
+    submitted_at: float
+    consumer: str | None = None
+    delivered_at: float = math.inf
+    deliveries: int = 0
 
 
 @dataclass
@@ -69,6 +83,8 @@ class Memory:
     outbox: dict[str, Waiting] = field(default_factory=dict)
     dropped: int = 0
     kinds: Kinds | None = None
+    tasks: dict[str, QueuedTask] = field(default_factory=dict)
+    evaluation_spent: Counter[str] = field(default_factory=Counter)
     notices: dict[str, tuple[Notice, float]] = field(default_factory=dict)
     arms: dict[ArmId, bool] = field(default_factory=dict)
     free_arms: tuple[ArmId, ...] = ()
