@@ -210,3 +210,24 @@ class LearnerMetrics:
         self.batch_seconds = Histogram(
             f"{PREFIX}_learn_batch_seconds", "Time to apply one batch of events", buckets=SHORT_S, registry=registry
         )
+        self.evaluations = Counter(
+            f"{PREFIX}_evaluations_total", "Evaluations of requests by result", ("result",), registry=registry
+        )
+        self.evaluation_seconds = Histogram(
+            f"{PREFIX}_evaluation_seconds", "Time of an evaluation: models and judge", buckets=LONG_S, registry=registry
+        )
+        self.evaluation_cost = Counter(
+            f"{PREFIX}_evaluation_cost_usd_total",
+            "Cost of evaluations, USD: answers beside the user's path, and judge",
+            ("role",),
+            registry=registry,
+        )
+        self.evaluation_errors = Counter(
+            f"{PREFIX}_evaluation_errors_total", "Calls without a result", ("role", "error"), registry=registry
+        )
+        self.evaluations_waiting = Gauge(
+            f"{PREFIX}_evaluations_waiting", "Evaluations that are not finished", registry=registry
+        )
+        self.evaluation_age = Gauge(
+            f"{PREFIX}_oldest_evaluation_seconds", "Age of the oldest of these", registry=registry
+        )

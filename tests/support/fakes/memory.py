@@ -12,7 +12,6 @@ from shared.bandit.kinds import Kinds
 from shared.schemas.evaluation import Evaluation, EvaluationTask
 from shared.schemas.events import Event, EventKind
 from shared.schemas.history import Waiting
-from shared.schemas.imports import Import
 from shared.schemas.records import RequestRecord
 from shared.schemas.storage import Assignment, DeadLetter, Notice, Verdict
 from tests.support.fakes.clock import FakeClock
@@ -22,10 +21,9 @@ from tests.support.values import replace
 
 @dataclass
 class Story:
-    """One request's hash, or that of an imported prompt."""
+    """One request's hash."""
 
     record: RequestRecord | None = None
-    imported: Import | None = None
     vector: Vector | None = None
     score: float | None = None
     text: str | None = None
@@ -35,11 +33,6 @@ class Story:
     assigned: Assignment | None = None
     evaluation: Evaluation | None = None
     ledger: dict[EventKind, tuple[int, dict[str, int]]] = field(default_factory=dict)
-
-    @property
-    def is_recorded(self) -> bool:
-        """Return whether there is anything to learn from."""
-        return self.record is not None or self.imported is not None
 
 
 @dataclass

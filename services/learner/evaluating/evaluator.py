@@ -1,0 +1,115 @@
+"""Evaluator: asks the models of a plan, lets the judge score all answers of the prompt together, returns the result."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass, field
+from typing import Any
+
+from msgspec import Struct, structs
+
+from services.learner.evaluating.judge_prompt import judge_messages
+from services.learner.evaluating.model_calls import Called, ModelCaller
+from services.learner.evaluating.rubric import Rubric
+from services.learner.evaluating.verdict import scores_of
+from shared.bandit.arms import ArmId
+from shared.ports import Clock
+from shared.schemas.evaluation import Candidate, Evaluation, EvaluationTask
+
+SHADOW_TIMEOUT_S, JUDGE_TIMEOUT_S = 180.0, 120.0
+JUDGE_WAIT_S = 60.0
+"""Longest wait for a judge that cools down: the answers to be scored have been paid."""
+VERDICTS = 2
+"""So many times the judge is asked where it returns no valid verdict."""
+
+NO_VERDICT = "no_verdict"
+"""Label: the judge answered, but not with a score for each answer."""
+
+_NOT_FOR_SHADOWS = ("stream", "stream_options", "n", "user", "metadata", "safety_identifier", "prompt_cache_key")
+"""Fields of the client's request that do not change an answer: how it is delivered, how often, and for whom."""
+
+
+@dataclass(eq=False)
+class Evaluator:
+    """Makes the evaluation of a task. `rng` puts the answers in a random order for the judge."""
+
+    caller: ModelCaller
+    _: KW_ONLY
+    judge: str
+    rubric: Rubric
+    clock: Clock
+    rng: random.Random = field(default_factory=random.SystemRandom)
+
+    async def cooldown_s(self) -> float:
+        """Return the time until the judge may be called; until then no other model should be asked in vain."""
+        return self.caller.cooldown_s(await self.caller.models.named(self.judge))
+
+    async def evaluate(self, task: EvaluationTask) -> Evaluation:
+        """Ask the other models of the plan, then the judge. Failures are part of the result."""
+        body = {name: value for name, value in task.body.items() if name not in _NOT_FOR_SHADOWS}
+        arms = [arm for arm in task.plan.arms if arm != task.arm]
+        called = await asyncio.gather(
+            *(self.caller.call(arm, body, request_id=task.request_id, within_s=SHADOW_TIMEOUT_S) for arm in arms)
+        )
+        candidates = [Candidate(task.arm, served=True, score=None)]
+        candidates += [_candidate(arm, each) for arm, each in zip(arms, called, strict=True)]
+        answers = [task.answer, *(each.text for each in called)]
+        return await self._judged(task, body, candidates, answers)
+
+    async def _judged(
+        self, task: EvaluationTask, body: dict[str, Any], candidates: list[Candidate], answers: Sequence[str | None]
+    ) -> Evaluation:
+        """Return the result with the judge's scores of all answers, or with its error."""
+        order = [at for at, answer in enumerate(answers) if answer is not None]
+        self.rng.shuffle(order)
+        verdict = await self._verdict(task, body, [answers[at] or "" for at in order])
+        for at, score in zip(order, verdict.scores, strict=False):
+            candidates[at] = structs.replace(candidates[at], score=score)
+        return Evaluation(
+            judge=verdict.judge,
+            rubric=self.rubric.hash,
+            evaluated_at=self.clock.now(),
+            candidates=tuple(candidates),
+            judge_cost_usd=verdict.cost_usd,
+            error=verdict.error,
+        )
+
+    async def _verdict(self, task: EvaluationTask, body: dict[str, Any], answers: list[str]) -> _Verdict:
+        """Ask the judge, again where it returns no valid verdict."""
+        judge = await self.caller.models.named(self.judge)
+        asked = {"messages": judge_messages(self.rubric, body, answers)}
+        calls: list[Called] = []
+        scores = None
+        while scores is None and len(calls) < VERDICTS:
+            called = await self.caller.call(
+                judge, asked, request_id=task.request_id, within_s=JUDGE_TIMEOUT_S, wait_s=JUDGE_WAIT_S
+            )
+            calls.append(called)
+            scores = None if called.text is None else scores_of(called.text, len(answers), self.rubric)
+        costs = [each.cost_usd for each in calls if each.cost_usd is not None]
+        error = None if scores is not None else calls[-1].error or NO_VERDICT
+        return _Verdict(judge, scores or (), sum(costs) if costs else None, error)
+
+
+class _Verdict(Struct, frozen=True):
+    """The judge's scores, in the order of the answers; none with an `error`. `cost_usd`: of all calls that gave it."""
+
+    judge: ArmId
+    scores: tuple[float, ...]
+    cost_usd: float | None
+    error: str | None
+
+
+def _candidate(arm: ArmId, called: Called) -> Candidate:
+    return Candidate(
+        arm,
+        served=False,
+        score=None,
+        error=called.error,
+        cost_usd=called.cost_usd,
+        latency_s=called.latency_s,
+        prompt_tokens=called.prompt_tokens,
+        completion_tokens=called.completion_tokens,
+    )

@@ -1,0 +1,115 @@
+"""Calls of models for evaluations: time-outs, retries, circuits and costs. No user waits for them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import random
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass
+from typing import Any
+
+from msgspec import Struct
+
+from services.learner.evaluating.model_list import ModelList
+from shared.bandit.arms import ArmId
+from shared.errors import UpstreamError
+from shared.ports import ChatModel, Clock
+from shared.resilience.upstream_circuits import CircuitBreakers
+from shared.schemas.answer_text import answer_text
+from shared.schemas.upstream import Answer, Call
+
+TRIES = 3
+"""Attempts of one call. Only a failure that passes and costs nothing is repeated."""
+FIRST_PAUSE_S = 1.0
+"""Longest random pause before the second attempt; it doubles with each failure."""
+
+COOLING, UNREADABLE = "cooling", "bad_answer"
+"""Labels: the call was not made, because its model cools down after failures; the answer could not be read."""
+
+CHARS_PER_TOKEN = 4
+
+
+class Called(Struct, frozen=True):
+    """Result of a call: the answer's text, or the label of an error. `cost_usd`: None if unknown."""
+
+    text: str | None
+    error: str | None = None
+    cost_usd: float | None = None
+    latency_s: float = 0.0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+@dataclass(eq=False)
+class ModelCaller:
+    """Calls models. Its circuits are those of this process."""
+
+    chat: ChatModel
+    _: KW_ONLY
+    circuits: CircuitBreakers
+    models: ModelList
+    clock: Clock
+
+    def cooldown_s(self, arm: ArmId) -> float:
+        """Return the time until `arm` may be called again: its own cool-down, or that of the account."""
+        return max(self.circuits.cooldown_s(arm), self.circuits.key.breaker.cooldown_s)
+
+    async def call(
+        self, arm: ArmId, body: Mapping[str, Any], *, request_id: str, within_s: float, wait_s: float = 0.0
+    ) -> Called:
+        """Call `arm`; return its answer, or why there is none. `wait_s`: longest wait for a model that cools down."""
+        deadline = self.clock.monotonic() + within_s
+        for attempt in range(1, TRIES + 1):
+            cooldown_s = self.cooldown_s(arm)
+            if cooldown_s > wait_s:
+                break
+            await asyncio.sleep(cooldown_s)
+            if not self._begin(arm):
+                break
+            began = self.clock.monotonic()
+            try:
+                answer = await self.chat.complete(Call(arm, body, request_id, deadline, {}))
+            except UpstreamError as error:
+                self.circuits.failed(arm, error, request=request_id, tokens=math.inf)
+                latency_s, pause_s = (
+                    self.clock.monotonic() - began,
+                    random.uniform(0, FIRST_PAUSE_S * 2 ** (attempt - 1)),
+                )
+                pause_s = max(error.cool_s, pause_s)
+                repeats = error.passing and not error.spent and attempt < TRIES
+                if not repeats or self.clock.monotonic() + pause_s >= deadline:
+                    return Called(None, error.label, None if error.spent else 0.0, latency_s)
+                await asyncio.sleep(pause_s)
+            else:
+                self.circuits.succeeded(arm)
+                return await self._read(arm, body, answer, self.clock.monotonic() - began)
+        return Called(None, COOLING, 0.0)
+
+    def _begin(self, arm: ArmId) -> bool:
+        """Return whether the account allows the call; where a circuit is half open, it is the probe."""
+        self.circuits.begin((arm,))
+        return self.circuits.key.breaker.allows() and self.circuits.may_ask(arm, lambda: math.inf, named=False)
+
+    async def _read(self, arm: ArmId, body: Mapping[str, Any], answer: Answer, latency_s: float) -> Called:
+        usage, text = answer.usage, _text_of(answer)
+        prompt, completion = (None, None) if usage is None else (usage.prompt_tokens, usage.completion_tokens)
+        if prompt is None:
+            prompt = len(json.dumps(body.get("messages"))) // CHARS_PER_TOKEN
+        if completion is None:
+            completion = answer.chars // CHARS_PER_TOKEN
+        cost_usd = None if usage is None else usage.cost_usd
+        if cost_usd is None:
+            price = await self.models.price(arm)
+            cost_usd = None if price is None else price.cost_usd(prompt, completion)
+        return Called(text, UNREADABLE if text is None else None, cost_usd, latency_s, prompt, completion)
+
+
+def _text_of(answer: Answer) -> str | None:
+    """Return the text of the first choice that has a message; the HTTP client has checked that there is one."""
+    try:
+        choices = json.loads(answer.body, strict=False)["choices"]
+        return next(answer_text(message) for choice in choices if isinstance(message := choice.get("message"), dict))
+    except (ValueError, TypeError, KeyError, AttributeError, StopIteration, RecursionError):
+        return None
