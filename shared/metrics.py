@@ -110,6 +110,7 @@ class GatewayMetrics:
         self.decisions = counter("decisions_total", "Chat requests by arm that answered and kind", "arm", "kind")
         self.outcomes = counter("outcomes_total", "Chat requests by outcome", "status")
         self.fallbacks = counter("upstream_errors_total", "Failed upstream calls", "arm", "error")
+        self.failed_checks = counter("failed_checks_total", "Answers that failed a check", "arm", "check")
         self.unread_events = counter("unread_events_total", "Unreadable events of streams that were dropped", "reason")
         self.retries_refused = counter("retries_refused_total", "Second attempts refused by RETRY_BUDGET")
         self.degraded = counter("degraded_decisions_total", "Decisions without a dependency", "dependency")

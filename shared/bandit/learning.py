@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from shared.bandit.arms import ArmId
 from shared.bandit.change import LARGEST_SURPRISE, block_of
@@ -95,6 +95,14 @@ def score_sums(*, source: Source, score: float, kind: KindId | None, weight: flo
     squares = round(score * score * labels * (MICRO // 1000))
     counted = {LABELS_MILLI: labels, SCORE: round(score * labels * (MICRO // 1000)), SCORE_SQ: squares}
     return with_kind({f"{name}:{source}": value for name, value in counted.items()}, kind)
+
+
+def check_sums(failed: Sequence[str] | None) -> dict[str, int]:
+    """Return the contribution of an answer's checks to the sums of its arm: 1 if it failed none; None: not checked.
+
+    It is in no kind of prompt: most answers pass, which says nothing of one kind against another.
+    """
+    return {} if failed is None else score_sums(source=Source.CHECK, score=float(not failed), kind=None)
 
 
 def with_kind(sums: Mapping[str, int], kind: KindId | None) -> dict[str, int]:

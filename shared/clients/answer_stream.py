@@ -27,7 +27,7 @@ from shared.clients.upstream_errors import garbage, of_error_body, of_exception,
 from shared.clients.usage import usage_of
 from shared.errors import UpstreamError
 from shared.quick_http.unpacking import Body
-from shared.schemas.tool_loops import MAX_CALLS, call_ids_of
+from shared.schemas.answer_parts import AnswerChoice
 from shared.schemas.upstream import KEEP_ALIVE, Heard, Sink, Usage
 
 MAX_STREAM_BYTES = 512 * 1024 * 1024
@@ -77,9 +77,18 @@ class HttpAnswerStream:
         self._failure: UpstreamError | None = None
         self.events = 0
         self.usage: Usage | None = None
-        self.calls: tuple[str, ...] = ()
         self.unread: Counter[str] = Counter()
         self.comment = KEEP_ALIVE
+
+    @property
+    def calls(self) -> tuple[str, ...]:
+        """Ids of the tool calls."""
+        return self._choices.calls
+
+    @property
+    def choices(self) -> tuple[AnswerChoice, ...]:
+        """What was said so far."""
+        return self._choices.said.choices()
 
     async def wait(self, within_s: float) -> Heard:
         """Wait for the first event or a comment; see the port."""
@@ -261,7 +270,7 @@ class HttpAnswerStream:
         if failure is not None:
             raise self._refusal(failure)
         for choice in choices:
-            self._note(choice)
+            self._choices.note(choice)
         if body.get("usage"):
             self._note_usage(body)
             if not self._with_usage:
@@ -289,10 +298,3 @@ class HttpAnswerStream:
     def _note_usage(self, body: dict[str, Any]) -> None:
         if (usage := usage_of(body)) is not None:
             self.usage = usage if self.usage is None else self.usage.updated(usage)
-
-    def _note(self, choice: dict[str, Any]) -> None:
-        self._choices.note(choice)
-        delta = choice.get("delta")
-        if isinstance(delta, dict) and ("tool_calls" in delta or "function_call" in delta):
-            new = [name for name in call_ids_of((delta,)) if name not in self.calls]
-            self.calls = (*self.calls, *new)[:MAX_CALLS]

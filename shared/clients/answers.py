@@ -13,6 +13,7 @@ from shared.clients.upstream_errors import garbage, of_error_body
 from shared.clients.upstream_words import words_of
 from shared.clients.usage import usage_of
 from shared.errors import UpstreamError
+from shared.schemas.answer_parts import answer_choices
 from shared.schemas.tool_loops import call_ids_of
 from shared.schemas.upstream import Answer
 
@@ -30,7 +31,8 @@ def answer_of(raw: bytes, refusal: RefusalOf = of_error_body) -> Answer:
     """Return a whole answer. Raises UpstreamError."""
     try:
         body, raw = parse_object(raw)
-        failure = error_of(body, choices_of(body))
+        choices = choices_of(body)
+        failure = error_of(body, choices)
         if failure is not None:
             raise refusal(failure)
         messages = messages_of(body)
@@ -42,6 +44,7 @@ def answer_of(raw: bytes, refusal: RefusalOf = of_error_body) -> Answer:
         model=model_of(body),
         chars=text_length_of(messages),
         calls=call_ids_of(messages),
+        choices=answer_choices(choices),
     )
 
 

@@ -1,16 +1,27 @@
-"""Tracker of which choices of a streamed answer are complete."""
+"""Tracker of the choices of a streamed answer: which are complete, what was said in them, and the tool calls' ids."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from shared.clients.choice_collector import ChoiceCollector
+from shared.schemas.tool_loops import MAX_CALLS, call_ids_of
+
 MAX_CHOICES = 1024
+_PLAIN = frozenset({"role", "content"})
 
 
 class Choices:
-    """The choices of a stream, by index. A missing index is 0; `expected`: number of requested choices."""
+    """The choices of a stream, by index. A missing index is 0; `expected`: number of requested choices.
+
+    Attributes:
+        said: text and tool calls of the choices.
+        calls: ids of the tool calls.
+    """
 
     def __init__(self, expected: int) -> None:
+        self.said = ChoiceCollector()
+        self.calls: tuple[str, ...] = ()
         self._expected = expected
         self._open: set[int] = set()
         self._finished: set[int] = set()
@@ -21,9 +32,17 @@ class Choices:
         index = choice.get("index", 0)
         if type(index) is not int:
             index = 0
+        delta, reason = choice.get("delta"), choice.get("finish_reason")
+        if isinstance(delta, dict):
+            plain = _PLAIN.issuperset(delta)
+            self.said.add(index, delta, plain=plain)
+            if not plain:
+                new = [name for name in call_ids_of((delta,)) if name not in self.calls]
+                self.calls = (*self.calls, *new)[:MAX_CALLS]
+        if reason:
+            self.said.finish(index, reason)
         if 0 <= index < MAX_CHOICES:
             self._open.add(index)
-            reason = choice.get("finish_reason")
             if reason:
                 self._finished.add(index)
             elif reason == "":

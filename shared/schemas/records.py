@@ -74,6 +74,8 @@ class Outcome(Struct, frozen=True):
         overhead_s: our own time before the first upstream call.
         upstream_s: first byte sent to last byte received.
         first_token_s: of streams only.
+        failed_checks: checks that the answer failed, by their words; None where it was not checked: no whole answer, or
+            a record of an earlier version.
     """
 
     status: Status
@@ -87,6 +89,7 @@ class Outcome(Struct, frozen=True):
     first_token_s: float | None
     streamed: bool
     attempts: tuple[Attempt, ...]
+    failed_checks: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         """Read the records of earlier versions, which have an unknown cost as 0."""

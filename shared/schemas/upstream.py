@@ -11,6 +11,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from shared.bandit.arms import ArmId
+from shared.schemas.answer_parts import AnswerChoice
 from shared.schemas.requirements import NO_REQUIREMENTS, Requirements
 
 
@@ -46,13 +47,20 @@ class Call(Struct, frozen=True):
 
 
 class Answer(Struct, frozen=True):
-    """A whole answer: the upstream's body, verbatim; `chars` is the length of its text, `calls` its tool calls' ids."""
+    """A whole answer: the upstream's body, verbatim, and what was read of it.
+
+    Attributes:
+        chars: length of its text.
+        calls: ids of its tool calls.
+        choices: text, tool calls and end of each choice.
+    """
 
     body: bytes
     usage: Usage | None
     model: str | None
     chars: int = 0
     calls: tuple[str, ...] = ()
+    choices: tuple[AnswerChoice, ...] = ()
 
 
 KEEP_ALIVE = b": keep-alive\n\n"
@@ -81,18 +89,24 @@ class AnswerStream(Protocol):
     """A streamed answer that the upstream has accepted.
 
     Attributes:
-        calls: ids of the tool calls that have come.
         events: number of events put so far.
         usage: tokens and cost, once they have been seen.
         unread: number of events that could not be read and were dropped, by reason.
         comment: the upstream's last comment, as bytes of an SSE stream.
     """
 
-    calls: tuple[str, ...]
     events: int
     usage: Usage | None
     unread: Counter[str]
     comment: bytes
+
+    @property
+    def calls(self) -> tuple[str, ...]:
+        """Ids of the tool calls that have come."""
+
+    @property
+    def choices(self) -> tuple[AnswerChoice, ...]:
+        """Text, tool calls and end of each choice, as far as they have come; of a long text the end."""
 
     async def wait(self, within_s: float) -> Heard:
         """Wait for the first event or a comment, at most `within_s`; return which has arrived.

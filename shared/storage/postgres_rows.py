@@ -104,6 +104,8 @@ def request_rows(entry: NewRecord) -> RequestRows:
         for number, attempt in enumerate(outcome.pop("attempts"), 1)
     ]
     told = (own_id, settings_hash, *_decision(decision, shadow))
+    if outcome["failed_checks"] is None:
+        del outcome["failed_checks"]
     return RequestRows(request, told, (own_id, *_with_more(outcome, OUTCOME)), attempts)
 
 

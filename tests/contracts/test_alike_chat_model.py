@@ -71,7 +71,8 @@ async def streamed(model: ChatModel, **body: object) -> tuple[list[Heard], list[
             await answer.pour(sink)
         except UpstreamError as error:
             failure = str(error), vars(error)
-        return heard, sink.frames, {name: getattr(answer, name) for name in AnswerStream.__annotations__}, failure
+        names = (*AnswerStream.__annotations__, "calls", "choices")
+        return heard, sink.frames, {name: getattr(answer, name) for name in names}, failure
 
 
 @pytest.mark.parametrize("reply", REPLIES.values(), ids=list(REPLIES))

@@ -86,7 +86,7 @@ def a_full_story() -> NewRecord:
         unfit=(("c/blind", "image", "known"), ("d/ünï", "context", "learned")),
     )
     attempts = (Attempt("a/b", "timeout", 1.5, spent=True, cost_usd=0.1), Attempt("b/ünï", None, 0.25, spent=False))
-    outcome = replace(record.outcome, attempts=attempts, first_token_s=0.125, streamed=True)
+    outcome = replace(record.outcome, attempts=attempts, first_token_s=0.125, streamed=True, failed_checks=("cut",))
     vector = np.random.default_rng(1).normal(size=256).astype(np.float32)
     record = replace(record, decision=decision, outcome=outcome, requested_model="auto", settings_hash="abc")
     plan = EvaluationPlan(EvaluationReason.RACE, ("vendor/model-b",), 0.25, 0.0625)

@@ -29,7 +29,7 @@ from tests.support.fakes.gateway import World, settings_for
 ROUTED, PINNED, STREAMED = 2.3, 1.9, 3.5
 """Calls of a request over those of a bare handler, client included, as measured; print them with `pytest -s`."""
 
-CHUNK = 47
+CHUNK = 52
 """Calls of a chunk, from the upstream's socket to the client's."""
 
 LOSS = 1.25

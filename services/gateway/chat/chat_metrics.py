@@ -41,6 +41,8 @@ class ChatMetrics:
                 metrics.answer_cost.observe(outcome.cost_usd)
             metrics.answer_tokens.labels(PROMPT).observe(outcome.prompt_tokens)
             metrics.answer_tokens.labels(COMPLETION).observe(outcome.completion_tokens)
+        for check in outcome.failed_checks or ():
+            metrics.failed_checks.labels(arm, check).inc()
         if outcome.first_token_s is not None:
             metrics.first_token.labels(arm).observe(outcome.first_token_s)
         for reason, number in unread.items():

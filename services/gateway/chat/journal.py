@@ -8,11 +8,13 @@ from collections.abc import Callable
 import orjson
 from msgspec import Struct, field
 
+from services.gateway.chat.answer_checks import failed_checks
 from services.gateway.chat.plan import ChatPlan
 from services.gateway.limits.quotas import largest_answer
 from shared.bandit.arms import ArmId, Price
 from shared.errors import UpstreamError
 from shared.ports import Clock
+from shared.schemas.answer_parts import AnswerChoice
 from shared.schemas.records import Attempt, Outcome, Status
 from shared.schemas.upstream import Usage
 
@@ -80,6 +82,7 @@ class Ending(Struct, frozen=True, eq=False):
         usage: what the upstream reports of tokens and cost.
         own_tokens: our count of the answer's tokens, used where the upstream reports none.
         calls: ids of the answer's tool calls.
+        choices: what was said in the answer.
         unread: number of a stream's events that could not be read, by reason.
     """
 
@@ -88,6 +91,7 @@ class Ending(Struct, frozen=True, eq=False):
     usage: Usage | None = None
     own_tokens: int = 0
     calls: tuple[str, ...] = ()
+    choices: tuple[AnswerChoice, ...] = ()
     unread: Counter[str] = field(default_factory=Counter)
 
 
@@ -136,6 +140,7 @@ def outcome_of(plan: ChatPlan, journal: Journal, ending: Ending, bill: Bill, ups
         first_token_s=journal.first_token_s,
         streamed=plan.chat.stream,
         attempts=attempts,
+        failed_checks=failed_checks(plan.chat.body, ending.choices) if status is Status.ANSWERED else None,
     )
 
 

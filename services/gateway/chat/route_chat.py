@@ -107,7 +107,9 @@ class RouteChat:
         journal = Journal(plan, self.clock)
         answer = await self._call(plan, journal, lambda arm: self.upstream.complete(plan.call(arm)))
         tokens = answer.chars // CHARS_PER_TOKEN
-        ending = Ending(Status.ANSWERED, usage=answer.usage, own_tokens=tokens, calls=answer.calls)
+        ending = Ending(
+            Status.ANSWERED, usage=answer.usage, own_tokens=tokens, calls=answer.calls, choices=answer.choices
+        )
         served = self.recorder.record(plan, journal, ending)
         return Completed(answer, served, await served.stored)
 

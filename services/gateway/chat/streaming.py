@@ -166,7 +166,13 @@ class OpenStream:
         answer = self._answer
         self.journal.arm = self.arm
         ending = Ending(
-            status, error=error, usage=answer.usage, own_tokens=answer.events, calls=answer.calls, unread=answer.unread
+            status,
+            error=error,
+            usage=answer.usage,
+            own_tokens=answer.events,
+            calls=answer.calls,
+            choices=answer.choices,
+            unread=answer.unread,
         )
         self.served = self._recorder.record(self._plan, self.journal, ending)
         return self.served

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from services.gateway.chat.answer_checks import Check
 from services.gateway.chat.chat_metrics import COMPLETION, PROMPT
 from services.gateway.models.catalogue import Catalogue
 from services.gateway.models.posterior_cache import PosteriorCache
@@ -63,6 +64,8 @@ class MetricsView:
             metrics.arm_cooling.labels(arm).set(self.circuit_breakers.cooldown_s(arm) > 0)
             for kind in DecisionKind:
                 metrics.decisions.labels(arm, kind)
+            for check in Check:
+                metrics.failed_checks.labels(arm, check)
             metrics.cost.labels(arm)
             metrics.unknown_cost.labels(arm)
 

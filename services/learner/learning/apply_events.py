@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from services.learner.learning.assign_kinds import KindAssigner
-from shared.bandit.learning import failure_sums, feedback_sums, outcome_sums
+from shared.bandit.learning import check_sums, failure_sums, feedback_sums, outcome_sums
 from shared.bandit.stored_sums import parse_sums
 from shared.bandit.sums import by_arm
 from shared.errors import DependencyError
@@ -74,7 +74,7 @@ def _outcome(request: LoggedRequest) -> dict[str, int]:
             completion_tokens=outcome.completion_tokens,
             kind=request.kind,
         )
-    return sums
+    return sums | check_sums(outcome.failed_checks)
 
 
 def _rating(event: Event, request: LoggedRequest) -> dict[str, int]:

@@ -14,7 +14,9 @@ import orjson
 
 from shared.bandit.arms import Arm, ArmId
 from shared.clients.answers import choices_of
+from shared.clients.choices import Choices
 from shared.errors import UpstreamError
+from shared.schemas.answer_parts import AnswerChoice, answer_choices
 from shared.schemas.upstream import KEEP_ALIVE, Answer, Call, Heard, Sink, Usage
 
 COMMENT = b": FAKE PROCESSING\n\n"
@@ -75,15 +77,16 @@ class FakeChatModel:
         reply = await self._begin(call)
         if reply.error is not None:
             raise reply.error
+        choices: list[dict[str, object]] = [{"index": 0, "message": _message(reply), "finish_reason": reply.finish}]
         body = {
             "id": "chatcmpl-fake",
             "object": "chat.completion",
             "created": 1,
             "model": call.arm,
-            "choices": [{"index": 0, "message": _message(reply), "finish_reason": reply.finish}],
+            "choices": choices,
             "usage": _usage_json(reply.usage),
         }
-        return Answer(orjson.dumps(body), reply.usage, call.arm, len(reply.text), reply.calls)
+        return Answer(orjson.dumps(body), reply.usage, call.arm, len(reply.text), reply.calls, answer_choices(choices))
 
     @asynccontextmanager
     async def stream(self, call: Call) -> AsyncIterator[FakeStream]:
@@ -127,6 +130,11 @@ class FakeStream:
         self._reply = reply
         self._first_at = time.monotonic() + reply.silence_s
         self._comment_at = time.monotonic() + reply.comment_s
+        self._tracked = Choices(1)
+
+    @property
+    def choices(self) -> tuple[AnswerChoice, ...]:
+        return self._tracked.said.choices()
 
     async def wait(self, within_s: float) -> Heard:
         until = time.monotonic() + within_s
@@ -155,6 +163,8 @@ class FakeStream:
 
     async def _put(self, sink: Sink, frame: dict[str, object]) -> None:
         self.events += 1
+        for choice in choices_of(frame):
+            self._tracked.note(choice)
         if not sink.put(b"data: " + orjson.dumps(frame) + b"\n\n"):
             await sink.flush()
 

@@ -9,12 +9,16 @@ from prometheus_client import CollectorRegistry
 
 from services.gateway.app import Gateway
 from services.gateway.chat import chat_metrics
+from services.gateway.chat.answer_checks import Check
 from services.gateway.chat.chat_metrics import ChatMetrics, error_label
+from services.gateway.chat.streaming import DONE
 from services.gateway.process.metrics_view import WATCHED, MetricsView, seed
 from shared.bandit.evaluation import Worth
 from shared.metrics import GatewayMetrics, new_registry
+from tests.support.fakes.chat_model import Reply
 from tests.support.fakes.gateway import World, chat, new_request
-from tests.support.fakes.use_cases import complete, route
+from tests.support.fakes.sink import FakeSink, begins
+from tests.support.fakes.use_cases import complete, open_stream, route
 
 
 def sample(registry: CollectorRegistry, name: str, **labels: str) -> float | None:
@@ -119,3 +123,24 @@ async def test_each_unreadable_event_of_a_stream_is_counted(world: World) -> Non
         counting.count_request(plan, plan.decision, world.records[0].outcome, Counter(not_json=3, not_object=1))
     assert world.counted("unread_events", reason="not_json") == 3
     assert world.counted("unread_events", reason="not_object") == 1
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_an_answer_that_fails_a_check_is_counted_and_recorded(world: World, stream: bool) -> None:
+    """Once, for its model; the series of the other checks are there at 0, and the client's answer is as it came."""
+    world.upstream.tell("a/small", Reply(text=""))
+    async with world.gateway() as gateway:
+        plan = await route(chat(model="a/small", stream=stream), new_request(), gateway)
+        if stream:
+            async with open_stream(plan, gateway, begins(FakeSink())) as opened:
+                assert await opened.pour() == DONE
+        else:
+            await complete(plan, gateway)
+        view(world, gateway).show({})
+        assert world.counted("failed_checks", arm="a/small", check="empty") == 1
+        assert world.counted("outcomes", status="answered") == 1
+        (metric,) = world.metrics.failed_checks.collect()
+        shown = {tuple(sample.labels.values()) for sample in metric.samples}
+        assert {("a/small", check.value) for check in Check} <= shown
+    (record,) = world.records
+    assert record.outcome.failed_checks == ("empty",)

@@ -21,6 +21,7 @@ from services.gateway.chat.journal import (
 from services.gateway.chat.plan import ChatPlan
 from shared.bandit.arms import Price
 from shared.errors import Scope, UpstreamError
+from shared.schemas.answer_parts import AnswerChoice
 from shared.schemas.records import Attempt, Outcome, Status
 from shared.schemas.upstream import Usage
 from tests.support.chat_plans import CHOSEN, SECOND, a_plan
@@ -202,7 +203,17 @@ def test_an_outcome_has_all_calls_and_their_bill(ending: Ending, attempt: Attemp
         first_token_s=0.75,
         streamed=True,
         attempts=(failed,) if attempt is None else (failed, attempt),
+        failed_checks=() if ending.status is Status.ANSWERED else None,
     )
+
+
+def test_an_outcome_names_the_checks_that_its_answer_failed() -> None:
+    """Of whole answers only: what was cut by a failure, or given up by the client, is not judged."""
+    plan = a_plan()
+    empty = (AnswerChoice(finish_reason="stop"),)
+    for status, failed in {Status.ANSWERED: ("empty",), Status.TRUNCATED: None, Status.CANCELLED: None}.items():
+        made = outcome_of(plan, journal_of(plan), Ending(status, choices=empty), BILL, 1.0)
+        assert made.failed_checks == failed
 
 
 def test_an_unknown_cost_stays_unknown_in_the_outcome() -> None:

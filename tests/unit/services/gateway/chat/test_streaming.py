@@ -14,6 +14,7 @@ from services.gateway.chat import streaming
 from services.gateway.chat.streaming import DONE
 from shared.bandit.decision import DecisionKind
 from shared.errors import UpstreamError, UpstreamFailed
+from shared.schemas.answer_parts import AnswerChoice
 from shared.schemas.records import Status
 from shared.schemas.upstream import KEEP_ALIVE, Heard, Usage
 from tests.support.fakes.chat_model import Reply, text_of
@@ -140,6 +141,7 @@ class ScriptedWaits:
     def __init__(self, *heard: Heard | UpstreamError) -> None:
         self.usage: Usage | None = None
         self.calls: tuple[str, ...] = ()
+        self.choices: tuple[AnswerChoice, ...] = ()
         self.unread = Counter[str]()
         self.heard = list(heard)
 
