@@ -115,7 +115,7 @@ class HttpChatModel:
                     gap_timeout_s=self._gap_timeout_s,
                     first_by=first_by,
                     deadline=call.deadline,
-                    with_usage=_stream_options(call).get("include_usage") is True,
+                    with_usage=call.include_usage,
                     choices=_choices(call),
                     refusal=partial(of_error_body, call=call, mask=self._mask),
                 )

@@ -105,7 +105,8 @@ class RequestBoundaries:
 
 
 def _fields_of(fields: bytes) -> tuple[Mapping[str, str], int | None]:
-    read = _read_fields if b"authorization" in fields.lower() else _remembered  # no key is kept in memory
+    lowered = fields.lower()  # no key is kept in memory
+    read = _read_fields if b"authorization" in lowered or b"x-api-key" in lowered else _remembered
     return read(fields)
 
 

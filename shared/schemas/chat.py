@@ -9,7 +9,7 @@ messages and tools they are the caller's own data.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from msgspec import Struct
@@ -49,6 +49,9 @@ PROVIDER_WISHES = frozenset(
 MAX_IGNORED = 8
 _HEADER_SAFE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
+Translate = Callable[[dict[str, Any]], tuple[dict[str, Any], tuple[str, ...]]]
+"""Converts the body of another API to a chat body; also returns the names of the fields that it dropped."""
+
 _KEPT_FROM_OPENROUTER = REROUTING | {"model", "models"}
 _KEPT_FROM_OTHERS = _KEPT_FROM_OPENROUTER | {"session_id"}
 
@@ -63,7 +66,7 @@ class ChatRequest(Struct, frozen=True, eq=False):
         models: arms that the client allows; empty for all.
         routing_text: text of the last user message; "" where it has none (images only).
         stream: whether the answer is streamed.
-        include_usage: whether the client asked for a usage chunk.
+        include_usage: whether a stream has a usage chunk: the client asked for it, or its dialect needs it.
         session_id: the conversation's name, or None. It is in `body`, too, where the upstream knows the field.
         requirements: what the request requires of a model.
         ignored: names of dropped fields, for a response header.
@@ -82,14 +85,20 @@ class ChatRequest(Struct, frozen=True, eq=False):
     traits: tuple[str, ...] = ()
 
 
-def parse_chat(raw: bytes, *, forward_session: bool = False) -> ChatRequest:
-    """Parse and validate a chat body. Raises InvalidRequest, with the field named.
+def parse_chat(raw: bytes, *, forward_session: bool = False, translate: Translate | None = None) -> ChatRequest:
+    """Parse and validate a chat body, or one of another API through `translate`.
+
+    Raises InvalidRequest, with the field named.
 
     `session_id` is ours and OpenRouter's; others refuse what they do not know, so it goes on only with
     `forward_session`.
     """
     body = load_object(raw)
     refuse_forbidden(body)
+    ignored: tuple[str, ...] = ()
+    if translate is not None:
+        body, dropped = translate(body)
+        ignored = safe_names(dropped)
     fields = validate(ChatFields, body)
     messages = _checked(body["messages"])
     if sum([_text_chars(message.get("content")) for message in messages]) > MAX_PROMPT_CHARS:
@@ -101,9 +110,9 @@ def parse_chat(raw: bytes, *, forward_session: bool = False) -> ChatRequest:
     kept_back = _KEPT_FROM_OPENROUTER if forward_session else _KEPT_FROM_OTHERS
     passed = {name: value for name, value in body.items() if name not in kept_back}
     wishes = passed.pop("provider", None)
-    ignored: tuple[str, ...] = ()
     if wishes is not None:
-        wishes, ignored = known_wishes(wishes)
+        wishes, unknown = known_wishes(wishes)
+        ignored = (*ignored, *unknown)
         if wishes is not None:
             passed["provider"] = wishes
     text, requirements = _routing_text(messages), requirements_of(body)
@@ -113,7 +122,7 @@ def parse_chat(raw: bytes, *, forward_session: bool = False) -> ChatRequest:
         models=tuple(fields.models or ()),
         routing_text=text,
         stream=bool(fields.stream),
-        include_usage=bool(fields.stream_options and fields.stream_options.include_usage),
+        include_usage=translate is not None or bool(fields.stream_options and fields.stream_options.include_usage),
         session_id=fields.session_id,
         requirements=requirements,
         ignored=ignored,
@@ -180,6 +189,11 @@ def known_wishes(provider: object) -> tuple[dict[str, Any] | None, tuple[str, ..
     if len(known) + len(dropped) < len(provider):
         dropped.append("provider.*")
     return known or None, tuple(dropped[:MAX_IGNORED])
+
+
+def safe_names(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return names of fields that are safe in a header, at most `MAX_IGNORED`."""
+    return tuple([name for name in names if _HEADER_SAFE.fullmatch(name)][:MAX_IGNORED])
 
 
 def _check_plugins(plugins: object) -> None:

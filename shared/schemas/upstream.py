@@ -44,6 +44,8 @@ class Call(Struct, frozen=True):
     headers: Mapping[str, str]
     """Control headers for the simulated upstream; empty in production."""
     requirements: Requirements = NO_REQUIREMENTS
+    include_usage: bool = False
+    """Whether a stream ends with a usage chunk."""
 
 
 class Answer(Struct, frozen=True):

@@ -15,6 +15,7 @@ from shared.errors import Scope, UpstreamError
 from shared.ports import ChatModel
 from shared.schemas.upstream import AnswerStream, Call, Heard, Usage
 from tests.support import raw_upstream as raw
+from tests.support.chat_calls import call_of
 from tests.support.fakes.chat_model import COMMENT, FakeChatModel, Reply
 from tests.support.fakes.sink import FakeSink
 from tests.support.whole_values import outcome
@@ -52,7 +53,7 @@ async def real_model(upstream: raw.RawUpstream) -> AsyncIterator[HttpChatModel]:
 
 def call(**body: object) -> Call:
     messages = [{"role": "user", "content": "Say hello"}]
-    return Call(ARM, {"messages": messages, **body}, "0190-id", time.monotonic() + 60, {})
+    return call_of(ARM, {"messages": messages, **body}, "0190-id", time.monotonic() + 60, {})
 
 
 def fake_that(reply: Reply) -> FakeChatModel:

@@ -17,6 +17,7 @@ from shared.errors import UpstreamError
 from shared.ports import ChatModel
 from shared.schemas.upstream import Call, Usage
 from tests.support import raw_upstream as raw
+from tests.support.chat_calls import call_of
 from tests.support.fakes.chat_model import FakeChatModel, Reply, text_of
 from tests.support.fakes.sink import FakeSink
 
@@ -90,7 +91,7 @@ async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
 
 
 def call(**body: object) -> Call:
-    return Call(ARM, {"messages": MESSAGES, **body}, "0190-id", time.monotonic() + 5, {})
+    return call_of(ARM, {"messages": MESSAGES, **body}, "0190-id", time.monotonic() + 5, {})
 
 
 async def collect(model: ChatModel, **body: object) -> tuple[list[bytes], Usage | None]:

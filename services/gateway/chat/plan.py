@@ -57,4 +57,5 @@ class ChatPlan(Struct, frozen=True, eq=False):
             deadline=self.deadline,
             headers=self.request.control,
             requirements=self.chat.requirements,
+            include_usage=self.chat.include_usage,
         )

@@ -28,6 +28,9 @@ OPERATOR_ROUTES = frozenset({METRICS_ROUTE, "/arms", "/v1/arms"})
 CHANGING_ROUTES = frozenset({"/arms/{arm}", "/v1/arms/{arm}"})
 """Routes that change the models of all requests: for admin keys only, if there is any key at all."""
 
+API_KEY = "x-api-key"
+"""Anthropic's clients send their key in this header."""
+
 OWNER_DIGITS = 16
 
 
@@ -93,6 +96,9 @@ class Access:
         sent = headers.getall(hdrs.AUTHORIZATION, ())
         scheme, _, key = sent[0].partition(" ") if len(sent) == 1 else ("", "", "")
         key = key.strip(" \t")  # RFC 9110: any number of blanks
+        if not sent:
+            own = headers.getall(API_KEY, ())
+            scheme, key = "bearer", own[0].strip() if len(own) == 1 else ""
         return digest_of(key) if scheme.lower() == "bearer" and key else None
 
 
@@ -100,7 +106,8 @@ def _unauthenticated(digest: str | None) -> Unauthenticated:
     """Return the error for a missing or an unknown key."""
     if digest is None:
         return Unauthenticated(
-            "Send your key once, as the header `Authorization: Bearer <key>`.", code="missing_api_key"
+            "Send your key once, as the header `Authorization: Bearer <key>` or `x-api-key: <key>`.",
+            code="missing_api_key",
         )
     return Unauthenticated("The key is not known here.", code="invalid_api_key")
 

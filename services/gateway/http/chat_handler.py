@@ -19,7 +19,7 @@ from shared.bandit.arms import ArmId
 from shared.bandit.decision import Decision
 from shared.errors import InvalidRequest, Unavailable
 from shared.ports import Clock
-from shared.schemas.chat import ChatRequest, parse_chat
+from shared.schemas.chat import ChatRequest, Translate, parse_chat
 from shared.schemas.chat_fields import MAX_SESSION_CHARS
 from shared.schemas.upstream import Sink
 
@@ -61,18 +61,20 @@ class ChatHandler:
     forward_session: bool
     _parsing: asyncio.Lock = field(init=False, default_factory=asyncio.Lock)  # held while a large body is parsed
 
-    async def read(self, context: RequestContext, raw: bytes) -> ChatRequest:
+    async def read(self, context: RequestContext, raw: bytes, translate: Translate | None = None) -> ChatRequest:
         """Return the chat request of a body, and complete its context. Raises InvalidRequest and Unavailable.
+
+        `translate` makes a chat body of that of another API.
 
         A large body is parsed in a thread, one at a time: no step of the parser holds the interpreter for long, but all
         of them together would delay every other request, and so would two threads that take turns.
         """
         context.body_read_at = self.clock.monotonic()
         if len(raw) < LARGE_BODY:
-            chat = parse_chat(raw, forward_session=self.forward_session)
+            chat = parse_chat(raw, forward_session=self.forward_session, translate=translate)
         else:
             async with self._parsing:
-                parsed = [await asyncio.to_thread(self._parse_large, raw)]
+                parsed = [await asyncio.to_thread(self._parse_large, raw, translate)]
             del raw
             chat, memory = parsed.pop()
             try:
@@ -99,8 +101,8 @@ class ChatHandler:
         async with self.use_case.stream(await self.use_case.route(context, chat), open_response) as opened:
             await end(await opened.pour())
 
-    def _parse_large(self, raw: bytes) -> tuple[ChatRequest, int]:
-        chat = parse_chat(raw, forward_session=self.forward_session)
+    def _parse_large(self, raw: bytes, translate: Translate | None) -> tuple[ChatRequest, int]:
+        chat = parse_chat(raw, forward_session=self.forward_session, translate=translate)
         return chat, memory_of(raw, chat.body)
 
     def _complete(self, context: RequestContext, chat: ChatRequest) -> None:

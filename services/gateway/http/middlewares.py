@@ -8,10 +8,12 @@ from dataclasses import replace
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
+from services.gateway.dialects.table import DIALECTS
 from services.gateway.http.app_keys import REQUEST_CONTEXT
 from services.gateway.http.error_responses import Problem
 from services.gateway.http.path_hints import hint, shown_path
 from services.gateway.http.request_lifecycle import OTHER, RequestLifecycle, Target, is_preflight
+from services.gateway.http.routes import PREFIX
 from shared.schemas.problem import ErrorReply
 
 
@@ -31,7 +33,8 @@ def build_middleware(lifecycle: RequestLifecycle) -> Middleware:
             if request.writer.output_size > 0:
                 # A second response would be read as part of the one that has begun. Cut it instead.
                 raise ConnectionAbortedError("failed after the first byte of the response")
-            return Problem(reply)
+            dialect = DIALECTS.get(target.route.removeprefix(PREFIX))
+            return Problem(reply if dialect is None else dialect.reply(reply, context.public_id))
 
         return await lifecycle.serve(context, target, lambda: handler(request), render)
 

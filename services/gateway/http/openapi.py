@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from services.gateway.dialects.messages_request import MessagesFields
+from services.gateway.dialects.responses_request import ResponsesFields
 from services.gateway.http.openapi_schemas import DECISION, HEALTH, KIND, PROMPTS, STRING, Schema, body_of, object_of
 from shared.bandit.kinds import MAX_KINDS
 from shared.schemas.chat_fields import ChatFields
@@ -25,7 +27,7 @@ ROUTER_HEADERS = {
     "x-router-degraded": "Dependencies that the decision was made without",
     "x-router-session": "`held` if the conversation, or the tool loop, stayed with its model",
     "x-router-exploration": "Why there was no exploration: `off` by your request, `spent` with the day's budget",
-    "x-router-ignored": "Fields of the body's `provider` that the router does not know, and has dropped",
+    "x-router-ignored": "Fields that were dropped: of `provider`, or those that cannot be translated",
     "x-router-feedback-url": "A path that rates this answer, once, without a key (with FEEDBACK_LINK_SECRET)",
 }
 
@@ -95,19 +97,39 @@ CHAT_BODY["properties"]["provider"] = {
     "type": ["object", "null"],
     "description": "Unknown fields are dropped, see x-router-ignored",
 }
+MESSAGES_BODY = body_of(MessagesFields)
 FEEDBACK_BODY, RATING_BODY = body_of(FeedbackFields), body_of(RatingFields)
+
+ANSWERING = ("/chat/completions", "/responses", "/messages")
+"""Paths whose operations are answered by a model."""
+_ANSWER_ERRORS = _CHAT_ERRORS | {
+    402: "insufficient_credit: the router's account at the upstream has too little for this request",
+    404: "model_not_found",
+    409: "duplicate_request_id",
+    429: "rate_limit_exceeded, insufficient_quota, too_many_concurrent_requests, upstream_rate_limited",
+    502: "upstream_error: no model could answer",
+    503: "overloaded, no_models",
+    504: "upstream_timeout",
+}
 
 OPERATIONS = (
     Operation(
         "/chat/completions", "post", "Chat completion by the model that is worth its price for this prompt",
-        (200, "OpenAI's chat completion, or with `stream` its events", _JSON, _ANYTHING),
-        _CHAT_ERRORS | {
-            402: "insufficient_credit: the router's account at the upstream has too little for this request",
-            404: "model_not_found", 409: "duplicate_request_id",
-            429: "rate_limit_exceeded, insufficient_quota, too_many_concurrent_requests, upstream_rate_limited",
-            502: "upstream_error: no model could answer", 503: "overloaded, no_models", 504: "upstream_timeout",
-        },
-        CHAT_BODY,
+        (200, "OpenAI's chat completion, or with `stream` its events", _JSON, _ANYTHING), _ANSWER_ERRORS, CHAT_BODY,
+    ),
+    Operation(
+        "/responses", "post", "OpenAI's Responses: the same as a chat completion, in another shape",
+        (200, "OpenAI's response, or with `stream` its events", _JSON, _ANYTHING), _ANSWER_ERRORS,
+        body_of(ResponsesFields),
+    ),
+    Operation(
+        "/messages", "post", "Anthropic's Messages: the same as a chat completion, in another shape",
+        (200, "Anthropic's message, or with `stream` its events", _JSON, _ANYTHING), _ANSWER_ERRORS, MESSAGES_BODY,
+    ),
+    Operation(
+        "/messages/count_tokens", "post", "Estimated tokens of a Messages request; no model is called",
+        (200, "The estimate, rather too high than too low", _JSON, object_of("input_tokens", input_tokens=_TOKENS)),
+        _CHAT_ERRORS | {429: "too_many_concurrent_requests", 503: "overloaded"}, MESSAGES_BODY,
     ),
     Operation(
         "/feedback", "post", "Rate an answer; the last rating counts, the same again changes nothing",
@@ -213,7 +235,10 @@ def document(version: str) -> Schema:
         "paths": paths,
         "components": {
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
-            "schemas": {"Error": object_of("error", error=error)},
+            "schemas": {
+                "Error": object_of("error", error=error),
+                "MessagesError": object_of("type error", type=STRING, error=error, request_id=STRING),
+            },
         },
     }
 
@@ -225,7 +250,7 @@ def _describe(operation: Operation, path: str) -> Schema:
         errors[401] = "missing_api_key, invalid_api_key (with API_KEYS)"
         errors[403] = ", ".join(filter(None, (errors.get(403), "host_not_allowed (without)")))
     answer: Schema = {"description": meaning, "content": {media_type: {"schema": schema}}}
-    if path.endswith("/chat/completions"):
+    if path.endswith(ANSWERING):
         answer["content"]["text/event-stream"] = {"schema": STRING}
         answer["headers"] = {
             name: {"description": text, "schema": STRING} for name, text in ROUTER_HEADERS.items()
@@ -233,7 +258,7 @@ def _describe(operation: Operation, path: str) -> Schema:
     described: Schema = {
         "summary": operation.summary,
         "parameters": _parameters(path),
-        "responses": {str(status): answer} | {str(code): _error(text) for code, text in sorted(errors.items())},
+        "responses": {str(status): answer} | {str(code): _error(text, path) for code, text in sorted(errors.items())},
     }
     if operation.body is not None:
         described["requestBody"] = {"required": True, "content": {_JSON: {"schema": operation.body}}}
@@ -245,18 +270,21 @@ def _describe(operation: Operation, path: str) -> Schema:
 def _parameters(path: str) -> list[Schema]:
     names = [part[1:-1] for part in path.split("/") if part.startswith("{")]
     parameters: list[Schema] = [{"name": name, "in": "path", "required": True, "schema": STRING} for name in names]
-    if path.endswith(("/chat/completions", "/route")):
+    if path.endswith((*ANSWERING, "/route")):
         parameters += [{"name": name, "in": "header", "schema": schema} for name, schema in SENT_HEADERS.items()]
     if path in {"/arms", "/v1/arms"}:
         parameters += [{"name": name, "in": "query", "schema": schema} for name, schema in KINDS_QUERY.items()]
     if path in {"/feedback", "/v1/feedback"}:
         key = {"type": "string", "minLength": 1, "maxLength": 255}
         parameters.append({"name": "Idempotency-Key", "in": "header", "schema": key})
-    if path.endswith("/chat/completions"):
-        needed = not path.startswith("/v1")
+    if path.endswith(ANSWERING):
+        needed = path == "/chat/completions"
         parameters.append({"name": "X-Request-ID", "in": "header", "required": needed, "schema": REQUEST_ID})
+    if "/messages" in path:
+        parameters.append({"name": "anthropic-version", "in": "header", "required": True, "schema": STRING})
     return parameters
 
 
-def _error(text: str) -> Schema:
-    return {"description": text, "content": {_JSON: {"schema": {"$ref": "#/components/schemas/Error"}}}}
+def _error(text: str, path: str) -> Schema:
+    name = "MessagesError" if "/messages" in path else "Error"
+    return {"description": text, "content": {_JSON: {"schema": {"$ref": f"#/components/schemas/{name}"}}}}

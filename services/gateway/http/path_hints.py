@@ -16,8 +16,8 @@ from services.gateway.http.routes import API, PREFIX, all_routes
 
 CHAT = "/chat/completions"
 _OTHER_APIS = {
-    "responses": "The Responses API",
-    "messages": "Anthropic's Messages API",
+    "responses": "The API of stored responses",
+    "messages": "The API of message batches",
     "embeddings": "The embeddings API",
     "completions": "The legacy completions API",
     "complete": "The legacy completions API",
@@ -62,12 +62,12 @@ def hint(request: web.Request) -> str:
         other = _OTHER_APIS.get(_first_segment(request.path))
         if other is None:
             return f"{what} GET /docs lists those that exist."
-        path, what = CHAT, f"{what} {other} is not offered." if other else what
+        own = "/" + _first_segment(request.path)
+        path, what = own if own in _VERSIONED else CHAT, f"{what} {other} is not offered." if other else what
     methods = _METHODS[path]
     method = request.method if request.method in methods else methods[0]
     shown = PREFIX + path if path in _VERSIONED else path
-    base = f" For an OpenAI client, set the base URL to {_base(request)}." if path in _VERSIONED else ""
-    return f"{what} Did you mean {method} {shown}?{base}"
+    return f"{what} Did you mean {method} {shown}?{_advice(request, path)}"
 
 
 def shown_path(path: str) -> str:
@@ -100,6 +100,12 @@ def _first_segment(path: str) -> str:
     return next((segment for segment in segments if segment not in _PREFIXES), "")
 
 
-def _base(request: web.Request) -> str:
+def _advice(request: web.Request, path: str) -> str:
+    """Return the base URL that a client needs for a path of the API; Anthropic's clients add the version themselves."""
+    if path not in _VERSIONED:
+        return ""
+    client, prefix = ("Anthropic", "") if path.startswith("/messages") else ("OpenAI", PREFIX)
     host = request.headers.get(hdrs.HOST, "")
-    return f"http://{host}{PREFIX}" if _SAFE_HOST.fullmatch(host) else f"this server's address and {PREFIX}"
+    known = _SAFE_HOST.fullmatch(host) is not None
+    base = f"http://{host}{prefix}" if known else f"this server's address{f' and {prefix}' if prefix else ''}"
+    return f" For an {client} client, set the base URL to {base}."

@@ -20,6 +20,7 @@ from typing import Protocol, TypeVar
 
 from aiohttp import ClientConnectionResetError, hdrs
 
+from services.gateway.dialects.table import DIALECTS
 from services.gateway.http.auth import Access
 from services.gateway.http.error_responses import reply_to
 from services.gateway.http.openapi import ROUTER_HEADERS
@@ -36,7 +37,9 @@ from shared.tracing import TRACEPARENT, TRACESTATE, Tracer
 
 REQUEST_ID = "X-Request-ID"
 NEEDS_CLIENT_ID = "/chat/completions"
-LIMITED_ROUTES = frozenset({"/chat/completions", "/v1/chat/completions", "/route", "/v1/route"})
+LIMITED_ROUTES = frozenset(
+    prefix + path for path in ("/chat/completions", "/route", *DIALECTS) for prefix in ("", "/v1")
+)
 """Routes whose requests hold a place of `Admission` until the last byte of the response."""
 POLLED = frozenset({"/ready", "/health"})
 """Routes that load balancers and the local stack poll: their log lines are for debugging."""

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from services.gateway.http.handlers import arms, chat, feedback, health, metrics, models, openapi, records
+from services.gateway.dialects.messages import MESSAGES
+from services.gateway.dialects.responses import RESPONSES
+from services.gateway.http.handlers import arms, chat, dialects, feedback, health, metrics, models, openapi, records
 
 PREFIX = "/v1"
 
 API = (
     web.post("/chat/completions", chat.chat),
+    web.post("/responses", dialects.answering(RESPONSES)),
+    web.post("/messages", dialects.answering(MESSAGES)),
+    web.post("/messages/count_tokens", dialects.counting(MESSAGES)),
     web.post("/route", chat.dry_run),
     web.post("/feedback", feedback.feedback),
     web.get("/models", models.models),

@@ -10,6 +10,7 @@ from shared.clients.chat_client import HttpChatModel
 from shared.errors import UpstreamError
 from shared.schemas.upstream import Call
 from tests.support import raw_upstream as raw
+from tests.support.chat_calls import call_of
 from tests.support.fakes.sink import FakeSink
 
 KEY = "sk-or-v1-0123456789abcdef"
@@ -23,7 +24,7 @@ both = pytest.mark.parametrize("streaming", [False, True], ids=["whole", "stream
 
 def call(deadline_s: float = 5.0, **body: object) -> Call:
     body = {"messages": [{"role": "user", "content": "hi"}], **body}
-    return Call("vendor/model-a", body, "0190-own", time.monotonic() + deadline_s, {"x-simulate": "html"})
+    return call_of("vendor/model-a", body, "0190-own", time.monotonic() + deadline_s, {"x-simulate": "html"})
 
 
 async def read(

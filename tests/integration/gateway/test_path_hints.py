@@ -11,11 +11,12 @@ from tests.support.fakes.gateway import World, settings_for
 from tests.support.served_gateway import BODY, serving
 
 CHAT = "Did you mean POST /v1/chat/completions?"
+MESSAGES = "Did you mean POST /v1/messages?"
 HINTS = [
-    ("POST", "/v1/responses", CHAT),
-    ("GET", "/v1/responses/resp_1", CHAT),
-    ("POST", "/v1/messages", CHAT),
-    ("POST", "/v1/messages/count_tokens", CHAT),
+    ("POST", "/v1/v1/responses", "Did you mean POST /v1/responses?"),
+    ("GET", "/v1/responses/resp_1", "The API of stored responses is not offered. Did you mean POST /v1/responses?"),
+    ("POST", "/v1/v1/messages", MESSAGES),
+    ("POST", "/v1/messages/batches", "The API of message batches is not offered. " + MESSAGES),
     ("POST", "/v1/embeddings", CHAT),
     ("POST", "/v1/completions", CHAT),
     ("POST", "/completions", CHAT),
@@ -54,7 +55,8 @@ async def test_the_path_that_exists_is_named(tmp_path: Path, method: str, path: 
         assert (answer.status, error["code"]) == (404, "not_found")
         assert words in error["message"]
         if "/v1/" in words:
-            assert f"set the base URL to http://{answer.url.host}:{answer.url.port}/v1." in error["message"]
+            own = "" if MESSAGES in words else "/v1"
+            assert f"set the base URL to http://{answer.url.host}:{answer.url.port}{own}." in error["message"]
 
 
 @pytest.mark.parametrize(("method", "path", "words"), WRONG_METHODS)
@@ -71,7 +73,7 @@ async def test_the_method_that_works_is_named(tmp_path: Path, method: str, path:
 async def test_a_strange_host_is_not_repeated(tmp_path: Path, host: str) -> None:
     """What the client sends as its Host is repeated only where it is a host."""
     async with serving(World(settings_for(tmp_path))) as client:
-        async with client.post("/v1/responses", headers={"Host": host}) as answer:
+        async with client.post("/v1/v1/responses", headers={"Host": host}) as answer:
             text = await answer.text()
         assert host not in text
         assert "this server's address" in text
@@ -80,12 +82,12 @@ async def test_a_strange_host_is_not_repeated(tmp_path: Path, host: str) -> None
 async def test_the_log_has_the_path(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Bounded, without its query; a path that exists is in `route` as before."""
     async with serving(World(settings_for(tmp_path))) as client:
-        for path in ("/v1/responses?key=SECRET", "/v1/nowhere/" + "k" * 60, "/health"):
+        for path in ("/v1/assistants?key=SECRET", "/v1/nowhere/" + "k" * 60, "/health"):
             await client.get(path)
     said = [line for line in capsys.readouterr().out.splitlines() if "duration_ms" in line]
     missed = [line for line in said if "path=" in line]
     assert len(missed) == 2, said
-    assert "path=/v1/responses " in missed[0]
+    assert "path=/v1/assistants " in missed[0]
     assert "path=/v1/nowhere/(long) " in missed[1]
     assert "SECRET" not in "".join(said)
 

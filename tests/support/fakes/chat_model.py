@@ -157,8 +157,7 @@ class FakeStream:
             await asyncio.sleep(reply.gap_s if number else 0)
             await self._put(sink, frame)
         self.usage, self.calls = reply.usage, reply.calls
-        options = self._call.body.get("stream_options")
-        if reply.usage is not None and isinstance(options, Mapping) and options.get("include_usage") is True:
+        if reply.usage is not None and self._call.include_usage:
             await self._put(sink, self._chunk([], usage=_usage_json(reply.usage)))
 
     async def _put(self, sink: Sink, frame: dict[str, object]) -> None:

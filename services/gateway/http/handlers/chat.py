@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from aiohttp import web
@@ -39,14 +40,15 @@ async def chat(request: web.Request) -> web.StreamResponse:
         headers, body = await handler.respond(context, asked)
         return web.Response(body=body, headers=headers)
     response = web.StreamResponse()
-
-    async def begin(headers: dict[str, str]) -> Sink:
-        response.headers.update(headers)
-        await response.prepare(request)
-        return _Paced(response)
-
-    await handler.stream(context, asked, begin, response.write_eof)
+    await handler.stream(context, asked, partial(begin_stream, request, response), response.write_eof)
     return response
+
+
+async def begin_stream(request: web.Request, response: web.StreamResponse, headers: dict[str, str]) -> Sink:
+    """Send the headers of a streamed response; return where its events go."""
+    response.headers.update(headers)
+    await response.prepare(request)
+    return _Paced(response)
 
 
 async def dry_run(request: web.Request) -> web.Response:

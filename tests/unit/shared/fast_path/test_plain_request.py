@@ -107,7 +107,7 @@ def test_another_first_line_is_known_before_the_head_is_complete(start: bytes) -
         read(start + b"\r\nHo")
 
 
-@pytest.mark.parametrize("name", [b"Authorization", b"authorization", b"AUTHORIZATION"])
+@pytest.mark.parametrize("name", [b"Authorization", b"authorization", b"AUTHORIZATION", b"X-Api-Key"])
 def test_only_heads_without_a_key_are_remembered(name: bytes) -> None:
     """Equal heads are parsed once; one with a key is not kept in memory."""
 
