@@ -36,18 +36,24 @@ def main() -> int:
     parser.add_argument(
         "--account", choices=["new"], help="simulate an account without credit: its model list, limits and errors"
     )
+    parser.add_argument(
+        "--judge",
+        default="exact",
+        metavar="BEHAVIOUR",
+        help="how rubric prompts are answered: `exact`, `noisy;sd=0.25`, ...",
+    )
     parser.add_argument("--seed", type=int, default=0, help="seed of latencies and failures")
     options = parser.parse_args()
     try:
         world: World = InventedWorld(MODELS) if options.account else InventedWorld()
         if options.replay:
             world = RecordedWorld(load_outcomes(None if options.replay == "example" else Path(options.replay)))
+        pace = Pace(options.speed, options.failures, options.faults)
+        account = NewAccount() if options.account else None
+        app = Simulator(world, pace, random.Random(options.seed), account, options.judge).application()
     except (OSError, ValueError, KeyError) as error:
         print(f"simulator: {error}", file=sys.stderr)
         return 2
-    pace = Pace(options.speed, options.failures, options.faults)
-    account = NewAccount() if options.account else None
-    app = Simulator(world, pace, random.Random(options.seed), account).application()
     print(f"simulated upstream: {len(world.models)} models on http://{options.host}:{options.port}/v1", file=sys.stderr)
     # Do not wait for open streams: nothing is lost.
     web.run_app(app, host=options.host, port=options.port, print=None, shutdown_timeout=0.1, access_log=None)

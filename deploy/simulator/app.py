@@ -16,6 +16,8 @@ from aiohttp import web
 from deploy.simulator import wire
 from deploy.simulator.account import NewAccount
 from deploy.simulator.faults import AT_RANDOM, HEADER, Fault, abort, parse_fault, respond_with
+from deploy.simulator.judge import HEADER as JUDGE_HEADER
+from deploy.simulator.judge import JUDGE, SimulatedJudge, fault_of, material_of, parse_behaviours
 from deploy.simulator.models import Reply, SimulatedModel, World
 from shared.bandit.variants import base_of
 
@@ -61,10 +63,19 @@ class _Work:
 
 
 class Simulator:
-    """The simulator of one world. `rng` draws latencies and failures; `account` adds its list, limits and errors."""
+    """The simulator of one world.
 
-    def __init__(self, world: World, pace: Pace, rng: random.Random, account: NewAccount | None = None) -> None:
+    `rng` draws latencies and failures; `account` adds its list, limits and errors; `judge` is how rubric prompts are
+    answered, as in `judge.py`.
+    """
+
+    def __init__(
+        self, world: World, pace: Pace, rng: random.Random, account: NewAccount | None = None, judge: str = "exact"
+    ) -> None:
         self._world = world
+        self._models = world.models if account is not None else {**world.models, JUDGE.id: JUDGE}
+        self._judge = SimulatedJudge(world, rng)
+        self._judging = parse_behaviours(judge)
         self._pace = pace
         self._rng = rng
         self._account = account
@@ -82,7 +93,7 @@ class Simulator:
 
     async def health(self, _request: web.Request) -> web.Response:
         """`GET /health`."""
-        return web.json_response({"status": "ok", "simulated": True, "models": len(self._world.models)})
+        return web.json_response({"status": "ok", "simulated": True, "models": len(self._models)})
 
     async def seen(self, _request: web.Request) -> web.Response:
         """`GET /seen`: the last chat bodies, as a gateway sent them."""
@@ -90,7 +101,7 @@ class Simulator:
 
     async def models(self, _request: web.Request) -> web.Response:
         """`GET /models`: the models with prices."""
-        entries = [wire.listed(model) for model in self._world.models.values()]
+        entries = [wire.listed(model) for model in self._models.values()]
         if self._account is not None:
             entries = [self._account.listed(entry) for entry in entries]
         return web.json_response({"data": entries})
@@ -100,7 +111,7 @@ class Simulator:
         try:
             body = json.loads(await request.read())
             self._seen.append(body)
-            work = self._parse(body, request.headers.get(HEADER))
+            work = self._parse(body, request.headers)
         except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
             return _refused(400, f"Invalid request: {error}")
         failure = work.model.can.error_for(body, work.reply.prompt_tokens)
@@ -118,19 +129,25 @@ class Simulator:
             await asyncio.sleep(SLOW_S if work.fault.seconds is None else work.fault.seconds)
         return await (self._stream(work, request) if work.body.get("stream") else self._whole(work, request))
 
-    def _parse(self, body: Any, header: str | None) -> _Work:
+    def _parse(self, body: Any, headers: Mapping[str, str]) -> _Work:
         name = body["model"]
-        model = self._world.models.get(name) or self._world.models.get(base_of(name) or "")
+        model = self._models.get(name) or self._models.get(base_of(name) or "")
         if model is None:
             raise ValueError(f"{name} is not a valid model ID")
         messages = body["messages"]
         prompt = _last_user_text(messages)
         characters = sum(len(_text_of(message.get("content"))) for message in messages)
-        reply = self._world.reply(model, prompt, characters)
+        material, fault = material_of(body), None
+        if material is None:
+            reply = self._world.reply(model, prompt, characters)
+        else:
+            judging = parse_behaviours(headers[JUDGE_HEADER]) if JUDGE_HEADER in headers else self._judging
+            reply, fault = self._judge.reply(model, material, characters, judging), fault_of(judging)
         choices = [wire.choice_of(body, reply.text)] * min(int(body.get("n") or 1), MAX_CHOICES)
+        header = headers.get(HEADER)
         if not header and self._rng.random() < self._pace.faults:
             header = self._rng.choice(AT_RANDOM)
-        fault = parse_fault(header, model.id)
+        fault = fault or parse_fault(header, model.id)
         usage = None if fault.kind == "no-usage" else wire.usage_of(reply, len(choices))
         latency_s = model.latency_s * math.exp(self._rng.gauss(0.0, 0.25)) / self._pace.speed
         return _Work(body, model, reply, choices, usage, fault, latency_s)

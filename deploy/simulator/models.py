@@ -35,6 +35,13 @@ class SimulatedModel:
     failure_rate: float = 0.0
     can: Capabilities = EVERYTHING
 
+    @property
+    def benchmark(self) -> float:
+        """Index of public benchmarks in the model list, 0 to 100: close to the quality, and not the same."""
+        digest = hashlib.blake2b(self.id.encode(), digest_size=4).digest()
+        noise = int.from_bytes(digest) / 2**32 - 0.5
+        return round(100 * min(1.0, max(0.0, 0.7 * self.quality + 0.1 * noise)), 1)
+
 
 @dataclass(frozen=True, slots=True)
 class Reply:
@@ -142,7 +149,7 @@ class RecordedWorld:
     def reply(self, model: SimulatedModel, prompt: str, prompt_chars: int) -> Reply:
         """See `World`."""
         row = self._rows.get(prompt)
-        if row is None:
+        if row is None or model.id not in self._columns:
             return self._invented.reply(model, prompt, prompt_chars)
         cell = row, self._columns[model.id]
         return Reply(

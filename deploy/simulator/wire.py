@@ -166,6 +166,7 @@ def listed(model: SimulatedModel) -> dict[str, Any]:
         "name": model.id.rpartition("/")[2],
         "created": 1_700_000_000,
         "description": "Simulated.",
+        "benchmarks": {"artificial_analysis": {"intelligence_index": model.benchmark}},
         **model.can.listed(),
     }
     if model.price is not None:
