@@ -9,15 +9,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from services.learner.writers.history_writer import HistoryWriter
+from shared.clients.chat_client import HttpChatModel, connections
 from shared.clients.embedder_client import HttpEmbedder
+from shared.clients.upstream_route import upstream_proxy, upstream_tls
 from shared.clock import SystemClock
 from shared.metrics import LearnerMetrics
-from shared.ports import Clock
+from shared.ports import ChatModel, Clock
 from shared.quick_http import QuickHttp
 from shared.schemas.storage import EmbeddingModel
 from shared.settings import Settings
 from shared.storage.qdrant_index import QdrantIndex
 from shared.storage.redis_connection import Client, connect
+from shared.storage.redis_evaluations import RedisEvaluationQueue
 from shared.storage.redis_kinds import RedisKindStore
 from shared.storage.redis_outbox import RedisOutbox
 from shared.storage.redis_posteriors import RedisPosteriorStore
@@ -46,6 +49,7 @@ class Adapters:
     posteriors: RedisPosteriorStore
     kinds: RedisKindStore
     restorer: RedisRestorer
+    evaluations: RedisEvaluationQueue
     index: QdrantIndex
     embedder: QuickHttp
     request_lifetime_s: float
@@ -81,6 +85,7 @@ async def open_adapters(settings: Settings) -> AsyncIterator[Adapters]:
             posteriors=RedisPosteriorStore(client, recency_days=days, clock=clock, history_bound=bound),
             kinds=RedisKindStore(client, clock=clock),
             restorer=RedisRestorer(client, window_s=window_s, clock=clock),
+            evaluations=RedisEvaluationQueue(client, history_bound=bound),
             index=QdrantIndex(qdrant, api_key=key.get_secret_value() if key else None, timeout_s=CALL_TIMEOUT_S),
             embedder=await stack.enter_async_context(QuickHttp(settings.EMBEDDER_URL)),
             request_lifetime_s=window_s + GRACE_S,
@@ -97,3 +102,17 @@ async def open_history(settings: Settings, *, timeout_s: float = CALL_TIMEOUT_S)
         yield history
     finally:
         await history.close()
+
+
+@contextlib.asynccontextmanager
+async def open_upstream(settings: Settings) -> AsyncIterator[ChatModel]:
+    """Open connections of the learner's own to the upstream; close them at the end. Raises SettingsError."""
+    found, key = upstream_proxy(settings), settings.OPENROUTER_API_KEY
+    proxy = None if found is None else found[1]
+    async with connections(settings.OPENROUTER_BASE_URL, proxy=proxy, tls=upstream_tls(settings)) as http:
+        yield HttpChatModel(
+            http,
+            None if key is None else key.get_secret_value(),
+            first_byte_timeout_s=settings.FIRST_BYTE_TIMEOUT_S,
+            gap_timeout_s=settings.STREAM_GAP_TIMEOUT_S,
+        )

@@ -14,7 +14,9 @@ import orjson
 from arq.connections import ArqRedis
 from arq.worker import Worker, func
 
-from services.learner.adapters import Adapters, open_adapters, open_history
+from services.learner.adapters import Adapters, open_adapters, open_history, open_upstream
+from services.learner.evaluating.evaluator import Evaluator, make_evaluator
+from services.learner.evaluating.worker import EvaluationWorker
 from services.learner.jobs import jobs
 from services.learner.jobs.jobs import LearnerJobs
 from services.learner.jobs.worker_loop import DRAIN_S, keep_worker_running
@@ -65,6 +67,10 @@ async def run(settings: Settings, redelivery: RedeliveryPolicy | None = None) ->
             history = await stack.enter_async_context(open_history(settings))
             writer = learner_jobs.history_writer = adapters.history_writer(history, metrics)
             loops["database"] = DatabaseProbe(worker, history, writer, RedisDatabaseReports(adapters.client)).run
+        if settings.JUDGE_MODEL is not None:
+            upstream = await stack.enter_async_context(open_upstream(settings))
+            evaluator = make_evaluator(upstream, settings.JUDGE_MODEL, settings, adapters.clock)
+            loops["evaluations"] = _make_evaluation_worker(adapters, evaluator, worker, metrics).run
         heartbeat = HeartbeatLoop(
             worker,
             __version__,
@@ -83,6 +89,14 @@ async def run(settings: Settings, redelivery: RedeliveryPolicy | None = None) ->
         await keep_worker_running(lambda: _make_worker(settings, worker, learner_jobs), stop, supervisor)
     _log.info("learner stopped", worker=worker)
     return 0 if supervisor.broken is None else 1
+
+
+def _make_evaluation_worker(
+    adapters: Adapters, evaluator: Evaluator, name: str, metrics: LearnerMetrics
+) -> EvaluationWorker:
+    return EvaluationWorker(
+        adapters.evaluations, evaluator, adapters.heartbeats, consumer=name, clock=adapters.clock, metrics=metrics
+    )
 
 
 async def _stop_jobs(stop: asyncio.Event, learner_jobs: LearnerJobs) -> None:

@@ -12,11 +12,15 @@ from msgspec import Struct, structs
 
 from services.learner.evaluating.judge_prompt import judge_messages
 from services.learner.evaluating.model_calls import Called, ModelCaller
-from services.learner.evaluating.rubric import Rubric
+from services.learner.evaluating.model_list import ModelList
+from services.learner.evaluating.rubric import Rubric, load_rubric
 from services.learner.evaluating.verdict import scores_of
 from shared.bandit.arms import ArmId
-from shared.ports import Clock
+from shared.ports import ChatModel, Clock
+from shared.resilience.upstream_circuits import CircuitBreakers
 from shared.schemas.evaluation import Candidate, Evaluation, EvaluationTask
+from shared.settings import Settings
+from shared.settings.model_prices import prices_of
 
 SHADOW_TIMEOUT_S, JUDGE_TIMEOUT_S = 180.0, 120.0
 JUDGE_WAIT_S = 60.0
@@ -113,3 +117,10 @@ def _candidate(arm: ArmId, called: Called) -> Candidate:
         prompt_tokens=called.prompt_tokens,
         completion_tokens=called.completion_tokens,
     )
+
+
+def make_evaluator(chat: ChatModel, judge: str, settings: Settings, clock: Clock) -> Evaluator:
+    """Return an evaluator with circuits of its own. Raises SettingsError where the rubric cannot be read."""
+    models = ModelList(chat, prices_of(settings.MODEL_PRICES), clock)
+    caller = ModelCaller(chat, circuits=CircuitBreakers(clock), models=models, clock=clock)
+    return Evaluator(caller, judge=judge, rubric=load_rubric(settings.JUDGE_RUBRIC), clock=clock)
