@@ -9,12 +9,14 @@ for _, key in ipairs(redis.call('KEYS', '{router}:sums:*')) do
   end
 end
 for _, key in ipairs(redis.call('KEYS', '{router}:request:*')) do
-  local seen = redis.call('HMGET', key, 'record', 'applied:outcome', 'applied:feedback')
-  if seen[1] then
-    local record = cjson.decode(seen[1])
+  local story, seen = redis.call('HGETALL', key), {}
+  for at = 1, #story, 2 do seen[story[at]] = story[at + 1] end
+  if seen.record then
+    local record = cjson.decode(seen.record)
     local day = math.floor(record.created_at / 86400) -- since 1970, in UTC
-    for _, ledger in ipairs({ seen[2] or '{}', seen[3] or '{}' }) do
-      for name, number in pairs(cjson.decode(ledger)) do
+    for stored, ledger in pairs(seen) do
+      local applied = string.find(stored, '^applied:') and not string.find(stored, ':revision$')
+      for name, number in pairs(applied and cjson.decode(ledger) or {}) do
         local field, other = string.match(name, '^([^|]+)|(.+)$')
         local line = table.concat({ 'ledgers', other or record.outcome.arm, day, field or name }, '\t')
         ledgers[line] = (ledgers[line] or 0) + number

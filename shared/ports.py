@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from shared.bandit.arms import Arm, ArmId
 from shared.bandit.context import Neighbour, Vector
 from shared.bandit.kinds import Kinds
+from shared.bandit.sources import Source
 from shared.bandit.sums import LearnedState
 from shared.schemas.events import Event
 from shared.schemas.history import OldClusters, OutboxDepth, PastAssignment, PastRequest, Waiting
@@ -148,7 +149,7 @@ class RequestLog(Protocol):
     ) -> Verdict:
         """Store the rating and its event in one atomic step.
 
-        The same score and text again is DUPLICATE and changes nothing. A reserved request whose record is not yet
+        The same again by its source is DUPLICATE and changes nothing. A reserved request whose record is not yet
         written is ACCEPTED. `terms` that refuse the rating are checked first.
         """
 
@@ -161,11 +162,8 @@ class RequestLog(Protocol):
     def ids_of(self, owner: str | None, *, since: float) -> AsyncIterator[list[str]]:
         """Yield, in batches, own ids of requests of `owner` (None: all) created at or after `since`; slow."""
 
-    async def withdraw(self, own_ids: Sequence[str]) -> list[int]:
-        """Withdraw ratings; return the revision of each removal, 0 if there is nothing to remove.
-
-        Idempotent until that revision has been applied. A later rating counts again.
-        """
+    async def withdraw(self, own_ids: Sequence[str], sources: Sequence[Source]) -> list[Mapping[Source, int]]:
+        """Withdraw the ratings by some sources; return the revision of each removal until it has been applied."""
 
     async def load(self, own_ids: Sequence[str]) -> list[LoggedRequest | None]:
         """Return the part of each request that is learned from; None if its record is missing."""

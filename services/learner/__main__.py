@@ -13,11 +13,12 @@ from services.learner.adapters import Adapters, open_adapters, open_history
 from services.learner.app import run
 from services.learner.commands import dead_letters
 from services.learner.commands.export import export_to
-from services.learner.commands.forget import Forgotten, Source, forget, owner_of
+from services.learner.commands.forget import Forgotten, Selection, forget, owner_of
 from services.learner.commands.progress_bar import progress_bar
 from services.learner.commands.rebuild import RebuildRefused, RebuildStores, rebuild
 from services.learner.process.heartbeat import TTL_S as HEARTBEAT_TTL_S
 from shared import interpreter
+from shared.bandit.sources import Source
 from shared.errors import DependencyError, SettingsError
 from shared.logs import set_up_logging
 from shared.metrics import LearnerMetrics, new_registry
@@ -38,6 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--limit", type=int, default=100, help="most dead letters to list")
     parser.add_argument("--key", help="forget: requests of this API key, or of the owner with this hash")
     parser.add_argument("--arm", help="forget: requests answered by this model")
+    parser.add_argument("--source", type=Source, choices=list(Source), help="forget: only the scores of this source")
     parser.add_argument(
         "--since", type=_moment, help="forget, export: only requests since this time, as in 2026-11-23T08:00+01:00"
     )
@@ -45,8 +47,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="export: the file to write; default: standard output")
     parser.add_argument("--vectors", action="store_true", help="export: include vectors")
     options = parser.parse_args(arguments)
-    if options.command == "forget" and not (options.key or options.arm or options.since):
-        parser.error("forget needs --key, --arm or --since")
+    if options.command == "forget" and not (options.key or options.arm or options.since or options.source):
+        parser.error("forget needs --key, --arm, --since or --source")
     try:
         settings = load_settings()
         set_up_logging(settings, "learner")
@@ -119,19 +121,18 @@ async def _rebuild(adapters: Adapters, *, wipe: bool) -> None:
 
 async def _forget(adapters: Adapters, options: argparse.Namespace) -> None:
     owner = owner_of(options.key) if options.key else None
-    source = Source(owner=owner, arm=options.arm, since=options.since or 0.0)
+    selection = Selection(owner=owner, arm=options.arm, since=options.since or 0.0, source=options.source)
     shown = sys.stderr.isatty()
 
     def progress(done: Forgotten) -> None:
         if shown:
             print(f"\r{done.requests} requests", end="", file=sys.stderr, flush=True)
 
-    done = await forget(source, adapters.log, adapters.posteriors, progress)
+    done = await forget(selection, adapters.log, adapters.posteriors, progress)
     if shown:
         print(file=sys.stderr)
-    print(
-        f"{done.requests} requests: {done.ratings} ratings and {done.outcomes} outcomes removed from the learned state"
-    )
+    removed = f"{done.ratings} ratings, {done.outcomes} outcomes and {done.evaluations} evaluations"
+    print(f"{done.requests} requests: {removed} removed from the learned state")
 
 
 if __name__ == "__main__":

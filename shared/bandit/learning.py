@@ -113,7 +113,22 @@ def with_kind(sums: Mapping[str, int], kind: KindId | None) -> dict[str, int]:
     generation, number = kind
     by_kind = {}
     for name, value in total.items():
-        base, block, at = name.partition("~")
+        field, bar, arm = name.partition("|")
+        base, block, at = field.partition("~")
         if base.partition(":")[0] in BY_KIND:
-            by_kind[f"{base}@{generation}.{number}{block}{at}"] = value
+            by_kind[f"{base}@{generation}.{number}{block}{at}{bar}{arm}"] = value
     return total | by_kind
+
+
+def of_arm(sums: Mapping[str, int], arm: ArmId, own_arm: ArmId) -> dict[str, int]:
+    """Return a contribution to the sums of `arm` as a part of that of a request that `own_arm` answered."""
+    return dict(sums) if arm == own_arm else {f"{name}|{arm}": value for name, value in sums.items()}
+
+
+def without_source(sums: Mapping[str, int], source: Source) -> dict[str, int]:
+    """Return a contribution without the scores of a source other than users."""
+    return {
+        name: value
+        for name, value in sums.items()
+        if name.partition("|")[0].partition("@")[0].partition(":")[2] != source
+    }

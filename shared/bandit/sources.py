@@ -12,4 +12,5 @@ class Source(StrEnum):
     EVAL = "eval"  # a test set of the operator, or an external evaluation
     JUDGE = "judge"  # a model that scores answers by a rubric
     CHECK = "check"  # a check without a model: empty, cut off, refused, not in the asked format
+    SESSION = "session"  # a rating of a whole conversation by its user, credited to each of its steps
     IMPLICIT = "implicit"  # what a user does next: asks again, cancels

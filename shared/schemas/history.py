@@ -10,15 +10,17 @@ from numpy.typing import NDArray
 
 from shared.bandit.context import Vector
 from shared.bandit.kinds import FORGET_EVERY, KEPT, Floats, Kinds
+from shared.bandit.sources import Source
 from shared.bandit.traits import EXTRA_DIMENSION
-from shared.schemas.events import EventKind
+from shared.schemas.evaluation import Evaluation
+from shared.schemas.events import EventKind, ledger_name
 from shared.schemas.storage import Assignment, NewRecord, counted_kind
 
 
 class PastRating(Struct, frozen=True):
-    """One revision of the rating of one request; `request_id` is our own id, `rated_at` Unix seconds.
+    """One revision of the rating of one request by one source; `request_id` is our own id, `rated_at` Unix seconds.
 
-    `score` is None if the rating was withdrawn.
+    `score` is None if the rating was withdrawn. `weight` is below 1 for a step of a rated session.
     """
 
     request_id: str
@@ -26,12 +28,15 @@ class PastRating(Struct, frozen=True):
     score: float | None
     text: str | None
     rated_at: float
+    source: Source = Source.USER
+    weight: float = 1.0
 
 
 class Contribution(Struct, frozen=True):
-    """Contribution of the outcome or the rating of a request to the sums, as of `revision`.
+    """Contribution of the outcome, the evaluation or a rating of a request to the sums, as of `revision`.
 
-    `assigned` is the request's kind of prompt; None without one, and from versions before kinds.
+    `source` is that of the rating. `assigned` is the request's kind of prompt; None without one, and from versions
+    before kinds.
     """
 
     request_id: str
@@ -39,25 +44,35 @@ class Contribution(Struct, frozen=True):
     revision: int
     sums: Mapping[str, int]
     assigned: Assignment | None = None
+    source: Source = Source.USER
+
+    @property
+    def ledger(self) -> str:
+        """Name under which it is kept."""
+        return ledger_name(self.kind, self.source)
 
 
 class PastRequest(Struct, frozen=True, eq=False):
-    """A finished request with all revisions of its rating, in order, and its contributions (`ledger`)."""
+    """A finished request with all ratings, by source and revision, its contributions (`ledger`), and its evaluation."""
 
     entry: NewRecord
     ratings: tuple[PastRating, ...] = ()
     ledger: tuple[Contribution, ...] = ()
+    evaluation: Evaluation | None = None
 
     @property
     def rating(self) -> PastRating | None:
-        """The valid rating: the last revision."""
-        return self.ratings[-1] if self.ratings else None
+        """The valid rating by its user."""
+        return self.rating_by(Source.USER)
 
-    @property
-    def revision(self) -> int:
-        """The newest known revision of its rating; 0 for none."""
-        learned = self.contribution(EventKind.FEEDBACK)
-        return max(self.rating.revision if self.rating else 0, learned.revision if learned else 0)
+    def rating_by(self, source: Source) -> PastRating | None:
+        """Return the valid rating by a source: the last revision."""
+        return next((each for each in reversed(self.ratings) if each.source is source), None)
+
+    def revision_by(self, source: Source) -> int:
+        """Return the newest known revision of the rating by a source; 0 for none."""
+        rating, learned = self.rating_by(source), self.contribution(EventKind.FEEDBACK, source)
+        return max(rating.revision if rating else 0, learned.revision if learned else 0)
 
     @property
     def assigned(self) -> Assignment | None:
@@ -68,9 +83,9 @@ class PastRequest(Struct, frozen=True, eq=False):
         kind = counted_kind(name for each in self.ledger for name in each.sums)
         return None if kind is None else Assignment(kind)
 
-    def contribution(self, kind: EventKind) -> Contribution | None:
-        """Return the contribution of its outcome or its rating."""
-        return next((each for each in self.ledger if each.kind is kind), None)
+    def contribution(self, kind: EventKind, source: Source = Source.USER) -> Contribution | None:
+        """Return the contribution of its outcome, its evaluation, or its rating by a source."""
+        return next((each for each in self.ledger if each.kind is kind and each.source is source), None)
 
 
 class PastAssignment(Struct, frozen=True, eq=False):
@@ -111,11 +126,12 @@ class Waiting(Struct, frozen=True, eq=False):
     request: NewRecord | None = None
     rating: PastRating | None = None
     contribution: Contribution | None = None
+    evaluation: Evaluation | None = None
 
     @property
     def empty(self) -> bool:
         """Whether the entry has no content."""
-        return self.request is None and self.rating is None and self.contribution is None
+        return all(part is None for part in (self.request, self.rating, self.contribution, self.evaluation))
 
 
 class OutboxBound(Struct, frozen=True):

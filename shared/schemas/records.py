@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
@@ -13,7 +14,9 @@ from msgspec.structs import force_setattr
 from shared.bandit.arms import ArmId
 from shared.bandit.decision import NEIGHBOUR_FIELDS, ArmView, Decision
 from shared.bandit.racing import EvaluationPlan
+from shared.bandit.sources import Source
 from shared.errors import Scope
+from shared.schemas.evaluation import Evaluation
 from shared.schemas.quota import Toll
 
 
@@ -232,19 +235,30 @@ def _row(use: Any) -> Any:
 
 
 class Rating(Struct, frozen=True):
-    """The latest feedback on a request. `revision` starts at 1 and grows with each changed rating."""
+    """The latest feedback of a source on a request. `revision` starts at 1 and grows with each changed rating."""
 
     score: float
     revision: int
     text: str | None
     rated_at: float
+    weight: float = 1.0
 
 
 class StoredRequest(Struct, frozen=True):
-    """A record with its rating, and which of both has been learned."""
+    """A record with its ratings and its evaluation, and what of them has been learned.
+
+    Attributes:
+        rating: by its user.
+        rating_applied: revision of that rating that is in the posterior; 0 for none.
+        scores: latest rating by each other source.
+        scores_applied: revision of each that is in the posterior.
+    """
 
     record: RequestRecord
     rating: Rating | None
     outcome_applied: bool
     rating_applied: int
-    """Revision of the rating that is in the posterior; 0 for none."""
+    evaluation: Evaluation | None = None
+    evaluation_applied: bool = False
+    scores: Mapping[Source, Rating] = {}
+    scores_applied: Mapping[Source, int] = {}

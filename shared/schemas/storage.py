@@ -10,6 +10,8 @@ from msgspec import Struct
 from shared.bandit.arms import ArmId
 from shared.bandit.context import Vector
 from shared.bandit.kinds import KindId
+from shared.bandit.sources import Source
+from shared.schemas.evaluation import Evaluation
 from shared.schemas.events import Event
 from shared.schemas.quota import Quota
 from shared.schemas.records import Lesson, RequestRecord
@@ -146,12 +148,16 @@ class RatingTerms(Struct, frozen=True):
         idempotency_key: its hash. The same rating again has the same result, another one KEY_REUSED.
         by_link: whether it came by a signed link, which names our own id and works once.
         per_minute: most ratings of `rater` a minute; 0 for no limit.
+        source: of the score; each source has one rating of a request, of which the last counts.
+        weight: of the score, for sources other than users.
     """
 
     rater: str = "public"
     idempotency_key: str | None = None
     by_link: bool = False
     per_minute: int = 0
+    source: Source = Source.USER
+    weight: float = 1.0
 
 
 class NewRecord(Struct, frozen=True, eq=False):
@@ -181,7 +187,8 @@ def counted_kind(fields: Iterable[str]) -> KindId | None:
 class LoggedRequest(Struct, frozen=True, eq=False):
     """The part of a record that is learned from, with its vector, latest rating and kind of prompt.
 
-    Before the first rating, score is None and revision 0. `assigned` is None until a learner has assigned it.
+    Before the first rating by its user, score is None and revision 0. `assigned` is None until a learner has assigned
+    it, `evaluation` until other models and a judge have answered.
     """
 
     record: Lesson
@@ -189,6 +196,7 @@ class LoggedRequest(Struct, frozen=True, eq=False):
     score: float | None
     revision: int
     assigned: Assignment | None = None
+    evaluation: Evaluation | None = None
 
     @property
     def kind(self) -> KindId | None:

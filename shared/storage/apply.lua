@@ -1,6 +1,6 @@
 -- Apply the contribution of one event and acknowledge the event, both or neither. `ledger.lua` comes before.
 -- KEYS: 1 request hash, 2 versions, 3 unindexed, 4 events.
--- ARGV: 1 kind, 2 revision, 3 group, 4 entry id, 5 own id, 6 now, 7 the contribution as JSON, 8 its arm, 9 its day,
+-- ARGV: 1 name of the contribution, 2 revision, 3 group, 4 entry id, 5 own id, 6 now, 7 the contribution as JSON, 8 its arm, 9 its day,
 --       10 what the keys of sums start with, 11 outbox of the history ('' for none), 12 its bound.
 -- Answers: applied, replayed, missing, refused.
 local function acknowledge()

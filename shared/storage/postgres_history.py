@@ -17,12 +17,32 @@ from psycopg.types.json import Jsonb
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from shared.bandit.kinds import Kinds
+from shared.bandit.sources import Source
 from shared.errors import DependencyError, SettingsError
 from shared.schemas.history import OldClusters, PastAssignment, PastRequest, Waiting
 from shared.settings import Settings
-from shared.storage.postgres_kinds import KINDS_COLUMNS, kinds_row, past_assignment, past_kinds
+from shared.storage.postgres_evaluations import evaluation_row
+from shared.storage.postgres_kinds import kinds_row, past_assignment, past_kinds
 from shared.storage.postgres_migrations import migrate
-from shared.storage.postgres_rows import COLUMNS, Row, contribution_row, past_request, rating_row, request_rows
+from shared.storage.postgres_rows import (
+    Row,
+    contribution_row,
+    past_request,
+    rating_row,
+    request_rows,
+    score_row,
+)
+from shared.storage.postgres_statements import (
+    AGAIN,
+    ASSIGNED,
+    INSERT,
+    KINDS_KEPT,
+    OLD_KINDS,
+    ONCE,
+    ORDERS,
+    PAGE,
+    SAVE_KINDS,
+)
 
 CONNECT_S = 4
 _MAX_CONNECTIONS = 4
@@ -45,40 +65,6 @@ _REASONS = {
 _REFUSED = (psycopg.DataError, psycopg.IntegrityError, ValueError, OverflowError)
 """Errors of the rows, not of the database."""
 
-_INSERT = {
-    table: sql.SQL("INSERT INTO {} ({}) VALUES ({})").format(
-        sql.Identifier(table),
-        sql.SQL(", ").join(map(sql.Identifier, columns)),
-        sql.SQL(", ").join([sql.Placeholder()] * len(columns)),
-    )
-    for table, columns in COLUMNS.items()
-}
-_ONCE = sql.SQL(" ON CONFLICT DO NOTHING")
-_AGAIN = {
-    # A Redis that lost its last second may assign a revision twice; the later rating counts.
-    "feedback": sql.SQL(
-        " ON CONFLICT (request_id, revision) DO UPDATE SET score = EXCLUDED.score, feedback_text = "
-        "EXCLUDED.feedback_text, rated_s = EXCLUDED.rated_s WHERE feedback.rated_s < EXCLUDED.rated_s"
-    ),
-    "contributions": sql.SQL(
-        " ON CONFLICT (request_id, kind) DO UPDATE SET revision = EXCLUDED.revision, sums = EXCLUDED.sums, "
-        "cluster_epoch = EXCLUDED.cluster_epoch, cluster = EXCLUDED.cluster, assigned = EXCLUDED.assigned "
-        "WHERE contributions.revision <= EXCLUDED.revision"
-    ),
-}
-"""Conflict clauses of tables whose existing rows change; all others are kept."""
-
-_PAGE = """SELECT r.*, d.*, r.more AS more, d.more AS decision_more FROM requests r JOIN decisions d
-    ON d.request_id = r.id WHERE r.created_s >= %s AND (r.created_s, r.id) > (%s, %s)
-    ORDER BY r.created_s, r.id LIMIT %s"""
-_ASSIGNED = """SELECT DISTINCT ON (c.assigned) r.id, r.vector, r.embedding_model, r.more -> 'traits' AS traits,
-    c.cluster_epoch, c.cluster, c.assigned FROM contributions c JOIN requests r ON r.id = c.request_id
-    WHERE c.assigned > %s AND r.vector IS NOT NULL ORDER BY c.assigned, r.id LIMIT %s"""
-_SAVE_KINDS = sql.SQL("INSERT INTO kinds ({}) VALUES ({}) ON CONFLICT DO NOTHING").format(
-    sql.SQL(", ").join(map(sql.Identifier, KINDS_COLUMNS)), sql.SQL(", ").join([sql.Placeholder()] * len(KINDS_COLUMNS))
-)
-_KINDS_KEPT = 3
-_OLD_KINDS = "DELETE FROM kinds WHERE place NOT IN (SELECT place FROM kinds ORDER BY place DESC LIMIT %s)"
 _FIRST = "00000000-0000-0000-0000-000000000000"
 
 
@@ -164,35 +150,34 @@ class PostgresHistory:
             entries, key=lambda entry: (entry.request_id, 0 if entry.rating is None else entry.rating.revision)
         )
         rows = [request_rows(entry.request) for entry in entries if entry.request is not None]
-        ratings = [rating_row(entry.rating) for entry in entries if entry.rating is not None]
+        ratings = [entry.rating for entry in entries if entry.rating is not None]
         tables: dict[str, Sequence[Sequence[Any]]] = {
             "requests": [row.request for row in rows],
             "decisions": [row.decision for row in rows],
             "outcomes": [row.outcome for row in rows],
             "attempts": [attempt for row in rows for attempt in row.attempts],
-            "feedback": ratings,
+            "feedback": [rating_row(one) for one in ratings if one.source is Source.USER],
+            "scores": [score_row(one) for one in ratings if one.source is not Source.USER],
+            "evaluations": [evaluation_row(one.request_id, one.evaluation) for one in entries if one.evaluation],
             "contributions": [contribution_row(one.contribution) for one in entries if one.contribution is not None],
         }
         async with self._connection() as connection, connection.transaction(), connection.cursor() as cursor:
             for table, values in tables.items():
                 if values:
-                    await cursor.executemany(_INSERT[table] + _AGAIN.get(table, _ONCE), values)
+                    await cursor.executemany(INSERT[table] + AGAIN.get(table, ONCE), values)
 
     async def read(self, *, since: float, batch: int = 500) -> AsyncIterator[list[PastRequest]]:
         """Yield requests by time, one page per transaction, so that a long read holds no snapshot."""
         place: tuple[float, Any] = (since, _FIRST)
         while True:
             async with self._connection() as connection:
-                page = await (await connection.execute(_PAGE, [since, *place, batch])).fetchall()
+                page = await (await connection.execute(PAGE, [since, *place, batch])).fetchall()
                 if not page:
                     return
                 ids = [row["id"] for row in page]
-                outcomes = await _by_request(connection, "outcomes", "request_id", ids)
-                attempts = await _by_request(connection, "attempts", "number", ids)
-                ratings = await _by_request(connection, "feedback", "revision", ids)
-                ledgers = await _by_request(connection, "contributions", "kind", ids)
+                tables = {table: await _by_request(connection, table, ids) for table in ORDERS}
             yield [
-                past_request(row, outcomes[own_id][0], attempts[own_id], ratings[own_id], ledgers[own_id])
+                past_request(row, {table: rows[own_id] for table, rows in tables.items()})
                 for own_id, row in zip(ids, page, strict=True)
             ]
             place = (page[-1]["created_s"], page[-1]["id"])
@@ -216,8 +201,8 @@ class PostgresHistory:
     async def save_kinds(self, kinds: Kinds) -> None:
         """Insert a snapshot, and delete all but the newest few."""
         async with self._connection() as connection, connection.transaction():
-            await connection.execute(_SAVE_KINDS, kinds_row(kinds))
-            await connection.execute(_OLD_KINDS, [_KINDS_KEPT])
+            await connection.execute(SAVE_KINDS, kinds_row(kinds))
+            await connection.execute(OLD_KINDS, [KINDS_KEPT])
 
     async def kinds(self) -> Kinds | None:
         """Return the snapshot of the largest order."""
@@ -230,7 +215,7 @@ class PostgresHistory:
         """Yield assignments by order, one page per transaction."""
         while True:
             async with self._connection() as connection:
-                page = await (await connection.execute(_ASSIGNED, [after, batch])).fetchall()
+                page = await (await connection.execute(ASSIGNED, [after, batch])).fetchall()
             if not page:
                 return
             yield [past_assignment(row) for row in page]
@@ -265,10 +250,10 @@ class PostgresHistory:
 
 
 async def _by_request(
-    connection: AsyncConnection[dict[str, Any]], table: str, order: str, ids: Sequence[Any]
+    connection: AsyncConnection[dict[str, Any]], table: str, ids: Sequence[Any]
 ) -> Mapping[Any, list[Row]]:
     query = sql.SQL("SELECT * FROM {} WHERE request_id = ANY(%s) ORDER BY {}").format(
-        sql.Identifier(table), sql.Identifier(order)
+        sql.Identifier(table), sql.SQL(", ").join(map(sql.Identifier, ORDERS[table]))
     )
     found: dict[Any, list[Row]] = defaultdict(list)
     async for row in await connection.execute(query, [ids]):

@@ -12,15 +12,17 @@ from typing import Any
 
 import numpy as np
 import orjson
-from msgspec import Struct
+from msgspec import Struct, structs
 from psycopg.types.json import Json as JsonText
 from psycopg.types.json import Jsonb
 
 from shared.bandit.decision import NEIGHBOUR_FIELDS
-from shared.schemas.events import EventKind
+from shared.bandit.sources import Source
+from shared.schemas.events import parse_ledger_name
 from shared.schemas.history import Contribution, PastRating, PastRequest
 from shared.schemas.records import RequestRecord
 from shared.schemas.storage import Assignment, NewRecord
+from shared.storage.postgres_evaluations import EVALUATION_COLUMNS, past_evaluation
 
 Row = Mapping[str, Any]
 Json = dict[str, Any]
@@ -34,6 +36,7 @@ OUTCOME = (
     "status", "arm", "cost_usd", "cost_source", "prompt_tokens", "completion_tokens", "overhead_s", "upstream_s",
     "first_token_s", "streamed",
 )  # fmt: skip
+RATING = ("request_id", "revision", "score", "feedback_text", "rated_s")
 ATTEMPT = ("arm", "error", "duration_s", "spent", "cost_usd")
 """Columns that are called as the field is, by table."""
 
@@ -72,7 +75,9 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     ),
     "outcomes": ("request_id", "more", *OUTCOME),
     "attempts": ("request_id", "number", "more", *ATTEMPT),
-    "feedback": ("request_id", "revision", "score", "feedback_text", "rated_s"),
+    "feedback": RATING,
+    "scores": ("source", "weight", *RATING),
+    "evaluations": EVALUATION_COLUMNS,
     "contributions": ("request_id", "kind", "revision", "cluster_epoch", "cluster", "assigned", "sums"),
 }  # fmt: skip
 """Written columns by table; generated columns and defaults are left out."""
@@ -115,20 +120,24 @@ def contribution_row(contribution: Contribution) -> Sequence[Any]:
     assigned = contribution.assigned
     generation, kind = (0, None) if assigned is None else assigned.kind
     order = (assigned.order or None) if assigned is not None else None
-    own_id, event = uuid.UUID(contribution.request_id), contribution.kind.value
-    return (own_id, event, contribution.revision, generation, kind, order, sums)
+    own_id, name = uuid.UUID(contribution.request_id), contribution.ledger
+    return (own_id, name, contribution.revision, generation, kind, order, sums)
 
 
 def rating_row(rating: PastRating) -> tuple[Any, ...]:
-    """Return the row of a rating. Raises ValueError where its request's id is none of ours."""
+    """Return the row of a rating by users. Raises ValueError where its request's id is none of ours."""
     return (uuid.UUID(rating.request_id), rating.revision, rating.score, _plain(rating.text), rating.rated_at)
 
 
-def past_request(
-    row: Row, outcome: Row, attempts: Iterable[Row], ratings: Iterable[Row], ledger: Iterable[Row]
-) -> PastRequest:
-    """Return a request of its rows; `row` is that of requests and that of decisions joined."""
-    tried = [_named(each, ATTEMPT) | (each["more"] or {}) for each in attempts]
+def score_row(rating: PastRating) -> tuple[Any, ...]:
+    """Return the row of a rating by another source. Raises ValueError where its request's id is none of ours."""
+    return (rating.source.value, rating.weight, *rating_row(rating))
+
+
+def past_request(row: Row, rows: Mapping[str, Sequence[Row]]) -> PastRequest:
+    """Return a request of its rows: `row` is that of requests and that of decisions joined; others are by table."""
+    (outcome,) = rows["outcomes"]
+    tried = [_named(each, ATTEMPT) | (each["more"] or {}) for each in rows["attempts"]]
     record = {
         "id": str(row["id"]),
         "created_at": row["created_s"],
@@ -143,7 +152,10 @@ def past_request(
     vector = None if raw is None else np.frombuffer(raw, dtype="<f4").astype(np.float32, copy=False)
     entry = NewRecord(RequestRecord.from_json(orjson.dumps(record)), vector, row["prompt"])
     return PastRequest(
-        entry, tuple(_past_rating(each) for each in ratings), tuple(_past_contribution(each) for each in ledger)
+        entry,
+        tuple(_past_rating(each) for each in (*rows["feedback"], *rows["scores"])),
+        tuple(_past_contribution(each) for each in rows["contributions"]),
+        next((past_evaluation(each) for each in rows["evaluations"]), None),
     )
 
 
@@ -189,14 +201,16 @@ def _transposed(row: Row, columns: Mapping[str, str], more: Sequence[Json] | Non
 
 
 def _past_rating(row: Row) -> PastRating:
-    return PastRating(str(row["request_id"]), row["revision"], row["score"], row["feedback_text"], row["rated_s"])
+    rating = PastRating(str(row["request_id"]), row["revision"], row["score"], row["feedback_text"], row["rated_s"])
+    return structs.replace(rating, source=Source(row["source"]), weight=row["weight"]) if "source" in row else rating
 
 
 def _past_contribution(row: Row) -> Contribution:
     assigned = None
     if row["cluster"] is not None:
         assigned = Assignment((row["cluster_epoch"], row["cluster"]), row["assigned"] or 0)
-    return Contribution(str(row["request_id"]), EventKind(row["kind"]), row["revision"], row["sums"], assigned)
+    kind, source = parse_ledger_name(row["kind"])
+    return Contribution(str(row["request_id"]), kind, row["revision"], row["sums"], assigned, source)
 
 
 def _taken(source: Json, names: Iterable[str]) -> list[Any]:

@@ -1,10 +1,10 @@
--- Store a rating and tell the learner.
+-- Store a rating and tell the learner. `outbox.lua` and `announce.lua` come before.
 -- KEYS: 1 events, 2 rate of this minute, 3 idempotency key, 4… aliases to try.
 -- ARGV: 1 id as the client gave it, 2 owner ('' for anybody), 3 score, 4 text, 5 '1' if there is a text, 6 now,
---       7 window in s, 8 lifetime in ms, 9 event version, 10 what the keys of requests start with,
+--       7 window in s, 8 lifetime in ms, 9 source ('' for users, else ':<source>'), 10 what the keys of requests start with,
 --       11 most ratings a minute (0 for no limit), 12 fingerprint of the rating ('' without an idempotency key),
 --       13 '1' for a signed link: the id is our own and certain, and the link works once,
---       14 outbox of the history ('' for none), 15 its bound.
+--       14 outbox of the history ('' for none), 15 its bound, 16 weight.
 -- Answers: accepted, revised, duplicate, unknown, expired, not_rateable, limited, key_reused, link_used.
 if ARGV[11] ~= '0' and tonumber(redis.call('GET', KEYS[2]) or 0) >= tonumber(ARGV[11]) then return 'limited' end
 -- Only what is judged counts: `unknown` may be a record that is on its way, and the client is told to come again.
@@ -33,7 +33,8 @@ local reserved = (own or ARGV[13] == '1') and true or false
 -- The key is made here because only the alias says which it is; it shares the hash tag of all others.
 own = string.gsub(own or ARGV[1], '!$', '')
 local key = ARGV[10] .. own
-local seen = redis.call('HMGET', key, 'owner', 'status', 'created_at', 'revision', 'score', 'text', 'link_used')
+local seen = redis.call('HMGET', key, 'owner', 'status', 'created_at', 'revision' .. ARGV[9], 'score' .. ARGV[9],
+  'text' .. ARGV[9], 'link_used', 'weight' .. ARGV[9])
 local owner, status, created_at = seen[1], seen[2], tonumber(seen[3] or '')
 
 if not created_at then
@@ -54,12 +55,14 @@ if ARGV[13] == '1' then
 end
 
 local text = ARGV[5] == '1' and ARGV[4]
-if seen[4] and seen[5] == ARGV[3] and seen[6] == text then return took('duplicate') end
-local revision = redis.call('HINCRBY', key, 'revision', 1)
-redis.call('HSET', key, 'score', ARGV[3], 'rated_at', ARGV[6])
-if text then redis.call('HSET', key, 'text', text) else redis.call('HDEL', key, 'text') end
+local same = seen[5] == ARGV[3] and seen[6] == text and (seen[8] or '1.0') == ARGV[16]
+if seen[4] and same then return took('duplicate') end
+local revision = redis.call('HINCRBY', key, 'revision' .. ARGV[9], 1)
+redis.call('HSET', key, 'score' .. ARGV[9], ARGV[3], 'rated_at' .. ARGV[9], ARGV[6])
+if text then redis.call('HSET', key, 'text' .. ARGV[9], text) else redis.call('HDEL', key, 'text' .. ARGV[9]) end
+if ARGV[9] ~= '' then redis.call('HSET', key, 'weight' .. ARGV[9], ARGV[16]) end
 if redis.call('PTTL', key) < 0 then redis.call('PEXPIRE', key, ARGV[8]) end
-remember(ARGV[14], ARGV[15], 'kind', 'rating', 'id', own, 'revision', revision, 'score', ARGV[3], 'rated_at', ARGV[6],
-  'worded', ARGV[5], 'text', ARGV[4])
-redis.call('XADD', KEYS[1], '*', 'v', ARGV[9], 'kind', 'feedback', 'id', own, 'revision', revision, 'score', ARGV[3])
+remember(ARGV[14], ARGV[15], 'kind', 'rating' .. ARGV[9], 'id', own, 'revision', revision, 'score', ARGV[3],
+  'rated_at', ARGV[6], 'worded', ARGV[5], 'text', ARGV[4], 'weight', ARGV[16])
+announce(KEYS[1], own, ARGV[9], revision, ARGV[3], ARGV[16])
 return took(seen[5] and 'revised' or 'accepted')

@@ -1,4 +1,4 @@
--- Store one finished request and tell the learner.
+-- Store one finished request and tell the learner. `outbox.lua` and `announce.lua` come before.
 -- KEYS: 1 request hash, 2 alias, 3 owners of the public id (2 again for requests without a key), 4 events, 5 explored,
 --       6 rate, 7 spent, 8 the request whose own id is this one's public id (1 again where that cannot be),
 --       from 9 on: sessions and tool calls that stay with the arm.
@@ -7,6 +7,7 @@
 --       11 outbox of the history ('' for none), 12 its bound, 13 the prompt, where it is kept ('' for none),
 --       14 tokens and 15 cost (1e-9 USD) beyond what was reserved ('' for nothing to settle).
 if redis.call('HEXISTS', KEYS[1], 'record') == 1 then return 0 end
+local rated = redis.call('HLEN', KEYS[1]) > 0
 redis.call('HSET', KEYS[1], 'record', ARGV[2], 'owner', ARGV[4], 'status', ARGV[5], 'created_at', ARGV[6])
 if ARGV[3] ~= '' then redis.call('HSET', KEYS[1], 'vector', ARGV[3]) end
 redis.call('PEXPIRE', KEYS[1], ARGV[7])
@@ -40,8 +41,9 @@ end
 remember(ARGV[11], ARGV[12], 'kind', 'request', 'id', ARGV[1], 'prompt', ARGV[13])
 redis.call('XADD', KEYS[4], '*', 'v', ARGV[8], 'kind', 'outcome', 'id', ARGV[1], 'revision', '1')
 -- Rated before it was recorded: that event found nothing to apply to, so say it again.
-local rating = redis.call('HMGET', KEYS[1], 'revision', 'score')
-if rating[1] and rating[2] then
-  redis.call('XADD', KEYS[4], '*', 'v', ARGV[8], 'kind', 'feedback', 'id', ARGV[1], 'revision', rating[1], 'score', rating[2])
+for _, name in ipairs(rated and redis.call('HKEYS', KEYS[1]) or {}) do
+  local source = string.match(name, '^revision(.*)$')
+  local rating = source and redis.call('HMGET', KEYS[1], name, 'score' .. source, 'weight' .. source)
+  if rating and rating[2] then announce(KEYS[4], ARGV[1], source, rating[1], rating[2], rating[3]) end
 end
 return 1

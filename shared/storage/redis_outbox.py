@@ -11,13 +11,18 @@ from typing import Any
 
 import orjson
 
-from shared.schemas.events import EventKind
+from shared.bandit.sources import Source
+from shared.schemas.evaluation import Evaluation
+from shared.schemas.events import parse_ledger_name
 from shared.schemas.history import Contribution, OutboxDepth, PastRating, Waiting
 from shared.schemas.storage import NewRecord
 from shared.storage import redis_keys
 from shared.storage.redis_connection import Client, Damaged, Script, answers_of, redis_errors
 from shared.storage.redis_stream import Fields, age_of
 from shared.storage.request_codec import parse_assignment, parse_record, stored_vector
+
+_FACTS = {b"request": ("record", "vector"), b"evaluation": ("evaluation",)}
+"""Entries whose content is read from the request's hash: the fields there."""
 
 
 class RedisOutbox:
@@ -32,10 +37,10 @@ class RedisOutbox:
         with redis_errors():
             entries = await self._client.xrange(redis_keys.HISTORY, count=limit)
         pipeline = self._client.pipeline(transaction=False)
-        asked = [entry_id for entry_id, fields in entries if fields.get(b"kind") == b"request"]
+        asked = [entry_id for entry_id, fields in entries if fields.get(b"kind") in _FACTS]
         for _, fields in entries:
-            if fields.get(b"kind") == b"request":
-                pipeline.hmget(redis_keys.request(_text(fields.get(b"id"))), "record", "vector")
+            if (facts := _FACTS.get(fields.get(b"kind", b""))) is not None:
+                pipeline.hmget(redis_keys.request(_text(fields.get(b"id"))), *facts)
         stories = dict(zip(asked, await answers_of(pipeline) if asked else [], strict=True))
         return [_waiting(entry_id, fields, stories.get(entry_id)) for entry_id, fields in entries]
 
@@ -60,35 +65,41 @@ class RedisOutbox:
 def _waiting(entry_id: bytes, fields: Fields, story: list[bytes | None] | Damaged | None) -> Waiting:
     """Read an entry; an unreadable one is empty."""
     name, request_id = entry_id.decode(), _text(fields.get(b"id"))
-    if isinstance(story, list) and story[0] is not None:
-        record = parse_record(story[0])
-        if record is not None:
-            prompt = _text(fields.get(b"prompt")) or None
-            return Waiting(name, request_id, request=NewRecord(record, stored_vector(story[1]), prompt))
+    kind, _, source = _text(fields.get(b"kind")).partition(":")
+    facts = story if isinstance(story, list) else [None]
     try:
-        if fields.get(b"kind") == b"rating":
-            return Waiting(name, request_id, rating=_rating(request_id, fields))
-        if fields.get(b"kind") == b"applied":
+        if kind == "request" and facts[0] is not None and (record := parse_record(facts[0])) is not None:
+            prompt = _text(fields.get(b"prompt")) or None
+            return Waiting(name, request_id, request=NewRecord(record, stored_vector(facts[1]), prompt))
+        if kind == "evaluation" and facts[0] is not None:
+            return Waiting(name, request_id, evaluation=Evaluation.from_json(facts[0]))
+        if kind == "rating":
+            return Waiting(name, request_id, rating=_rating(request_id, Source(source or Source.USER), fields))
+        if kind == "applied":
             return Waiting(name, request_id, contribution=_contribution(request_id, fields))
     except (KeyError, ValueError):
         pass
     return Waiting(name, request_id)
 
 
-def _rating(request_id: str, fields: Fields) -> PastRating:
+def _rating(request_id: str, source: Source, fields: Fields) -> PastRating:
     return PastRating(
         request_id=request_id,
         revision=int(fields[b"revision"]),
         score=float(fields[b"score"]) if b"score" in fields else None,
         text=_text(fields[b"text"]) if fields.get(b"worded") == b"1" else None,
         rated_at=float(fields[b"rated_at"]),
+        source=source,
+        weight=float(fields.get(b"weight", b"1")),
     )
 
 
 def _contribution(request_id: str, fields: Fields) -> Contribution:
+    kind, source = parse_ledger_name(_text(fields[b"of"]))
     return Contribution(
         request_id=request_id,
-        kind=EventKind(_text(fields[b"of"])),
+        kind=kind,
+        source=source,
         revision=int(fields[b"revision"]),
         sums=orjson.loads(fields[b"sums"]),
         assigned=parse_assignment(fields.get(b"assigned")),

@@ -83,7 +83,7 @@ class RedisPosteriorStore:
         ]
         ledger = json.dumps(dict(effect.sums), separators=(",", ":"))  # of any size: the script judges
         arguments: list[str | bytes | int | float] = [
-            event.kind.value,
+            event.ledger,
             event.revision,
             redis_keys.GROUP,
             event.entry_id,

@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 from arq.connections import ArqRedis
 
+from shared.bandit.sources import Source
 from shared.schemas.events import Event, EventKind
 from shared.schemas.storage import DeadLetter, LearnedLimit, Notice, QueueDepth
 from shared.storage import redis_keys
@@ -161,10 +162,13 @@ def _event(entry_id: str, fields: Fields, deliveries: int = 1) -> Event:
     try:
         kind = EventKind(fields.get(b"kind", b"").decode("utf-8", "replace"))
         revision = int(fields[b"revision"])
-        score = float(fields[b"score"]) if kind is EventKind.FEEDBACK else None
+        rated = kind is EventKind.FEEDBACK
+        score = float(fields[b"score"]) if rated else None
+        source = Source(fields[b"source"].decode()) if rated and b"source" in fields else Source.USER
+        weight = float(fields.get(b"weight", b"1"))
     except (KeyError, ValueError):
         return Event(entry_id, EventKind.UNKNOWN, request_id, 0, version, deliveries)
-    return Event(entry_id, kind, request_id, revision, version, deliveries, score)
+    return Event(entry_id, kind, request_id, revision, version, deliveries, score, source, weight)
 
 
 def _int(raw: bytes | None) -> int:

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 
 from shared.bandit.arms import ArmId
+from shared.bandit.sources import Source
 from shared.bandit.sums import NANO
 from shared.clock import utc_day
 from shared.errors import DependencyError
 from shared.ports import Clock
 from shared.resilience.coalescer import PIPELINED, Coalescer
-from shared.schemas.events import EVENT_VERSION
+from shared.schemas.events import FIRST_VERSION, source_suffix
 from shared.schemas.history import NO_HISTORY, OutboxBound
 from shared.schemas.quota import Charge, Limit, Quota
 from shared.schemas.records import RequestRecord, Status, StoredRequest
@@ -60,8 +61,8 @@ class RedisRequestLog:
         self._reserve = Coalescer("redis", self._reserve_many, most=RESERVATIONS, pace=PIPELINED)
         self._release = Script(client, "release.lua")
         records = KeptConnection(client, at_once=RECORDS_AT_ONCE)
-        self._record = Script(client, "outbox.lua", "record.lua", kept=records)
-        self._rate = Script(client, "outbox.lua", "rate.lua")
+        self._record = Script(client, "outbox.lua", "announce.lua", "record.lua", kept=records)
+        self._rate = Script(client, "outbox.lua", "announce.lua", "rate.lua")
         self._kept = KeptConnection(client)
         self._indexed = Script(client, "indexed.lua", kept=self._kept)
         self._withdraw = Script(client, "outbox.lua", "withdraw.lua")
@@ -120,7 +121,7 @@ class RedisRequestLog:
             keys += [redis_keys.session(record.owner, session) for session in sessions]
         story = record.to_json()
         return keys, [record.id, story, vector, record.owner, outcome.status, created_at, self._ttl_ms,
-                      EVENT_VERSION, outcome.arm, round(record.explored_usd * NANO), *self._outbox,
+                      FIRST_VERSION, outcome.arm, round(record.explored_usd * NANO), *self._outbox,
                       (entry.prompt or "").encode("utf-8", "surrogatepass"),
                       *_unreserved(record)]  # fmt: skip
 
@@ -155,7 +156,7 @@ class RedisRequestLog:
         terms = terms or RatingTerms()
         # A lone surrogate is legal in JSON but not in UTF-8.
         words = (text or "").encode("utf-8", "surrogatepass")
-        fingerprint = "" if terms.idempotency_key is None else _fingerprint(public_id, score, text, words)
+        fingerprint = "" if terms.idempotency_key is None else _fingerprint(public_id, score, text, words, terms.source)
         # The id of a link is our own and signed: a public id of another request must not match it.
         meant = Meant(public_id, () if owner is None else (redis_keys.alias(owner, public_id),))
         if owner is None and not terms.by_link:
@@ -169,12 +170,13 @@ class RedisRequestLog:
             repr(now),
             repr(self._window_s),
             self._ttl_ms,
-            EVENT_VERSION,
+            source_suffix(terms.source),
             redis_keys.request(""),
             terms.per_minute,
             fingerprint,
             "1" if terms.by_link else "0",
             *self._outbox,
+            repr(terms.weight),
         ]
         keys = [
             redis_keys.EVENTS,
@@ -219,15 +221,18 @@ class RedisRequestLog:
             if cursor == 0:
                 return
 
-    async def withdraw(self, own_ids: Sequence[str]) -> list[int]:
+    async def withdraw(self, own_ids: Sequence[str], sources: Sequence[Source]) -> list[Mapping[Source, int]]:
         """Take ratings back."""
-        if not own_ids:
-            return []
-        now = repr(self._clock.now())
+        if not own_ids or not sources:
+            return [{} for _ in own_ids]
+        some = [repr(self._clock.now()), *self._outbox, *map(source_suffix, sources)]
         answers = await self._withdraw.call_many(
-            [([redis_keys.request(own_id)], [own_id, now, *self._outbox]) for own_id in own_ids]
+            [([redis_keys.request(own_id)], [own_id, *some]) for own_id in own_ids]
         )
-        return [0 if isinstance(answer, Damaged) else int(answer) for answer in answers]
+        return [
+            {} if isinstance(answer, Damaged) else {one: at for one, at in zip(sources, answer, strict=True) if at}
+            for answer in answers
+        ]
 
     async def load(self, own_ids: Sequence[str]) -> list[LoggedRequest | None]:
         """Return what the learner needs; None, too, where a record cannot be read."""
@@ -263,6 +268,6 @@ def _unreserved(record: RequestRecord) -> tuple[int | str, int | str]:
     return "" if toll.tokens is None else used - toll.tokens, round(outcome.spent_usd * NANO) - toll.nano_usd
 
 
-def _fingerprint(public_id: str, score: float, text: str | None, words: bytes) -> str:
-    said = f"{public_id}|{float(score)!r}|{text is not None}|".encode() + words
+def _fingerprint(public_id: str, score: float, text: str | None, words: bytes, source: Source) -> str:
+    said = f"{public_id}|{float(score)!r}|{text is not None}|{source_suffix(source)[1:]}".encode() + words
     return hashlib.sha256(said).hexdigest()

@@ -10,7 +10,9 @@ import numpy as np
 
 from shared.bandit.arms import ArmId
 from shared.bandit.kinds import Kinds
+from shared.bandit.sources import Source
 from shared.ports import Clock
+from shared.schemas.events import source_suffix
 from shared.schemas.history import PastRequest
 from shared.schemas.records import Status
 from shared.storage import redis_keys
@@ -106,8 +108,7 @@ class RedisRestorer:
 
 def _story(one: PastRequest) -> dict[str, Field]:
     """Return the request's hash as recording, rating and learning would have left it."""
-    entry, rating = one.entry, one.rating
-    record = entry.record
+    entry, record = one.entry, one.entry.record
     fields: dict[str, Field] = {
         "record": record.to_json(),
         "owner": record.owner,
@@ -116,16 +117,26 @@ def _story(one: PastRequest) -> dict[str, Field]:
     }
     if entry.vector is not None:
         fields["vector"] = np.asarray(entry.vector, dtype="<f4").tobytes()
-    if one.revision:
-        fields["revision"] = one.revision
-    if rating is not None and rating.score is not None:
-        fields |= {"score": repr(float(rating.score)), "rated_at": repr(rating.rated_at)}
-        fields |= {} if rating.text is None else {"text": rating.text}
+    for source in Source:
+        fields |= _rated(one, source)
+    if one.evaluation is not None:
+        fields["evaluation"] = one.evaluation.to_json()
     if one.assigned is not None and one.assigned.order:
         fields["kind"] = assignment_text(one.assigned)
     for contribution in one.ledger:
-        ledger = f"applied:{contribution.kind.value}"
+        ledger = f"applied:{contribution.ledger}"
         fields |= {ledger: _ledger(contribution.sums), f"{ledger}:revision": contribution.revision}
+    return fields
+
+
+def _rated(one: PastRequest, source: Source) -> dict[str, Field]:
+    """Return the fields of the rating by a source."""
+    of, rating, revision = source_suffix(source), one.rating_by(source), one.revision_by(source)
+    fields: dict[str, Field] = {f"revision{of}": revision} if revision else {}
+    if rating is not None and rating.score is not None:
+        fields |= {f"score{of}": repr(float(rating.score)), f"rated_at{of}": repr(rating.rated_at)}
+        fields |= {} if rating.text is None else {f"text{of}": rating.text}
+        fields |= {f"weight{of}": repr(rating.weight)} if of else {}
     return fields
 
 

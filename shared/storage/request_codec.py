@@ -9,11 +9,14 @@ import numpy as np
 import orjson
 
 from shared.bandit.context import Vector
+from shared.bandit.sources import Source
+from shared.schemas.evaluation import Evaluation
+from shared.schemas.events import source_suffix
 from shared.schemas.records import Lesson, Rating, RequestRecord, StoredRequest
 from shared.schemas.storage import Assignment, LoggedRequest, counted_kind
 from shared.storage.redis_connection import Damaged
 
-LOGGED = ("record", "vector", "score", "revision", "kind", "applied:outcome")
+LOGGED = ("record", "vector", "score", "revision", "kind", "applied:outcome", "evaluation")
 """Fields that `logged` reads."""
 
 _ASSIGNED = re.compile(r"(\d{1,9})\.(\d{1,9}):(\d{1,15})")
@@ -31,7 +34,7 @@ def logged(row: list[bytes | None] | Damaged) -> LoggedRequest | None:
     """Return a request for the learner from its `LOGGED` fields; None if it is unreadable."""
     if isinstance(row, Damaged):
         return None
-    raw, vector, score, revision, kind, ledger = row
+    raw, vector, score, revision, kind, ledger, evaluation = row
     if raw is None:
         return None
     try:
@@ -44,6 +47,7 @@ def logged(row: list[bytes | None] | Damaged) -> LoggedRequest | None:
         score=None if score is None else float(score),
         revision=int(revision or 0),
         assigned=parse_assignment(kind) or _counted(ledger),
+        evaluation=_evaluation(evaluation),
     )
 
 
@@ -53,22 +57,41 @@ def stored_vector(raw: bytes | None) -> Vector | None:
 
 
 def stored(record: RequestRecord, fields: Mapping[str, bytes]) -> StoredRequest:
-    """Return a request with its rating, and which of both has been learned."""
-    rating = None
-    if "score" in fields:
-        text = fields.get("text")
-        rating = Rating(
-            score=float(fields["score"]),
-            revision=int(fields["revision"]),
-            text=None if text is None else text.decode("utf-8", "surrogatepass"),
-            rated_at=float(fields["rated_at"]),
-        )
+    """Return a request with its ratings and its evaluation, and what of them has been learned."""
+    scores = {source: rating for source in Source if (rating := _rating(source, fields)) is not None}
+    applied = {source: int(fields.get(f"applied:feedback{source_suffix(source)}:revision", 0)) for source in Source}
     return StoredRequest(
         record=record,
-        rating=rating,
+        rating=scores.pop(Source.USER, None),
         outcome_applied="applied:outcome:revision" in fields,
-        rating_applied=int(fields.get("applied:feedback:revision", 0)),
+        rating_applied=applied.pop(Source.USER),
+        evaluation=_evaluation(fields.get("evaluation")),
+        evaluation_applied=fields.get("applied:evaluation:revision") == b"1",
+        scores=scores,
+        scores_applied=applied,
     )
+
+
+def _rating(source: Source, fields: Mapping[str, bytes]) -> Rating | None:
+    of = source_suffix(source)
+    if f"score{of}" not in fields:
+        return None
+    text = fields.get(f"text{of}")
+    return Rating(
+        score=float(fields[f"score{of}"]),
+        revision=int(fields[f"revision{of}"]),
+        text=None if text is None else text.decode("utf-8", "surrogatepass"),
+        rated_at=float(fields[f"rated_at{of}"]),
+        weight=float(fields.get(f"weight{of}", 1)),
+    )
+
+
+def _evaluation(raw: bytes | None) -> Evaluation | None:
+    """Return a stored evaluation; None where there is none, or it cannot be read."""
+    try:
+        return None if raw is None else Evaluation.from_json(raw)
+    except ValueError:
+        return None
 
 
 def assignment_text(assigned: Assignment) -> str:

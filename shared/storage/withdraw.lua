@@ -1,12 +1,19 @@
--- Take a rating back. KEYS: 1 request hash. ARGV: 1 own id, 2 now, 3 outbox of the history ('' for none), 4 its bound.
--- Answers the revision that the removal has, which is still to be applied, or
+-- Take the ratings of some sources back.
+-- KEYS: 1 request hash. ARGV: 1 own id, 2 now, 3 outbox of the history ('' for none), 4 its bound,
+--       5… sources ('' for users, else ':<source>').
+-- Answers for each source the revision that the removal has, which is still to be applied, or
 -- 0 where nothing is to be removed. Called again before that revision is applied, it answers the same.
-local seen = redis.call('HMGET', KEYS[1], 'score', 'revision', 'applied:feedback:revision')
-if seen[1] then
-  redis.call('HDEL', KEYS[1], 'score', 'text', 'rated_at')
-  local taken_back = redis.call('HINCRBY', KEYS[1], 'revision', 1)
-  remember(ARGV[3], ARGV[4], 'kind', 'rating', 'id', ARGV[1], 'revision', taken_back, 'rated_at', ARGV[2])
-  return taken_back
+local answers = {}
+for at = 5, #ARGV do
+  local source = ARGV[at]
+  local names = { 'score' .. source, 'revision' .. source, 'applied:feedback' .. source .. ':revision' }
+  local seen = redis.call('HMGET', KEYS[1], unpack(names))
+  local revision = tonumber(seen[2] or '0')
+  if seen[1] then
+    redis.call('HDEL', KEYS[1], 'score' .. source, 'text' .. source, 'rated_at' .. source, 'weight' .. source)
+    revision = redis.call('HINCRBY', KEYS[1], 'revision' .. source, 1)
+    remember(ARGV[3], ARGV[4], 'kind', 'rating' .. source, 'id', ARGV[1], 'revision', revision, 'rated_at', ARGV[2])
+  end
+  answers[#answers + 1] = revision > tonumber(seen[3] or '0') and revision or 0
 end
-local revision = tonumber(seen[2] or '0')
-return revision > tonumber(seen[3] or '0') and revision or 0
+return answers

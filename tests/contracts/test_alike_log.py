@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from shared.bandit.sources import Source
 from shared.clock import utc_day
 from shared.schemas.events import Event, EventKind
 from shared.schemas.quota import Charge, Limits, Toll
@@ -75,6 +76,7 @@ class Walk:
     def rate(self) -> tuple[str, Step]:
         terms = RatingTerms(
             rater=self.owner(),
+            source=self.random.choice((Source.USER, Source.USER, Source.EVAL)),
             per_minute=self.random.choice((0, 5)),
             idempotency_key=self.random.choice((None, None, "k")),
         )
@@ -104,7 +106,7 @@ class Walk:
 
     def withdraw(self) -> tuple[str, Step]:
         some = self.random.sample(sorted(self.entries), min(2, len(self.entries)))
-        return f"withdraw {some}", lambda rig: rig.log.withdraw(some)
+        return f"withdraw {some}", lambda rig: rig.log.withdraw(some, list(Source))
 
     def load(self) -> tuple[str, Step]:
         some = self.random.sample(self.own, 2)

@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
+from shared.bandit.sources import Source
 from shared.clock import utc_day
 from shared.errors import RouterError
 from shared.schemas.events import Event, EventKind
 from shared.schemas.history import Contribution, PastRating, PastRequest, Waiting
 from shared.schemas.records import Status
-from shared.schemas.storage import Assignment, Effect, LearnedLimit, NewRecord, Notice
+from shared.schemas.storage import Assignment, Effect, LearnedLimit, NewRecord, Notice, RatingTerms
 from shared.storage.kinds_codec import fields_of
 from tests.support.kinds import some_kinds
 from tests.support.redis_rig import Rig, fake_rig, redis_rig
@@ -26,6 +27,7 @@ OUTBOX = 4
 """Bound of the outbox: few enough that entries are dropped."""
 
 NAMES = ("a", "b", "c")
+SOURCES = (Source.USER, Source.EVAL, Source.SESSION)
 
 
 @dataclass
@@ -76,11 +78,13 @@ class Walk:
         score, text = self.random.choice((0.0, 0.7)), self.random.choice((None, "", "fine"))
         known: Any = {"owner": None, "public_id": self.random.choice(self.own), "now": self.now, "score": score,
                       "text": text}  # fmt: skip
+        if (source := self.random.choice(SOURCES)) is not Source.USER:
+            known["terms"] = RatingTerms(source=source, weight=self.random.choice((1.0, 0.25)))
         return lambda side: side.rig.log.rate(**known)
 
     def withdraw(self) -> Step:
-        own = self.random.choice(self.own)
-        return lambda side: side.rig.log.withdraw([own])
+        own, sources = self.random.choice(self.own), self.random.choice((SOURCES, SOURCES[1:]))
+        return lambda side: side.rig.log.withdraw([own], sources)
 
     def read(self) -> Step:
         consumer, limit = self.random.choice(NAMES), self.random.choice((1, 3))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from shared.schemas.events import EVENT_VERSION, EventKind
+from shared.schemas.events import FIRST_VERSION, EventKind
 from tests.support.redis_rig import Rig
 from tests.support.sample_records import a_new_record
 
@@ -24,7 +24,7 @@ async def test_each_event_is_handed_out_once_and_in_order(rig: Rig) -> None:
     second = await rig.queue.read("two", 10)
     assert [event.request_id for event in first + second] == ids
     assert {(event.kind, event.revision, event.version, event.deliveries) for event in first} == {
-        (EventKind.OUTCOME, 1, EVENT_VERSION, 1)
+        (EventKind.OUTCOME, 1, FIRST_VERSION, 1)
     }
     assert await rig.queue.read("one", 10) == []
 

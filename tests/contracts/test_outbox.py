@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import numpy as np
 import pytest
 
+from shared.bandit.sources import Source
 from shared.schemas.events import EventKind
 from shared.schemas.history import Contribution, PastRating, Waiting
 from shared.schemas.storage import Effect, Verdict
@@ -67,7 +68,7 @@ async def test_a_rating_that_is_taken_back_is_remembered_as_such(rig: Rig) -> No
     await rig.log.record([entry])
     await rate(rig, entry.record.id, 0.5, "good")
     for _ in range(2):
-        await rig.log.withdraw([entry.record.id])
+        await rig.log.withdraw([entry.record.id], [Source.USER])
     *_, last = await rig.outbox.read(100)
     assert last.rating == PastRating(entry.record.id, 2, None, None, rig.clock.now())
     assert (await rig.outbox.depth()).waiting == 3

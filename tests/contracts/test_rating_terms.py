@@ -8,6 +8,7 @@ from collections import Counter
 import pytest
 
 from shared.bandit.decision import Decision
+from shared.bandit.sources import Source
 from shared.schemas.events import Event, EventKind
 from shared.schemas.records import Status
 from shared.schemas.storage import Effect, NewRecord, RatingTerms, Verdict
@@ -189,14 +190,14 @@ async def test_a_withdrawn_rating_has_a_revision_until_that_is_applied(rig: Rig)
     """Events of the rating come too late, a crash between the two steps is healed by asking again, a new one counts."""
     entry = await recorded(rig)
     own = entry.record.id
-    assert await rig.log.withdraw([own]) == [0]
+    assert await rig.log.withdraw([own], [Source.USER]) == [{}]
     await rate(rig, own, 0.8, RatingTerms())
-    assert await rig.log.withdraw([own]) == [2]
-    assert await rig.log.withdraw([own]) == [2]
+    assert await rig.log.withdraw([own], [Source.USER]) == [{Source.USER: 2}]
+    assert await rig.log.withdraw([own], [Source.USER]) == [{Source.USER: 2}]
     late = [event for event in await rig.queue.read("test", 10) if event.kind is EventKind.FEEDBACK]
     nothing = Effect(Event("0-1", EventKind.FEEDBACK, own, 2), ARM, entry.record.created_at, {})
     await rig.posteriors.apply([nothing])
-    assert await rig.log.withdraw([own]) == [0]
+    assert await rig.log.withdraw([own], [Source.USER]) == [{}]
     await rig.posteriors.apply([replace(nothing, event=event, sums={"labels": 1}) for event in late])
     learned = (await rig.posteriors.load()).arms
     assert not learned or learned[ARM].total.labels == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from shared.bandit.sources import Source
 from shared.clock import utc_day
 from shared.schemas.history import PastRequest
 from shared.schemas.storage import Applied, Effect, RatingTerms, Verdict
@@ -88,7 +89,7 @@ async def test_the_words_of_a_rating_that_was_taken_back_are_gone(rig: Rig) -> N
     record = entry.record
     await rig.log.rate(owner="public", public_id=record.public_id, score=0.5, text="my name", now=rig.clock.now())
     assert await rig.raw.hget(redis_keys.request(record.id), "text") == b"my name"
-    await rig.log.withdraw([record.id])
+    await rig.log.withdraw([record.id], [Source.USER])
     assert await rig.raw.hmget(redis_keys.request(record.id), "text", "score", "rated_at") == [None, None, None]
 
 

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 import pytest
 from prometheus_client import CollectorRegistry
 
-from services.learner.commands.forget import Forgotten, Source, forget, owner_of
+from services.learner.commands.forget import Forgotten, Selection, forget, owner_of
 from services.learner.learning.apply_events import EventLearner
 from shared.metrics import LearnerMetrics
 from shared.storage import redis_keys
@@ -52,7 +52,7 @@ async def rated(rig: Rig, owner: str, *, count: int, score: float, arm: str = AR
     return [entry.record.id for entry in entries]
 
 
-async def forgotten(rig: Rig, source: Source) -> Forgotten:
+async def forgotten(rig: Rig, source: Selection) -> Forgotten:
     return await forget(source, rig.log, rig.posteriors, lambda _: None)
 
 
@@ -65,7 +65,7 @@ async def test_beliefs_are_as_if_the_source_had_never_been(rig: Rig, redis_serve
     mine = await rated(rig, LIAR, count=700, score=0.0)
     await learner(rig).drain()
     assert sums_in(redis_server) != without
-    done = await forgotten(rig, Source(owner=LIAR))
+    done = await forgotten(rig, Selection(owner=LIAR))
     assert (done.ratings, done.outcomes) == (700, 700)
     assert sums_in(redis_server) == without == ledgers_in(redis_server)
     assert (await rig.posteriors.load()).version != version, "the gateways have to notice"
@@ -78,7 +78,7 @@ async def test_beliefs_are_as_if_the_source_had_never_been(rig: Rig, redis_serve
 async def test_events_still_waiting_come_too_late(rig: Rig, redis_server: str) -> None:
     """Forgotten before it was learned is forgotten, and no event stays behind; a later rating counts anew."""
     (own,) = await rated(rig, LIAR, count=1, score=0.3)
-    await forgotten(rig, Source(owner=LIAR))
+    await forgotten(rig, Selection(owner=LIAR))
     await learner(rig).drain()
     assert (await rig.queue.depth()).waiting == 0
     assert not sums_in(redis_server)
@@ -93,9 +93,9 @@ async def test_again_and_at_the_same_time_as_learning_changes_nothing_more(rig: 
     await learner(rig).drain()
     without = sums_in(redis_server)
     await rated(rig, LIAR, count=200, score=0.1)
-    await asyncio.gather(learner(rig).drain(), *(forgotten(rig, Source(owner=LIAR)) for _ in range(3)))
+    await asyncio.gather(learner(rig).drain(), *(forgotten(rig, Selection(owner=LIAR)) for _ in range(3)))
     await learner(rig).drain()
-    again = await forgotten(rig, Source(owner=LIAR))
+    again = await forgotten(rig, Selection(owner=LIAR))
     assert (again.ratings, again.outcomes) == (0, 0)
     assert sums_in(redis_server) == without == ledgers_in(redis_server)
 
@@ -107,7 +107,7 @@ async def test_a_source_may_be_an_arm_or_a_time(rig: Rig) -> None:
     await rated(rig, LIAR, count=3, score=0.5, arm="a/one")
     await rated(rig, LIAR, count=4, score=0.5, arm="b/two")
     await learner(rig).drain()
-    done = await forgotten(rig, Source(owner=LIAR, arm="a/one", since=rig.clock.now() - 10))
+    done = await forgotten(rig, Selection(owner=LIAR, arm="a/one", since=rig.clock.now() - 10))
     assert (done.requests, done.ratings) == (3, 3)
     arms = (await rig.posteriors.load()).arms
     assert (arms["a/one"].total.labels, arms["b/two"].total.labels) == (2, 4)
@@ -125,7 +125,8 @@ async def test_the_command_takes_the_key_itself_or_its_hash(rig: Rig, redis_serv
         return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
     first = await asyncio.to_thread(run, "--key", KEY)
-    assert first.stdout == "3 requests: 3 ratings and 3 outcomes removed from the learned state\n", first.stderr
+    removed = "3 ratings, 3 outcomes and 0 evaluations removed from the learned state"
+    assert first.stdout == f"3 requests: {removed}\n", first.stderr
     assert KEY not in first.stderr
     again = await asyncio.to_thread(run, "--key", LIAR)
     assert again.stdout.startswith("3 requests: 0 ratings")
@@ -137,4 +138,4 @@ async def test_redis_keys_of_strangers_do_not_stop_it(rig: Rig) -> None:
     """A damaged request is passed over."""
     await rig.raw.set(redis_keys.request("damaged"), "no hash")
     await rated(rig, LIAR, count=1, score=0.5)
-    assert (await forgotten(rig, Source(owner=LIAR))).requests == 1
+    assert (await forgotten(rig, Selection(owner=LIAR))).requests == 1

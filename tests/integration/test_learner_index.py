@@ -7,7 +7,7 @@ import uuid
 import numpy as np
 from prometheus_client import CollectorRegistry
 
-from services.learner.commands.forget import Source, forget
+from services.learner.commands.forget import Selection, forget
 from services.learner.learning.apply_events import EventLearner
 from services.learner.writers.index_writer import IndexWriter
 from shared.metrics import LearnerMetrics
@@ -56,6 +56,6 @@ async def test_a_rated_request_becomes_a_neighbour_and_a_revision_its_new_label(
         arm = entry.record.outcome.arm
         assert seen == [[], [(entry.record.id, arm, 0.25)], [(entry.record.id, arm, 0.75)]]
         assert (await rig.queue.depth()).unindexed == 0
-        await forget(Source(owner="public"), rig.log, rig.posteriors, lambda _: None)
+        await forget(Selection(owner="public"), rig.log, rig.posteriors, lambda _: None)
         assert await index_writer.step() == 1
         assert not await index.neighbours(vector, limit=10, threshold=0.9, since=rig.clock.now() - 60)

@@ -86,7 +86,7 @@ async def test_damaged_sums_stop_nobody_and_end_in_the_dead_letters(rig: Rig, re
 
 async def test_an_event_of_a_newer_version_survives_this_learner(rig: Rig) -> None:
     """Rolling deploy: it stays, however often it comes by, while others are applied."""
-    await rig.raw.xadd(redis_keys.EVENTS, {"v": "2", "kind": "novelty", "id": "x", "revision": "1"})
+    await rig.raw.xadd(redis_keys.EVENTS, {"v": "3", "kind": "novelty", "id": "x", "revision": "1"})
     await rated(rig)
     me = learner(rig)
     await me.drain()
@@ -95,7 +95,7 @@ async def test_an_event_of_a_newer_version_survives_this_learner(rig: Rig) -> No
     depth = await rig.queue.depth()
     assert (depth.waiting, depth.dead) == (1, 0)
     (event,) = await rig.queue.claim("newer", idle_s=0, limit=10)
-    assert event == Event(event.entry_id, EventKind.UNKNOWN, "x", 0, 2, event.deliveries)
+    assert event == Event(event.entry_id, EventKind.UNKNOWN, "x", 0, 3, event.deliveries)
 
 
 async def test_what_waits_for_the_history_is_small(redis_server: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from services.learner.commands.forget import Source, forget
+from services.learner.commands.forget import Selection, forget
 from services.learner.commands.rebuild import RebuildRefused
 from shared.bandit.assigner import Assigner
 from shared.bandit.traits import assign
@@ -142,7 +142,7 @@ async def test_what_was_forgotten_stays_forgotten(world: Memory) -> None:
     """What a person has taken out of the beliefs does not come back with the rebuild."""
     await world.send(world.traffic(80))
     await world.learn()
-    await forget(Source(owner="public"), world.rig.log, world.rig.posteriors, lambda _done: None)
+    await forget(Selection(owner="public"), world.rig.log, world.rig.posteriors, lambda _done: None)
     await world.learn()
     sums, points = await world.sums_in_redis(), await world.points()
     await world.lose()
@@ -157,7 +157,7 @@ async def test_kinds_come_back_bit_for_bit(world: Memory) -> None:
     for part in range(3):
         await world.send(world.traffic(100, seed=part), seed=part)
         await asyncio.gather(world.learn(), second.drain())
-        await forget(Source(owner="k" * 16), world.rig.log, world.rig.posteriors, lambda _done: None)
+        await forget(Selection(owner="k" * 16), world.rig.log, world.rig.posteriors, lambda _done: None)
         await world.send(world.traffic(20, seed=10 + part), seed=part)
         await asyncio.gather(second.drain(), world.learn())
         world.rig.clock.advance(20 + 300 * (part == 1))

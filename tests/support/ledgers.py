@@ -37,9 +37,10 @@ def ledgers_in(url: str) -> Counter[str]:
     client: Any
     with Redis.from_url(url) as client:
         for key in client.scan_iter(redis_keys.request("*"), count=1000):
-            for ledger in client.hmget(key, "applied:outcome", "applied:feedback"):
-                for name, value in orjson.loads(ledger or b"{}").items():
-                    total[name.partition("|")[0]] += value  # of whichever arm
+            for stored, ledger in client.hgetall(key).items():
+                if stored.startswith(b"applied:") and not stored.endswith(b":revision"):
+                    for name, value in orjson.loads(ledger).items():
+                        total[name.partition("|")[0]] += value  # of whichever arm
     return Counter({name: value for name, value in total.items() if value})
 
 

@@ -1,8 +1,9 @@
-"""Command `forget`: removes from the learned sums what one source has contributed.
+"""Command `forget`: removes from the learned sums what some requests, or the scores of one source, have contributed.
 
-Each request keeps what it added to the sums (its ledger). Forgetting applies an empty contribution with a newer
-revision through the script that applied the old one: that one is subtracted, and events still in the queue are
-outdated. Points lose their label in the usual way. The command is idempotent and may be interrupted.
+Each request keeps what it added to the sums (its ledger). Forgetting applies an empty contribution, or one without the
+scores of the source, with a newer revision through the script that applied the old one: that one is subtracted, and
+events still in the queue are outdated. Points lose their label in the usual way. The command is idempotent and may be
+interrupted.
 
 Contributions of requests that Redis no longer keeps (after the feedback window and a week) have no ledger, and stay.
 """
@@ -11,38 +12,44 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from services.learner.learning.apply_events import effect_of
+from shared.bandit.learning import without_source
+from shared.bandit.sources import Source
+from shared.errors import CorruptState
 from shared.ports import PosteriorStore, RequestLog
-from shared.schemas.events import Event, EventKind
+from shared.schemas.events import NO_ENTRY, Event, EventKind
 from shared.schemas.storage import Applied, Effect, LoggedRequest
 
-NO_ENTRY = "0-1"
-"""Entry id for effects without an event: no stream has it, so the script acknowledges nothing."""
-
-_OUTCOME_REVISION = 2
-"""An outcome is applied as revision 1 and never revised."""
+_WITHOUT_SOURCE, _FORGOTTEN = 2, 3
+"""Revisions of outcomes and evaluations, which are applied as revision 1 and revised by this command alone."""
 
 _OWNER = re.compile(r"[0-9a-f]{16}|public")
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """Filter of requests by owner, arm and time (Unix s); None or 0 matches all."""
+class Selection:
+    """Filter of requests by owner, arm and time (Unix s); None or 0 matches all.
+
+    With `source` only its scores are forgotten; else everything that the requests have contributed.
+    """
 
     owner: str | None = None
     arm: str | None = None
     since: float = 0.0
+    source: Source | None = None
 
 
 @dataclass(slots=True)
 class Forgotten:
-    """Counts so far: requests looked at, and ratings and outcomes removed from the sums."""
+    """Counts so far: requests looked at; ratings removed from the sums, outcomes and evaluations removed or revised."""
 
     requests: int = 0
     ratings: int = 0
     outcomes: int = 0
+    evaluations: int = 0
 
 
 def owner_of(key: str) -> str:
@@ -53,33 +60,56 @@ def owner_of(key: str) -> str:
 
 
 async def forget(
-    source: Source, log: RequestLog, posteriors: PosteriorStore, progress: Callable[[Forgotten], None]
+    selection: Selection, log: RequestLog, posteriors: PosteriorStore, progress: Callable[[Forgotten], None]
 ) -> Forgotten:
-    """Remove the contributions of `source`; call `progress` after each batch. After DependencyError, run it again."""
+    """Remove the selected contributions; call `progress` after each batch. After DependencyError, run it again."""
     done = Forgotten()
-    async for own_ids in log.ids_of(source.owner, since=source.since):
+    async for own_ids in log.ids_of(selection.owner, since=selection.since):
         loaded = await log.load(own_ids)
-        requests = [one for one in loaded if one is not None and source.arm in (None, one.record.outcome.arm)]
-        await _forget(requests, log, posteriors, done)
+        requests = [one for one in loaded if one is not None and selection.arm in (None, one.record.outcome.arm)]
+        effects = await _withdrawn(requests, selection.source, log)
+        effects += [effect for request in requests for effect in _revised(request, selection.source)]
+        for effect, answer in zip(effects, await posteriors.apply(effects), strict=True):
+            if answer is Applied.APPLIED:
+                _count(effect.event.kind, done)
+        done.requests += len(requests)
         progress(done)
     return done
 
 
-async def _forget(requests: list[LoggedRequest], log: RequestLog, posteriors: PosteriorStore, done: Forgotten) -> None:
-    revisions = await log.withdraw([request.record.id for request in requests])
-    effects = [_empty_effect(request, EventKind.OUTCOME, _OUTCOME_REVISION) for request in requests]
-    for request, revision in zip(requests, revisions, strict=True):
-        if revision:
-            effects.append(_empty_effect(request, EventKind.FEEDBACK, revision))
-    answers = await posteriors.apply(effects)
-    done.requests += len(requests)
-    for effect, answer in zip(effects, answers, strict=True):
-        if answer is Applied.APPLIED:
-            done.ratings += effect.event.kind is EventKind.FEEDBACK
-            done.outcomes += effect.event.kind is EventKind.OUTCOME
+async def _withdrawn(requests: Sequence[LoggedRequest], source: Source | None, log: RequestLog) -> list[Effect]:
+    """Withdraw ratings; return the effects that remove them from the sums."""
+    sources = tuple(Source) if source is None else (source,)
+    revisions = await log.withdraw([request.record.id for request in requests], sources)
+    return [
+        _effect(request, Event(NO_ENTRY, EventKind.FEEDBACK, request.record.id, revision, source=by), {})
+        for request, removed in zip(requests, revisions, strict=True)
+        for by, revision in removed.items()
+    ]
 
 
-def _empty_effect(request: LoggedRequest, kind: EventKind, revision: int) -> Effect:
+def _revised(request: LoggedRequest, source: Source | None) -> Iterator[Effect]:
+    """Yield the effects that leave of outcome and evaluation nothing, or all but the scores of `source`."""
+    for kind in (EventKind.OUTCOME, EventKind.EVALUATION)[: 1 if request.evaluation is None else 2]:
+        if source is None:
+            yield _effect(request, Event(NO_ENTRY, kind, request.record.id, _FORGOTTEN), {})
+            continue
+        event = Event(NO_ENTRY, kind, request.record.id, _WITHOUT_SOURCE)
+        try:
+            learned = effect_of(event, request)
+        except (CorruptState, ValueError, OverflowError):
+            continue  # it was not learned either
+        left = without_source(learned.sums, source)
+        if len(left) < len(learned.sums):
+            yield _effect(request, event, left)
+
+
+def _effect(request: LoggedRequest, event: Event, sums: Mapping[str, int]) -> Effect:
     record = request.record
-    event = Event(NO_ENTRY, kind, record.id, revision)
-    return Effect(event=event, arm=record.outcome.arm, created_at=record.created_at, sums={})
+    return Effect(event=event, arm=record.outcome.arm, created_at=record.created_at, sums=sums)
+
+
+def _count(kind: EventKind, done: Forgotten) -> None:
+    done.ratings += kind is EventKind.FEEDBACK
+    done.outcomes += kind is EventKind.OUTCOME
+    done.evaluations += kind is EventKind.EVALUATION

@@ -20,11 +20,12 @@ from services.learner.writers.history_writer import HistoryWriter
 from services.learner.writers.index_writer import DAY_S, point_of
 from shared.bandit.arms import ArmId
 from shared.bandit.learning import with_kind
+from shared.bandit.sources import Source
 from shared.bandit.sums import by_arm
 from shared.clock import utc_day
 from shared.errors import CorruptState, RouterError
 from shared.ports import Clock, Heartbeats, History, Outbox, RequestIndex, Restorer
-from shared.schemas.events import Event, EventKind
+from shared.schemas.events import NO_ENTRY, Event, EventKind
 from shared.schemas.history import Contribution, PastRequest
 from shared.schemas.records import Lesson
 from shared.schemas.storage import EmbeddingModel, LoggedRequest, Point
@@ -129,37 +130,46 @@ async def _check(stores: RebuildStores, *, wipe: bool, learner_timeout_s: float)
 
 def _ledger(past: PastRequest, replay: KindReplay, done: Rebuilt) -> Iterator[Contribution]:
     """Yield what a request has added to the sums, or would have added if a learner had processed it."""
-    record, rating = past.entry.record, past.rating
-    outcome, feedback = past.contribution(EventKind.OUTCOME), past.contribution(EventKind.FEEDBACK)
-    rated = rating is not None and (feedback is None or feedback.revision < rating.revision)
-    request = _logged(past)
-    if request.assigned is None and (outcome is None or rated or not replay.began):
+    request, unlearned = _logged(past), list(_unlearned(past))
+    if request.assigned is None and (unlearned or not replay.began):
         request = structs.replace(request, assigned=replay.assign(request))
-    if outcome is None:
-        outcome = _learned(Event("0-1", EventKind.OUTCOME, record.id, 1), request, done)
-    if rating is not None and rated:
-        event = Event("0-1", EventKind.FEEDBACK, record.id, rating.revision, score=rating.score)
-        withdrawn = Contribution(record.id, EventKind.FEEDBACK, rating.revision, {}, request.assigned)
-        feedback = withdrawn if rating.score is None else _learned(event, request, done)
-    for each in (outcome, feedback):
-        if each is not None and not replay.began:  # a history without kinds
-            yield structs.replace(each, sums=with_kind(each.sums, request.kind), assigned=request.assigned)
-        elif each is not None:
+    learned = {each.ledger: each for each in past.ledger}
+    learned |= {event.ledger: each for event in unlearned if (each := _learned(event, request, done)) is not None}
+    for each in learned.values():
+        if replay.began:
             yield each
+        else:  # a history without kinds
+            yield structs.replace(each, sums=with_kind(each.sums, request.kind), assigned=request.assigned)
+
+
+def _unlearned(past: PastRequest) -> Iterator[Event]:
+    """Yield the events of a request that no learner has processed."""
+    own_id = past.entry.record.id
+    if past.contribution(EventKind.OUTCOME) is None:
+        yield Event(NO_ENTRY, EventKind.OUTCOME, own_id, 1)
+    if past.evaluation is not None and past.contribution(EventKind.EVALUATION) is None:
+        yield Event(NO_ENTRY, EventKind.EVALUATION, own_id, 1)
+    for source in Source:
+        rating, learned = past.rating_by(source), past.contribution(EventKind.FEEDBACK, source)
+        if rating is not None and (learned is None or learned.revision < rating.revision):
+            event = Event(NO_ENTRY, EventKind.FEEDBACK, own_id, rating.revision, score=rating.score)
+            yield structs.replace(event, source=source, weight=rating.weight)
 
 
 def _learned(event: Event, request: LoggedRequest, done: Rebuilt) -> Contribution | None:
+    withdrawn = event.kind is EventKind.FEEDBACK and event.score is None
     try:
-        effect = effect_of(event, request)
+        sums = {} if withdrawn else effect_of(event, request).sums
     except (CorruptState, ValueError, OverflowError):
         done.unlearned += 1
         return None
-    return Contribution(event.request_id, event.kind, event.revision, effect.sums, request.assigned)
+    return Contribution(event.request_id, event.kind, event.revision, sums, request.assigned, event.source)
 
 
 def _logged(past: PastRequest) -> LoggedRequest:
     score = None if past.rating is None else past.rating.score
-    return LoggedRequest(Lesson.of(past.entry.record), past.entry.vector, score, past.revision, past.assigned)
+    lesson, revision = Lesson.of(past.entry.record), past.revision_by(Source.USER)
+    return LoggedRequest(lesson, past.entry.vector, score, revision, past.assigned, past.evaluation)
 
 
 def _add(past: PastRequest, done: Rebuilt) -> None:

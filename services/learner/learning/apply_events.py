@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from services.learner.learning.assign_kinds import KindAssigner
-from shared.bandit.learning import check_sums, failure_sums, feedback_sums, outcome_sums
+from shared.bandit.learning import check_sums, failure_sums, feedback_sums, of_arm, outcome_sums, score_sums
+from shared.bandit.sources import Source
 from shared.bandit.stored_sums import parse_sums
 from shared.bandit.sums import by_arm
 from shared.errors import DependencyError
 from shared.logs import get_logger
 from shared.metrics import LearnerMetrics
 from shared.ports import Clock, EventQueue, PosteriorStore, RequestLog
-from shared.schemas.events import EVENT_VERSION, Event, EventKind
+from shared.schemas.events import EVENT_VERSION, FIRST_VERSION, Event, EventKind
 from shared.schemas.records import Status
 from shared.schemas.storage import Applied, Effect, LoggedRequest
 
@@ -48,7 +50,7 @@ class RedeliveryPolicy:
 
 
 def effect_of(event: Event, request: LoggedRequest) -> Effect:
-    """Return what `event` adds to the sums of the arm that answered and of the arms that failed before it.
+    """Return what `event` adds to the sums of the arm that answered, and of others that failed or answered beside it.
 
     It is also counted in the request's kind of prompt, whatever the decision took for its kind.
 
@@ -57,7 +59,13 @@ def effect_of(event: Event, request: LoggedRequest) -> Effect:
         ValueError, OverflowError: a figure of the record is not finite.
     """
     record = request.record
-    sums = _rating(event, request) if event.kind is EventKind.FEEDBACK else _outcome(request)
+    match event.kind:
+        case EventKind.FEEDBACK:
+            sums = _rating(event, request)
+        case EventKind.EVALUATION:
+            sums = _evaluation(request)
+        case _:
+            sums = _outcome(request)
     for part in by_arm(record.outcome.arm, sums).values():
         parse_sums({name: str(value) for name, value in part.items()})
     return Effect(event=event, arm=record.outcome.arm, created_at=record.created_at, sums=sums)
@@ -83,12 +91,36 @@ def _rating(event: Event, request: LoggedRequest) -> dict[str, int]:
         raise ValueError("the event's score is not between 0 and 1")
     if not record.rateable:
         return {}  # rated while it was streamed, before it failed
+    if event.source is not Source.USER:
+        return score_sums(source=event.source, score=event.score, kind=request.kind, weight=event.weight)
     view = record.decision.view(record.outcome.arm)
     return feedback_sums(score=event.score, view=view, kind=request.kind)
 
 
+def _evaluation(request: LoggedRequest) -> dict[str, int]:
+    """Return what answers beside the user's path cost and took, and what the judge thinks of all of them."""
+    if request.evaluation is None:
+        raise ValueError("the request has no evaluation that can be read")
+    sums = Counter[str]()
+    for answer in request.evaluation.candidates:
+        part: dict[str, int] = {}
+        if not answer.served and answer.error is None:
+            part = outcome_sums(
+                cost_usd=answer.cost_usd,
+                latency_s=answer.latency_s,
+                prompt_tokens=answer.prompt_tokens,
+                completion_tokens=answer.completion_tokens,
+                kind=request.kind,
+                served=False,
+            )
+        if answer.score is not None:
+            part |= score_sums(source=Source.JUDGE, score=answer.score, kind=request.kind)
+        sums.update(of_arm(part, answer.arm, request.record.outcome.arm))
+    return dict(sums)
+
+
 def _readable(event: Event) -> bool:
-    return event.version == EVENT_VERSION and event.kind is not EventKind.UNKNOWN
+    return FIRST_VERSION <= event.version <= EVENT_VERSION and event.kind is not EventKind.UNKNOWN
 
 
 class EventLearner:

@@ -8,7 +8,7 @@ from shared.bandit.sums import NANO
 from shared.clock import utc_day
 from shared.errors import DependencyError
 from shared.schemas.evaluation import Evaluation, EvaluationDepth, EvaluationTask, QueuedEvaluation, Submitted
-from shared.schemas.events import Event, EventKind
+from shared.schemas.events import EVENT_VERSION, Event, EventKind
 from shared.schemas.history import Waiting
 from tests.support.fakes.memory import Memory, QueuedTask
 
@@ -82,8 +82,8 @@ class FakeEvaluationQueue:
         if story is None or story.record is None or story.evaluation is not None:
             return False
         story.evaluation = result
-        memory.remember(self._history_bound, Waiting("", queued.request_id))
-        memory.add(Event("", EventKind.UNKNOWN, queued.request_id, 0))
+        memory.remember(self._history_bound, Waiting("", queued.request_id, evaluation=result))
+        memory.add(Event("", EventKind.EVALUATION, queued.request_id, 1, EVENT_VERSION))
         return True
 
     async def forget_consumers(self, idle_s: float) -> int:

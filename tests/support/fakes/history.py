@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 
 from shared.bandit.kinds import Kinds
+from shared.bandit.sources import Source
 from shared.errors import DependencyError
-from shared.schemas.events import EventKind
+from shared.schemas.evaluation import Evaluation
 from shared.schemas.history import Contribution, OldClusters, PastAssignment, PastRating, PastRequest, Waiting
 from shared.schemas.storage import NewRecord
 from tests.support.values import replace
@@ -19,8 +20,9 @@ class FakeHistory:
         self.away = False
         self.prepared = 0
         self.requests: dict[str, NewRecord] = {}
-        self.ratings: dict[tuple[str, int], PastRating] = {}
-        self.ledger: dict[tuple[str, EventKind], Contribution] = {}
+        self.ratings: dict[tuple[str, Source, int], PastRating] = {}
+        self.ledger: dict[tuple[str, str], Contribution] = {}
+        self.evaluations: dict[str, Evaluation] = {}
         self.settings: dict[str, Mapping[str, object]] = {}
         self.snapshots: dict[int, Kinds] = {}
         self.clusters: OldClusters | None = None
@@ -39,16 +41,18 @@ class FakeHistory:
                 self._rate(entry.rating)
             if entry.contribution is not None:
                 self._learn(entry.contribution)
+            if entry.evaluation is not None:
+                self.evaluations.setdefault(entry.request_id, entry.evaluation)
         return refused
 
     def _rate(self, rating: PastRating) -> None:
-        key = (rating.request_id, rating.revision)
+        key = (rating.request_id, rating.source, rating.revision)
         text = None if rating.text is None else _plain(rating.text)
         if key not in self.ratings or self.ratings[key].rated_at < rating.rated_at:
             self.ratings[key] = replace(rating, text=text)
 
     def _learn(self, contribution: Contribution) -> None:
-        key = (contribution.request_id, contribution.kind)
+        key = (contribution.request_id, contribution.ledger)
         if key not in self.ledger or self.ledger[key].revision <= contribution.revision:
             self.ledger[key] = contribution
 
@@ -62,10 +66,11 @@ class FakeHistory:
             yield [self._past(entry) for entry in found[start : start + batch]]
 
     def _past(self, entry: NewRecord) -> PastRequest:
-        ratings = tuple(rating for key, rating in sorted(self.ratings.items()) if key[0] == entry.record.id)
-        kinds = (EventKind.FEEDBACK, EventKind.OUTCOME)
-        ledger = [self.ledger.get((entry.record.id, kind)) for kind in kinds]
-        return PastRequest(entry, ratings, tuple(each for each in ledger if each is not None))
+        own_id = entry.record.id
+        ratings = [rating for key, rating in sorted(self.ratings.items()) if key[0] == own_id]
+        ratings.sort(key=lambda rating: rating.source is not Source.USER)
+        ledger = tuple(each for key, each in sorted(self.ledger.items()) if key[0] == own_id)
+        return PastRequest(entry, tuple(ratings), ledger, self.evaluations.get(own_id))
 
     async def count(self, *, since: float) -> int:
         self._here()

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from shared.bandit.arms import ArmId
 from shared.bandit.context import Vector
 from shared.bandit.kinds import Kinds
+from shared.bandit.sources import Source
 from shared.schemas.evaluation import Evaluation, EvaluationTask
-from shared.schemas.events import Event, EventKind
-from shared.schemas.history import Waiting
+from shared.schemas.events import Event, EventKind, ledger_name
+from shared.schemas.history import PastRating, Waiting
 from shared.schemas.records import RequestRecord
 from shared.schemas.storage import Assignment, DeadLetter, Notice, Verdict
 from tests.support.fakes.clock import FakeClock
@@ -25,14 +26,24 @@ class Story:
 
     record: RequestRecord | None = None
     vector: Vector | None = None
-    score: float | None = None
-    text: str | None = None
-    rated_at: float = 0.0
-    revision: int = 0
+    ratings: dict[Source, PastRating] = field(default_factory=dict)
+    """The last revision by each source; its score is None if it was withdrawn."""
     link_used: bool = False
     assigned: Assignment | None = None
     evaluation: Evaluation | None = None
-    ledger: dict[EventKind, tuple[int, dict[str, int]]] = field(default_factory=dict)
+    ledger: dict[str, tuple[int, dict[str, int]]] = field(default_factory=dict)
+
+    def score(self, source: Source = Source.USER) -> float | None:
+        """Return the valid score by a source."""
+        return self.ratings[source].score if source in self.ratings else None
+
+    def revision(self, source: Source = Source.USER) -> int:
+        """Return the revision of the rating by a source."""
+        return self.ratings[source].revision if source in self.ratings else 0
+
+    def applied(self, source: Source = Source.USER) -> int:
+        """Return the revision that has been learned."""
+        return self.ledger.get(ledger_name(EventKind.FEEDBACK, source), (0, {}))[0]
 
 
 @dataclass

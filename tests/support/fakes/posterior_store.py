@@ -48,7 +48,7 @@ class FakePosteriorStore:
         story = self.memory.stories.get(event.request_id)
         if story is None or story.record is None:
             return Applied.MISSING
-        revision, old = story.ledger.get(event.kind, (0, {}))
+        revision, old = story.ledger.get(event.ledger, (0, {}))
         if revision >= event.revision:
             self.memory.acknowledge(event.entry_id)
             return Applied.REPLAYED
@@ -61,8 +61,9 @@ class FakePosteriorStore:
             sums.subtract(before.get(arm, {}))
             sums.update(after.get(arm, {}))
             self.memory.versions[key] += 1
-        story.ledger[event.kind] = (event.revision, dict(effect.sums))
-        contribution = Contribution(event.request_id, event.kind, event.revision, dict(effect.sums), story.assigned)
+        story.ledger[event.ledger] = (event.revision, dict(effect.sums))
+        facts = (event.request_id, event.kind, event.revision, dict(effect.sums), story.assigned, event.source)
+        contribution = Contribution(*facts)
         self.memory.remember(self._history_bound, Waiting("", event.request_id, contribution=contribution))
         if story.vector is not None:
             self.memory.unindexed.setdefault(event.request_id)

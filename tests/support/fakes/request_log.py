@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 
 from shared.bandit.arms import ArmId
+from shared.bandit.sources import Source
 from shared.bandit.sums import NANO
 from shared.clock import utc_day
 from shared.errors import DependencyError
-from shared.schemas.events import Event, EventKind
+from shared.schemas.events import EVENT_VERSION, FIRST_VERSION, Event, EventKind
 from shared.schemas.history import PastRating, Waiting
 from shared.schemas.ids import ambiguous
 from shared.schemas.quota import Charge, Toll
@@ -84,8 +85,9 @@ class FakeRequestLog:
         self.memory.explored[utc_day(record.created_at)] += round(record.explored_usd * NANO)
         self.memory.remember(self._history_bound, Waiting("", record.id, request=entry))
         self.memory.add(Event("", EventKind.OUTCOME, record.id, 1))
-        if story.score is not None:
-            self.memory.add(Event("", EventKind.FEEDBACK, record.id, story.revision, score=story.score))
+        for rating in story.ratings.values():
+            if rating.score is not None:
+                self.memory.add(_event_of(rating))
 
     def _settle(self, record: RequestRecord, toll: Toll) -> None:
         outcome = record.outcome
@@ -99,11 +101,23 @@ class FakeRequestLog:
         story = self.memory.stories.get(own_id)
         if story is None or story.record is None or owner not in (None, story.record.owner):
             return None
-        rating = None
-        if story.score is not None:
-            rating = Rating(story.score, story.revision, story.text, story.rated_at)
-        applied = story.ledger.get(EventKind.FEEDBACK, (0, {}))[0]
-        return StoredRequest(story.record, rating, EventKind.OUTCOME in story.ledger, applied)
+        scores = {
+            source: Rating(each.score, each.revision, each.text, each.rated_at, each.weight)
+            for source, each in story.ratings.items()
+            if each.score is not None
+        }
+        applied = {source: story.applied(source) for source in Source}
+        evaluated = story.ledger.get(EventKind.EVALUATION, (0, {}))[0] == 1
+        return StoredRequest(
+            record=story.record,
+            rating=scores.pop(Source.USER, None),
+            outcome_applied=EventKind.OUTCOME in story.ledger,
+            rating_applied=applied.pop(Source.USER),
+            evaluation=story.evaluation,
+            evaluation_applied=evaluated,
+            scores=scores,
+            scores_applied=applied,
+        )
 
     async def rate(
         self,
@@ -128,18 +142,21 @@ class FakeRequestLog:
     def _judge(
         self, owner: str | None, rating: tuple[str, float, str | None], now: float, terms: RatingTerms
     ) -> Verdict:
+        said = (*rating, terms.source)
         name = (terms.rater, terms.idempotency_key or "")
         if terms.idempotency_key is not None and name in self.memory.answers:
             before, verdict = self.memory.answers[name]
-            return verdict if before == rating else Verdict.KEY_REUSED
-        verdict = self._rate(owner, *rating, now, by_link=terms.by_link)
+            return verdict if before == said else Verdict.KEY_REUSED
+        verdict = self._rate(owner, rating, now, terms)
         if terms.idempotency_key is not None and verdict in (Verdict.ACCEPTED, Verdict.REVISED, Verdict.DUPLICATE):
-            self.memory.answers[name] = (rating, verdict)
+            self.memory.answers[name] = (said, verdict)
         return verdict
 
     def _rate(
-        self, owner: str | None, public_id: str, score: float, text: str | None, now: float, *, by_link: bool
+        self, owner: str | None, rating: tuple[str, float, str | None], now: float, terms: RatingTerms
     ) -> Verdict:
+        public_id, score, text = rating
+        by_link, source = terms.by_link, terms.source
         own_id, alias = (public_id, Alias(public_id, _stamp(public_id))) if by_link else self._resolve(owner, public_id)
         record = self.memory.stories[own_id].record if own_id in self.memory.stories else None
         if (record is None and alias is None) or (record is not None and owner not in (None, record.owner)):
@@ -153,12 +170,12 @@ class FakeRequestLog:
         if by_link and story.link_used:
             return Verdict.LINK_USED
         story.link_used |= by_link
-        if story.score == score and story.text == text:
+        before = story.ratings.get(source)
+        if before is not None and (before.score, before.text, before.weight) == (score, text, terms.weight):
             return Verdict.DUPLICATE
-        first = story.score is None
-        story.score, story.text, story.rated_at, story.revision = score, text, now, story.revision + 1
-        self._remember(own_id, story, score, text, now)
-        self.memory.add(Event("", EventKind.FEEDBACK, own_id, story.revision, score=score))
+        first = story.score(source) is None
+        self._remember(story, PastRating(own_id, story.revision(source) + 1, score, text, now, source, terms.weight))
+        self.memory.add(_event_of(story.ratings[source]))
         return Verdict.ACCEPTED if first else Verdict.REVISED
 
     async def session_arm(self, *, owner: str, session: str) -> ArmId | None:
@@ -177,20 +194,20 @@ class FakeRequestLog:
             if record is not None and owner in (None, record.owner) and record.created_at >= since:
                 yield [own_id]
 
-    async def withdraw(self, own_ids: Sequence[str]) -> list[int]:
+    async def withdraw(self, own_ids: Sequence[str], sources: Sequence[Source]) -> list[Mapping[Source, int]]:
         self._here()
-        return [self._withdraw(own_id, self.memory.stories[own_id]) for own_id in own_ids]
+        return [self._withdraw(own_id, self.memory.stories[own_id], sources) for own_id in own_ids]
 
-    def _withdraw(self, own_id: str, story: Story) -> int:
-        if story.score is not None:
-            story.score, story.text, story.revision = None, None, story.revision + 1
-            self._remember(own_id, story, None, None, self.memory.clock.now())
-            return story.revision
-        return story.revision if story.revision > story.ledger.get(EventKind.FEEDBACK, (0, {}))[0] else 0
+    def _withdraw(self, own_id: str, story: Story, sources: Sequence[Source]) -> Mapping[Source, int]:
+        for source in sources:
+            if story.score(source) is not None:
+                revision, now = story.revision(source) + 1, self.memory.clock.now()
+                self._remember(story, PastRating(own_id, revision, None, None, now, source))
+        return {one: at for one in sources if (at := story.revision(one)) > story.applied(one)}
 
-    def _remember(self, own_id: str, story: Story, score: float | None, text: str | None, now: float) -> None:
-        rating = PastRating(own_id, story.revision, score, text, now)
-        self.memory.remember(self._history_bound, Waiting("", own_id, rating=rating))
+    def _remember(self, story: Story, rating: PastRating) -> None:
+        story.ratings[rating.source] = rating
+        self.memory.remember(self._history_bound, Waiting("", rating.request_id, rating=rating))
 
     async def load(self, own_ids: Sequence[str]) -> list[LoggedRequest | None]:
         self._here()
@@ -201,7 +218,8 @@ class FakeRequestLog:
         if story is None or story.record is None:
             return None
         lessons = Lesson.of(story.record)
-        return LoggedRequest(lessons, story.vector, story.score, story.revision, story.assigned or _counted(story))
+        assigned = story.assigned or _counted(story)
+        return LoggedRequest(lessons, story.vector, story.score(), story.revision(), assigned, story.evaluation)
 
     async def pending_index(self, limit: int) -> list[str]:
         self._here()
@@ -212,7 +230,7 @@ class FakeRequestLog:
         anew = []
         for own_id, revision in marks.items():
             story = self.memory.stories.get(own_id)
-            if story is not None and story.revision != revision:
+            if story is not None and story.revision() != revision:
                 anew.append(own_id)
                 self.memory.unindexed.setdefault(own_id)
             else:
@@ -240,6 +258,12 @@ class FakeRequestLog:
 def _stamp(own_id: str) -> float:
     """Return when a UUIDv7 was made."""
     return int(own_id.replace("-", "")[:12], 16) / 1000
+
+
+def _event_of(rating: PastRating) -> Event:
+    version = FIRST_VERSION if rating.source is Source.USER else EVENT_VERSION
+    facts = (version, 1, rating.score, rating.source, rating.weight)
+    return Event("", EventKind.FEEDBACK, rating.request_id, rating.revision, *facts)
 
 
 def _counted(story: Story) -> Assignment | None:

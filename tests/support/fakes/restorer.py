@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 
 from shared.bandit.arms import ArmId
 from shared.bandit.kinds import Kinds
-from shared.schemas.history import PastRequest
+from shared.bandit.sources import Source
+from shared.schemas.history import PastRating, PastRequest
 from shared.schemas.records import Status
 from tests.support.fakes.memory import Alias, Memory, Story
+from tests.support.values import replace
 
 
 class FakeRestorer:
@@ -30,13 +32,15 @@ class FakeRestorer:
 
     async def requests(self, past: Sequence[PastRequest]) -> None:
         for one in past:
-            entry, rating = one.entry, one.rating
+            entry = one.entry
             story = self.memory.stories[entry.record.id] = Story(record=entry.record, vector=entry.vector)
-            if rating is not None:
-                story.score, story.text, story.rated_at = rating.score, rating.text, rating.rated_at
-            story.revision = one.revision
+            for source in Source:
+                if revision := one.revision_by(source):
+                    rating = one.rating_by(source) or PastRating(entry.record.id, revision, None, None, 0.0, source)
+                    story.ratings[source] = replace(rating, revision=revision)
+            story.evaluation = one.evaluation
             story.assigned = one.assigned if one.assigned is not None and one.assigned.order else None
-            story.ledger = {each.kind: (each.revision, dict(each.sums)) for each in one.ledger}
+            story.ledger = {each.ledger: (each.revision, dict(each.sums)) for each in one.ledger}
             owner, public_id = entry.record.owner, entry.record.public_id
             held = self.memory.aliases.get((owner, public_id))
             if held is None or held.failed:
