@@ -5,7 +5,7 @@ A process makes one `CollectorRegistry` and the metric set of its service; nothi
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Self
 
 from prometheus_client import (
@@ -153,6 +153,13 @@ class GatewayMetrics:
         self.snapshot_refused = counter("snapshots_refused_total", "Learned states that failed validation")
         self.spooled = gauge("spooled_records", "Records waiting on local disk for Redis")
         self.records_lost = counter("records_lost_total", "Records that neither Redis nor the disk accepted")
+        self._add_evaluations(counter, gauge)
+
+    def _add_evaluations(self, counter: Callable[..., Counter], gauge: Callable[..., Gauge]) -> None:
+        self.evaluation_requests = counter(
+            "evaluation_requests_total", "Requests that were submitted for evaluation, or why not", "result"
+        )
+        self.evaluation_spent = gauge("evaluation_spent_usd", "Cost today of evaluations, with reservations")
 
 
 class EmbedderMetrics:

@@ -14,6 +14,7 @@ from shared.clients.chat_client import HttpChatModel, connections
 from shared.clients.embedder_client import CoalescingEmbedder, HttpEmbedder
 from shared.clients.upstream_route import upstream_proxy, upstream_tls
 from shared.clock import SystemClock
+from shared.evaluation_queue import EvaluationQueue
 from shared.logs import get_logger
 from shared.ports import ChatModel, Clock, Embedder, EventQueue, Heartbeats, PosteriorStore, RequestIndex, RequestLog
 from shared.quick_http import QuickHttp
@@ -22,6 +23,7 @@ from shared.storage.qdrant_index import QdrantIndex
 from shared.storage.redis_arms import RedisArmChanges, RedisFreeArms
 from shared.storage.redis_connection import connect, probe
 from shared.storage.redis_database_reports import RedisDatabaseReports
+from shared.storage.redis_evaluations import RedisEvaluationQueue
 from shared.storage.redis_outbox import RedisOutbox
 from shared.storage.redis_posteriors import RedisPosteriorStore
 from shared.storage.redis_queue import RedisEventQueue, RedisHeartbeats
@@ -49,6 +51,7 @@ class Adapters:
     heartbeats: Heartbeats
     arm_changes: ArmChanges
     free_arms: FreeArmMemory
+    evaluations: EvaluationQueue
     upstream: ChatModel
     clock: Clock
     redis_version: Callable[[], Awaitable[str]]
@@ -121,6 +124,7 @@ async def open_adapters(settings: Settings) -> AsyncIterator[Adapters]:
             heartbeats=RedisHeartbeats(redis),
             arm_changes=RedisArmChanges(redis),
             free_arms=RedisFreeArms(redis),
+            evaluations=RedisEvaluationQueue(redis, history_bound=settings.history_bound),
             upstream=HttpChatModel(
                 await pool(_upstream_connections(settings)),
                 None if key is None else key.get_secret_value(),

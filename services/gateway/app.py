@@ -16,6 +16,7 @@ from services.gateway.chat.recording import ChatRecorder
 from services.gateway.chat.reservations import Reservations
 from services.gateway.chat.route_chat import RouteChat
 from services.gateway.chat.selection import Conversations, Selector
+from services.gateway.evaluation.evaluations import Evaluations, build_evaluations
 from services.gateway.feedback.record_feedback import FeedbackRecorder
 from services.gateway.feedback.signed_links import SignedLinks
 from services.gateway.http import app_keys as keys
@@ -63,6 +64,7 @@ class Gateway:
     circuit_breakers: CircuitBreakers
     learned_limits: LearnedLimits
     exploration: ExplorationBudget
+    evaluations: Evaluations | None
     quotas: Quotas
     retry_budget: RetryBudget
     record_writer: RecordWriter
@@ -136,6 +138,10 @@ def build_gateway(settings: Settings, adapters: Adapters, metrics: GatewayMetric
         adapters.log, budget_usd=settings.EXPLORATION_BUDGET_USD, clock=clock, metrics=metrics
     )
     posteriors = _posteriors(settings, adapters, catalogue, metrics)
+    evaluations = build_evaluations(
+        settings, adapters.evaluations, posteriors, catalogue=catalogue, circuit_breakers=breakers,
+        clock=clock, metrics=metrics,
+    )  # fmt: skip
     spool = Spool(settings.SPOOL_DIR, max_bytes=settings.SPOOL_MAX_BYTES)
     writer = RecordWriter(adapters.log, adapters.queue, spool, timeout_s=redis_s, clock=clock, metrics=metrics)
     name = name_of(settings.PORT)
@@ -171,11 +177,12 @@ def build_gateway(settings: Settings, adapters: Adapters, metrics: GatewayMetric
         runtime_models=RuntimeModels(adapters.arm_changes, catalogue, metrics=metrics, timeout_s=LOAD_TIMEOUT_S),
         free_arms=SharedFreeArms(catalogue, adapters.free_arms, timeout_s=LOAD_TIMEOUT_S),
         posteriors=posteriors, circuit_breakers=breakers, learned_limits=learned_limits, exploration=exploration,
-        quotas=quotas, retry_budget=retry_budget, record_writer=writer, gossip=gossip, context_gatherer=gatherer,
+        evaluations=evaluations, quotas=quotas,
+        retry_budget=retry_budget, record_writer=writer, gossip=gossip, context_gatherer=gatherer,
         reservations=reservations, selector=selector, supervisor=supervisor,
         chat=RouteChat(
             selector, reservations, caller, recorder, adapters.upstream, quotas=quotas, record_writer=writer,
-            clock=clock, metrics=metrics, request_timeout_s=settings.REQUEST_TIMEOUT_S,
+            clock=clock, metrics=metrics, request_timeout_s=settings.REQUEST_TIMEOUT_S, evaluations=evaluations,
         ),
         feedback=FeedbackRecorder(adapters.log, writer, gossip.in_doubt, clock=clock, metrics=metrics),
     )  # fmt: skip
@@ -216,6 +223,7 @@ def build_loops(gateway: Gateway) -> BackgroundLoops:
         posteriors=gateway.posteriors,
         context_gatherer=gateway.context_gatherer,
         exploration=gateway.exploration,
+        evaluations=None if gateway.evaluations is None else gateway.evaluations.submitter,
     )
 
 

@@ -51,6 +51,7 @@ class RequestContext:
         body_read_at: the `Clock.monotonic` instant at which a chat request's body had been read.
         session: hash of the conversation's id, None without one.
         explore: whether the client allows exploration.
+        evaluate: whether the client allows that a judge and other models see the request.
         control: headers for a simulated upstream.
         log_fields: fields of the canonical log line: ids, names and numbers.
         response_headers: headers of the response, whatever its status: what the key has left of its limits.
@@ -66,6 +67,7 @@ class RequestContext:
     body_read_at: float = 0.0
     session: str | None = None
     explore: bool = True
+    evaluate: bool = True
     control: Mapping[str, str] = field(default_factory=dict)
     log_fields: dict[str, object] = field(default_factory=dict)
     response_headers: dict[str, str] = field(default_factory=dict)

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import json
 
-import orjson
+from shared.schemas.answer_parts import AnswerChoice
+
+REFUSED = "(The model refused to answer.)"
 
 
-def answer_text(message: Mapping[str, Any]) -> str:
-    """Return the text of an assistant message: content, refusal, and tool calls, each on lines of its own."""
-    content, refusal, calls = message.get("content"), message.get("refusal"), message.get("tool_calls")
-    texts = content if isinstance(content, list) else [content]
-    parts = [part.get("text") if isinstance(part, Mapping) else part for part in texts]
-    if isinstance(calls, list) and calls:
-        functions = [call.get("function") for call in calls if isinstance(call, Mapping)]
-        parts.append(orjson.dumps({"tool_calls": functions}).decode())
-    text = "\n".join(part for part in (*parts, refusal) if isinstance(part, str) and part)
+def answer_text(choice: AnswerChoice) -> str:
+    """Return the text of a choice: content, refusal, and tool calls, each on lines of its own.
+
+    It is the same for answers that were streamed and others, so that a judge cannot tell them apart.
+    """
+    parts = [choice.text, REFUSED if choice.refusal else ""]
+    if choice.tool_calls:
+        calls = [{"name": call.name, "arguments": call.arguments} for call in choice.tool_calls]
+        parts.append(json.dumps({"tool_calls": calls}, ensure_ascii=False))
+    text = "\n".join([part for part in parts if part])
     return text.encode("utf-8", "replace").decode()  # a model may break a character in two

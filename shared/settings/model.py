@@ -161,7 +161,7 @@ class Settings(EvaluationSettings):
     MIN_REQUESTS_FOR_GLOBAL: int = Field(10, ge=0, le=100_000, description="Requests needed before using global stats")
     SAFE_START: bool = Field(
         default=False,
-        description="Serve DEFAULT_MODEL until ratings show a better one (slower learning, no cold start)",
+        description="Serve DEFAULT_MODEL until ratings or evaluations show a better one (no cold start)",
     )
     EXPLORATION_BUDGET_USD: Annotated[float | None, Said("a number, 0 or more")] = Field(
         None, ge=0, description="Spending a day (UTC) on responses that only exploration chose; empty: no limit"

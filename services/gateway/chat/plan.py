@@ -5,6 +5,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from services.gateway.chat.context import Gathered
+from services.gateway.evaluation.evaluations import RequestEvaluation
 from services.gateway.limits.quotas import largest_answer
 from services.gateway.request_context import RequestContext
 from shared.bandit.arms import ArmId
@@ -25,6 +26,7 @@ class ChatPlan(Struct, frozen=True, eq=False):
         created_at: Unix seconds, for the record.
         deadline: the `Clock.monotonic` instant at which the request is given up.
         shadow: in shadow mode, the decision that is not followed.
+        evaluation: the draw of its evaluation; None without one.
         charge: what was taken from the key's quota; `charged_in_redis` says where.
     """
 
@@ -38,6 +40,7 @@ class ChatPlan(Struct, frozen=True, eq=False):
     shadow: Decision | None = None
     charge: Charge | None = None
     charged_in_redis: bool = False
+    evaluation: RequestEvaluation | None = None
 
     @property
     def names_model(self) -> bool:

@@ -57,7 +57,10 @@ class ChatRecorder:
         bill = bill_of(plan, journal, ending, self.catalogue.price(journal.arm))
         outcome = outcome_of(plan, journal, ending, bill, journal.elapsed_s())
         entry = record_of(plan, outcome, ending.calls, settings_hash=self.settings_hash, chars=self.prompt_chars)
-        return self._publish(plan, ending, entry)
+        served = self._publish(plan, ending, entry)
+        if plan.evaluation is not None:
+            plan.evaluation.submit(ending.choices, outcome, served.stored)
+        return served
 
     def _publish(self, plan: ChatPlan, ending: Ending, entry: NewRecord) -> Served:
         decision, outcome = entry.record.decision, entry.record.outcome
@@ -99,6 +102,7 @@ def record_of(plan: ChatPlan, outcome: Outcome, calls: tuple[str, ...], *, setti
         shadow=plan.shadow,
         toll=None if plan.charge is None else settlement(plan.charge, in_redis=plan.charged_in_redis),
         traits=plan.gathered.context.traits,
+        evaluation_plan=None if plan.evaluation is None else plan.evaluation.plan,
     )
     prompt = plan.chat.routing_text[:chars] or None
     return NewRecord(record, plan.gathered.context.vector, prompt, call_keys(plan.chat.body, calls))

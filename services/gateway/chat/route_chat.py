@@ -22,8 +22,10 @@ from services.gateway.chat.journal import CHARS_PER_TOKEN, Ending, Journal
 from services.gateway.chat.plan import ChatPlan
 from services.gateway.chat.recording import ChatRecorder, Served
 from services.gateway.chat.reservations import Reservations, needs_reservation
-from services.gateway.chat.selection import Selector
+from services.gateway.chat.selection import Candidates, Choice, Selector
 from services.gateway.chat.streaming import Begin, OpenStream, open_stream
+from services.gateway.evaluation.evaluations import Evaluations, RequestEvaluation
+from services.gateway.evaluation.planner import Routed
 from services.gateway.limits.quotas import Quotas
 from services.gateway.records.record_writer import RecordWriter
 from services.gateway.request_context import RequestContext
@@ -67,6 +69,7 @@ class RouteChat:
     clock: Clock
     metrics: GatewayMetrics
     request_timeout_s: float
+    evaluations: Evaluations | None = None
 
     async def route(self, request: RequestContext, chat: ChatRequest) -> ChatPlan:
         """Decide which arms to call.
@@ -100,7 +103,16 @@ class RouteChat:
             shadow=choice.shadow,
             charge=charge,
             charged_in_redis=claim.reservation is Reservation.NEW,
+            evaluation=self._evaluation(request, chat, candidates, choice),
         )
+
+    def _evaluation(
+        self, request: RequestContext, chat: ChatRequest, candidates: Candidates, choice: Choice
+    ) -> RequestEvaluation | None:
+        if self.evaluations is None:
+            return None
+        allowed = candidates.allowed
+        return self.evaluations.begin(Routed(request, chat, choice.gathered.context, choice.decision, allowed))
 
     async def complete(self, plan: ChatPlan) -> Completed:
         """Return the first answer, recorded. Raises what `UpstreamCaller.call` raises, recorded, too."""

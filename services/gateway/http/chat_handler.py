@@ -26,6 +26,7 @@ from shared.schemas.upstream import Sink
 CONTROL = "x-simulate"
 SESSION = "x-session-id"
 EXPLORE = "x-router-explore"
+EVALUATE = "x-router-evaluate"
 IGNORED = "x-router-ignored"
 _SESSION_DIGITS = 32
 
@@ -113,7 +114,8 @@ class ChatHandler:
         if control:
             context.control = {CONTROL: control}
         context.session = _session(context.headers, chat)
-        context.explore = _explore(context.headers)
+        context.explore = _allows(context.headers, EXPLORE)
+        context.evaluate = _allows(context.headers, EVALUATE)
 
 
 def _session(headers: Headers, chat: ChatRequest) -> str | None:
@@ -140,10 +142,10 @@ def _cache_key(chat: ChatRequest) -> str | None:
     return f"prompt_cache_key:{key}" if isinstance(key, str) and key else None
 
 
-def _explore(headers: Headers) -> bool:
-    word = headers.get(EXPLORE, "on").strip().lower()
+def _allows(headers: Headers, name: str) -> bool:
+    word = headers.get(name, "on").strip().lower()
     if word not in {"on", "off"}:
-        raise InvalidRequest("The header must be `on` or `off`.", code="invalid_value", param=EXPLORE)
+        raise InvalidRequest("The header must be `on` or `off`.", code="invalid_value", param=name)
     return word == "on"
 
 

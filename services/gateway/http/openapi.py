@@ -34,6 +34,7 @@ ROUTER_HEADERS = {
 SENT_HEADERS: dict[str, Schema] = {
     "x-session-id": {"type": "string", "minLength": 1, "maxLength": 128},
     "x-router-explore": {"type": "string", "enum": ["on", "off"]},
+    "x-router-evaluate": {"type": "string", "enum": ["on", "off"]},
 }
 
 KINDS_QUERY: dict[str, Schema] = {

@@ -12,6 +12,8 @@ from aiohttp import web
 
 from services.gateway.chat.context import ContextGatherer
 from services.gateway.chat.reservations import Reservations
+from services.gateway.evaluation import submitter as evaluation_submitter
+from services.gateway.evaluation.submitter import EvaluationSubmitter
 from services.gateway.limits import exploration_budget
 from services.gateway.limits.exploration_budget import ExplorationBudget
 from services.gateway.models import posterior_cache, runtime_models
@@ -48,6 +50,7 @@ class BackgroundLoops:
     posteriors: PosteriorCache
     context_gatherer: ContextGatherer
     exploration: ExplorationBudget
+    evaluations: EvaluationSubmitter | None = None
 
     async def run(self, _: web.Application) -> AsyncIterator[None]:
         """Read everything once, then run the loops while the application runs (an aiohttp clean-up context)."""
@@ -75,11 +78,19 @@ class BackgroundLoops:
             "replay": (REPLAY_S, self.record_writer.replay),
             "notices": (gossiping.REFRESH_S, self.gossip.exchange),
         }
+        evaluations: dict[str, Loop] = {}
+        if self.evaluations is not None:
+            steps["evaluation budget"] = (evaluation_submitter.REFRESH_S, self.evaluations.refresh)
+            evaluations["evaluations"] = self.evaluations.submit_for_ever
         loops: dict[str, Loop] = {name: partial(every, interval_s, step) for name, (interval_s, step) in steps.items()}
-        return loops | {
-            "records": self.record_writer.write_for_ever,
-            "wake-ups": self.record_writer.wake_for_ever,
-        }
+        return (
+            loops
+            | evaluations
+            | {
+                "records": self.record_writer.write_for_ever,
+                "wake-ups": self.record_writer.wake_for_ever,
+            }
+        )
 
     async def _first_look(self) -> None:
         """Read models, learned state and collection before the server starts, so that no request meets an empty state.

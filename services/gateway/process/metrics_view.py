@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from services.gateway.chat.answer_checks import Check
 from services.gateway.chat.chat_metrics import COMPLETION, PROMPT
+from services.gateway.evaluation.results import Result
 from services.gateway.models.catalogue import Catalogue
 from services.gateway.models.posterior_cache import PosteriorCache
 from shared.bandit.decision import DecisionKind, Weights
@@ -32,6 +33,8 @@ def seed(metrics: GatewayMetrics) -> None:
         metrics.degraded.labels(dependency)
     for limit in (*Limit, "overloaded", "key_concurrency", "bytes"):
         metrics.refused.labels(str(limit))
+    for result in Result:
+        metrics.evaluation_requests.labels(result)
     for reason in UNREAD:
         metrics.unread_events.labels(reason)
     for direction in (PROMPT, COMPLETION):

@@ -93,7 +93,8 @@ class ModelCaller:
         return self.circuits.key.breaker.allows() and self.circuits.may_ask(arm, lambda: math.inf, named=False)
 
     async def _read(self, arm: ArmId, body: Mapping[str, Any], answer: Answer, latency_s: float) -> Called:
-        usage, text = answer.usage, _text_of(answer)
+        usage = answer.usage
+        text = answer_text(answer.choices[0]) if answer.choices else None
         prompt, completion = (None, None) if usage is None else (usage.prompt_tokens, usage.completion_tokens)
         if prompt is None:
             prompt = len(json.dumps(body.get("messages"))) // CHARS_PER_TOKEN
@@ -104,12 +105,3 @@ class ModelCaller:
             price = await self.models.price(arm)
             cost_usd = None if price is None else price.cost_usd(prompt, completion)
         return Called(text, UNREADABLE if text is None else None, cost_usd, latency_s, prompt, completion)
-
-
-def _text_of(answer: Answer) -> str | None:
-    """Return the text of the first choice that has a message; the HTTP client has checked that there is one."""
-    try:
-        choices = json.loads(answer.body, strict=False)["choices"]
-        return next(answer_text(message) for choice in choices if isinstance(message := choice.get("message"), dict))
-    except (ValueError, TypeError, KeyError, AttributeError, StopIteration, RecursionError):
-        return None

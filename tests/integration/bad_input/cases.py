@@ -279,6 +279,7 @@ ASIDE = [
       for number, value in enumerate(("", "x" * 129, 7, ["x"]))),
     case(33, "session-header", request(body=GOOD, x_session_id="x" * 129), 400, "invalid_value", "x-session-id"),
     case(33, "explore-header", request(body=GOOD, x_router_explore="maybe"), 400, "invalid_value", "x-router-explore"),
+    case(33, "evaluate-header", request(body=GOOD, x_router_evaluate="no"), 400, "invalid_value", "x-router-evaluate"),
     case(38, "dry-run", request("/route", {"messages": [{"role": "user", "content": "x"}], "model": "no/such"}), 404,
          "model_not_found"),
     case(22, "dry-run", request("/v1/route", b""), 400, "invalid_json"),

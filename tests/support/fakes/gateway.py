@@ -20,6 +20,7 @@ from shared import tracing
 from shared.bandit.arms import Arm, Price
 from shared.clock import SystemClock
 from shared.metrics import GatewayMetrics
+from shared.resilience.supervision import Loop
 from shared.schemas.chat import ChatRequest, parse_chat
 from shared.schemas.ids import uuid7
 from shared.schemas.records import RequestRecord
@@ -28,6 +29,7 @@ from tests.support.fakes.arm_changes import FakeArmChanges, FakeFreeArms
 from tests.support.fakes.chat_model import FakeChatModel
 from tests.support.fakes.clock import FakeClock
 from tests.support.fakes.embedder import FakeEmbedder
+from tests.support.fakes.evaluation_queue import FakeEvaluationQueue
 from tests.support.fakes.event_queue import FakeEventQueue
 from tests.support.fakes.heartbeats import FakeHeartbeats
 from tests.support.fakes.memory import Memory
@@ -99,6 +101,7 @@ class World:
             heartbeats=self.heartbeats,
             arm_changes=self.arm_changes,
             free_arms=FakeFreeArms(self.memory),
+            evaluations=FakeEvaluationQueue(self.memory),
             upstream=self.upstream,
             clock=self.clock,
             redis_version=_version,
@@ -109,7 +112,12 @@ class World:
         """Run the use cases' surroundings; `refreshed`: every background step has succeeded once."""
         supervisor = new_supervisor()
         gateway = build_gateway(self.settings, self.adapters, self.metrics, supervisor)
-        loops = {"records": gateway.record_writer.write_for_ever, "wake-ups": gateway.record_writer.wake_for_ever}
+        loops: dict[str, Loop] = {
+            "records": gateway.record_writer.write_for_ever,
+            "wake-ups": gateway.record_writer.wake_for_ever,
+        }
+        if gateway.evaluations is not None:
+            loops["evaluations"] = gateway.evaluations.submitter.submit_for_ever
         async with supervisor.running(loops):
             if refreshed:
                 await gateway.free_arms.refresh()
