@@ -1,4 +1,4 @@
-"""Command line of the learner: `python -m services.learner [run | dead | requeue | forget | rebuild | export]`."""
+"""Command line of the learner: `python -m services.learner [command]`; without a command it learns until stopped."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from services.learner.app import run
 from services.learner.commands import dead_letters
 from services.learner.commands.export import export_to
 from services.learner.commands.forget import Forgotten, Selection, forget, owner_of
+from services.learner.commands.import_scores import import_scores
 from services.learner.commands.progress_bar import progress_bar
 from services.learner.commands.rebuild import RebuildRefused, RebuildStores, rebuild
+from services.learner.commands.score_file import BadScoreFile, read_scores
 from services.learner.process.heartbeat import TTL_S as HEARTBEAT_TTL_S
 from shared import interpreter
 from shared.bandit.sources import Source
@@ -26,7 +28,8 @@ from shared.redaction import redact_text
 from shared.settings import Settings, load_settings
 from shared.standard_streams import protect
 
-COMMANDS = ("run", "dead", "requeue", "forget", "rebuild", "export")
+COMMANDS = ("run", "dead", "requeue", "forget", "rebuild", "export", "import")
+IMPORTED = (Source.EVAL, Source.JUDGE)
 COMMAND_TIMEOUT_S = 60.0
 """Time-out of PostgreSQL in commands: reading a page of the history may take longer than writing a batch."""
 
@@ -36,19 +39,28 @@ def main(arguments: list[str] | None = None) -> int:
     protect(redact_text)
     parser = argparse.ArgumentParser(prog="python -m services.learner", description="Learn from outcomes and ratings.")
     parser.add_argument("command", nargs="?", default="run", choices=COMMANDS)
+    parser.add_argument("file", nargs="?", type=Path, help="import: JSON lines of prompt, model and score")
     parser.add_argument("--limit", type=int, default=100, help="most dead letters to list")
     parser.add_argument("--key", help="forget: requests of this API key, or of the owner with this hash")
     parser.add_argument("--arm", help="forget: requests answered by this model")
-    parser.add_argument("--source", type=Source, choices=list(Source), help="forget: only the scores of this source")
+    parser.add_argument(
+        "--source", type=Source, choices=list(Source),
+        help="forget: only the scores of this source; import: a test set (eval, the default) or a model (judge)",
+    )  # fmt: skip
     parser.add_argument(
         "--since", type=_moment, help="forget, export: only requests since this time, as in 2026-11-23T08:00+01:00"
     )
     parser.add_argument("--replace", action="store_true", help="rebuild: first delete what Redis and Qdrant hold")
     parser.add_argument("--out", type=Path, help="export: the file to write; default: standard output")
     parser.add_argument("--vectors", action="store_true", help="export: include vectors")
+    parser.add_argument("--weight", type=_weight, default=0.5, help="import: weight of a score, 0 to 1; default: 0.5")
     options = parser.parse_args(arguments)
     if options.command == "forget" and not (options.key or options.arm or options.since or options.source):
         parser.error("forget needs --key, --arm, --since or --source")
+    if options.command == "import" and options.source not in (None, *IMPORTED):
+        parser.error(f"import takes --source {' or '.join(IMPORTED)}")
+    if (options.command == "import") != (options.file is not None):
+        parser.error("import needs a file" if options.file is None else f"{options.command} takes no file")
     try:
         settings = load_settings()
         set_up_logging(settings, "learner")
@@ -59,7 +71,7 @@ def main(arguments: list[str] | None = None) -> int:
     except SettingsError as error:
         print(error, file=sys.stderr)
         return 2
-    except (DependencyError, RebuildRefused) as error:
+    except (DependencyError, RebuildRefused, BadScoreFile) as error:
         print(error, file=sys.stderr)
         return 1
     return 0
@@ -68,6 +80,13 @@ def main(arguments: list[str] | None = None) -> int:
 def _moment(text: str) -> float:
     moment = datetime.fromisoformat(text)
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def _weight(text: str) -> float:
+    weight = float(text)
+    if not 0.001 <= weight <= 1:
+        raise argparse.ArgumentTypeError("must be between 0.001 and 1")
+    return weight
 
 
 async def _command(settings: Settings, options: argparse.Namespace) -> None:
@@ -79,6 +98,8 @@ async def _command(settings: Settings, options: argparse.Namespace) -> None:
             await _forget(adapters, options)
         elif options.command == "rebuild":
             await _rebuild(adapters, wipe=options.replace)
+        elif options.command == "import":
+            await _import(adapters, options)
         elif options.command == "requeue":
             print(f"{await dead_letters.requeue(adapters.queue)} events moved back to the stream")
         else:
@@ -117,6 +138,24 @@ async def _rebuild(adapters: Adapters, *, wipe: bool) -> None:
     models = len({arm for arm, _ in done.days})
     unlearned = f"; {done.unlearned:,} outcomes or ratings could not be learned from" if done.unlearned else ""
     print(f"{done.requests:,} requests: learned state of {models} models, {done.points:,} points{unlearned}")
+
+
+async def _import(adapters: Adapters, options: argparse.Namespace) -> None:
+    stores = adapters.import_stores(LearnerMetrics(new_registry("learner")))
+    done = await import_scores(
+        read_scores(options.file, now=adapters.clock.now()),
+        stores,
+        progress_bar("importing"),
+        source=options.source or Source.EVAL,
+        weight=options.weight,
+        recency_days=adapters.settings.RECENCY_DAYS,
+    )
+    print(
+        f"{done.prompts:,} prompts with {done.scores.total():,} scores of {len(done.scores)} models imported; "
+        f"{done.known:,} were known, {done.too_old:,} are too old to count"
+    )
+    for arm, number in sorted(done.scores.items()):
+        print(f"{number:8,}  {arm}")
 
 
 async def _forget(adapters: Adapters, options: argparse.Namespace) -> None:

@@ -8,6 +8,9 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from services.learner.commands.import_scores import ImportStores
+from services.learner.learning.assign_kinds import KindAssigner
+from services.learner.learning.retention import counts_for_s
 from services.learner.writers.history_writer import HistoryWriter
 from shared.clients.chat_client import HttpChatModel, connections
 from shared.clients.embedder_client import HttpEmbedder
@@ -18,9 +21,11 @@ from shared.ports import ChatModel, Clock
 from shared.quick_http import QuickHttp
 from shared.schemas.storage import EmbeddingModel
 from shared.settings import Settings
+from shared.storage import redis_keys
 from shared.storage.qdrant_index import QdrantIndex
 from shared.storage.redis_connection import Client, connect
 from shared.storage.redis_evaluations import RedisEvaluationQueue
+from shared.storage.redis_imports import RedisImportStore
 from shared.storage.redis_kinds import RedisKindStore
 from shared.storage.redis_outbox import RedisOutbox
 from shared.storage.redis_posteriors import RedisPosteriorStore
@@ -33,6 +38,8 @@ if TYPE_CHECKING:
 
 CALL_TIMEOUT_S = 4.0
 """Time-out of a call to the embedder, Qdrant or PostgreSQL. No client waits for it, but a job has to end in time."""
+BATCH_TIMEOUT_S = 60.0
+"""Time-out of embedding a batch in a command: requests go first, and a transformer takes seconds for it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,6 +70,26 @@ class Adapters:
         """Return a writer from the outbox into `history`."""
         decisive = self.settings.decisive_hash(), self.settings.decisive()
         return HistoryWriter(self.outbox, history, self.kinds, *decisive, clock=self.clock, metrics=metrics)
+
+    def import_stores(self, metrics: LearnerMetrics) -> ImportStores:
+        """Return the stores of imported scores, whose kinds and contributions are in hashes of their own."""
+        days, clock, key_of = self.settings.RECENCY_DAYS, self.clock, redis_keys.imported
+        imports = RedisImportStore(self.client, lifetime_s=counts_for_s(days))
+        kinds = KindAssigner(
+            store=RedisKindStore(self.client, clock=clock, key_of=key_of),
+            log=imports,
+            fetch_model=self.fetch_model,
+            clock=clock,
+            metrics=metrics,
+        )
+        return ImportStores(
+            imports=imports,
+            kinds=kinds,
+            posteriors=RedisPosteriorStore(self.client, recency_days=days, clock=clock, key_of=key_of),
+            index=self.index,
+            embedder=HttpEmbedder(self.embedder, timeout_s=BATCH_TIMEOUT_S),
+            clock=clock,
+        )
 
 
 @contextlib.asynccontextmanager

@@ -76,6 +76,14 @@ def request(own_id: str) -> str:
     return f"{TAG}:request:{own_id}"
 
 
+def imported(own_id: str) -> str:
+    """Hash of an imported prompt: record, kind of prompt, and what of it has been applied.
+
+    Lives until its weight has fallen below 1/256, as sums do.
+    """
+    return f"{TAG}:imported:{own_id}"
+
+
 def alias(owner: str, public_id: str) -> str:
     """String: the own id of the request that `owner` knows as `public_id`. Lives as long as the request.
 

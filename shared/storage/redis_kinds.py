@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -30,10 +30,12 @@ class RedisKindStore:
     The mark is random. A Redis that lost its last second may be given the same order again, for other requests.
     """
 
-    def __init__(self, client: Client, *, clock: Clock) -> None:
+    def __init__(self, client: Client, *, clock: Clock, key_of: Callable[[str], str] = redis_keys.request) -> None:
+        """Take `key_of`, which returns the hash of what is assigned."""
         self._client: Any = client  # redis-py says "awaitable or value" of every command
         self._clock = clock
         self._assign = Script(client, "assign.lua", kept=KeptConnection(client))
+        self._key_of = key_of
         self._mark = b""
 
     async def load(self) -> Kinds | None:
@@ -55,7 +57,7 @@ class RedisKindStore:
         arguments += [part for field in fields.items() for part in field]
         arguments += [assignment_text(each) for each in assigned.values()]
         keys = [redis_keys.KINDS, redis_keys.CENTROIDS, redis_keys.MISCOUNTED]
-        keys += [redis_keys.request(own_id) for own_id in assigned]
+        keys += [self._key_of(own_id) for own_id in assigned]
         saved = bool(await self._assign.call(keys, arguments))
         if saved:
             self._mark = mark

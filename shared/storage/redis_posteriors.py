@@ -7,7 +7,7 @@ import hashlib
 import json
 import threading
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -51,11 +51,18 @@ class RedisPosteriorStore:
     """
 
     def __init__(
-        self, client: Client, *, recency_days: float, clock: Clock, history_bound: OutboxBound = NO_HISTORY
+        self,
+        client: Client,
+        *,
+        recency_days: float,
+        clock: Clock,
+        history_bound: OutboxBound = NO_HISTORY,
+        key_of: Callable[[str], str] = redis_keys.request,
     ) -> None:
-        """Take the half-life of evidence, and how much may wait for the history."""
+        """Take the half-life of evidence, how much may wait for the history, and the hash of what is learned from."""
         self._client: Any = client  # redis-py says "awaitable or value" of every command
         self._outbox = (redis_keys.HISTORY if history_bound.entries else "", str(history_bound))
+        self._key_of = key_of
         self._recency_days = recency_days
         self._clock = clock
         self._apply = Script(client, "outbox.lua", "ledger.lua", "apply.lua", kept=KeptConnection(client))
@@ -76,7 +83,7 @@ class RedisPosteriorStore:
     def _apply_call(self, effect: Effect, now: float) -> tuple[list[str], list[str | bytes | int | float]]:
         event, day = effect.event, utc_day(effect.created_at)
         keys = [
-            redis_keys.request(event.request_id),
+            self._key_of(event.request_id),
             redis_keys.VERSIONS,
             redis_keys.UNINDEXED,
             redis_keys.EVENTS,

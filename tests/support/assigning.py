@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry
 
-from services.learner.learning.assign_kinds import KindAssigner
+from services.learner.learning.assign_kinds import AssignmentLog, KindAssigner
 from shared.metrics import LearnerMetrics
-from shared.ports import Clock, KindStore, RequestLog
+from shared.ports import Clock, KindStore
 from shared.schemas.storage import EmbeddingModel
 
 MODEL = EmbeddingModel("test-4", 4)
@@ -14,7 +14,7 @@ MODEL = EmbeddingModel("test-4", 4)
 
 def a_kind_assigner(
     store: KindStore,
-    log: RequestLog,
+    log: AssignmentLog,
     clock: Clock,
     *,
     metrics: LearnerMetrics | None = None,

@@ -10,12 +10,15 @@ from typing import Any
 
 from services.gateway.models.runtime_models import ArmChanges, FreeArmMemory
 from shared.evaluation_queue import EvaluationQueue
+from shared.import_store import ImportStore
 from shared.ports import EventQueue, Heartbeats, KindStore, Outbox, PosteriorStore, RequestLog, Restorer
 from shared.schemas.history import OutboxBound
 from shared.settings import Settings
+from shared.storage import redis_keys
 from shared.storage.redis_arms import RedisArmChanges, RedisFreeArms
 from shared.storage.redis_connection import connect
 from shared.storage.redis_evaluations import RedisEvaluationQueue
+from shared.storage.redis_imports import RedisImportStore
 from shared.storage.redis_kinds import RedisKindStore
 from shared.storage.redis_outbox import RedisOutbox
 from shared.storage.redis_posteriors import RedisPosteriorStore
@@ -27,6 +30,7 @@ from tests.support.fakes.clock import FakeClock
 from tests.support.fakes.evaluation_queue import FakeEvaluationQueue
 from tests.support.fakes.event_queue import FakeEventQueue
 from tests.support.fakes.heartbeats import FakeHeartbeats
+from tests.support.fakes.import_store import FakeImportStore
 from tests.support.fakes.kind_store import FakeKindStore
 from tests.support.fakes.memory import Memory
 from tests.support.fakes.outbox import FakeOutbox
@@ -53,6 +57,9 @@ class Rig:
     kinds: KindStore
     arm_changes: ArmChanges
     free_arms: FreeArmMemory
+    imports: ImportStore
+    import_kinds: KindStore
+    import_posteriors: PosteriorStore
     clock: FakeClock
     raw: Any = None  # redis-py says "awaitable or value" of every command
     """The server, for tests of what only Redis has; None with fakes."""
@@ -79,6 +86,9 @@ def fake_rig(history_bound: int = 0) -> Rig:
         kinds=FakeKindStore(memory),
         arm_changes=FakeArmChanges(memory),
         free_arms=FakeFreeArms(memory),
+        imports=FakeImportStore(memory),
+        import_kinds=FakeKindStore(memory),
+        import_posteriors=FakePosteriorStore(memory, recency_days=RECENCY_DAYS),
         clock=memory.clock,
     )
 
@@ -106,6 +116,11 @@ async def redis_rig(url: str, history_bound: int = 0, history_bytes: int = 1_000
         kinds=RedisKindStore(client, clock=clock),
         arm_changes=RedisArmChanges(client),
         free_arms=RedisFreeArms(client),
+        imports=RedisImportStore(client, lifetime_s=8 * RECENCY_DAYS * 86_400.0),
+        import_kinds=RedisKindStore(client, clock=clock, key_of=redis_keys.imported),
+        import_posteriors=RedisPosteriorStore(
+            client, recency_days=RECENCY_DAYS, clock=clock, key_of=redis_keys.imported
+        ),
         clock=clock,
         raw=client,
     )

@@ -1,1 +1,1 @@
-"""Commands of the operator: dead letters, forget, rebuild, export."""
+"""Commands of the operator: dead letters, forget, rebuild, export, import."""

@@ -12,14 +12,14 @@ from dataclasses import replace
 
 from msgspec import structs
 
-from services.learner.learning.assign_kinds import assign_all, assignable, fits, kind_dimension, model_of
+from services.learner.learning.assign_kinds import Assignable, assign_all, assignable, fits, kind_dimension, model_of
 from shared.bandit.assigner import Assigner
 from shared.bandit.kinds import Kinds, no_kinds
 from shared.bandit.sums import REQUESTS
 from shared.bandit.traits import assign
 from shared.ports import Clock, History
 from shared.schemas.history import OldClusters, PastAssignment
-from shared.schemas.storage import Assignment, EmbeddingModel, LoggedRequest, first_generation, first_order
+from shared.schemas.storage import Assignment, EmbeddingModel, first_generation, first_order
 
 
 class KindReplay:
@@ -44,7 +44,7 @@ class KindReplay:
             self.kinds = await _kinds_of(old, history, since, order=first_order(self._clock.now()))
         self.began = self.kinds is not None
 
-    def assign(self, request: LoggedRequest) -> Assignment | None:
+    def assign(self, request: Assignable) -> Assignment | None:
         """Assign a request that no learner has assigned; None without a vector that can be compared."""
         if not assignable(request):
             return None

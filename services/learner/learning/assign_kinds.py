@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Protocol, TypeVar
 
 import numpy as np
 from msgspec import structs
@@ -20,7 +21,8 @@ from shared.bandit.traits import EXTRA_DIMENSION, assign
 from shared.errors import CorruptState, DependencyError
 from shared.logs import get_logger
 from shared.metrics import LearnerMetrics
-from shared.ports import Clock, KindStore, RequestLog
+from shared.ports import Clock, KindStore
+from shared.schemas.imports import StoredImport
 from shared.schemas.storage import Assignment, EmbeddingModel, LoggedRequest, first_generation, first_order
 
 _TRIES = 100
@@ -31,7 +33,15 @@ _MODEL_FOR_S = 30.0
 
 _log = get_logger(__name__)
 
-Requests = list[LoggedRequest | None]
+Assignable = LoggedRequest | StoredImport
+AssignableT = TypeVar("AssignableT", LoggedRequest, StoredImport)
+
+
+class AssignmentLog(Protocol):
+    """Store of what is assigned."""
+
+    async def load(self, own_ids: Sequence[str]) -> Sequence[Assignable | None]:
+        """Return them with the kinds that they have by now."""
 
 
 class KindAssigner:
@@ -41,7 +51,7 @@ class KindAssigner:
         self,
         *,
         store: KindStore,
-        log: RequestLog,
+        log: AssignmentLog,
         fetch_model: Callable[[], Awaitable[EmbeddingModel]],
         clock: Clock,
         metrics: LearnerMetrics,
@@ -63,7 +73,7 @@ class KindAssigner:
         async with self._assigning:
             await self._load()
 
-    async def assign(self, requests: Requests) -> Requests:
+    async def assign(self, requests: list[AssignableT | None]) -> list[AssignableT | None]:
         """Return the requests with their kinds. One without a vector of the current embedding model has none."""
         if all(request is None or request.assigned is not None or request.vector is None for request in requests):
             return requests
@@ -103,14 +113,16 @@ class KindAssigner:
             self._metrics.cluster_epoch.set(kinds.generation)
             self._metrics.kinds.set(len(kinds.ids))
 
-    async def _again(self, requests: Requests) -> Requests:
+    async def _again(self, requests: list[AssignableT | None]) -> list[AssignableT | None]:
         """Return the requests with the kinds that another learner may have given them."""
         missing = [one.record.id for one in requests if one is not None and one.assigned is None]
         loaded = await self._log.load(missing)
         assigned = {one.record.id: one.assigned for one in loaded if one is not None and one.assigned is not None}
         return _with(requests, assigned)
 
-    async def _assign(self, before: Kinds | None, requests: Requests) -> tuple[Kinds, Mapping[str, Assignment]] | None:
+    async def _assign(
+        self, before: Kinds | None, requests: Sequence[Assignable | None]
+    ) -> tuple[Kinds, Mapping[str, Assignment]] | None:
         """Return the kinds after the requests, and their assignments; None if there is nothing to assign."""
         waiting = {
             one.record.id: one for one in requests if one is not None and one.assigned is None and assignable(one)
@@ -158,7 +170,7 @@ def next_generation(kinds: Kinds, model: EmbeddingModel) -> Kinds:
     return replace(empty, order=kinds.order)
 
 
-def assign_all(kinds: Kinds, pending: Sequence[LoggedRequest]) -> tuple[Kinds, dict[str, Assignment]]:
+def assign_all(kinds: Kinds, pending: Sequence[Assignable]) -> tuple[Kinds, dict[str, Assignment]]:
     """Assign requests in order; about 80 us each."""
     assigner, order, assigned = Assigner(kinds), kinds.order, {}
     for one in pending:
@@ -169,7 +181,7 @@ def assign_all(kinds: Kinds, pending: Sequence[LoggedRequest]) -> tuple[Kinds, d
     return assigner.kinds, assigned
 
 
-def assignable(request: LoggedRequest) -> bool:
+def assignable(request: Assignable) -> bool:
     """Whether a request has a unit vector and its model's name."""
     vector = request.vector
     if vector is None or request.record.embedding_model is None:
@@ -177,7 +189,7 @@ def assignable(request: LoggedRequest) -> bool:
     return bool(abs(float(np.linalg.norm(vector)) - 1.0) < 0.01)  # false for what is not finite, too
 
 
-def model_of(request: LoggedRequest) -> EmbeddingModel:
+def model_of(request: Assignable) -> EmbeddingModel:
     """Return the embedding model of an assignable request."""
     size = 0 if request.vector is None else len(request.vector)
     return EmbeddingModel(request.record.embedding_model or "", size)
@@ -193,7 +205,7 @@ def kind_dimension(model: EmbeddingModel) -> int:
     return model.dimension + EXTRA_DIMENSION
 
 
-def _with(requests: Requests, assigned: Mapping[str, Assignment]) -> Requests:
+def _with(requests: list[AssignableT | None], assigned: Mapping[str, Assignment]) -> list[AssignableT | None]:
     return [
         structs.replace(one, assigned=assigned[one.record.id]) if one is not None and one.record.id in assigned else one
         for one in requests

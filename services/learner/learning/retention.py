@@ -16,9 +16,14 @@ _CONSUMER_IDLE_S = 600.0
 _log = get_logger(__name__)
 
 
+def counts_for_s(recency_days: float) -> float:
+    """Return how long what was learned counts."""
+    return (_HALF_LIVES * recency_days + 1) * DAY_S
+
+
 def faded_before(now: float, recency_days: float) -> float:
     """Return the time (Unix s) before which nothing counts any more. `now` is Unix seconds."""
-    return now - (_HALF_LIVES * recency_days + 1) * DAY_S
+    return now - counts_for_s(recency_days)
 
 
 async def drop_expired(

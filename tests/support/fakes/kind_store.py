@@ -29,7 +29,7 @@ class FakeKindStore:
             return False
         self.memory.kinds = after
         for own_id, assignment in assigned.items():
-            if own_id in self.memory.stories and self.memory.stories[own_id].record is not None:
+            if own_id in self.memory.stories and self.memory.stories[own_id].is_recorded:
                 self.memory.stories[own_id].assigned = assignment
         return True
 

@@ -13,6 +13,7 @@ from shared.bandit.sources import Source
 from shared.schemas.evaluation import Evaluation, EvaluationTask
 from shared.schemas.events import Event, EventKind, ledger_name
 from shared.schemas.history import PastRating, Waiting
+from shared.schemas.imports import Import
 from shared.schemas.records import RequestRecord
 from shared.schemas.storage import Assignment, DeadLetter, Notice, Verdict
 from tests.support.fakes.clock import FakeClock
@@ -22,9 +23,10 @@ from tests.support.values import replace
 
 @dataclass
 class Story:
-    """One request's hash."""
+    """One request's hash, or that of an imported prompt."""
 
     record: RequestRecord | None = None
+    imported: Import | None = None
     vector: Vector | None = None
     ratings: dict[Source, PastRating] = field(default_factory=dict)
     """The last revision by each source; its score is None if it was withdrawn."""
@@ -44,6 +46,11 @@ class Story:
     def applied(self, source: Source = Source.USER) -> int:
         """Return the revision that has been learned."""
         return self.ledger.get(ledger_name(EventKind.FEEDBACK, source), (0, {}))[0]
+
+    @property
+    def is_recorded(self) -> bool:
+        """Return whether there is anything to learn from."""
+        return self.record is not None or self.imported is not None
 
 
 @dataclass

@@ -46,7 +46,7 @@ class FakePosteriorStore:
     def _apply(self, effect: Effect) -> Applied:
         event = effect.event
         story = self.memory.stories.get(event.request_id)
-        if story is None or story.record is None:
+        if story is None or not story.is_recorded:
             return Applied.MISSING
         revision, old = story.ledger.get(event.ledger, (0, {}))
         if revision >= event.revision:

@@ -1,0 +1,162 @@
+"""Imported scores on a real Redis: counted once, by kind, whatever interrupts the import."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from services.learner.commands.import_scores import BATCH, Imported, ImportStores, import_scores
+from services.learner.commands.score_file import ScoredAnswer
+from shared.bandit.sources import Source
+from shared.bandit.sums import ArmSums
+from shared.errors import DependencyError
+from shared.schemas.imports import ImportedAnswer
+from tests.support.assigning import a_kind_assigner
+from tests.support.fakes.embedder import FakeEmbedder
+from tests.support.fakes.request_index import FakeRequestIndex
+from tests.support.ledgers import sums_in
+from tests.support.redis_rig import RECENCY_DAYS, Rig, redis_rig
+
+DAY_S = 86_400.0
+ARMS = ("v/a", "v/b", "w/c")
+
+
+@dataclass
+class World:
+    """One installation."""
+
+    rig: Rig
+    url: str
+    embedder: FakeEmbedder = field(default_factory=FakeEmbedder)
+    index: FakeRequestIndex = field(default_factory=FakeRequestIndex)
+    steps: list[tuple[int, int]] = field(default_factory=list)
+
+    async def stores(self) -> ImportStores:
+        """Return the stores of one import, as a new process has them."""
+        rig, model = self.rig, await self.embedder.model()
+        kinds = a_kind_assigner(rig.import_kinds, rig.imports, rig.clock, model=model)
+        return ImportStores(rig.imports, kinds, rig.import_posteriors, self.index, self.embedder, rig.clock)
+
+    async def run(self, lines: Sequence[ScoredAnswer], source: Source = Source.EVAL, weight: float = 0.5) -> Imported:
+        return await import_scores(
+            lines, await self.stores(), lambda *step: self.steps.append(step), source=source, weight=weight,
+            recency_days=RECENCY_DAYS,
+        )  # fmt: skip
+
+    async def learned(self) -> dict[str, ArmSums]:
+        return dict((await self.rig.posteriors.load()).arms)
+
+    @property
+    def points(self) -> dict[str, Any]:
+        """Every point by id."""
+        (points,) = self.index.points.values()
+        return points
+
+
+@pytest.fixture
+async def world(redis_server: str) -> AsyncIterator[World]:
+    async with redis_rig(redis_server) as rig:
+        yield World(rig, redis_server)
+
+
+def lines(number: int, score: float = 0.5, scored_at: float | None = None) -> list[ScoredAnswer]:
+    """So many prompts, each answered by every arm; the first arm answers best."""
+    topics = ("write python code for", "cook a soup of", "translate into french:")
+    return [
+        ScoredAnswer(
+            f"{topics[at % 3]} number {at}", "", arm, ImportedAnswer(1.0 if arm == "v/a" else score), scored_at
+        )
+        for at in range(number)
+        for arm in ARMS
+    ]
+
+
+async def test_scores_count_once_by_kind_and_become_neighbours(world: World) -> None:
+    """The same file again changes nothing, not even a version, and embeds nothing."""
+    done = await world.run(lines(100))
+    assert (done.prompts, done.known, done.too_old) == (100, 0, 0)
+    assert done.scores == dict.fromkeys(ARMS, 100)
+    assert world.steps == [(0, 100), (BATCH, 100), (100, 100)]
+    state = await world.rig.posteriors.load()
+    for arm, score in (("v/a", 1.0), ("v/b", 0.5)):
+        of = state.arms[arm].sources[Source.EVAL]
+        assert (of.total.labels, of.total.score) == (50, 50 * score)
+        assert len(of.kinds) > 1
+        assert sum(one.labels for one in of.kinds.values()) == 50
+    assert state.kinds is not None
+    assert state.kinds.counts.sum() == 100, "a prompt is assigned once, however many models answered it"
+    assert sorted((point.arm, point.score) for point in world.points.values())[:100] == [("v/a", 1.0)] * 100
+    assert len(world.points) == 300
+    asked = len(world.embedder.asked)
+    again = await world.run(lines(100))
+    assert (again.prompts, again.known, again.scores.total()) == (0, 100, 0)
+    assert (await world.rig.posteriors.load()).version == state.version
+    assert (asked, len(world.embedder.asked), len(world.points)) == (100, 100, 300)
+
+
+async def test_another_score_replaces_the_earlier_one_and_another_model_is_added(world: World) -> None:
+    """In one file as in two; a new weight counts for the whole prompt."""
+    first, *_ = lines(1)
+    better = [ScoredAnswer(first.prompt, "", arm, ImportedAnswer(score)) for arm, score in (("v/b", 0.25), ("x", 1.0))]
+    await world.run([*lines(1), *better[:1]])
+    await world.run(better, weight=1.0)
+    totals = {arm: sums.sources[Source.EVAL].total for arm, sums in (await world.learned()).items()}
+    assert {arm: (one.labels, one.score) for arm, one in totals.items()} == {
+        "v/a": (1, 1.0), "v/b": (1, 0.25), "w/c": (1, 0.5), "x": (1, 1.0),
+    }  # fmt: skip
+    assert {point.arm: point.score for point in world.points.values()} == {
+        "v/a": 1.0, "v/b": 0.25, "w/c": 0.5, "x": 1.0,
+    }  # fmt: skip
+
+
+async def test_prompt_system_source_and_day_tell_observations_apart(world: World) -> None:
+    """Each counts for itself; the hour does not."""
+    now = world.rig.clock.now() // DAY_S * DAY_S
+    answer = ImportedAnswer(1.0)
+    some = [
+        ScoredAnswer("p", "", "v/a", answer),
+        ScoredAnswer("q", "", "v/a", answer),
+        ScoredAnswer("p", "s", "v/a", answer),
+        ScoredAnswer("p", "", "v/a", answer, now),
+        ScoredAnswer("p", "", "v/a", answer, now + 3600),
+        ScoredAnswer("p", "", "v/a", answer, now - 30 * DAY_S),
+        ScoredAnswer("p", "", "v/a", answer, now - 300 * DAY_S),
+    ]
+    done = await world.run(some, weight=1.0)
+    assert (done.prompts, done.too_old) == (5, 1)
+    assert (await world.run(some, Source.JUDGE, weight=1.0)).prompts == 5
+    sources = (await world.learned())["v/a"].sources
+    assert [sources[source].total.labels for source in (Source.EVAL, Source.JUDGE)] == [4.5, 4.5], "one is a month old"
+
+
+@pytest.mark.parametrize("broken", ["kinds", "index", "posteriors", "embedder"])
+async def test_an_interrupted_import_is_completed_by_repeating_it(world: World, broken: str) -> None:
+    """Whatever was away, and whatever had been done before: the sums are those of one import."""
+    stores = await world.stores()
+    target, method = {
+        "kinds": (stores.kinds, "assign"),
+        "index": (world.index, "upsert"),
+        "posteriors": (stores.posteriors, "apply"),
+        "embedder": (world.embedder, "embed"),
+    }[broken]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(target, method, _away)
+        with pytest.raises(DependencyError):
+            await import_scores(
+                lines(10), stores, lambda *_: None, source=Source.EVAL, weight=0.5, recency_days=RECENCY_DAYS
+            )
+    assert sums_in(world.url) == {}
+    for prompts in (10, 0):
+        assert (await world.run(lines(10))).prompts == prompts
+        assert sums_in(world.url)["labels_milli:eval"] == 500 * 10 * len(ARMS)
+    assert len(world.points) == 10 * len(ARMS)
+    kinds = (await world.rig.posteriors.load()).kinds
+    assert kinds is not None
+    assert kinds.counts.sum() == 10
+
+
+async def _away(*_: object) -> None:
+    raise DependencyError("redis", "away")
