@@ -116,6 +116,7 @@ def why_not(record: RequestRecord, score: float | None) -> str | None:
         (record.shadow is not None, "shadow mode"),
         (decision.kind is DecisionKind.PINNED, "model named by the client"),
         (decision.session, "conversation kept its model"),
+        (decision.terms != "", "terms of the caller's own"),
         (decision.exploration != "on", "not explored"),
         (decision.kind is DecisionKind.DEFAULT and not decision.views, "default model"),
         (not decision.views or decision.weights is None, "no probabilities recorded"),

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from aiohttp import web
@@ -41,9 +40,7 @@ from services.gateway.process.settings_check import asks_openrouter
 from services.gateway.process.version import VERSION
 from services.gateway.records.record_writer import RecordWriter
 from services.gateway.records.spool import Spool
-from shared.bandit.arms import ArmId
 from shared.bandit.build import build_policy
-from shared.bandit.policy import Policy
 from shared.metrics import GatewayMetrics, ProcessMetrics, new_registry
 from shared.resilience.circuit_breaker import CircuitBreaker
 from shared.resilience.supervision import Supervisor
@@ -156,7 +153,7 @@ def build_gateway(settings: Settings, adapters: Adapters, metrics: GatewayMetric
         adapters.log, redis_breaker, quotas, supervisor, clock=clock, metrics=metrics, timeout_s=redis_s
     )
     selector = Selector(
-        catalogue=catalogue, posteriors=posteriors, context_gatherer=gatherer, circuit_breakers=breakers,
+        catalogue=catalogue, policies=dict, posteriors=posteriors, context_gatherer=gatherer, circuit_breakers=breakers,
         conversations=Conversations(adapters.log, redis_breaker, timeout_s=redis_s), learned_limits=learned_limits,
         exploration=exploration, metrics=metrics, rng=np.random.default_rng(),
         request_timeout_s=settings.REQUEST_TIMEOUT_S, session_margin=settings.SESSION_MARGIN,
@@ -191,11 +188,14 @@ def build_gateway(settings: Settings, adapters: Adapters, metrics: GatewayMetric
 def _posteriors(
     settings: Settings, adapters: Adapters, catalogue: Catalogue, metrics: GatewayMetrics
 ) -> PosteriorCache:
-    def make_policy(default: ArmId | None) -> Policy[Any]:
-        return build_policy(replace(settings.bandit(), default_arm=default))
-
     return PosteriorCache(
-        adapters.store, catalogue, make_policy, clock=adapters.clock, metrics=metrics, load_timeout_s=LOAD_TIMEOUT_S
+        adapters.store,
+        catalogue,
+        build_policy,
+        settings.bandit(),
+        clock=adapters.clock,
+        metrics=metrics,
+        load_timeout_s=LOAD_TIMEOUT_S,
     )
 
 

@@ -107,6 +107,7 @@ class Decision:
         kind_requests, kind_labels: requests and ratings of similar prompts (without context: of all), weighted by age.
         nearness: 1 where the prompt belongs to the nearest kind, below 1 where it is of a new kind.
         examples: ids of requests of the nearest kind, those most like its centre first.
+        terms: the caller's own terms: name of the policy, `request`, or both joined by `+`; "" for the settings'.
     """
 
     kind: DecisionKind
@@ -129,6 +130,7 @@ class Decision:
     nearness: float | None = None
     examples: tuple[str, ...] = ()
     kind_size: int | None = None
+    terms: str = ""
 
     @property
     def arm(self) -> ArmId:

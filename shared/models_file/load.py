@@ -17,7 +17,7 @@ from shared.bandit.variants import base_of
 from shared.errors import SettingsError
 from shared.models_file.schema import ListedModel, ModelsFile, Policy, Upstream
 from shared.models_file.yaml_text import Path_, YamlText
-from shared.schemas.chat import AUTO
+from shared.schemas.terms import AUTO
 from shared.settings import Settings
 from shared.settings.explain import Said, allowed, shown
 from shared.settings.text import BadText

@@ -11,15 +11,12 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from shared.bandit.arms import Price
+from shared.schemas.requirements import CAPABILITIES, INPUTS, OUTPUTS, PARAMETERS
 from shared.settings.explain import Said
 from shared.settings.field_types import HeaderSecret, ModelName, OptionalPath, UpstreamUrl, split_list
 from shared.settings.model_prices import MAX_USD_PER_MILLION
 from shared.settings.text import BadText
 
-INPUTS = ("image", "audio", "file", "video")
-OUTPUTS = ("output:image", "output:audio")
-PARAMETERS = ("tools", "tool_choice", "response_format", "structured_outputs", "logprobs", "reasoning")
-CAPABILITIES = (*INPUTS, *OUTPUTS, *PARAMETERS)
 _IMPLIED = {"tools": "tool_choice", "structured_outputs": "response_format"}
 
 DIALECTS = ("chat", "responses", "messages")

@@ -18,9 +18,9 @@ from shared.errors import InvalidRequest
 from shared.schemas.chat_fields import ChatFields
 from shared.schemas.requirements import NO_REQUIREMENTS, Requirements, requirements_of
 from shared.schemas.strict_json import load_object, validate
+from shared.schemas.terms import Terms, is_auto, terms_of
 from shared.schemas.traits import traits_of
 
-AUTO = "auto"
 MAX_PROMPT_CHARS = 1_500_000
 """Text of all messages together, some 400,000 tokens."""
 
@@ -52,7 +52,7 @@ _HEADER_SAFE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 Translate = Callable[[dict[str, Any]], tuple[dict[str, Any], tuple[str, ...]]]
 """Converts the body of another API to a chat body; also returns the names of the fields that it dropped."""
 
-_KEPT_FROM_OPENROUTER = REROUTING | {"model", "models"}
+_KEPT_FROM_OPENROUTER = REROUTING | {"model", "models", "router"}
 _KEPT_FROM_OTHERS = _KEPT_FROM_OPENROUTER | {"session_id"}
 
 
@@ -71,6 +71,7 @@ class ChatRequest(Struct, frozen=True, eq=False):
         requirements: what the request requires of a model.
         ignored: names of dropped fields, for a response header.
         traits: what is known of the request beside the routing text, for its kind of prompt.
+        terms: the caller's own terms of the choice; None for those of the settings.
     """
 
     body: Mapping[str, object]
@@ -83,6 +84,7 @@ class ChatRequest(Struct, frozen=True, eq=False):
     requirements: Requirements = NO_REQUIREMENTS
     ignored: tuple[str, ...] = ()
     traits: tuple[str, ...] = ()
+    terms: Terms | None = None
 
 
 def parse_chat(raw: bytes, *, forward_session: bool = False, translate: Translate | None = None) -> ChatRequest:
@@ -116,9 +118,10 @@ def parse_chat(raw: bytes, *, forward_session: bool = False, translate: Translat
         if wishes is not None:
             passed["provider"] = wishes
     text, requirements = _routing_text(messages), requirements_of(body)
+    terms = terms_of(fields.model, fields.router)
     return ChatRequest(
         body=passed,
-        model=None if fields.model == AUTO else fields.model,
+        model=None if is_auto(fields.model) else fields.model,
         models=tuple(fields.models or ()),
         routing_text=text,
         stream=bool(fields.stream),
@@ -127,6 +130,7 @@ def parse_chat(raw: bytes, *, forward_session: bool = False, translate: Translat
         requirements=requirements,
         ignored=ignored,
         traits=traits_of(body, text, requirements.features),
+        terms=terms,
     )
 
 

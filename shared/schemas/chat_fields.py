@@ -11,6 +11,8 @@ import orjson
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from shared.schemas.terms import RouterFields
+
 MAX_MESSAGES = 8192
 MAX_ANSWERS = 128
 MAX_SESSION_CHARS = 128
@@ -70,6 +72,7 @@ class ChatFields(_Strict):
     max_completion_tokens: Number | None = Field(None, description=_LIMIT)
     n: Answers | None = None
     temperature: Number | None = None
+    router: RouterFields | None = Field(None, description="The caller's terms of the choice; never sent upstream")
     session_id: Annotated[str, Field(min_length=1, max_length=MAX_SESSION_CHARS)] | None = Field(
         None, description="Names the conversation, which keeps its model while that is good enough"
     )

@@ -19,6 +19,11 @@ from typing import Any
 import orjson
 from msgspec import Struct
 
+INPUTS = ("image", "audio", "file", "video")
+OUTPUTS = ("output:image", "output:audio")
+PARAMETERS = ("tools", "tool_choice", "response_format", "structured_outputs", "logprobs", "reasoning")
+CAPABILITIES = (*INPUTS, *OUTPUTS, *PARAMETERS)
+"""Features that a model is known to have or to lack."""
 CONTEXT, TOOL_HISTORY, MAX_TOKENS = "context", "tool_history", "max_tokens"
 
 _CAUTIOUS_BYTES, _LEAST_BYTES = 3, 8

@@ -84,6 +84,7 @@ def a_full_story() -> NewRecord:
         nearness=0.75,
         examples=(str(uuid.uuid4()), "older"),
         unfit=(("c/blind", "image", "known"), ("d/ünï", "context", "learned")),
+        terms="cheap+request",
     )
     attempts = (Attempt("a/b", "timeout", 1.5, spent=True, cost_usd=0.1), Attempt("b/ünï", None, 0.25, spent=False))
     outcome = replace(record.outcome, attempts=attempts, first_token_s=0.125, streamed=True, failed_checks=("cut",))

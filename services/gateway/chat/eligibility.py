@@ -24,11 +24,11 @@ from services.gateway.models.catalogue import Catalogue
 from shared.bandit.arms import Arm, ArmId
 from shared.bandit.decision import UnfitArm
 from shared.errors import InvalidRequest
-from shared.schemas.requirements import CONTEXT, MAX_TOKENS, Requirements, field_of, words_of
+from shared.schemas.requirements import CONTEXT, INPUTS, MAX_TOKENS, PARAMETERS, Requirements, field_of, words_of
 
 _NOTHING: frozenset[str] = frozenset()
-_INPUTS = frozenset({"image", "audio", "file", "video"})
-_PARAMETERS = frozenset({"tools", "tool_choice", "response_format", "structured_outputs", "logprobs", "reasoning"})
+_INPUTS = frozenset(INPUTS)
+_PARAMETERS = frozenset(PARAMETERS)
 SOFT = frozenset({"file", "reasoning"})
 """Preferences: OpenRouter parses files for models that take text alone, and upstreams ignore a wish for reasoning."""
 
@@ -192,7 +192,7 @@ def left_out(unfit: Sequence[UnfitArm]) -> str:
     for arm, feature, _ in unfit:
         by_feature.setdefault(feature, []).append(arm)
     groups = [f"{_some(arms)} ({feature})" for feature, arms in by_feature.items()]
-    return f"Excluded because the request needs what they lack: {', '.join(groups)}."
+    return f"Excluded by what the request needs or limits: {', '.join(groups)}."
 
 
 def _some(arms: Sequence[ArmId]) -> str:

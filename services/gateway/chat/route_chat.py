@@ -17,12 +17,13 @@ from typing import TypeVar
 
 from msgspec import Struct
 
+from services.gateway.chat.candidates import Candidates
 from services.gateway.chat.fallback import UpstreamCaller
 from services.gateway.chat.journal import CHARS_PER_TOKEN, Ending, Journal
 from services.gateway.chat.plan import ChatPlan
 from services.gateway.chat.recording import ChatRecorder, Served
 from services.gateway.chat.reservations import Reservations, needs_reservation
-from services.gateway.chat.selection import Candidates, Choice, Selector
+from services.gateway.chat.selection import Choice, Selector
 from services.gateway.chat.streaming import Begin, OpenStream, open_stream
 from services.gateway.evaluation.evaluations import Evaluations, RequestEvaluation
 from services.gateway.evaluation.planner import Routed

@@ -6,15 +6,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
 from msgspec import Struct
 
+from services.gateway.chat.candidates import Candidates, find_candidates
 from services.gateway.chat.context import ContextGatherer, Gathered
-from services.gateway.chat.eligibility import LEARNED, eligible, left_out, refusal
+from services.gateway.chat.eligibility import LEARNED, left_out
 from services.gateway.chat.fallback import call_order
 from services.gateway.limits.exploration_budget import ExplorationBudget
 from services.gateway.limits.learned_limits import LearnedLimits
@@ -23,11 +24,12 @@ from services.gateway.models.posterior_cache import PosteriorCache
 from services.gateway.request_context import RequestContext
 from shared.bandit.arms import ArmId, Price
 from shared.bandit.context import Context
-from shared.bandit.decision import Decision, DecisionKind, UnfitArm
+from shared.bandit.decision import Decision, DecisionKind
 from shared.bandit.steering import greedy, hold, keep, overrule
-from shared.errors import DependencyError, Unavailable
+from shared.errors import DependencyError
 from shared.logs import get_logger
 from shared.metrics import GatewayMetrics
+from shared.models_file import Policy
 from shared.ports import RequestLog
 from shared.resilience.circuit_breaker import CircuitBreaker
 from shared.resilience.upstream_circuits import CircuitBreakers
@@ -39,26 +41,6 @@ from shared.tracing import span
 _log = get_logger(__name__)
 T = TypeVar("T")
 S = TypeVar("S")
-
-
-class Candidates(Struct, frozen=True):
-    """The arms that may answer a request.
-
-    Attributes:
-        pinned: the one model that the client names, else None.
-        allowed: the arms to draw from; empty where `default` alone can serve the request.
-        narrowed: whether the client allows some arms only.
-        reserve: arms that may be able to serve it, called only when others fail.
-        default: DEFAULT_MODEL, where the client allows it and it can serve the request.
-        unfit: arms that the client allows and that are left out of the draw.
-    """
-
-    pinned: ArmId | None
-    allowed: tuple[ArmId, ...]
-    narrowed: bool
-    reserve: tuple[ArmId, ...] = ()
-    default: ArmId | None = None
-    unfit: tuple[UnfitArm, ...] = ()
 
 
 class Choice(Struct, frozen=True, eq=False):
@@ -115,6 +97,7 @@ class Selector:
 
     _: KW_ONLY
     catalogue: Catalogue
+    policies: Callable[[], Mapping[str, Policy]]
     posteriors: PosteriorCache
     context_gatherer: ContextGatherer
     conversations: Conversations
@@ -129,25 +112,8 @@ class Selector:
     shadow_mode: bool
 
     def candidates(self, chat: ChatRequest) -> Candidates:
-        """Return the arms that `chat` allows and that can serve it.
-
-        Raises NotFound for an unknown model, Unavailable where none is known, and InvalidRequest where none that the
-        client allows can serve the request. A pinned model is not judged: the upstream says whether it can.
-        """
-        catalogue, narrowed = self.catalogue, bool(chat.models)
-        pinned = None if chat.model is None else catalogue.pin(chat.model)
-        allowed = catalogue.narrow(chat.models) if narrowed else catalogue.arm_ids
-        if pinned is not None:
-            return Candidates(pinned, allowed, narrowed)
-        if not allowed:
-            raise Unavailable("No model is known: name some in LLM_MODELS, or a DEFAULT_MODEL.", code="no_models")
-        # A client that narrows the choice wants no other arm; DEFAULT_MODEL may be among the allowed ones.
-        default = catalogue.default if not narrowed or catalogue.default in allowed else None
-        found = eligible(allowed, default, chat.requirements, catalogue, self.learned_limits)
-        if not found.arms and found.default is None:
-            judged = dict.fromkeys((*allowed, *(() if default is None else (default,))))
-            raise refusal(tuple(judged), chat.requirements, catalogue, chat.body)
-        return Candidates(None, found.arms, narrowed, found.reserve, found.default, found.unfit)
+        """Return the arms that may answer; see `find_candidates`."""
+        return find_candidates(chat, self.catalogue, self.learned_limits, self.policies(), self.posteriors.snapshot)
 
     def prices(self, candidates: Candidates) -> Iterator[Price | None]:
         """Return the list prices of the arms that may answer."""
@@ -178,7 +144,7 @@ class Selector:
         if degraded != decision.degraded:
             decision = replace(decision, degraded=degraded)
         # In shadow mode the safe arm alone answers, and a client that narrows the choice wants no other arm.
-        last_resort = None if candidates.narrowed or self.shadow_mode else candidates.default
+        last_resort = None if self.shadow_mode else candidates.last_resort
         others = () if self.shadow_mode else (*candidates.allowed, *candidates.reserve)
         return Choice(decision, gathered, call_order(decision, self.circuit_breakers, last_resort, others), shadow)
 
@@ -188,8 +154,8 @@ class Selector:
         """Return the decision, and in shadow mode the one that is not followed."""
         if candidates.pinned is not None:
             return _pin(candidates.pinned), None
-        drawn = self._draw(candidates, context)
-        if not explore:
+        drawn, terms = self._draw(candidates, context), candidates.terms
+        if not explore or (terms is not None and not terms.explores):
             drawn = greedy(drawn, "off", candidates.default, self.min_confidence)
         elif not self.exploration.left:
             drawn = greedy(drawn, "spent", candidates.default, self.min_confidence)
@@ -202,7 +168,9 @@ class Selector:
         """Keep a conversation with its arm: within a tool loop while the arm can serve it, else within the margin."""
         arm = conversation.arm
         if not conversation.tool_step or arm is None:
-            return hold(drawn, arm, self.session_margin)
+            terms = candidates.terms
+            margin = None if terms is None else terms.policy.session_margin
+            return hold(drawn, arm, self.session_margin if margin is None else margin)
         able = arm in candidates.allowed or arm in candidates.reserve or arm == candidates.default
         # The arm may have refused the tool calls of other models: these are its own.
         able = able or (arm, TOOL_HISTORY, LEARNED) in candidates.unfit
@@ -210,7 +178,7 @@ class Selector:
 
     def _draw(self, candidates: Candidates, context: Context) -> Decision:
         snapshot, allowed = self.posteriors.snapshot, candidates.allowed
-        default = None if candidates.narrowed else candidates.default
+        default = candidates.last_resort
         if snapshot is None:
             return _default(default, allowed, "Nothing has been read of what was learned.")
         if not allowed:
@@ -220,14 +188,16 @@ class Selector:
             return _default(default, allowed, "The models are newer than the learned state.")
         try:
             with self.metrics.decide.time(), span("decide"):
-                return snapshot.decide(context, known, self.rng)
+                return snapshot.decide(context, known, self.rng, candidates.terms)
         except Exception:  # noqa: BLE001 - fail open: a fault in the policy must not cost an answer
             _log.exception("the policy broke", arms=len(known), snapshot=snapshot.version)
             return replace(_default(default, allowed, "The policy could not decide."), degraded=("policy",))
 
 
 def _explained(decision: Decision, candidates: Candidates) -> Decision:
-    """Return the decision with the arms that could not serve the request."""
+    """Return the decision with the caller's terms, and the arms that could not serve the request."""
+    if candidates.terms is not None:
+        decision = replace(decision, terms=candidates.terms.name)
     if not candidates.unfit:
         return decision
     reason = f"{decision.reason} {left_out(candidates.unfit)}"

@@ -9,6 +9,9 @@ import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable
 from dataclasses import KW_ONLY, dataclass, field
+from functools import partial
+
+from msgspec.structs import replace
 
 from services.gateway.chat.route_chat import Completed, RouteChat
 from services.gateway.chat.streaming import OpenStream
@@ -21,6 +24,7 @@ from shared.errors import InvalidRequest, Unavailable
 from shared.ports import Clock
 from shared.schemas.chat import ChatRequest, Translate, parse_chat
 from shared.schemas.chat_fields import MAX_SESSION_CHARS
+from shared.schemas.terms import with_headers
 from shared.schemas.upstream import Sink
 
 CONTROL = "x-simulate"
@@ -84,7 +88,8 @@ class ChatHandler:
                 del chat  # the error keeps this frame
                 raise
         self._complete(context, chat)
-        return chat
+        terms = with_headers(chat.terms, partial(_header, context.headers))
+        return chat if terms is chat.terms else replace(chat, terms=terms)
 
     async def respond(self, context: RequestContext, chat: ChatRequest) -> tuple[dict[str, str], bytes]:
         """Route and call; return headers and body of the answer, which is recorded."""
@@ -140,6 +145,10 @@ def _cache_key(chat: ChatRequest) -> str | None:
     """Return OpenAI's `prompt_cache_key`: requests that share it share the beginning of a prompt, and its cache."""
     key = chat.body.get("prompt_cache_key")
     return f"prompt_cache_key:{key}" if isinstance(key, str) and key else None
+
+
+def _header(headers: Headers, name: str) -> str:
+    return headers.get(name, "")
 
 
 def _allows(headers: Headers, name: str) -> bool:

@@ -35,6 +35,9 @@ SENT_HEADERS: dict[str, Schema] = {
     "x-session-id": {"type": "string", "minLength": 1, "maxLength": 128},
     "x-router-explore": {"type": "string", "enum": ["on", "off"]},
     "x-router-evaluate": {"type": "string", "enum": ["on", "off"]},
+    "x-router-policy": {"type": "string", "minLength": 1, "maxLength": 64},
+    "x-router-weights": {"type": "string", "example": "quality=0.8,latency=0,cost=-0.2"},
+    "x-router-max-cost-usd": {"type": "number", "exclusiveMinimum": 0},
 }
 
 KINDS_QUERY: dict[str, Schema] = {
@@ -83,7 +86,10 @@ _BODY_ERRORS = {
     415: "unsupported_media_type, unsupported_encoding",
 }
 _ARM_LIST = object_of("arms added removed", arms=STRINGS, added=STRINGS, removed=STRINGS)
-_CHAT_ERRORS = _BODY_ERRORS | {400: f"{_BODY_ERRORS[400]}; no_capable_model: no model can serve what the request needs"}
+_CHAT_ERRORS = _BODY_ERRORS | {
+    400: f"{_BODY_ERRORS[400]}; no_capable_model: no model can serve what the request needs; "
+    "no_model_within_limits: the nearest is named"
+}
 _ARM_ERRORS = {
     400: "invalid_value: no name of a model",
     403: "admin_key_required",

@@ -74,8 +74,8 @@ KIND = object_of(
 
 PROMPTS: Schema = {"type": "string", "enum": ["stored", "not_stored", "unavailable"]}
 DECISION = object_of(
-    "kind model propensity confidence reason eligible arms neighbours prompt_kind",
-    kind=STRING, model=STRING, propensity=_NUMBER, confidence=_NUMBER, reason=STRING, eligible=_STRINGS,
+    "kind model propensity confidence reason eligible arms neighbours prompt_kind terms",
+    kind=STRING, terms=STRING, model=STRING, propensity=_NUMBER, confidence=_NUMBER, reason=STRING, eligible=_STRINGS,
     prompt_kind=_or_null(
         object_of(
             "id size requests_nearby labels_nearby new nearness examples",

@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from services.gateway.models.catalogue import Catalogue
+from services.gateway.models.policies import DecisionTerms
 from shared.bandit.arms import Arm, ArmId
 from shared.bandit.context import Context
 from shared.bandit.decision import Decision
-from shared.bandit.policy import Policy
+from shared.bandit.policy import BanditSettings, Policy
 from shared.bandit.posterior import GaussianPosterior
 from shared.errors import CorruptState
 from shared.metrics import GatewayMetrics
@@ -27,8 +28,7 @@ REFRESH_S = 0.5
 STALE_S = 5.0
 """Older than this, decisions are marked as degraded: what was learned since is missing."""
 
-MakePolicy = Callable[[ArmId | None], Policy[Any]]
-"""The policy for a default arm: its name in the catalogue is known only once the catalogue is."""
+MakePolicy = Callable[[BanditSettings], Policy[Any]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +40,9 @@ class Snapshot:
     arms: tuple[Arm, ...]
     default: ArmId | None
     version: str
+    settings: BanditSettings
+    make_policy: MakePolicy
+    _by_rate: dict[float, GaussianPosterior] = field(init=False, default_factory=dict)
 
     @cached_property
     def covered(self) -> frozenset[ArmId]:
@@ -50,9 +53,32 @@ class Snapshot:
         """Return whether the posterior covers `arm`."""
         return arm in self.covered
 
-    def decide(self, context: Context, eligible: tuple[ArmId, ...], rng: np.random.Generator) -> Decision:
-        """Return the policy's decision among `eligible`."""
-        return self.policy.decide(self.posterior, context, eligible, rng)
+    def decide(
+        self,
+        context: Context,
+        eligible: tuple[ArmId, ...],
+        rng: np.random.Generator,
+        terms: DecisionTerms | None = None,
+    ) -> Decision:
+        """Return the policy's decision among `eligible`, under the caller's own terms if there are any."""
+        if terms is None:
+            return self.policy.decide(self.posterior, context, eligible, rng)
+        rate = self.settings.exploration_rate if terms.policy.exploration is None else terms.policy.exploration
+        settings = replace(
+            self.settings,
+            weights=terms.weights(self.settings.weights),
+            exploration_rate=rate,
+            default_arm=terms.policy.default or self.settings.default_arm,
+        )
+        return self.make_policy(settings).decide(self._explored_at(rate), context, eligible, rng)
+
+    def _explored_at(self, rate: float) -> GaussianPosterior:
+        """Return the posterior at that exploration rate, the same object each time: other caches use it as a key."""
+        if rate == self.posterior.exploration_rate:
+            return self.posterior
+        if rate not in self._by_rate:
+            self._by_rate[rate] = replace(self.posterior, exploration_rate=rate)
+        return self._by_rate[rate]
 
 
 @dataclass(eq=False, repr=False)
@@ -62,6 +88,7 @@ class PosteriorCache:
     store: PosteriorStore
     catalogue: Catalogue
     make_policy: MakePolicy
+    settings: BanditSettings
     _: KW_ONLY
     clock: Clock
     metrics: GatewayMetrics
@@ -93,10 +120,11 @@ class PosteriorCache:
             arms, default = self.catalogue.arms, self.catalogue.default
             old = self.snapshot
             if old is None or (old.version, old.arms, old.default) != (state.version, arms, default):
-                policy = old.policy if old is not None and old.default == default else self.make_policy(default)
+                settings = replace(self.settings, default_arm=default)
+                policy = old.policy if old is not None and old.default == default else self.make_policy(settings)
                 # A fit is milliseconds of numpy; in the event loop it would be a stall for every open stream.
                 posterior = await asyncio.to_thread(policy.fit, state, arms)
-                self.snapshot = Snapshot(policy, posterior, arms, default, state.version)
+                self.snapshot = Snapshot(policy, posterior, arms, default, state.version, settings, self.make_policy)
         except CorruptState as error:
             self.refused = str(error)
             self.metrics.snapshot_refused.inc()

@@ -18,7 +18,7 @@ from shared.bandit.free_arms import FREE
 from shared.errors import Conflict, CorruptState, DependencyError, InvalidRequest, NotFound, Unavailable
 from shared.logs import get_logger
 from shared.metrics import GatewayMetrics
-from shared.schemas.chat import AUTO
+from shared.schemas.terms import AUTO
 
 _log = get_logger(__name__)
 

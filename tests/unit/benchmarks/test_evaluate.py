@@ -154,6 +154,7 @@ def test_only_drawn_answered_and_rated_requests_count() -> None:
         None: request,
         "model named by the client": a_request(pinned, 1.0),
         "conversation kept its model": a_request(hold(decision, best, 0.1), 1.0),
+        "terms of the caller's own": a_request(replace(decision, terms="cheap"), 1.0),
         "not explored": a_request(greedy(decision, "off"), 1.0),
         "shadow mode": a_request(overrule(decision, A), 1.0, shadow=decision),
         "default model": a_request(replace(pinned, kind=DecisionKind.DEFAULT), 1.0),

@@ -6,26 +6,29 @@ from typing import Any
 
 from aiohttp import web
 
-from services.gateway.http.app_keys import CATALOGUE
+from services.gateway.http.app_keys import CATALOGUE, SELECTOR
 from services.gateway.http.handlers import json_response
 from services.gateway.models.catalogue import Catalogue
+from services.gateway.models.policies import policy_models
 from shared.bandit.arms import Arm, ArmId
 from shared.errors import NotFound
-from shared.schemas.chat import AUTO
+from shared.schemas.terms import AUTO, is_auto
 
 
 async def models(request: web.Request) -> web.Response:
     """List `auto`, the arms that it chooses from, and the default model."""
     catalogue = request.app[CATALOGUE]
     default = () if catalogue.default is None else (catalogue.default,)
-    names = dict.fromkeys((AUTO, *catalogue.arm_ids, *default))
+    policies = policy_models(request.app[SELECTOR].policies())
+    names = dict.fromkeys((AUTO, *policies, *catalogue.arm_ids, *default))
     return json_response({"object": "list", "data": [_model(name, catalogue) for name in names]})
 
 
 async def model(request: web.Request) -> web.Response:
     """Show one model, whether it is an arm or only listed by the upstream."""
     name, catalogue = request.match_info["model"], request.app[CATALOGUE]
-    return json_response(_model(name if name == AUTO else _known(catalogue, name), catalogue))
+    own = (AUTO, *policy_models(request.app[SELECTOR].policies()))
+    return json_response(_model(name if name in own else _known(catalogue, name), catalogue))
 
 
 def limits(arm: Arm) -> dict[str, Any]:
@@ -53,7 +56,7 @@ def _known(catalogue: Catalogue, name: str) -> ArmId:
 
 def _model(name: str, catalogue: Catalogue) -> dict[str, Any]:
     entry = {"id": name, "object": "model", "created": 0, "owned_by": "llm-router"}
-    if name == AUTO:
+    if is_auto(name):
         return entry
     return {**entry, "owned_by": name.partition("/")[0], **limits(catalogue.arm(name))}
 

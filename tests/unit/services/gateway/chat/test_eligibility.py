@@ -111,7 +111,7 @@ async def test_the_last_resort_serves_alone_where_no_arm_can(tmp_path: Path) -> 
     assert (decision.kind, decision.propensity, decision.ranked) == (DecisionKind.DEFAULT, 1.0, ("d/spare",))
     assert [row[0] for row in decision.unfit] == ["a/small", "b/middle", "c/large"]
     assert decision.reason.startswith(
-        "No other model can serve the request. Excluded because the request needs what they lack: "
+        "No other model can serve the request. Excluded by what the request needs or limits: "
     )
 
 

@@ -20,7 +20,8 @@ async def test_a_state_is_stale_until_it_was_read_and_when_it_is_old() -> None:
     cache = PosteriorCache(
         FakePosteriorStore(),
         Catalogue(FakeChatModel(), models=("a/b",), default="a/b", clock=clock),
-        lambda default: build_policy(BanditSettings(default_arm=default)),
+        build_policy,
+        BanditSettings(),
         clock=clock,
         metrics=GatewayMetrics(CollectorRegistry()),
         load_timeout_s=1.0,
