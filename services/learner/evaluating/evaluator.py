@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
 
@@ -28,8 +28,8 @@ JUDGE_WAIT_S = 60.0
 VERDICTS = 2
 """So many times the judge is asked where it returns no valid verdict."""
 
-NO_VERDICT = "no_verdict"
-"""Label: the judge answered, but not with a score for each answer."""
+NO_VERDICT, NO_ANSWER = "no_verdict", "no_answer"
+"""Labels: the judge answered, but not with a score for each answer; no model answered."""
 
 _NOT_FOR_SHADOWS = ("stream", "stream_options", "n", "user", "metadata", "safety_identifier", "prompt_cache_key")
 """Fields of the client's request that do not change an answer: how it is delivered, how often, and for whom."""
@@ -52,23 +52,28 @@ class Evaluator:
 
     async def evaluate(self, task: EvaluationTask) -> Evaluation:
         """Ask the other models of the plan, then the judge. Failures are part of the result."""
-        body = {name: value for name, value in task.body.items() if name not in _NOT_FOR_SHADOWS}
-        arms = [arm for arm in task.plan.arms if arm != task.arm]
-        called = await asyncio.gather(
-            *(self.caller.call(arm, body, request_id=task.request_id, within_s=SHADOW_TIMEOUT_S) for arm in arms)
+        served = Candidate(task.arm, served=True, score=None), task.answer
+        return await self._evaluate(
+            task.request_id, task.body, [arm for arm in task.plan.arms if arm != task.arm], served
         )
-        candidates = [Candidate(task.arm, served=True, score=None)]
-        candidates += [_candidate(arm, each) for arm, each in zip(arms, called, strict=True)]
-        answers = [task.answer, *(each.text for each in called)]
-        return await self._judged(task, body, candidates, answers)
 
-    async def _judged(
-        self, task: EvaluationTask, body: dict[str, Any], candidates: list[Candidate], answers: Sequence[str | None]
+    async def compare(self, request_id: str, body: Mapping[str, Any], arms: Sequence[ArmId]) -> Evaluation:
+        """Ask `arms`, then the judge, about a prompt that no user waits for."""
+        return await self._evaluate(request_id, body, arms)
+
+    async def _evaluate(
+        self, request_id: str, body: Mapping[str, Any], arms: Sequence[ArmId], *before: tuple[Candidate, str]
     ) -> Evaluation:
-        """Return the result with the judge's scores of all answers, or with its error."""
+        """Ask `arms` and the judge; `before` are answers that are there already."""
+        body = {name: value for name, value in body.items() if name not in _NOT_FOR_SHADOWS}
+        called = await asyncio.gather(
+            *(self.caller.call(arm, body, request_id=request_id, within_s=SHADOW_TIMEOUT_S) for arm in arms)
+        )
+        candidates = [one for one, _ in before] + list(map(_candidate, arms, called))
+        answers = [text for _, text in before] + [each.text for each in called]
         order = [at for at, answer in enumerate(answers) if answer is not None]
         self.rng.shuffle(order)
-        verdict = await self._verdict(task, body, [answers[at] or "" for at in order])
+        verdict = await self._verdict(request_id, body, [answers[at] or "" for at in order])
         for at, score in zip(order, verdict.scores, strict=False):
             candidates[at] = structs.replace(candidates[at], score=score)
         return Evaluation(
@@ -80,15 +85,17 @@ class Evaluator:
             error=verdict.error,
         )
 
-    async def _verdict(self, task: EvaluationTask, body: dict[str, Any], answers: list[str]) -> _Verdict:
+    async def _verdict(self, request_id: str, body: Mapping[str, Any], answers: list[str]) -> _Verdict:
         """Ask the judge, again where it returns no valid verdict."""
         judge = await self.caller.models.named(self.judge)
+        if not answers:
+            return _Verdict(judge, (), 0.0, NO_ANSWER)
         asked = {"messages": judge_messages(self.rubric, body, answers)}
         calls: list[Called] = []
         scores = None
         while scores is None and len(calls) < VERDICTS:
             called = await self.caller.call(
-                judge, asked, request_id=task.request_id, within_s=JUDGE_TIMEOUT_S, wait_s=JUDGE_WAIT_S
+                judge, asked, request_id=request_id, within_s=JUDGE_TIMEOUT_S, wait_s=JUDGE_WAIT_S
             )
             calls.append(called)
             scores = None if called.text is None else scores_of(called.text, len(answers), self.rubric)

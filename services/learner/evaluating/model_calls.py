@@ -29,6 +29,8 @@ COOLING, UNREADABLE = "cooling", "bad_answer"
 """Labels: the call was not made, because its model cools down after failures; the answer could not be read."""
 
 CHARS_PER_TOKEN = 4
+ASSUMED_TOKENS = 400
+"""Estimate of an answer that may have been billed and did not arrive."""
 
 
 class Called(Struct, frozen=True):
@@ -73,14 +75,12 @@ class ModelCaller:
                 answer = await self.chat.complete(Call(arm, body, request_id, deadline, {}))
             except UpstreamError as error:
                 self.circuits.failed(arm, error, request=request_id, tokens=math.inf)
-                latency_s, pause_s = (
-                    self.clock.monotonic() - began,
-                    random.uniform(0, FIRST_PAUSE_S * 2 ** (attempt - 1)),
-                )
-                pause_s = max(error.cool_s, pause_s)
+                latency_s = self.clock.monotonic() - began
+                pause_s = max(error.cool_s, random.uniform(0, FIRST_PAUSE_S * 2 ** (attempt - 1)))
                 repeats = error.passing and not error.spent and attempt < TRIES
                 if not repeats or self.clock.monotonic() + pause_s >= deadline:
-                    return Called(None, error.label, None if error.spent else 0.0, latency_s)
+                    cost_usd = await self._list_cost_usd(arm, tokens_of(body), ASSUMED_TOKENS) if error.spent else 0.0
+                    return Called(None, error.label, cost_usd, latency_s)
                 await asyncio.sleep(pause_s)
             else:
                 self.circuits.succeeded(arm)
@@ -96,12 +96,18 @@ class ModelCaller:
         usage = answer.usage
         text = answer_text(answer.choices[0]) if answer.choices else None
         prompt, completion = (None, None) if usage is None else (usage.prompt_tokens, usage.completion_tokens)
-        if prompt is None:
-            prompt = len(json.dumps(body.get("messages"))) // CHARS_PER_TOKEN
-        if completion is None:
-            completion = answer.chars // CHARS_PER_TOKEN
+        prompt = tokens_of(body) if prompt is None else prompt
+        completion = answer.chars // CHARS_PER_TOKEN if completion is None else completion
         cost_usd = None if usage is None else usage.cost_usd
         if cost_usd is None:
-            price = await self.models.price(arm)
-            cost_usd = None if price is None else price.cost_usd(prompt, completion)
+            cost_usd = await self._list_cost_usd(arm, prompt, completion)
         return Called(text, UNREADABLE if text is None else None, cost_usd, latency_s, prompt, completion)
+
+    async def _list_cost_usd(self, arm: ArmId, prompt_tokens: int, completion_tokens: int) -> float | None:
+        price = await self.models.price(arm)
+        return None if price is None else price.cost_usd(prompt_tokens, completion_tokens)
+
+
+def tokens_of(body: Mapping[str, Any]) -> int:
+    """Return an estimate of the tokens of a prompt."""
+    return len(json.dumps(body.get("messages"), ensure_ascii=False, default=str)) // CHARS_PER_TOKEN

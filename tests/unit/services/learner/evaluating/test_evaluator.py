@@ -125,6 +125,29 @@ async def test_a_judge_that_fails_leaves_the_answers_without_scores(evaluator: M
     assert (result.error, result.judge_cost_usd, result.candidates[1].cost_usd) == ("status_400", 0.0, 0.00021)
 
 
+async def test_a_call_without_an_answer_may_have_been_billed(evaluator: MakeEvaluator) -> None:
+    """Its cost is estimated from the list price, so that the budget of the day holds."""
+    chat = JudgingChatModel(SCORES)
+    chat.arms = (Arm("a", Price(0.0, 1e-6)),)
+    chat.tell("a", Reply(error=UpstreamError("late", spent=True, timed_out=True)))
+    result = await evaluator(chat).evaluate(a_task("a"))
+    assert result.candidates[1].cost_usd == pytest.approx(400e-6)
+
+
+async def test_models_are_compared_without_a_served_answer(evaluator: MakeEvaluator) -> None:
+    """As `evaluate-models` does; where no model answers, the judge is not asked."""
+    chat = JudgingChatModel(SCORES)
+    chat.tell("a", Reply("41"))
+    chat.tell("b", Reply("42, of course"))
+    made = evaluator(chat)
+    result = await made.compare("prompt-1", a_task().body, ["a", "b"])
+    assert shadows(result.candidates) == {"a": 0.1, "b": 0.8}
+    chat.tell("a", Reply(error=UpstreamError("no", status=404, scope=Scope.FIT, relay=b"{}")))
+    result = await made.compare("prompt-2", a_task().body, ["a"])
+    assert (result.error, result.spent_usd) == ("no_answer", 0.0)
+    assert len(chat.seen) == 1
+
+
 async def test_a_cost_that_is_not_reported_is_computed_from_the_list_price(evaluator: MakeEvaluator) -> None:
     """Without a price it is unknown, which is not the same as free. Names may leave out the provider."""
     chat = JudgingChatModel(SCORES, default=Reply("41", usage=Usage(1000, 10, None)))
