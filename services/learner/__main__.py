@@ -9,15 +9,24 @@ from pathlib import Path
 
 import uvloop
 
-from services.learner.adapters import Adapters, open_adapters, open_history
+from services.learner.adapters import Adapters, open_adapters, open_history, open_upstream
 from services.learner.app import run
 from services.learner.commands import dead_letters
+from services.learner.commands.evaluate_models import (
+    EvaluationStopped,
+    confirmed,
+    estimate,
+    evaluate_models,
+    models_of,
+    unanswered,
+)
 from services.learner.commands.export import export_to
 from services.learner.commands.forget import Forgotten, Selection, forget, owner_of
 from services.learner.commands.import_scores import import_scores
 from services.learner.commands.progress_bar import progress_bar
 from services.learner.commands.rebuild import RebuildRefused, RebuildStores, rebuild
-from services.learner.commands.score_file import BadScoreFile, read_scores
+from services.learner.commands.score_file import BadScoreFile, read_prompts, read_scores
+from services.learner.evaluating.evaluator import make_evaluator
 from services.learner.process.heartbeat import TTL_S as HEARTBEAT_TTL_S
 from shared import interpreter
 from shared.bandit.sources import Source
@@ -28,7 +37,8 @@ from shared.redaction import redact_text
 from shared.settings import Settings, load_settings
 from shared.standard_streams import protect
 
-COMMANDS = ("run", "dead", "requeue", "forget", "rebuild", "export", "import")
+COMMANDS = ("run", "dead", "requeue", "forget", "rebuild", "export", "import", "evaluate-models")
+TAKE_FILES = ("import", "evaluate-models")
 IMPORTED = (Source.EVAL, Source.JUDGE)
 COMMAND_TIMEOUT_S = 60.0
 """Time-out of PostgreSQL in commands: reading a page of the history may take longer than writing a batch."""
@@ -39,7 +49,9 @@ def main(arguments: list[str] | None = None) -> int:
     protect(redact_text)
     parser = argparse.ArgumentParser(prog="python -m services.learner", description="Learn from outcomes and ratings.")
     parser.add_argument("command", nargs="?", default="run", choices=COMMANDS)
-    parser.add_argument("file", nargs="?", type=Path, help="import: JSON lines of prompt, model and score")
+    parser.add_argument(
+        "file", nargs="?", type=Path, help="import: JSON lines of prompt, model and score; evaluate-models: of prompts"
+    )
     parser.add_argument("--limit", type=int, default=100, help="most dead letters to list")
     parser.add_argument("--key", help="forget: requests of this API key, or of the owner with this hash")
     parser.add_argument("--arm", help="forget: requests answered by this model")
@@ -51,16 +63,20 @@ def main(arguments: list[str] | None = None) -> int:
         "--since", type=_moment, help="forget, export: only requests since this time, as in 2026-11-23T08:00+01:00"
     )
     parser.add_argument("--replace", action="store_true", help="rebuild: first delete what Redis and Qdrant hold")
-    parser.add_argument("--out", type=Path, help="export: the file to write; default: standard output")
+    parser.add_argument(
+        "--out", type=Path, help="export: the file to write; default: standard output; evaluate-models: of scores"
+    )
     parser.add_argument("--vectors", action="store_true", help="export: include vectors")
     parser.add_argument("--weight", type=_weight, default=0.5, help="import: weight of a score, 0 to 1; default: 0.5")
+    parser.add_argument("--models", type=_names, help="evaluate-models: names with commas; default: LLM_MODELS")
+    parser.add_argument("--yes", action="store_true", help="evaluate-models: do not ask whether the cost is fine")
     options = parser.parse_args(arguments)
     if options.command == "forget" and not (options.key or options.arm or options.since or options.source):
         parser.error("forget needs --key, --arm, --since or --source")
     if options.command == "import" and options.source not in (None, *IMPORTED):
         parser.error(f"import takes --source {' or '.join(IMPORTED)}")
-    if (options.command == "import") != (options.file is not None):
-        parser.error("import needs a file" if options.file is None else f"{options.command} takes no file")
+    if (options.command in TAKE_FILES) != (options.file is not None):
+        parser.error(f"{options.command} {'needs a' if options.file is None else 'takes no'} file")
     try:
         settings = load_settings()
         set_up_logging(settings, "learner")
@@ -71,7 +87,7 @@ def main(arguments: list[str] | None = None) -> int:
     except SettingsError as error:
         print(error, file=sys.stderr)
         return 2
-    except (DependencyError, RebuildRefused, BadScoreFile) as error:
+    except (DependencyError, RebuildRefused, BadScoreFile, EvaluationStopped) as error:
         print(error, file=sys.stderr)
         return 1
     return 0
@@ -80,6 +96,10 @@ def main(arguments: list[str] | None = None) -> int:
 def _moment(text: str) -> float:
     moment = datetime.fromisoformat(text)
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def _weight(text: str) -> float:
@@ -98,6 +118,8 @@ async def _command(settings: Settings, options: argparse.Namespace) -> None:
             await _forget(adapters, options)
         elif options.command == "rebuild":
             await _rebuild(adapters, wipe=options.replace)
+        elif options.command == "evaluate-models":
+            await _evaluate_models(adapters, options)
         elif options.command == "import":
             await _import(adapters, options)
         elif options.command == "requeue":
@@ -156,6 +178,29 @@ async def _import(adapters: Adapters, options: argparse.Namespace) -> None:
     )
     for arm, number in sorted(done.scores.items()):
         print(f"{number:8,}  {arm}")
+
+
+async def _evaluate_models(adapters: Adapters, options: argparse.Namespace) -> None:
+    settings, now = adapters.settings, adapters.clock.now()
+    if settings.JUDGE_MODEL is None:
+        raise SettingsError("JUDGE_MODEL is not set: evaluate-models needs a model that scores the answers")
+    out = options.out or options.file.with_suffix(".scores.jsonl")
+    prompts = unanswered(read_prompts(options.file), out, now=now)
+    async with open_upstream(settings) as upstream:
+        evaluator = make_evaluator(upstream, settings.JUDGE_MODEL, settings, adapters.clock)
+        arms = await models_of(options.models or settings.LLM_MODELS, evaluator)
+        print(f"{len(prompts):,} prompts without scores in {out}, {len(arms)} models")
+        if prompts:
+            print("\n".join((await estimate(prompts, arms, evaluator)).lines()))
+            if not (options.yes or confirmed("Spend that?")):
+                print("nothing was asked; --yes goes on without a question")
+                return
+            done = await evaluate_models(prompts, arms, evaluator, out, progress_bar("evaluating"))
+            print(f"{done.prompts:,} prompts scored for {done.spent_usd:.4f} USD")
+            for (name, error), number in sorted(done.errors.items()):
+                print(f"{number:8,}  {name}: {error}")
+    options.file, options.source = out, Source.JUDGE
+    await _import(adapters, options)
 
 
 async def _forget(adapters: Adapters, options: argparse.Namespace) -> None:

@@ -1,1 +1,1 @@
-"""Commands of the operator: dead letters, forget, rebuild, export, import."""
+"""Commands of the operator: dead letters, forget, rebuild, export, import, evaluate-models."""

@@ -1,11 +1,11 @@
-"""Files of scores: JSON lines, each with a prompt, a model and the score of its answer."""
+"""Files of scores and of prompts: JSON lines, each with a prompt, and in the first with a model and its score."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
@@ -13,6 +13,8 @@ from msgspec import Meta, Struct
 from shared.bandit.arms import ArmId, is_arm_name
 from shared.errors import RouterError
 from shared.schemas.imports import MAX_COST_USD, MAX_LATENCY_S, ImportedAnswer, Tokens
+
+T = TypeVar("T")
 
 CLOCK_SKEW_S = 86_400.0
 
@@ -43,23 +45,45 @@ class _Line(Struct):
     time: float | str | None = None
 
 
+class Prompt(Struct, frozen=True):
+    """One line of a file of prompts: the user's message, with a system prompt or without."""
+
+    prompt: Annotated[str, Meta(min_length=1)]
+    system: str = ""
+
+    def messages(self) -> list[dict[str, str]]:
+        """Return the messages of a chat request."""
+        system = [{"role": "system", "content": self.system}] if self.system else []
+        return [*system, {"role": "user", "content": self.prompt}]
+
+
 _LINE = msgspec.json.Decoder(_Line)
+_PROMPT = msgspec.json.Decoder(Prompt)
 
 
 def read_scores(path: Path, *, now: float) -> list[ScoredAnswer]:
     """Return the lines of a file; empty ones are skipped. Raises BadScoreFile."""
+    return _read(path, lambda line: _score(line, now))
+
+
+def read_prompts(path: Path) -> list[Prompt]:
+    """Return the prompts of a file; empty lines are skipped. Raises BadScoreFile."""
+    return _read(path, _PROMPT.decode)
+
+
+def _read(path: Path, parse: Callable[[bytes], T]) -> list[T]:
     try:
         with path.open("rb") as file:
-            return list(_scores(path.name, file, now))
+            return list(_parsed(path.name, file, parse))
     except OSError as error:
         raise BadScoreFile(f"{path}: {error.strerror}") from error
 
 
-def _scores(name: str, lines: Iterable[bytes], now: float) -> Iterator[ScoredAnswer]:
+def _parsed(name: str, lines: Iterable[bytes], parse: Callable[[bytes], T]) -> Iterator[T]:
     for number, line in enumerate(lines, 1):
         if line.strip():
             try:
-                yield _score(line, now)
+                yield parse(line)
             except (msgspec.MsgspecError, ValueError, OverflowError) as error:
                 raise BadScoreFile(f"{name}, line {number}: {error}") from error
 
