@@ -30,7 +30,13 @@ from shared.bandit.sources import Source
 Floats = NDArray[np.float64]
 
 SHIFT_SD = 0.2
-EXPECTED_BIAS = {Source.JUDGE: 0.05, Source.EVAL: 0.05, Source.CHECK: 0.15, Source.IMPLICIT: 0.15}
+EXPECTED_BIAS = {
+    Source.JUDGE: 0.05,
+    Source.EVAL: 0.05,
+    Source.CHECK: 0.15,
+    Source.SESSION: 0.05,
+    Source.IMPLICIT: 0.15,
+}
 """tau of each source before users have said anything."""
 
 BIAS_STEPS = (0.4, 1.0, 2.0, 4.0, 8.0)

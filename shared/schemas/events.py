@@ -14,6 +14,9 @@ FIRST_VERSION = 1
 EVENT_VERSION = 2
 """Version of evaluations and scores of other sources, and the newest that is read. Older learners leave such events."""
 
+WITHOUT_SOURCE_REVISION, FORGOTTEN_REVISION = 2, 3
+"""Revisions of outcomes and evaluations, applied as 1: without the scores of a source, and removed from the sums."""
+
 NO_ENTRY = "0-1"
 """Entry id of an effect without an event: no stream has it, so nothing is acknowledged."""
 

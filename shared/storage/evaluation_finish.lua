@@ -1,7 +1,8 @@
 -- Store the result of an evaluation, tell the learner, settle the budget and remove the task. `outbox.lua` comes before.
 -- KEYS: 1 stream of tasks, 2 content of the task, 3 request hash, 4 events.
 -- ARGV: 1 group, 2 entry id, 3 own id, 4 result ('' for none), 5 its cost (1e-9 USD, whole), 6 event version,
---       7 what the keys of a day's spending start with, 8 outbox of the history ('' for none), 9 its bound.
+--       7 what the keys of a day's spending start with, 8 outbox of the history ('' for none), 9 its bound,
+--       10 revision of an outcome that was forgotten.
 -- Answers 1 where the result is stored.
 local found = redis.call('XRANGE', KEYS[1], ARGV[2], ARGV[2])
 if #found == 0 then return 0 end -- finished before
@@ -16,7 +17,9 @@ local spent = ARGV[7] .. (task.day or '')
 if tonumber(task.reserved or '') and redis.call('EXISTS', spent) == 1 then
   redis.pcall('INCRBY', spent, string.format('%.0f', tonumber(ARGV[5]) - tonumber(task.reserved)))
 end
-if redis.call('HEXISTS', KEYS[3], 'record') == 0 or redis.call('HEXISTS', KEYS[3], 'evaluation') == 1 then return 0 end
+local story = redis.call('HMGET', KEYS[3], 'evaluation', 'applied:outcome:revision')
+if redis.call('HEXISTS', KEYS[3], 'record') == 0 or story[1] then return 0 end
+if tonumber(story[2] or '0') >= tonumber(ARGV[10]) then return 0 end -- the operator has removed the request from the sums
 redis.call('HSET', KEYS[3], 'evaluation', ARGV[4])
 remember(ARGV[8], ARGV[9], 'kind', 'evaluation', 'id', ARGV[3])
 redis.call('XADD', KEYS[4], '*', 'v', ARGV[6], 'kind', 'evaluation', 'id', ARGV[3], 'revision', '1')

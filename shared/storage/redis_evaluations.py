@@ -8,7 +8,7 @@ from typing import Any
 from shared.bandit.sums import NANO
 from shared.clock import utc_day
 from shared.schemas.evaluation import Evaluation, EvaluationDepth, EvaluationTask, QueuedEvaluation, Submitted
-from shared.schemas.events import EVENT_VERSION
+from shared.schemas.events import EVENT_VERSION, FORGOTTEN_REVISION
 from shared.schemas.history import NO_HISTORY, OutboxBound
 from shared.storage import redis_keys
 from shared.storage.redis_connection import Client, KeptConnection, Script, redis_errors, texts_of
@@ -82,7 +82,8 @@ class RedisEvaluationQueue:
         ]
         content, cost = (b"", 0) if result is None else (result.to_json(), round(result.spent_usd * NANO))
         task = (redis_keys.GROUP, queued.entry_id, own_id, content, cost, EVENT_VERSION)
-        return bool(await self._finish.call(keys, (*task, redis_keys.evaluation_spent(""), *self._outbox)))
+        place = (redis_keys.evaluation_spent(""), *self._outbox, FORGOTTEN_REVISION)
+        return bool(await self._finish.call(keys, (*task, *place)))
 
     async def forget_consumers(self, idle_s: float) -> int:
         """Remove consumers without tasks that have been idle that long."""

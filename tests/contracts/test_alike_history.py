@@ -7,13 +7,16 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 
+from shared.bandit.sources import Source
 from shared.ports import History
+from shared.schemas.evaluation import Evaluation
 from shared.schemas.events import EventKind
 from shared.schemas.history import Contribution, PastAssignment, PastRating, PastRequest, Waiting
 from shared.schemas.records import Status
 from shared.schemas.storage import Assignment, NewRecord
 from shared.settings import Settings
 from shared.storage.postgres_history import PostgresHistory
+from tests.support.evaluations import an_evaluation
 from tests.support.fakes.history import FakeHistory
 from tests.support.sample_records import a_new_record, own_id, without_vector
 from tests.support.values import replace
@@ -51,18 +54,30 @@ class Walk:
         """Return an entry of the outbox: a request, a rating or a contribution."""
         entry, own, revision = self.random.choice(self.entries), self.own(), self.random.choice((1, 2))
         score, rated_at = self.random.choice((0.0, 0.7, None)), NOW + self.random.randrange(9)
-        kind = self.random.choice((EventKind.OUTCOME, EventKind.FEEDBACK))
+        kind = self.random.choice((EventKind.OUTCOME, EventKind.FEEDBACK, EventKind.EVALUATION))
+        source = self.random.choice((Source.USER, Source.USER, Source.EVAL, Source.SESSION))
+        of = source if kind is EventKind.FEEDBACK else Source.USER
+        rating = PastRating(own, revision, score, self.random.choice(TEXTS), rated_at, source)
+        if source is not Source.USER:
+            rating = replace(rating, weight=rated_at / NOW / 3)
         sums = {"requests": self.random.randrange(1, 9), "failures|b/ü": 1}
         order = 1 + [each.record.id for each in self.entries].index(own)
         assigned = self.random.choice((None, Assignment((3, order % 2), order)))
         return self.random.choice(
             (
                 Waiting("1-1", entry.record.id, request=entry),
-                Waiting("1-2", own, rating=PastRating(own, revision, score, self.random.choice(TEXTS), rated_at)),
-                Waiting("1-3", own, contribution=Contribution(own, kind, revision, sums, assigned)),
+                Waiting("1-2", own, rating=rating),
+                Waiting("1-3", own, contribution=Contribution(own, kind, revision, sums, assigned, of)),
+                Waiting("1-5", own, evaluation=self.evaluation()),
                 Waiting("1-4", own),
             )
         )
+
+    def evaluation(self) -> Evaluation:
+        """Return one with costs that are known or not, with a verdict or without."""
+        whole = an_evaluation(self.random.random(), self.random.choice((None, 0.0)))
+        unknown = replace(whole, candidates=whole.candidates[:1], judge_cost_usd=None, error="judge_timeout")
+        return self.random.choice((whole, unknown, replace(whole, candidates=())))
 
     def write(self) -> Step:
         entries = [self.waiting() for _ in range(self.random.choice((1, 3)))]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator
 
 import pytest
@@ -12,9 +13,12 @@ from prometheus_client import CollectorRegistry
 
 from services.learner.commands.forget import Forgotten, Selection, forget, owner_of
 from services.learner.learning.apply_events import EventLearner
+from shared.bandit.sources import Source
 from shared.metrics import LearnerMetrics
+from shared.schemas.storage import RatingTerms
 from shared.storage import redis_keys
 from tests.support.assigning import a_kind_assigner
+from tests.support.evaluations import an_evaluation, evaluate
 from tests.support.ledgers import ledgers_in, sums_in
 from tests.support.redis_rig import Rig, redis_rig
 from tests.support.sample_records import ARM, a_new_record
@@ -73,6 +77,43 @@ async def test_beliefs_are_as_if_the_source_had_never_been(rig: Rig, redis_serve
         assert request is not None
         assert request.score is None, "its point loses the label"
     assert set(await rig.log.pending_index(2000)) >= set(mine)
+
+
+async def scored(rig: Rig, own_ids: list[str]) -> None:
+    """Let a judge and a test set score these requests of HONEST."""
+    for own_id in own_ids:
+        assert await evaluate(rig, own_id, an_evaluation())
+        terms = RatingTerms(source=Source.EVAL, weight=0.5)
+        await rig.log.rate(owner=HONEST, public_id=own_id, score=0.25, text=None, now=rig.clock.now(), terms=terms)
+
+
+@pytest.mark.parametrize("source", [Source.JUDGE, Source.EVAL])
+async def test_the_scores_of_one_source_are_taken_out_alone(rig: Rig, redis_server: str, source: Source) -> None:
+    """Ratings, traffic, and what answers beside the path cost stay; an event that comes again changes nothing."""
+    own_ids = await rated(rig, HONEST, count=3, score=0.75)
+    await scored(rig, own_ids)
+    await learner(rig).drain()
+    before = sums_in(redis_server)
+    assert before[f"labels_milli:{source}"] == {Source.JUDGE: 6000, Source.EVAL: 1500}[source]
+    done = await forgotten(rig, Selection(source=source))
+    assert (done.ratings, done.outcomes, done.evaluations) == ((0, 0, 3) if source is Source.JUDGE else (3, 0, 0))
+    left = Counter({name: number for name, number in before.items() if f":{source}" not in name})
+    assert sums_in(redis_server) == left == ledgers_in(redis_server)
+    assert (await forgotten(rig, Selection(source=source))) == Forgotten(requests=3)
+    for own_id in own_ids:
+        await rig.raw.xadd(redis_keys.EVENTS, {"v": 2, "kind": "evaluation", "id": own_id, "revision": 1})
+    await learner(rig).drain()
+    assert sums_in(redis_server) == left
+
+
+async def test_a_request_is_forgotten_with_its_evaluation_and_all_scores(rig: Rig, redis_server: str) -> None:
+    """Also after the scores of one source were."""
+    await scored(rig, await rated(rig, HONEST, count=2, score=0.75))
+    await learner(rig).drain()
+    await forgotten(rig, Selection(source=Source.JUDGE))
+    done = await forgotten(rig, Selection(owner=HONEST))
+    assert (done.ratings, done.outcomes, done.evaluations) == (4, 2, 2)
+    assert not sums_in(redis_server)
 
 
 async def test_events_still_waiting_come_too_late(rig: Rig, redis_server: str) -> None:

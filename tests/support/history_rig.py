@@ -20,16 +20,18 @@ from services.learner.commands.rebuild import RebuildStores, Rebuilt, rebuild
 from services.learner.learning.apply_events import EventLearner, effect_of
 from services.learner.writers.history_writer import HistoryWriter
 from services.learner.writers.index_writer import IndexWriter
+from shared.bandit.sources import Source
 from shared.metrics import LearnerMetrics
 from shared.quick_http import QuickHttp
-from shared.schemas.records import Attempt, Status
-from shared.schemas.storage import Assignment, EmbeddingModel, NewRecord
+from shared.schemas.records import Attempt, RequestRecord, Status
+from shared.schemas.storage import Assignment, EmbeddingModel, NewRecord, RatingTerms
 from shared.settings import Settings
 from shared.storage import redis_keys
 from shared.storage.postgres_history import PostgresHistory
 from shared.storage.qdrant_index import QdrantIndex, collection_name
 from shared.storage.redis_requests import GRACE_S
 from tests.support.assigning import a_kind_assigner
+from tests.support.evaluations import an_evaluation, evaluate
 from tests.support.redis_rig import RECENCY_DAYS, WINDOW_S, Rig, redis_rig
 from tests.support.sample_records import a_new_record, own_id
 from tests.support.values import replace
@@ -134,7 +136,7 @@ class Memory:
         return entries
 
     async def send(self, entries: list[NewRecord], seed: int = 2) -> None:
-        """Record all, rate most, some again and again, some before the record comes."""
+        """Record all, rate most, some again and again, some before the record comes; evaluate some."""
         self.sent += entries
         chance, log, now = random.Random(seed), self.rig.log, self.rig.clock.now()
         early = [entry for entry in entries if chance.random() < 0.1]
@@ -148,6 +150,20 @@ class Memory:
         for record in (*rated, *rated[::2], *rated[::5]):
             score, text = chance.choice((0.0, 1.0, chance.random())), chance.choice((None, "", "meh ü"))
             await log.rate(owner=record.owner, public_id=record.id, score=score, text=text, now=record.created_at + 60)
+        await self._evaluate([entry.record for entry in entries if chance.random() < 0.4], chance)
+
+    async def _evaluate(self, records: list[RequestRecord], chance: random.Random) -> None:
+        """Let other sources score answers: some by a judge beside answers of other models, some by a test set."""
+        for record in records:
+            scores = (chance.random(), chance.choice((None, 0.0, chance.random())))
+            other = chance.choice([arm for arm in ARMS if arm != record.outcome.arm])
+            await evaluate(self.rig, record.id, an_evaluation(*scores, arm=record.outcome.arm, other=other))
+            for source in (Source.EVAL, chance.choice((Source.EVAL, Source.SESSION))):
+                terms = RatingTerms(source=source, weight=chance.choice((1.0, 1 / 3)))
+                rated_at, score = record.created_at + 90, chance.random()
+                await self.rig.log.rate(
+                    owner=record.owner, public_id=record.id, score=score, text=None, now=rated_at, terms=terms
+                )
 
     async def requests_in_redis(self) -> dict[str, Any]:
         """Every request's hash, and every public id."""

@@ -20,11 +20,8 @@ from shared.bandit.learning import without_source
 from shared.bandit.sources import Source
 from shared.errors import CorruptState
 from shared.ports import PosteriorStore, RequestLog
-from shared.schemas.events import NO_ENTRY, Event, EventKind
+from shared.schemas.events import FORGOTTEN_REVISION, NO_ENTRY, WITHOUT_SOURCE_REVISION, Event, EventKind
 from shared.schemas.storage import Applied, Effect, LoggedRequest
-
-_WITHOUT_SOURCE, _FORGOTTEN = 2, 3
-"""Revisions of outcomes and evaluations, which are applied as revision 1 and revised by this command alone."""
 
 _OWNER = re.compile(r"[0-9a-f]{16}|public")
 
@@ -92,9 +89,9 @@ def _revised(request: LoggedRequest, source: Source | None) -> Iterator[Effect]:
     """Yield the effects that leave of outcome and evaluation nothing, or all but the scores of `source`."""
     for kind in (EventKind.OUTCOME, EventKind.EVALUATION)[: 1 if request.evaluation is None else 2]:
         if source is None:
-            yield _effect(request, Event(NO_ENTRY, kind, request.record.id, _FORGOTTEN), {})
+            yield _effect(request, Event(NO_ENTRY, kind, request.record.id, FORGOTTEN_REVISION), {})
             continue
-        event = Event(NO_ENTRY, kind, request.record.id, _WITHOUT_SOURCE)
+        event = Event(NO_ENTRY, kind, request.record.id, WITHOUT_SOURCE_REVISION)
         try:
             learned = effect_of(event, request)
         except (CorruptState, ValueError, OverflowError):

@@ -8,7 +8,7 @@ from shared.bandit.sums import NANO
 from shared.clock import utc_day
 from shared.errors import DependencyError
 from shared.schemas.evaluation import Evaluation, EvaluationDepth, EvaluationTask, QueuedEvaluation, Submitted
-from shared.schemas.events import EVENT_VERSION, Event, EventKind
+from shared.schemas.events import EVENT_VERSION, FORGOTTEN_REVISION, Event, EventKind
 from shared.schemas.history import Waiting
 from tests.support.fakes.memory import Memory, QueuedTask
 
@@ -80,6 +80,8 @@ class FakeEvaluationQueue:
             memory.evaluation_spent[done.task.day] += round(result.spent_usd * NANO) - done.task.reserved_nano_usd
         story = memory.stories.get(queued.request_id)
         if story is None or story.record is None or story.evaluation is not None:
+            return False
+        if story.ledger.get(EventKind.OUTCOME, (0, {}))[0] >= FORGOTTEN_REVISION:
             return False
         story.evaluation = result
         memory.remember(self._history_bound, Waiting("", queued.request_id, evaluation=result))

@@ -64,10 +64,17 @@ def _record(stored: StoredRequest) -> dict[str, Any]:
         "evaluation_plan": None if record.evaluation_plan is None else msgspec.to_builtins(record.evaluation_plan),
         "outcome": msgspec.to_builtins(record.outcome),
         "feedback": None if stored.rating is None else msgspec.to_builtins(stored.rating),
+        "scores": {source.value: msgspec.to_builtins(rating) for source, rating in stored.scores.items()},
+        "evaluation": None if stored.evaluation is None else msgspec.to_builtins(stored.evaluation),
         "learned": {
             "outcome": stored.outcome_applied,
             "feedback": stored.rating is not None and stored.rating_applied >= stored.rating.revision,
             "feedback_revision": stored.rating_applied,
+            "scores": {
+                source.value: stored.scores_applied.get(source, 0) >= rating.revision
+                for source, rating in stored.scores.items()
+            },
+            "evaluation": stored.evaluation_applied,
         },
         "metrics": _numbers(stored),
     }
