@@ -54,7 +54,10 @@ async def test_chat_feedback_and_record_tell_one_story(client: Client, prefix: s
     assert story["decision"]["propensity"] == pytest.approx(float(headers["x-router-propensity"]), rel=1e-5)
     assert {arm["arm"] for arm in story["decision"]["arms"]} == set(story["decision"]["eligible"])
     assert story["feedback"]["score"] == 0.75
-    assert story["learned"] == {"outcome": False, "feedback": False, "feedback_revision": 0}
+    assert story["learned"] == {
+        "outcome": False, "feedback": False, "feedback_revision": 0, "scores": {}, "evaluation": False
+    }  # fmt: skip
+    assert (story["scores"], story["evaluation"]) == ({}, None)
 
     _, numbers, _ = await ask(client, "/metrics/mine-1")
     assert numbers["score"] == 0.75

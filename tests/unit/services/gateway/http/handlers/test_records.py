@@ -6,8 +6,10 @@ import pytest
 
 from services.gateway.http.handlers.records import _numbers, _record
 from shared.bandit.racing import EvaluationPlan, EvaluationReason
+from shared.bandit.sources import Source
 from shared.schemas.records import Rating, StoredRequest
-from tests.support.sample_records import a_record
+from tests.support.evaluations import SHADOW, an_evaluation
+from tests.support.sample_records import ARM, a_record
 from tests.support.values import replace
 
 
@@ -29,6 +31,24 @@ def test_the_plan_of_an_evaluation_is_shown_with_its_probability() -> None:
     shown = _record(replace(stored(), record=replace(a_record(1e9), evaluation_plan=plan)))["evaluation_plan"]
     assert shown == {"reason": "race", "arms": ("b/two", "c/three"), "probability": 0.5, "expected_regret": 0.0625}
     assert _record(stored())["evaluation_plan"] is None
+
+
+def test_scores_by_source_and_the_evaluation_are_shown() -> None:
+    """With what of them has been learned: the newest revision, or an older one."""
+    scores = {Source.EVAL: Rating(0.25, 2, None, 1e9, 0.5), Source.SESSION: Rating(1.0, 1, "fine", 1e9)}
+    whole = replace(
+        stored(), scores=scores, scores_applied={Source.EVAL: 1, Source.SESSION: 1}, evaluation=an_evaluation(),
+        evaluation_applied=True,
+    )  # fmt: skip
+    shown = _record(whole)
+    assert shown["scores"]["eval"] == {"score": 0.25, "revision": 2, "text": None, "rated_at": 1e9, "weight": 0.5}
+    assert shown["learned"]["scores"] == {"eval": False, "session": True}
+    assert shown["learned"]["evaluation"] is True
+    assert shown["evaluation"]["judge"] == "vendor/judge"
+    assert [(one["arm"], one["served"], one["score"]) for one in shown["evaluation"]["candidates"]] == [
+        (ARM, True, 0.75), (SHADOW, False, 0.5), ("vendor/model-c", False, None)
+    ]  # fmt: skip
+    assert (_record(stored())["scores"], _record(stored())["evaluation"]) == ({}, None)
 
 
 def test_latencies_are_milliseconds() -> None:
