@@ -19,7 +19,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from benchmarks.replays.evidence_table import evidence_table
 from benchmarks.replays.figures import Row, per_seed, row_of
+from benchmarks.replays.judging import JUDGES, NO_JUDGE
 from benchmarks.replays.made_up import MADE_UP
 from benchmarks.replays.players import PLAYERS, POOLED, PRODUCT, USUAL, players_of
 from benchmarks.replays.plots import write_plots
@@ -66,10 +68,13 @@ def _replay(options: argparse.Namespace) -> int:
             bounds = [name for name in ("known-values", "knn-full-information") if name in options.policy]
             print(f"\nproduct v best fixed / v pooled TS, x 1000 a request\n{summary(cells, PRODUCT, bounds)}")
         print(f"\n{references_summary(cells, PRODUCT)}", flush=True)
+        if options.judge != [NO_JUDGE]:
+            print(f"\n{evidence_table(cells, PRODUCT)}", flush=True)
     return 0
 
 
 def _conditions(options: argparse.Namespace) -> list[Condition]:
+    evidence = itertools.product(options.judge, options.race)
     return [
         Condition(
             kind=kind,
@@ -81,8 +86,12 @@ def _conditions(options: argparse.Namespace) -> list[Condition]:
             mixed=options.mixed,
             topics=options.topics,
             fall=options.fall,
+            judge=judge,
+            race=race == "on",
         )
-        for kind, feedback, weight in itertools.product(options.stream, options.feedback, options.cost_weight)
+        for kind, feedback, (judge, race), weight in itertools.product(
+            options.stream, options.feedback, list(evidence), options.cost_weight
+        )
     ]
 
 
@@ -162,6 +171,10 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--data", nargs="*", help=f"folders of recorded outcomes, or {', '.join(MADE_UP)}; none: the example data"
     )
     parser.add_argument("--feedback", type=numbers, default=[1.0], help="share of requests that are rated: 1,0.3,0.1")
+    parser.add_argument(
+        "--judge", type=words([NO_JUDGE, *JUDGES]), default=[NO_JUDGE], help=f"{NO_JUDGE}, {', '.join(JUDGES)}"
+    )
+    parser.add_argument("--race", type=words(["on", "off"]), default=["on"], help="other models answer beside: on, off")
     parser.add_argument("--cost-weight", type=numbers, default=[0.0, 0.1, 0.3])
     parser.add_argument("--stream", type=words(list(STREAMS)), default=["shuffled"], help=", ".join(STREAMS))
     parser.add_argument("--policy", type=words(PLAYERS), default=list(USUAL), help=", ".join(PLAYERS))

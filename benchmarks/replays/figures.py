@@ -27,6 +27,7 @@ class Run:
         best_fixed: utility of the best fixed arm in hindsight, (T,).
         best_by_topic: mean utility of the arm that is right for each request's topic.
         topics: figures by topic.
+        beside: relative cost of other models' answers beside the users' path, and of the judge, a request.
     """
 
     utility: Floats
@@ -37,6 +38,7 @@ class Run:
     best_by_topic: float
     calibration: float | None
     topics: TopicFigures
+    beside: tuple[float, float] | None = None
 
     def as_json(self) -> dict[str, object]:
         """Return the figures of the run as JSON values."""
@@ -50,6 +52,7 @@ class Run:
             "last_500": float((self.utility - self.best_fixed)[-500:].mean()),
             "calibration": self.calibration,
             "topics": asdict(self.topics),
+            "beside": self.beside,
         }
 
 
@@ -65,7 +68,14 @@ def run_of(played: Played, stream: Stream, cost_weight: float) -> Run:
         best_by_topic=float(stream.best_by_topic(cost_weight).mean()),
         calibration=_calibration(played),
         topics=topic_figures(played.arms, stream, cost_weight),
+        beside=_beside(played, stream),
     )
+
+
+def _beside(played: Played, stream: Stream) -> tuple[float, float] | None:
+    if played.beside is None:
+        return None
+    return float(played.beside.shadows.mean() / stream.dearest), float(played.beside.judge.mean() / stream.dearest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +104,8 @@ class Row:
         share_of_gap: of what full information gains over best fixed; None where that is below 5.
         share_of_topics: the same of what the right arm of each topic gains over best fixed.
         calibration: mean gap between logged propensity and frequency; None without propensities.
+        shadows, judge: cost of other models' answers beside the users' path, and of the judge, as shares of the bill
+            of serving; None without evaluations.
     """
 
     player: str
@@ -111,6 +123,8 @@ class Row:
     share_of_gap: Share | None
     share_of_topics: Share | None
     calibration: float | None
+    shadows: float | None = None
+    judge: float | None = None
 
     def as_json(self) -> dict[str, object]:
         """Return the row as JSON values."""
@@ -122,11 +136,14 @@ def row_of(player: str, runs: list[Run], pooled: list[Run] | None, full: list[Ru
     gaps = 1000 * np.array([run.utility - run.best_fixed for run in runs])
     against = None if pooled is None else per_seed(runs) - per_seed(pooled)
     calibrations = [run.calibration for run in runs if run.calibration is not None]
+    beside = np.array([run.beside for run in runs if run.beside is not None])
+    bill = float(np.mean([run.cost.mean() for run in runs]))
+    shadows, judge = beside.mean(axis=0) / max(bill, 1e-12) if len(beside) else (None, None)
     return Row(
         player=player,
         utility=float(per_seed(runs).mean() / 1000),
         quality=float(np.mean([run.quality.mean() for run in runs])),
-        cost=float(np.mean([run.cost.mean() for run in runs])),
+        cost=bill,
         against_best=float(gaps.mean()),
         interval=half_interval(gaps.mean(axis=1)),
         worst=float(gaps.mean(axis=1).min()),
@@ -138,6 +155,8 @@ def row_of(player: str, runs: list[Run], pooled: list[Run] | None, full: list[Ru
         share_of_gap=None if full is None else _share(runs, per_seed(full)),
         share_of_topics=share_of_topics(runs),
         calibration=float(np.mean(calibrations)) if calibrations else None,
+        shadows=None if shadows is None else float(shadows),
+        judge=None if judge is None else float(judge),
     )
 
 

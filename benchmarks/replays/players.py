@@ -45,9 +45,10 @@ def players_of(names: Sequence[str], outcomes: Outcomes) -> dict[str, Play]:
 def product_player(world: World, stream: Stream, condition: Condition, seed: int) -> Played:
     """Play the product's policy."""
     settings = _settings(condition)
-    return ProductPlayer(
-        build_policy(settings), settings, world.outcomes, world.vectors, seed, traits=world.traits
-    ).play(stream)
+    player = ProductPlayer(
+        build_policy(settings), settings, world.outcomes, world.vectors, seed, traits=world.traits, condition=condition
+    )
+    return player.play(stream)
 
 
 def pooled_player(world: World, stream: Stream, condition: Condition, seed: int) -> Played:

@@ -9,15 +9,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.replays.judging import NO_JUDGE, Evaluator, answer_sums
 from benchmarks.replays.played import Played
-from benchmarks.replays.streams import Stream
+from benchmarks.replays.streams import Condition, Stream
 from deploy.simulator.recorded_outcomes import Outcomes
 from shared.bandit.arms import Arm, ArmId
 from shared.bandit.assigner import Assigner
 from shared.bandit.context import Context, Neighbour
 from shared.bandit.decision import Decision
 from shared.bandit.kinds import KindId, no_kinds
-from shared.bandit.learning import feedback_sums, outcome_sums
+from shared.bandit.learning import feedback_sums
 from shared.bandit.policy import BanditSettings, Policy
 from shared.bandit.stored_sums import weighted_sums
 from shared.bandit.sums import ArmSums, LearnedState
@@ -39,8 +40,13 @@ class ProductPlayer:
         seed: int,
         *,
         traits: Sequence[tuple[str, ...]] | None = None,
+        condition: Condition | None = None,
     ) -> None:
-        """Play with `vectors` of the prompts and the `traits` of the requests, if they have any."""
+        """Play with `vectors` of the prompts and the `traits` of the requests, if they have any.
+
+        `condition` says what evidence there is beside users' ratings.
+        """
+        self._seed, self._condition = seed, condition or Condition()
         self._policy = policy
         self._settings = settings
         self._arms = tuple(Arm(model, price) for model, price in zip(outcomes.models, outcomes.prices, strict=True))
@@ -60,7 +66,9 @@ class ProductPlayer:
         requests, arms = stream.scores.shape
         chosen, chances = np.zeros(requests, dtype=np.intp), np.zeros((requests, arms))
         learned = np.zeros(requests, dtype=bool)
-        next_fit, posterior = 0, None
+        next_fit = 0
+        posterior: Any = None
+        evaluator = self._evaluator(stream)
         vectors = None if self._vectors is None else self._vectors[stream.rows]
         for t in range(requests):
             eligible = [arm for arm, may in zip(self._arms, stream.eligible[t], strict=True) if may]
@@ -78,12 +86,21 @@ class ProductPlayer:
             chosen[t] = self._index[decision.arm]
             for view in decision.views:
                 chances[t, self._index[view.arm]] = view.propensity
-            self._add(decision.arm, self._outcome(stream, t))
+            self._add(decision.arm, answer_sums(stream, t, int(chosen[t]), self._kinds[t]))
+            if evaluator is not None:
+                for arm, sums in evaluator.evaluate(t, decision, posterior, context, self._kinds[t]):
+                    self._add(arm, sums)
             due = t - stream.delay
             if due >= 0 and stream.rated[due]:
                 learned[due] = True
                 self._add(self._decisions[due].arm, self._feedback(stream, due))
-        return Played(chosen, chances)
+        return Played(chosen, chances, None if evaluator is None else evaluator.beside)
+
+    def _evaluator(self, stream: Stream) -> Evaluator | None:
+        if self._condition.judge == NO_JUDGE:
+            return None
+        arms = [arm.id for arm in self._arms]
+        return Evaluator(stream, arms, self._condition, self._settings.weights, self._seed)
 
     def _kind(self, context: Context) -> KindId | None:
         if self._assigner is None or context.vector is None:
@@ -99,17 +116,6 @@ class ProductPlayer:
             self._parsed[arm] = weighted_sums([(1.0, self._sums[arm])])
         arms = {arm: self._parsed[arm] for arm in self._sums}
         return LearnedState(str(t), arms, None if self._assigner is None else self._assigner.kinds)
-
-    def _outcome(self, stream: Stream, t: int) -> dict[str, int]:
-        decision = self._decisions[t]
-        arm = self._index[decision.arm]
-        return outcome_sums(
-            cost_usd=float(stream.costs[t, arm]),
-            latency_s=1.0,
-            prompt_tokens=int(stream.prompt_tokens[t, arm]),
-            completion_tokens=int(stream.completion_tokens[t, arm]),
-            kind=self._kinds[t],
-        )
 
     def _feedback(self, stream: Stream, t: int) -> dict[str, int]:
         decision = self._decisions[t]

@@ -82,6 +82,8 @@ class Condition:
         block, mixed, topics: of the stream `topics`: requests of each topic in turn, requests of all topics afterwards,
             and how many topics at most.
         fall: of the stream `topic-drift`: what the best arm of one topic loses half-way.
+        judge: one of `judging.JUDGES`, or "none".
+        race: whether other models answer beside the one that serves, where the product's plan says so.
     """
 
     kind: str = "shuffled"
@@ -93,6 +95,8 @@ class Condition:
     mixed: int = 1000
     topics: int = 14
     fall: float = 0.6
+    judge: str = "none"
+    race: bool = False
 
 
 def make_stream(outcomes: Outcomes, condition: Condition, seed: int) -> Stream:

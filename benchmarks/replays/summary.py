@@ -98,7 +98,8 @@ def _worse_than(cells: Sequence[Cell], product: str, reference: str) -> str:
 
 
 def _title(condition: Condition) -> str:
-    return f"{condition.kind}, {condition.feedback:.0%}, {condition.cost_weight:g}"
+    judge = "" if condition.judge == "none" else f", judge {condition.judge}{' and race' if condition.race else ''}"
+    return f"{condition.kind}, {condition.feedback:.0%}, {condition.cost_weight:g}{judge}"
 
 
 def _cell(row: Row) -> str:

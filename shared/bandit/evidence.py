@@ -88,12 +88,14 @@ class Pooled:
 
     Attributes:
         precision: W_a, (K, C, C).
+        unbiased: the same if no source had a bias: more scores of the same sources cannot tell a bias.
         information: W_a times the scores' means, less shifts, (K, C).
         noise: variance of one rating, (K,).
         sources: of the sources other than users.
     """
 
     precision: Floats
+    unbiased: Floats
     information: Floats
     noise: Floats
     sources: tuple[SourceFit, ...]
@@ -104,6 +106,7 @@ def pool(ratings: SourceCells, others: Sequence[SourceCells]) -> Pooled:
     noise = noise_variance(ratings)
     size = ratings.labels.shape[1]
     precision = (ratings.labels / noise[:, None])[:, :, None] * np.eye(size)
+    unbiased = precision.copy()
     information = ratings.scores / noise[:, None]
     fits = []
     for cells in others:
@@ -112,10 +115,11 @@ def pool(ratings: SourceCells, others: Sequence[SourceCells]) -> Pooled:
         weights = cells.labels / own_noise[:, None]
         moved = cells.scores / own_noise[:, None] - fit.shift * weights
         share = 1 / (1 / fit.bias_sd**2 + weights.sum(axis=1))
+        unbiased += weights[:, :, None] * np.eye(size)
         precision += weights[:, :, None] * np.eye(size) - share[:, None, None] * weights[:, :, None] * weights[:, None]
         information += moved - (share * moved.sum(axis=1))[:, None] * weights
         fits.append(fit)
-    return Pooled(precision, information, noise, tuple(fits))
+    return Pooled(precision, unbiased, information, noise, tuple(fits))
 
 
 def noise_variance(cells: SourceCells) -> Floats:

@@ -36,7 +36,7 @@ residual variance about arm plus kind, shrunk towards that of all arms.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,7 +86,8 @@ class MixedFit:
 
     Attributes:
         mean, variance: over the traffic, (K,).
-        contrast_variance: the same variance without what all arms share, (K,).
+        contrast_variance: the same variance without what all arms share, and without biases of sources, (K,).
+        bias_variance: what biases add to it, (K,).
         kind_mean, kind_variance, kind_contrast: by kind, (K, C).
         noise: variance of one rating, (K,).
         arm_spread, kind_spread: root of the posterior mean square of t_A and t_g.
@@ -98,6 +99,7 @@ class MixedFit:
     mean: Floats
     variance: Floats
     contrast_variance: Floats
+    bias_variance: Floats
     kind_mean: Floats
     kind_variance: Floats
     kind_contrast: Floats
@@ -144,20 +146,21 @@ def fit_mixed(cells: Cells, *, level: float, bonus: float) -> MixedFit:
     slope = float(by_slope @ SLOPES)
     slope_variance = SLOPE_SD**2 + float(by_slope @ (np.array(SLOPES) - slope) ** 2)
     covariance = kind_variance * shared + arm_variance
-    solved = _solve(observed, _prior(cells.kernel, slope_variance), covariance, level, slope)
-    theta, own, open_parts, price_slope = solved
-    traffic = cells.traffic
-    own_overall = np.einsum("c,kcd,d->k", traffic, own, traffic)
-    shared_overall, contrast_overall = _spread(np.einsum("c,kcz->kz", traffic, open_parts)[:, None])
-    shared_kind, contrast_kind = _spread(open_parts)
-    diagonal = np.diagonal(own, axis1=1, axis2=2)
+    prior = _prior(cells.kernel, slope_variance)
+    theta, *parts, price_slope = _solve(observed, prior, covariance, level, slope)
+    whole, kind_whole, contrast, kind_contrast = _variances(parts[0], parts[1], cells.traffic)
+    learnable, kind_learnable = contrast, kind_contrast
+    if cells.others:
+        _, *parts, _ = _solve(replace(observed, precision=pooled.unbiased), prior, covariance, level, slope)
+        _, _, learnable, kind_learnable = _variances(parts[0], parts[1], cells.traffic)
     return MixedFit(
-        mean=theta @ traffic,
-        variance=np.maximum(own_overall + shared_overall[:, 0], _JITTER),
-        contrast_variance=np.maximum(own_overall + contrast_overall[:, 0], _JITTER),
+        mean=theta @ cells.traffic,
+        variance=whole,
+        contrast_variance=learnable,
+        bias_variance=np.maximum(contrast - learnable, 0.0),
         kind_mean=theta,
-        kind_variance=np.maximum(diagonal + shared_kind, _JITTER),
-        kind_contrast=np.maximum(diagonal + contrast_kind, _JITTER),
+        kind_variance=kind_whole,
+        kind_contrast=kind_learnable,
         noise=pooled.noise,
         arm_spread=arm_variance**0.5,
         kind_spread=kind_variance**0.5,
@@ -238,6 +241,17 @@ def _solve(
     derivative[..., :size] = np.eye(size) - gain
     derivative[..., size] = log_price[:, None] * (1 - gain.sum(axis=2))
     return theta, covariance - gain @ covariance, derivative @ half.T, price_slope
+
+
+def _variances(own: Floats, open_parts: Floats, traffic: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+    """Return the variance over the traffic, (K,), and by kind, (K, C); then both without what all arms share."""
+    overall = np.einsum("c,kcd,d->k", traffic, own, traffic)
+    shared, contrast = _spread(np.einsum("c,kcz->kz", traffic, open_parts)[:, None])
+    shared_kind, contrast_kind = _spread(open_parts)
+    diagonal = np.diagonal(own, axis1=1, axis2=2)
+    found = overall + shared[:, 0], diagonal + shared_kind, overall + contrast[:, 0], diagonal + contrast_kind
+    one, two, three, four = (np.maximum(each, _JITTER) for each in found)
+    return one, two, three, four
 
 
 def _spread(open_parts: Floats) -> tuple[Floats, Floats]:

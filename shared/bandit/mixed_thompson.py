@@ -58,7 +58,7 @@ class MixedThompson:
             cells = _without_ratings(cells)
         fit = fit_mixed(cells, level=settings.optimistic_prior, bonus=settings.exploration_bonus)
         requests = by_kind["requests"]
-        rated = rated_share(scored, sum(one.answers for one in totals))
+        rated = rated_share(float(cells.ratings.labels.sum()), sum(one.requests for one in totals))
         nearby = cells.kernel[1:, 1:] ** NEARBY
         return GaussianPosterior(
             version=state.version,
@@ -68,7 +68,8 @@ class MixedThompson:
             quality=np.vstack((fit.mean, fit.kind_mean.T)),
             variance=np.vstack((fit.variance, fit.kind_variance.T)),
             contrast=np.vstack((fit.contrast_variance, fit.kind_contrast.T)),
-            arm_variance=arm_scale(cells.labels.sum(axis=1), rated) ** 2 * fit.contrast_variance,
+            arm_variance=arm_scale(cells.labels.sum(axis=1), rated) ** 2 * fit.contrast_variance
+            + arm_scale(cells.ratings.labels.sum(axis=1), rated) ** 2 * fit.bias_variance,
             cost_usd=_rows(expected.cost_usd, by_kind["cost_usd"], by_kind["priced"]),
             latency_s=_rows(expected.latency_s, by_kind["latency_s"], by_kind["answers"]),
             reliability=reliability(totals, PSEUDO_REQUESTS),

@@ -22,12 +22,15 @@ Floats = NDArray[np.float64]
 class Beliefs:
     """Beliefs about every arm for one prompt, each (K,): see `GaussianPosterior`.
 
-    `arm_labels` are the ratings of each arm on similar prompts. `requests_nearby` and `labels_nearby` count requests
-    and ratings of similar prompts; of a new kind there has been no request. Without context all prompts are similar.
+    `learnable` is the variance of the quality that more scores of the same sources can remove, without what all arms
+    share. `arm_labels` are the ratings of each arm on similar prompts; `requests_nearby` and `labels_nearby` count
+    requests and ratings of similar prompts. Of a new kind there has been no request; without context all prompts are
+    similar.
     """
 
     quality: Floats
     quality_variance: Floats
+    learnable: Floats
     draw_sd: Floats
     cost_usd: Floats
     latency_s: Floats
@@ -56,7 +59,7 @@ class GaussianPosterior:
         arms: in the order of the columns; `index` is their inverse.
         sums: the evidence.
         quality, variance: posterior mean and variance of the mean score.
-        contrast: the variance without what all arms share.
+        contrast: the variance without what all arms share, and without biases of sources.
         arm_variance: variance of the draw that does not depend on the prompt, alpha^2 V_a, (K,).
         cost_usd, latency_s: expectations; NaN where nothing is known.
         reliability: probability that a call is answered, (K,).
@@ -96,6 +99,12 @@ class GaussianPosterior:
     exploration_rate: float = 0.1
     sources: tuple[SourceFit, ...] = ()
 
+    @property
+    def labels(self) -> Floats:
+        """Number of scores of each arm, of all sources, (K,)."""
+        ratings = np.array([one.labels for one in self.sums])
+        return np.asarray(sum((fit.labels for fit in self.sources), ratings))
+
     def at(self, place: Place | None) -> Beliefs:
         """Return the beliefs for a prompt.
 
@@ -105,9 +114,9 @@ class GaussianPosterior:
         if place is None or place.row + 2 >= len(self.quality):
             nothing = np.zeros(len(self.arms))
             sd = draw_sd(self.arm_variance, nothing, nothing, self.exploration_rate)
-            labels = np.array([one.labels for one in self.sums]) + sum(fit.labels for fit in self.sources)
+            labels = self.labels
             requests = sum(one.requests for one in self.sums)
-            believed = self.quality[0], self.variance[0], sd, self.cost_usd[0], self.latency_s[0]
+            believed = self.quality[0], self.variance[0], self.contrast[0], sd, self.cost_usd[0], self.latency_s[0]
             return Beliefs(*believed, labels, requests, float(labels.sum()))
         row, k = place.row + 2, place.nearness
         unknown = (1 - k * k) * self.kind_variance
@@ -117,6 +126,7 @@ class GaussianPosterior:
         return Beliefs(
             quality=k * self.quality[row] + (1 - k) * self.quality[1],
             quality_variance=k * self.variance[row] + (1 - k) * self.variance[1] + unknown,
+            learnable=contrast,
             draw_sd=draw_sd(self.arm_variance, contrast - self.contrast[0], beta, self.exploration_rate),
             cost_usd=k * self.cost_usd[row] + (1 - k) * self.cost_usd[0],
             latency_s=k * self.latency_s[row] + (1 - k) * self.latency_s[0],

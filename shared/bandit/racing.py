@@ -1,4 +1,13 @@
-"""Evaluation plan: which other models answer a prompt beside the one that serves it, and how likely that was."""
+"""Evaluation plan: which other models answer a prompt beside the one that serves it, and how likely that was.
+
+    probability = expected regret / (ASK_AT x cost of the models asked / cost of the one that serves),   at most 1
+
+The expected regret is E[max U - U of the best-looking model] over what more scores could still tell, for this kind of
+prompt. An answer beside the user's path lowers it by about its own size over twice the scores there are, for as many
+requests as there have been; it pays as long as that is more than its cost. So the share of requests that are worth a
+race is in proportion to the regret. It falls by itself as models are told apart, and rises by itself for a new kind of
+prompt, a model with little evidence, or after a fall. New models are asked each time, all on the same prompts.
+"""
 
 from __future__ import annotations
 
@@ -18,14 +27,14 @@ from shared.bandit.weighing import weigh
 
 DRAWS = 200
 """Of every model's utility, to find the models that may be the best."""
-WORTH_ASKING = 0.01
-"""Expected regret in units of quality, E[max U - U of the best-looking model], above which other models are asked."""
+ASK_AT = 0.1
+"""Expected regret, in units of quality, at which a race is run each time if it costs as much as the served answer."""
 
 MOST_LIKELY, LEAST_CHANCE = 2, 0.02
 """So many other models are asked, those most likely to be the best, if they are with so much probability."""
 
-NEW_LABELS = 15.0
-"""A model with fewer scores on such prompts is asked, too."""
+NEW_TRIES = 15.0
+"""A model with fewer scores and failed calls than this is asked each time."""
 
 
 class EvaluationReason(StrEnum):
@@ -73,18 +82,31 @@ def plan_evaluation(
     `eligible` are the models that can answer the request and may be asked.
     """
     weighed = weigh(posterior, place_in(posterior, context), tuple(eligible), weights)
-    draws = weighed.utility + np.array(weighed.belief_sds) * rng.standard_normal((DRAWS, len(eligible)))
+    spread = weights.quality * np.sqrt(weighed.beliefs.learnable[weighed.columns])
+    draws = weighed.utility + spread * rng.standard_normal((DRAWS, len(eligible)))
     regret = float((draws.max(axis=1) - draws[:, weighed.best]).mean()) / max(weights.quality, 1e-9)
-    racing = regret > WORTH_ASKING
-    probability = terms.max_share if racing else min(terms.rest_share, terms.max_share)
-    if rng.random() >= probability:
-        return None
-    if not racing:
-        return EvaluationPlan(EvaluationReason.SAMPLE, (), probability, regret)
     wins = np.bincount(draws.argmax(axis=1), minlength=len(eligible)) / DRAWS
-    labels = weighed.beliefs.arm_labels[weighed.columns]
     others = [i for i in np.argsort(-wins).tolist() if eligible[i] != decision.arm]
+    tried = posterior.labels + [one.failures for one in posterior.sums]
+    new = [i for i in others if tried[weighed.columns[i]] < NEW_TRIES]
     likely = [i for i in others if wins[i] >= LEAST_CHANCE][:MOST_LIKELY]
-    new = [i for i in others if labels[i] < NEW_LABELS]
     asked = tuple(eligible[i] for i in dict.fromkeys((*likely, *new)))
-    return EvaluationPlan(EvaluationReason.RACE, asked, probability, regret)
+    price = _relative_cost(posterior, decision.arm, asked)
+    wanted = 1.0 if new else min(regret / (ASK_AT * price), 1.0) if price > 0 else 0.0
+    racing = min(wanted, terms.max_share)
+    resting = min(terms.rest_share, terms.max_share)
+    drawn = rng.random()
+    if drawn < racing:
+        return EvaluationPlan(EvaluationReason.RACE, asked, racing, regret)
+    if drawn < resting:
+        return EvaluationPlan(EvaluationReason.SAMPLE, (), resting - racing, regret)
+    return None
+
+
+def _relative_cost(posterior: GaussianPosterior, served: ArmId, asked: Sequence[ArmId]) -> float:
+    """Return the expected cost of the answers of `asked`, in units of that of `served`; unknown and free count as 1."""
+    cost = dict(zip(posterior.arms, posterior.cost_usd[0].tolist(), strict=True))
+    usual = cost[served]
+    if not usual > 0:  # free, or not known (NaN)
+        return float(len(asked))
+    return sum(cost[arm] / usual if cost[arm] >= 0 else 1.0 for arm in asked)

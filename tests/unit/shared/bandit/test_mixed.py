@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -183,3 +184,17 @@ def test_a_sole_arm_and_many_arms_are_fine() -> None:
         assert np.isfinite(fit.mean).all()
         assert (fit.kind_variance > 0).all()
         assert fit.mean == pytest.approx(LEVEL)
+
+
+def test_what_more_scores_cannot_tell_is_kept_apart() -> None:
+    """A judge with many scores leaves its bias open: that is no variance that asking it again would remove."""
+    none, many = np.zeros((3, 2)), np.full((3, 2), 2000.0)
+    means = np.full((3, 2), 0.5)
+    judged = SourceCells(Source.JUDGE, many, many * means, (many * means).sum(axis=1))
+    fit = fit_mixed(replace(cells(none, means), others=(judged,)), level=LEVEL, bonus=BONUS)
+    (source,) = fit.sources
+    assert (source.bias_sd**2 / 2 < fit.bias_variance).all()
+    assert (fit.bias_variance < source.bias_sd**2).all()
+    assert (fit.contrast_variance < fit.bias_variance / 5).all()
+    assert (fit.variance > fit.bias_variance).all()
+    assert (fit_mixed(cells(many, means), level=LEVEL, bonus=BONUS).bias_variance == 0).all()
