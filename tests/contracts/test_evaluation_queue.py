@@ -8,6 +8,7 @@ import pytest
 from shared.bandit.racing import EvaluationPlan, EvaluationReason
 from shared.clock import utc_day
 from shared.schemas.evaluation import Candidate, Evaluation, EvaluationTask, QueuedEvaluation, Submitted
+from shared.schemas.events import EventKind
 from shared.storage import redis_keys
 from tests.support.redis_rig import Rig, redis_rig
 from tests.support.sample_records import a_new_record
@@ -117,7 +118,10 @@ async def test_a_result_is_stored_told_and_paid_once(rig: Rig) -> None:
     assert await rig.evaluations.finish(queued, RESULT)
     assert await spent(rig) == pytest.approx(0.001)
     (event,) = await rig.queue.read("learner", 10)
-    assert event.request_id == queued.request_id
+    assert (event.kind, event.request_id, event.revision) == (EventKind.EVALUATION, queued.request_id, 1)
+    stored = await rig.log.find(owner=None, public_id=queued.request_id)
+    assert stored is not None
+    assert stored.evaluation == RESULT
     assert (await rig.evaluations.depth()).waiting == 0
     # A second learner had claimed it meanwhile, and has finished later.
     assert not await rig.evaluations.finish(queued, replace(RESULT, judge_cost_usd=0.9))

@@ -52,6 +52,8 @@ class FakeEvaluationQueue:
         self._here()
         until = self.memory.clock.now() - idle_s
         idle = [entry_id for entry_id, each in self.memory.tasks.items() if each.delivered_at <= until]
+        if idle:
+            self._seen[consumer] = self.memory.clock.now()
         return [self._deliver(entry_id, consumer) for entry_id in idle[:limit]]
 
     def _deliver(self, entry_id: str, consumer: str) -> QueuedEvaluation:
