@@ -245,6 +245,7 @@ def build_health(gateway: Gateway, adapters: Adapters, readiness: Readiness) -> 
         circuit_breakers=gateway.circuit_breakers,
         learned_limits=gateway.learned_limits,
         exploration=gateway.exploration,
+        evaluations=None if gateway.evaluations is None else gateway.evaluations.submitter,
         supervisor=gateway.supervisor,
         clock=adapters.clock,
         probes={"redis": adapters.redis_version, "qdrant": adapters.index.ping, "embedder": embedder},

@@ -72,6 +72,7 @@ class ChatRequest(Struct, frozen=True, eq=False):
         ignored: names of dropped fields, for a response header.
         traits: what is known of the request beside the routing text, for its kind of prompt.
         terms: the caller's own terms of the choice; None for those of the settings.
+        private: whether it says that its content must not be stored or collected.
     """
 
     body: Mapping[str, object]
@@ -85,6 +86,7 @@ class ChatRequest(Struct, frozen=True, eq=False):
     ignored: tuple[str, ...] = ()
     traits: tuple[str, ...] = ()
     terms: Terms | None = None
+    private: bool = False
 
 
 def parse_chat(raw: bytes, *, forward_session: bool = False, translate: Translate | None = None) -> ChatRequest:
@@ -97,6 +99,7 @@ def parse_chat(raw: bytes, *, forward_session: bool = False, translate: Translat
     """
     body = load_object(raw)
     refuse_forbidden(body)
+    private = _wants_privacy(body)
     ignored: tuple[str, ...] = ()
     if translate is not None:
         body, dropped = translate(body)
@@ -131,7 +134,16 @@ def parse_chat(raw: bytes, *, forward_session: bool = False, translate: Translat
         ignored=ignored,
         traits=traits_of(body, text, requirements.features),
         terms=terms,
+        private=private,
     )
+
+
+def _wants_privacy(body: Mapping[str, Any]) -> bool:
+    """Return whether `store` or OpenRouter's `provider` says that the content must not be stored or collected."""
+    wishes = body.get("provider")
+    if isinstance(wishes, dict) and (wishes.get("data_collection") == "deny" or wishes.get("zdr")):
+        return True
+    return body.get("store") is False
 
 
 def _checked(messages: list[Any]) -> list[dict[str, Any]]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import AsyncExitStack
+
 import orjson
 import pytest
 
@@ -9,9 +12,12 @@ from shared.bandit.racing import EvaluationPlan, EvaluationReason
 from shared.clock import utc_day
 from shared.schemas.evaluation import Candidate, Evaluation, EvaluationTask, QueuedEvaluation, Submitted
 from shared.schemas.events import EventKind
+from shared.settings import Settings
 from shared.storage import redis_keys
+from shared.storage.redis_connection import connect
+from shared.storage.redis_evaluations import RedisEvaluationQueue
 from tests.support.redis_rig import Rig, redis_rig
-from tests.support.sample_records import a_new_record
+from tests.support.sample_records import a_new_record, own_id
 from tests.support.values import replace
 
 RESERVED = 3_000_000
@@ -229,6 +235,26 @@ async def test_a_result_goes_to_the_history(redis_server: str) -> None:
         await rig.evaluations.finish(queued, RESULT)
         entries = [fields for _, fields in await rig.raw.xrange(redis_keys.HISTORY)]
         assert {b"kind": b"evaluation", b"id": queued.request_id.encode()} in entries
+
+
+async def test_gateways_together_never_pass_the_budget(redis_server: str) -> None:
+    """Four submit at the same moment; what is reserved is what was submitted, and fits."""
+    async with redis_rig(redis_server) as rig, AsyncExitStack() as stack:
+        clients = [connect(Settings(REDIS_URL=redis_server)) for _ in range(4)]
+        for client in clients:
+            stack.push_async_callback(client.aclose, close_connection_pool=True)
+        queues = [RedisEvaluationQueue(client) for client in clients]
+        made = [a_task(rig, own_id(rig.clock.now())) for _ in range(60)]
+        budget = 17 * RESERVED + 1
+        results = await asyncio.gather(
+            *(
+                queues[at % 4].submit(task, budget_nano_usd=budget, most_waiting=1000)
+                for at, task in enumerate((*made, *made))
+            )
+        )
+        assert (await rig.evaluations.depth()).waiting == 17
+        assert await spent(rig) == pytest.approx(17 * RESERVED / 1e9)
+        assert results.count(Submitted.OVER_BUDGET) >= 43
 
 
 async def test_a_lost_group_is_made_anew(redis_server: str) -> None:

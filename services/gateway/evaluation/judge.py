@@ -33,7 +33,7 @@ class Judge:
 
     def report(self) -> None:
         """Log, when it changes, why nothing can be evaluated."""
-        trouble = self._trouble()
+        trouble = self.trouble
         if trouble != self._reported:
             if trouble is None:
                 _log.info("evaluations are possible", judge=self._name)
@@ -41,7 +41,9 @@ class Judge:
                 _log.warning(f"nothing is evaluated: {trouble}", judge=self._name)
         self._reported = trouble
 
-    def _trouble(self) -> str | None:
+    @property
+    def trouble(self) -> str | None:
+        """Return why nothing can be evaluated, or None."""
         catalogue = self._catalogue
         if catalogue.age_s is not None and catalogue.has_list and catalogue.named(self._name) is None:
             return "the upstream does not list JUDGE_MODEL"

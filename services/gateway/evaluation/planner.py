@@ -43,7 +43,10 @@ class Routed:
 
 @dataclass(eq=False, repr=False)
 class EvaluationPlanner:
-    """Plans evaluations. A fault in it costs the evaluation, never the answer."""
+    """Plans evaluations. A fault in it costs the evaluation, never the answer.
+
+    `weights` are used where the decision weighed nothing.
+    """
 
     _: KW_ONLY
     judge: Judge
@@ -68,7 +71,7 @@ class EvaluationPlanner:
 
     def _drawn(self, routed: Routed, snapshot: Snapshot) -> EvaluationPlan | None:
         askable = tuple(arm for arm in routed.allowed if snapshot.knows(arm) and self._may_ask(arm, routed.decision))
-        if not askable:
+        if not askable or not snapshot.knows(routed.decision.arm):
             return None
         return plan_evaluation(
             snapshot.posterior,
@@ -76,20 +79,20 @@ class EvaluationPlanner:
             askable,
             routed.decision,
             self.rng,
-            weights=self.weights,
+            weights=routed.decision.weights or self.weights,
             terms=self.terms,
         )
 
     def _may_ask(self, arm: ArmId, decision: Decision) -> bool:
         if arm == decision.arm:
-            return True
+            return True  # it is not asked again
         listed = self.catalogue.arm(arm)
         return listed.price is not None and not listed.private and not self.circuit_breakers.cooldown_s(arm)
 
     def _unwanted(self, routed: Routed) -> Result | None:
         """Return why a request must not be evaluated."""
         request, decision = routed.request, routed.decision
-        if not request.evaluate or wants_privacy(routed.chat):
+        if not request.evaluate or routed.chat.private:
             return Result.CLIENT
         if self.off_keys and request.owner.startswith(self.off_keys):
             return Result.KEY
@@ -104,11 +107,3 @@ class EvaluationPlanner:
         if self.judge.arm.price is None:
             return Result.NO_PRICE
         return None if self.judge.reads(routed.chat.requirements) else Result.UNREADABLE
-
-
-def wants_privacy(chat: ChatRequest) -> bool:
-    """Return whether a request says that its content must not be stored or collected."""
-    if chat.body.get("store") is False:
-        return True
-    wishes = chat.body.get("provider")
-    return isinstance(wishes, dict) and (wishes.get("data_collection") == "deny" or bool(wishes.get("zdr")))

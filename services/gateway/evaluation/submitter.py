@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
+from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -20,6 +21,7 @@ from services.gateway.limits.quotas import largest_answer, prompt_tokens
 from services.gateway.models.catalogue import Catalogue
 from shared.bandit.arms import Price
 from shared.bandit.racing import EvaluationPlan
+from shared.bandit.sums import NANO
 from shared.clock import utc_day
 from shared.errors import DependencyError
 from shared.evaluation_queue import EvaluationQueue
@@ -33,7 +35,7 @@ from shared.schemas.evaluation import EvaluationTask, Submitted
 from shared.schemas.records import Outcome
 
 MAX_WAITING = 32
-REFRESH_S = 2.0
+REFRESH_S, REFRESH_TIMEOUT_S = 2.0, 2.0
 SPENT_PAUSE_S, PAUSE_S = 10.0, 1.0
 """Pause of planning while the budget is spent, and for other reasons."""
 
@@ -75,6 +77,7 @@ class EvaluationSubmitter:
     timeout_s: float
     _waiting: asyncio.Queue[Answered] = field(init=False, default_factory=lambda: asyncio.Queue(MAX_WAITING))
     _paused_by: Result | None = field(init=False, default=None)
+    _spent_usd: float = field(init=False, default=0.0)
     _paused_until: float = field(init=False, default=float("-inf"))
 
     @property
@@ -104,8 +107,18 @@ class EvaluationSubmitter:
     async def refresh(self) -> None:
         """Read what the day's evaluations have cost. Raises DependencyError or TimeoutError."""
         self.judge.report()
-        async with asyncio.timeout(self.timeout_s):
-            self.metrics.evaluation_spent.set(await self.queue.spent_usd(self.clock.now()))
+        async with asyncio.timeout(REFRESH_TIMEOUT_S):
+            self._spent_usd = await self.queue.spent_usd(self.clock.now())
+        self.metrics.evaluation_spent.set(self._spent_usd)
+
+    def view(self) -> dict[str, Any]:
+        """Return what `/health` shows."""
+        return {
+            "judge": self.judge.arm.id,
+            "trouble": self.judge.trouble or self.paused,
+            "spent_usd": round(self._spent_usd, 9),
+            "budget_usd": self.budget_nano_usd / NANO,
+        }
 
     async def _submit(self, answered: Answered) -> Result:
         if not await answered.stored:

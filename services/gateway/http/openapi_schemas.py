@@ -101,6 +101,12 @@ HEALTH = object_of(
     exploration=object_of(
         "on spent_usd budget_usd", on=_BOOLEAN, spent_usd=_NUMBER, budget_usd=_or_null(_NUMBER)
     ),
+    evaluations=_or_null(
+        object_of(
+            "judge trouble spent_usd budget_usd",
+            judge=STRING, trouble=_or_null(STRING), spent_usd=_NUMBER, budget_usd=_NUMBER,
+        )
+    ),
     arms=_map_of(
         object_of(
             "circuit rests_s found_by refuses",

@@ -8,6 +8,7 @@ from dataclasses import KW_ONLY, asdict, dataclass, field
 from typing import Any
 
 from services.gateway.chat.context import ContextGatherer
+from services.gateway.evaluation.submitter import EvaluationSubmitter
 from services.gateway.limits.exploration_budget import ExplorationBudget
 from services.gateway.limits.learned_limits import LearnedLimits
 from services.gateway.models.catalogue import Catalogue
@@ -55,6 +56,7 @@ class Health:
     circuit_breakers: CircuitBreakers
     learned_limits: LearnedLimits
     exploration: ExplorationBudget
+    evaluations: EvaluationSubmitter | None
     supervisor: Supervisor
     clock: Clock
     probes: Mapping[str, Probe]
@@ -118,6 +120,7 @@ class Health:
             "draining": self.readiness.draining,
             "parts": {name: asdict(part) for name, part in parts.items()},
             "exploration": self._exploration(),
+            "evaluations": None if self.evaluations is None else self.evaluations.view(),
             "arms": self._arms(),
             "arm_list": self._arm_list(),
             "unlisted": self.catalogue.unlisted,

@@ -187,3 +187,25 @@ def test_a_request_is_for_one_to_128_answers(number: object) -> None:
     assert refused(n=number)[1] == "n"
     assert passed(n=1)["n"] == 1
     assert passed(n=128)["n"] == 128
+
+
+@pytest.mark.parametrize(
+    ("fields", "private"),
+    [
+        ({"store": False}, True),
+        ({"provider": {"data_collection": "deny", "order": ["a"]}}, True),
+        ({"provider": {"zdr": True}}, True),
+        ({}, False),
+        ({"store": True}, False),
+        ({"store": None}, False),
+        ({"store": 0}, False),
+        ({"provider": {"data_collection": "allow", "zdr": False}}, False),
+        ({"provider": "deny"}, False),
+    ],
+)
+def test_a_wish_for_privacy_is_read_from_the_body(fields: dict[str, object], *, private: bool) -> None:
+    """It stays in the body, for the upstream."""
+    found = parse_chat(orjson.dumps({"messages": [{"role": "user", "content": "x"}], **fields}))
+    assert found.private is private
+    if "store" in fields:
+        assert found.body["store"] == fields["store"]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
 import pytest
 
 from services.gateway.dialects.responses import RESPONSES
 from shared.errors import InvalidRequest
+from shared.schemas.chat import parse_chat
 
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}}
 TOOL = {"type": "function", "name": "weather", "description": "Weather", "parameters": SCHEMA, "strict": True}
@@ -119,3 +121,11 @@ def test_what_cannot_be_translated_is_refused(sent: dict[str, Any], code: str, p
     with pytest.raises(InvalidRequest) as caught:
         chat(**sent)
     assert (caught.value.code, caught.value.param) == (code, param)
+
+
+@pytest.mark.parametrize(("store", "private"), [({"store": False}, True), ({}, False)])
+def test_a_wish_for_privacy_outlives_the_translation(store: dict[str, bool], *, private: bool) -> None:
+    """`store` itself is no field for every upstream."""
+    raw = orjson.dumps({"input": "x", **store})
+    found = parse_chat(raw, translate=RESPONSES.begin().chat_body)
+    assert (found.private, "store" in found.body) == (private, False)

@@ -10,6 +10,7 @@ import pytest
 
 from services.gateway.evaluation.planner import MAX_BODY_BYTES
 from services.gateway.evaluation.results import Result
+from shared.bandit.decision import Weights
 from shared.bandit.racing import EvaluationReason
 from shared.errors import UpstreamError, UpstreamFailed
 from shared.schemas.records import Status
@@ -96,6 +97,22 @@ async def test_what_merely_resembles_a_wish_for_privacy_is_none(tmp_path: Path, 
         await ask(gateway, **asked)
         await settle(world)
     assert counts(world) == {Result.SUBMITTED: 1}
+
+
+async def test_a_model_that_nothing_can_be_learned_of_is_not_evaluated(tmp_path: Path) -> None:
+    """DEFAULT_MODEL serves where the learned state could not be read yet, and may be none of the arms."""
+    world = judged_world(tmp_path, SHADOW_MODE="true")
+    async with world.gateway() as gateway:
+        assert await ask(gateway) == "d/spare"
+        gateway.posteriors.snapshot = None
+        await ask(gateway)
+    assert [record.evaluation_plan for record in world.records] == [None, None]
+    assert counts(world) == {}
+    world = judged_world(tmp_path, SHADOW_MODE="true", DEFAULT_MODEL="b/middle")
+    async with world.gateway() as gateway:
+        await ask(gateway)
+        await settle(world)
+    assert set(tasks(world)[0].plan.arms) == OTHERS - {"b/middle"}
 
 
 async def test_a_judge_that_sees_images_is_given_them(tmp_path: Path) -> None:
@@ -226,6 +243,23 @@ async def test_the_draw_is_made_while_the_upstream_works(tmp_path: Path, monkeyp
         monkeypatch.setattr(world.upstream, "_begin", called)
         await ask(gateway, models=["a/small"])
     assert happened == ["called", "drawn", "answered"]
+
+
+async def test_the_terms_of_the_request_say_what_is_worth_asking(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that weighs quality alone, and the settings for all others."""
+    world, used = judged_world(tmp_path, FEEDBACK_WEIGHT="0.5"), []
+
+    def planned(*_: Any, weights: Weights, **__: Any) -> None:
+        used.append(weights.quality)
+
+    monkeypatch.setattr("services.gateway.evaluation.planner.plan_evaluation", planned)
+    async with world.gateway() as gateway:
+        await ask(gateway)
+        await ask(gateway, model="auto:best")
+    assert used[0] == 0.5
+    assert used[1] > 0.5
 
 
 async def test_a_fault_of_the_plan_costs_no_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -210,7 +210,14 @@ async def test_the_days_spending_is_shown(tmp_path: Path) -> None:
         assert gateway.evaluations is not None
         await asked(world, gateway)
         await gateway.evaluations.submitter.refresh()
-        assert world.counted("evaluation_spent") == pytest.approx(tasks(world)[0].reserved_nano_usd / 1e9)
+        spent = tasks(world)[0].reserved_nano_usd / 1e9
+        assert world.counted("evaluation_spent") == pytest.approx(spent)
+        assert gateway.evaluations.submitter.view() == {
+            "judge": "v/judge",
+            "trouble": None,
+            "spent_usd": pytest.approx(spent),
+            "budget_usd": 1.0,
+        }
 
 
 @pytest.mark.parametrize(
@@ -228,6 +235,7 @@ async def test_a_judge_that_cannot_work_is_named_once(tmp_path: Path, settings: 
             assert gateway.evaluations is not None
             for _ in range(2):
                 await gateway.evaluations.submitter.refresh()
+            assert words in gateway.evaluations.submitter.view()["trouble"]
             world.upstream.arms = (*ARMS, JUDGE, replace(JUDGE, id="v/none"))
             await gateway.catalogue.refresh()
             await gateway.evaluations.submitter.refresh()
