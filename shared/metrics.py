@@ -110,7 +110,6 @@ class GatewayMetrics:
         self.decisions = counter("decisions_total", "Chat requests by arm that answered and kind", "arm", "kind")
         self.outcomes = counter("outcomes_total", "Chat requests by outcome", "status")
         self.fallbacks = counter("upstream_errors_total", "Failed upstream calls", "arm", "error")
-        self.failed_checks = counter("failed_checks_total", "Answers that failed a check", "arm", "check")
         self.unread_events = counter("unread_events_total", "Unreadable events of streams that were dropped", "reason")
         self.retries_refused = counter("retries_refused_total", "Second attempts refused by RETRY_BUDGET")
         self.degraded = counter("degraded_decisions_total", "Decisions without a dependency", "dependency")
@@ -153,9 +152,13 @@ class GatewayMetrics:
         self.snapshot_refused = counter("snapshots_refused_total", "Learned states that failed validation")
         self.spooled = gauge("spooled_records", "Records waiting on local disk for Redis")
         self.records_lost = counter("records_lost_total", "Records that neither Redis nor the disk accepted")
-        self._add_evaluations(counter, gauge)
+        self._add_evidence(counter, gauge)
 
-    def _add_evaluations(self, counter: Callable[..., Counter], gauge: Callable[..., Gauge]) -> None:
+    def _add_evidence(self, counter: Callable[..., Counter], gauge: Callable[..., Gauge]) -> None:
+        self.failed_checks = counter("failed_checks_total", "Answers that failed a check", "arm", "check")
+        self.implicit_signals = counter(
+            "implicit_signals_total", "Streams that the client left, prompts asked again", "arm", "signal"
+        )
         self.evaluation_requests = counter(
             "evaluation_requests_total", "Requests that were submitted for evaluation, or why not", "result"
         )

@@ -29,6 +29,7 @@ from shared.schemas.storage import (
     DeadLetter,
     Effect,
     EmbeddingModel,
+    LastAnswer,
     LoggedRequest,
     NewRecord,
     Notice,
@@ -153,8 +154,8 @@ class RequestLog(Protocol):
         written is ACCEPTED. `terms` that refuse the rating are checked first.
         """
 
-    async def session_arm(self, *, owner: str, session: str) -> ArmId | None:
-        """Return the arm of the last answer in a conversation, by its records; None after a day without one."""
+    async def last_answer(self, *, owner: str, session: str) -> LastAnswer | None:
+        """Return the last answer in a conversation, by its records; None after a day without one."""
 
     async def explored_usd(self, now: float) -> float:
         """Return the USD paid on that UTC day for answers that only exploration chose, by the records."""

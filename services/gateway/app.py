@@ -10,11 +10,12 @@ from aiohttp import web
 from services.gateway.adapters import Adapters
 from services.gateway.chat.chat_metrics import ChatMetrics
 from services.gateway.chat.context import HICCUP_S, ContextGatherer, ContextLimits
+from services.gateway.chat.conversations import Conversations
 from services.gateway.chat.fallback import UpstreamCaller
 from services.gateway.chat.recording import ChatRecorder
 from services.gateway.chat.reservations import Reservations
 from services.gateway.chat.route_chat import RouteChat
-from services.gateway.chat.selection import Conversations, Selector
+from services.gateway.chat.selection import Selector
 from services.gateway.evaluation.evaluations import Evaluations, build_evaluations
 from services.gateway.feedback.record_feedback import FeedbackRecorder
 from services.gateway.feedback.signed_links import SignedLinks

@@ -105,6 +105,17 @@ def check_sums(failed: Sequence[str] | None) -> dict[str, int]:
     return {} if failed is None else score_sums(source=Source.CHECK, score=float(not failed), kind=None)
 
 
+def implicit_sums(score: float | None, *, repeats: ArmId | None, arm: ArmId) -> dict[str, int]:
+    """Return what the user's behaviour says of an answer of `arm`, and of the one before it by `repeats`.
+
+    A prompt that is asked again adds a second score, 0, to the arm that answered it before; with the 1 for that answer
+    it makes one half. As the checks it is in no kind of prompt.
+    """
+    own = {} if score is None else score_sums(source=Source.IMPLICIT, score=score, kind=None)
+    before = {} if repeats is None else score_sums(source=Source.IMPLICIT, score=0.0, kind=None)
+    return dict(Counter(own) + Counter(of_arm(before, repeats or arm, arm)))
+
+
 def with_kind(sums: Mapping[str, int], kind: KindId | None) -> dict[str, int]:
     """Return the same contribution, counted in `kind` and in no other; what it adds in total does not change."""
     total = {name: value for name, value in sums.items() if "@" not in name.partition("|")[0]}

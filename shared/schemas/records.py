@@ -100,6 +100,11 @@ class Outcome(Struct, frozen=True):
             force_setattr(self, "cost_usd", None)
 
     @property
+    def abandoned(self) -> bool:
+        """Whether the client left while a streamed answer was arriving."""
+        return self.status is Status.CANCELLED and self.first_token_s is not None
+
+    @property
     def spent_usd(self) -> float:
         """Known cost of the whole request: the answer, and failed calls that may be billed."""
         return (self.cost_usd or 0.0) + sum(attempt.cost_usd or 0.0 for attempt in self.attempts)
@@ -120,6 +125,7 @@ class RequestRecord(Struct, frozen=True):
         shadow: in shadow mode, the choice that was not followed.
         toll: the reserved charge, settled when it is recorded; None for a key without limits.
         traits: of the request beside the user's text (`shared.schemas.traits`); empty in records of earlier versions.
+        repeats: the arm whose answer to the same prompt was the last in the conversation, a moment ago; None for none.
         evaluation_plan: the evaluation that was drawn for it; None for none, and in records of earlier versions.
     """
 
@@ -137,6 +143,7 @@ class RequestRecord(Struct, frozen=True):
     toll: Toll | None = None
     traits: tuple[str, ...] = ()
     evaluation_plan: EvaluationPlan | None = None
+    repeats: ArmId | None = None
 
     @property
     def explored_usd(self) -> float:
@@ -188,6 +195,8 @@ class Lesson(Struct, frozen=True):
     decision: Evidence
     outcome: Outcome
     traits: tuple[str, ...] = ()
+    session: str | None = None
+    repeats: ArmId | None = None
 
     @property
     def rateable(self) -> bool:
@@ -207,7 +216,11 @@ class Lesson(Struct, frozen=True):
         """Return the lesson of a whole record."""
         decision = Evidence(record.decision.views)
         model, traits = record.embedding_model, record.traits
-        return Lesson(record.id, record.owner, record.created_at, model, decision, record.outcome, traits)
+        return Lesson(
+            *(record.id, record.owner, record.created_at, model, decision, record.outcome, traits),
+            session=record.session,
+            repeats=record.repeats,
+        )
 
 
 _ENCODER = msgspec.json.Encoder()

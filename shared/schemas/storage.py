@@ -14,7 +14,7 @@ from shared.bandit.sources import Source
 from shared.schemas.evaluation import Evaluation
 from shared.schemas.events import Event
 from shared.schemas.quota import Quota
-from shared.schemas.records import Lesson, RequestRecord
+from shared.schemas.records import Lesson, RequestRecord, Status
 
 
 class EmbeddingModel(Struct, frozen=True):
@@ -160,18 +160,54 @@ class RatingTerms(Struct, frozen=True):
     weight: float = 1.0
 
 
+class LastAnswer(Struct, frozen=True):
+    """Last answer in a conversation.
+
+    Attributes:
+        prompt: hash of the prompt, "" where it is not to be recognised.
+        answered_at: Unix seconds of the request.
+    """
+
+    arm: ArmId
+    prompt: str = ""
+    answered_at: float = 0.0
+
+    def to_text(self) -> str:
+        """Serialise."""
+        return f"{self.arm}\n{self.prompt}\n{self.answered_at!r}"
+
+    @staticmethod
+    def from_text(text: str) -> LastAnswer:
+        """Parse what this or an earlier version wrote; the earlier one wrote the arm alone."""
+        arm, _, rest = text.partition("\n")
+        prompt, _, at = rest.partition("\n")
+        try:
+            return LastAnswer(arm, prompt, float(at))
+        except ValueError:
+            return LastAnswer(arm)
+
+
 class NewRecord(Struct, frozen=True, eq=False):
     """A finished request on its way to storage.
 
     Attributes:
         prompt: its routing text, with STORE_PROMPTS only.
         calls: keys of the tool calls in its answer (`shared.schemas.tool_loops`).
+        digest: hash by which the same prompt is recognised within its session; "" for none.
     """
 
     record: RequestRecord
     vector: Vector | None
     prompt: str | None = None
     calls: tuple[str, ...] = ()
+    digest: str = ""
+
+    @property
+    def last_answer(self) -> LastAnswer:
+        """What its conversation remembers. Asking again after half an answer is no sign of its quality."""
+        outcome = self.record.outcome
+        digest = self.digest if outcome.status is Status.ANSWERED else ""
+        return LastAnswer(outcome.arm, digest, self.record.created_at)
 
 
 def counted_kind(fields: Iterable[str]) -> KindId | None:

@@ -99,7 +99,7 @@ def request_rows(entry: NewRecord) -> RequestRows:
     created_s, settings_hash, shadow = record.pop("created_at"), record.pop("settings_hash"), record.pop("shadow")
     decision, outcome = record.pop("decision"), record.pop("outcome")
     vector = None if entry.vector is None else np.asarray(entry.vector, dtype="<f4").tobytes()
-    for name in ("traits", "evaluation_plan"):
+    for name in ("traits", "evaluation_plan", "repeats"):
         if not record[name]:
             del record[name]
     known = _taken(record, REQUEST)

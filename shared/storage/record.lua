@@ -3,7 +3,7 @@
 --       6 rate, 7 spent, 8 the request whose own id is this one's public id (1 again where that cannot be),
 --       from 9 on: sessions and tool calls that stay with the arm.
 -- ARGV: 1 own id, 2 record, 3 vector ('' for none), 4 owner, 5 status, 6 created_at, 7 lifetime in ms, 8 event version,
---       9 arm that has answered, 10 what exploring has cost (1e-9 USD, whole),
+--       9 the last answer of its sessions, 10 what exploring has cost (1e-9 USD, whole),
 --       11 outbox of the history ('' for none), 12 its bound, 13 the prompt, where it is kept ('' for none),
 --       14 tokens and 15 cost (1e-9 USD) beyond what was reserved ('' for nothing to settle).
 if redis.call('HEXISTS', KEYS[1], 'record') == 1 then return 0 end

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from shared.bandit.arms import ArmId
 from shared.bandit.sources import Source
 from shared.bandit.sums import NANO
 from shared.clock import utc_day
@@ -19,7 +18,7 @@ from shared.schemas.events import FIRST_VERSION, source_suffix
 from shared.schemas.history import NO_HISTORY, OutboxBound
 from shared.schemas.quota import Charge, Limit, Quota
 from shared.schemas.records import RequestRecord, Status, StoredRequest
-from shared.schemas.storage import Claim, LoggedRequest, NewRecord, RatingTerms, Reservation, Verdict
+from shared.schemas.storage import Claim, LastAnswer, LoggedRequest, NewRecord, RatingTerms, Reservation, Verdict
 from shared.storage import redis_keys
 from shared.storage.redis_connection import (
     RECORDS_AT_ONCE,
@@ -121,7 +120,7 @@ class RedisRequestLog:
             keys += [redis_keys.session(record.owner, session) for session in sessions]
         story = record.to_json()
         return keys, [record.id, story, vector, record.owner, outcome.status, created_at, self._ttl_ms,
-                      FIRST_VERSION, outcome.arm, round(record.explored_usd * NANO), *self._outbox,
+                      FIRST_VERSION, entry.last_answer.to_text(), round(record.explored_usd * NANO), *self._outbox,
                       (entry.prompt or "").encode("utf-8", "surrogatepass"),
                       *_unreserved(record)]  # fmt: skip
 
@@ -187,11 +186,11 @@ class RedisRequestLog:
         verdict, *_ = texts_of([await self._rate.call(keys, arguments)])
         return Verdict(verdict)
 
-    async def session_arm(self, *, owner: str, session: str) -> ArmId | None:
-        """Return the arm that answered last in that conversation."""
+    async def last_answer(self, *, owner: str, session: str) -> LastAnswer | None:
+        """Return the last answer in that conversation."""
         with redis_errors():
-            arm = await self._client.get(redis_keys.session(owner, session))
-            return None if arm is None else arm.decode()
+            text = await self._client.get(redis_keys.session(owner, session))
+            return None if text is None else LastAnswer.from_text(text.decode())
 
     async def explored_usd(self, now: float) -> float:
         """Return what that day's exploring has cost."""

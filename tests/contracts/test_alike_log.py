@@ -91,7 +91,7 @@ class Walk:
 
     def session(self) -> tuple[str, Step]:
         owner, name = self.owner(), self.random.choice(("s", "t", "call"))
-        return f"session {owner} {name}", lambda rig: rig.log.session_arm(owner=owner, session=name)
+        return f"session {owner} {name}", lambda rig: rig.log.last_answer(owner=owner, session=name)
 
     def spent(self) -> tuple[str, Step]:
         return "explored", lambda rig: rig.log.explored_usd(self.now)

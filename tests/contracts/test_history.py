@@ -92,7 +92,7 @@ def a_full_story() -> NewRecord:
     record = replace(record, decision=decision, outcome=outcome, requested_model="auto", settings_hash="abc")
     plan = EvaluationPlan(EvaluationReason.RACE, ("vendor/model-b",), 0.25, 0.0625)
     traits = ("system:5d2f00c2a1b7e94c", "json")
-    record = replace(record, session="0a1b", shadow=shadow, traits=traits, evaluation_plan=plan)
+    record = replace(record, session="0a1b", shadow=shadow, traits=traits, evaluation_plan=plan, repeats="c/d")
     return NewRecord(record, vector, "What is this?")
 
 

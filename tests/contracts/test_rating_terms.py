@@ -11,7 +11,7 @@ from shared.bandit.decision import Decision
 from shared.bandit.sources import Source
 from shared.schemas.events import Event, EventKind
 from shared.schemas.records import Status
-from shared.schemas.storage import Effect, NewRecord, RatingTerms, Verdict
+from shared.schemas.storage import Effect, LastAnswer, NewRecord, RatingTerms, Verdict
 from tests.support.redis_rig import WINDOW_S, Rig
 from tests.support.sample_records import ARM, a_new_record, own_id
 from tests.support.values import replace
@@ -138,9 +138,21 @@ async def test_a_conversation_is_with_the_arm_that_answered_last(rig: Rig) -> No
         entry = in_session(a_new_record(rig.clock.now(), arm=arm, status=status, owner="me"), "talk")
         await rig.log.record([entry])
     await recorded(rig, arm="d/four", owner="me")
-    assert await rig.log.session_arm(owner="me", session="talk") == "b/two"
-    assert await rig.log.session_arm(owner="other", session="talk") is None
-    assert await rig.log.session_arm(owner="me", session="") is None
+    last = await rig.log.last_answer(owner="me", session="talk")
+    assert last is not None
+    assert last.arm == "b/two"
+    assert await rig.log.last_answer(owner="other", session="talk") is None
+    assert await rig.log.last_answer(owner="me", session="") is None
+
+
+async def test_a_conversation_knows_its_last_prompt_by_a_hash(rig: Rig) -> None:
+    """Where the answer was whole: asking again after half of one is no sign of its quality."""
+    now = rig.clock.now()
+    for status, digest in ((Status.ANSWERED, "0a1b"), (Status.CANCELLED, "")):
+        entry = replace(in_session(a_new_record(now, arm="a/one", status=status, owner="me"), "talk"), digest="0a1b")
+        await rig.log.record([entry])
+        assert await rig.log.last_answer(owner="me", session="talk") == LastAnswer("a/one", digest, now)
+    assert LastAnswer.from_text("a/one") == LastAnswer("a/one"), "as an earlier version wrote it"
 
 
 def explored(entry: NewRecord, cost_usd: float) -> NewRecord:

@@ -49,9 +49,10 @@ async def test_who_answered_a_conversation_or_made_a_tool_call_is_remembered_for
     failed = replace(a_record(now, owner="a", arm="v/third", status=Status.FAILED), session="talk")
     await rig.log.record([NewRecord(first, None, calls=("one", "two")), NewRecord(plain, None, calls=("two",))])
     await rig.log.record([NewRecord(failed, None, calls=("one",)), a_new_record(now, owner="a")])
-    known = {key: await rig.log.session_arm(owner="a", session=key) for key in ("talk", "one", "two", "", "none")}
+    last = {key: await rig.log.last_answer(owner="a", session=key) for key in ("talk", "one", "two", "", "none")}
+    known = {key: None if answer is None else answer.arm for key, answer in last.items()}
     assert known == {"talk": "v/first", "one": "v/first", "two": "v/second", "": None, "none": None}
-    assert await rig.log.session_arm(owner="b", session="one") is None
+    assert await rig.log.last_answer(owner="b", session="one") is None
     if rig.raw is not None:
         for key in ("talk", "one"):
             left_ms = await rig.raw.pttl(f"{{router}}:session:a:{key}")

@@ -42,6 +42,7 @@ def test_records_are_read_and_written_the_same(samples: Path) -> None:
         written = orjson.loads(record.to_json())
         assert written.pop("traits") == [], "the old code knew no traits"
         assert written.pop("evaluation_plan") is None, "the old code knew no evaluations"
+        assert written.pop("repeats") is None, "the old code knew no repeated prompts"
         assert written["outcome"].pop("failed_checks") is None, "the old code checked no answer"
         for decision in (written["decision"], written["shadow"] or {}):
             if decision.pop("unfit", []) != []:

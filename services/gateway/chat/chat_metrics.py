@@ -14,6 +14,7 @@ from shared.bandit.evaluation import expected_utilities, worth_of
 from shared.metrics import GatewayMetrics
 from shared.schemas.records import Outcome, Status
 
+ABANDONED, REPEATED = "abandoned", "repeated"
 PROMPT, COMPLETION = "prompt", "completion"
 KNOWN_STATUSES = frozenset({400, 401, 402, 403, 404, 408, 413, 422, 429, 500, 502, 503, 504})
 
@@ -43,6 +44,10 @@ class ChatMetrics:
             metrics.answer_tokens.labels(COMPLETION).observe(outcome.completion_tokens)
         for check in outcome.failed_checks or ():
             metrics.failed_checks.labels(arm, check).inc()
+        if outcome.abandoned:
+            metrics.implicit_signals.labels(arm, ABANDONED).inc()
+        if plan.repeats is not None:
+            metrics.implicit_signals.labels(self._catalogue.label(plan.repeats), REPEATED).inc()
         if outcome.first_token_s is not None:
             metrics.first_token.labels(arm).observe(outcome.first_token_s)
         for reason, number in unread.items():

@@ -25,6 +25,7 @@ class ChatPlan(Struct, frozen=True, eq=False):
         order: the arms to call until one answers.
         created_at: Unix seconds, for the record.
         deadline: the `Clock.monotonic` instant at which the request is given up.
+        repeats: the arm whose answer to the same prompt was the last in the conversation, a moment ago; None for none.
         shadow: in shadow mode, the decision that is not followed.
         evaluation: the draw of its evaluation; None without one.
         charge: what was taken from the key's quota; `charged_in_redis` says where.
@@ -37,6 +38,7 @@ class ChatPlan(Struct, frozen=True, eq=False):
     order: tuple[ArmId, ...]
     created_at: float
     deadline: float
+    repeats: ArmId | None = None
     shadow: Decision | None = None
     charge: Charge | None = None
     charged_in_redis: bool = False

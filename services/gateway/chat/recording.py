@@ -14,6 +14,7 @@ from dataclasses import KW_ONLY, dataclass, replace
 from msgspec import Struct
 
 from services.gateway.chat.chat_metrics import ChatMetrics
+from services.gateway.chat.conversations import prompt_digest
 from services.gateway.chat.journal import Ending, Journal, bill_of, outcome_of
 from services.gateway.chat.plan import ChatPlan
 from services.gateway.limits.exploration_budget import ExplorationBudget
@@ -99,13 +100,15 @@ def record_of(plan: ChatPlan, outcome: Outcome, calls: tuple[str, ...], *, setti
         outcome=outcome,
         settings_hash=settings_hash,
         session=request.session,
+        repeats=plan.repeats,
         shadow=plan.shadow,
         toll=None if plan.charge is None else settlement(plan.charge, in_redis=plan.charged_in_redis),
         traits=plan.gathered.context.traits,
         evaluation_plan=None if plan.evaluation is None else plan.evaluation.plan,
     )
     prompt = plan.chat.routing_text[:chars] or None
-    return NewRecord(record, plan.gathered.context.vector, prompt, call_keys(plan.chat.body, calls))
+    keys, digest = call_keys(plan.chat.body, calls), prompt_digest(request, plan.chat)
+    return NewRecord(record, plan.gathered.context.vector, prompt, keys, digest)
 
 
 def effective(decision: Decision, arm: ArmId) -> Decision:

@@ -93,14 +93,16 @@ class RouteChat:
                 decision = replace(decision, degraded=(*decision.degraded, "redis"))
         for dependency in decision.degraded:
             self.metrics.degraded.labels(dependency).inc()
+        now = self.clock.now()
         return ChatPlan(
             chat=chat,
             request=request,
             decision=decision,
             gathered=choice.gathered,
             order=choice.order,
-            created_at=self.clock.now(),
+            created_at=now,
             deadline=request.body_read_at + self.request_timeout_s,
+            repeats=choice.conversation.repeated(request, chat, now),
             shadow=choice.shadow,
             charge=charge,
             charged_in_redis=claim.reservation is Reservation.NEW,

@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from services.gateway.chat.candidates import Candidates, find_candidates
 from services.gateway.chat.context import ContextGatherer, Gathered
+from services.gateway.chat.conversations import NO_CONVERSATION, Conversation, Conversations
 from services.gateway.chat.eligibility import LEARNED, left_out
 from services.gateway.chat.fallback import call_order
 from services.gateway.limits.exploration_budget import ExplorationBudget
@@ -26,12 +27,9 @@ from shared.bandit.arms import ArmId, Price
 from shared.bandit.context import Context
 from shared.bandit.decision import Decision, DecisionKind
 from shared.bandit.steering import greedy, hold, keep, overrule
-from shared.errors import DependencyError
 from shared.logs import get_logger
 from shared.metrics import GatewayMetrics
 from shared.models_file import Policy
-from shared.ports import RequestLog
-from shared.resilience.circuit_breaker import CircuitBreaker
 from shared.resilience.upstream_circuits import CircuitBreakers
 from shared.schemas.chat import ChatRequest
 from shared.schemas.requirements import TOOL_HISTORY
@@ -50,45 +48,7 @@ class Choice(Struct, frozen=True, eq=False):
     gathered: Gathered
     order: tuple[ArmId, ...]
     shadow: Decision | None = None
-
-
-class Conversation(Struct, frozen=True):
-    """The arm that has a conversation.
-
-    Attributes:
-        arm: the arm that answered last in it, or made the tool call; None where that is not known.
-        tool_step: whether the request brings the result of a tool call that `arm` made.
-        missed: whether Redis could not say.
-    """
-
-    arm: ArmId | None = None
-    tool_step: bool = False
-    missed: bool = False
-
-
-class Conversations:
-    """Looks up which arm has a conversation; where Redis cannot say in time, no arm has."""
-
-    def __init__(self, log: RequestLog, breaker: CircuitBreaker, *, timeout_s: float) -> None:
-        self._requests = log
-        self._breaker = breaker
-        self._timeout_s = timeout_s
-
-    async def find(self, request: RequestContext, calls: tuple[str, ...]) -> Conversation:
-        """Return the arm that made one of the tool calls, else the one that answered last in the session."""
-        if self._breaker.open:
-            return Conversation(missed=True)
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                for key in calls:
-                    arm = await self._requests.session_arm(owner=request.owner, session=key)
-                    if arm is not None:
-                        return Conversation(arm, tool_step=True)
-                if request.session is None:
-                    return Conversation()
-                return Conversation(await self._requests.session_arm(owner=request.owner, session=request.session))
-        except (DependencyError, TimeoutError):
-            return Conversation(missed=True)
+    conversation: Conversation = NO_CONVERSATION
 
 
 @dataclass(eq=False, repr=False)
@@ -131,7 +91,7 @@ class Selector:
             with_neighbours=candidates.pinned is None,
             deadline=request.body_read_at + self.request_timeout_s,
         )
-        conversation, calls = Conversation(), awaited_keys(chat.body)
+        conversation, calls = NO_CONVERSATION, awaited_keys(chat.body)
         free = candidates.pinned is None and not self.shadow_mode
         if not free or (request.session is None and not calls):  # nothing to look up: two tasks less
             gathered = await gathering
@@ -146,7 +106,8 @@ class Selector:
         # In shadow mode the safe arm alone answers, and a client that narrows the choice wants no other arm.
         last_resort = None if self.shadow_mode else candidates.last_resort
         others = () if self.shadow_mode else (*candidates.allowed, *candidates.reserve)
-        return Choice(decision, gathered, call_order(decision, self.circuit_breakers, last_resort, others), shadow)
+        order = call_order(decision, self.circuit_breakers, last_resort, others)
+        return Choice(decision, gathered, order, shadow, conversation)
 
     def _decide(
         self, candidates: Candidates, context: Context, conversation: Conversation, *, explore: bool

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from services.gateway.chat.answer_checks import Check
-from services.gateway.chat.chat_metrics import COMPLETION, PROMPT
+from services.gateway.chat.chat_metrics import ABANDONED, COMPLETION, PROMPT, REPEATED
 from services.gateway.evaluation.results import Result
 from services.gateway.models.catalogue import Catalogue
 from services.gateway.models.posterior_cache import PosteriorCache
@@ -69,6 +69,8 @@ class MetricsView:
                 metrics.decisions.labels(arm, kind)
             for check in Check:
                 metrics.failed_checks.labels(arm, check)
+            for signal in (ABANDONED, REPEATED):
+                metrics.implicit_signals.labels(arm, signal)
             metrics.cost.labels(arm)
             metrics.unknown_cost.labels(arm)
 

@@ -8,7 +8,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from services.learner.learning.assign_kinds import KindAssigner
-from shared.bandit.learning import check_sums, failure_sums, feedback_sums, of_arm, outcome_sums, score_sums
+from shared.bandit.learning import (
+    check_sums,
+    failure_sums,
+    feedback_sums,
+    implicit_sums,
+    of_arm,
+    outcome_sums,
+    score_sums,
+)
 from shared.bandit.sources import Source
 from shared.bandit.stored_sums import parse_sums
 from shared.bandit.sums import by_arm
@@ -17,7 +25,7 @@ from shared.logs import get_logger
 from shared.metrics import LearnerMetrics
 from shared.ports import Clock, EventQueue, PosteriorStore, RequestLog
 from shared.schemas.events import EVENT_VERSION, FIRST_VERSION, Event, EventKind
-from shared.schemas.records import Status
+from shared.schemas.records import Lesson, Status
 from shared.schemas.storage import Applied, Effect, LoggedRequest
 
 BATCH = 256
@@ -82,7 +90,21 @@ def _outcome(request: LoggedRequest) -> dict[str, int]:
             completion_tokens=outcome.completion_tokens,
             kind=request.kind,
         )
-    return sums | check_sums(outcome.failed_checks)
+    sums = Counter(sums | check_sums(outcome.failed_checks))
+    sums.update(implicit_sums(_implied_score(request.record), repeats=request.record.repeats, arm=outcome.arm))
+    return dict(sums)
+
+
+def _implied_score(record: Lesson) -> float | None:
+    """Return what the client's behaviour says of its answer: 0 where it left; None where nothing could be seen of it.
+
+    1 is a preliminary result: asking again takes it back in part (`implicit_sums`).
+    """
+    outcome = record.outcome
+    if outcome.abandoned:
+        return 0.0
+    observed = outcome.status is Status.ANSWERED and (outcome.streamed or record.session is not None)
+    return 1.0 if observed else None
 
 
 def _rating(event: Event, request: LoggedRequest) -> dict[str, int]:

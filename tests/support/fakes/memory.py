@@ -15,7 +15,7 @@ from shared.schemas.events import Event, EventKind, ledger_name
 from shared.schemas.history import PastRating, Waiting
 from shared.schemas.imports import Import
 from shared.schemas.records import RequestRecord
-from shared.schemas.storage import Assignment, DeadLetter, Notice, Verdict
+from shared.schemas.storage import Assignment, DeadLetter, LastAnswer, Notice, Verdict
 from tests.support.fakes.clock import FakeClock
 from tests.support.fakes.quota_ledger import QuotaLedger
 from tests.support.values import replace
@@ -93,7 +93,7 @@ class Memory:
     dead: dict[str, DeadLetter] = field(default_factory=dict)
     sums: dict[tuple[str, str], Counter[str]] = field(default_factory=dict)
     versions: Counter[tuple[str, str]] = field(default_factory=Counter)
-    sessions: dict[tuple[str, str], tuple[str, float]] = field(default_factory=dict)
+    sessions: dict[tuple[str, str], tuple[LastAnswer, float]] = field(default_factory=dict)
     explored: Counter[str] = field(default_factory=Counter)
     answers: dict[tuple[str, str], tuple[object, Verdict]] = field(default_factory=dict)
     rated: Counter[tuple[str, int]] = field(default_factory=Counter)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 
-from shared.bandit.arms import ArmId
 from shared.bandit.sources import Source
 from shared.bandit.sums import NANO
 from shared.clock import utc_day
@@ -17,6 +16,7 @@ from shared.schemas.records import Lesson, Rating, RequestRecord, Status, Stored
 from shared.schemas.storage import (
     Assignment,
     Claim,
+    LastAnswer,
     LoggedRequest,
     NewRecord,
     RatingTerms,
@@ -81,7 +81,7 @@ class FakeRequestLog:
             self._settle(record, record.toll)
         if record.outcome.status is not Status.FAILED:
             for session in (*filter(None, (record.session,)), *entry.calls):
-                self.memory.sessions[record.owner, session] = (record.outcome.arm, self.memory.clock.now())
+                self.memory.sessions[record.owner, session] = (entry.last_answer, self.memory.clock.now())
         self.memory.explored[utc_day(record.created_at)] += round(record.explored_usd * NANO)
         self.memory.remember(self._history_bound, Waiting("", record.id, request=entry))
         self.memory.add(Event("", EventKind.OUTCOME, record.id, 1))
@@ -178,10 +178,10 @@ class FakeRequestLog:
         self.memory.add(_event_of(story.ratings[source]))
         return Verdict.ACCEPTED if first else Verdict.REVISED
 
-    async def session_arm(self, *, owner: str, session: str) -> ArmId | None:
+    async def last_answer(self, *, owner: str, session: str) -> LastAnswer | None:
         self._here()
-        arm, at = self.memory.sessions.get((owner, session), (None, 0.0))
-        return arm if self.memory.clock.now() - at < 86_400 else None
+        last, at = self.memory.sessions.get((owner, session), (None, 0.0))
+        return last if self.memory.clock.now() - at < 86_400 else None
 
     async def explored_usd(self, now: float) -> float:
         self._here()

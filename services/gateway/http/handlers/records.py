@@ -60,6 +60,7 @@ def _record(stored: StoredRequest) -> dict[str, Any]:
         "decision": decision_as_json(record.decision),
         "shadow": None if record.shadow is None else decision_as_json(record.shadow),
         "session": record.session,
+        "repeats": record.repeats,
         "traits": record.traits,
         "evaluation_plan": None if record.evaluation_plan is None else msgspec.to_builtins(record.evaluation_plan),
         "outcome": msgspec.to_builtins(record.outcome),

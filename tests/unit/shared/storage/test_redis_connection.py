@@ -60,7 +60,7 @@ async def log_behind(answer: bytes) -> AsyncIterator[RedisRequestLog]:
 READS: dict[str, Callable[[RedisRequestLog], Any]] = {
     "a record for its owner": lambda log: log.find(owner="abc", public_id="x"),
     "a record for an admin": lambda log: log.find(owner=None, public_id="x"),
-    "the arm of a session": lambda log: log.session_arm(owner="abc", session="s"),
+    "the last answer of a session": lambda log: log.last_answer(owner="abc", session="s"),
     "the cost of exploration": lambda log: log.explored_usd(0.0),
 }
 

@@ -144,3 +144,18 @@ async def test_an_answer_that_fails_a_check_is_counted_and_recorded(world: World
         assert {("a/small", check.value) for check in Check} <= shown
     (record,) = world.records
     assert record.outcome.failed_checks == ("empty",)
+
+
+async def test_what_a_user_was_not_satisfied_with_is_counted(world: World) -> None:
+    """A prompt that comes again in its conversation, for the model that answered it before; a stream that was left."""
+    question = "What is the capital of Peru?"
+    async with world.gateway() as gateway:
+        for _ in range(2):
+            await complete(await route(chat(question), new_request(session="0a1b"), gateway), gateway)
+        first, again = world.records
+        assert (first.repeats, again.repeats) == (None, first.outcome.arm)
+        assert world.counted("implicit_signals", arm=first.outcome.arm, signal="repeated") == 1
+        plan = await route(chat(model="a/small", stream=True), new_request(), gateway)
+        async with open_stream(plan, gateway, begins(FakeSink())):
+            pass
+        assert world.counted("implicit_signals", arm="a/small", signal="abandoned") == 1

@@ -9,9 +9,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from services.learner.learning.apply_events import BATCH, EventLearner, RedeliveryPolicy, effect_of
-from shared.bandit.sources import Source
 from shared.bandit.stored_sums import parse_sums
-from shared.bandit.sums import Scores, SourceSums, Sums, by_arm
+from shared.bandit.sums import Sums, by_arm
 from shared.errors import CorruptState, DependencyError
 from shared.metrics import LearnerMetrics
 from shared.schemas.events import EVENT_VERSION, Event, EventKind
@@ -83,19 +82,6 @@ async def test_a_backlog_is_drained_in_batches(world: World) -> None:
     sums = await world.sums()
     assert (sums.requests, sums.labels, sums.score) == (BATCH, BATCH, BATCH * 0.5)
     assert world.counted("feedback", "applied") == BATCH
-
-
-async def test_checked_answers_are_scores_of_their_own_source(world: World) -> None:
-    """One that failed a check is 0, one that passed is 1; an answer of a version without checks is neither."""
-    entries = [a_new_record(world.clock.now()) for _ in range(4)]
-    checks: list[tuple[str, ...] | None] = [(), (), ("cut", "repetition"), None]
-    for entry, failed in zip(entries, checks, strict=True):
-        outcome = replace(entry.record.outcome, failed_checks=failed)
-        await world.log.record([replace(entry, record=replace(entry.record, outcome=outcome))])
-    await world.learner.drain()
-    learned = (await world.posteriors.load()).arms[ARM]
-    assert learned.sources == {Source.CHECK: SourceSums(Scores(3.0, 2.0, 2.0))}
-    assert (learned.total.requests, learned.total.labels) == (4, 0)
 
 
 async def test_what_a_failure_interrupts_is_finished_without_waiting(world: World) -> None:
