@@ -11,7 +11,7 @@ import math
 from dataclasses import KW_ONLY, dataclass, field
 
 from services.learner.evaluating.evaluator import Evaluator
-from shared.errors import DependencyError
+from shared.errors import DependencyError, RouterError
 from shared.evaluation_queue import EvaluationQueue
 from shared.logs import get_logger
 from shared.metrics import LearnerMetrics
@@ -116,7 +116,9 @@ class EvaluationWorker:
                 await self._hand_in(queued, result, "no_verdict" if result.error else "scored")
         except Exception as error:  # noqa: BLE001 - the edge of a task: it is delivered again
             self.metrics.evaluations.labels("failed").inc()
-            _log.warning("evaluation failed", error=type(error).__name__, reason=str(error))
+            # Only errors raised on purpose are free of content: others may quote a prompt.
+            reason = str(error) if isinstance(error, RouterError) else None
+            _log.warning("evaluation failed", error=type(error).__name__, reason=reason)
 
     async def _kept(self, queued: QueuedEvaluation, task: EvaluationTask) -> Evaluation:
         """Evaluate, and confirm meanwhile that the task is in work."""
