@@ -8,17 +8,22 @@ import math
 import random
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from aiohttp import web
 
 from deploy.simulator import wire
 from deploy.simulator.account import NewAccount
+from deploy.simulator.choices import Choice, choice_of
+from deploy.simulator.dialects import DIALECTS, Translation
 from deploy.simulator.faults import AT_RANDOM, HEADER, Fault, abort, parse_fault, respond_with
 from deploy.simulator.judge import HEADER as JUDGE_HEADER
 from deploy.simulator.judge import JUDGE, SimulatedJudge, fault_of, material_of, parse_behaviours
 from deploy.simulator.models import Reply, SimulatedModel, World
+from deploy.simulator.prompted_formats import text_of
+from services.gateway.dialects.dialect import Dialect
 from shared.bandit.variants import base_of
 
 FIRST_TOKEN_SHARE = 0.3
@@ -49,10 +54,11 @@ class _Work:
     body: Mapping[str, Any]
     model: SimulatedModel
     reply: Reply
-    choices: list[wire.Choice]
+    choices: list[Choice]
     usage: dict[str, Any] | None
     fault: Fault
     latency_s: float
+    translation: Translation | None = None
 
     @property
     def usage_asked(self) -> bool:
@@ -86,6 +92,8 @@ class Simulator:
         app = web.Application(client_max_size=MAX_BODY)
         for prefix in ("", "/v1", "/api/v1"):
             app.router.add_post(f"{prefix}/chat/completions", self.chat)
+            for path, dialect in DIALECTS.items():
+                app.router.add_post(prefix + path, partial(self.chat, dialect=dialect))
             app.router.add_get(f"{prefix}/models", self.models)
         app.router.add_get("/health", self.health)
         app.router.add_get("/seen", self.seen)
@@ -106,12 +114,14 @@ class Simulator:
             entries = [self._account.listed(entry) for entry in entries]
         return web.json_response({"data": entries})
 
-    async def chat(self, request: web.Request) -> web.StreamResponse:
-        """`POST /chat/completions`: reply, or fail as requested."""
+    async def chat(self, request: web.Request, dialect: Dialect | None = None) -> web.StreamResponse:
+        """`POST /chat/completions`, and the same in another dialect: reply, or fail as requested."""
         try:
             body = json.loads(await request.read())
             self._seen.append(body)
-            work = self._parse(body, request.headers)
+            translation = None if dialect is None else Translation(dialect, body)
+            body = body if translation is None else translation.chat_body
+            work = replace(self._parse(body, request.headers), translation=translation)
         except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
             return _refused(400, f"Invalid request: {error}")
         failure = work.model.can.error_for(body, work.reply.prompt_tokens)
@@ -136,14 +146,14 @@ class Simulator:
             raise ValueError(f"{name} is not a valid model ID")
         messages = body["messages"]
         prompt = _last_user_text(messages)
-        characters = sum(len(_text_of(message.get("content"))) for message in messages)
+        characters = sum(len(text_of(message.get("content"))) for message in messages)
         material, fault = material_of(body), None
         if material is None:
             reply = self._world.reply(model, prompt, characters)
         else:
             judging = parse_behaviours(headers[JUDGE_HEADER]) if JUDGE_HEADER in headers else self._judging
             reply, fault = self._judge.reply(model, material, characters, judging), fault_of(judging)
-        choices = [wire.choice_of(body, reply.text)] * min(int(body.get("n") or 1), MAX_CHOICES)
+        choices = [choice_of(body, reply.text)] * min(int(body.get("n") or 1), MAX_CHOICES)
         header = headers.get(HEADER)
         if not header and self._rng.random() < self._pace.faults:
             header = self._rng.choice(AT_RANDOM)
@@ -157,6 +167,7 @@ class Simulator:
         if work.fault.kind == "error-200":
             return web.json_response(wire.error_body(502, "Simulated provider error"), headers=_headers(work))
         body = wire.completion(work.model, work.choices, work.usage, work.reply.quality)
+        body = body if work.translation is None else work.translation.whole(body)
         if work.fault.kind not in {"cut", "cut-clean", "stall"}:
             return web.Response(body=body, content_type="application/json", headers=_headers(work))
         response = web.StreamResponse(headers=_headers(work) | {"content-type": "application/json"})
@@ -175,7 +186,11 @@ class Simulator:
             for _ in range(math.ceil(SLOW_S if work.fault.seconds is None else work.fault.seconds)):
                 await asyncio.sleep(1.0)
                 await response.write(b": OPENROUTER PROCESSING\n\n")
-        events = list(wire.chunks(work.model, work.choices, work.usage if work.usage_asked else None))
+        has_usage = work.usage_asked or work.translation is not None
+        events = list(wire.chunks(work.model, work.choices, work.usage if has_usage else None))
+        last = wire.DONE
+        if work.translation is not None:
+            *events, last = work.translation.events(events)
         await asyncio.sleep(work.latency_s * FIRST_TOKEN_SHARE)
         gap_s = work.latency_s * (1 - FIRST_TOKEN_SHARE) / len(events)
         for number, event in enumerate(events, start=1):
@@ -183,7 +198,7 @@ class Simulator:
             await asyncio.sleep(gap_s)
             if number == max(1, len(events) // 2) and await _interrupt(work.fault, request, response):
                 return response
-        await response.write(wire.DONE)
+        await response.write(last)
         await response.write_eof()
         return response
 
@@ -216,12 +231,4 @@ def _headers(work: _Work) -> dict[str, str]:
 
 
 def _last_user_text(messages: list[dict[str, Any]]) -> str:
-    return next((_text_of(message["content"]) for message in reversed(messages) if message["role"] == "user"), "")
-
-
-def _text_of(content: Any) -> str:
-    if isinstance(content, str):
-        return content
-    if isinstance(content, list):
-        return "\n".join(part.get("text", "") for part in content if part.get("type") == "text")
-    return ""
+    return next((text_of(message["content"]) for message in reversed(messages) if message["role"] == "user"), "")
