@@ -14,6 +14,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from msgspec import Struct
@@ -21,6 +23,7 @@ from msgspec import Struct
 from shared.bandit.arms import ArmId
 from shared.bandit.context import Context
 from shared.bandit.decision import Decision, Weights
+from shared.bandit.kinds import Place
 from shared.bandit.posterior import GaussianPosterior
 from shared.bandit.thompson import place_in
 from shared.bandit.weighing import weigh
@@ -81,16 +84,11 @@ def plan_evaluation(
 
     `eligible` are the models that can answer the request and may be asked.
     """
-    weighed = weigh(posterior, place_in(posterior, context), tuple(eligible), weights)
-    spread = weights.quality * np.sqrt(weighed.beliefs.learnable[weighed.columns])
-    draws = weighed.utility + spread * rng.standard_normal((DRAWS, len(eligible)))
-    regret = float((draws.max(axis=1) - draws[:, weighed.best]).mean()) / max(weights.quality, 1e-9)
-    wins = np.bincount(draws.argmax(axis=1), minlength=len(eligible)) / DRAWS
-    others = [i for i in np.argsort(-wins).tolist() if eligible[i] != decision.arm]
-    tried = posterior.labels + [one.failures for one in posterior.sums]
-    new = [i for i in others if tried[weighed.columns[i]] < NEW_TRIES]
-    likely = [i for i in others if wins[i] >= LEAST_CHANCE][:MOST_LIKELY]
-    asked = tuple(eligible[i] for i in dict.fromkeys((*likely, *new)))
+    race = _race(posterior, place_in(posterior, context), tuple(eligible), weights)
+    regret = race.regret
+    new = [arm for arm in race.new if arm != decision.arm]
+    likely = [arm for arm in race.likely if arm != decision.arm][:MOST_LIKELY]
+    asked = tuple(dict.fromkeys((*likely, *new)))
     price = _relative_cost(posterior, decision.arm, asked)
     wanted = 1.0 if new else min(regret / (ASK_AT * price), 1.0) if price > 0 else 0.0
     racing = min(wanted, terms.max_share)
@@ -101,6 +99,38 @@ def plan_evaluation(
     if drawn < resting:
         return EvaluationPlan(EvaluationReason.SAMPLE, (), resting - racing, regret)
     return None
+
+
+class _Race(NamedTuple):
+    """What the models' beliefs say of one kind of prompt.
+
+    Attributes:
+        regret: expected, of the best-looking model.
+        likely: models that may be the best, most probable first.
+        new: models with few tries.
+    """
+
+    regret: float
+    likely: tuple[ArmId, ...]
+    new: tuple[ArmId, ...]
+
+
+@lru_cache(maxsize=256)
+def _race(posterior: GaussianPosterior, place: Place | None, eligible: tuple[ArmId, ...], weights: Weights) -> _Race:
+    """Draw the models' utilities. Requests of one kind share it until something is learned: it takes 150 us."""
+    weighed = weigh(posterior, place, eligible, weights)
+    spread = weights.quality * np.sqrt(weighed.beliefs.learnable[weighed.columns])
+    rng = np.random.default_rng(DRAWS)
+    draws = weighed.utility + spread * rng.standard_normal((DRAWS, len(eligible)))
+    regret = float((draws.max(axis=1) - draws[:, weighed.best]).mean()) / max(weights.quality, 1e-9)
+    wins = np.bincount(draws.argmax(axis=1), minlength=len(eligible)) / DRAWS
+    order = np.argsort(-wins, kind="stable").tolist()
+    tried = posterior.labels + [one.failures for one in posterior.sums]
+    return _Race(
+        regret,
+        tuple(eligible[i] for i in order if wins[i] >= LEAST_CHANCE),
+        tuple(eligible[i] for i in order if tried[weighed.columns[i]] < NEW_TRIES),
+    )
 
 
 def _relative_cost(posterior: GaussianPosterior, served: ArmId, asked: Sequence[ArmId]) -> float:
