@@ -34,6 +34,9 @@ from shared.bandit.sums import (
 BY_KIND = frozenset({LABELS, LABELS_MILLI, SCORE, REQUESTS, SHADOWS, UNPRICED, COST, LATENCY, SURPRISE, SURPRISES})
 """Fields that are also kept by kind of prompt."""
 
+WEAK = 0.02
+"""Weight of a score that nearly every answer gets: fifty of them tell as much as one that somebody gave."""
+
 
 def outcome_sums(
     *,
@@ -102,7 +105,7 @@ def check_sums(failed: Sequence[str] | None) -> dict[str, int]:
 
     It is in no kind of prompt: most answers pass, which says nothing of one kind against another.
     """
-    return {} if failed is None else score_sums(source=Source.CHECK, score=float(not failed), kind=None)
+    return {} if failed is None else score_sums(source=Source.CHECK, score=float(not failed), kind=None, weight=WEAK)
 
 
 def implicit_sums(score: float | None, *, repeats: ArmId | None, arm: ArmId) -> dict[str, int]:
@@ -111,8 +114,8 @@ def implicit_sums(score: float | None, *, repeats: ArmId | None, arm: ArmId) -> 
     A prompt that is asked again adds a second score, 0, to the arm that answered it before; with the 1 for that answer
     it makes one half. As the checks it is in no kind of prompt.
     """
-    own = {} if score is None else score_sums(source=Source.IMPLICIT, score=score, kind=None)
-    before = {} if repeats is None else score_sums(source=Source.IMPLICIT, score=0.0, kind=None)
+    own = {} if score is None else score_sums(source=Source.IMPLICIT, score=score, kind=None, weight=WEAK)
+    before = {} if repeats is None else score_sums(source=Source.IMPLICIT, score=0.0, kind=None, weight=WEAK)
     return dict(Counter(own) + Counter(of_arm(before, repeats or arm, arm)))
 
 

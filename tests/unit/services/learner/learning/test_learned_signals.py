@@ -33,11 +33,14 @@ def learned(records: Iterable[RequestRecord]) -> dict[ArmId, ArmSums]:
 
 
 def test_checked_answers_are_scores_of_their_own_source() -> None:
-    """One that failed a check is 0, one that passed is 1; an answer of a version without checks is neither."""
+    """With a fiftieth of a rating's weight, or the router would take every model for well known.
+
+    One that failed a check is 0, one that passed is 1; an answer of a version without checks is neither.
+    """
     record, checks = a_record(NOW), ((), (), ("cut", "repetition"), None)
     outcomes = [replace(record.outcome, failed_checks=failed) for failed in checks]
     one = learned(replace(record, outcome=outcome) for outcome in outcomes)[ARM]
-    assert one.sources == {Source.CHECK: SourceSums(Scores(3.0, 2.0, 2.0))}
+    assert one.sources == {Source.CHECK: SourceSums(Scores(0.06, 0.04, 0.04))}
     assert (one.total.requests, one.total.labels, one.kinds[KIND.kind].requests) == (4, 0, 4)
 
 
@@ -52,8 +55,8 @@ def test_what_users_do_next_is_evidence_of_its_own_source() -> None:
     ]
     unseen = [implied(), implied(status=Status.CANCELLED, streamed=True), implied(status=Status.TRUNCATED)]
     arms = learned(seen + unseen)
-    assert arms[ARM].sources == {Source.IMPLICIT: SourceSums(Scores(6.0, 4.0, 4.0))}
-    assert arms["b/two"] == ArmSums(sources={Source.IMPLICIT: SourceSums(Scores(1.0, 0.0, 0.0))})
+    assert arms[ARM].sources == {Source.IMPLICIT: SourceSums(Scores(0.12, 0.08, 0.08))}
+    assert arms["b/two"] == ArmSums(sources={Source.IMPLICIT: SourceSums(Scores(0.02, 0.0, 0.0))})
     assert arms[ARM].total.labels == 0
 
 
