@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import signal
 import sys
 
 import uvloop
 
 from services.gateway.adapters import open_adapters
 from services.gateway.app import build_app
-from services.gateway.http.app_keys import CATALOGUE, READINESS, SUPERVISOR
+from services.gateway.http.app_keys import CATALOGUE, MODELS_RELOAD, READINESS, SUPERVISOR
 from services.gateway.http.server import serve
 from services.gateway.process.settings_check import check_settings
 from services.gateway.process.version import VERSION
 from shared import interpreter
 from shared.errors import SettingsError
 from shared.logs import get_logger, set_up_logging
+from shared.models_file import ModelsFile
+from shared.models_file.masked import masked_lines
 from shared.redaction import redact_text
 from shared.settings import Settings, access_warning, load_settings
 from shared.standard_streams import protect
@@ -35,7 +38,9 @@ def main() -> int:
         settings = load_settings()
         if arguments.check_config:
             print("\n".join(f"{name}={value}" for name, value in settings.masked().items()))
-        check_settings(settings)
+        file = check_settings(settings)
+        if arguments.check_config and settings.MODELS_FILE is not None:
+            print("\n".join(masked_lines(file)))
     except SettingsError as error:
         print(error, file=sys.stderr)
         return _BAD_SETTINGS
@@ -48,17 +53,19 @@ def main() -> int:
     interpreter.prepare()
     if warning is not None:
         get_logger(__name__).warning(warning)
-    return uvloop.run(run(settings))
+    return uvloop.run(run(settings, file))
 
 
-async def run(settings: Settings) -> int:
+async def run(settings: Settings, file: ModelsFile) -> int:
     """Serve until SIGTERM or SIGINT, then drain: say so, wait for load balancers, finish what is open, leave."""
     log = get_logger(__name__)
     stop = stop_event()
-    async with open_adapters(settings) as adapters:
-        app = build_app(settings, adapters)
+    async with open_adapters(settings, file) as adapters:
+        app = build_app(settings, adapters, file)
         supervisor = app[SUPERVISOR]
         supervisor.on_broken = stop.set
+        if settings.MODELS_FILE is not None:
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, app[MODELS_RELOAD].request)
         try:
             runner = await serve(app, settings)
         except OSError as error:

@@ -10,13 +10,12 @@ from functools import partial
 from services.gateway.models.runtime_models import ArmChanges, FreeArmMemory
 from services.gateway.process.database_health import DatabaseHealth
 from services.gateway.records.prompt_store import PromptStore
-from shared.clients.chat_client import HttpChatModel, connections
 from shared.clients.embedder_client import CoalescingEmbedder, HttpEmbedder
-from shared.clients.upstream_route import upstream_proxy, upstream_tls
+from shared.clients.http_upstreams import HttpUpstreams
 from shared.clock import SystemClock
 from shared.evaluation_queue import EvaluationQueue
-from shared.logs import get_logger
-from shared.ports import ChatModel, Clock, Embedder, EventQueue, Heartbeats, PosteriorStore, RequestIndex, RequestLog
+from shared.models_file import ModelsFile
+from shared.ports import Clock, Embedder, EventQueue, Heartbeats, PosteriorStore, RequestIndex, RequestLog
 from shared.quick_http import QuickHttp
 from shared.settings import Settings
 from shared.storage.qdrant_index import QdrantIndex
@@ -29,8 +28,7 @@ from shared.storage.redis_posteriors import RedisPosteriorStore
 from shared.storage.redis_queue import RedisEventQueue, RedisHeartbeats
 from shared.storage.redis_requests import RedisRequestLog
 from shared.tracing import IdTracer, Tracer
-
-_log = get_logger(__name__)
+from shared.upstreams import Upstreams
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,7 +50,7 @@ class Adapters:
     arm_changes: ArmChanges
     free_arms: FreeArmMemory
     evaluations: EvaluationQueue
-    upstream: ChatModel
+    upstreams: Upstreams
     clock: Clock
     redis_version: Callable[[], Awaitable[str]]
     database: DatabaseHealth | None = None
@@ -79,16 +77,8 @@ def _prompts(settings: Settings) -> PromptStore | None:
     return PostgresPrompts(settings)
 
 
-def _upstream_connections(settings: Settings) -> QuickHttp:
-    found = upstream_proxy(settings)
-    if found is not None:
-        _log.info("the upstream is reached by a proxy", setting=found[0], proxy=found[1].name)
-    proxy = None if found is None else found[1]
-    return connections(settings.OPENROUTER_BASE_URL, proxy=proxy, tls=upstream_tls(settings))
-
-
 @asynccontextmanager
-async def open_adapters(settings: Settings) -> AsyncIterator[Adapters]:
+async def open_adapters(settings: Settings, file: ModelsFile) -> AsyncIterator[Adapters]:
     """Open the real adapters. No call is made yet: every dependency may be away."""
     async with AsyncExitStack() as stack:
         # One pool per destination: a slow upstream must not starve the embedder of connections.
@@ -98,10 +88,11 @@ async def open_adapters(settings: Settings) -> AsyncIterator[Adapters]:
         redis = connect(settings)
         stack.push_async_callback(redis.aclose)
         clock = SystemClock()
-        key = settings.OPENROUTER_API_KEY
         embed_s = settings.EMBED_TIMEOUT_MS / 1000
         qdrant_key = settings.QDRANT_API_KEY
 
+        upstreams = HttpUpstreams(settings, file)
+        stack.callback(upstreams.close)
         tracer = open_tracer(settings)
         stack.callback(tracer.close)
 
@@ -125,12 +116,7 @@ async def open_adapters(settings: Settings) -> AsyncIterator[Adapters]:
             arm_changes=RedisArmChanges(redis),
             free_arms=RedisFreeArms(redis),
             evaluations=RedisEvaluationQueue(redis, history_bound=settings.history_bound),
-            upstream=HttpChatModel(
-                await pool(_upstream_connections(settings)),
-                None if key is None else key.get_secret_value(),
-                first_byte_timeout_s=settings.FIRST_BYTE_TIMEOUT_S,
-                gap_timeout_s=settings.STREAM_GAP_TIMEOUT_S,
-            ),
+            upstreams=upstreams,
             clock=clock,
             redis_version=partial(probe, redis),
             database=DatabaseHealth(RedisDatabaseReports(redis), RedisOutbox(redis))

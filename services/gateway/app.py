@@ -31,18 +31,20 @@ from services.gateway.limits.quotas import Quotas, build_quotas
 from services.gateway.limits.retry_budget import RetryBudget
 from services.gateway.models.catalogue import Catalogue
 from services.gateway.models.catalogue_settings import build_catalogue
+from services.gateway.models.models_reload import ModelsReload
 from services.gateway.models.posterior_cache import PosteriorCache
 from services.gateway.models.runtime_models import RuntimeModels, SharedFreeArms
 from services.gateway.process.background_loops import BackgroundLoops
 from services.gateway.process.gossip import Gossip, name_of
 from services.gateway.process.health import Health, Readiness
 from services.gateway.process.metrics_view import MetricsView, seed
-from services.gateway.process.settings_check import asks_openrouter
+from services.gateway.process.settings_check import check_settings
 from services.gateway.process.version import VERSION
 from services.gateway.records.record_writer import RecordWriter
 from services.gateway.records.spool import Spool
 from shared.bandit.build import build_policy
 from shared.metrics import GatewayMetrics, ProcessMetrics, new_registry
+from shared.models_file import ModelsFile
 from shared.resilience.circuit_breaker import CircuitBreaker
 from shared.resilience.supervision import Supervisor
 from shared.resilience.upstream_circuits import CircuitBreakers
@@ -56,6 +58,7 @@ class Gateway:
     """The parts of one gateway. Only this module and tests know it: every part gets what it needs by its arguments."""
 
     catalogue: Catalogue
+    models_reload: ModelsReload
     runtime_models: RuntimeModels
     free_arms: SharedFreeArms
     posteriors: PosteriorCache
@@ -75,12 +78,12 @@ class Gateway:
     supervisor: Supervisor
 
 
-def build_app(settings: Settings, adapters: Adapters) -> web.Application:
+def build_app(settings: Settings, adapters: Adapters, file: ModelsFile) -> web.Application:
     """Return the application; its background loops run from start-up to clean-up."""
     registry = new_registry("gateway")
     metrics = GatewayMetrics(registry)
     seed(metrics)
-    gateway = build_gateway(settings, adapters, metrics, Supervisor(ProcessMetrics(registry).restarts))
+    gateway = build_gateway(settings, adapters, metrics, Supervisor(ProcessMetrics(registry).restarts), file)
     readiness = Readiness()
     body_bytes = BodyBytes(settings.MAX_BYTES_IN_WORK, metrics)
     admission = build_admission(settings, adapters, metrics)
@@ -98,12 +101,13 @@ def build_app(settings: Settings, adapters: Adapters) -> web.Application:
         app[keys.LINKS],
         body_bytes,
         adapters.clock,
-        forward_control=settings.OPENROUTER_API_KEY is None,
-        forward_session=asks_openrouter(settings),
+        forward_control=any(upstream.api_key is None for upstream in file.upstreams.values()),
+        forward_session=any(upstream.is_openrouter for upstream in file.upstreams.values()),
     )
     app[keys.SELECTOR] = gateway.selector
     app[keys.FEEDBACK] = gateway.feedback
     app[keys.CATALOGUE] = gateway.catalogue
+    app[keys.MODELS_RELOAD] = gateway.models_reload
     app[keys.RUNTIME_MODELS] = gateway.runtime_models
     app[keys.POSTERIORS] = gateway.posteriors
     app[keys.LEARNED_LIMITS] = gateway.learned_limits
@@ -126,11 +130,13 @@ def build_admission(settings: Settings, adapters: Adapters, metrics: GatewayMetr
     return Admission(limit=limit, per_key=per_key, clock=adapters.clock, metrics=metrics)
 
 
-def build_gateway(settings: Settings, adapters: Adapters, metrics: GatewayMetrics, supervisor: Supervisor) -> Gateway:
+def build_gateway(
+    settings: Settings, adapters: Adapters, metrics: GatewayMetrics, supervisor: Supervisor, file: ModelsFile
+) -> Gateway:
     """Return the parts of a gateway, from the lowest room to the use cases."""
     clock, redis_s = adapters.clock, settings.REDIS_TIMEOUT_MS / 1000
-    catalogue = build_catalogue(settings, adapters.upstream, clock)
-    breakers = CircuitBreakers(clock, lambda arm: catalogue.arm(arm).costs_money)
+    catalogue = build_catalogue(settings, file, adapters.upstreams, clock)
+    breakers = CircuitBreakers(clock, lambda arm: catalogue.arm(arm).costs_money, catalogue.upstream_of)
     learned_limits, quotas = LearnedLimits(clock), build_quotas(settings, clock)
     exploration = ExplorationBudget(
         adapters.log, budget_usd=settings.EXPLORATION_BUDGET_USD, clock=clock, metrics=metrics
@@ -146,17 +152,16 @@ def build_gateway(settings: Settings, adapters: Adapters, metrics: GatewayMetric
     gossip = Gossip(
         adapters.heartbeats, writer, breakers, learned_limits, name=name, clock=clock, timeout_s=LOAD_TIMEOUT_S
     )
-    gatherer = ContextGatherer(
-        adapters.embedder, adapters.index, _context_limits(settings), clock=clock, metrics=metrics
-    )
+    limits = _context_limits(settings)
+    gatherer = ContextGatherer(adapters.embedder, adapters.index, limits, clock=clock, metrics=metrics)
     redis_breaker = CircuitBreaker(clock, hiccup_s=HICCUP_S)
     reservations = Reservations(
         adapters.log, redis_breaker, quotas, supervisor, clock=clock, metrics=metrics, timeout_s=redis_s
     )
     selector = Selector(
-        catalogue=catalogue, policies=dict, posteriors=posteriors, context_gatherer=gatherer, circuit_breakers=breakers,
+        catalogue=catalogue, policies=lambda: catalogue.policies, posteriors=posteriors, context_gatherer=gatherer,
         conversations=Conversations(adapters.log, redis_breaker, timeout_s=redis_s), learned_limits=learned_limits,
-        exploration=exploration, metrics=metrics, rng=np.random.default_rng(),
+        circuit_breakers=breakers, exploration=exploration, metrics=metrics, rng=np.random.default_rng(),
         request_timeout_s=settings.REQUEST_TIMEOUT_S, session_margin=settings.SESSION_MARGIN,
         min_confidence=settings.MIN_CONFIDENCE_SCORE, shadow_mode=settings.SHADOW_MODE,
     )  # fmt: skip
@@ -170,8 +175,9 @@ def build_gateway(settings: Settings, adapters: Adapters, metrics: GatewayMetric
         quotas=quotas, exploration=exploration, metrics=chat_metrics, settings_hash=settings.decisive_hash(),
         prompt_chars=settings.prompt_chars,
     )  # fmt: skip
+    reload = ModelsReload(settings, check_settings, catalogue=catalogue, upstreams=adapters.upstreams, metrics=metrics)
     return Gateway(
-        catalogue=catalogue,
+        catalogue=catalogue, models_reload=reload,
         runtime_models=RuntimeModels(adapters.arm_changes, catalogue, metrics=metrics, timeout_s=LOAD_TIMEOUT_S),
         free_arms=SharedFreeArms(catalogue, adapters.free_arms, timeout_s=LOAD_TIMEOUT_S),
         posteriors=posteriors, circuit_breakers=breakers, learned_limits=learned_limits, exploration=exploration,
@@ -179,7 +185,7 @@ def build_gateway(settings: Settings, adapters: Adapters, metrics: GatewayMetric
         retry_budget=retry_budget, record_writer=writer, gossip=gossip, context_gatherer=gatherer,
         reservations=reservations, selector=selector, supervisor=supervisor,
         chat=RouteChat(
-            selector, reservations, caller, recorder, adapters.upstream, quotas=quotas, record_writer=writer,
+            selector, reservations, caller, recorder, adapters.upstreams, quotas=quotas, record_writer=writer,
             clock=clock, metrics=metrics, request_timeout_s=settings.REQUEST_TIMEOUT_S, evaluations=evaluations,
         ),
         feedback=FeedbackRecorder(adapters.log, writer, gossip.in_doubt, clock=clock, metrics=metrics),
@@ -219,6 +225,7 @@ def build_loops(gateway: Gateway) -> BackgroundLoops:
         reservations=gateway.reservations,
         gossip=gateway.gossip,
         catalogue=gateway.catalogue,
+        models_reload=gateway.models_reload,
         runtime_models=gateway.runtime_models,
         free_arms=gateway.free_arms,
         posteriors=gateway.posteriors,
@@ -238,6 +245,7 @@ def build_health(gateway: Gateway, adapters: Adapters, readiness: Readiness) -> 
     return Health(
         readiness,
         catalogue=gateway.catalogue,
+        models_reload=gateway.models_reload,
         runtime_models=gateway.runtime_models,
         posteriors=gateway.posteriors,
         context_gatherer=gateway.context_gatherer,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import uvloop
 
-from services.learner.adapters import Adapters, open_adapters, open_history, open_upstream
+from services.learner.adapters import Adapters, open_adapters, open_history, open_upstreams
 from services.learner.app import run
 from services.learner.commands import dead_letters
 from services.learner.commands.evaluate_models import (
@@ -186,9 +186,9 @@ async def _evaluate_models(adapters: Adapters, options: argparse.Namespace) -> N
         raise SettingsError("JUDGE_MODEL is not set: evaluate-models needs a model that scores the answers")
     out = options.out or options.file.with_suffix(".scores.jsonl")
     prompts = unanswered(read_prompts(options.file), out, now=now)
-    async with open_upstream(settings) as upstream:
-        evaluator = make_evaluator(upstream, settings.JUDGE_MODEL, settings, adapters.clock)
-        arms = await models_of(options.models or settings.LLM_MODELS, evaluator)
+    async with open_upstreams(settings) as upstreams:
+        evaluator = make_evaluator(upstreams, settings.JUDGE_MODEL, settings, adapters.clock)
+        arms = await models_of(options.models or upstreams.listed or settings.LLM_MODELS, evaluator)
         print(f"{len(prompts):,} prompts without scores in {out}, {len(arms)} models")
         if prompts:
             print("\n".join((await estimate(prompts, arms, evaluator)).lines()))

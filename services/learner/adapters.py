@@ -12,15 +12,15 @@ from services.learner.commands.import_scores import ImportStores
 from services.learner.learning.assign_kinds import KindAssigner
 from services.learner.learning.retention import counts_for_s
 from services.learner.writers.history_writer import HistoryWriter
-from shared.clients.chat_client import HttpChatModel, connections
 from shared.clients.embedder_client import HttpEmbedder
-from shared.clients.upstream_route import upstream_proxy, upstream_tls
+from shared.clients.http_upstreams import HttpUpstreams
 from shared.clock import SystemClock
 from shared.metrics import LearnerMetrics
-from shared.ports import ChatModel, Clock
+from shared.models_file import models_of
+from shared.ports import Clock
 from shared.quick_http import QuickHttp
 from shared.schemas.storage import EmbeddingModel
-from shared.settings import Settings
+from shared.settings import Settings, variables
 from shared.storage import redis_keys
 from shared.storage.qdrant_index import QdrantIndex
 from shared.storage.redis_connection import Client, connect
@@ -132,14 +132,7 @@ async def open_history(settings: Settings, *, timeout_s: float = CALL_TIMEOUT_S)
 
 
 @contextlib.asynccontextmanager
-async def open_upstream(settings: Settings) -> AsyncIterator[ChatModel]:
-    """Open connections of the learner's own to the upstream; close them at the end. Raises SettingsError."""
-    found, key = upstream_proxy(settings), settings.OPENROUTER_API_KEY
-    proxy = None if found is None else found[1]
-    async with connections(settings.OPENROUTER_BASE_URL, proxy=proxy, tls=upstream_tls(settings)) as http:
-        yield HttpChatModel(
-            http,
-            None if key is None else key.get_secret_value(),
-            first_byte_timeout_s=settings.FIRST_BYTE_TIMEOUT_S,
-            gap_timeout_s=settings.STREAM_GAP_TIMEOUT_S,
-        )
+async def open_upstreams(settings: Settings) -> AsyncIterator[HttpUpstreams]:
+    """Open connections of the learner's own to the upstreams; close them at the end. Raises SettingsError."""
+    with contextlib.closing(HttpUpstreams(settings, models_of(settings, variables()))) as upstreams:
+        yield upstreams

@@ -14,7 +14,7 @@ import orjson
 from arq.connections import ArqRedis
 from arq.worker import Worker, func
 
-from services.learner.adapters import Adapters, open_adapters, open_history, open_upstream
+from services.learner.adapters import Adapters, open_adapters, open_history, open_upstreams
 from services.learner.evaluating.evaluator import Evaluator, make_evaluator
 from services.learner.evaluating.worker import EvaluationWorker
 from services.learner.jobs import jobs
@@ -25,12 +25,15 @@ from services.learner.learning.assign_kinds import KindAssigner
 from services.learner.process.database_probe import DatabaseProbe
 from services.learner.process.health import make_health_app, serving
 from services.learner.process.heartbeat import EVERY_S, HeartbeatLoop
+from services.learner.process.models_file_loop import ModelsFileLoop
 from services.learner.writers.index_writer import IndexWriter
 from shared import __version__
 from shared.logs import get_logger
 from shared.metrics import LearnerMetrics, ProcessMetrics, new_registry
+from shared.models_file import models_of
+from shared.models_file.watch import ModelsFileWatch
 from shared.resilience.supervision import Supervisor
-from shared.settings import Settings
+from shared.settings import Settings, variables
 from shared.stop_signals import stop_event
 from shared.storage import redis_keys
 from shared.storage.redis_connection import SOCKET_TIMEOUT_S, eviction_policy, memory_of
@@ -68,8 +71,10 @@ async def run(settings: Settings, redelivery: RedeliveryPolicy | None = None) ->
             writer = learner_jobs.history_writer = adapters.history_writer(history, metrics)
             loops["database"] = DatabaseProbe(worker, history, writer, RedisDatabaseReports(adapters.client)).run
         if settings.JUDGE_MODEL is not None:
-            upstream = await stack.enter_async_context(open_upstream(settings))
-            evaluator = make_evaluator(upstream, settings.JUDGE_MODEL, settings, adapters.clock)
+            upstreams = await stack.enter_async_context(open_upstreams(settings))
+            watch = ModelsFileWatch(settings.MODELS_FILE, lambda: models_of(settings, variables()))
+            loops["models file"] = ModelsFileLoop(watch, upstreams).run
+            evaluator = make_evaluator(upstreams, settings.JUDGE_MODEL, settings, adapters.clock)
             loops["evaluations"] = _make_evaluation_worker(adapters, evaluator, worker, metrics).run
         heartbeat = HeartbeatLoop(
             worker,

@@ -8,6 +8,7 @@ gateway's decision, because it knows what may be billed. One exception costs not
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -32,6 +33,7 @@ from shared.tracing import span
 
 _log = get_logger(__name__)
 
+AUTHORIZATION = "Authorization"
 CONNECT_TIMEOUT_S = 3.0
 CATALOGUE_TIMEOUT_S = 10.0
 MAX_ANSWER_BYTES = 33 * 1024 * 1024
@@ -63,7 +65,8 @@ def connections(base_url: str, *, proxy: Proxy | None = None, tls: SSLContext | 
 class HttpChatModel:
     """`ChatModel` over connections that belong to the caller and are used for nothing else.
 
-    `api_key` goes out with every call; without one, the calls' own control headers do (a simulated upstream).
+    `api_key` goes out with every call, as a bearer token or alone in another header (Azure's `api-key`); without one,
+    the calls' own control headers do (a simulated upstream). `stream_options`: whether the upstream knows that field.
     """
 
     def __init__(
@@ -73,13 +76,17 @@ class HttpChatModel:
         *,
         first_byte_timeout_s: float,
         gap_timeout_s: float,
+        api_key_header: str = AUTHORIZATION,
+        extra_headers: Mapping[str, str] | None = None,
+        stream_options: bool = True,
     ) -> None:
+        extra = extra_headers or {}
         self._http = http
         self._api_key = api_key
         self._first_byte_timeout_s = first_byte_timeout_s
         self._gap_timeout_s = gap_timeout_s
-        self._no_options_until = 0.0
-        self._mask = Mask(secrets_of(http.base_url, api_key))
+        self._no_options_until = 0.0 if stream_options else math.inf
+        self._mask = Mask([*secrets_of(http.base_url, api_key), *extra.values()])
         self._headers = {
             "Content-Type": "application/json",
             "User-Agent": f"llm-router/{__version__}",
@@ -88,8 +95,10 @@ class HttpChatModel:
             "HTTP-Referer": "https://github.com/llm-router/llm-router",
             "X-Title": "LLM Router",
         }
+        self._headers |= extra
         if api_key:
-            self._headers["Authorization"] = f"Bearer {api_key}"
+            bearer = api_key_header.lower() == AUTHORIZATION.lower()
+            self._headers[api_key_header] = f"Bearer {api_key}" if bearer else api_key
 
     async def complete(self, call: Call) -> Answer:
         """Return the answer. Raises UpstreamError."""

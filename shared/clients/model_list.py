@@ -90,7 +90,10 @@ def _price(pricing: Any) -> Price | None:
         return None
     prompt, completion = (amount_of(pricing.get(name), 1.0) for name in ("prompt", "completion"))
     request = amount_of(pricing.get("request") or 0, MAX_REQUEST_USD)
-    return None if prompt is None or completion is None or request is None else Price(prompt, completion, request)
+    cache_read = amount_of(pricing.get("input_cache_read"), 1.0)
+    if prompt is None or completion is None or request is None:
+        return None
+    return Price(prompt, completion, request, cache_read)
 
 
 def _benchmark(benchmarks: Any) -> float | None:

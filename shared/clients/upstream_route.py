@@ -1,4 +1,4 @@
-"""Route to the upstream: proxy or none, and the certificate authorities for TLS.
+"""Route to an upstream: proxy or none, and the certificate authorities for TLS.
 
 The variables are those that curl, requests and httpx read. A proxy is for the upstream alone: embedder, Qdrant, Redis
 and PostgreSQL are always reached directly.
@@ -30,9 +30,9 @@ from shared.settings.addresses import check_authority
 _DIRECT = "reach it directly with NO_PROXY, or name an http:// proxy"
 
 
-def upstream_proxy(settings: Settings) -> tuple[str, Proxy] | None:
-    """Return the setting that names the upstream's proxy, and the proxy; None: directly. Raises SettingsError."""
-    parts = urlsplit(settings.OPENROUTER_BASE_URL)
+def upstream_proxy(settings: Settings, base_url: str) -> tuple[str, Proxy] | None:
+    """Return the setting that names an upstream's proxy, and the proxy; None: directly. Raises SettingsError."""
+    parts = urlsplit(base_url)
     host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
     name, url = "HTTP_PROXY", settings.HTTP_PROXY
     if parts.scheme == "https":
@@ -92,14 +92,13 @@ def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
         return None
 
 
-def upstream_tls(settings: Settings) -> ssl.SSLContext | None:
+def upstream_tls(base_url: str, bundle: Path | None) -> ssl.SSLContext | None:
     """Return the TLS context of an https upstream; None for http. Raises SettingsError.
 
-    The authorities are those of UPSTREAM_CA_BUNDLE, else of SSL_CERT_FILE, else the system's.
+    The authorities are those of `bundle` (UPSTREAM_CA_BUNDLE), else of SSL_CERT_FILE, else the system's.
     """
-    bundle = settings.UPSTREAM_CA_BUNDLE
     context = None if bundle is None else _trusting("UPSTREAM_CA_BUNDLE", bundle)
-    if urlsplit(settings.OPENROUTER_BASE_URL).scheme != "https":
+    if urlsplit(base_url).scheme != "https":
         return None
     if context is None and os.environ.get("SSL_CERT_FILE"):  # OpenSSL reads it itself, and is silent where it cannot
         context = _trusting("SSL_CERT_FILE", Path(os.environ["SSL_CERT_FILE"]))

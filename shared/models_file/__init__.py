@@ -6,6 +6,7 @@
 | `yaml_text` | YAML to nested text, with the line of each value, and `${VARIABLE}` replaced |
 | `load` | reading and validation of a file; what the settings say without one |
 | `masked` | the file for `--check-config` |
+| `watch` | reading again when the file has changed |
 | `places` | which upstream serves an arm, and under which name |
 """
 

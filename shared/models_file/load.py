@@ -149,11 +149,9 @@ def _contradictions(file: ModelsFile) -> Iterator[tuple[Path_, str]]:
 
 
 def _key_problems(upstream: Upstream) -> Iterator[tuple[str, str]]:
-    parts = urlsplit(upstream.base_url)
-    host = parts.hostname or ""
-    if upstream.api_key is None and (host == "openrouter.ai" or host.endswith(".openrouter.ai")):
+    if upstream.api_key is None and upstream.is_openrouter:
         yield "api_key", "it is required for openrouter.ai"
-    if upstream.api_key is not None and parts.username is not None:
+    if upstream.api_key is not None and urlsplit(upstream.base_url).username is not None:
         yield "api_key", "base_url holds a user's name, too: keep one of them"
 
 

@@ -80,7 +80,8 @@ class Places:
 
     def _placed(self, arm: Arm, name: ArmId) -> Arm:
         upstream = self.of(name).upstream
-        return replace(arm, id=name, upstream=upstream, private=self._file.upstreams[upstream].private)
+        private = arm.private or self._file.upstreams[upstream].private
+        return replace(arm, id=name, upstream=upstream, private=private)
 
 
 def _with(arm: Arm, model: ListedModel) -> Arm:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -97,6 +98,12 @@ class Upstream(_Section):
     list_models: bool = True
     dialects: Dialects = ("chat",)
     private: bool = False
+
+    @property
+    def is_openrouter(self) -> bool:
+        """Whether it is OpenRouter itself."""
+        host = urlsplit(self.base_url).hostname or ""
+        return host == "openrouter.ai" or host.endswith(".openrouter.ai")
 
 
 class ListedPrice(_Section):

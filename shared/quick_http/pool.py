@@ -67,6 +67,7 @@ class QuickHttp:
         self._connect_s = connect_s
         self._places = asyncio.Semaphore(limit)
         self._idle: list[Connection] = []
+        self._closed = False
 
     async def __aenter__(self) -> Self:
         return self
@@ -79,6 +80,7 @@ class QuickHttp:
 
     def close(self) -> None:
         """Close idle connections; calls in flight close theirs when they end."""
+        self._closed = True
         while self._idle:
             self._idle.pop().abort()
 
@@ -238,7 +240,7 @@ class QuickHttp:
 
     def _give_back(self, connection: Connection) -> None:
         """Keep a connection whose response is complete; close any other, since what comes belongs to no request."""
-        if connection.finish():
+        if connection.finish() and not self._closed:
             self._idle.append(connection)
             if not self._idle[0].usable:  # the least recently used
                 self._idle.pop(0).abort()

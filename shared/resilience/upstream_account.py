@@ -1,4 +1,4 @@
-"""Circuit breakers of the upstream account, which all arms share: our key, its credit, and the limit of free models.
+"""Circuit breakers of an upstream account, which all arms of the upstream share: key, credit, limit of free models.
 
 A circuit of the account opens only on evidence of more than one request and more than one arm, with no success of an
 arm that needs the key (or the credit) in between: one request that is too dear, or one model that refuses, proves
@@ -135,3 +135,12 @@ class FreeLimit:
     def lift(self) -> None:
         """Lift the limit: a free model has answered."""
         self._until = 0.0
+
+
+class Account:
+    """The account at one upstream: its key, its credit, and its limit of free models."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.key = AccountCircuit(clock)
+        self.credit = Credit(clock)
+        self.free_limit = FreeLimit(clock)

@@ -1,4 +1,4 @@
-"""Circuit breakers of arms and of the upstream account: what fails is not called for a while.
+"""Circuit breakers of arms and of the upstreams' accounts: what fails is not called for a while.
 
 They live in memory: each gateway learns from its own calls, and tells the others by gossip. A report of another gateway
 opens a circuit here, too, once; a success here closes it whatever others report. So a gateway that has lost its own
@@ -8,16 +8,19 @@ network does not take the arms from all of them.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from shared.bandit.arms import ArmId, is_free_variant
 from shared.errors import Scope, UpstreamError
 from shared.ports import Clock
 from shared.resilience.circuit_breaker import CircuitBreaker, Window
-from shared.resilience.upstream_account import AccountCircuit, Credit, FreeLimit
+from shared.resilience.upstream_account import Account
 
 ACCOUNT, CREDIT, FREE_LIMIT = "*", "*credit", "*free"
-"""Names in gossip for circuits of the account: all arms of our key, those that cost money, and the `:free` ones."""
+"""Kinds of circuits of an account: all arms of the key, those that cost money, and the `:free` ones.
+
+In gossip, `*credit@openai` is the one of that upstream.
+"""
 
 NEWS_S = 1.0
 """A cooldown that ends this much later than the reported one is a new one."""
@@ -30,14 +33,23 @@ def _costs_money(arm: ArmId) -> bool:
     return not is_free_variant(arm)
 
 
-class CircuitBreakers:
-    """The cooldown of each arm: by `Retry-After`, by its own circuit, or by a circuit of the account.
+def _one_upstream(_: ArmId) -> str:
+    return ""
 
-    `key`, `credit` and `free_limit` are the account's (`upstream_account.py`); `costs_money` says which arms need
-    credit. Holds at most one entry per arm, and arms come from the catalogue: bounded.
+
+class CircuitBreakers:
+    """The cooldown of each arm: by `Retry-After`, by its own circuit, or by a circuit of its upstream's account.
+
+    `costs_money` says which arms need credit, `upstream_of` which upstream serves an arm. Holds at most one entry per
+    arm and upstream, and these come from the catalogue: bounded.
     """
 
-    def __init__(self, clock: Clock, costs_money: Callable[[ArmId], bool] = _costs_money) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        costs_money: Callable[[ArmId], bool] = _costs_money,
+        upstream_of: Callable[[ArmId], str] = _one_upstream,
+    ) -> None:
         self._clock = clock
         self._until: dict[ArmId, float] = {}
         self._circuits: dict[ArmId, CircuitBreaker] = defaultdict(
@@ -45,9 +57,16 @@ class CircuitBreakers:
         )
         self._heard: dict[tuple[str, ArmId], float] = {}
         self.costs_money = costs_money
-        self.key = AccountCircuit(clock)
-        self.credit = Credit(clock)
-        self.free_limit = FreeLimit(clock)
+        self.upstream_of = upstream_of
+        self._accounts: dict[str, Account] = defaultdict(lambda: Account(clock))
+
+    def account(self, arm: ArmId) -> Account:
+        """Return the account that `arm` is called with."""
+        return self._accounts[self.upstream_of(arm)]
+
+    def account_at(self, upstream: str) -> Account:
+        """Return the account at an upstream."""
+        return self._accounts[upstream]
 
     def cool_down(self, arm: ArmId, seconds: float) -> None:
         """Let `arm` cool down for that long, at most a minute; never shortens a cooldown."""
@@ -57,39 +76,42 @@ class CircuitBreakers:
 
     def failed(self, arm: ArmId, error: UpstreamError, *, request: str = "", tokens: float = 0.0) -> None:
         """Count a failed call, made for the request of that id, which asked for that many tokens."""
+        account = self.account(arm)
         if error.scope is Scope.KEY:
-            self.key.failed(arm, request)
+            account.key.failed(arm, request)
             return
         if error.scope is Scope.CREDIT:
-            self.credit.refuse(arm, request, tokens)
+            account.credit.refuse(arm, request, tokens)
         elif error.free_cap:
-            self.free_limit.reached(error.cool_s, error.reset_s)
+            account.free_limit.reached(error.cool_s, error.reset_s)
         else:
             self.cool_down(arm, error.cool_s)
         if error.status is not None:  # the refusal is about something else, so our key is accepted
-            self.key.succeeded()
+            account.key.succeeded()
         if error.scope is Scope.ARM:
             self._circuits[arm].failed()
 
     def succeeded(self, arm: ArmId) -> None:
         """Count an answer."""
-        self.key.succeeded()
-        if self.credit.doubted and self.costs_money(arm):
-            self.credit.succeeded()
-        if self.free_limit.cooldown_s and is_free_variant(arm):
-            self.free_limit.lift()
+        account = self.account(arm)
+        account.key.succeeded()
+        if account.credit.doubted and self.costs_money(arm):
+            account.credit.succeeded()
+        if account.free_limit.cooldown_s and is_free_variant(arm):
+            account.free_limit.lift()
         self._circuits[arm].succeeded()
 
     def may_ask(self, arm: ArmId, tokens: Callable[[], float], *, named: bool) -> bool:
-        """Return whether the account's credit and its limit of free models allow a call of `arm` now.
+        """Return whether its account's credit and limit of free models allow a call of `arm` now.
 
         `tokens` counts what the request asks for. A client that named the model gets the limit's error from the
         upstream.
         """
-        if self.free_limit.cooldown_s and is_free_variant(arm):
+        account = self.account(arm)
+        if account.free_limit.cooldown_s and is_free_variant(arm):
             return named
-        if self.credit.breaker.open and self.costs_money(arm):
-            return self.credit.allows(tokens())
+        if account.credit.breaker.open and self.costs_money(arm):
+            return account.credit.allows(tokens())
         return True
 
     def available(self, arms: Iterable[ArmId]) -> tuple[ArmId, ...]:
@@ -108,10 +130,13 @@ class CircuitBreakers:
         return arm
 
     def first_of(self, arms: Iterable[ArmId]) -> ArmId:
-        """Return the arm with the shortest cooldown; while the credit is refused, arms that need none come first."""
-        if self.credit.doubted and self.credit.refused:
-            return min(arms, key=lambda arm: (self.costs_money(arm), self.cooldown_s(arm)))
+        """Return the arm with the shortest cooldown; while a credit is refused, arms that do not need it come first."""
+        if any(account.credit.doubted and account.credit.refused for account in self._accounts.values()):
+            return min(arms, key=lambda arm: (self._needs_refused_credit(arm), self.cooldown_s(arm)))
         return min(arms, key=self.cooldown_s)
+
+    def _needs_refused_credit(self, arm: ArmId) -> bool:
+        return self.account(arm).credit.refused and self.costs_money(arm)
 
     def cooldown_s(self, arm: ArmId) -> float:
         """Return for how long `arm` cools down; 0 where it may be called."""
@@ -119,19 +144,26 @@ class CircuitBreakers:
         circuit = self._circuits.get(arm)
         if circuit is not None and circuit.open:
             cooled = max(cooled, circuit.cooldown_s)
-        if self.credit.breaker.open and self.costs_money(arm):
-            cooled = max(cooled, self.credit.breaker.cooldown_s)
-        if self.free_limit.cooldown_s and is_free_variant(arm):
-            cooled = max(cooled, self.free_limit.cooldown_s)
+        account = self.account(arm)
+        if account.credit.breaker.open and self.costs_money(arm):
+            cooled = max(cooled, account.credit.breaker.cooldown_s)
+        if account.free_limit.cooldown_s and is_free_variant(arm):
+            cooled = max(cooled, account.free_limit.cooldown_s)
         return cooled
 
     def own_findings(self) -> dict[ArmId, float]:
         """Return the cooldowns of circuits that our own calls have opened, for the other gateways."""
-        circuits = {**self._circuits, ACCOUNT: self.key.breaker, CREDIT: self.credit.breaker}
+        circuits = {**self._circuits, **dict(self._account_circuits())}
         found = {arm: one.cooldown_s for arm, one in circuits.items() if one.cooldown_s and not one.reported}
-        if self.free_limit.cooldown_s and not self.free_limit.reported:
-            found[FREE_LIMIT] = self.free_limit.cooldown_s
+        for upstream, account in self._accounts.items():
+            if account.free_limit.cooldown_s and not account.free_limit.reported:
+                found[f"{FREE_LIMIT}@{upstream}"] = account.free_limit.cooldown_s
         return found
+
+    def _account_circuits(self) -> Iterator[tuple[str, CircuitBreaker]]:
+        for upstream, account in self._accounts.items():
+            yield f"{ACCOUNT}@{upstream}", account.key.breaker
+            yield f"{CREDIT}@{upstream}", account.credit.breaker
 
     def merge(self, said: Mapping[str, Mapping[ArmId, float]]) -> None:
         """Merge what other gateways, by name, have found; each cooldown counts only once."""
@@ -142,12 +174,14 @@ class CircuitBreakers:
                 self._merge_one(arm, until - now)
 
     def _merge_one(self, arm: ArmId, rest_s: float) -> None:
-        if arm == FREE_LIMIT:
-            self.free_limit.merge(rest_s)
-        elif arm in (ACCOUNT, CREDIT):
-            (self.key if arm == ACCOUNT else self.credit).breaker.trip(rest_s)
-        else:
+        kind, _, upstream = arm.partition("@")
+        if kind not in (ACCOUNT, CREDIT, FREE_LIMIT):
             self._circuits[arm].trip(rest_s)
+        elif kind == FREE_LIMIT:
+            self._accounts[upstream].free_limit.merge(rest_s)
+        else:
+            account = self._accounts[upstream]
+            (account.key if kind == ACCOUNT else account.credit).breaker.trip(rest_s)
 
     def circuit(self, arm: ArmId) -> str:
         """Return the state of the circuit of `arm`."""

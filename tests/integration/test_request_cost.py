@@ -87,7 +87,7 @@ async def test_a_request_costs_no_more_calls_than_it_did(
     """Within 25 %: a change that makes it more expensive updates the figure here, or is reverted."""
     world = World(settings_for(tmp_path).model_copy(update={"PORT": free_port()}))
     monkeypatch.setattr(request_lifecycle, "log", Mock())  # how lines are written depends on what ran before this test
-    app = build_app(world.settings, world.adapters)
+    app = build_app(world.settings, world.adapters, world.file)
     runner = await serve(app, world.settings)
     try:
         for _ in range(500):

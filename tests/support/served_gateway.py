@@ -23,7 +23,7 @@ Client = aiohttp.ClientSession
 async def serving(world: World) -> AsyncIterator[Client]:
     """Serve `world` on a free port; yields a client once it is ready."""
     world.settings = world.settings.model_copy(update={"PORT": free_port()})
-    app = build_app(world.settings, world.adapters)
+    app = build_app(world.settings, world.adapters, world.file)
     runner = await serve(app, world.settings)
     try:
         async with aiohttp.ClientSession(f"http://127.0.0.1:{world.settings.PORT}") as client:

@@ -37,7 +37,7 @@ class ChatMetrics:
         metrics.tokens.labels(arm, PROMPT).inc(outcome.prompt_tokens)
         metrics.tokens.labels(arm, COMPLETION).inc(outcome.completion_tokens)
         if outcome.status is Status.ANSWERED:
-            metrics.upstream.labels(arm).observe(outcome.upstream_s)
+            metrics.upstream.labels(arm, self._catalogue.upstream_of(outcome.arm)).observe(outcome.upstream_s)
             if outcome.cost_usd is not None:
                 metrics.answer_cost.observe(outcome.cost_usd)
             metrics.answer_tokens.labels(PROMPT).observe(outcome.prompt_tokens)
@@ -69,7 +69,8 @@ class ChatMetrics:
 
     def count_failure(self, arm: ArmId, word: str) -> None:
         """Count a failed call by the word of its failure."""
-        self._metrics.fallbacks.labels(self._catalogue.label(arm), error_label(word)).inc()
+        catalogue = self._catalogue
+        self._metrics.fallbacks.labels(catalogue.label(arm), catalogue.upstream_of(arm), error_label(word)).inc()
 
     def count_refused_retry(self) -> None:
         """Count a retry for which the budget had no room."""

@@ -6,8 +6,11 @@
 | FIT | the next arm, without a pause |
 | ARM: 404, 408, 409, 425, 429, 5xx, no connection | the next arm; this one cools down for `Retry-After` |
 | ARM, spent: timeout or disconnect after the request was sent, garbage | the next arm, once; counted as paid |
-| KEY | the next arm, until the key's circuit opens: then no arm |
-| CREDIT | the next arm, cheaper ones first; while the credit's circuit is open, the free ones |
+| KEY | the next arm, until the key's circuit opens: then arms of other upstreams |
+| CREDIT | the next arm, cheaper ones first; while the credit's circuit is open, the free ones and other upstreams |
+
+A failure without a status (no connection, a time-out) may be the upstream's: arms of other upstreams come next. The
+prompt of an arm of a private upstream never leaves that upstream.
 
 `final_errors.py` has the error that the client gets in the end.
 
@@ -26,7 +29,7 @@ from http import HTTPStatus
 from typing import TypeVar
 
 from services.gateway.chat.chat_metrics import ChatMetrics
-from services.gateway.chat.final_errors import key_refused, verdict
+from services.gateway.chat.final_errors import verdict
 from services.gateway.chat.journal import Journal, unanswered_usd
 from services.gateway.chat.plan import ChatPlan
 from services.gateway.limits.learned_limits import LearnedLimits
@@ -52,11 +55,17 @@ T = TypeVar("T")
 
 
 def call_order(
-    decision: Decision, circuit_breakers: CircuitBreakers, last_resort: ArmId | None, others: tuple[ArmId, ...] = ()
+    decision: Decision,
+    circuit_breakers: CircuitBreakers,
+    last_resort: ArmId | None,
+    others: tuple[ArmId, ...] = (),
+    *,
+    private: Callable[[ArmId], bool] | None = None,
 ) -> tuple[ArmId, ...]:
     """Return the arms to call, in order: the decision's, the last resort, then `others`; those that cool down last.
 
-    A single arm is called a second time: a client that names a model does not want the answer of another one.
+    A single arm is called a second time: a client that names a model does not want the answer of another one. `private`
+    says whether the prompt of an arm must stay with its upstream.
     """
     if decision.kind is DecisionKind.PINNED:
         return decision.ranked * 2
@@ -65,7 +74,21 @@ def call_order(
     order = tuple(
         dict.fromkeys((*ranked[: MAX_ATTEMPTS - len(resort)], *resort, *circuit_breakers.by_cooldown(others)))
     )
+    upstream_of = circuit_breakers.upstream_of
+    if private is not None and private(order[0]):
+        order = tuple(arm for arm in order if upstream_of(arm) == upstream_of(order[0]))
+    if len(order) > MAX_ATTEMPTS:
+        order = _spread(order, upstream_of)
     return order * 2 if len(order) == 1 else order[:MAX_ATTEMPTS]
+
+
+def _spread(order: tuple[ArmId, ...], upstream_of: Callable[[ArmId], str]) -> tuple[ArmId, ...]:
+    """Return the arms with one of another upstream among those that will be called, if there is one."""
+    first = upstream_of(order[0])
+    if any(upstream_of(arm) != first for arm in order[:MAX_ATTEMPTS]):
+        return order
+    other = next((arm for arm in order if upstream_of(arm) != first), None)
+    return order if other is None else (*order[: MAX_ATTEMPTS - 1], other)
 
 
 @dataclass(eq=False, repr=False)
@@ -87,9 +110,6 @@ class UpstreamCaller:
         Raises UpstreamError with `relay` where the upstream refuses the request itself, and UpstreamFailed,
         RateLimited or InsufficientCredit where no arm could answer.
         """
-        key = self.circuit_breakers.key.breaker
-        if not key.allows():
-            raise key_refused(retry_after_s=key.cooldown_s)
         with Tries(self.retry_budget) as tries:
             course = _Course(plan, self, tries)
             while (arm := course.next_arm()) is not None:
@@ -139,6 +159,7 @@ class _Course:
         self._circuit_breakers = caller.circuit_breakers
         self._tries = tries
         self._left = list(plan.order)
+        self._keys: dict[str, bool] = {}  # whether the key of an upstream may be used by this request
         self._spent = 0
         self._errors: list[UpstreamError] = []
         self.pause_s = 0.0
@@ -149,9 +170,16 @@ class _Course:
         while self._left:
             arm = breakers.first_of(self._left)
             self._left.remove(arm)
-            if breakers.may_ask(arm, self._plan.asked_tokens, named=named):
+            if self._key_allows(arm) and breakers.may_ask(arm, self._plan.asked_tokens, named=named):
                 return breakers.begin((arm,))
         return None
+
+    def _key_allows(self, arm: ArmId) -> bool:
+        """Return whether the key of the arm's upstream may be used: while its circuit is open, by one probe."""
+        upstream = self._circuit_breakers.upstream_of(arm)
+        if upstream not in self._keys:
+            self._keys[upstream] = self._circuit_breakers.account_at(upstream).key.breaker.allows()
+        return self._keys[upstream]
 
     def verdict(self) -> UpstreamError | ClientError:
         """Return the error for the client."""
@@ -161,6 +189,7 @@ class _Course:
         """Return whether the next arm is called after this failure of `arm`, and set the pause before it."""
         self._errors.append(error)
         self._spent += error.spent
+        self._turn_to_others(error, arm)
         if not self._left or self._is_last(error):
             return False
         self.pause_s = 0.0
@@ -184,9 +213,16 @@ class _Course:
         """Return whether no arm may be called after this failure."""
         if error.ambiguous and not self._caller.retry_ambiguous:
             return True
-        if error.scope is Scope.KEY and self._circuit_breakers.key.breaker.open:
-            return True
         return not error.try_next or self._spent >= MAX_SPENT
+
+    def _turn_to_others(self, error: UpstreamError, arm: ArmId) -> None:
+        """Leave, or put last, arms of the same upstream where the failure may be that of the upstream."""
+        breakers = self._circuit_breakers
+        upstream = breakers.upstream_of(arm)
+        if error.scope is Scope.KEY and breakers.account(arm).key.breaker.open:
+            self._left = [other for other in self._left if breakers.upstream_of(other) != upstream]
+        elif error.status is None:
+            self._left.sort(key=lambda other: breakers.upstream_of(other) == upstream)
 
     def _price(self, arm: ArmId) -> float:
         """Return the sort key of arms by cost: free ones first, unknown prices last."""

@@ -16,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 
 from services.gateway.chat.plan import ChatPlan
 from shared.errors import ClientError, InsufficientCredit, RateLimited, Scope, UpstreamError, UpstreamFailed
+from shared.resilience.upstream_account import Account, FreeLimit
 from shared.resilience.upstream_circuits import CircuitBreakers
 
 _OWN_SAKE = (Scope.REQUEST, Scope.FIT)
@@ -26,14 +27,15 @@ def verdict(
 ) -> UpstreamError | ClientError:
     """Return the client's error for these failures, in order; no failures mean that the account allowed no call."""
     if not errors:
-        return _not_asked(circuit_breakers)
+        return _not_asked(circuit_breakers.account(plan.order[0]))
     error = _decisive(errors)
     if plan.names_model:
         return _of_named(error)
     if error.scope in _OWN_SAKE and error.relay is not None:
         return error
-    if error.free_cap or (error.scope is Scope.CREDIT and circuit_breakers.free_limit.cooldown_s):
-        return _free_used_up(circuit_breakers)  # this passes, and missing credit does not
+    limit = circuit_breakers.account(plan.order[0]).free_limit
+    if error.free_cap or (error.scope is Scope.CREDIT and limit.cooldown_s):
+        return _free_used_up(limit)  # this passes, and missing credit does not
     return _of_any(error)
 
 
@@ -77,15 +79,17 @@ def _of_any(error: UpstreamError) -> ClientError:
     return UpstreamFailed("No model could answer." + said, code="upstream_error")
 
 
-def _not_asked(circuit_breakers: CircuitBreakers) -> ClientError:
-    credit = circuit_breakers.credit.breaker
-    if circuit_breakers.free_limit.cooldown_s or not credit.open:
-        return _free_used_up(circuit_breakers)
+def _not_asked(account: Account) -> ClientError:
+    key, credit = account.key.breaker, account.credit.breaker
+    if key.open:
+        return key_refused(retry_after_s=key.cooldown_s)
+    if account.free_limit.cooldown_s or not credit.open:
+        return _free_used_up(account.free_limit)
     return _no_credit(retry_after_s=credit.cooldown_s)
 
 
-def _free_used_up(circuit_breakers: CircuitBreakers) -> RateLimited:
-    wait_s = max(circuit_breakers.free_limit.resets_s, 1.0)
+def _free_used_up(limit: FreeLimit) -> RateLimited:
+    wait_s = max(limit.resets_s, 1.0)
     resets_at = datetime.now(UTC) + timedelta(seconds=wait_s)
     return RateLimited(
         "The upstream's limit of free requests is used up. It is reset at "
@@ -97,7 +101,10 @@ def _free_used_up(circuit_breakers: CircuitBreakers) -> RateLimited:
 
 def key_refused(said: str = "", retry_after_s: float | None = None) -> UpstreamFailed:
     """Return the error where the upstream refuses the router's key."""
-    message = "The upstream refuses the router's own key, not yours: its operator has to check OPENROUTER_API_KEY."
+    message = (
+        "The upstream refuses the router's own key, not yours: its operator has to check OPENROUTER_API_KEY, or the "
+        "key in MODELS_FILE."
+    )
     return UpstreamFailed(message + said, code="upstream_error", retry_after_s=retry_after_s)
 
 

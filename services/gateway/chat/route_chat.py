@@ -32,11 +32,12 @@ from services.gateway.records.record_writer import RecordWriter
 from services.gateway.request_context import RequestContext
 from shared.bandit.arms import ArmId
 from shared.metrics import GatewayMetrics
-from shared.ports import ChatModel, Clock
+from shared.ports import Clock
 from shared.schemas.chat import ChatRequest
 from shared.schemas.records import Status
 from shared.schemas.storage import Claim, Reservation
 from shared.schemas.upstream import Answer
+from shared.upstreams import Upstreams
 
 T = TypeVar("T")
 
@@ -63,7 +64,7 @@ class RouteChat:
     reservations: Reservations
     caller: UpstreamCaller
     recorder: ChatRecorder
-    upstream: ChatModel
+    upstreams: Upstreams
     _: KW_ONLY
     quotas: Quotas
     record_writer: RecordWriter
@@ -120,7 +121,7 @@ class RouteChat:
     async def complete(self, plan: ChatPlan) -> Completed:
         """Return the first answer, recorded. Raises what `UpstreamCaller.call` raises, recorded, too."""
         journal = Journal(plan, self.clock)
-        answer = await self._call(plan, journal, lambda arm: self.upstream.complete(plan.call(arm)))
+        answer = await self._call(plan, journal, lambda arm: self.upstreams.complete(plan.call(arm)))
         tokens = answer.chars // CHARS_PER_TOKEN
         ending = Ending(
             Status.ANSWERED, usage=answer.usage, own_tokens=tokens, calls=answer.calls, choices=answer.choices
@@ -135,7 +136,7 @@ class RouteChat:
         """
         journal, clock = Journal(plan, self.clock), self.clock
         opened = OpenStream(plan, journal, caller=self.caller, recorder=self.recorder, clock=clock, begin=begin)
-        return open_stream(plan, opened, self.upstream, self._call)
+        return open_stream(plan, opened, self.upstreams, self._call)
 
     async def _call(self, plan: ChatPlan, journal: Journal, send: Callable[[ArmId], Awaitable[T]]) -> T:
         """Return the first answer; a request without one is recorded before its error leaves."""

@@ -179,13 +179,13 @@ class OpenStream:
 
 
 @asynccontextmanager
-async def open_stream(plan: ChatPlan, opened: OpenStream, upstream: ChatModel, call: Call) -> AsyncIterator[OpenStream]:
+async def open_stream(plan: ChatPlan, opened: OpenStream, models: ChatModel, call: Call) -> AsyncIterator[OpenStream]:
     """Open the first stream that gives a first event, through `call`, which records a request without an answer."""
     async with AsyncExitStack() as stack:
 
         async def send(arm: ArmId) -> AnswerStream:
             async with AsyncExitStack() as attempt:
-                opening = attempt.enter_async_context(upstream.stream(plan.call(arm)))
+                opening = attempt.enter_async_context(models.stream(plan.call(arm)))
                 answer = await (opened.meanwhile(opening) if opened.begun else opening)
                 await opened.listen(arm, answer)
                 await stack.enter_async_context(attempt.pop_all())

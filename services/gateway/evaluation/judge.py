@@ -45,9 +45,9 @@ class Judge:
     def trouble(self) -> str | None:
         """Return why nothing can be evaluated, or None."""
         catalogue = self._catalogue
-        if catalogue.age_s is not None and catalogue.has_list and catalogue.named(self._name) is None:
+        if catalogue.lists.of(self._name).is_read and catalogue.named(self._name) is None:
             return "the upstream does not list JUDGE_MODEL"
-        if catalogue.age_s is not None and self.arm.price is None:
+        if catalogue.lists.age_s is not None and self.arm.price is None:
             return "the price of JUDGE_MODEL is unknown, so no budget can hold; set it in MODEL_PRICES"
         return None
 

@@ -13,6 +13,7 @@ from services.gateway.http.request_lifecycle import RequestLifecycle
 from services.gateway.limits.admission import BodyBytes
 from services.gateway.limits.learned_limits import LearnedLimits
 from services.gateway.models.catalogue import Catalogue
+from services.gateway.models.models_reload import ModelsReload
 from services.gateway.models.posterior_cache import PosteriorCache
 from services.gateway.models.runtime_models import RuntimeModels
 from services.gateway.process.health import Health, Readiness
@@ -33,6 +34,7 @@ CHAT = web.AppKey("chat", ChatHandler)
 SELECTOR = web.AppKey("selector", Selector)
 FEEDBACK = web.AppKey("feedback", FeedbackRecorder)
 CATALOGUE = web.AppKey("catalogue", Catalogue)
+MODELS_RELOAD = web.AppKey("models_reload", ModelsReload)
 RUNTIME_MODELS = web.AppKey("runtime_models", RuntimeModels)
 POSTERIORS = web.AppKey("posteriors", PosteriorCache)
 LEARNED_LIMITS = web.AppKey("learned_limits", LearnedLimits)

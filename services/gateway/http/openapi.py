@@ -64,17 +64,19 @@ class Operation:
 _ANYTHING: Schema = {"type": "object", "additionalProperties": True}
 STRINGS: Schema = {"type": "array", "items": STRING}
 _TOKENS: Schema = {"type": "integer", "minimum": 1}
-_LIMITS = {
+_LISTED = {
+    "upstream": STRING,
+    "pricing": object_of(prompt=STRING, completion=STRING, request=STRING, input_cache_read=STRING),
     "context_length": _TOKENS,
     "architecture": object_of(input_modalities=STRINGS, output_modalities=STRINGS),
     "top_provider": object_of(context_length=_TOKENS, max_completion_tokens=_TOKENS),
     "supported_parameters": STRINGS,
 }
-"""Limits of a model as the upstream lists them; others are absent."""
+"""Upstream, prices in USD per token, and limits of a model; what is unknown is absent."""
 _MODEL = object_of(
-    "id object created owned_by", id=STRING, object=STRING, created={"type": "integer"}, owned_by=STRING, **_LIMITS
+    "id object created owned_by", id=STRING, object=STRING, created={"type": "integer"}, owned_by=STRING, **_LISTED
 )
-_ARM = object_of("object arm", arm=STRING, **_LIMITS)
+_ARM = object_of("object arm", arm=STRING, **_LISTED)
 _ARMS = object_of(
     "object snapshot data", data={"type": "array", "items": _ARM}, kinds={"type": "array", "items": KIND},
     kinds_total={"type": "integer"}, prompts=PROMPTS,

@@ -98,6 +98,7 @@ HEALTH = object_of(
     version=STRING,
     draining=_BOOLEAN,
     parts=_map_of(_PART),
+    upstreams=_map_of(_PART),
     exploration=object_of(
         "on spent_usd budget_usd", on=_BOOLEAN, spent_usd=_NUMBER, budget_usd=_or_null(_NUMBER)
     ),

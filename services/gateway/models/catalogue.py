@@ -6,39 +6,31 @@ is not listed is replaced by the newest listed model of its family (`shared/band
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 
 from services.gateway.models.free_models import FreeArms
+from services.gateway.models.model_lists import ModelLists, UpstreamList
 from services.gateway.models.model_warnings import ModelWarnings
 from services.gateway.models.price_list import PriceList
 from shared.bandit.arms import Arm, ArmId, Price, is_arm_name
 from shared.bandit.families import replacement
 from shared.bandit.free_arms import FREE
 from shared.bandit.variants import base_of, meant_among, resolve, variant
-from shared.errors import NotFound, UpstreamError
-from shared.logs import get_logger
-from shared.ports import ChatModel, Clock
+from shared.errors import NotFound
+from shared.models_file import ModelsFile, Policy
 
-_log = get_logger(__name__)
-
-REFRESH_S = 300.0
-RETRY_S = 2.0
-MAX_RETRY_S = 60.0
-"""After a failure the list is read again after `RETRY_S`; the pause doubles up to this."""
-FETCH_TIMEOUT_S = 10.0
 MAX_UNLISTED = 1000
 """Bound on the names that clients may pin where no list confirms them: each is kept in memory and learned about."""
-_NO_LIST = frozenset({404, 405, 501})
-"""Statuses of an upstream that has no list of models."""
 
 
 class Catalogue:
     """The arms of the bandit, and every other model that a client may pin.
 
-    Until the upstream's list has been read, and where the upstream has none, every name is accepted, without a price.
+    Until the list of its upstream has been read, and where the upstream has none, every name is accepted, without a
+    price.
 
     Attributes:
+        lists: what the upstreams list.
         default_name: DEFAULT_MODEL as it was set; `default` is the model that serves as it, or None.
         room: tokens, prompt and answer together, for which every arm has room.
         unlisted: names of LLM_MODELS, the changes and DEFAULT_MODEL that are not listed.
@@ -46,48 +38,30 @@ class Catalogue:
 
     def __init__(
         self,
-        upstream: ChatModel,
+        lists: ModelLists,
         *,
         models: Sequence[str],
         default: str,
-        clock: Clock,
         prices: PriceList | None = None,
         weighs_default: bool = False,
     ) -> None:
-        self._upstream = upstream
+        self.lists = lists
         self.prices = prices or PriceList()
-        self._models = tuple(dict.fromkeys(models))
         self._changes: Mapping[ArmId, bool] = {}
-        self.default_name = default
         self._weighs_default = weighs_default  # SAFE_START: DEFAULT_MODEL is an arm, whatever LLM_MODELS names
         self.free = FreeArms()
-        self.uses_free = FREE in (*self._models, default)
-        self._clock = clock
         self._listed: dict[ArmId, Arm] = {}
         self._variants: dict[ArmId, Arm] = {}
         self._labels: frozenset[ArmId] = frozenset()
-        self._fetched_at: float | None = None
-        self._retry_at, self._retry_s = 0.0, RETRY_S
         self._unlisted: set[ArmId] = set()
-        self.error: str | None = None
-        self.has_list, self.asked, self.lists_limits = True, False, False
+        self.lists_limits = False
         self.room = 0
-        self.fetch_s: float | None = None
         self.arm_ids = self.added = self.removed = tuple[ArmId, ...]()
         self.default: ArmId | None = None
         self.unlisted: tuple[str, ...] = ()
         self._warnings = ModelWarnings()
-        self._resolve()
-
-    @property
-    def age_s(self) -> float | None:
-        """Seconds since the upstream's list was read; None before the first time."""
-        return None if self._fetched_at is None else self._clock.monotonic() - self._fetched_at
-
-    @property
-    def _has_read_list(self) -> bool:
-        """Whether a name that the catalogue does not know is a name that the upstream does not know."""
-        return self.has_list and self._fetched_at is not None
+        self._name(models, default)
+        self._take()
 
     @property
     def arms(self) -> tuple[Arm, ...]:
@@ -95,60 +69,62 @@ class Catalogue:
         return tuple(self.arm(arm) for arm in self.arm_ids)
 
     @property
-    def listed(self) -> tuple[Arm, ...]:
-        """Return every model of the upstream."""
-        return tuple(self._listed.values())
+    def policies(self) -> Mapping[str, Policy]:
+        """Return the policies that clients may name."""
+        return self.lists.file.policies
+
+    def upstream_of(self, arm: ArmId) -> str:
+        """Return the name of the upstream that serves `arm`."""
+        return self.arm(arm).upstream
+
+    def is_private(self, arm: ArmId) -> bool:
+        """Return whether the prompts of `arm` must not go to another upstream."""
+        return self.arm(arm).private
 
     async def refresh(self) -> None:
-        """Read the upstream's list. Raises UpstreamError or TimeoutError; the last list stays in use."""
-        started = self._clock.monotonic()
+        """Read the upstreams' lists. Raises UpstreamError; the last lists stay in use."""
+        await self._refresh(due_only=False)
+
+    async def refresh_if_due(self) -> None:
+        """Read each list whose reading has never succeeded, or is long ago; for a loop that runs every `RETRY_S`.
+
+        Raises UpstreamError, also while a list waits after a failure.
+        """
+        await self._refresh(due_only=True)
+
+    async def _refresh(self, *, due_only: bool) -> None:
         try:
-            async with asyncio.timeout(FETCH_TIMEOUT_S):
-                listed = await self._fetch()
-        except (UpstreamError, TimeoutError) as error:
-            self.error = str(error) or type(error).__name__
-            self._retry_at = self._clock.monotonic() + self._retry_s
-            self._retry_s = min(self._retry_s * 2, MAX_RETRY_S)
-            self._report()
-            raise
+            await self.lists.refresh(self._read, due_only=due_only)
         finally:
-            self.asked = True
-        self._fetched_at = self._clock.monotonic()
-        self.fetch_s = self._fetched_at - started
-        self.error, self._retry_s = None, RETRY_S
-        if self.has_list and listed is None:
-            _log.warning("the upstream has no list of models: prices are unknown, and any model may be named")
-        self.has_list = listed is not None
-        # The upstream is input, too: a listed name is used in headers, keys and metrics.
-        current = self.prices.applied({arm.id: arm for arm in listed or () if is_arm_name(arm.id)})
-        if self.uses_free:
-            self.free.read(current)
+            self._report()
+
+    def _read(self, one: UpstreamList) -> None:
+        """Use a list that was just read."""
+        free = self.free if self.uses_free and one.name == self.lists.places.first else None
+        self._take(free)
+
+    def configure(self, file: ModelsFile, *, models: Sequence[str], default: str) -> None:
+        """Use another MODELS_FILE, with the models and the default model that it names."""
+        self.lists.configure(file)
+        self._name(models, default)
+        self._take()
+
+    def _name(self, models: Sequence[str], default: str) -> None:
+        self._models = tuple(dict.fromkeys(models))
+        self.default_name = default
+        self.uses_free = FREE in (*self._models, default)
+
+    def _take(self, free: FreeArms | None = None) -> None:
+        """Derive everything from the lists as they are now; `free` is chosen anew."""
+        current = self.prices.applied(self.lists.arms())
+        if free is not None:
+            first = self.lists.places.first
+            free.read({name: arm for name, arm in current.items() if arm.upstream == first})
         # A free model that is missing from one list keeps its price and limits.
         kept = {arm: self._listed[arm] for arm in self.free.arms if arm in self._listed}
         self._listed, self._variants = {**kept, **current}, {}
         self.lists_limits = any(arm.has_limits for arm in self._listed.values())
         self._resolve()
-
-    async def _fetch(self) -> tuple[Arm, ...] | None:
-        """Return the upstream's models, or None where it has no list; once a list was read, 404 is an error."""
-        try:
-            return await self._upstream.catalogue()
-        except UpstreamError as error:
-            if error.status in _NO_LIST and not self._listed:
-                return None
-            raise
-
-    async def refresh_if_due(self) -> None:
-        """Read the list if that has never succeeded, or is long ago; for a loop that runs every `RETRY_S`.
-
-        Raises what `refresh` does, and UpstreamError while it waits after a failure.
-        """
-        age = self.age_s
-        if age is not None and age < REFRESH_S:
-            return
-        if self.error is not None and self._clock.monotonic() < self._retry_at:
-            raise UpstreamError(self.error)
-        await self.refresh()
 
     def change(self, changes: Mapping[ArmId, bool]) -> None:
         """Apply the changes of LLM_MODELS at run time: True for an added model, False for a removed one."""
@@ -163,7 +139,8 @@ class Catalogue:
 
     def named(self, name: str) -> ArmId | None:
         """Return the listed id that `name` means, None for none; until the list is known, `name` itself."""
-        return self._listed_as(name) if self._listed else name
+        found = self._listed_as(name)
+        return name if found is None and not self.lists.of(name).arms else found
 
     @property
     def default_replaced(self) -> bool:
@@ -183,7 +160,7 @@ class Catalogue:
 
     def arm(self, arm: ArmId) -> Arm:
         """Return the list's entry for `arm`, or an arm that has a name alone."""
-        return self.listing(arm) or Arm(arm, self.prices.price(arm))
+        return self.listing(arm) or self.prices.on(self.lists.places.arm(arm))
 
     def price(self, arm: ArmId) -> Price | None:
         """Return the list price, if MODEL_PRICES or the upstream gives one."""
@@ -192,7 +169,7 @@ class Catalogue:
     @property
     def uncounted(self) -> tuple[ArmId, ...]:
         """Return the arms, DEFAULT_MODEL included, whose unknown costs a setting needs; none before the first list."""
-        return () if self._fetched_at is None else self.prices.uncounted(self._served())
+        return () if self.lists.age_s is None else self.prices.uncounted(self._served())
 
     def _served(self) -> tuple[Arm, ...]:
         """Return the arms and the default model."""
@@ -204,7 +181,7 @@ class Catalogue:
         if arm is not None:
             return arm
         has_room = name in self._unlisted or len(self._unlisted) < MAX_UNLISTED
-        if self._has_read_list or not has_room or not is_arm_name(name):
+        if self.lists.of(name).is_read or not has_room or not is_arm_name(name):
             raise _not_found("The model does not exist here.", "model")
         self._unlisted.add(name)  # no list can confirm it: the upstream accepts or refuses it
         return name
@@ -212,7 +189,7 @@ class Catalogue:
     def narrow(self, names: Iterable[str]) -> tuple[ArmId, ...]:
         """Return the arms of the bandit that are among `names`. Raises NotFound for an unknown name or none left."""
         # Before the list is read, an unknown name may be a model that is not among the arms.
-        found = {name: self._find(name) or (None if self._has_read_list else name) for name in names}
+        found = {name: self._find(name) or (None if self.lists.of(name).is_read else name) for name in names}
         unknown = next((name for name, arm in found.items() if arm is None), None)
         if unknown is not None:
             raise _not_found(f"{unknown} does not exist here.", "models")
@@ -233,7 +210,11 @@ class Catalogue:
 
     def _listed_as(self, name: str) -> ArmId | None:
         """Return an exact id, that of a name without its provider if it is unique, or a variant of one of these."""
-        return name if name in self._listed else resolve(name, self._listed)
+        if name in self._listed:
+            return name
+        if self.lists.places.is_given(name):  # it means this model of this upstream, whatever others list
+            return name if base_of(name) in self._listed else None
+        return resolve(name, self._listed)
 
     def _resolve(self) -> None:
         configured, last = self._known(self._expanded()), self._last_words()
@@ -250,7 +231,7 @@ class Catalogue:
         self.room = min(map(Arm.room, served), default=0)
         wanted = (name for name in (*self._models, *self._changes, self.default_name) if self._changes.get(name, True))
         self.unlisted = tuple(name for name in dict.fromkeys(wanted) if name != FREE and self.named(name) is None)
-        if self.asked:
+        if self.lists.asked:
             self._report()
 
     def _expanded(self) -> list[str]:
@@ -273,12 +254,12 @@ class Catalogue:
         default_listed = self.default_name not in self.unlisted
         price = None if self.default is None else self.price(self.default)
         lacks_free = FREE in self._models and not self.free.arms
-        why = (self.error or "the upstream lists none that qualifies") if lacks_free else None
+        why = (self.lists.error or "the upstream lists none that qualifies") if lacks_free else None
         self._warnings.missing([name for name in self.unlisted if name != self.default_name], self.arm_ids)
         self._warnings.without_free(why, self.arm_ids)
         self._warnings.default(self.default_name, self.default, price, listed=default_listed,
                                safe_start=self._weighs_default)  # fmt: skip
-        if self._fetched_at is not None:
+        if self.lists.age_s is not None:
             self.prices.report(self._served())
 
     def _known(self, names: Iterable[str]) -> list[ArmId]:

@@ -1,23 +1,37 @@
-"""The catalogue that the settings describe: names of models, their prices, and which settings count costs."""
+"""Catalogue of settings and MODELS_FILE: names of models, their prices, and which settings count costs."""
 
 from __future__ import annotations
 
 from services.gateway.models.catalogue import Catalogue
+from services.gateway.models.model_lists import ModelLists
 from services.gateway.models.price_list import PriceList
-from shared.ports import ChatModel, Clock
+from shared.models_file import ModelsFile
+from shared.ports import Clock
 from shared.settings import Settings, prices_of
+from shared.upstreams import Upstreams
 
 
-def build_catalogue(settings: Settings, upstream: ChatModel, clock: Clock) -> Catalogue:
-    """Return the models that the settings name, to be looked up in the upstream's list."""
+def build_catalogue(settings: Settings, file: ModelsFile, upstreams: Upstreams, clock: Clock) -> Catalogue:
+    """Return the models that settings and file name, to be looked up in the upstreams' lists."""
+    models, default = named_models(settings, file)
     return Catalogue(
-        upstream,
-        models=settings.LLM_MODELS,
-        default=settings.DEFAULT_MODEL,
-        clock=clock,
+        ModelLists(file, upstreams, clock),
+        models=models,
+        default=default,
         prices=price_list(settings),
         weighs_default=settings.SAFE_START,
     )
+
+
+def named_models(settings: Settings, file: ModelsFile) -> tuple[tuple[str, ...], str]:
+    """Return the arms and the default model: those of the file, else those of the settings.
+
+    A DEFAULT_MODEL that is set counts; where it is not, the first model of the file does.
+    """
+    if not file.models:
+        return settings.LLM_MODELS, settings.DEFAULT_MODEL
+    models = tuple(model.id for model in file.models)
+    return models, settings.DEFAULT_MODEL if "DEFAULT_MODEL" in settings.model_fields_set else models[0]
 
 
 def price_list(settings: Settings) -> PriceList:

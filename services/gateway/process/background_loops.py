@@ -17,7 +17,9 @@ from services.gateway.evaluation.submitter import EvaluationSubmitter
 from services.gateway.limits import exploration_budget
 from services.gateway.limits.exploration_budget import ExplorationBudget
 from services.gateway.models import posterior_cache, runtime_models
-from services.gateway.models.catalogue import RETRY_S, Catalogue
+from services.gateway.models.catalogue import Catalogue
+from services.gateway.models.model_lists import RETRY_S
+from services.gateway.models.models_reload import ModelsReload
 from services.gateway.models.posterior_cache import PosteriorCache
 from services.gateway.models.runtime_models import RuntimeModels, SharedFreeArms
 from services.gateway.process import gossip as gossiping
@@ -25,6 +27,7 @@ from services.gateway.process.gossip import Gossip
 from services.gateway.records.record_writer import RecordWriter
 from shared.errors import DependencyError, RouterError
 from shared.logs import get_logger
+from shared.models_file.watch import EVERY_S
 from shared.resilience.supervision import Loop, Pulse, Supervisor
 
 _log = get_logger(__name__)
@@ -45,6 +48,7 @@ class BackgroundLoops:
     reservations: Reservations
     gossip: Gossip
     catalogue: Catalogue
+    models_reload: ModelsReload
     runtime_models: RuntimeModels
     free_arms: SharedFreeArms
     posteriors: PosteriorCache
@@ -70,6 +74,7 @@ class BackgroundLoops:
         """Return the loops by the names that logs, metrics and `/health` show."""
         steps: dict[str, tuple[float, Callable[[], Awaitable[None]]]] = {
             "catalogue": (RETRY_S, self.catalogue.refresh_if_due),
+            "models file": (EVERY_S, self.models_reload.refresh),
             "arms": (runtime_models.REFRESH_S, self.runtime_models.refresh),
             "free models": (runtime_models.REFRESH_S, self.free_arms.refresh),
             "posteriors": (posterior_cache.REFRESH_S, self.posteriors.refresh),

@@ -12,11 +12,13 @@ from services.gateway.evaluation.submitter import EvaluationSubmitter
 from services.gateway.limits.exploration_budget import ExplorationBudget
 from services.gateway.limits.learned_limits import LearnedLimits
 from services.gateway.models.catalogue import Catalogue
+from services.gateway.models.models_reload import ModelsReload
 from services.gateway.models.posterior_cache import PosteriorCache
 from services.gateway.models.price_list import MAX_NAMED
 from services.gateway.models.runtime_models import RuntimeModels
 from services.gateway.process.gossip import Gossip
 from services.gateway.process.health_part import Part
+from services.gateway.process.upstream_health import all_upstreams, upstream_parts
 from services.gateway.records.record_writer import RecordWriter
 from shared.errors import RouterError
 from shared.ports import Clock, EventQueue, Heartbeats
@@ -48,6 +50,7 @@ class Health:
     readiness: Readiness
     _: KW_ONLY
     catalogue: Catalogue
+    models_reload: ModelsReload
     runtime_models: RuntimeModels
     posteriors: PosteriorCache
     context_gatherer: ContextGatherer
@@ -72,11 +75,11 @@ class Health:
         """Return why this process should get no traffic, or None. Degraded is still ready."""
         if self.readiness.draining:
             return "draining"
-        if not self.catalogue.asked:
+        if not self.catalogue.lists.asked:
             return "the upstream's models have not been asked for yet"
         if not self.posteriors.asked:
             return "the learned state has not been asked for yet"
-        if not self.catalogue.arm_ids and self.catalogue.age_s is None:
+        if not self.catalogue.arm_ids and self.catalogue.lists.age_s is None:
             return "no model is known: the upstream's list could not be read, and the settings name none"
         if self.record_writer.losing:
             return "records cannot be stored"
@@ -108,17 +111,22 @@ class Health:
         parts: dict[str, Part] = dict(zip(names, map(_part_of, found), strict=True))
         if self.database is not None:
             parts["postgres"] = await self._postgres(self.database)
-        parts["upstream"] = self._upstream()
+        upstreams = upstream_parts(self.catalogue, self.circuit_breakers)
+        parts["upstream"] = all_upstreams(upstreams)
         parts["snapshot"] = self._snapshot()
         parts["recorder"] = self._recorder()
         parts["background"] = self._background()
         parts["prices"] = self._prices()
+        refused = self.models_reload.refused
+        if refused is not None:
+            parts["models_file"] = Part("degraded", detail=f"the last valid file is in use: {refused}")
         healthy = all(part.status == "ok" for part in parts.values()) and self.runtime_models.refused is None
         return {
             "status": "ok" if healthy else "degraded",
             "version": self.version,
             "draining": self.readiness.draining,
             "parts": {name: asdict(part) for name, part in parts.items()},
+            "upstreams": {name: asdict(part) for name, part in upstreams.items()},
             "exploration": self._exploration(),
             "evaluations": None if self.evaluations is None else self.evaluations.view(),
             "arms": self._arms(),
@@ -205,31 +213,6 @@ class Health:
                 return await database()
         except (RouterError, TimeoutError):
             return Part("unknown", detail="redis cannot be asked")
-
-    def _upstream(self) -> Part:
-        catalogue = self.catalogue
-        latency_ms = None if catalogue.fetch_s is None else round(catalogue.fetch_s * 1000, 2)
-        if catalogue.age_s is None:
-            why = catalogue.error and f"its models are unknown: {catalogue.error}"
-            return Part("down" if catalogue.error else "unknown", detail=why)
-        detail = f"{len(catalogue.listed)} models, read {catalogue.age_s:.0f} s ago"
-        if not catalogue.has_list:
-            detail = f"it has no list of models (asked {catalogue.age_s:.0f} s ago): prices are unknown"
-        refused = self._refused()
-        if refused is not None:
-            detail = refused
-        return Part(
-            "degraded" if catalogue.error or refused is not None else "ok", latency_ms=latency_ms, detail=detail
-        )
-
-    def _refused(self) -> str | None:
-        """Return what the upstream refuses of our account, or None."""
-        breakers = self.circuit_breakers
-        if breakers.key.refused:
-            return "our key is refused: check OPENROUTER_API_KEY"
-        if breakers.credit.refused:
-            return "models that cost money are refused: the account needs credit"
-        return None
 
     def _snapshot(self) -> Part:
         cache = self.posteriors

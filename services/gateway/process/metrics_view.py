@@ -51,12 +51,15 @@ class MetricsView:
     circuit_breakers: CircuitBreakers
     weights: Weights
 
-    def show(self, parts: Mapping[str, Mapping[str, object]]) -> None:
-        """Set the gauges; `parts` is what `/health` says of each part."""
+    def show(self, parts: Mapping[str, Mapping[str, object]], upstreams: Mapping[str, Mapping[str, object]]) -> None:
+        """Set the gauges; `parts` and `upstreams` are what `/health` says of each."""
         metrics, age_s = self.metrics, self.posteriors.age_s
         metrics.snapshot_age.set(float("inf") if age_s is None else age_s)
         for name in WATCHED:
             metrics.dependency.labels(name).set(parts.get(name, {}).get("status") in ("ok", "degraded"))
+        metrics.upstream_up.clear()
+        for name, part in upstreams.items():
+            metrics.upstream_up.labels(name).set(part.get("status") in ("ok", "degraded"))
         self._show_arms()
         self._show_beliefs()
 

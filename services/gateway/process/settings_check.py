@@ -7,18 +7,31 @@ from urllib.parse import urlsplit
 
 from shared.clients.upstream_route import upstream_proxy, upstream_tls
 from shared.errors import SettingsError
-from shared.settings import Settings
+from shared.models_file import ModelsFile, models_of
+from shared.settings import Settings, variables
 
 
-def asks_openrouter(settings: Settings) -> bool:
-    """Return whether the upstream is OpenRouter itself."""
-    host = urlsplit(settings.OPENROUTER_BASE_URL).hostname or ""
-    return host == "openrouter.ai" or host.endswith(".openrouter.ai")
+def check_settings(settings: Settings) -> ModelsFile:
+    """Return MODELS_FILE, or what the settings say without one.
+
+    Raises SettingsError where the file is not valid, or the settings are right one by one but not together.
+    """
+    file = models_of(settings, variables())
+    if settings.MODELS_FILE is None:
+        _check_openrouter(settings, asked=next(iter(file.upstreams.values())).is_openrouter)
+    for upstream in file.upstreams.values():
+        upstream_proxy(settings, upstream.base_url)
+        upstream_tls(upstream.base_url, upstream.ca_bundle or settings.UPSTREAM_CA_BUNDLE)
+    if settings.OTEL_EXPORTER_OTLP_ENDPOINT is not None and not _installed("opentelemetry.exporter.otlp.proto.http"):
+        raise SettingsError(
+            "OTEL_EXPORTER_OTLP_ENDPOINT needs the extra `otel`, which is not installed: pip install -r "
+            "deploy/requirements/otel.txt, or for the image: COMPOSE_REQUIREMENTS=otel.txt docker-compose build"
+        )
+    return file
 
 
-def check_settings(settings: Settings) -> None:
-    """Raise SettingsError where the settings are right one by one but not together."""
-    if settings.OPENROUTER_API_KEY is None and asks_openrouter(settings):
+def _check_openrouter(settings: Settings, *, asked: bool) -> None:
+    if settings.OPENROUTER_API_KEY is None and asked:
         raise SettingsError(
             "OPENROUTER_API_KEY is required for openrouter.ai. Without a key, `make run` starts a simulated upstream, "
             "and OPENROUTER_BASE_URL may name any other OpenAI-compatible address."
@@ -27,13 +40,6 @@ def check_settings(settings: Settings) -> None:
         raise SettingsError(
             "OPENROUTER_BASE_URL holds a user's name, and OPENROUTER_API_KEY is set: both are sent as Authorization. "
             "Keep one of them."
-        )
-    upstream_proxy(settings)
-    upstream_tls(settings)
-    if settings.OTEL_EXPORTER_OTLP_ENDPOINT is not None and not _installed("opentelemetry.exporter.otlp.proto.http"):
-        raise SettingsError(
-            "OTEL_EXPORTER_OTLP_ENDPOINT needs the extra `otel`, which is not installed: pip install -r "
-            "deploy/requirements/otel.txt, or for the image: COMPOSE_REQUIREMENTS=otel.txt docker-compose build"
         )
 
 

@@ -16,11 +16,12 @@ from services.learner.evaluating.model_list import ModelList
 from services.learner.evaluating.rubric import Rubric, load_rubric
 from services.learner.evaluating.verdict import scores_of
 from shared.bandit.arms import ArmId
-from shared.ports import ChatModel, Clock
+from shared.ports import Clock
 from shared.resilience.upstream_circuits import CircuitBreakers
 from shared.schemas.evaluation import Candidate, Evaluation, EvaluationTask
 from shared.settings import Settings
 from shared.settings.model_prices import prices_of
+from shared.upstreams import Upstreams
 
 SHADOW_TIMEOUT_S, JUDGE_TIMEOUT_S = 180.0, 120.0
 JUDGE_WAIT_S = 60.0
@@ -126,8 +127,10 @@ def _candidate(arm: ArmId, called: Called) -> Candidate:
     )
 
 
-def make_evaluator(chat: ChatModel, judge: str, settings: Settings, clock: Clock) -> Evaluator:
+def make_evaluator(chat: Upstreams, judge: str, settings: Settings, clock: Clock) -> Evaluator:
     """Return an evaluator with circuits of its own. Raises SettingsError where the rubric cannot be read."""
     models = ModelList(chat, prices_of(settings.MODEL_PRICES), clock)
-    caller = ModelCaller(chat, circuits=CircuitBreakers(clock), models=models, clock=clock)
+    caller = ModelCaller(
+        chat, circuits=CircuitBreakers(clock, upstream_of=chat.upstream_of), models=models, clock=clock
+    )
     return Evaluator(caller, judge=judge, rubric=load_rubric(settings.JUDGE_RUBRIC), clock=clock)

@@ -56,7 +56,7 @@ class ModelCaller:
 
     def cooldown_s(self, arm: ArmId) -> float:
         """Return the time until `arm` may be called again: its own cool-down, or that of the account."""
-        return max(self.circuits.cooldown_s(arm), self.circuits.key.breaker.cooldown_s)
+        return max(self.circuits.cooldown_s(arm), self.circuits.account(arm).key.breaker.cooldown_s)
 
     async def call(
         self, arm: ArmId, body: Mapping[str, Any], *, request_id: str, within_s: float, wait_s: float = 0.0
@@ -90,7 +90,8 @@ class ModelCaller:
     def _begin(self, arm: ArmId) -> bool:
         """Return whether the account allows the call; where a circuit is half open, it is the probe."""
         self.circuits.begin((arm,))
-        return self.circuits.key.breaker.allows() and self.circuits.may_ask(arm, lambda: math.inf, named=False)
+        key = self.circuits.account(arm).key.breaker
+        return key.allows() and self.circuits.may_ask(arm, lambda: math.inf, named=False)
 
     async def _read(self, arm: ArmId, body: Mapping[str, Any], answer: Answer, latency_s: float) -> Called:
         usage = answer.usage

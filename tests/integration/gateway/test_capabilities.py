@@ -39,11 +39,15 @@ async def test_models_and_arms_show_what_the_upstream_says_of_their_limits(world
         _, listed, _ = await ask(client, "/v1/models")
         _, shown, _ = await ask(client, "/arms")
     _, small, middle, large, _ = listed["data"]
-    head = {"object": "model", "created": 0}
-    assert small == {"id": "a/small", **head, "owned_by": "a", **told}
+    head = {"object": "model", "created": 0, "upstream": "openrouter"}
+    prices = [
+        {"prompt": prompt, "completion": completion}
+        for prompt, completion in (("0.0000001", "0.0000002"), ("0.000001", "0.000002"), ("0.00001", "0.00002"))
+    ]
+    assert small == {"id": "a/small", **head, "owned_by": "a", "pricing": prices[0], **told}
     eight = {"context_length": 8_000, "top_provider": {"context_length": 8_000}}
-    assert middle == {"id": "b/middle", **head, "owned_by": "b", **eight}
-    assert large == {"id": "c/large", **head, "owned_by": "c"}
+    assert middle == {"id": "b/middle", **head, "owned_by": "b", "pricing": prices[1], **eight}
+    assert large == {"id": "c/large", **head, "owned_by": "c", "pricing": prices[2]}
     assert {name: shown["data"][0][name] for name in told} == told
     assert not told.keys() & shown["data"][2].keys()
 

@@ -143,7 +143,7 @@ async def site(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pyte
         world.upstream = HttpChatModel(  # type: ignore[assignment]  # the fake's place
             http, "a-key", first_byte_timeout_s=2.5, gap_timeout_s=2.5
         )
-        runner = await serve(build_app(world.settings, world.adapters), world.settings)
+        runner = await serve(build_app(world.settings, world.adapters, world.file), world.settings)
         try:
             yield Site(world, upstream, request.param, scripts)
         finally:

@@ -70,7 +70,9 @@ async def flooded(tmp_path: Path, *, write_s: float = 30.0) -> AsyncIterator[Sit
         world.upstream = HttpChatModel(  # type: ignore[assignment]  # the fake's place
             http, "a-key", first_byte_timeout_s=5, gap_timeout_s=0.4
         )
-        runner = await serve(build_app(world.settings, world.adapters), world.settings, write_timeout_s=write_s)
+        runner = await serve(
+            build_app(world.settings, world.adapters, world.file), world.settings, write_timeout_s=write_s
+        )
         try:
             yield Site(world, upstream, flood)
         finally:

@@ -15,16 +15,20 @@ from prometheus_client import CollectorRegistry
 from services.gateway.adapters import Adapters
 from services.gateway.app import Gateway, build_gateway
 from services.gateway.http.fast_chat import PlainHeaders
+from services.gateway.models.model_lists import ModelLists
 from services.gateway.request_context import Caller, RequestContext
 from shared import tracing
 from shared.bandit.arms import Arm, Price
 from shared.clock import SystemClock
 from shared.metrics import GatewayMetrics
+from shared.models_file import ModelsFile, models_of
+from shared.ports import ChatModel, Clock
 from shared.resilience.supervision import Loop
 from shared.schemas.chat import ChatRequest, parse_chat
 from shared.schemas.ids import uuid7
 from shared.schemas.records import RequestRecord
 from shared.settings import Settings, load_settings
+from shared.upstreams import Upstreams
 from tests.support.fakes.arm_changes import FakeArmChanges, FakeFreeArms
 from tests.support.fakes.chat_model import FakeChatModel
 from tests.support.fakes.clock import FakeClock
@@ -37,6 +41,7 @@ from tests.support.fakes.posterior_store import FakePosteriorStore
 from tests.support.fakes.request_index import FakeRequestIndex
 from tests.support.fakes.request_log import FakeRequestLog
 from tests.support.fakes.supervision import new_supervisor
+from tests.support.fakes.upstreams import FakeUpstreams
 
 ARMS = tuple(
     Arm(name, Price(prompt_usd=price, completion_usd=2 * price))
@@ -61,6 +66,12 @@ def settings_for(spool: Path, **changes: object) -> Settings:
     return load_settings(values, dotenv=None)
 
 
+def lists_of(upstream: ChatModel, clock: Clock) -> ModelLists:
+    """Return the lists of a single upstream."""
+    file = models_of(load_settings({"OPENROUTER_BASE_URL": "http://127.0.0.1:1/v1"}, dotenv=None), {})
+    return ModelLists(file, FakeUpstreams(upstream), clock)
+
+
 class TestClock(FakeClock):
     """Wall-clock by hand, durations real: the loop's timeouts are real, too."""
 
@@ -80,6 +91,8 @@ class World:
     embedder: FakeEmbedder = field(default_factory=FakeEmbedder)
     index: FakeRequestIndex = field(default_factory=FakeRequestIndex)
     upstream: FakeChatModel = field(default_factory=lambda: FakeChatModel(ARMS))
+    upstreams: Upstreams | None = None
+    """Those of a MODELS_FILE, in place of `upstream`."""
     metrics: GatewayMetrics = field(default_factory=lambda: GatewayMetrics(CollectorRegistry()))
 
     def __post_init__(self) -> None:
@@ -88,6 +101,11 @@ class World:
         self.store = FakePosteriorStore(self.memory)
         self.heartbeats = FakeHeartbeats(self.memory)
         self.arm_changes = FakeArmChanges(self.memory)
+
+    @property
+    def file(self) -> ModelsFile:
+        """Return what the settings say of upstreams and models."""
+        return models_of(self.settings, {})
 
     @property
     def adapters(self) -> Adapters:
@@ -102,7 +120,7 @@ class World:
             arm_changes=self.arm_changes,
             free_arms=FakeFreeArms(self.memory),
             evaluations=FakeEvaluationQueue(self.memory),
-            upstream=self.upstream,
+            upstreams=self.upstreams or FakeUpstreams(self.upstream),
             clock=self.clock,
             redis_version=_version,
         )
@@ -111,7 +129,7 @@ class World:
     async def gateway(self, *, refreshed: bool = True) -> AsyncIterator[Gateway]:
         """Run the use cases' surroundings; `refreshed`: every background step has succeeded once."""
         supervisor = new_supervisor()
-        gateway = build_gateway(self.settings, self.adapters, self.metrics, supervisor)
+        gateway = build_gateway(self.settings, self.adapters, self.metrics, supervisor, self.file)
         loops: dict[str, Loop] = {
             "records": gateway.record_writer.write_for_ever,
             "wake-ups": gateway.record_writer.wake_for_ever,

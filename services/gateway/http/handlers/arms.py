@@ -9,7 +9,7 @@ from aiohttp import web
 from services.gateway.http.app_keys import CATALOGUE, LEARNED_LIMITS, POSTERIORS, REQUEST_CONTEXT, RUNTIME_MODELS
 from services.gateway.http.handlers import json_response
 from services.gateway.http.handlers.kinds import kinds_as_json, kinds_wanted
-from services.gateway.http.handlers.models import limits
+from services.gateway.http.handlers.models import described
 from shared.bandit.policy import ArmSummary
 from shared.errors import Unavailable
 
@@ -34,7 +34,7 @@ async def arms(request: web.Request) -> web.Response:
             {
                 "object": "arm",
                 **asdict(summary),
-                **limits(catalogue.arm(summary.arm)),
+                **described(catalogue.arm(summary.arm)),
                 "refuses": learned_limits.view(summary.arm),
                 "reliability": _reliability(summary),
                 "share": summary.requests / total if total else 0.0,

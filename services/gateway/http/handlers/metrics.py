@@ -11,6 +11,6 @@ from services.gateway.http.app_keys import HEALTH, METRICS_VIEW, REGISTRY
 async def metrics(request: web.Request) -> web.Response:
     """Show every metric of this process, with its present state."""
     report = await request.app[HEALTH].report()
-    request.app[METRICS_VIEW].show(report["parts"])
+    request.app[METRICS_VIEW].show(report["parts"], report["upstreams"])
     body = generate_latest(request.app[REGISTRY])
     return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})

@@ -18,7 +18,7 @@ KEY = {"OPENROUTER_API_KEY": "sk-test"}
 
 def proxy(upstream: str = "https://api.example/v1", **environment: str) -> str | None:
     """Return the setting that won, and the proxy."""
-    found = upstream_proxy(load_settings({"OPENROUTER_BASE_URL": upstream, **environment}, None))
+    found = upstream_proxy(load_settings(environment, None), upstream)
     return None if found is None else f"{found[0]} {found[1].name}"
 
 
@@ -103,7 +103,7 @@ def test_a_proxy_that_cannot_be_used_stops_the_start(name: str, url: str, words:
 def test_credentials_of_a_proxy_are_shown_nowhere() -> None:
     """Neither by `--check-config` nor in a repr."""
     settings = load_settings({"HTTPS_PROXY": "user:hunter2@proxy:3128", **KEY}, None)
-    found = upstream_proxy(settings)
+    found = upstream_proxy(settings, settings.OPENROUTER_BASE_URL)
     assert found is not None
     assert found[1].header == "Proxy-Authorization: Basic dXNlcjpodW50ZXIy\r\n"
     assert "hunter2" not in repr(settings) + repr(found) + str(settings.masked())
@@ -130,7 +130,7 @@ def test_a_bundle_that_is_none_stops_the_start(
 def test_a_named_bundle_replaces_the_systems_authorities(tmp_path: Path) -> None:
     """As curl's --cacert does."""
     trustme.CA().cert_pem.write_to_path(str(tmp_path / "ca.pem"))
-    context = upstream_tls(load_settings({"UPSTREAM_CA_BUNDLE": str(tmp_path / "ca.pem")}, None))
+    context = upstream_tls("https://h/v1", tmp_path / "ca.pem")
     assert context is not None
     assert context.cert_store_stats()["x509_ca"] == 1
-    assert upstream_tls(load_settings({"OPENROUTER_BASE_URL": "http://h/v1"}, None)) is None
+    assert upstream_tls("http://h/v1", None) is None

@@ -76,7 +76,7 @@ async def test_a_request_that_is_too_dear_stays_its_own(paid: World) -> None:
             assert (told.status, told.relay) == (402, TOO_DEAR.relay)  # type: ignore[attr-defined]
         assert {call.arm for call in paid.upstream.calls} == {"a/dear", "b/cheap"}
         paid.upstream.default = Reply()
-        assert not gateway.circuit_breakers.credit.refused
+        assert not gateway.circuit_breakers.account("a").credit.refused
         assert [gateway.circuit_breakers.cooldown_s(arm) for arm in ("a/dear", "b/cheap")] == [0, 0]
 
 
@@ -101,10 +101,10 @@ async def test_without_words_a_402_harms_no_smaller_request(paid: World) -> None
         for _ in range(3):
             paid.upstream.default = Reply(error=NO_CREDIT)
             await refusal(gateway, max_tokens=60_000)
-        assert gateway.circuit_breakers.credit.breaker.open
+        assert gateway.circuit_breakers.account("a").credit.breaker.open
         paid.upstream.default = Reply()
         await ask(gateway, max_tokens=5)
-        assert not gateway.circuit_breakers.credit.breaker.open, "an answer shows that there is credit"
+        assert not gateway.circuit_breakers.account("a").credit.breaker.open, "an answer shows that there is credit"
 
 
 async def test_without_credit_the_client_gets_402_immediately(paid: World) -> None:

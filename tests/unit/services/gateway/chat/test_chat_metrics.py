@@ -73,7 +73,7 @@ async def test_a_scrape_shows_the_present_state(world: World) -> None:
     """Arms and their evidence as of now: an arm that left the list leaves the metrics; an arm without answers is 0."""
     parts = {name: {"status": "ok"} for name in WATCHED} | {"qdrant": {"status": "down"}, "learner": {}}
     async with world.gateway() as gateway:
-        view(world, gateway).show(parts)
+        view(world, gateway).show(parts, {})
         assert set(world.metrics.arm_utility._metrics) == {(arm,) for arm in gateway.catalogue.arm_ids}
         assert world.counted("dependency", dependency="redis") == 1
         assert (
@@ -83,7 +83,7 @@ async def test_a_scrape_shows_the_present_state(world: World) -> None:
         gateway.circuit_breakers.cool_down("a/small", 60)
         gateway.catalogue.arm_ids = gateway.catalogue.arm_ids[:1]
         await gateway.posteriors.refresh()
-        view(world, gateway).show(parts)
+        view(world, gateway).show(parts, {})
         assert set(world.metrics.arm_utility._metrics) == {("a/small",)}
         assert world.counted("arm_cooling", arm="a/small") == 1
 
@@ -91,7 +91,7 @@ async def test_a_scrape_shows_the_present_state(world: World) -> None:
 async def test_before_the_first_snapshot_its_age_is_endless(world: World) -> None:
     """An alarm on the age fires where nothing was ever read, too."""
     async with world.gateway(refreshed=False) as gateway:
-        view(world, gateway).show({})
+        view(world, gateway).show({}, {})
         assert world.counted("snapshot_age") == float("inf")
 
 
@@ -136,7 +136,7 @@ async def test_an_answer_that_fails_a_check_is_counted_and_recorded(world: World
                 assert await opened.pour() == DONE
         else:
             await complete(plan, gateway)
-        view(world, gateway).show({})
+        view(world, gateway).show({}, {})
         assert world.counted("failed_checks", arm="a/small", check="empty") == 1
         assert world.counted("outcomes", status="answered") == 1
         (metric,) = world.metrics.failed_checks.collect()

@@ -205,7 +205,7 @@ async def test_the_next_ranked_arm_answers_and_the_record_credits_it(world: Worl
         assert done.served.decision.arm == first
         tried = [(attempt.arm, attempt.error, attempt.spent) for attempt in done.served.outcome.attempts]
         assert tried == [(first, "refused", False), (second, None, True)]
-        assert world.counted("fallbacks", arm=first, error="refused") == 1
+        assert world.counted("fallbacks", arm=first, upstream="openrouter", error="refused") == 1
         # The failed arm rests: it is not even eligible, so that propensities stay true.
         assert first not in (await route(chat(), new_request(), gateway)).decision.ranked
 

@@ -71,9 +71,9 @@ def test_any_other_refusal_says_that_the_key_is_fine(status: int) -> None:
     for number, arm in enumerate("ab"):
         arms.failed(arm, NO_KEY, request=str(number))
     arms.failed("a", UpstreamError("no connection"))
-    assert arms.key.breaker.open
+    assert arms.account("a").key.breaker.open
     arms.failed("a", UpstreamError("other", status=status))
-    assert not arms.key.breaker.open
+    assert not arms.account("a").key.breaker.open
 
 
 def test_only_an_arm_that_costs_money_shows_that_there_is_credit() -> None:
@@ -82,11 +82,11 @@ def test_only_an_arm_that_costs_money_shows_that_there_is_credit() -> None:
     for number, arm in enumerate("ab"):
         arms.failed(arm, NO_CREDIT, request=str(number), tokens=10)
     arms.succeeded("x:free")
-    assert arms.credit.breaker.open
+    assert arms.account("a").credit.breaker.open
     assert (arms.cooldown_s("a"), arms.cooldown_s("x:free")) == (5.0, 0.0)
     assert arms.available(("a", "x:free")) == ("x:free",)
     arms.succeeded("a")
-    assert not arms.credit.breaker.open
+    assert not arms.account("a").credit.breaker.open
 
 
 def test_less_than_what_was_refused_may_still_be_affordable() -> None:
@@ -107,13 +107,13 @@ def test_what_others_say_of_the_credit_changes_the_order_alone() -> None:
     arms = CircuitBreakers(clock)
     arms.failed("a", NO_CREDIT, request="long ago", tokens=5)
     clock.advance(61.0)
-    arms.merge({"other": {"*credit": 30.0}})
+    arms.merge({"other": {"*credit@": 30.0}})
     assert arms.by_cooldown(("a", "x:free")) == ("x:free", "a")
     assert arms.may_ask("a", lambda: 10, named=False)
     for number, arm in enumerate("ab"):
         arms.failed(arm, NO_CREDIT, request=str(number), tokens=10)
     assert not arms.may_ask("a", lambda: 10, named=False)
-    assert "*credit" in arms.own_findings()
+    assert "*credit@" in arms.own_findings()
 
 
 async def test_requested_tokens(paid: World) -> None:

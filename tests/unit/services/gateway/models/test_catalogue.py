@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 
 from services.gateway.models import catalogue as module
-from services.gateway.models.catalogue import MAX_RETRY_S, REFRESH_S, Catalogue
+from services.gateway.models.catalogue import Catalogue
+from services.gateway.models.model_lists import MAX_RETRY_S, REFRESH_S, UpstreamList
 from shared.bandit.arms import Arm
 from shared.errors import NotFound, UpstreamError
 from tests.support.fakes.chat_model import FakeChatModel, Reply
 from tests.support.fakes.clock import FakeClock
-from tests.support.fakes.gateway import World, chat, new_request, settings_for
+from tests.support.fakes.gateway import World, chat, lists_of, new_request, settings_for
 from tests.support.fakes.use_cases import complete, route
 
 
@@ -24,6 +25,11 @@ class Counting(FakeChatModel):
     async def catalogue(self) -> tuple[Arm, ...]:
         self.asked += 1
         return await super().catalogue()
+
+
+def listed(catalogue: Catalogue) -> UpstreamList:
+    """Return the list of the only upstream."""
+    return catalogue.lists.of("v/a")
 
 
 def failing(status: int | None) -> Reply:
@@ -42,7 +48,7 @@ def upstream() -> Counting:
 
 @pytest.fixture
 def catalogue(upstream: Counting, clock: FakeClock) -> Catalogue:
-    return Catalogue(upstream, models=("v/a", "v/b"), default="v/a", clock=clock)
+    return Catalogue(lists_of(upstream, clock), models=("v/a", "v/b"), default="v/a")
 
 
 @pytest.mark.parametrize("status", [404, 405, 501])
@@ -52,7 +58,7 @@ async def test_an_upstream_without_a_list_is_well(
     """The settings are believed, any model may be named, and it is asked for its list as seldom as any other."""
     upstream.default = failing(status)
     await catalogue.refresh()
-    assert (catalogue.has_list, catalogue.error, catalogue.age_s) == (False, None, 0.0)
+    assert (listed(catalogue).has_list, catalogue.lists.error, catalogue.lists.age_s) == (False, None, 0.0)
     assert catalogue.arm_ids == ("v/a", "v/b")
     assert catalogue.default == "v/a"
     assert catalogue.pin("any/other") == "any/other"
@@ -65,7 +71,7 @@ async def test_an_upstream_without_a_list_is_well(
     clock.advance(3)
     upstream.default = Reply()
     await catalogue.refresh_if_due()
-    assert catalogue.has_list
+    assert listed(catalogue).has_list
     with pytest.raises(NotFound):
         catalogue.pin("any/other")
 
@@ -88,9 +94,9 @@ async def test_a_list_that_was_read_is_not_given_up(catalogue: Catalogue, upstre
     upstream.default = failing(404)
     with pytest.raises(UpstreamError):
         await catalogue.refresh()
-    assert catalogue.has_list
-    assert [arm.id for arm in catalogue.listed] == ["v/a", "v/b"]
-    assert catalogue.error == "no list"
+    assert listed(catalogue).has_list
+    assert [arm.id for arm in listed(catalogue).arms] == ["v/a", "v/b"]
+    assert catalogue.lists.error == "no list"
 
 
 async def test_a_list_that_fails_is_retried_with_back_off(
@@ -111,7 +117,7 @@ async def test_a_list_that_fails_is_retried_with_back_off(
     upstream.default = Reply()
     clock.advance(60)
     await catalogue.refresh_if_due()
-    assert catalogue.error is None
+    assert catalogue.lists.error is None
     upstream.default = failing(500)
     clock.advance(REFRESH_S)
     for wait_s in (0, 2):

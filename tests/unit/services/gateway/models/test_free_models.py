@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -78,7 +79,7 @@ async def test_a_model_leaves_after_two_lists_without_it(tmp_path: Path) -> None
     async with world.gateway() as gateway:
         await read_again(gateway, world, *rest)
         assert arms(gateway) == NEWEST
-        assert gone in gateway.catalogue.arms
+        assert replace(gone, upstream="openrouter") in gateway.catalogue.arms
         await read_again(gateway, world, *LISTED)
         await read_again(gateway, world, *rest)
         assert arms(gateway) == NEWEST, "missing twice, but not twice in a row"

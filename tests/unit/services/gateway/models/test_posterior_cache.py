@@ -11,6 +11,7 @@ from shared.bandit.policy import BanditSettings
 from shared.metrics import GatewayMetrics
 from tests.support.fakes.chat_model import FakeChatModel
 from tests.support.fakes.clock import FakeClock
+from tests.support.fakes.gateway import lists_of
 from tests.support.fakes.posterior_store import FakePosteriorStore
 
 
@@ -19,7 +20,7 @@ async def test_a_state_is_stale_until_it_was_read_and_when_it_is_old() -> None:
     clock = FakeClock()
     cache = PosteriorCache(
         FakePosteriorStore(),
-        Catalogue(FakeChatModel(), models=("a/b",), default="a/b", clock=clock),
+        Catalogue(lists_of(FakeChatModel(), clock), models=("a/b",), default="a/b"),
         build_policy,
         BanditSettings(),
         clock=clock,

@@ -234,4 +234,6 @@ async def test_an_upstream_without_a_list_is_no_reason_to_refuse(world: World) -
     async with world.gateway(refreshed=False) as gateway:
         await add(gateway, "x/new")
         await remove(gateway, "a/small")
-        assert gateway.catalogue.arms == tuple(Arm(name) for name in ("b/middle", "c/large", "x/new"))
+        assert gateway.catalogue.arms == tuple(
+            Arm(name, upstream="openrouter") for name in ("b/middle", "c/large", "x/new")
+        )

@@ -27,7 +27,7 @@ from shared.schemas.storage import Verdict
 from shared.settings import load_settings
 from tests.support.fakes.chat_model import FakeChatModel, Reply
 from tests.support.fakes.clock import FakeClock
-from tests.support.fakes.gateway import ARMS, World, chat, new_request
+from tests.support.fakes.gateway import ARMS, World, chat, lists_of, new_request
 from tests.support.fakes.use_cases import complete, route
 from tests.support.values import replace
 
@@ -68,7 +68,7 @@ async def test_an_unchanged_state_is_not_fitted_again_and_new_arms_are(world: Wo
 async def test_models_resolve_against_the_upstreams_list_with_its_prices() -> None:
     """Short names find their provider, missing models are left out, prices are the upstream's."""
     upstream = FakeChatModel((*ARMS, Arm("x/small"), Arm("bad name")))
-    catalogue = Catalogue(upstream, models=("middle", "gone/model"), default="large", clock=FakeClock())
+    catalogue = Catalogue(lists_of(upstream, FakeClock()), models=("middle", "gone/model"), default="large")
     assert list(catalogue.arm_ids) == ["middle", "gone/model"]
     await catalogue.refresh()
     assert list(catalogue.arm_ids) == ["b/middle"]
@@ -81,7 +81,7 @@ async def test_models_resolve_against_the_upstreams_list_with_its_prices() -> No
 
 async def test_a_list_that_knows_none_of_ours_does_not_stop_the_service() -> None:
     """Settings are believed rather than refusing everything."""
-    catalogue = Catalogue(FakeChatModel((Arm("x/y"),)), models=("a/b",), default="c/d", clock=FakeClock())
+    catalogue = Catalogue(lists_of(FakeChatModel((Arm("x/y"),)), FakeClock()), models=("a/b",), default="c/d")
     await catalogue.refresh()
     assert catalogue.arm_ids == ("a/b",)
     assert catalogue.default is None

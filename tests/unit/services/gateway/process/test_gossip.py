@@ -109,11 +109,13 @@ def test_a_refused_account_is_passed_on_as_well() -> None:
     for scope, name in ((Scope.KEY, ACCOUNT), (Scope.CREDIT, CREDIT)):
         for number, arm in enumerate("ab"):
             one.failed(arm, UpstreamError("no", scope=scope), request=f"{scope}-{number}")
-        assert name in one.own_findings()
+        assert f"{name}@" in one.own_findings()
     one.failed("a:free", UpstreamError("no", status=429, cool_s=600.0, free_cap=True))
-    assert set(one.own_findings()) == {CREDIT, FREE_LIMIT}, "a refusal of another kind says that the key is fine"
+    assert set(one.own_findings()) == {f"{CREDIT}@", f"{FREE_LIMIT}@"}, (
+        "a refusal of another kind says that the key is fine"
+    )
     other.merge({"one": {ACCOUNT: 4.0, **one.own_findings()}})
-    assert not other.key.breaker.allows()
+    assert not other.account("a").key.breaker.allows()
     assert (other.cooldown_s("b:free"), other.cooldown_s("paid")) == (600.0, 5.0)
     assert other.own_findings() == {}, "what was heard is not said again"
     assert other.circuit("a") == "closed"

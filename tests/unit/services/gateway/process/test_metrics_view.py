@@ -20,7 +20,7 @@ async def test_the_gauges_show_the_present_state(world: World) -> None:
 
     async with world.gateway(refreshed=False) as gateway:
         view = MetricsView(metrics, gateway.catalogue, gateway.posteriors, gateway.circuit_breakers, DEFAULT_WEIGHTS)
-        view.show({"redis": {"status": "down"}, "qdrant": {"status": "ok"}, "upstream": {"status": "degraded"}})
+        view.show({"redis": {"status": "down"}, "qdrant": {"status": "ok"}, "upstream": {"status": "degraded"}}, {})
         assert shown("snapshot_age_seconds") == float("inf")
         up = [shown("dependency_up", dependency=name) for name in ("redis", "qdrant", "upstream", "embedder")]
         assert up == [0, 1, 1, 0]
@@ -28,6 +28,6 @@ async def test_the_gauges_show_the_present_state(world: World) -> None:
         for dropped in (False, True):
             gateway.catalogue.change({"a/small": not dropped})
             await gateway.posteriors.refresh()
-            view.show({})
+            view.show({}, {})
             assert (shown("arm_ratings", arm="a/small") is None) is dropped
             assert shown("arm_ratings", arm="b/middle") == 0

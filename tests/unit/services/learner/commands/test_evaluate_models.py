@@ -24,13 +24,14 @@ from shared.settings import Settings
 from tests.support.fakes.chat_model import FakeChatModel, Reply
 from tests.support.fakes.clock import FakeClock
 from tests.support.fakes.judge import JUDGE, JudgingChatModel
+from tests.support.fakes.upstreams import FakeUpstreams
 
 PROMPTS = [Prompt(f"Question {number}", "Be brief." if number % 2 else "") for number in range(12)]
 REFUSED = UpstreamError("no", status=400, scope=Scope.REQUEST, relay=b"{}")
 
 
 def an_evaluator(chat: FakeChatModel) -> Evaluator:
-    made = make_evaluator(chat, JUDGE, Settings(), FakeClock())
+    made = make_evaluator(FakeUpstreams(chat), JUDGE, Settings(), FakeClock())
     made.rng = random.Random(0)
     return made
 
