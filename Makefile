@@ -10,9 +10,9 @@ LOCKS := deploy/requirements
 run: $(VENV)/.local  ## Start the whole system; Ctrl-C stops it
 	@$(BIN)/python -m deploy.local
 
-demo: $(VENV)/.local  ## Replay real prompts and watch the router learn (DATA=folder REQUESTS=1000 SEED=0)
+demo: $(VENV)/.local  ## Replay real prompts and watch the router learn (DATA=folder REQUESTS=1000 SEED=0 FEEDBACK=1 JUDGE=exact)
 	@$(BIN)/python -m deploy.local.demo $(if $(DATA),--data "$(DATA)") $(if $(REQUESTS),--requests $(REQUESTS)) \
-	  $(if $(SEED),--seed $(SEED))
+	  $(if $(SEED),--seed $(SEED)) $(if $(FEEDBACK),--feedback $(FEEDBACK)) $(if $(JUDGE),--judge "$(JUDGE)")
 
 rebuild: $(VENV)/.local  ## Redis and Qdrant from the history, while `make run` is stopped (REPLACE=1: over what is there)
 	@$(BIN)/python -m deploy.local.rebuild $(if $(REPLACE),--replace)

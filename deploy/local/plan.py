@@ -25,12 +25,13 @@ SIMULATED = "simulator"
 
 @dataclass(frozen=True, slots=True)
 class Simulation:
-    """Options of the simulated upstream; `replay`: a folder of recorded outcomes, or `example`."""
+    """Options of the simulated upstream (`python -m deploy.simulator --help`)."""
 
     replay: str | None = None
     speed: float = 1.0
     failures: float = 1.0
     faults: float = 0.0
+    judge: str = "exact"
 
 
 @dataclass
@@ -164,7 +165,7 @@ class Planner:
         port = self._choose("the simulated upstream", LOOPBACK, 8090, None)
         command = [sys.executable, "-m", "deploy.simulator", "--host", LOOPBACK, "--port", str(port)]
         command += ["--speed", str(self.simulation.speed), "--failures", str(self.simulation.failures)]
-        command += ["--faults", str(self.simulation.faults)]
+        command += ["--faults", str(self.simulation.faults), "--judge", self.simulation.judge]
         if self.simulation.replay:
             command += ["--replay", self.simulation.replay]
         url = f"http://{LOOPBACK}:{port}/v1"

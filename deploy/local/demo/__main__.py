@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
+from deploy.local.demo.evaluation_cost import evaluation_cost
 from deploy.local.demo.reconciliation import reconcile
 from deploy.local.demo.screen import Screen
 from deploy.local.demo.traffic import Progress, Traffic
@@ -19,6 +20,7 @@ from deploy.local.demo.utility import utilities
 from deploy.local.interrupts import StopRequests
 from deploy.local.plan import ROOT, Planner, Simulation
 from deploy.local.stack import Interrupted, Stack
+from deploy.simulator.judge import JUDGE
 from deploy.simulator.models import RecordedWorld
 from deploy.simulator.recorded_outcomes import Outcomes, load_outcomes
 from shared.errors import DependencyError, SettingsError
@@ -34,6 +36,9 @@ KEPT = frozenset(
 )
 """Settings of the user that apply to the demo. It sets all others, so that it touches no other stack."""
 
+SIMULATED_USD = 1000.0
+"""Budget of evaluations: simulated money."""
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the demo; return the exit code, 0 when all feedback was learned exactly once."""
@@ -45,9 +50,10 @@ def main(arguments: list[str] | None = None) -> int:
         outcomes = load_outcomes(options.data)
         rng = np.random.default_rng(options.seed)
         chosen_rows = rng.permutation(len(outcomes))[: options.requests]
-        settings = demo_settings(load_settings(), outcomes)
+        settings = demo_settings(load_settings(), outcomes, judged=options.judge is not None)
         with tempfile.TemporaryDirectory(prefix="llm-router-demo-", ignore_cleanup_errors=True) as folder:
-            simulation = Simulation(replay=str(options.data.resolve()) if options.data else "example")
+            replay = str(options.data.resolve()) if options.data else "example"
+            simulation = Simulation(replay=replay, judge=options.judge or "exact")
             planner = Planner(
                 settings, Path(folder), _models(settings), simulation, anywhere=True, terminal=sys.stdout.isatty()
             )
@@ -70,12 +76,16 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--data", type=Path, help="folder of recorded outcomes (default: the example of paretobandit)")
     parser.add_argument("--requests", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0, help="seed of the choice and order of the prompts")
+    parser.add_argument("--feedback", type=float, default=1.0, help="share of the answers that are rated, 0 to 1")
+    parser.add_argument(
+        "--judge", help="evaluate with a simulated judge: `exact`, `noisy`, `biased`, ... (deploy/simulator/judge.py)"
+    )
     parser.add_argument("--rate", type=float, default=25.0, help="requests per second")
     parser.add_argument("--at-once", type=int, default=12, help="concurrent requests at most")
     return parser.parse_args(arguments)
 
 
-def demo_settings(own: Settings, outcomes: Outcomes) -> Settings:
+def demo_settings(own: Settings, outcomes: Outcomes, *, judged: bool = False) -> Settings:
     """Return the demo's settings: the user's policy, the data's models, and nothing of another stack."""
     kept = {name: getattr(own, name) for name in own.model_fields_set & KEPT}
     return Settings.model_validate(
@@ -85,6 +95,8 @@ def demo_settings(own: Settings, outcomes: Outcomes) -> Settings:
             "LLM_MODELS": outcomes.models,
             "DEFAULT_MODEL": outcomes.models[0],
             "LOG_LEVEL": kept.get("LOG_LEVEL", "warn"),
+            "JUDGE_MODEL": JUDGE.id if judged else None,
+            "EVALUATION_BUDGET_USD_PER_DAY": SIMULATED_USD,
         }
     )
 
@@ -106,6 +118,7 @@ async def _demo(
         outcomes,
         stack.plan.gateway_url,
         f"demo-{int(time.time())}",
+        np.random.default_rng(options.seed).random(len(outcomes)) < options.feedback,
         concurrency=options.at_once,
         per_second=options.rate,
     )
@@ -121,10 +134,13 @@ async def _demo(
         for task in (*background, sending):
             task.cancel()
         await asyncio.gather(*background, sending, return_exceptions=True)
+    cost = await evaluation_cost(stack.plan.redis_url) if options.judge is not None else None
     result = await reconcile(stack.plan.redis_url, progress.rated)
     screen.final()
     console.print(result.line())
-    complete = progress.answered == progress.rated == len(outcomes)
+    if cost is not None:
+        console.print(cost.line(progress.cost_usd))
+    complete = progress.answered == len(outcomes) and progress.rated == traffic.rated.sum()
     return 0 if result.balanced and complete else 1
 
 

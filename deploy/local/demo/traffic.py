@@ -1,4 +1,4 @@
-"""Traffic: clients that send recorded prompts and rate each answer with the recorded quality of its model."""
+"""Traffic: clients that send recorded prompts and rate answers with the recorded quality of their models."""
 
 from __future__ import annotations
 
@@ -41,11 +41,15 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """Sends the prompts of `outcomes` in order, `per_second` on average, at most `concurrency` in flight."""
+    """Sends the prompts of `outcomes` in order, `per_second` on average, at most `concurrency` in flight.
+
+    `rated`: whether the answer to each prompt is rated.
+    """
 
     outcomes: Outcomes
     url: str
     prefix: str
+    rated: NDArray[np.bool_]
     concurrency: int = 12
     per_second: float = 25.0
 
@@ -65,6 +69,8 @@ class Traffic:
         request_id = f"{self.prefix}-{row}"
         try:
             column = await self._ask(session, row, request_id, progress)
+            if not self.rated[row]:
+                return
             score = float(self.outcomes.scores[row, column])
             async with session.post("/feedback", json={"request_id": request_id, "score": score}) as answer:
                 if answer.status == 202:

@@ -3,10 +3,13 @@
 import numpy as np
 import pytest
 
+from deploy.local.demo.__main__ import demo_settings
+from deploy.local.demo.evaluation_cost import EvaluationCost
 from deploy.local.demo.reconciliation import Reconciliation
 from deploy.local.demo.utility import compare, shares, utilities
 from deploy.simulator.recorded_outcomes import load_outcomes
 from shared.bandit.policy import DEFAULT_WEIGHTS
+from shared.settings import Settings
 
 OUTCOMES = load_outcomes(None).take(range(200))
 LATENCY = np.array([0.04, 0.08, 0.12])
@@ -69,3 +72,17 @@ def test_an_account_balances_only_when_nothing_is_lost_or_doubled(account: Recon
     """Missing, doubled, waiting and dead ratings all show."""
     assert account.balanced == balanced
     assert ("accounted for" in account.line()) == balanced
+
+
+def test_the_cost_of_evaluations_is_compared_with_that_of_serving() -> None:
+    """What was not finished in time shows."""
+    line = EvaluationCost(submitted=120, waiting=0, spent_usd=0.05).line(served_usd=0.2)
+    assert line == "120 requests evaluated for 0.0500 USD, 25% of what serving cost"
+    assert "3 NOT FINISHED" in EvaluationCost(submitted=120, waiting=3, spent_usd=0.05).line(served_usd=0.0)
+
+
+def test_the_demo_evaluates_only_on_request() -> None:
+    """With the simulated judge, whatever judge the user has set: its money is real."""
+    own = Settings(JUDGE_MODEL="openai/gpt-4o")
+    assert demo_settings(own, OUTCOMES).JUDGE_MODEL is None
+    assert demo_settings(own, OUTCOMES, judged=True).JUDGE_MODEL == "simulated/judge"
