@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,32 +21,36 @@ class Column(NamedTuple):
     places: int = 2
 
 
-def _topic(name: str, field: str, worst: Callable[[Sequence[float]], float], places: int = 2) -> Column:
-    return Column(name, lambda run: getattr(run.topics, field), worst, places)
+def _column(name: str, path: str, worst: Callable[[Sequence[float]], float], places: int = 2) -> Column:
+    """Return the column of an attribute of a run's topics; None where one on the `path` is None."""
 
+    def value(run: Run) -> float | None:
+        found: Any = run.topics
+        for attribute in path.split("."):
+            found = None if found is None else getattr(found, attribute)
+        return None if found is None else float(found)
 
-def _fall(name: str, field: str, worst: Callable[[Sequence[float]], float], places: int = 2) -> Column:
-    return Column(name, lambda run: None if run.topics.fall is None else getattr(run.topics.fall, field), worst, places)
+    return Column(name, value, worst, places)
 
 
 TOPIC_COLUMNS = (
-    _topic("arrival", "arrival", min),
-    _topic("mixed", "mixed", min),
-    _topic("worst topic", "worst", min),
-    _topic("forgetting", "forgetting", max),
-    _topic("worst forgot", "worst_forgetting", max),
-    _topic("to 80 %", "learned", max, 0),
-    _topic("slowest", "slowest", max, 0),
-    _topic("never", "unlearned", max, 1),
+    _column("arrival", "arrival", min),
+    _column("mixed", "mixed", min),
+    _column("worst topic", "worst", min),
+    _column("forgetting", "forgetting", max),
+    _column("worst forgot", "worst_forgetting", max),
+    _column("to 80 %", "learned", max, 0),
+    _column("slowest", "slowest", max, 0),
+    _column("never", "unlearned", max, 1),
 )
 FALL_COLUMNS = (
-    _fall("before", "before", min),
-    _fall("after", "after", min),
-    _fall("end", "end", min),
-    _fall("others before", "others_before", min),
-    _fall("others after", "others_after", min),
-    _fall("to 80 %", "learned", max, 0),
-    _fall("lost", "lost", max, 0),
+    _column("before", "fall.before", min),
+    _column("after", "fall.after", min),
+    _column("end", "fall.end", min),
+    _column("others before", "fall.others_before", min),
+    _column("others after", "fall.others_after", min),
+    _column("to 80 %", "fall.learned", max, 0),
+    _column("lost", "fall.lost", max, 0),
 )
 
 

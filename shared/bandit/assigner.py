@@ -64,23 +64,26 @@ class Assigner:
         return kind
 
     def _row_for(self, vector: Vector, traits: int) -> tuple[int, float]:
-        """Return the row to count a request in, one behind the last for a new kind, and the cosine to its centre."""
+        """Return the row to count a request in, one behind the last for a new kind, and the cosine to its centre.
+
+        The cosine is 0 for a new kind, which has no centre yet: as an example the request gives way to later ones.
+        """
         size = len(self._ids)
         if not size:
-            return 0, 1.0
+            return 0, 0.0
         cosines = self._centres[:size] @ vector
         nearest = int(cosines.argmax())
         cosine = float(cosines[nearest])
         if belongs(vector, self._centres[nearest], cosine, traits):
             return nearest, cosine
         if size < MAX_KINDS:
-            return size, 1.0
+            return size, 0.0
         costs = merge_costs(self._masses, self._cosines)
         first, second = divmod(int(costs.argmin()), size)
         if costs[first, second] >= join_cost(float(self._masses[nearest]), cosine):
             return nearest, cosine
         self._merge(first, second)
-        return size - 1, 1.0
+        return size - 1, 0.0
 
     def _merge(self, first: int, second: int) -> None:
         """Merge the smaller of two kinds into the larger, and free the last row."""

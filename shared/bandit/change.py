@@ -5,8 +5,9 @@
 
 sd is that of the rating as it was predicted: noise, and what was not known of the arm on such a prompt. Only ratings
 count for which the latter was small, below a tenth of the noise's variance, with ten ratings or more nearby: a new kind
-of prompt is no evidence that a model has become worse. Each arm is watched over all prompts and within each kind of
-prompt.
+of prompt is no evidence that a model has become worse. Each arm is watched over all prompts and in each region of
+similar kinds of prompt (`breaks.py`). An alarm over all prompts counts only where S > 6 at that moment without any one
+region, too.
 
 Evidence before the last break weighs a tenth. After a break over all prompts the rest of it is moved to the arm's new
 level: what the kinds of prompt say of each other stays. Only falls are looked for. An arm that has improved is one that
@@ -25,10 +26,16 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from shared.bandit.sums import Block
+
+Floats = NDArray[np.float64]
 
 FIRST_BLOCK, GROWTH = 32.0, math.log(1.1)
 ALLOWANCE, ALARM = 0.25, 12.0  # in standard deviations of one rating
+ALARM_ELSEWHERE = 6.0  # of what is left without one region of similar kinds: a second look at an alarm
 ENOUGH_LABELS = 20.0
 KEPT = 0.1
 FEWEST_NEARBY = 10.0
@@ -63,15 +70,16 @@ def rating_sd(noise_variance: float, quality_variance: float, labels_nearby: flo
     return max(math.sqrt(noise_variance + quality_variance), LEAST_SD)
 
 
-def find_break(blocks: Sequence[Block], labels: float, score: float) -> Break | None:
+def find_break(blocks: Sequence[Block], labels: float, score: float, regions: Floats | None = None) -> Break | None:
     """Return how `labels` ratings, of sum `score`, are to be counted; None while nothing has changed.
 
     Args:
         blocks: the ratings, oldest first.
         labels: recency-weighted; those in no block count as older than all.
         score: their sum.
+        regions: the `decrease` of some of the prompts by block, (R, B): the alarm has to hold without any of these.
     """
-    start = _start(blocks, labels)
+    start = _start(blocks, labels, regions)
     if start is None:
         return None
     after = math.fsum(block.weight * block.labels for block in blocks[start:])
@@ -83,8 +91,23 @@ def find_break(blocks: Sequence[Block], labels: float, score: float) -> Break | 
     return Break(kept=min(effective / labels, 1.0), shift=level - score / labels)
 
 
-def _start(blocks: Sequence[Block], labels: float) -> int | None:
+def decrease(block: Block) -> float:
+    """Return what a block adds to the cumulative sum: - sum z - .25 n."""
+    return -block.surprise - ALLOWANCE * block.surprises
+
+
+def cumulative(decreases: Floats) -> Floats:
+    """Return the cumulative sums S after each block, (R, B), of R sequences of blocks."""
+    total = np.cumsum(decreases, axis=1)
+    lowest = np.minimum.accumulate(np.minimum(total, 0.0), axis=1)
+    return np.asarray(total - lowest)
+
+
+def _start(blocks: Sequence[Block], labels: float, regions: Floats | None) -> int | None:
     """Return the first block after the last break."""
+    decreases = [decrease(block) for block in blocks]
+    outside = np.zeros((0, len(blocks))) if regions is None else np.array(decreases) - regions
+    elsewhere = cumulative(outside)
     loose = max(labels - math.fsum(block.weight * block.labels for block in blocks), 0.0)
     seen, before, fallen = loose, loose, 0.0
     start, found = 0, None
@@ -92,7 +115,8 @@ def _start(blocks: Sequence[Block], labels: float) -> int | None:
         if fallen == 0.0:
             start, before = i, seen
         seen += block.labels
-        fallen = max(0.0, fallen - block.surprise - ALLOWANCE * block.surprises)
-        if fallen > ALARM and before > ENOUGH_LABELS:
+        fallen = max(0.0, fallen + decreases[i])
+        if fallen > ALARM and before > ENOUGH_LABELS and (elsewhere[:, i] > ALARM_ELSEWHERE).all():
             found, fallen = start, 0.0
+            elsewhere[:, i + 1 :] = cumulative(outside[:, i + 1 :])
     return found

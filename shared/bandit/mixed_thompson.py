@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.bandit.arms import Arm, ArmId
-from shared.bandit.change import find_break
+from shared.bandit.breaks import in_rows, scaled, since_breaks
 from shared.bandit.context import Context
 from shared.bandit.decision import Decision
 from shared.bandit.evidence import SourceCells
 from shared.bandit.exploration import arm_scale, explored_bounds, rated_share
-from shared.bandit.kinds import KindId, Kinds
+from shared.bandit.kinds import Kinds
 from shared.bandit.kinship import kinship
 from shared.bandit.local import gate_open
 from shared.bandit.mixed import Cells, fit_mixed
@@ -23,14 +23,11 @@ from shared.bandit.policy import PSEUDO_REQUESTS, BanditSettings
 from shared.bandit.posterior import Beliefs, GaussianPosterior, KindEvidence
 from shared.bandit.reward import expect, reliability, shrink
 from shared.bandit.sources import Source
-from shared.bandit.sums import ArmSums, Block, LearnedState, SourceSums
+from shared.bandit.sums import ArmSums, LearnedState, SourceSums
 from shared.bandit.thompson import decide
 
 Floats = NDArray[np.float64]
 T = TypeVar("T")
-
-REGION = 0.7
-"""Cosine from which on a fall of an arm in one kind of prompt is taken to hold for another kind as well."""
 
 NEARBY = 3
 """Requests of another kind count as nearby with the similarity of the kinds (`kinship.py`) to this power."""
@@ -50,9 +47,8 @@ class MixedThompson:
         totals = tuple(one.total for one in learned)
         by_kind = _by_kind(learned, kinds)
         expected = expect(arms, totals, PSEUDO_REQUESTS)
-        cosines = np.zeros((0, 0)) if kinds is None else (kinds.centres @ kinds.centres.T).astype(np.float64)
         cells = _cells(learned, by_kind, expected.cost_usd, kinds)
-        cells, kept = _since_breaks(cells, learned, kinds, cosines)
+        cells, kept = since_breaks(cells, learned, kinds)
         scored = float(cells.labels.sum())
         if scored < settings.min_requests_for_global:
             cells = _without_ratings(cells)
@@ -110,17 +106,9 @@ def _by_kind(learned: Sequence[ArmSums], kinds: Kinds | None) -> dict[str, Float
     found = np.zeros((len(_BY_KIND), len(learned), 0 if kinds is None else len(kinds.ids)))
     if kinds is not None:
         for arm, one in enumerate(learned):
-            for row, sums in _in_rows(one.kinds, kinds):
+            for row, sums in in_rows(one.kinds, kinds):
                 found[:, arm, row] += [getattr(sums, name) for name in _BY_KIND]
     return dict(zip(_BY_KIND, found, strict=True))
-
-
-def _in_rows(by_id: Mapping[KindId, T], kinds: Kinds) -> list[tuple[int, T]]:
-    """Return each entry with the row of its kind; entries of another generation are of no kind."""
-    rows = {kind: row for row, kind in enumerate(kinds.ids)}
-    current = ((kind, each) for (generation, kind), each in by_id.items() if generation == kinds.generation)
-    placed = [(rows.get(kinds.root(kind)), each) for kind, each in current]
-    return [(row, each) for row, each in placed if row is not None]
 
 
 def _cells(learned: Sequence[ArmSums], by_kind: Mapping[str, Floats], cost_usd: Floats, kinds: Kinds | None) -> Cells:
@@ -156,63 +144,14 @@ def _of_source(source: Source, learned: Sequence[ArmSums], kinds: Kinds | None) 
     known = np.zeros((2, len(learned), 0 if kinds is None else len(kinds.ids)))
     if kinds is not None:
         for arm, one in enumerate(sums):
-            for row, scores in _in_rows(one.kinds, kinds):
+            for row, scores in in_rows(one.kinds, kinds):
                 known[:, arm, row] += scores.labels, scores.score
     labels, scores, squares = np.array([(x.total.labels, x.total.score, x.total.score_sq) for x in sums]).T
     return SourceCells(source, _split(labels, known[0]), _split(scores, known[1]), squares)
 
 
 def _without_ratings(cells: Cells) -> Cells:
-    return replace(cells, ratings=_scaled(cells.ratings, np.zeros_like(cells.ratings.labels)), others=())
-
-
-def _scaled(cells: SourceCells, left: Floats) -> SourceCells:
-    """Return the scores with the share `left`, (K, C), of their weight."""
-    labels = left * cells.labels
-    before = cells.labels.sum(axis=1)
-    share = np.divide(labels.sum(axis=1), before, out=np.ones_like(before), where=before > 0)
-    return replace(cells, labels=labels, scores=left * cells.scores, squares=share * cells.squares)
-
-
-def _since_breaks(
-    cells: Cells, learned: Sequence[ArmSums], kinds: Kinds | None, cosines: Floats
-) -> tuple[Cells, Floats]:
-    """Return the cells with what is left of the evidence on arms that have become worse, and the share that is left."""
-    ratings = cells.ratings
-    left, kept = np.ones_like(ratings.labels), np.ones(len(learned))
-    scores, squares = ratings.scores.copy(), ratings.squares.copy()
-    for i, one in enumerate(learned):
-        n, total = float(ratings.labels[i].sum()), float(scores[i].sum())
-        found = find_break(one.blocks, n, total)
-        if found is not None:
-            squares[i] += 2 * found.shift * total + found.shift**2 * n
-            scores[i] += found.shift * ratings.labels[i]
-            left[i] = kept[i] = found.kept
-        elif kinds is not None:
-            left[i, 1:] = _faded(_blocks_in_rows(one, kinds), ratings.labels[i, 1:], scores[i, 1:], cosines)
-    if (left == 1.0).all():
-        return cells, kept
-    moved = _scaled(replace(ratings, scores=scores, squares=squares), left)
-    return replace(cells, ratings=moved, others=tuple(_scaled(one, left) for one in cells.others)), kept
-
-
-def _blocks_in_rows(one: ArmSums, kinds: Kinds) -> dict[int, list[Block]]:
-    """Return an arm's blocks in each kind, those of merged kinds among them, oldest first."""
-    rows: dict[int, list[Block]] = {}
-    for row, blocks in _in_rows(one.kind_blocks, kinds):
-        rows.setdefault(row, []).extend(blocks)
-    return {row: sorted(blocks, key=lambda block: (block.weight, block.number)) for row, blocks in rows.items()}
-
-
-def _faded(blocks: Mapping[int, Sequence[Block]], labels: Floats, scores: Floats, cosines: Floats) -> Floats:
-    """Return the share of an arm's ratings in each kind that is left after falls in single kinds, (M,)."""
-    left = np.ones(len(labels))
-    for row, some in blocks.items():
-        found = find_break(some, float(labels[row]), float(scores[row]))
-        if found is not None:
-            left = np.where(cosines[row] >= REGION, np.minimum(left, found.kept), left)
-            left[row] = min(left[row], found.kept)
-    return left
+    return replace(cells, ratings=scaled(cells.ratings, np.zeros_like(cells.ratings.labels)), others=())
 
 
 def _log_price(cost_usd: Floats) -> Floats:

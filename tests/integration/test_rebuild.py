@@ -139,6 +139,21 @@ async def test_what_was_stored_but_not_yet_learned_is_learned(world: Memory, red
     assert kinds.counts.sum() == sum(entry.vector is not None for entry in entries)
 
 
+async def test_a_revised_rating_that_was_not_learned_yet_replaces_the_learned_one(world: Memory) -> None:
+    """The history has the revision, but its event is lost with Redis: the revised score counts, and counts once."""
+    now = world.rig.clock.now()
+    entry = a_new_record(now, public_id="x", embedding_model=world.model.id)
+    await world.rig.log.record([entry])
+    await world.rig.log.rate(owner="public", public_id="x", score=0.25, text=None, now=now)
+    await world.learn()
+    await world.rig.log.rate(owner="public", public_id="x", score=1.0, text=None, now=now)
+    await world.history_writer.step()
+    await world.lose()
+    await world.rebuild()
+    total = (await world.rig.posteriors.load()).arms[entry.record.outcome.arm].total
+    assert (total.labels, total.score, total.requests) == (1, 1, 1)
+
+
 async def test_what_was_forgotten_stays_forgotten(world: Memory) -> None:
     """What a person has taken out of the beliefs does not come back with the rebuild."""
     await world.send(world.traffic(80))

@@ -165,6 +165,16 @@ def test_a_kind_keeps_the_requests_most_like_its_centre_as_examples() -> None:
     assert assigner.kinds.examples == {}
 
 
+def test_the_request_that_opened_a_kind_gives_way_as_an_example() -> None:
+    """It had no centre to be near to: three later ones replace it, however near they are."""
+    assigner = Assigner(no_kinds(2))
+    for at, angle in enumerate((0.0, 0.9, 0.8, 0.7)):
+        assigner.assign(unit(float(np.cos(angle)), float(np.sin(angle))), f"r{at}")
+    ((kind, examples),) = assigner.kinds.examples.items()
+    assert kind == 0
+    assert {one.request_id for one in examples} == {"r1", "r2", "r3"}
+
+
 def test_a_place_is_the_nearest_kind_and_how_near_it_is() -> None:
     """1 where the prompt would be counted there; the similarity where it would open a kind; None without a vector."""
     kinds = kinds_at((1, 0, 0), (0, 1, 0))
