@@ -159,6 +159,7 @@ class _Course:
         self._circuit_breakers = caller.circuit_breakers
         self._tries = tries
         self._left = list(plan.order)
+        self._failed_at: set[str] = set()
         self._keys: dict[str, bool] = {}  # whether the key of an upstream may be used by this request
         self._spent = 0
         self._errors: list[UpstreamError] = []
@@ -189,6 +190,7 @@ class _Course:
         """Return whether the next arm is called after this failure of `arm`, and set the pause before it."""
         self._errors.append(error)
         self._spent += error.spent
+        self._failed_at.add(self._circuit_breakers.upstream_of(arm))
         self._turn_to_others(error, arm)
         if not self._left or self._is_last(error):
             return False
@@ -204,10 +206,15 @@ class _Course:
                 return False
         if self._caller.clock.monotonic() + self.pause_s >= self._plan.deadline:
             return False
-        allowed = self._tries.again()
+        allowed = self._is_elsewhere() or self._tries.again()
         if not allowed:
             self._caller.metrics.count_refused_retry()
         return allowed
+
+    def _is_elsewhere(self) -> bool:
+        """Return whether the next call goes to an upstream that has not failed this request: none gets more load."""
+        breakers = self._circuit_breakers
+        return breakers.upstream_of(breakers.first_of(self._left)) not in self._failed_at
 
     def _is_last(self, error: UpstreamError) -> bool:
         """Return whether no arm may be called after this failure."""
