@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q install
 LOCKS := deploy/requirements
 
-.PHONY: run demo rebuild export soak langchain replay compare evaluate bench test check configuration compose-test chaos-test mutants format lock clean help
+.PHONY: run demo rebuild export import soak langchain replay compare evaluate bench test check configuration compose-test chaos-test mutants format lock clean help
 
 run: $(VENV)/.local  ## Start the whole system; Ctrl-C stops it
 	@$(BIN)/python -m deploy.local
@@ -20,6 +20,9 @@ rebuild: $(VENV)/.local  ## Redis and Qdrant from the history, while `make run` 
 export: $(VENV)/.local  ## The history as a file, one request a line, while `make run` runs or not (OUT=history.jsonl SINCE=2026-11-23 VECTORS=1)
 	@$(BIN)/python -m deploy.local.history services.learner export --out "$(abspath $(or $(OUT),history.jsonl))" \
 	  $(if $(SINCE),--since $(SINCE)) $(if $(VECTORS),--vectors)
+
+import: $(VENV)/.local  ## Learn from scores of own prompts, while `make run` runs or not (FILE=scores.jsonl SOURCE=eval WEIGHT=0.5)
+	@$(BIN)/python -m deploy.local.import_scores "$(or $(FILE),scores.jsonl)" $(if $(SOURCE),--source $(SOURCE)) $(if $(WEIGHT),--weight $(WEIGHT))
 
 replay: $(VENV)/.plots  ## The policy and its references on recorded outcomes (DATA, FEEDBACK, COST_WEIGHT, STREAM, SEEDS, POLICY, REQUESTS, DELAY, SPECIALISTS, JOBS, OUT=folder)
 	@$(BIN)/python -m benchmarks.replay $(if $(DATA),--data $(DATA)) $(if $(FEEDBACK),--feedback $(FEEDBACK)) \

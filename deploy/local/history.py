@@ -68,9 +68,9 @@ def _on_history(settings: Settings, folder: Path, command: list[str]) -> int:
     try:
         with Stack(planner, stop_requests=StopRequests()) as stack:
             stack.start()
-            return stack.run_command(command, _environment(settings, stack.plan.database_url))
+            return stack.run_command(command, _environment(settings, stack.plan.own["DATABASE_URL"]))
     except AlreadyRunning:
-        url = running.database_url(folder)
+        url = running.addresses(folder).get("DATABASE_URL")
         if not url:
             raise SettingsError("the running stack has no PostgreSQL: restart it with ENABLE_PERSISTENCE") from None
         return subprocess.run(command, check=False, cwd=ROOT, env=_environment(settings, url)).returncode

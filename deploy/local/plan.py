@@ -63,14 +63,16 @@ class Part:
 
 @dataclass
 class Plan:
-    """Parts to start, and addresses `given` by the user, by setting; `warning`: who else can use the gateway."""
+    """Parts to start, the addresses of stores and embedder among them (`own`), and those `given` by the user.
+
+    Both are by setting. `warning`: who else can use the gateway.
+    """
 
     parts: list[Part] = field(default_factory=list)
     given: dict[str, str] = field(default_factory=dict)
+    own: dict[str, str] = field(default_factory=dict)
     gateway_url: str = ""
     redis_url: str = ""
-    database_url: str = ""
-    """Address of the stack's own PostgreSQL; empty without one."""
     data: Path = Path()
     warning: str | None = None
     simulated: bool = False
@@ -120,7 +122,7 @@ class Planner:
         if self._is_given("REDIS_URL"):
             return self._use("REDIS_URL")
         port = self._choose("Redis", LOOPBACK, 6379, None)
-        url = f"redis://{LOOPBACK}:{port}/0"
+        url = self._plan.own["REDIS_URL"] = f"redis://{LOOPBACK}:{port}/0"
         command = redis_command(port, self._data / "redis")
         self._add("redis", command, url, lambda: probes.redis_answers(port), stop_order=3)
         return url
@@ -129,7 +131,7 @@ class Planner:
         if self._is_given("QDRANT_URL"):
             return self._use("QDRANT_URL")
         port = self._choose("Qdrant", LOOPBACK, 6333, None)
-        url = f"http://{LOOPBACK}:{port}"
+        url = self._plan.own["QDRANT_URL"] = f"http://{LOOPBACK}:{port}"
         command = qdrant_command(port, self._data / "qdrant")
         self._add("qdrant", command, url, lambda: probes.http_ok(port, "/readyz"))
         return url
@@ -144,8 +146,8 @@ class Planner:
         port = self._choose("PostgreSQL", LOOPBACK, 5432, None)
         command = postgres_command(port, self._data / "postgres")
         self._add("postgres", command, postgres_url(port), lambda: probes.postgres_answers(port), stop_order=3)
-        self._plan.database_url = postgres_url(port) + "?sslmode=disable"  # it never leaves this machine
-        return self._plan.database_url
+        url = self._plan.own["DATABASE_URL"] = postgres_url(port) + "?sslmode=disable"  # it never leaves this machine
+        return url
 
     @property
     def _simulates(self) -> bool:
@@ -180,7 +182,7 @@ class Planner:
         port = self._choose("the embedder", host, self.settings.EMBEDDER_PORT, "EMBEDDER_PORT")
         environment = {"EMBEDDER_HOST": host, "EMBEDDER_PORT": str(port)}
         command = [sys.executable, "-m", "services.embedder"]
-        url = f"http://{_reachable(host)}:{port}"
+        url = self._plan.own["EMBEDDER_URL"] = f"http://{_reachable(host)}:{port}"
         self._add("embedder", command, url, lambda: probes.http_ok(port, "/ready"), environment=environment)
         return url
 

@@ -4,31 +4,17 @@ from __future__ import annotations
 
 import argparse
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
+from deploy.local.chosen_parts import ChosenParts
 from deploy.local.interrupts import StopRequests
-from deploy.local.plan import ROOT, Plan, Planner
+from deploy.local.plan import ROOT
 from deploy.local.stack import Interrupted, Stack
 from deploy.local.terminal import say, show_line
 from shared.errors import DependencyError, SettingsError
 from shared.settings import load_settings
 
 STORES = ("redis", "qdrant", "postgres")
-
-
-@dataclass
-class StoresPlanner(Planner):
-    """Planner of the stores only."""
-
-    def plan(self) -> Plan:
-        """Plan as for the whole system, without the services. Raises SettingsError when there is no history."""
-        if not self.settings.ENABLE_PERSISTENCE:
-            raise SettingsError("ENABLE_PERSISTENCE is not set: there is no history to rebuild from")
-        plan = super().plan()
-        self.environment = next(part.server.environment for part in plan.parts if part.name == "learner")
-        plan.parts = [part for part in plan.parts if part.name in STORES]
-        return plan
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -41,12 +27,15 @@ def main(arguments: list[str] | None = None) -> int:
     folder, words = options.folder.resolve(), ["--replace"] if options.replace else []
     try:
         settings = load_settings()
-        planner = StoresPlanner(settings, folder, folder / "models", say=say, anywhere=options.anywhere)
+        if not settings.ENABLE_PERSISTENCE:
+            print("ENABLE_PERSISTENCE is not set: there is no history to rebuild from", file=sys.stderr)
+            return 2
+        planner = ChosenParts(settings, folder, folder / "models", say=say, anywhere=options.anywhere, names=STORES)
         requests = StopRequests()
         with Stack(planner, show=show_line, stop_requests=requests) as stack:
             stack.start()
             command = [sys.executable, "-m", "services.learner", "rebuild", *words]
-            return stack.run_command(command, dict(planner.environment))
+            return stack.run_command(command, planner.environment)
     except Interrupted:
         return 130
     except SettingsError as error:

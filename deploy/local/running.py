@@ -1,16 +1,17 @@
-"""File with the database address of a running stack, for commands on the history that run beside it."""
+"""File with the addresses of a running stack's own parts, for commands that run beside it."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 FILE = "running.json"
 
 
-def note(folder: Path, database_url: str) -> None:
-    """Write the address; empty when the stack has no PostgreSQL of its own."""
-    (folder / FILE).write_text(json.dumps({"database_url": database_url}), encoding="utf-8")
+def note(folder: Path, addresses: Mapping[str, str]) -> None:
+    """Write the addresses, by setting."""
+    (folder / FILE).write_text(json.dumps(dict(addresses)), encoding="utf-8")
 
 
 def forget(folder: Path) -> None:
@@ -18,9 +19,10 @@ def forget(folder: Path) -> None:
     (folder / FILE).unlink(missing_ok=True)
 
 
-def database_url(folder: Path) -> str:
-    """Return the address of the running stack's database, or an empty string."""
+def addresses(folder: Path) -> dict[str, str]:
+    """Return the addresses, by setting; none where no stack runs."""
     try:
-        return str(json.loads((folder / FILE).read_text(encoding="utf-8"))["database_url"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return ""
+        noted = json.loads((folder / FILE).read_text(encoding="utf-8"))
+        return {str(name): str(address) for name, address in noted.items()}
+    except (OSError, ValueError, AttributeError):
+        return {}

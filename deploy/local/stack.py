@@ -61,7 +61,7 @@ class Stack:
         self._folder.mkdir(parents=True, exist_ok=True)
         self._lock = _locked(self._folder)  # before ports are chosen: another stack on this data uses the default ones
         self.plan = self._planner.plan()
-        running.note(self._folder, self.plan.database_url)
+        running.note(self._folder, self.plan.own)
         # In its own process group, but in this session, so that the parts can join the group. It inherits the lock, so
         # that the folder is free only when the last part has ended.
         self._guard = subprocess.Popen(

@@ -9,7 +9,14 @@ from pathlib import Path
 
 import uvloop
 
-from services.learner.adapters import Adapters, open_adapters, open_history, open_upstreams
+from services.learner.adapters import (
+    Adapters,
+    import_history,
+    open_adapters,
+    open_history,
+    open_import_stores,
+    open_upstreams,
+)
 from services.learner.app import run
 from services.learner.commands import dead_letters
 from services.learner.commands.evaluate_models import (
@@ -56,9 +63,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--key", help="forget: requests of this API key, or of the owner with this hash")
     parser.add_argument("--arm", help="forget: requests answered by this model")
     parser.add_argument(
-        "--source", type=Source, choices=list(Source),
-        help="forget: only the scores of this source; import: a test set (eval, the default) or a model (judge)",
-    )  # fmt: skip
+        "--source",
+        type=Source,
+        choices=list(Source),
+        help="forget: only the scores of this source; import: eval, for those of a test set (the default), or judge",
+    )
     parser.add_argument(
         "--since", type=_moment, help="forget, export: only requests since this time, as in 2026-11-23T08:00+01:00"
     )
@@ -148,6 +157,8 @@ async def _rebuild(adapters: Adapters, *, wipe: bool) -> None:
             index=adapters.index,
             heartbeats=adapters.heartbeats,
             clock=adapters.clock,
+            imports=adapters.imports,
+            import_history=import_history(history),
         )
         done = await rebuild(
             stores,
@@ -159,19 +170,22 @@ async def _rebuild(adapters: Adapters, *, wipe: bool) -> None:
         )
     models = len({arm for arm, _ in done.days})
     unlearned = f"; {done.unlearned:,} outcomes or ratings could not be learned from" if done.unlearned else ""
-    print(f"{done.requests:,} requests: learned state of {models} models, {done.points:,} points{unlearned}")
+    imported = f" and {done.imports:,} imported prompts" if done.imports else ""
+    found = f"learned state of {models} models, {done.points:,} points{unlearned}"
+    print(f"{done.requests:,} requests{imported}: {found}")
 
 
 async def _import(adapters: Adapters, options: argparse.Namespace) -> None:
-    stores = adapters.import_stores(LearnerMetrics(new_registry("learner")))
-    done = await import_scores(
-        read_scores(options.file, now=adapters.clock.now()),
-        stores,
-        progress_bar("importing"),
-        source=options.source or Source.EVAL,
-        weight=options.weight,
-        recency_days=adapters.settings.RECENCY_DAYS,
-    )
+    lines = read_scores(options.file, now=adapters.clock.now())
+    async with open_import_stores(adapters, LearnerMetrics(new_registry("learner"))) as stores:
+        done = await import_scores(
+            lines,
+            stores,
+            progress_bar("importing"),
+            source=options.source or Source.EVAL,
+            weight=options.weight,
+            recency_days=adapters.settings.RECENCY_DAYS,
+        )
     print(
         f"{done.prompts:,} prompts with {done.scores.total():,} scores of {len(done.scores)} models imported; "
         f"{done.known:,} were known, {done.too_old:,} are too old to count"

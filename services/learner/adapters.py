@@ -15,6 +15,7 @@ from services.learner.writers.history_writer import HistoryWriter
 from shared.clients.embedder_client import HttpEmbedder
 from shared.clients.http_upstreams import HttpUpstreams
 from shared.clock import SystemClock
+from shared.import_store import ImportHistory
 from shared.metrics import LearnerMetrics
 from shared.models_file import models_of
 from shared.ports import Clock
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 CALL_TIMEOUT_S = 4.0
 """Time-out of a call to the embedder, Qdrant or PostgreSQL. No client waits for it, but a job has to end in time."""
 BATCH_TIMEOUT_S = 60.0
-"""Time-out of embedding a batch in a command: requests go first, and a transformer takes seconds for it."""
+"""Time-out of a batch in a command. Requests go first, and a transformer takes seconds to embed it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,6 +60,7 @@ class Adapters:
     evaluations: RedisEvaluationQueue
     index: QdrantIndex
     embedder: QuickHttp
+    imports: RedisImportStore
     request_lifetime_s: float
 
     async def fetch_model(self) -> EmbeddingModel:
@@ -70,26 +72,6 @@ class Adapters:
         """Return a writer from the outbox into `history`."""
         decisive = self.settings.decisive_hash(), self.settings.decisive()
         return HistoryWriter(self.outbox, history, self.kinds, *decisive, clock=self.clock, metrics=metrics)
-
-    def import_stores(self, metrics: LearnerMetrics) -> ImportStores:
-        """Return the stores of imported scores, whose kinds and contributions are in hashes of their own."""
-        days, clock, key_of = self.settings.RECENCY_DAYS, self.clock, redis_keys.imported
-        imports = RedisImportStore(self.client, lifetime_s=counts_for_s(days))
-        kinds = KindAssigner(
-            store=RedisKindStore(self.client, clock=clock, key_of=key_of),
-            log=imports,
-            fetch_model=self.fetch_model,
-            clock=clock,
-            metrics=metrics,
-        )
-        return ImportStores(
-            imports=imports,
-            kinds=kinds,
-            posteriors=RedisPosteriorStore(self.client, recency_days=days, clock=clock, key_of=key_of),
-            index=self.index,
-            embedder=HttpEmbedder(self.embedder, timeout_s=BATCH_TIMEOUT_S),
-            clock=clock,
-        )
 
 
 @contextlib.asynccontextmanager
@@ -115,6 +97,7 @@ async def open_adapters(settings: Settings) -> AsyncIterator[Adapters]:
             evaluations=RedisEvaluationQueue(client, history_bound=bound),
             index=QdrantIndex(qdrant, api_key=key.get_secret_value() if key else None, timeout_s=CALL_TIMEOUT_S),
             embedder=await stack.enter_async_context(QuickHttp(settings.EMBEDDER_URL)),
+            imports=RedisImportStore(client, lifetime_s=counts_for_s(days)),
             request_lifetime_s=window_s + GRACE_S,
         )
 
@@ -136,3 +119,32 @@ async def open_upstreams(settings: Settings) -> AsyncIterator[HttpUpstreams]:
     """Open connections of the learner's own to the upstreams; close them at the end. Raises SettingsError."""
     with contextlib.closing(HttpUpstreams(settings, models_of(settings, variables()))) as upstreams:
         yield upstreams
+
+
+def import_history(history: PostgresHistory) -> ImportHistory:
+    """Return the imports of a history."""
+    imports: ImportHistory = importlib.import_module("shared.storage.postgres_imports").PostgresImports(history)
+    return imports
+
+
+@contextlib.asynccontextmanager
+async def open_import_stores(adapters: Adapters, metrics: LearnerMetrics) -> AsyncIterator[ImportStores]:
+    """Open the stores of imported scores, whose kinds and contributions are in hashes of their own."""
+    settings, client, clock, key_of = adapters.settings, adapters.client, adapters.clock, redis_keys.imported
+    kinds = RedisKindStore(client, clock=clock, key_of=key_of)
+    model = adapters.fetch_model
+    async with contextlib.AsyncExitStack() as stack:
+        history = None
+        if settings.ENABLE_PERSISTENCE:
+            opened = await stack.enter_async_context(open_history(settings, timeout_s=BATCH_TIMEOUT_S))
+            await opened.prepare()
+            history = import_history(opened)
+        yield ImportStores(
+            imports=adapters.imports,
+            kinds=KindAssigner(store=kinds, log=adapters.imports, fetch_model=model, clock=clock, metrics=metrics),
+            posteriors=RedisPosteriorStore(client, recency_days=settings.RECENCY_DAYS, clock=clock, key_of=key_of),
+            index=adapters.index,
+            embedder=HttpEmbedder(adapters.embedder, timeout_s=BATCH_TIMEOUT_S),
+            clock=clock,
+            history=history,
+        )

@@ -10,6 +10,7 @@ from msgspec import Meta, Struct
 
 from shared.bandit.arms import ArmId
 from shared.bandit.context import Vector
+from shared.bandit.kinds import KindId
 from shared.bandit.sources import Source
 from shared.schemas.storage import Assignment
 
@@ -77,6 +78,11 @@ class StoredImport(Struct, frozen=True, eq=False):
     assigned: Assignment | None = None
     revision: int = 0
     sums: Mapping[str, int] | None = None
+
+    @property
+    def kind(self) -> KindId | None:
+        """Its kind of prompt."""
+        return None if self.assigned is None else self.assigned.kind
 
 
 _IMPORT = msgspec.json.Decoder(Import)

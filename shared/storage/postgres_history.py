@@ -117,12 +117,12 @@ class PostgresHistory:
 
     async def prepare(self) -> None:
         """Create or change the tables."""
-        async with self._connection() as connection:
+        async with self.connection() as connection:
             await migrate(connection)
 
     async def ping(self) -> str:
         """Return the version of a server that takes writes."""
-        async with self._connection() as connection:
+        async with self.connection() as connection:
             cursor = await connection.execute("SELECT current_setting('transaction_read_only') AS read_only")
             row = await cursor.fetchone()
             if row is not None and row["read_only"] == "on":
@@ -161,7 +161,7 @@ class PostgresHistory:
             "evaluations": [evaluation_row(one.request_id, one.evaluation) for one in entries if one.evaluation],
             "contributions": [contribution_row(one.contribution) for one in entries if one.contribution is not None],
         }
-        async with self._connection() as connection, connection.transaction(), connection.cursor() as cursor:
+        async with self.connection() as connection, connection.transaction(), connection.cursor() as cursor:
             for table, values in tables.items():
                 if values:
                     await cursor.executemany(INSERT[table] + AGAIN.get(table, ONCE), values)
@@ -170,7 +170,7 @@ class PostgresHistory:
         """Yield requests by time, one page per transaction, so that a long read holds no snapshot."""
         place: tuple[float, Any] = (since, _FIRST)
         while True:
-            async with self._connection() as connection:
+            async with self.connection() as connection:
                 page = await (await connection.execute(PAGE, [since, *place, batch])).fetchall()
                 if not page:
                     return
@@ -184,7 +184,7 @@ class PostgresHistory:
 
     async def count(self, *, since: float) -> int:
         """Return the number of requests."""
-        async with self._connection() as connection:
+        async with self.connection() as connection:
             row = await (
                 await connection.execute("SELECT count(*) AS n FROM requests WHERE created_s >= %s", [since])
             ).fetchone()
@@ -192,7 +192,7 @@ class PostgresHistory:
 
     async def save_settings(self, settings_hash: str, content: Mapping[str, object]) -> None:
         """Store what a hash stands for."""
-        async with self._connection() as connection:
+        async with self.connection() as connection:
             await connection.execute(
                 "INSERT INTO settings (hash, content) VALUES (%s, %s) ON CONFLICT DO NOTHING",
                 [settings_hash, Jsonb(dict(content))],
@@ -200,13 +200,13 @@ class PostgresHistory:
 
     async def save_kinds(self, kinds: Kinds) -> None:
         """Insert a snapshot, and delete all but the newest few."""
-        async with self._connection() as connection, connection.transaction():
+        async with self.connection() as connection, connection.transaction():
             await connection.execute(SAVE_KINDS, kinds_row(kinds))
             await connection.execute(OLD_KINDS, [KINDS_KEPT])
 
     async def kinds(self) -> Kinds | None:
         """Return the snapshot of the largest order."""
-        async with self._connection() as connection:
+        async with self.connection() as connection:
             cursor = await connection.execute("SELECT * FROM kinds ORDER BY place DESC LIMIT 1")
             row = await cursor.fetchone()
         return None if row is None else past_kinds(row)
@@ -214,8 +214,8 @@ class PostgresHistory:
     async def assignments(self, *, after: int, batch: int = 500) -> AsyncIterator[list[PastAssignment]]:
         """Yield assignments by order, one page per transaction."""
         while True:
-            async with self._connection() as connection:
-                page = await (await connection.execute(ASSIGNED, [after, batch])).fetchall()
+            async with self.connection() as connection:
+                page = await (await connection.execute(ASSIGNED, {"after": after, "batch": batch})).fetchall()
             if not page:
                 return
             yield [past_assignment(row) for row in page]
@@ -223,7 +223,7 @@ class PostgresHistory:
 
     async def old_clusters(self) -> OldClusters | None:
         """Return the cluster centres that were stored last."""
-        async with self._connection() as connection:
+        async with self.connection() as connection:
             cursor = await connection.execute("SELECT * FROM centroids ORDER BY fitted_at DESC, epoch DESC LIMIT 1")
             row = await cursor.fetchone()
         if row is None:
@@ -232,7 +232,7 @@ class PostgresHistory:
         return OldClusters(row["epoch"], centres.astype(np.float32, copy=False))
 
     @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[AsyncConnection[dict[str, Any]]]:
+    async def connection(self) -> AsyncIterator[AsyncConnection[dict[str, Any]]]:
         """Lend a connection; whatever PostgreSQL or its socket does becomes DependencyError, but for refused rows.
 
         Where it speaks of the connection, all connections are dropped: the others lead to the same server.

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 import orjson
 
-from shared.schemas.events import EventKind
+from shared.schemas.events import EventKind, ledger_name
 from shared.schemas.imports import Import, StoredImport
 from shared.storage import redis_keys
 from shared.storage.redis_connection import Client, Damaged, answers_of, redis_errors
-from shared.storage.request_codec import parse_assignment
+from shared.storage.request_codec import assignment_text, parse_assignment
 
-APPLIED = EventKind.FEEDBACK
+_LEDGER = f"applied:{ledger_name(EventKind.FEEDBACK)}"
 """Contributions of imports are applied as those of ratings are: a newer revision replaces an older one."""
 
-_LEDGER = f"applied:{APPLIED}"
 _SCAN = 500
 
 
@@ -37,10 +36,17 @@ class RedisImportStore:
 
     async def put(self, imports: Sequence[Import]) -> None:
         """Write the records."""
+        await self._write([(one, {}) for one in imports])
+
+    async def restore(self, imports: Sequence[StoredImport]) -> None:
+        """Write all fields."""
+        await self._write([(one.record, _learned(one)) for one in imports])
+
+    async def _write(self, imports: Sequence[tuple[Import, Mapping[str, str | int]]]) -> None:
         pipeline = self._client.pipeline(transaction=True)
-        for one in imports:
+        for one, learned in imports:
             key = redis_keys.imported(one.id)
-            pipeline.hset(key, "record", one.to_json())
+            pipeline.hset(key, mapping={"record": one.to_json(), **learned})
             pipeline.pexpireat(key, round((one.created_at + self._lifetime_s) * 1000))
         with redis_errors():
             await pipeline.execute()
@@ -55,6 +61,15 @@ class RedisImportStore:
                 yield [key.decode().removeprefix(prefix) for key in keys]
             if cursor == 0:
                 return
+
+
+def _learned(one: StoredImport) -> dict[str, str | int]:
+    fields: dict[str, str | int] = {}
+    if one.assigned is not None:
+        fields["kind"] = assignment_text(one.assigned)
+    if one.sums is not None:
+        fields |= {_LEDGER: orjson.dumps(dict(one.sums)).decode(), f"{_LEDGER}:revision": one.revision}
+    return fields
 
 
 def _stored(row: list[bytes | None] | Damaged) -> StoredImport | None:

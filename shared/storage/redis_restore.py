@@ -45,9 +45,9 @@ class RedisRestorer:
         return True
 
     async def clear(self) -> None:
-        """Forget requests, their public ids and what was learned."""
+        """Forget requests, their public ids, imports and what was learned."""
         self._failed.clear()
-        kept = redis_keys.alias("*", "*"), redis_keys.owners("*")
+        kept = redis_keys.alias("*", "*"), redis_keys.owners("*"), redis_keys.imported("*")
         for pattern in (redis_keys.request("*"), *kept, redis_keys.sums("*", "*")):
             with redis_errors():
                 found = [key async for key in self._client.scan_iter(pattern, count=_AT_ONCE)]

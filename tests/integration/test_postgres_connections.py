@@ -39,7 +39,7 @@ async def test_nothing_is_prepared_on_the_server(history: PostgresHistory) -> No
         [page async for page in history.read(since=0)]
         await history.kinds()
         await history.ping()
-    async with history._connection() as connection:
+    async with history.connection() as connection:
         cursor = await connection.execute("SELECT count(*) AS n FROM pg_prepared_statements")
         assert await cursor.fetchone() == {"n": 0}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,7 +16,9 @@ from msgspec import structs
 from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
+from services.learner.commands.import_scores import Imported, ImportStores, import_scores
 from services.learner.commands.rebuild import RebuildStores, Rebuilt, rebuild
+from services.learner.commands.score_file import ScoredAnswer
 from services.learner.learning.apply_events import EventLearner, effect_of
 from services.learner.writers.history_writer import HistoryWriter
 from services.learner.writers.index_writer import IndexWriter
@@ -28,10 +30,12 @@ from shared.schemas.storage import Assignment, EmbeddingModel, NewRecord, Rating
 from shared.settings import Settings
 from shared.storage import redis_keys
 from shared.storage.postgres_history import PostgresHistory
+from shared.storage.postgres_imports import PostgresImports
 from shared.storage.qdrant_index import QdrantIndex, collection_name
 from shared.storage.redis_requests import GRACE_S
 from tests.support.assigning import a_kind_assigner
 from tests.support.evaluations import an_evaluation, evaluate
+from tests.support.fakes.embedder import FakeEmbedder
 from tests.support.redis_rig import RECENCY_DAYS, WINDOW_S, Rig, redis_rig
 from tests.support.sample_records import a_new_record, own_id
 from tests.support.values import replace
@@ -94,6 +98,8 @@ class Memory:
             self.index,
             rig.heartbeats,
             rig.clock,
+            rig.imports,
+            PostgresImports(self.history),
         )
         lifetime_s = WINDOW_S + GRACE_S
         steps: list[tuple[int, int]] = []
@@ -108,6 +114,24 @@ class Memory:
         await self.rig.raw.flushall()
         async with self.session.delete(f"{self.url}/collections/{collection_name(self.model)}"):
             pass
+
+    async def import_scores(
+        self, lines: Sequence[ScoredAnswer], source: Source = Source.EVAL, weight: float = 0.5
+    ) -> Imported:
+        """Import scores as the command does, with an embedder that has the world's model."""
+        rig, embedder = self.rig, FakeEmbedder(self.model.dimension)
+        embedder.named(self.model)
+        kinds = a_kind_assigner(rig.import_kinds, rig.imports, rig.clock, metrics=self.metrics, model=self.model)
+        history = PostgresImports(self.history)
+        stores = ImportStores(rig.imports, kinds, rig.import_posteriors, self.index, embedder, rig.clock, history)
+        return await import_scores(
+            lines, stores, lambda *_: None, source=source, weight=weight, recency_days=RECENCY_DAYS
+        )
+
+    async def imports_in_redis(self) -> dict[str, Any]:
+        """Every imported prompt's hash."""
+        raw = self.rig.raw
+        return {key.decode(): await raw.hgetall(key) async for key in raw.scan_iter(redis_keys.imported("*"))}
 
     def traffic(self, number: int, seed: int = 1) -> list[NewRecord]:
         """Requests of many kinds: arms, days, ends, failed attempts, clusters, shifts, with public ids or without."""

@@ -23,9 +23,9 @@ from shared.bandit.arms import ArmId
 from shared.bandit.sources import Source
 from shared.clock import utc_day
 from shared.errors import DependencyError
-from shared.import_store import ImportStore
+from shared.import_store import ImportHistory, ImportStore
 from shared.ports import Clock, Embedder, PosteriorStore, RequestIndex
-from shared.schemas.events import Event, EventKind
+from shared.schemas.events import NO_ENTRY, Event, EventKind
 from shared.schemas.imports import Import, ImportedAnswer, StoredImport
 from shared.schemas.storage import Applied, Effect, EmbeddingModel
 from shared.schemas.traits import traits_of
@@ -39,7 +39,10 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ImportStores:
-    """Where an import is stored and counted. `kinds` and `posteriors` work on the imports' own hashes."""
+    """Where an import is stored and counted. `kinds` and `posteriors` work on the imports' own hashes.
+
+    `history` is None without persistence.
+    """
 
     imports: ImportStore
     kinds: KindAssigner
@@ -47,6 +50,7 @@ class ImportStores:
     index: RequestIndex
     embedder: Embedder
     clock: Clock
+    history: ImportHistory | None = None
 
 
 @dataclass(slots=True)
@@ -142,10 +146,17 @@ async def _import(
     waiting = [structs.replace(one, vector=row) for one, row in zip(changed, vectors, strict=True) if one is not None]
     await stores.imports.put([one.record for one in waiting])
     assigned = [one for one in await stores.kinds.assign(list(waiting)) if one is not None]
+    if stores.history is not None:
+        await stores.history.write([_in_history(one, model) for one in assigned])
     points = [point for one in assigned if one.vector is not None for point in import_points(one.record, one.vector)]
     await stores.index.upsert(points)
     await apply_imports(assigned, stores.posteriors)
     done.prompts += len(assigned)
+
+
+def _in_history(one: StoredImport, model: EmbeddingModel) -> StoredImport:
+    """Return what the history stores: the vector that the kind was found with, not one of a later embedding model."""
+    return one if one.record.embedding_model == model.id else structs.replace(one, vector=None)
 
 
 def _traits(prompt: _Prompt) -> tuple[str, ...]:
@@ -155,15 +166,15 @@ def _traits(prompt: _Prompt) -> tuple[str, ...]:
 
 def is_applied(one: StoredImport) -> bool:
     """Whether the contribution of an import is what its record says."""
-    return one.sums == import_sums(one.record, None if one.assigned is None else one.assigned.kind)
+    return one.sums == import_sums(one.record, one.kind)
 
 
 async def apply_imports(imports: Sequence[StoredImport], posteriors: PosteriorStore) -> None:
     """Replace the contributions of imports by what their records say. Raises DependencyError where one is refused."""
     effects = []
     for one in imports:
-        sums = import_sums(one.record, None if one.assigned is None else one.assigned.kind)
-        event = Event("0-1", EventKind.FEEDBACK, one.record.id, one.revision + 1)
+        sums = import_sums(one.record, one.kind)
+        event = Event(NO_ENTRY, EventKind.FEEDBACK, one.record.id, one.revision + 1)
         arm = next(iter(one.record.answers), "")
         effects.append(Effect(event=event, arm=arm, created_at=one.record.created_at, sums=sums))
     for applied in await posteriors.apply(effects):

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from msgspec import structs
 
 from services.learner.commands.rebuild_kinds import KindReplay
 from services.learner.learning.apply_events import effect_of
+from services.learner.learning.assign_kinds import model_of
+from services.learner.learning.imported import import_points, import_sums
 from services.learner.learning.retention import faded_before
 from services.learner.writers.history_writer import HistoryWriter
 from services.learner.writers.index_writer import DAY_S, point_of
@@ -24,14 +26,18 @@ from shared.bandit.sources import Source
 from shared.bandit.sums import by_arm
 from shared.clock import utc_day
 from shared.errors import CorruptState, RouterError
+from shared.import_store import ImportHistory, ImportStore
 from shared.ports import Clock, Heartbeats, History, Outbox, RequestIndex, Restorer
 from shared.schemas.events import NO_ENTRY, Event, EventKind
 from shared.schemas.history import Contribution, PastRequest
+from shared.schemas.imports import StoredImport
 from shared.schemas.records import Lesson
 from shared.schemas.storage import EmbeddingModel, LoggedRequest, Point
 
 Progress = Callable[[int, int], None]
 """Called with requests done and requests in all."""
+
+PointsByModel = Mapping[EmbeddingModel, Sequence[Point]]
 
 
 class RebuildRefused(RouterError):
@@ -49,13 +55,21 @@ class RebuildStores:
     index: RequestIndex
     heartbeats: Heartbeats
     clock: Clock
+    imports: ImportStore
+    import_history: ImportHistory
 
 
 @dataclass(slots=True)
 class Rebuilt:
-    """Counts and sums restored so far; `unlearned`: outcomes or ratings with figures that cannot be learned from."""
+    """Counts and sums restored so far.
+
+    Attributes:
+        imports: imported prompts.
+        unlearned: outcomes or ratings with figures that cannot be learned from.
+    """
 
     requests: int = 0
+    imports: int = 0
     points: int = 0
     unlearned: int = 0
     days: dict[tuple[ArmId, str], Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
@@ -101,9 +115,11 @@ async def rebuild(
             if each.entry.record.created_at >= faded:
                 _add(each, done)
         await stores.restorer.requests(past)
-        await _index(past, stores, done, since=recent, wipe=wipe)
+        await _index(_points(past, since=recent), stores, done, wipe=wipe)
         done.requests += len(past)
         progress(done.requests, max(total, done.requests))
+    async for imports in stores.import_history.read(since=faded):
+        await _restore_imports(imports, stores, replay, done, since=recent, wipe=wipe)
     if replay.kinds is not None:
         await stores.restorer.kinds(replay.kinds)
     await stores.restorer.sums(done.days)
@@ -175,14 +191,33 @@ def _logged(past: PastRequest) -> LoggedRequest:
 def _add(past: PastRequest, done: Rebuilt) -> None:
     record = past.entry.record
     for contribution in past.ledger:
-        for arm, sums in by_arm(record.outcome.arm, contribution.sums).items():
-            done.days[arm, utc_day(record.created_at)].update(sums)
+        _count(record.created_at, record.outcome.arm, contribution.sums, done)
 
 
-async def _index(
-    past: Sequence[PastRequest], stores: RebuildStores, done: Rebuilt, *, since: float, wipe: bool
+def _count(created_at: float, arm: ArmId, contribution: Mapping[str, int], done: Rebuilt) -> None:
+    for one, sums in by_arm(arm, contribution).items():
+        done.days[one, utc_day(created_at)].update(sums)
+
+
+async def _restore_imports(
+    imports: Sequence[StoredImport],
+    stores: RebuildStores,
+    replay: KindReplay,
+    done: Rebuilt,
+    *,
+    since: float,
+    wipe: bool,
 ) -> None:
-    """Write the points of a page, each embedding model's into its own collection."""
+    assigned = [structs.replace(one, assigned=one.assigned or replay.assign(one)) for one in imports]
+    learned = [structs.replace(one, revision=1, sums=import_sums(one.record, one.kind)) for one in assigned]
+    for one in learned:
+        _count(one.record.created_at, "", one.sums or {}, done)
+    await stores.imports.restore(learned)
+    await _index(_imported_points(learned, since=since), stores, done, wipe=wipe)
+    done.imports += len(learned)
+
+
+def _points(past: Sequence[PastRequest], *, since: float) -> PointsByModel:
     points: dict[EmbeddingModel, list[Point]] = defaultdict(list)
     for each in past:
         name, vector = each.entry.record.embedding_model, each.entry.vector
@@ -192,6 +227,19 @@ async def _index(
         point = point_of(_logged(each), model, since=since)
         if point is not None:
             points[model].append(point)
+    return points
+
+
+def _imported_points(imports: Sequence[StoredImport], *, since: float) -> PointsByModel:
+    points: dict[EmbeddingModel, list[Point]] = defaultdict(list)
+    for one in imports:
+        if one.vector is not None and one.record.created_at >= since:
+            points[model_of(one)] += import_points(one.record, one.vector)
+    return points
+
+
+async def _index(points: PointsByModel, stores: RebuildStores, done: Rebuilt, *, wipe: bool) -> None:
+    """Write the points of a page, each embedding model's into its own collection."""
     for model, some in points.items():
         await stores.index.prepare(model)
         if wipe and model not in done.models:

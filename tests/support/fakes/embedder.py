@@ -25,6 +25,10 @@ class FakeEmbedder:
         self.asked: list[str] = []
         self._model = EmbeddingModel(f"fake-{dimension}", dimension)
 
+    def named(self, model: EmbeddingModel) -> None:
+        """Let the fake be another model."""
+        self._model = model
+
     async def model(self) -> EmbeddingModel:
         """Return the fake's model."""
         if self.error is not None:

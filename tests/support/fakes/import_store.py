@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 
 from shared.errors import DependencyError
-from shared.schemas.events import EventKind
+from shared.schemas.events import EventKind, ledger_name
 from shared.schemas.imports import Import, StoredImport
-from tests.support.fakes.memory import Memory
+from tests.support.fakes.memory import Memory, Story
 
 
 class FakeImportStore:
@@ -24,13 +24,19 @@ class FakeImportStore:
         story = self.memory.stories.get(own_id)
         if story is None or story.imported is None:
             return None
-        revision, sums = story.ledger.get(EventKind.FEEDBACK, (0, None))
+        revision, sums = story.ledger.get(ledger_name(EventKind.FEEDBACK), (0, None))
         return StoredImport(story.imported, None, story.assigned, revision, sums)
 
     async def put(self, imports: Sequence[Import]) -> None:
         self._here()
         for one in imports:
             self.memory.stories[one.id].imported = one
+
+    async def restore(self, imports: Sequence[StoredImport]) -> None:
+        self._here()
+        for one in imports:
+            ledger = {} if one.sums is None else {ledger_name(EventKind.FEEDBACK): (one.revision, dict(one.sums))}
+            self.memory.stories[one.record.id] = Story(imported=one.record, assigned=one.assigned, ledger=ledger)
 
     async def all_ids(self) -> AsyncIterator[list[str]]:
         self._here()

@@ -1,0 +1,63 @@
+"""Command `make import`: imports scores into the stack of this machine, whether `make run` is running or not."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from deploy.local import running
+from deploy.local.chosen_parts import ChosenParts
+from deploy.local.interrupts import StopRequests
+from deploy.local.plan import ROOT, explicit_settings
+from deploy.local.stack import AlreadyRunning, Interrupted, Stack
+from deploy.local.terminal import say, show_line
+from shared.errors import DependencyError, SettingsError
+from shared.settings import Settings, load_settings
+
+PARTS = ("redis", "qdrant", "postgres", "embedder")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Import into the running stack, or start the stores for it; return the exit code of the import."""
+    parser = argparse.ArgumentParser(prog="python -m deploy.local.import_scores")
+    parser.add_argument("--folder", type=Path, default=ROOT / ".local", help="data and logs (default: .local)")
+    parser.add_argument("--anywhere", action="store_true", help="use any free ports instead of the default ones")
+    parser.add_argument("file", type=Path, help="JSON lines of prompt, model and score")
+    options, more = parser.parse_known_args(arguments)
+    if not options.file.is_file():
+        parser.error(f"{options.file} is not a file")
+    folder = options.folder.resolve()
+    command = [sys.executable, "-m", "services.learner", "import", str(options.file.resolve()), *more]
+    try:
+        settings = load_settings()
+        planner = ChosenParts(settings, folder, folder / "models", say=say, anywhere=options.anywhere, names=PARTS)
+        try:
+            with Stack(planner, show=show_line, stop_requests=StopRequests()) as stack:
+                stack.start()
+                return stack.run_command(command, planner.environment)
+        except AlreadyRunning:
+            environment = _environment(settings, running.addresses(folder))
+            return subprocess.run(command, check=False, cwd=ROOT, env=environment).returncode
+    except Interrupted:
+        return 130
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except DependencyError as error:
+        say(f"stopped, because of {error}")
+        return 1
+
+
+def _environment(settings: Settings, addresses: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of the import beside a running stack, whose own parts have these addresses."""
+    inherited = {name: value for name, value in os.environ.items() if name != "CONFIG_FILE"}
+    history = {"ENABLE_PERSISTENCE": "true"} if "DATABASE_URL" in addresses else {}
+    return inherited | explicit_settings(settings) | history | dict(addresses)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

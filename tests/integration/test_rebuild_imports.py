@@ -1,0 +1,81 @@
+"""Imported scores come back from PostgreSQL as they were, after Redis and Qdrant were lost."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+from msgspec import structs
+
+from services.learner.commands.score_file import ScoredAnswer
+from shared.bandit.sources import Source
+from shared.bandit.sums import Scores
+from shared.schemas.imports import Import, ImportedAnswer, StoredImport
+from shared.storage.postgres_imports import PostgresImports
+from tests.support.history_rig import ARMS, Memory, memory
+from tests.support.kinds import same, unit_vectors
+from tests.support.sample_records import own_id
+
+
+@pytest.fixture
+async def world(redis_server: str, qdrant_url: str, database_url: str) -> AsyncIterator[Memory]:
+    async with memory(redis_server, qdrant_url, database_url) as made:
+        yield made
+
+
+def imported(prompts: int) -> list[ScoredAnswer]:
+    """Two answers to each of so many prompts."""
+    return [
+        ScoredAnswer(f"{'cook soup' if at % 2 else 'write code'} {at}", "", arm, ImportedAnswer(at % 5 / 4, 1.5, 0.25))
+        for at in range(prompts)
+        for arm in ARMS[:2]
+    ]
+
+
+async def test_imported_scores_come_back_as_they_were(world: Memory) -> None:
+    """Between requests, whose kinds they share; revised; without points of another embedding model's vectors."""
+    entries, scored = world.traffic(120), imported(60)
+    await world.send(entries[:60])
+    await world.learn()
+    await world.import_scores(scored[:100])
+    await world.send(entries[60:])
+    await world.learn()
+    await world.import_scores(scored, source=Source.JUDGE, weight=0.125)
+    better = structs.replace(scored[0], answer=ImportedAnswer(0.75, 3.0, 0.5))
+    await world.import_scores([better])
+    sums, requests, points = await world.sums_in_redis(), await world.requests_in_redis(), await world.points()
+    kinds = (await world.rig.posteriors.load()).kinds
+    hashes = await world.imports_in_redis()
+    assert len(hashes) == 50 + 60
+    await world.lose()
+    done = await world.rebuild()
+    assert (done.requests, done.imports, done.points) == (len(entries), len(hashes), len(points))
+    assert await world.sums_in_redis() == sums
+    assert await world.points() == points
+    assert await world.imports_in_redis() == {
+        key: {**fields, b"applied:feedback:revision": b"1"} for key, fields in hashes.items()
+    }
+    assert same((await world.rig.posteriors.load()).kinds, kinds)
+    assert set(await world.requests_in_redis()) <= set(requests)
+    # What was imported is known; what is revised replaces what it had added.
+    assert (await world.import_scores(scored[2:100])).known == 49
+    await world.import_scores(scored[:1])
+    assert (await world.import_scores([better])).prompts == 1
+    assert await world.sums_in_redis() == sums
+    await world.rebuild(wipe=True)
+    assert await world.sums_in_redis() == sums
+
+
+async def test_an_import_that_was_not_counted_is_counted_by_the_rebuild(world: Memory) -> None:
+    """Redis was lost between the write to the history and the assignment or the contribution."""
+    await world.history.prepare()
+    answers = {"v/a": ImportedAnswer(1.0), "v/b": ImportedAnswer(0.5)}
+    record = Import(own_id(world.rig.clock.now()), Source.EVAL, world.rig.clock.now(), world.model.id, 0.5, answers)
+    await PostgresImports(world.history).write([StoredImport(record, unit_vectors(1, 4)[0])])
+    assert (await world.rebuild()).imports == 1
+    state = await world.rig.posteriors.load()
+    assert {arm: list(sums.sources[Source.EVAL].kinds.values()) for arm, sums in state.arms.items()} == {
+        "v/a": [Scores(0.5, 0.5)], "v/b": [Scores(0.5, 0.25)],
+    }  # fmt: skip
+    assert state.kinds is not None
+    assert len(await world.points()) == 2
