@@ -148,14 +148,13 @@ class RequestLog(Protocol):
         now: float,
         terms: RatingTerms | None = None,
     ) -> Verdict:
-        """Store the rating and its event in one atomic step.
-
-        The same again by its source is DUPLICATE and changes nothing. A reserved request whose record is not yet
-        written is ACCEPTED. `terms` that refuse the rating are checked first.
-        """
+        """Store the rating and its event atomically, also before the record. The same by its source is DUPLICATE."""
 
     async def last_answer(self, *, owner: str, session: str) -> LastAnswer | None:
         """Return the last answer in a conversation, by its records; None after a day without one."""
+
+    async def session_steps(self, *, owner: str, session: str) -> list[str]:
+        """Return own ids of the latest whole answers in a conversation that can be rated, oldest first."""
 
     async def explored_usd(self, now: float) -> float:
         """Return the USD paid on that UTC day for answers that only exploration chose, by the records."""

@@ -24,11 +24,15 @@ class Headers(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The caller of a request. `owner` stands for the key in storage and log; `operator`: may see all of `/health`."""
+    """The caller of a request. `owner` stands for the key in storage and log.
+
+    `operator`: may see all of `/health`; `any_source`: may send scores of sources other than users.
+    """
 
     owner: str = ANYBODY
     admin: bool = False
     operator: bool = False
+    any_source: bool = False
 
     @property
     def scope(self) -> str | None:

@@ -1,31 +1,41 @@
-"""Feedback request: the id of an answer, its score, and an optional text."""
+"""Feedback request: the id of an answer or of a session, its score, its source, and an optional text."""
 
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import parse_qsl
 
-from msgspec import Struct
+from msgspec import Struct, structs
 from pydantic import BaseModel, ConfigDict, Field
 
-from shared.errors import InvalidRequest, PayloadTooLarge
+from shared.bandit.sources import Source
+from shared.errors import ClientError, InvalidRequest, PayloadTooLarge
+from shared.schemas.chat_fields import MAX_SESSION_CHARS
 from shared.schemas.ids import REQUEST_ID_PATTERN
-from shared.schemas.strict_json import load_object, validate
+from shared.schemas.strict_json import load_json, load_object, validate
 
 MAX_TEXT_CHARS = 16_384
 MAX_FEEDBACK_BYTES = 262_144
 """Largest body: the longest text with each character as two escapes of six bytes, and some margin."""
 
+MAX_BATCH = 1000
+"""Most ratings of one body."""
+
 _NUMBER = re.compile(r"[0-9]{1,3}(\.[0-9]{1,9})?")
 
 
 class FeedbackRequest(Struct, frozen=True):
-    """A validated rating. `score` is in [0, 1]; unknown fields are ignored."""
+    """A validated rating of a request, or of all steps of the session `session_id`, where `request_id` is empty.
+
+    `score` is in [0, 1]; unknown fields are ignored.
+    """
 
     request_id: str
     score: float
     text: str | None
+    source: Source = Source.USER
+    session_id: str | None = None
 
 
 class RatingFields(BaseModel):
@@ -38,15 +48,46 @@ class RatingFields(BaseModel):
 
 
 class FeedbackFields(RatingFields):
-    """Body of a rating."""
+    """Body of a rating: of one request, or of a session."""
 
-    request_id: Annotated[str, Field(pattern=REQUEST_ID_PATTERN)]
+    request_id: Annotated[str, Field(pattern=REQUEST_ID_PATTERN)] | None = None
+    session_id: Annotated[str, Field(min_length=1, max_length=MAX_SESSION_CHARS)] | None = None
+    source: Literal["user", "eval", "judge", "check", "implicit"] = "user"
 
 
-def parse_feedback(raw: bytes) -> FeedbackRequest:
-    """Parse and validate a feedback body. Raises InvalidRequest, with the field named, or PayloadTooLarge."""
-    fields = validate(FeedbackFields, load_object(raw))
-    return _request(fields, fields.request_id)
+Feedback = FeedbackRequest | list[FeedbackRequest | ClientError]
+
+
+def parse_feedback(raw: bytes) -> Feedback:
+    """Parse and validate a feedback body: one rating, or a list of them, each with an error of its own.
+
+    Raises InvalidRequest, with the field named, or PayloadTooLarge.
+    """
+    content = load_json(raw)
+    if not isinstance(content, list):
+        return _feedback(content)
+    if not 1 <= len(content) <= MAX_BATCH:
+        raise InvalidRequest(f"A list has 1 to {MAX_BATCH} ratings.", code="invalid_value")
+    return [_feedback_or_error(item) for item in content]
+
+
+def _feedback_or_error(content: object) -> FeedbackRequest | ClientError:
+    try:
+        return _feedback(content)
+    except ClientError as error:
+        return error
+
+
+def _feedback(content: object) -> FeedbackRequest:
+    if not isinstance(content, dict):
+        raise InvalidRequest("A rating must be a JSON object.", code="invalid_json")
+    fields = validate(FeedbackFields, content)
+    if fields.request_id is None and fields.session_id is None:
+        raise InvalidRequest("Name a request or a session.", code="missing_required_parameter", param="request_id")
+    if fields.request_id is not None and fields.session_id is not None:
+        raise InvalidRequest("Name a request or a session, not both.", code="invalid_value", param="session_id")
+    rating = _request(fields, fields.request_id or "")
+    return structs.replace(rating, source=Source(fields.source), session_id=fields.session_id)
 
 
 def parse_rating(raw: bytes, request_id: str, *, form: bool) -> FeedbackRequest:

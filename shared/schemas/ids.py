@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ REQUEST_ID_PATTERN = r"^[A-Za-z0-9._:-]{1,128}\z"
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _NAMED = 20
+_SESSION_DIGITS = 32
 _OWN_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 
 
@@ -24,6 +26,16 @@ def is_request_id(text: str) -> bool:
 def may_be_own_id(text: str) -> bool:
     """Return whether `text` has the form of our own ids."""
     return _OWN_ID.fullmatch(text) is not None
+
+
+def made_at(own_id: str) -> float:
+    """Return when one of our own ids was made, Unix seconds."""
+    return int(own_id[:8] + own_id[9:13], 16) / 1000
+
+
+def session_hash(session_id: str) -> str:
+    """Return the stored name of a conversation: bounded and opaque."""
+    return hashlib.sha256(session_id.encode("utf-8", "surrogatepass")).hexdigest()[:_SESSION_DIGITS]
 
 
 def ambiguous(own_ids: Sequence[str]) -> Conflict:

@@ -29,6 +29,14 @@ _INT_DIGITS = 20  # of 2**64 - 1, the largest integer that orjson writes
 
 def load_object(raw: bytes) -> dict[str, Any]:
     """Parse one JSON object. Raises InvalidRequest with a code that names what is wrong, never its content."""
+    value = load_json(raw)
+    if not isinstance(value, dict):
+        raise _invalid("The body must be a JSON object.")
+    return value
+
+
+def load_json(raw: bytes) -> Any:
+    """Parse one JSON value. Raises InvalidRequest."""
     if raw.startswith(_BOM):
         raise _invalid("The body starts with a byte order mark.")
     taken: dict[str, str] = {}
@@ -44,14 +52,12 @@ def load_object(raw: bytes) -> dict[str, Any]:
         raise InvalidRequest(str(error), code=error.code) from None
     except json.JSONDecodeError as error:
         raise _invalid(f"The body is not valid JSON: {error.msg} at character {error.pos}.") from None
-    if not isinstance(value, dict):
-        raise _invalid("The body must be a JSON object.")
     if "\\" in text and holds(text, "\\u"):  # the cheap test first: it is ten times faster
         _check_surrogates(value)
     return put_back(value, taken) if taken else value
 
 
-def _check_surrogates(value: dict[str, Any]) -> None:
+def _check_surrogates(value: Any) -> None:
     r"""Refuse half a surrogate pair (`"\ud800"`), which no encoder further down could write."""
     try:
         orjson.dumps(value)

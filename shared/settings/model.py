@@ -27,6 +27,7 @@ from shared.settings.field_types import (
     HeaderSecret,
     HttpUrl,
     KeyLimits,
+    KeyPrefixes,
     Keys,
     ModelName,
     ModelPrices,
@@ -179,6 +180,9 @@ class Settings(EvaluationSettings):
         None,
         min_length=16,
         description="16 characters or more: chat responses carry a link that rates them once, without a key",
+    )
+    FEEDBACK_SOURCE_KEYS: KeyPrefixes = Field(
+        (), description="Keys that may send scores of other sources than users, besides admin keys; as in KEY_LIMITS"
     )
     FEEDBACK_RPM: int = Field(6000, ge=0, le=10_000_000, description="Ratings a minute of one key; 0: no limit")
 

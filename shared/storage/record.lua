@@ -5,7 +5,8 @@
 -- ARGV: 1 own id, 2 record, 3 vector ('' for none), 4 owner, 5 status, 6 created_at, 7 lifetime in ms, 8 event version,
 --       9 the last answer of its sessions, 10 what exploring has cost (1e-9 USD, whole),
 --       11 outbox of the history ('' for none), 12 its bound, 13 the prompt, where it is kept ('' for none),
---       14 tokens and 15 cost (1e-9 USD) beyond what was reserved ('' for nothing to settle).
+--       14 tokens and 15 cost (1e-9 USD) beyond what was reserved ('' for nothing to settle),
+--       16 steps of its session ('' for none: no session, or no whole answer), 17 how many are kept.
 if redis.call('HEXISTS', KEYS[1], 'record') == 1 then return 0 end
 local rated = redis.call('HLEN', KEYS[1]) > 0
 redis.call('HSET', KEYS[1], 'record', ARGV[2], 'owner', ARGV[4], 'status', ARGV[5], 'created_at', ARGV[6])
@@ -29,9 +30,14 @@ if ARGV[10] ~= '0' then
   redis.call('PEXPIRE', KEYS[5], 172800000)
 end
 
--- Not stopping at a damaged counter: there is no rollback, and the event below must not be lost.
+-- Not stopping at a damaged counter or list: there is no rollback, and the event below must not be lost.
 if ARGV[14] ~= '' and redis.call('EXISTS', KEYS[6]) == 1 then
   redis.pcall('HINCRBYFLOAT', KEYS[6], 'tokens', -tonumber(ARGV[14]))
+end
+if ARGV[16] ~= '' then
+  redis.pcall('RPUSH', ARGV[16], ARGV[1])
+  redis.pcall('LTRIM', ARGV[16], -ARGV[17], -1)
+  redis.pcall('PEXPIRE', ARGV[16], ARGV[7])
 end
 if ARGV[15] ~= '' then
   redis.pcall('INCRBY', KEYS[7], ARGV[15])

@@ -113,6 +113,11 @@ def session(owner: str, session_hash: str) -> str:
     return f"{TAG}:session:{owner}:{session_hash}"
 
 
+def session_steps(owner: str, session_hash: str) -> str:
+    """List: own ids of the latest whole answers in a conversation of `owner`. Lives as long as the last of them."""
+    return f"{TAG}:session-steps:{owner}:{session_hash}"
+
+
 def explored(day: str) -> str:
     """String: what one UTC day's answers that only exploration chose have cost, in 1e-9 USD. Expires after two days."""
     return f"{TAG}:explored:{day}"

@@ -16,6 +16,7 @@ from shared.ports import Clock
 from shared.resilience.coalescer import PIPELINED, Coalescer
 from shared.schemas.events import FIRST_VERSION, source_suffix
 from shared.schemas.history import NO_HISTORY, OutboxBound
+from shared.schemas.ids import made_at
 from shared.schemas.quota import Charge, Limit, Quota
 from shared.schemas.records import RequestRecord, Status, StoredRequest
 from shared.schemas.storage import Claim, LastAnswer, LoggedRequest, NewRecord, RatingTerms, Reservation, Verdict
@@ -39,6 +40,9 @@ GRACE_S = 7 * 86_400.0
 
 RESERVATIONS = 1024
 """Most reservations of one write; Redis takes about 2 ms for so many."""
+
+STEPS_KEPT = 100
+"""Steps of a conversation that a rating of it is credited to: the latest."""
 
 SCAN = 500
 """Keys of one step through all requests."""
@@ -122,7 +126,7 @@ class RedisRequestLog:
         return keys, [record.id, story, vector, record.owner, outcome.status, created_at, self._ttl_ms,
                       FIRST_VERSION, entry.last_answer.to_text(), round(record.explored_usd * NANO), *self._outbox,
                       (entry.prompt or "").encode("utf-8", "surrogatepass"),
-                      *_unreserved(record)]  # fmt: skip
+                      *_unreserved(record), _steps_key(record), STEPS_KEPT]  # fmt: skip
 
     async def find(self, *, owner: str | None, public_id: str) -> StoredRequest | None:
         """Return the request that `owner` knows by `public_id`, or by its own id."""
@@ -192,6 +196,13 @@ class RedisRequestLog:
             text = await self._client.get(redis_keys.session(owner, session))
             return None if text is None else LastAnswer.from_text(text.decode())
 
+    async def session_steps(self, *, owner: str, session: str) -> list[str]:
+        """Return own ids of the steps that can be rated."""
+        with redis_errors():
+            steps = await self._client.lrange(redis_keys.session_steps(owner, session), 0, -1)
+        since = self._clock.now() - self._window_s
+        return [own_id for own_id in map(bytes.decode, steps) if made_at(own_id) >= since]
+
     async def explored_usd(self, now: float) -> float:
         """Return what that day's exploring has cost."""
         with redis_errors():
@@ -256,6 +267,11 @@ class RedisRequestLog:
             ]
         )
         return [own_id for own_id, anew in zip(marks, answers, strict=True) if anew == 1]
+
+
+def _steps_key(record: RequestRecord) -> str:
+    """Return the key of the list that a whole answer in a conversation is added to; '' for any other record."""
+    return redis_keys.session_steps(record.owner, record.session) if record.session and record.rateable else ""
 
 
 def _unreserved(record: RequestRecord) -> tuple[int | str, int | str]:

@@ -9,12 +9,14 @@ import pytest
 from shared.bandit.sources import Source
 from shared.schemas.events import EVENT_VERSION, FIRST_VERSION, FORGOTTEN_REVISION, Event, EventKind
 from shared.schemas.history import PastRating
-from shared.schemas.records import Rating
+from shared.schemas.records import Rating, Status
 from shared.schemas.storage import Effect, RatingTerms, Verdict
 from shared.storage import redis_keys
+from shared.storage.redis_requests import GRACE_S, STEPS_KEPT
 from tests.support.evaluations import an_evaluation, evaluate
-from tests.support.redis_rig import Rig, fake_rig, redis_rig
+from tests.support.redis_rig import WINDOW_S, Rig, fake_rig, redis_rig
 from tests.support.sample_records import ARM, a_new_record
+from tests.support.values import replace
 
 BOUND = 100
 
@@ -163,3 +165,32 @@ async def test_an_evaluation_that_comes_after_its_request_was_forgotten_is_dropp
     (loaded,) = await rig.log.load([own])
     assert loaded is not None
     assert loaded.evaluation is None
+
+
+async def test_the_steps_of_a_session_are_its_latest_whole_answers(rig: Rig) -> None:
+    """Of its owner alone, oldest first, each once, a hundred at most, while they can be rated."""
+
+    async def record(number: int = 1, **facts: object) -> list[str]:
+        entries = [a_new_record(rig.clock.now(), owner="a", **facts) for _ in range(number)]
+        entries = [replace(each, record=replace(each.record, session="talk")) for each in entries]
+        await rig.log.record(entries)
+        await rig.log.record(entries[:1])
+        return [each.record.id for each in entries]
+
+    async def steps(owner: str = "a") -> list[str]:
+        return await rig.log.session_steps(owner=owner, session="talk")
+
+    assert await steps() == []
+    first = await record(2)
+    for status in (Status.FAILED, Status.TRUNCATED, Status.CANCELLED):
+        await record(status=status)
+    await rig.log.record([a_new_record(rig.clock.now(), owner="a")])
+    assert await steps() == first
+    assert await steps("b") == []
+    if rig.raw is not None:
+        kept_ms = await rig.raw.pttl(redis_keys.session_steps("a", "talk"))
+        assert kept_ms == pytest.approx((WINDOW_S + GRACE_S) * 1000, rel=0.01)
+    rig.clock.advance(WINDOW_S + 1)
+    assert await steps() == []
+    later = await record(STEPS_KEPT + 1)
+    assert await steps() == later[1:]

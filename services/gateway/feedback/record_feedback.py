@@ -6,11 +6,15 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import KW_ONLY, dataclass
 
+from msgspec import structs
+
 from services.gateway.records.record_writer import RecordWriter
+from shared.bandit.sources import Source
 from shared.errors import ClientError, Conflict, DependencyError, Gone, NotFound, RateLimited, Unavailable
 from shared.metrics import GatewayMetrics
 from shared.ports import Clock, RequestLog
 from shared.schemas.feedback import FeedbackRequest
+from shared.schemas.ids import session_hash
 from shared.schemas.storage import RatingTerms, Verdict
 
 RETRY_AFTER_S = 1.0
@@ -60,6 +64,34 @@ class FeedbackRecorder:
                 self.record_writer.wake()
             return verdict
         raise _refusal(verdict, self.clock)
+
+    async def record_session(self, feedback: FeedbackRequest, *, owner: str, terms: RatingTerms) -> list[Verdict]:
+        """Credit a rating to all steps of a session of `owner`, with weights that sum to one.
+
+        It replaces an earlier rating of the session. A user's is kept as `Source.SESSION`, so that it does not replace
+        the user's ratings of single answers. Raises the same errors.
+        """
+        session = session_hash(feedback.session_id or "")
+        try:
+            async with asyncio.timeout(FEEDBACK_TIMEOUT_S):
+                steps = await self.log.session_steps(owner=owner, session=session)
+        except (DependencyError, TimeoutError) as error:
+            raise self._unavailable("Feedback cannot be stored right now.") from error
+        if not steps and await self.in_doubt():
+            raise self._unavailable("Records are behind.")
+        if not steps:
+            raise NotFound(
+                "There is no such session, or none of its answers can be rated.",
+                code="session_not_found",
+                param="session_id",
+            )
+        source = Source.SESSION if terms.source is Source.USER else terms.source
+        verdicts = []
+        for own_id in steps:
+            key = terms.idempotency_key and f"{terms.idempotency_key}:{own_id}"
+            step = structs.replace(terms, source=source, weight=1 / len(steps), idempotency_key=key)
+            verdicts.append(await self.record(structs.replace(feedback, request_id=own_id), owner=None, terms=step))
+        return verdicts
 
     def _unavailable(self, message: str) -> Unavailable:
         self.metrics.feedback.labels("unavailable").inc()

@@ -41,6 +41,7 @@ class Access:
         self._users = _digests(settings.API_KEYS)
         self._admins = _digests(settings.ADMIN_API_KEYS)
         self._scrapers = _digests(() if settings.METRICS_TOKEN is None else (settings.METRICS_TOKEN,))
+        self._any_source = settings.FEEDBACK_SOURCE_KEYS
         self._pages = PageGuard(settings.ALLOWED_HOSTS)
 
     def admit(self, headers: Sent, route: str) -> Caller:
@@ -87,8 +88,9 @@ class Access:
         """Return the caller of a key, None for an unknown one. Without API_KEYS any client is a caller."""
         admin, user = _among(digest, self._admins), _among(digest, self._users)
         if digest is not None and (admin or user):
-            return Caller(digest[:OWNER_DIGITS], admin=admin, operator=admin or not self._admins)
-        return None if self._users else Caller(operator=not self._admins)
+            any_source = admin or digest.startswith(self._any_source)
+            return Caller(digest[:OWNER_DIGITS], admin, operator=admin or not self._admins, any_source=any_source)
+        return None if self._users else Caller(operator=not self._admins, any_source=not self._admins)
 
     @staticmethod
     def _key_of(headers: Sent) -> str | None:

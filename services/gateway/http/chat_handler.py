@@ -6,7 +6,6 @@ It knows neither HTTP server. `handlers/chat.py` (aiohttp) and `fast_chat.py` (t
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Awaitable, Callable
 from dataclasses import KW_ONLY, dataclass, field
 from functools import partial
@@ -24,6 +23,7 @@ from shared.errors import InvalidRequest, Unavailable
 from shared.ports import Clock
 from shared.schemas.chat import ChatRequest, Translate, parse_chat
 from shared.schemas.chat_fields import MAX_SESSION_CHARS
+from shared.schemas.ids import session_hash
 from shared.schemas.terms import with_headers
 from shared.schemas.upstream import Sink
 
@@ -32,7 +32,6 @@ SESSION = "x-session-id"
 EXPLORE = "x-router-explore"
 EVALUATE = "x-router-evaluate"
 IGNORED = "x-router-ignored"
-_SESSION_DIGITS = 32
 
 JSON_TYPE = "application/json"
 _EVENT_STREAM = {
@@ -138,7 +137,7 @@ def _session(headers: Headers, chat: ChatRequest) -> str | None:
     session_id = chat.session_id or (sent[0] if sent else None) or _cache_key(chat)
     if session_id is None:
         return None
-    return hashlib.sha256(session_id.encode("utf-8", "surrogatepass")).hexdigest()[:_SESSION_DIGITS]
+    return session_hash(session_id)
 
 
 def _cache_key(chat: ChatRequest) -> str | None:

@@ -6,10 +6,22 @@ from dataclasses import dataclass
 
 from services.gateway.dialects.messages_request import MessagesFields
 from services.gateway.dialects.responses_request import ResponsesFields
-from services.gateway.http.openapi_schemas import DECISION, HEALTH, KIND, PROMPTS, STRING, Schema, body_of, object_of
+from services.gateway.http.openapi_schemas import (
+    ARMS,
+    DECISION,
+    HEALTH,
+    MODEL,
+    STRING,
+    STRINGS,
+    TOKENS,
+    Schema,
+    body_of,
+    object_of,
+    one_or_list,
+)
 from shared.bandit.kinds import MAX_KINDS
 from shared.schemas.chat_fields import ChatFields
-from shared.schemas.feedback import FeedbackFields, RatingFields
+from shared.schemas.feedback import MAX_BATCH, FeedbackFields, RatingFields
 from shared.schemas.ids import REQUEST_ID_PATTERN
 
 USUAL_KINDS = 20
@@ -62,25 +74,6 @@ class Operation:
 
 
 _ANYTHING: Schema = {"type": "object", "additionalProperties": True}
-STRINGS: Schema = {"type": "array", "items": STRING}
-_TOKENS: Schema = {"type": "integer", "minimum": 1}
-_LISTED = {
-    "upstream": STRING,
-    "pricing": object_of(prompt=STRING, completion=STRING, request=STRING, input_cache_read=STRING),
-    "context_length": _TOKENS,
-    "architecture": object_of(input_modalities=STRINGS, output_modalities=STRINGS),
-    "top_provider": object_of(context_length=_TOKENS, max_completion_tokens=_TOKENS),
-    "supported_parameters": STRINGS,
-}
-"""Upstream, prices in USD per token, and limits of a model; what is unknown is absent."""
-_MODEL = object_of(
-    "id object created owned_by", id=STRING, object=STRING, created={"type": "integer"}, owned_by=STRING, **_LISTED
-)
-_ARM = object_of("object arm", arm=STRING, **_LISTED)
-_ARMS = object_of(
-    "object snapshot data", data={"type": "array", "items": _ARM}, kinds={"type": "array", "items": KIND},
-    kinds_total={"type": "integer"}, prompts=PROMPTS,
-)  # fmt: skip
 _BODY_ERRORS = {
     400: "malformed, or a field is out of range: `param` names it",
     408: "request_timeout",
@@ -107,7 +100,7 @@ CHAT_BODY["properties"]["provider"] = {
     "description": "Unknown fields are dropped, see x-router-ignored",
 }
 MESSAGES_BODY = body_of(MessagesFields)
-FEEDBACK_BODY, RATING_BODY = body_of(FeedbackFields), body_of(RatingFields)
+FEEDBACK_BODY, RATING_BODY = one_or_list(body_of(FeedbackFields), most=MAX_BATCH), body_of(RatingFields)
 
 ANSWERING = ("/chat/completions", "/responses", "/messages")
 """Paths whose operations are answered by a model."""
@@ -137,15 +130,16 @@ OPERATIONS = (
     ),
     Operation(
         "/messages/count_tokens", "post", "Estimated tokens of a Messages request; no model is called",
-        (200, "The estimate, rather too high than too low", _JSON, object_of("input_tokens", input_tokens=_TOKENS)),
+        (200, "The estimate, rather too high than too low", _JSON, object_of("input_tokens", input_tokens=TOKENS)),
         _CHAT_ERRORS | {429: "too_many_concurrent_requests", 503: "overloaded"}, MESSAGES_BODY,
     ),
     Operation(
-        "/feedback", "post", "Rate an answer; the last rating counts, the same again changes nothing",
-        (202, "Accepted; it is learned exactly once", _JSON,
-         object_of("status request_id duplicate", status=STRING, request_id=STRING, duplicate={"type": "boolean"})),
+        "/feedback", "post", "Rate an answer or a session; the last rating counts, the same again changes nothing",
+        (202, "Accepted; it is learned exactly once. 207 for a list: `data` has `status_code` and body for each", _JSON,
+         object_of("status duplicate", status=STRING, request_id=STRING, session_id=STRING,
+                   requests={"type": "integer"}, duplicate={"type": "boolean"})),
         _BODY_ERRORS | {
-            404: "request_not_found",
+            403: "source_not_allowed", 404: "request_not_found, session_not_found",
             409: "not_rateable: no whole answer; idempotency_key_reused; ambiguous_request_id (for admins)",
             410: "feedback_window_over", 429: "feedback_rate_limited",
             503: "feedback_unavailable: try again after Retry-After",
@@ -175,11 +169,11 @@ OPERATIONS = (
     ),
     Operation(
         "/models", "get", "`auto` and every arm",
-        (200, "OpenAI's list", _JSON, object_of("object data", object=STRING, data={"type": "array", "items": _MODEL})),
+        (200, "OpenAI's list", _JSON, object_of("object data", object=STRING, data={"type": "array", "items": MODEL})),
         {},
     ),
     Operation(
-        "/models/{model}", "get", "One model", (200, "OpenAI's model", _JSON, _MODEL), {404: "model_not_found"}
+        "/models/{model}", "get", "One model", (200, "OpenAI's model", _JSON, MODEL), {404: "model_not_found"}
     ),
     Operation(
         "/requests/{request_id}", "get", "The record of a request: decision, evidence, outcome, feedback",
@@ -188,7 +182,7 @@ OPERATIONS = (
     ),
     Operation(
         "/arms", "get", "The learned state of every arm, and with `kinds=1` of every kind of prompt",
-        (200, "Evidence, posterior and share of traffic; `kinds`: the largest first", _JSON, _ARMS),
+        (200, "Evidence, posterior and share of traffic; `kinds`: the largest first", _JSON, ARMS),
         {400: "invalid_value: `kinds` or `limit`", 403: "admin_key_required", 503: "no_snapshot"},
     ),
     Operation(

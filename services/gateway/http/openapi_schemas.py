@@ -11,7 +11,7 @@ Schema = dict[str, Any]
 STRING: Schema = {"type": "string"}
 _NUMBER: Schema = {"type": "number"}
 _BOOLEAN: Schema = {"type": "boolean"}
-_STRINGS: Schema = {"type": "array", "items": STRING}
+STRINGS: Schema = {"type": "array", "items": STRING}
 
 
 def object_of(required: str = "", **properties: Schema) -> Schema:
@@ -23,6 +23,11 @@ def body_of(model: type[BaseModel]) -> Schema:
     """Return the schema of a request body from the pydantic model that checks it; other fields are allowed."""
     schema = model.model_json_schema()
     return {**_inlined(schema, schema.pop("$defs", {})), "additionalProperties": True}
+
+
+def one_or_list(schema: Schema, *, most: int) -> Schema:
+    """Return the schema of a value, or of a list of 1 to `most` of them."""
+    return {"anyOf": [schema, {"type": "array", "items": schema, "minItems": 1, "maxItems": most}]}
 
 
 def _inlined(schema: Any, definitions: Schema) -> Any:
@@ -72,15 +77,33 @@ KIND = object_of(
 )  # fmt: skip
 """A kind of prompt in `GET /arms?kinds=1`."""
 
-PROMPTS: Schema = {"type": "string", "enum": ["stored", "not_stored", "unavailable"]}
+_PROMPTS: Schema = {"type": "string", "enum": ["stored", "not_stored", "unavailable"]}
+TOKENS: Schema = {"type": "integer", "minimum": 1}
+_LISTED = {
+    "upstream": STRING,
+    "pricing": object_of(prompt=STRING, completion=STRING, request=STRING, input_cache_read=STRING),
+    "context_length": TOKENS,
+    "architecture": object_of(input_modalities=STRINGS, output_modalities=STRINGS),
+    "top_provider": object_of(context_length=TOKENS, max_completion_tokens=TOKENS),
+    "supported_parameters": STRINGS,
+}
+"""Upstream, prices in USD per token, and limits of a model; what is unknown is absent."""
+MODEL = object_of(
+    "id object created owned_by", id=STRING, object=STRING, created={"type": "integer"}, owned_by=STRING, **_LISTED
+)
+_ARM = object_of("object arm", arm=STRING, **_LISTED)
+ARMS = object_of(
+    "object snapshot data", data={"type": "array", "items": _ARM}, kinds={"type": "array", "items": KIND},
+    kinds_total={"type": "integer"}, prompts=_PROMPTS,
+)  # fmt: skip
 DECISION = object_of(
     "kind model propensity confidence reason eligible arms neighbours prompt_kind terms",
-    kind=STRING, terms=STRING, model=STRING, propensity=_NUMBER, confidence=_NUMBER, reason=STRING, eligible=_STRINGS,
+    kind=STRING, terms=STRING, model=STRING, propensity=_NUMBER, confidence=_NUMBER, reason=STRING, eligible=STRINGS,
     prompt_kind=_or_null(
         object_of(
             "id size requests_nearby labels_nearby new nearness examples",
             id=STRING, size=_or_null(_COUNT), requests_nearby=_or_null(_NUMBER), labels_nearby=_or_null(_NUMBER),
-            new=_or_null(_BOOLEAN), nearness=_or_null(_NUMBER), examples=_STRINGS,
+            new=_or_null(_BOOLEAN), nearness=_or_null(_NUMBER), examples=STRINGS,
         )
     ),
 )  # fmt: skip
@@ -112,15 +135,15 @@ HEALTH = object_of(
         object_of(
             "circuit rests_s found_by refuses",
             circuit={"type": "string", "enum": ["closed", "open", "half_open"]},
-            rests_s=_NUMBER, found_by=_STRINGS,
+            rests_s=_NUMBER, found_by=STRINGS,
             refuses=_map_of(object_of("lasts_s", lasts_s=_NUMBER, tokens=_NUMBER)),
         )
     ),
     arm_list=object_of(
         "arms added removed refused free",
-        arms=_STRINGS, added=_STRINGS, removed=_STRINGS, refused=_BOOLEAN, free=_or_null(_STRINGS),
+        arms=STRINGS, added=STRINGS, removed=STRINGS, refused=_BOOLEAN, free=_or_null(STRINGS),
     ),
-    unlisted=_STRINGS,
+    unlisted=STRINGS,
     default_model=object_of(
         "configured used replaced",
         configured=STRING, used=_or_null(STRING), replaced=_BOOLEAN,

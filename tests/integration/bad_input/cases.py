@@ -246,7 +246,16 @@ FEEDBACK = [
     case(63, "1-mb", rating(feedback_text="x" * 1_000_000), 413, "body_too_large"),
     case(65, "batch", request("/feedback", json.dumps([{"request_id": "x" * 36, "score": 0.5}] * 10_000).encode()),
          413, "body_too_large"),
-    case(65, "small-batch", request("/feedback", b'[{"request_id": "x", "score": 0.5}]'), 400, "invalid_json"),
+    *(case(65, f"batch-of-{number}", request("/feedback", json.dumps([0] * number).encode()), 400, "invalid_value")
+      for number in (0, 1001)),
+    case(65, "no-object", request("/feedback", b"5"), 400, "invalid_json"),
+    *(case(56, f"bad-session-{number}", request("/feedback", {"session_id": name, "score": 1}), 400, None, "session_id")
+      for number, name in enumerate((7, "", "x" * 129))),
+    case(56, "both", rating(session_id="s"), 400, "invalid_value", "session_id"),
+    case(56, "no-such-session", request("/feedback", {"session_id": "s", "score": 1}), 404, "session_not_found"),
+    *(case(56, f"bad-source-{number}", rating(source=value), 400, None, "source")
+      for number, value in enumerate((7, None, "", "session", "User"))),
+    case(56, "source-of-others", rating(source="eval"), 403, "source_not_allowed", "source"),
     *(case(58, f"key-{number}", request("/feedback", {"request_id": "some-request", "score": 0.5}, idempotency_key=key),
            400, "invalid_value", "Idempotency-Key")
       for number, key in enumerate(("", "x" * 256, "r\xe9sum\xe9"))),

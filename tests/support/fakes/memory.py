@@ -94,6 +94,7 @@ class Memory:
     sums: dict[tuple[str, str], Counter[str]] = field(default_factory=dict)
     versions: Counter[tuple[str, str]] = field(default_factory=Counter)
     sessions: dict[tuple[str, str], tuple[LastAnswer, float]] = field(default_factory=dict)
+    steps: dict[tuple[str, str], list[str]] = field(default_factory=lambda: defaultdict(list))
     explored: Counter[str] = field(default_factory=Counter)
     answers: dict[tuple[str, str], tuple[object, Verdict]] = field(default_factory=dict)
     rated: Counter[tuple[str, int]] = field(default_factory=Counter)

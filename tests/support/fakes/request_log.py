@@ -10,7 +10,7 @@ from shared.clock import utc_day
 from shared.errors import DependencyError
 from shared.schemas.events import EVENT_VERSION, FIRST_VERSION, Event, EventKind
 from shared.schemas.history import PastRating, Waiting
-from shared.schemas.ids import ambiguous
+from shared.schemas.ids import ambiguous, made_at
 from shared.schemas.quota import Charge, Toll
 from shared.schemas.records import Lesson, Rating, RequestRecord, Status, StoredRequest
 from shared.schemas.storage import (
@@ -24,6 +24,7 @@ from shared.schemas.storage import (
     Verdict,
     counted_kind,
 )
+from shared.storage.redis_requests import STEPS_KEPT
 from tests.support.fakes.memory import Alias, Memory, Story
 
 
@@ -82,6 +83,9 @@ class FakeRequestLog:
         if record.outcome.status is not Status.FAILED:
             for session in (*filter(None, (record.session,)), *entry.calls):
                 self.memory.sessions[record.owner, session] = (entry.last_answer, self.memory.clock.now())
+        if record.session and record.rateable:
+            steps = self.memory.steps[record.owner, record.session]
+            steps[:] = [*steps, record.id][-STEPS_KEPT:]
         self.memory.explored[utc_day(record.created_at)] += round(record.explored_usd * NANO)
         self.memory.remember(self._history_bound, Waiting("", record.id, request=entry))
         self.memory.add(Event("", EventKind.OUTCOME, record.id, 1))
@@ -157,7 +161,8 @@ class FakeRequestLog:
     ) -> Verdict:
         public_id, score, text = rating
         by_link, source = terms.by_link, terms.source
-        own_id, alias = (public_id, Alias(public_id, _stamp(public_id))) if by_link else self._resolve(owner, public_id)
+        linked = (public_id, Alias(public_id, made_at(public_id))) if by_link else None
+        own_id, alias = linked or self._resolve(owner, public_id)
         record = self.memory.stories[own_id].record if own_id in self.memory.stories else None
         if (record is None and alias is None) or (record is not None and owner not in (None, record.owner)):
             return Verdict.UNKNOWN
@@ -182,6 +187,11 @@ class FakeRequestLog:
         self._here()
         last, at = self.memory.sessions.get((owner, session), (None, 0.0))
         return last if self.memory.clock.now() - at < 86_400 else None
+
+    async def session_steps(self, *, owner: str, session: str) -> list[str]:
+        self._here()
+        since = self.memory.clock.now() - self._window_s
+        return [own_id for own_id in self.memory.steps[owner, session] if made_at(own_id) >= since]
 
     async def explored_usd(self, now: float) -> float:
         self._here()
@@ -253,11 +263,6 @@ class FakeRequestLog:
     def _here(self) -> None:
         if self.memory.away:
             raise DependencyError("redis", "away")
-
-
-def _stamp(own_id: str) -> float:
-    """Return when a UUIDv7 was made."""
-    return int(own_id.replace("-", "")[:12], 16) / 1000
 
 
 def _event_of(rating: PastRating) -> Event:

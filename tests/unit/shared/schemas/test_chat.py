@@ -141,8 +141,11 @@ def test_the_contract_names_every_field_that_is_checked() -> None:
     assert set(CHAT_BODY["properties"]) == {*ChatFields.model_fields, "provider"}
     assert CHAT_BODY["properties"]["stream_options"]["properties"]["include_usage"]["type"] == ["boolean", "null"]
     assert CHAT_BODY["properties"]["messages"]["items"]["required"] == ["role"]
-    assert FEEDBACK_BODY["required"] == ["score", "request_id"]
-    assert FEEDBACK_BODY["properties"]["score"] == {"type": "number", "minimum": 0, "maximum": 1}
+    rating, ratings = FEEDBACK_BODY["anyOf"]
+    assert ratings == {"type": "array", "items": rating, "minItems": 1, "maxItems": 1000}
+    assert rating["required"] == ["score"]
+    assert rating["properties"]["score"] == {"type": "number", "minimum": 0, "maximum": 1}
+    assert rating["properties"]["source"]["enum"] == ["user", "eval", "judge", "check", "implicit"]
     assert "$ref" not in str(CHAT_BODY)
     assert CHAT_BODY["properties"]["model"]["pattern"] == "^[!-~]+$"  # JSON Schema knows no \\z
 

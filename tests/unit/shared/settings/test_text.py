@@ -22,6 +22,7 @@ VALID = {
     "LLM_MODELS": "v/one",
     "KEY_LIMITS": "0123456789abcdef:rpm=60",
     "EVALUATION_OFF_KEYS": "0123abcd",
+    "FEEDBACK_SOURCE_KEYS": "0123abcd",
     "MODEL_PRICES": "v/one=1:2",
     "FEEDBACK_LINK_SECRET": "0123456789abcdef",
     "REDIS_URL": "redis://cache:6379/0",

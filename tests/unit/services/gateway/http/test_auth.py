@@ -10,7 +10,7 @@ from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 from multidict import CIMultiDict
 
-from services.gateway.http.auth import Access
+from services.gateway.http.auth import Access, digest_of
 from services.gateway.http.client_addresses import Addresses
 from services.gateway.http.middlewares import _target
 from services.gateway.http.routes import all_routes
@@ -38,6 +38,20 @@ def test_operators_are_those_with_an_admin_key_where_there_is_one() -> None:
     both = access(ADMIN_API_KEYS="admin-key", API_KEYS="user-key")
     assert not both.admit(bearer("user-key"), "/health").operator
     assert access(API_KEYS="user-key").admit(bearer("user-key"), "/health").operator
+
+
+def test_scores_of_other_sources_need_a_key_that_may() -> None:
+    """An admin's, or one that FEEDBACK_SOURCE_KEYS names; without any key nobody is refused."""
+    route, no_key = "/feedback", CIMultiDict[str]()
+    assert access().admit(no_key, route).any_source
+    assert not access(ADMIN_API_KEYS="admin-key").admit(no_key, route).any_source
+    both = {"ADMIN_API_KEYS": "admin-key", "API_KEYS": "user-key,other-key"}
+    may = access(**both, FEEDBACK_SOURCE_KEYS=digest_of("user-key")[:8])
+    assert [may.admit(bearer(key), route).any_source for key in ("admin-key", "user-key", "other-key")] == [
+        True, True, False
+    ]  # fmt: skip
+    assert not access(**both).admit(bearer("user-key"), route).any_source
+    assert not access(API_KEYS="user-key").admit(bearer("user-key"), route).any_source
 
 
 def test_two_keys_are_none() -> None:
