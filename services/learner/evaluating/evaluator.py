@@ -32,8 +32,11 @@ VERDICTS = 2
 NO_VERDICT, NO_ANSWER = "no_verdict", "no_answer"
 """Labels: the judge answered, but not with a score for each answer; no model answered."""
 
-_NOT_FOR_SHADOWS = ("stream", "stream_options", "n", "user", "metadata", "safety_identifier", "prompt_cache_key")
-"""Fields of the client's request that do not change an answer: how it is delivered, how often, and for whom."""
+_NOT_FOR_SHADOWS = (
+    *("stream", "stream_options", "n", "service_tier", "store"),
+    *("user", "metadata", "safety_identifier", "prompt_cache_key"),
+)
+"""Fields of the client's request that do not change an answer: its delivery, storage and speed, and its user."""
 
 
 @dataclass(eq=False)

@@ -107,6 +107,7 @@ class EvaluationWorker:
             if queued.task is None:
                 await self._hand_in(queued, None, "expired")
             elif queued.deliveries > MOST_DELIVERIES:
+                _log.warning("evaluation given up", request_id=queued.request_id, deliveries=queued.deliveries)
                 await self._hand_in(queued, None, "given_up")
             else:
                 began = self.clock.monotonic()

@@ -57,15 +57,9 @@ async def test_the_judge_is_blind(evaluator: MakeEvaluator) -> None:
 async def test_other_models_get_the_request_of_the_client(evaluator: MakeEvaluator) -> None:
     """Without what is about delivery and the end user; one answer is enough."""
     chat = JudgingChatModel(SCORES, default=Reply("41"))
-    body: dict[str, Any] = {
-        "temperature": 0.2,
-        "stream": True,
-        "stream_options": {},
-        "n": 3,
-        "user": "u-1",
-        "metadata": {"a": "b"},
-    }
-    await evaluator(chat).evaluate(a_task("a", **body))
+    delivery: dict[str, Any] = {"stream": True, "stream_options": {}, "n": 3, "store": True, "service_tier": "priority"}
+    user: dict[str, Any] = {"user": "u-1", "metadata": {"a": "b"}}
+    await evaluator(chat).evaluate(a_task("a", temperature=0.2, **delivery, **user))
     assert chat.calls[0].body.keys() == {"messages", "temperature"}
 
 
