@@ -161,7 +161,7 @@ def build_gateway(
     selector = Selector(
         catalogue=catalogue, policies=lambda: catalogue.policies, posteriors=posteriors, context_gatherer=gatherer,
         conversations=Conversations(adapters.log, redis_breaker, timeout_s=redis_s), learned_limits=learned_limits,
-        circuit_breakers=breakers, exploration=exploration, metrics=metrics, rng=np.random.default_rng(),
+        circuit_breakers=breakers, exploration=exploration, metrics=metrics, clock=clock, rng=np.random.default_rng(),
         request_timeout_s=settings.REQUEST_TIMEOUT_S, session_margin=settings.SESSION_MARGIN,
         min_confidence=settings.MIN_CONFIDENCE_SCORE, shadow_mode=settings.SHADOW_MODE,
     )  # fmt: skip

@@ -37,9 +37,16 @@ class Price:
     request_usd: float = 0.0
     cache_read_usd: float | None = None
 
-    def cost_usd(self, prompt_tokens: float, completion_tokens: float) -> float:
-        """Return the list cost in USD of that many tokens."""
-        return prompt_tokens * self.prompt_usd + completion_tokens * self.completion_usd + self.request_usd
+    def cost_usd(self, prompt_tokens: float, completion_tokens: float, cached_tokens: float = 0.0) -> float:
+        """Return the list cost in USD of that many tokens; `cached_tokens` are part of the prompt's."""
+        cost_usd = prompt_tokens * self.prompt_usd + completion_tokens * self.completion_usd + self.request_usd
+        return cost_usd - self.saved_usd(cached_tokens)
+
+    def saved_usd(self, cached_tokens: float) -> float:
+        """Return what it saves that the upstream has that many tokens of a prompt in its cache."""
+        if self.cache_read_usd is None:
+            return 0.0
+        return cached_tokens * max(self.prompt_usd - self.cache_read_usd, 0.0)
 
 
 @dataclass(frozen=True, slots=True)

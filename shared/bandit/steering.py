@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from shared.bandit import reasons
 from shared.bandit.arms import ArmId
-from shared.bandit.decision import Decision, DecisionKind
+from shared.bandit.decision import ArmView, Decision, DecisionKind
 from shared.bandit.propensity import chance_of_best
 
 
@@ -33,16 +33,30 @@ def greedy(decision: Decision, why: str, default: ArmId | None = None, min_confi
     return replace(followed, exploration=why, reason=reason)
 
 
-def hold(decision: Decision, arm: ArmId | None, margin: float) -> Decision:
+def hold(decision: Decision, arm: ArmId | None, margin: float, saved_usd: float = 0.0) -> Decision:
     """Keep a conversation with `arm` while its expected utility is within `margin` of the best eligible arm's.
 
-    An arm that was not weighed (cooling, not allowed, unknown) cannot be held: the decision stays as it was drawn.
+    `saved_usd` is what its prompt cache saves, which counts as a lower cost. An arm that was not weighed (cooling, not
+    allowed, unknown) cannot be held: the decision stays as it was drawn.
     """
     view = None if arm is None else decision.view(arm)
-    if view is None or view.utility < max(other.utility for other in decision.views) - margin:
+    if view is None:
+        return decision
+    lacks = max(other.utility for other in decision.views) - margin - view.utility
+    if lacks > 0.0 and (not saved_usd or lacks > _worth(saved_usd, view, decision)):
         return decision
     kept = _order(decision, (view.arm, *(other for other in decision.ranked if other != view.arm)))
-    return replace(kept, session=True, reason=f"{arm} has the conversation, and is within {margin:g} of the best.")
+    why = ", with what its prompt cache saves" if lacks > 0.0 else ""
+    reason = f"{arm} has the conversation, and is within {margin:g} of the best{why}."
+    return replace(kept, session=True, reason=reason)
+
+
+def _worth(saved_usd: float, view: ArmView, decision: Decision) -> float:
+    """Return the utility of a lower cost: as a share of the dearest eligible arm's, at most the arm's whole cost."""
+    dearest = max((other.cost_usd for other in decision.views if other.cost_usd is not None), default=0.0)
+    if decision.weights is None or not dearest:
+        return 0.0
+    return -decision.weights.cost * min(saved_usd / dearest, view.cost_term)
 
 
 def keep(decision: Decision, arm: ArmId) -> Decision:

@@ -32,11 +32,15 @@ def usage_of(body: Mapping[str, Any]) -> Usage | None:
     elif total is not None and completion is None and prompt is not None:
         completion = max(0.0, total - prompt)
     cost_usd = _cost_usd(usage, impossible)
+    details = usage.get("prompt_tokens_details", usage.get("input_tokens_details"))
+    cached = _read(details, "cached_tokens", MAX_TOKENS, impossible) if isinstance(details, dict) else None
     if impossible:
         _log.warning("impossible figures in the upstream's usage were ignored", figures=impossible)
     if prompt is None and completion is None and cost_usd is None:
         return None
-    return Usage(_whole(prompt), _whole(completion), cost_usd)
+    if cached is not None and prompt is not None:
+        cached = min(cached, prompt)
+    return Usage(_whole(prompt), _whole(completion), cost_usd, _whole(cached))
 
 
 def _cost_usd(usage: Mapping[str, Any], impossible: list[str]) -> float | None:

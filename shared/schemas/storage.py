@@ -166,23 +166,25 @@ class LastAnswer(Struct, frozen=True):
     Attributes:
         prompt: hash of the prompt, "" where it is not to be recognised.
         answered_at: Unix seconds of the request.
+        cached_tokens: tokens of the prompt that the upstream had in its cache.
     """
 
     arm: ArmId
     prompt: str = ""
     answered_at: float = 0.0
+    cached_tokens: int = 0
 
     def to_text(self) -> str:
         """Serialise."""
-        return f"{self.arm}\n{self.prompt}\n{self.answered_at!r}"
+        return f"{self.arm}\n{self.prompt}\n{self.answered_at!r}\n{self.cached_tokens}"
 
     @staticmethod
     def from_text(text: str) -> LastAnswer:
         """Parse what this or an earlier version wrote; the earlier one wrote the arm alone."""
-        arm, _, rest = text.partition("\n")
-        prompt, _, at = rest.partition("\n")
+        arm, *rest = text.split("\n")
         try:
-            return LastAnswer(arm, prompt, float(at))
+            prompt, at, cached = rest
+            return LastAnswer(arm, prompt, float(at), int(cached))
         except ValueError:
             return LastAnswer(arm)
 
@@ -194,6 +196,7 @@ class NewRecord(Struct, frozen=True, eq=False):
         prompt: its routing text, with STORE_PROMPTS only.
         calls: keys of the tool calls in its answer (`shared.schemas.tool_loops`).
         digest: hash by which the same prompt is recognised within its session; "" for none.
+        cached_tokens: tokens of the prompt that the upstream had in its cache.
     """
 
     record: RequestRecord
@@ -201,13 +204,14 @@ class NewRecord(Struct, frozen=True, eq=False):
     prompt: str | None = None
     calls: tuple[str, ...] = ()
     digest: str = ""
+    cached_tokens: int = 0
 
     @property
     def last_answer(self) -> LastAnswer:
         """What its conversation remembers. Asking again after half an answer is no sign of its quality."""
         outcome = self.record.outcome
         digest = self.digest if outcome.status is Status.ANSWERED else ""
-        return LastAnswer(outcome.arm, digest, self.record.created_at)
+        return LastAnswer(outcome.arm, digest, self.record.created_at, self.cached_tokens)
 
 
 def counted_kind(fields: Iterable[str]) -> KindId | None:

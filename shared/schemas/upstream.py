@@ -16,11 +16,15 @@ from shared.schemas.requirements import NO_REQUIREMENTS, Requirements
 
 
 class Usage(Struct, frozen=True):
-    """Tokens and cost of an answer, as the upstream reports them; None if absent or impossible."""
+    """Tokens and cost of an answer, as the upstream reports them; None if absent or impossible.
+
+    `cached_tokens` are those of the prompt that the upstream had in its cache.
+    """
 
     prompt_tokens: int | None
     completion_tokens: int | None
     cost_usd: float | None
+    cached_tokens: int | None = None
 
     def updated(self, later: Usage) -> Usage:
         """Return these figures with those that a later event of the same stream reports in their place."""
@@ -28,6 +32,7 @@ class Usage(Struct, frozen=True):
             self.prompt_tokens if later.prompt_tokens is None else later.prompt_tokens,
             self.completion_tokens if later.completion_tokens is None else later.completion_tokens,
             self.cost_usd if later.cost_usd is None else later.cost_usd,
+            self.cached_tokens if later.cached_tokens is None else later.cached_tokens,
         )
 
 

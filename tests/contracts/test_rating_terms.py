@@ -149,9 +149,10 @@ async def test_a_conversation_knows_its_last_prompt_by_a_hash(rig: Rig) -> None:
     """Where the answer was whole: asking again after half of one is no sign of its quality."""
     now = rig.clock.now()
     for status, digest in ((Status.ANSWERED, "0a1b"), (Status.CANCELLED, "")):
-        entry = replace(in_session(a_new_record(now, arm="a/one", status=status, owner="me"), "talk"), digest="0a1b")
+        record = in_session(a_new_record(now, arm="a/one", status=status, owner="me"), "talk")
+        entry = replace(record, digest="0a1b", cached_tokens=70)
         await rig.log.record([entry])
-        assert await rig.log.last_answer(owner="me", session="talk") == LastAnswer("a/one", digest, now)
+        assert await rig.log.last_answer(owner="me", session="talk") == LastAnswer("a/one", digest, now, 70)
     assert LastAnswer.from_text("a/one") == LastAnswer("a/one"), "as an earlier version wrote it"
 
 

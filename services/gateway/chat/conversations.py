@@ -9,7 +9,7 @@ from typing import Any
 from msgspec import Struct
 
 from services.gateway.request_context import RequestContext
-from shared.bandit.arms import ArmId
+from shared.bandit.arms import ArmId, Price
 from shared.errors import DependencyError
 from shared.ports import RequestLog
 from shared.resilience.circuit_breaker import CircuitBreaker
@@ -18,6 +18,9 @@ from shared.schemas.storage import LastAnswer
 
 REPEATED_S = 600.0
 """A prompt that comes again in its conversation within this time was not answered well, it seems."""
+
+CACHE_S = 600.0
+"""For so long the beginning of a prompt is probably in the upstream's cache: providers keep it for 5 to 60 minutes."""
 
 MIN_CHARS = 16
 """Shorter ones ("yes", "continue") come again for other reasons."""
@@ -44,6 +47,13 @@ class Conversation(Struct, frozen=True):
         if last is None or not last.prompt or now - last.answered_at > REPEATED_S or not _ends_with_user(chat):
             return None
         return last.arm if last.prompt == prompt_digest(request, chat) else None
+
+    def saved_usd(self, price: Price | None, now: float) -> float:
+        """Return what the prompt cache of the arm that answered last, at its list price, saves for the next answer."""
+        last = self.last
+        if last is None or price is None or now - last.answered_at > CACHE_S:
+            return 0.0
+        return price.saved_usd(last.cached_tokens)
 
 
 NO_CONVERSATION = Conversation()

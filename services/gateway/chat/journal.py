@@ -153,13 +153,13 @@ def _reported_bill(usage: Usage, price: Price | None, estimate: Callable[[], tup
         completion = estimated[1] if completion is None else completion
     if usage.cost_usd is not None:
         return Bill(usage.cost_usd, "upstream", prompt, completion)
-    return _at_list_price(price, source, prompt, completion)
+    return _at_list_price(price, source, prompt, completion, usage.cached_tokens or 0)
 
 
-def _at_list_price(price: Price | None, source: str, prompt: int, completion: int) -> Bill:
+def _at_list_price(price: Price | None, source: str, prompt: int, completion: int, cached: int = 0) -> Bill:
     if price is None:
         return Bill(None, "unknown", prompt, completion)
-    return Bill(price.cost_usd(prompt, completion), source, prompt, completion)
+    return Bill(price.cost_usd(prompt, completion, cached), source, prompt, completion)
 
 
 def _estimated_tokens(plan: ChatPlan, completion_tokens: int) -> tuple[int, int]:

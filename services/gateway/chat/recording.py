@@ -57,7 +57,7 @@ class ChatRecorder:
         """Record the end of a request; where a client still waits, the caller awaits `stored`."""
         bill = bill_of(plan, journal, ending, self.catalogue.price(journal.arm))
         outcome = outcome_of(plan, journal, ending, bill, journal.elapsed_s())
-        entry = record_of(plan, outcome, ending.calls, settings_hash=self.settings_hash, chars=self.prompt_chars)
+        entry = record_of(plan, outcome, ending, settings_hash=self.settings_hash, chars=self.prompt_chars)
         served = self._publish(plan, ending, entry)
         if plan.evaluation is not None:
             plan.evaluation.submit(ending.choices, outcome, served.stored)
@@ -86,8 +86,8 @@ class ChatRecorder:
             self.catalogue.prices.cost_reported(arm)
 
 
-def record_of(plan: ChatPlan, outcome: Outcome, calls: tuple[str, ...], *, settings_hash: str, chars: int) -> NewRecord:
-    """Return what is stored of a request, with at most `chars` characters of its prompt; `calls`: see `Ending`."""
+def record_of(plan: ChatPlan, outcome: Outcome, ending: Ending, *, settings_hash: str, chars: int) -> NewRecord:
+    """Return what is stored of a request, with at most `chars` characters of its prompt."""
     request, answered = plan.request, outcome.status is not Status.FAILED
     record = RequestRecord(
         id=request.own_id,
@@ -107,8 +107,9 @@ def record_of(plan: ChatPlan, outcome: Outcome, calls: tuple[str, ...], *, setti
         evaluation_plan=None if plan.evaluation is None else plan.evaluation.plan,
     )
     prompt = plan.chat.routing_text[:chars] or None
-    keys, digest = call_keys(plan.chat.body, calls), prompt_digest(request, plan.chat)
-    return NewRecord(record, plan.gathered.context.vector, prompt, keys, digest)
+    keys, digest = call_keys(plan.chat.body, ending.calls), prompt_digest(request, plan.chat)
+    cached_tokens = 0 if ending.usage is None else ending.usage.cached_tokens or 0
+    return NewRecord(record, plan.gathered.context.vector, prompt, keys, digest, cached_tokens)
 
 
 def effective(decision: Decision, arm: ArmId) -> Decision:

@@ -30,6 +30,7 @@ from shared.bandit.steering import greedy, hold, keep, overrule
 from shared.logs import get_logger
 from shared.metrics import GatewayMetrics
 from shared.models_file import Policy
+from shared.ports import Clock
 from shared.resilience.upstream_circuits import CircuitBreakers
 from shared.schemas.chat import ChatRequest
 from shared.schemas.requirements import TOOL_HISTORY
@@ -64,6 +65,7 @@ class Selector:
     circuit_breakers: CircuitBreakers
     learned_limits: LearnedLimits
     exploration: ExplorationBudget
+    clock: Clock
     metrics: GatewayMetrics
     rng: np.random.Generator
     request_timeout_s: float
@@ -131,7 +133,9 @@ class Selector:
         if not conversation.tool_step or arm is None:
             terms = candidates.terms
             margin = None if terms is None else terms.policy.session_margin
-            return hold(drawn, arm, self.session_margin if margin is None else margin)
+            price = None if arm is None else self.catalogue.price(arm)
+            saved_usd = conversation.saved_usd(price, self.clock.now())
+            return hold(drawn, arm, self.session_margin if margin is None else margin, saved_usd)
         able = arm in candidates.allowed or arm in candidates.reserve or arm == candidates.default
         # The arm may have refused the tool calls of other models: these are its own.
         able = able or (arm, TOOL_HISTORY, LEARNED) in candidates.unfit

@@ -6,13 +6,14 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from shared.bandit.build import build_policy
 from shared.bandit.context import EMPTY
 from shared.bandit.decision import Decision, DecisionKind
 from shared.bandit.policy import BanditSettings
+from shared.bandit.posterior import GaussianPosterior
 from shared.bandit.steering import greedy, hold, overrule
 from tests.support.bandit_worlds import ARMS, A, B, C, generator, rated, state
 from tests.support.values import replace
@@ -20,11 +21,14 @@ from tests.support.values import replace
 POLICY = build_policy(BanditSettings(exploration_rate=1.0))
 LEARNED = state({A: rated(*[0.9, 0.7] * 10), B: rated(*[0.8, 0.6] * 10), C: rated(*[0.3, 0.1] * 10)})
 POSTERIOR = POLICY.fit(LEARNED, ARMS)
+COSTS = {A: 0.002, B: 0.2, C: 0.02}
+PAID = {arm: replace(LEARNED.arms[arm].total, cost_usd=cost) for arm, cost in COSTS.items()}
+WITH_COSTS = POLICY.fit(state(PAID), ARMS)
 SEEDS = st.integers(0, 2**32 - 1)
 
 
-def draw(seed: int) -> Decision:
-    return POLICY.decide(POSTERIOR, EMPTY, [A, B, C], generator(seed))
+def draw(seed: int, posterior: GaussianPosterior = POSTERIOR) -> Decision:
+    return POLICY.decide(posterior, EMPTY, [A, B, C], generator(seed))
 
 
 def certain(decision: Decision, arm: str) -> bool:
@@ -55,6 +59,33 @@ def test_a_conversation_is_held_exactly_while_its_model_is_within_the_margin(
         assert (followed.kind, followed.explored) == (drawn.kind, False)
     else:
         assert followed == drawn
+
+
+@settings(max_examples=50, deadline=None)
+@given(SEEDS, st.sampled_from([A, B, C]), st.floats(0, 0.2), st.floats(0, 1e-2))
+def test_what_a_prompt_cache_saves_counts_as_a_lower_cost(seed: int, arm: str, margin: float, saved_usd: float) -> None:
+    """As if the arm were cheaper by it, as a share of the dearest arm, and at best free."""
+    drawn = draw(seed, WITH_COSTS)
+    view, weights = drawn.view(arm), drawn.weights
+    assert view is not None
+    assert weights is not None
+    dearest = max(one.cost_usd or 0.0 for one in drawn.views)
+    utility = view.utility - weights.cost * min(saved_usd / dearest, view.cost_term)
+    lacks = max(one.utility for one in drawn.views) - margin - utility
+    assume(abs(lacks) > 1e-9)
+    assert hold(drawn, arm, margin, saved_usd).session is (lacks < 0)
+
+
+def test_a_prompt_cache_can_decide() -> None:
+    drawn = draw(1, WITH_COSTS)
+    best = max(drawn.views, key=lambda view: view.utility)
+    dear = max(drawn.views, key=lambda view: view.cost_term)
+    margin = best.utility - dear.utility - 1e-3
+    assert dear is not best
+    assert not hold(drawn, dear.arm, margin).session
+    followed = hold(drawn, dear.arm, margin, saved_usd=1.0)
+    assert certain(followed, dear.arm)
+    assert followed.reason.endswith("of the best, with what its prompt cache saves.")
 
 
 def test_the_recorded_propensities_are_the_frequencies() -> None:

@@ -31,6 +31,11 @@ IMPOSSIBLE: list[Any] = [-1, 1e18, 10**18, 10**400, True, "many", float("nan"), 
         ({"input_tokens": 12, "output_tokens": 7, "cost": 0.25}, Usage(12, 7, 0.25)),
         ({"prompt_tokens": 12, "completion_tokens": 7, "cost": {"total_cost": 0.25}}, Usage(12, 7, 0.25)),
         ({"prompt_tokens": 12, "completion_tokens": 7, "cost": {"input": 1}}, Usage(12, 7, None)),
+        (GOOD | {"prompt_tokens_details": {"cached_tokens": 8}}, Usage(12, 7, 0.25, 8)),
+        (GOOD | {"input_tokens_details": {"cached_tokens": 8}}, Usage(12, 7, 0.25, 8)),
+        (GOOD | {"prompt_tokens_details": {"cached_tokens": 80}}, Usage(12, 7, 0.25, 12)),
+        (GOOD | {"prompt_tokens_details": {"cached_tokens": -1}}, Usage(12, 7, 0.25)),
+        (GOOD | {"prompt_tokens_details": [8]}, Usage(12, 7, 0.25)),
     ],
 )
 def test_each_figure_is_read_by_itself(usage: dict[str, object], read: Usage) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from services.gateway.chat.context import Gathered
+from services.gateway.chat.journal import Ending
 from services.gateway.chat.recording import effective, log_fields, record_of
 from shared.bandit.context import Context
 from shared.bandit.decision import Decision, DecisionKind
@@ -16,6 +17,7 @@ from tests.support.chat_plans import CHOSEN, DECISION, NOW, SECOND, a_plan
 from tests.support.fakes.gateway import chat, new_request
 from tests.support.values import replace
 
+ENDING = Ending(Status.ANSWERED)
 OUTCOME = Outcome(
     Status.ANSWERED, CHOSEN, 0.25, "upstream", 12, 34, 0.0123456, 2.34567, None, streamed=False,
     attempts=(Attempt(SECOND, "timeout", 1.0, spent=True), Attempt(CHOSEN, None, 1.3, spent=True)),
@@ -38,7 +40,7 @@ def test_a_record_has_every_part_of_plan_and_outcome() -> None:
         charge=CHARGE,
         charged_in_redis=True,
     )
-    entry = record_of(plan, OUTCOME, (), settings_hash="abc", chars=7)
+    entry = record_of(plan, OUTCOME, ENDING, settings_hash="abc", chars=7)
     assert entry.record == RequestRecord(
         id=request.own_id,
         public_id="client-1",
@@ -60,7 +62,7 @@ def test_a_record_has_every_part_of_plan_and_outcome() -> None:
 def test_a_bare_request_has_a_bare_record() -> None:
     """Without the client's id, context, charge or stored prompt."""
     plan = a_plan()
-    entry = record_of(plan, OUTCOME, (), settings_hash="abc", chars=0)
+    entry = record_of(plan, OUTCOME, ENDING, settings_hash="abc", chars=0)
     record = entry.record
     assert record.public_id == record.id == plan.request.own_id
     assert (record.owner, record.requested_model, record.embedding_model) == ("public", None, None)
@@ -80,7 +82,7 @@ def test_a_bare_request_has_a_bare_record() -> None:
 )
 def test_an_answer_by_another_arm_is_a_fallback(status: Status, arm: str, decision: Decision) -> None:
     """Where no arm answered, the decision stays as it was made."""
-    entry = record_of(a_plan(), replace(OUTCOME, status=status, arm=arm), (), settings_hash="", chars=0)
+    entry = record_of(a_plan(), replace(OUTCOME, status=status, arm=arm), ENDING, settings_hash="", chars=0)
     assert entry.record.decision == decision
     assert effective(DECISION, SECOND) == FALLBACK
     assert effective(DECISION, CHOSEN) is DECISION
@@ -89,13 +91,13 @@ def test_an_answer_by_another_arm_is_a_fallback(status: Status, arm: str, decisi
 def test_a_charge_that_this_gateway_kept_is_settled_with_nothing() -> None:
     """Redis was not charged, so its buckets get nothing back."""
     plan = a_plan(charge=CHARGE, charged_in_redis=False)
-    assert record_of(plan, OUTCOME, (), settings_hash="", chars=0).record.toll == Toll(DAY, None, 0)
+    assert record_of(plan, OUTCOME, ENDING, settings_hash="", chars=0).record.toll == Toll(DAY, None, 0)
 
 
 def test_tool_calls_are_stored_under_the_keys_that_their_results_look_for() -> None:
     """The request with a call's result finds the model that made the call."""
     plan = a_plan()
-    entry = record_of(plan, OUTCOME, ("call-1", "call-2"), settings_hash="", chars=0)
+    entry = record_of(plan, OUTCOME, Ending(Status.ANSWERED, calls=("call-1", "call-2")), settings_hash="", chars=0)
     call = {"id": "call-2", "type": "function", "function": {"name": "look", "arguments": "{}"}}
     messages = [*plan.chat.body["messages"], {"role": "assistant", "tool_calls": [call]}]  # type: ignore[misc]  # a list
     later = chat(messages=[*messages, {"role": "tool", "tool_call_id": "call-2", "content": "it rains"}])

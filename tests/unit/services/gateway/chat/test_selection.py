@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from services.gateway.app import Gateway
+from services.gateway.chat.conversations import CACHE_S
 from services.gateway.chat.selection import Choice
 from services.gateway.limits.exploration_budget import ExplorationBudget
+from shared.bandit.arms import Price
 from shared.bandit.decision import DecisionKind
 from shared.clock import utc_day
 from shared.errors import DependencyError, NotFound, UpstreamError, UpstreamFailed
 from shared.schemas.records import RequestRecord
+from shared.schemas.upstream import Usage
 from tests.support.fakes.chat_model import Reply
 from tests.support.fakes.gateway import World, chat, known, new_request, settings_for
 from tests.support.fakes.use_cases import complete, consider, route
@@ -66,6 +70,34 @@ async def test_a_model_beyond_the_margin_loses_its_conversation(tmp_path: Path) 
     free = [record.decision for record in world.records if record.decision.kind is DecisionKind.GLOBAL]
     assert not held
     assert Counter(decision.arm for decision in free).keys() > {"a/small"}
+
+
+@pytest.mark.parametrize(("cached", "age_s", "holds"), [(0, 0, False), (9000, 0, True), (9000, CACHE_S + 1, False)])
+async def test_a_prompt_cache_keeps_a_conversation_with_its_model(
+    tmp_path: Path, cached: int, age_s: float, holds: bool
+) -> None:
+    """What it saves makes up for a dear model, while the upstream may still have the prompt."""
+    world = world_with(tmp_path, SESSION_MARGIN=0.02)
+    dear = replace(world.upstream.arms[2], price=Price(1e-5, 2e-5, cache_read_usd=1e-6))
+    world.upstream.arms = (*world.upstream.arms[:2], dear, *world.upstream.arms[3:])
+    world.upstream.default = Reply(usage=Usage(10_000, 7, None, cached))
+    async with world.gateway() as gateway:
+        await say(gateway, "talk", model=dear.id)
+        world.clock.advance(age_s)
+        plan = await route(chat(), new_request(session="talk"), gateway)
+    assert plan.decision.session is holds
+    assert ("prompt cache" in plan.decision.reason) is holds
+
+
+async def test_an_answer_costs_less_for_what_the_upstream_had_in_its_cache(tmp_path: Path) -> None:
+    """Where the upstream reports no cost and its price of cached tokens is known."""
+    world = world_with(tmp_path)
+    price = Price(1e-5, 2e-5, cache_read_usd=1e-6)
+    world.upstream.arms = tuple(replace(arm, price=price) for arm in world.upstream.arms)
+    world.upstream.default = Reply(usage=Usage(10_000, 0, None, 9_000))
+    async with world.gateway() as gateway:
+        await say(gateway)
+    assert world.records[0].outcome.cost_usd == pytest.approx(1_000 * 1e-5 + 9_000 * 1e-6)
 
 
 async def test_a_conversation_moves_with_the_model_that_answered_in_place_of_its_own(tmp_path: Path) -> None:
