@@ -133,23 +133,21 @@ async def test_without_a_price_of_the_judge_nothing_is_spent(tmp_path: Path) -> 
     assert tasks(world) == []
 
 
-async def test_models_that_must_not_be_asked_are_not(tmp_path: Path) -> None:
-    """While they cool down, where their price is unknown, and where their upstream is private."""
-    arms = changed("a/small", private=True), changed("c/large", price=None)
-    for hindrance in ("cooling", "listed"):
-        listed = arms if hindrance == "listed" else ()
-        world = judged_world(tmp_path / hindrance, *listed, EVALUATION_SHARE="1")
-        async with world.gateway() as gateway:
-            if hindrance == "cooling":
-                gateway.circuit_breakers.cool_down("a/small", 30.0)
-                gateway.circuit_breakers.cool_down("c/large", 30.0)
-            for _ in range(20):
-                await ask(gateway)
-            await settle(world)
-        plans = [record.evaluation_plan for record in world.records if record.evaluation_plan is not None]
-        assert plans
-        assert {arm for plan in plans for arm in plan.arms} <= {"b/middle"}
-        assert {arm for task in tasks(world) for arm in task.plan.arms} <= {"b/middle"}
+@pytest.mark.parametrize("hindrance", ["cooling", "private", "no price"])
+async def test_models_that_must_not_be_asked_are_not(tmp_path: Path, hindrance: str) -> None:
+    """While they cool down, where their upstream is private, and where no budget could hold."""
+    listed = {"private": changed("a/small", private=True), "no price": changed("a/small", price=None)}
+    settings = {"SHADOW_MODE": "true", "DEFAULT_MODEL": "b/middle"}  # always the same model serves
+    world = judged_world(tmp_path, *([listed[hindrance]] if hindrance in listed else []), **settings)
+    async with world.gateway() as gateway:
+        if hindrance == "cooling":
+            gateway.circuit_breakers.cool_down("a/small", 30.0)
+        await ask(gateway)
+        await settle(world)
+    (record,) = world.records
+    assert record.evaluation_plan is not None
+    assert record.evaluation_plan.arms == ("c/large",)
+    assert tasks(world)[0].plan.arms == ("c/large",)
 
 
 async def test_prompts_of_a_private_model_stay_with_it(tmp_path: Path) -> None:
