@@ -29,6 +29,7 @@ from services.learner.commands.evaluate_models import (
 )
 from services.learner.commands.export import export_to
 from services.learner.commands.forget import Forgotten, Selection, forget, owner_of
+from services.learner.commands.forget_imports import forget_imports
 from services.learner.commands.import_scores import import_scores
 from services.learner.commands.progress_bar import progress_bar
 from services.learner.commands.rebuild import RebuildRefused, RebuildStores, rebuild
@@ -61,7 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--limit", type=int, default=100, help="most dead letters to list")
     parser.add_argument("--key", help="forget: requests of this API key, or of the owner with this hash")
-    parser.add_argument("--arm", help="forget: requests answered by this model")
+    parser.add_argument("--arm", help="forget: requests answered by this model, and imported scores of it")
     parser.add_argument(
         "--source",
         type=Source,
@@ -229,8 +230,14 @@ async def _forget(adapters: Adapters, options: argparse.Namespace) -> None:
     done = await forget(selection, adapters.log, adapters.posteriors, progress)
     if shown:
         print(file=sys.stderr)
+    imports, scores = [own_id async for some in adapters.imports.all_ids() for own_id in some], 0
+    if imports and owner is None:
+        async with open_import_stores(adapters, LearnerMetrics(new_registry("learner"))) as stores:
+            scores = await forget_imports(selection, imports, stores, progress_bar("imported prompts"))
     removed = f"{done.ratings} ratings, {done.outcomes} outcomes and {done.evaluations} evaluations"
     print(f"{done.requests} requests: {removed} removed from the learned state")
+    if imports:
+        print(f"{len(imports)} imported prompts: {scores} scores removed from the learned state")
 
 
 if __name__ == "__main__":

@@ -2,76 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import AsyncIterator
 
 import pytest
 
-from services.learner.commands.import_scores import BATCH, Imported, ImportStores, import_scores
+from services.learner.commands.import_scores import BATCH, import_scores
 from services.learner.commands.score_file import ScoredAnswer
 from shared.bandit.sources import Source
-from shared.bandit.sums import ArmSums
 from shared.errors import DependencyError
 from shared.schemas.imports import ImportedAnswer
-from tests.support.assigning import a_kind_assigner
-from tests.support.fakes.embedder import FakeEmbedder
-from tests.support.fakes.request_index import FakeRequestIndex
+from tests.support.importing import ARMS, DAY_S, World, lines
 from tests.support.ledgers import sums_in
-from tests.support.redis_rig import RECENCY_DAYS, Rig, redis_rig
-
-DAY_S = 86_400.0
-ARMS = ("v/a", "v/b", "w/c")
-
-
-@dataclass
-class World:
-    """One installation."""
-
-    rig: Rig
-    url: str
-    embedder: FakeEmbedder = field(default_factory=FakeEmbedder)
-    index: FakeRequestIndex = field(default_factory=FakeRequestIndex)
-    steps: list[tuple[int, int]] = field(default_factory=list)
-
-    async def stores(self) -> ImportStores:
-        """Return the stores of one import, as a new process has them."""
-        rig, model = self.rig, await self.embedder.model()
-        kinds = a_kind_assigner(rig.import_kinds, rig.imports, rig.clock, model=model)
-        return ImportStores(rig.imports, kinds, rig.import_posteriors, self.index, self.embedder, rig.clock)
-
-    async def run(self, lines: Sequence[ScoredAnswer], source: Source = Source.EVAL, weight: float = 0.5) -> Imported:
-        return await import_scores(
-            lines, await self.stores(), lambda *step: self.steps.append(step), source=source, weight=weight,
-            recency_days=RECENCY_DAYS,
-        )  # fmt: skip
-
-    async def learned(self) -> dict[str, ArmSums]:
-        return dict((await self.rig.posteriors.load()).arms)
-
-    @property
-    def points(self) -> dict[str, Any]:
-        """Every point by id."""
-        (points,) = self.index.points.values()
-        return points
+from tests.support.redis_rig import RECENCY_DAYS, redis_rig
 
 
 @pytest.fixture
 async def world(redis_server: str) -> AsyncIterator[World]:
     async with redis_rig(redis_server) as rig:
         yield World(rig, redis_server)
-
-
-def lines(number: int, score: float = 0.5, scored_at: float | None = None) -> list[ScoredAnswer]:
-    """So many prompts, each answered by every arm; the first arm answers best."""
-    topics = ("write python code for", "cook a soup of", "translate into french:")
-    return [
-        ScoredAnswer(
-            f"{topics[at % 3]} number {at}", "", arm, ImportedAnswer(1.0 if arm == "v/a" else score), scored_at
-        )
-        for at in range(number)
-        for arm in ARMS
-    ]
 
 
 async def test_scores_count_once_by_kind_and_become_neighbours(world: World) -> None:
@@ -132,7 +80,7 @@ async def test_prompt_system_source_and_day_tell_observations_apart(world: World
     assert [sources[source].total.labels for source in (Source.EVAL, Source.JUDGE)] == [4.5, 4.5], "one is a month old"
 
 
-@pytest.mark.parametrize("broken", ["kinds", "index", "posteriors", "embedder"])
+@pytest.mark.parametrize("broken", ["kinds", "index", "posteriors", "embedder", "history"])
 async def test_an_interrupted_import_is_completed_by_repeating_it(world: World, broken: str) -> None:
     """Whatever was away, and whatever had been done before: the sums are those of one import."""
     stores = await world.stores()
@@ -141,6 +89,7 @@ async def test_an_interrupted_import_is_completed_by_repeating_it(world: World, 
         "index": (world.index, "upsert"),
         "posteriors": (stores.posteriors, "apply"),
         "embedder": (world.embedder, "embed"),
+        "history": (world.history, "write"),
     }[broken]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(target, method, _away)

@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator
 import pytest
 from msgspec import structs
 
+from services.learner.commands.forget import Selection
+from services.learner.commands.forget_imports import forget_imports
 from services.learner.commands.score_file import ScoredAnswer
 from shared.bandit.sources import Source
 from shared.bandit.sums import Scores
@@ -79,3 +81,29 @@ async def test_an_import_that_was_not_counted_is_counted_by_the_rebuild(world: M
     }  # fmt: skip
     assert state.kinds is not None
     assert len(await world.points()) == 2
+
+
+async def test_scores_that_were_forgotten_stay_forgotten(world: Memory) -> None:
+    """And can be imported again after the rebuild."""
+    await world.history.prepare()
+    await world.import_scores(imported(10), source=Source.JUDGE)
+    await world.import_scores(imported(10))
+    before = await world.sums_in_redis()
+    own_ids = [one async for some in world.rig.imports.all_ids() for one in some]
+    stores = world.import_stores()
+    assert await forget_imports(Selection(arm=ARMS[0], source=Source.EVAL), own_ids, stores, lambda *_: None) == 10
+    sums, points = await world.sums_in_redis(), await world.points()
+    await world.lose()
+    assert (await world.rebuild()).imports == 20
+    restored = await world.sums_in_redis()
+    assert {key: _nonzero(fields) for key, fields in restored.items()} == {
+        key: _nonzero(fields) for key, fields in sums.items()
+    }
+    assert await world.points() == points
+    assert (await world.import_scores(imported(10))).prompts == 10
+    assert await world.sums_in_redis() == before
+
+
+def _nonzero(fields: object) -> object:
+    """A sum of 0 equals a missing one."""
+    return {name: value for name, value in fields.items() if value != b"0"} if isinstance(fields, dict) else fields

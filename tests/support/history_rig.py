@@ -115,17 +115,20 @@ class Memory:
         async with self.session.delete(f"{self.url}/collections/{collection_name(self.model)}"):
             pass
 
-    async def import_scores(
-        self, lines: Sequence[ScoredAnswer], source: Source = Source.EVAL, weight: float = 0.5
-    ) -> Imported:
-        """Import scores as the command does, with an embedder that has the world's model."""
+    def import_stores(self) -> ImportStores:
+        """Return the stores of imports, with an embedder that has the world's model."""
         rig, embedder = self.rig, FakeEmbedder(self.model.dimension)
         embedder.named(self.model)
         kinds = a_kind_assigner(rig.import_kinds, rig.imports, rig.clock, metrics=self.metrics, model=self.model)
         history = PostgresImports(self.history)
-        stores = ImportStores(rig.imports, kinds, rig.import_posteriors, self.index, embedder, rig.clock, history)
+        return ImportStores(rig.imports, kinds, rig.import_posteriors, self.index, embedder, rig.clock, history)
+
+    async def import_scores(
+        self, lines: Sequence[ScoredAnswer], source: Source = Source.EVAL, weight: float = 0.5
+    ) -> Imported:
+        """Import scores as the command does."""
         return await import_scores(
-            lines, stores, lambda *_: None, source=source, weight=weight, recency_days=RECENCY_DAYS
+            lines, self.import_stores(), lambda *_: None, source=source, weight=weight, recency_days=RECENCY_DAYS
         )
 
     async def imports_in_redis(self) -> dict[str, Any]:

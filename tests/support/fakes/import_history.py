@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from msgspec import structs
 
 from shared.errors import DependencyError
-from shared.schemas.imports import StoredImport
+from shared.schemas.imports import Import, StoredImport
 
 
 class FakeImportHistory:
@@ -16,6 +16,11 @@ class FakeImportHistory:
     def __init__(self) -> None:
         self.away = False
         self.imports: dict[str, StoredImport] = {}
+
+    @property
+    def records(self) -> list[Import]:
+        """Return all imports."""
+        return [one.record for one in self.imports.values()]
 
     async def write(self, imports: Sequence[StoredImport]) -> None:
         self._here()
