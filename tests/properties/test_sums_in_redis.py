@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from shared.bandit.learning import score_sums
+from shared.bandit.sources import Source
 from shared.bandit.sums import ArmSums
 from shared.schemas.events import Event, EventKind
 from shared.schemas.storage import Applied, Effect
@@ -25,17 +27,25 @@ class Arrival:
 
     request: int
     kind: EventKind
+    source: Source
     revision: int
 
 
 @st.composite
 def arrivals(draw: st.DrawFn) -> list[Arrival]:
     """Every event of some requests at least once, some twice or thrice, in any order."""
-    revisions = draw(st.lists(st.integers(0, 4), min_size=1, max_size=5))
+    revisions = draw(
+        st.lists(st.tuples(st.integers(0, 4), st.integers(0, 2), st.integers(0, 1)), min_size=1, max_size=5)
+    )
     clean = [
-        Arrival(request, kind, revision)
-        for request, last in enumerate(revisions)
-        for kind, count in ((EventKind.OUTCOME, 1), (EventKind.FEEDBACK, last))
+        Arrival(request, kind, source, revision)
+        for request, (rated, scored, evaluated) in enumerate(revisions)
+        for kind, source, count in (
+            (EventKind.OUTCOME, Source.USER, 1),
+            (EventKind.FEEDBACK, Source.USER, rated),
+            (EventKind.FEEDBACK, Source.EVAL, scored),
+            (EventKind.EVALUATION, Source.USER, evaluated),
+        )
         for revision in range(1, count + 1)
     ]
     twice = draw(st.lists(st.sampled_from(clean), max_size=10))
@@ -47,6 +57,10 @@ def sums_of(arrival: Arrival) -> dict[str, int]:
     if arrival.kind is EventKind.OUTCOME:
         elsewhere = {f"failures|{ARMS[arrival.request // 2 % 2]}": 1}
         return {"requests": 1, "latency_us": 1_000_003 * (arrival.request + 1), "cost_nanousd": 10**11 + 7} | elsewhere
+    if arrival.kind is EventKind.EVALUATION:
+        return score_sums(source=Source.JUDGE, score=0.25, kind=None) | {"shadows|a/b": 1, "latency_us|a/b": 7}
+    if arrival.source is not Source.USER:
+        return score_sums(source=arrival.source, score=arrival.revision / 7, kind=(1, 2), weight=1 / 3)
     # Zero among them: a score of 0, and one so small that its square is 0.
     score = (0, 400, 131_071, 999_999, 500_000)[(arrival.request + arrival.revision) % 5]
     gain = {"local_gain_micro": -score // 3} if arrival.revision % 2 else {}
@@ -64,7 +78,7 @@ async def play(rig: Rig, order: list[Arrival], batch: int) -> tuple[dict[str, Ar
     effects = []
     for arrival in order:
         record = entries[arrival.request].record
-        event = Event("0-1", arrival.kind, record.id, arrival.revision, score=0.5)
+        event = Event("0-1", arrival.kind, record.id, arrival.revision, score=0.5, source=arrival.source)
         effects.append(Effect(event, record.outcome.arm, record.created_at, sums_of(arrival)))
     answers: list[Applied] = []
     for at in range(0, len(effects), batch):
@@ -74,7 +88,7 @@ async def play(rig: Rig, order: list[Arrival], batch: int) -> tuple[dict[str, Ar
 
 def clean_pass(order: list[Arrival]) -> list[Arrival]:
     """Each outcome once, and of each request's ratings the last."""
-    last = {(a.request, a.kind): a for a in sorted(order, key=lambda a: a.revision)}
+    last = {(a.request, a.kind, a.source): a for a in sorted(order, key=lambda a: a.revision)}
     return list(last.values())
 
 

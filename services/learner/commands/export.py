@@ -1,8 +1,9 @@
 """Command `export`: writes the history as JSON lines, one per request, for evaluation without the database.
 
 A line is the request's record (decision, outcome, attempts: what `GET /requests/{id}` shows, in the names of
-`shared/schemas/records.py`), with `feedback`, all revisions of its rating, `score`, the latest one, and `counted_in`,
-generation and id of the kind of prompt in which it is counted. It contains no prompt and no text of feedback.
+`shared/schemas/records.py`), with `feedback`, all revisions of its user's rating, `score`, the latest one, `scores`,
+the latest one of each other source, `evaluation`, and `counted_in`, generation and id of the kind of prompt in which it
+is counted. It contains no prompt and no text of feedback.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
+import msgspec
 import numpy as np
 import orjson
 
+from shared.bandit.sources import Source
 from shared.ports import History
 from shared.schemas.history import PastRequest
 
@@ -49,9 +52,15 @@ def line(past: PastRequest, *, vectors: bool) -> bytes:
     """Return the JSON line of a request; its vector is base64 of little-endian float32."""
     content = orjson.loads(past.entry.record.to_json())
     content["feedback"] = [
-        {"revision": rating.revision, "score": rating.score, "rated_at": rating.rated_at} for rating in past.ratings
+        {"revision": rating.revision, "score": rating.score, "rated_at": rating.rated_at}
+        for rating in past.ratings
+        if rating.source is Source.USER
     ]
     content["score"] = None if past.rating is None else past.rating.score
+    content["scores"] = {
+        rating.source.value: rating.score for rating in past.ratings if rating.source is not Source.USER
+    }
+    content["evaluation"] = None if past.evaluation is None else msgspec.to_builtins(past.evaluation)
     assigned = past.assigned
     content["counted_in"] = None if assigned is None else list(assigned.kind)
     if vectors:
