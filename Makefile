@@ -24,13 +24,15 @@ export: $(VENV)/.local  ## The history as a file, one request a line, while `mak
 import: $(VENV)/.local  ## Learn from scores of own prompts, while `make run` runs or not (FILE=scores.jsonl SOURCE=eval WEIGHT=0.5)
 	@$(BIN)/python -m deploy.local.import_scores "$(or $(FILE),scores.jsonl)" $(if $(SOURCE),--source $(SOURCE)) $(if $(WEIGHT),--weight $(WEIGHT))
 
-replay: $(VENV)/.plots  ## The policy and its references on recorded outcomes (DATA, FEEDBACK, COST_WEIGHT, STREAM, SEEDS, POLICY, REQUESTS, DELAY, SPECIALISTS, JOBS, OUT=folder)
+replay: $(VENV)/.plots  ## The policy and its references on recorded outcomes (DATA, FEEDBACK, COST_WEIGHT, STREAM, SEEDS, POLICY, REQUESTS, DELAY, SPECIALISTS, JOBS, OUT=folder; JUDGE, RACE, IMPORT, PRIOR)
 	@$(BIN)/python -m benchmarks.replay $(if $(DATA),--data $(DATA)) $(if $(FEEDBACK),--feedback $(FEEDBACK)) \
 	  $(if $(COST_WEIGHT),--cost-weight $(COST_WEIGHT)) $(if $(STREAM),--stream $(STREAM)) \
 	  $(if $(SEEDS),--seeds $(SEEDS)) $(if $(POLICY),--policy $(POLICY)) $(if $(REQUESTS),--requests $(REQUESTS)) \
 	  $(if $(DELAY),--delay $(DELAY)) $(if $(SPECIALISTS),--specialists $(SPECIALISTS)) \
 	  $(if $(SYSTEMS),--system-prompts $(SYSTEMS)) $(if $(FALL),--fall $(FALL)) \
-	  $(if $(JOBS),--jobs $(JOBS)) $(if $(OUT),--out "$(OUT)")
+	  $(if $(JUDGE),--judge $(JUDGE)) $(if $(RACE),--race $(RACE)) $(if $(IMPORT),--import $(IMPORT)) \
+  $(if $(IMPORT_FROM),--import-from $(IMPORT_FROM)) $(if $(PRIOR),--prior $(PRIOR)) \
+  $(if $(JOBS),--jobs $(JOBS)) $(if $(OUT),--out "$(OUT)")
 
 compare: $(VENV)/.local  ## What a version of the policy gains over another: two folders of `make replay` (BEFORE=folder AFTER=folder PLAYER=product)
 	@$(BIN)/python -m benchmarks.replays.compare "$(BEFORE)" "$(AFTER)" $(if $(PLAYER),--player $(PLAYER))

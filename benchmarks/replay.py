@@ -19,8 +19,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from benchmarks.replays.benchmark_indices import PRIORS
 from benchmarks.replays.evidence_table import evidence_table
-from benchmarks.replays.figures import Row, per_seed, row_of
+from benchmarks.replays.figures import Row, gap_per_seed, per_seed, row_of
 from benchmarks.replays.judging import JUDGES, NO_JUDGE
 from benchmarks.replays.made_up import MADE_UP
 from benchmarks.replays.players import PLAYERS, POOLED, PRODUCT, USUAL, players_of
@@ -56,9 +57,8 @@ def _replay(options: argparse.Namespace) -> int:
             world, conditions, options.policy, seeds=options.seeds, jobs=options.jobs, tick=tick
         ):
             rows = rows_of(runs)
-            cells.append(
-                Cell(name, condition, {row.player: row for row in rows}, {one: per_seed(runs[one]) for one in players})
-            )
+            utility, gaps = ({one: of(runs[one]) for one in players} for of in (per_seed, gap_per_seed))
+            cells.append(Cell(name, condition, {row.player: row for row in rows}, utility, gaps))
             print(render(world, condition, rows, runs), flush=True)
             report.append(_as_json(name, condition, rows, runs))
             write_plots(options.out, f"{name}-{_slug(condition)}", runs, world.outcomes.models)
@@ -68,13 +68,13 @@ def _replay(options: argparse.Namespace) -> int:
             bounds = [name for name in ("known-values", "knn-full-information") if name in options.policy]
             print(f"\nproduct v best fixed / v pooled TS, x 1000 a request\n{summary(cells, PRODUCT, bounds)}")
         print(f"\n{references_summary(cells, PRODUCT)}", flush=True)
-        if options.judge != [NO_JUDGE]:
+        if options.judge != [NO_JUDGE] or options.imported != [0] or options.prior != ["none"]:
             print(f"\n{evidence_table(cells, PRODUCT)}", flush=True)
     return 0
 
 
 def _conditions(options: argparse.Namespace) -> list[Condition]:
-    evidence = itertools.product(options.judge, options.race)
+    evidence = itertools.product(options.judge, options.race, options.imported, options.prior)
     return [
         Condition(
             kind=kind,
@@ -88,8 +88,11 @@ def _conditions(options: argparse.Namespace) -> list[Condition]:
             fall=options.fall,
             judge=judge,
             race=race == "on",
+            imported=imported,
+            imported_from=options.imported_from,
+            prior=prior,
         )
-        for kind, feedback, (judge, race), weight in itertools.product(
+        for kind, feedback, (judge, race, imported, prior), weight in itertools.product(
             options.stream, options.feedback, list(evidence), options.cost_weight
         )
     ]
@@ -156,6 +159,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     def numbers(text: str) -> list[float]:
         return [float(part) for part in text.split(",")]
 
+    def whole(text: str) -> list[int]:
+        return [int(part) for part in text.split(",")]
+
     def words(allowed: Sequence[str]) -> Callable[[str], list[str]]:
         def parse(text: str) -> list[str]:
             parts = list(allowed) if text == "all" else text.split(",")
@@ -175,6 +181,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--judge", type=words([NO_JUDGE, *JUDGES]), default=[NO_JUDGE], help=f"{NO_JUDGE}, {', '.join(JUDGES)}"
     )
     parser.add_argument("--race", type=words(["on", "off"]), default=["on"], help="other models answer beside: on, off")
+    parser.add_argument("--import", dest="imported", type=whole, default=[0], help="prompts with known scores: 0,200")
+    parser.add_argument("--import-from", dest="imported_from", choices=("same", "other"), default="same")
+    parser.add_argument("--prior", type=words(PRIORS), default=["none"], help=f"public indices: {', '.join(PRIORS)}")
     parser.add_argument("--cost-weight", type=numbers, default=[0.0, 0.1, 0.3])
     parser.add_argument("--stream", type=words(list(STREAMS)), default=["shuffled"], help=", ".join(STREAMS))
     parser.add_argument("--policy", type=words(PLAYERS), default=list(USUAL), help=", ".join(PLAYERS))

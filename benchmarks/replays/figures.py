@@ -171,7 +171,7 @@ def _share(runs: list[Run], bound: Floats) -> Share | None:
     It is a ratio of means over the seeds, whose interval is that of its linearised residuals. None where the bound
     gains less than 5.
     """
-    gained, possible = per_seed(runs) - _best(runs), bound - _best(runs)
+    gained, possible = gap_per_seed(runs), bound - _best(runs)
     if possible.mean() < 5:
         return None
     ratio = float(gained.mean() / possible.mean())
@@ -181,6 +181,11 @@ def _share(runs: list[Run], bound: Floats) -> Share | None:
 def per_seed(runs: list[Run]) -> Floats:
     """Return the mean utility of each seed, x 1000."""
     return np.array([1000 * run.utility.mean() for run in runs])
+
+
+def gap_per_seed(runs: list[Run]) -> Floats:
+    """Return the mean difference to best fixed of each seed, x 1000."""
+    return per_seed(runs) - _best(runs)
 
 
 def half_interval(values: Floats) -> float:

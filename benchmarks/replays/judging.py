@@ -7,8 +7,10 @@ what an answer of the median model costs.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.replays.played import Beside
 from benchmarks.replays.streams import Condition, Stream
@@ -111,13 +113,29 @@ class Evaluator:
         return None if plan is None else plan.arms
 
 
-def answer_sums(stream: Stream, t: int, arm: int, kind: KindId | None, *, served: bool = True) -> dict[str, int]:
+class Answers(Protocol):
+    """Recorded answers: costs in USD, and tokens, by prompt and arm."""
+
+    @property
+    def costs(self) -> NDArray[Any]:
+        """USD, (n, K)."""
+
+    @property
+    def prompt_tokens(self) -> NDArray[Any]:
+        """(n, K)."""
+
+    @property
+    def completion_tokens(self) -> NDArray[Any]:
+        """(n, K)."""
+
+
+def answer_sums(answers: Answers, row: int, arm: int, kind: KindId | None, *, served: bool = True) -> dict[str, int]:
     """Return what the recorded answer of an arm adds to its sums."""
     return outcome_sums(
-        cost_usd=float(stream.costs[t, arm]),
+        cost_usd=float(answers.costs[row, arm]),
         latency_s=1.0,
-        prompt_tokens=int(stream.prompt_tokens[t, arm]),
-        completion_tokens=int(stream.completion_tokens[t, arm]),
+        prompt_tokens=int(answers.prompt_tokens[row, arm]),
+        completion_tokens=int(answers.completion_tokens[row, arm]),
         kind=kind,
         served=served,
     )

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.replays.benchmark_indices import benchmark_indices
 from benchmarks.replays.judging import NO_JUDGE, Evaluator, answer_sums
 from benchmarks.replays.played import Played
 from benchmarks.replays.streams import Condition, Stream
@@ -18,8 +19,9 @@ from shared.bandit.assigner import Assigner
 from shared.bandit.context import Context, Neighbour
 from shared.bandit.decision import Decision
 from shared.bandit.kinds import KindId, no_kinds
-from shared.bandit.learning import feedback_sums
+from shared.bandit.learning import feedback_sums, score_sums
 from shared.bandit.policy import BanditSettings, Policy
+from shared.bandit.sources import Source
 from shared.bandit.stored_sums import weighted_sums
 from shared.bandit.sums import ArmSums, LearnedState
 from shared.bandit.traits import EXTRA_DIMENSION, assign
@@ -49,7 +51,10 @@ class ProductPlayer:
         self._seed, self._condition = seed, condition or Condition()
         self._policy = policy
         self._settings = settings
-        self._arms = tuple(Arm(model, price) for model, price in zip(outcomes.models, outcomes.prices, strict=True))
+        indices = benchmark_indices(outcomes, self._condition.prior, seed)
+        listed = zip(outcomes.models, outcomes.prices, indices, strict=True)
+        self._arms = tuple(Arm(model, price, benchmark=index) for model, price, index in listed)
+        self._outcomes = outcomes
         self._index = {arm.id: i for i, arm in enumerate(self._arms)}
         self._parsed: dict[ArmId, ArmSums] = {}
         self._vectors = vectors
@@ -69,6 +74,7 @@ class ProductPlayer:
         next_fit = 0
         posterior: Any = None
         evaluator = self._evaluator(stream)
+        self._import(stream.imported)
         vectors = None if self._vectors is None else self._vectors[stream.rows]
         for t in range(requests):
             eligible = [arm for arm, may in zip(self._arms, stream.eligible[t], strict=True) if may]
@@ -101,6 +107,19 @@ class ProductPlayer:
             return None
         arms = [arm.id for arm in self._arms]
         return Evaluator(stream, arms, self._condition, self._settings.weights, self._seed)
+
+    def _import(self, rows: NDArray[np.intp]) -> None:
+        """Count the scores of all arms on these prompts, as the command `import` does."""
+        for row in rows.tolist():
+            context = Context()
+            if self._vectors is not None:
+                context = Context(self._vectors[row], (), () if self._traits is None else self._traits[row])
+            kind = self._kind(context)
+            for arm in self._arms:
+                i = self._index[arm.id]
+                score = float(self._outcomes.scores[row, i])
+                self._add(arm.id, score_sums(source=Source.EVAL, score=score, kind=kind))
+                self._add(arm.id, answer_sums(self._outcomes, row, i, kind, served=False))
 
     def _kind(self, context: Context) -> KindId | None:
         if self._assigner is None or context.vector is None:

@@ -35,6 +35,7 @@ class Stream:
         right: whether an arm is the best for the request's topic, over all prompts of the topic, (T, K).
         mixed_from: first request after the topics' own blocks; 0 where topics have no blocks.
         fallen: the topic whose best arm falls half-way; None where there is none.
+        imported: of the outcomes: prompts whose scores for all arms are known beforehand.
     """
 
     rows: Rows
@@ -52,6 +53,7 @@ class Stream:
     right: NDArray[np.bool_]
     mixed_from: int
     fallen: int | None
+    imported: Rows
 
     def utility(self, cost_weight: float) -> Floats:
         """Return quality - weight x cost / mean cost of the dearest arm, (T, K)."""
@@ -84,6 +86,11 @@ class Condition:
         fall: of the stream `topic-drift`: what the best arm of one topic loses half-way.
         judge: one of `judging.JUDGES`, or "none".
         race: whether other models answer beside the one that serves, where the product's plan says so.
+        imported: number of prompts whose scores for all arms are known beforehand.
+        imported_from: "same": prompts of all tasks, beside the stream's where there are enough; "other": of half of the
+            tasks, while the stream has the other half.
+        prior: public indices of quality: "none"; "noisy", each arm's mean score with noise of sd .05; "inverted", the
+            same with the best for the worst.
     """
 
     kind: str = "shuffled"
@@ -97,6 +104,9 @@ class Condition:
     fall: float = 0.6
     judge: str = "none"
     race: bool = False
+    imported: int = 0
+    imported_from: str = "same"
+    prior: str = "none"
 
 
 def make_stream(outcomes: Outcomes, condition: Condition, seed: int) -> Stream:
@@ -104,6 +114,7 @@ def make_stream(outcomes: Outcomes, condition: Condition, seed: int) -> Stream:
     rng = np.random.default_rng([seed, 20_261_123])
     topics = topics_of(outcomes)
     rows, mixed_from = STREAMS[condition.kind](topics, condition, rng)
+    rows, imported = _with_import(rows, topics, condition, np.random.default_rng([seed, 13]))
     scores, costs, topic = outcomes.scores[rows].copy(), outcomes.costs[rows], topics.of_row[rows]
     dearest = float(outcomes.costs.mean(axis=0).max())
     eligible = np.ones(scores.shape, dtype=bool)
@@ -141,7 +152,21 @@ def make_stream(outcomes: Outcomes, condition: Condition, seed: int) -> Stream:
         right=np.concatenate((right_arms(early)[topic[:half]], right_arms(late)[topic[half:]])),
         mixed_from=mixed_from,
         fallen=fallen,
+        imported=imported,
     )
+
+
+def _with_import(rows: Rows, topics: Topics, condition: Condition, rng: np.random.Generator) -> tuple[Rows, Rows]:
+    """Return the rows of the stream, and those that are imported."""
+    everything = np.arange(len(topics.task))
+    if condition.imported_from == "other":
+        tasks = rng.permutation(int(topics.task.max()) + 1)
+        foreign = np.isin(topics.task, tasks[: len(tasks) // 2])
+        rows, left = rows[~foreign[rows]], everything[foreign]
+    else:
+        left = np.setdiff1d(everything, rows)
+        left = left if len(left) >= condition.imported else everything
+    return rows, rng.permutation(left)[: condition.imported]
 
 
 def _fall(scores: Floats, mean: float, fall: float, rng: np.random.Generator) -> Floats:

@@ -18,12 +18,16 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Cell:
-    """One data set under one condition: by player the row, and the mean utility of each seed, x 1000."""
+    """One data set under one condition: by player the row, and values of each seed, x 1000.
+
+    `utility` is its mean, `gaps` its difference to best fixed.
+    """
 
     data: str
     condition: Condition
     rows: Mapping[str, Row]
     utility: Mapping[str, Floats] = field(default_factory=dict)
+    gaps: Mapping[str, Floats] = field(default_factory=dict)
 
 
 def summary(cells: Sequence[Cell], product: str, bounds: Sequence[str]) -> str:

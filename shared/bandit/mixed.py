@@ -2,12 +2,14 @@
 
 For a rating r of arm a on a prompt of kind c (`kinds.py`; c = 0: kind not known):
 
-    r = b_c + s lp_a + u_a + g_ac + e,        e ~ N(0, sigma_a^2)
+    r = b_c + s x_a + u_a + g_ac + e,         e ~ N(0, sigma_a^2)
     b    = shared level ~ N(OPTIMISTIC_PRIOR, .2^2) + difficulty ~ N(0, .15^2 k)
-    s    ~ price slope, quality per e-fold of price; half a chance each for N(0, .02^2) and N(.035, .02^2)
+    s    ~ slopes of price and benchmark; half a chance each that one matters: N(0, .02^2) or N(.035, .02^2) quality
+           per e-fold of price, N(0, .2^2) or N(.8, .2^2) per unit of a public index
     u_a  ~ N(0, t_A^2),              t_A in EXPLORATION_BONUS x {.6, 1, 1.6, 3}
     g_a  ~ N(0, t_g^2 (.9 k + .1 I)),  t_g in {0, .05, .15, .35};   g_a0 = 0
-    lp_a = ln(expected cost of an answer) - mean over arms, 0 where unknown
+    x_a  = ln(expected cost of an answer), and index of quality in public benchmarks, each less its mean over the arms;
+           0 where unknown
 
 with k the similarity of kinds (`kinship.py`), and 0 between the unknown kind and any other.
 
@@ -22,7 +24,7 @@ mean and variance of the slope. Cells (a, c) are sufficient. With W_a the precis
 alone diag(n_a) / sigma_a^2; `evidence.py` adds other sources), y_a their means and C = t_g^2 (.9 k + .1 I) + t_A^2 11':
 
     H_a = (I + W_a C)^-1 W_a                 precision of the cells' means once u and g are integrated out
-    P   = P0 + sum_a T_a' H_a T_a,  T_a = [I | lp_a 1];     z = (b, s) has mean m0 + P^-1 sum_a T_a' H_a (y_a - T_a m0)
+    P   = P0 + sum_a T_a' H_a T_a,  T_a = [I | 1 x_a'];     z = (b, s) has mean m0 + P^-1 sum_a T_a' H_a (y_a - T_a m0)
     theta_a = T_a z + C H_a (y_a - T_a z)
     V_a     = C - C H_a C + D_a P^-1 D_a',                  D_a = (I - C H_a) T_a
 
@@ -37,6 +39,7 @@ residual variance about arm plus kind, shrunk towards that of all arms.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,8 +50,10 @@ Floats = NDArray[np.float64]
 
 LEVEL_SD = 0.2
 DIFFICULTY_SD = 0.15
-SLOPES = (0.0, 0.035)  # means of the price slope, equally likely
-SLOPE_SD = 0.02
+PRICE_SLOPES, PRICE_SLOPE_SD = (0.0, 0.035), 0.02  # means, equally likely
+BENCHMARK_SLOPES, BENCHMARK_SLOPE_SD = (0.0, 0.8), 0.2
+SLOPES = tuple(product(PRICE_SLOPES, BENCHMARK_SLOPES))
+SLOPE_VARIANCES = np.square((PRICE_SLOPE_SD, BENCHMARK_SLOPE_SD))
 ARM_SPREADS = (0.6, 1.0, 1.6, 3.0)  # t_A in units of EXPLORATION_BONUS
 KIND_SPREADS = (0.0, 0.05, 0.15, 0.35)  # t_g
 OWN_SHARE = 0.1  # of t_g^2, what a kind shares with no other
@@ -62,14 +67,14 @@ class Cells:
 
     Attributes:
         ratings: of users.
-        log_price: centred logarithm of the expected cost, (K,).
+        covariates: of the arms: centred logarithm of the expected cost, and centred index of benchmarks, (K, 2).
         traffic: share of each kind in all requests, (C,), summing to 1.
         kernel: similarity of the kinds, (C, C); 1 on the diagonal, 0 between column 0 and any other.
         others: scores of other sources.
     """
 
     ratings: SourceCells
-    log_price: Floats
+    covariates: Floats
     traffic: Floats
     kernel: Floats
     others: tuple[SourceCells, ...] = ()
@@ -91,7 +96,7 @@ class MixedFit:
         kind_mean, kind_variance, kind_contrast: by kind, (K, C).
         noise: variance of one rating, (K,).
         arm_spread, kind_spread: root of the posterior mean square of t_A and t_g.
-        price_slope: posterior mean of the slope.
+        slopes: posterior mean of the slopes, of price and benchmark.
         context: posterior probability that t_g is above 0.
         sources: of sources other than users.
     """
@@ -106,7 +111,7 @@ class MixedFit:
     noise: Floats
     arm_spread: float
     kind_spread: float
-    price_slope: float
+    slopes: tuple[float, ...]
     context: float
     sources: tuple[SourceFit, ...]
 
@@ -118,11 +123,11 @@ class _Observed:
     precision: Floats
     means: Floats
     seen: NDArray[np.bool_]
-    log_price: Floats
+    covariates: Floats
 
-    def residual(self, slope: float, level: float | Floats) -> Floats:
-        """Return the cells' means less what `level` and the slope explain; 0 where nothing was seen."""
-        return np.asarray(np.where(self.seen, self.means - level - slope * self.log_price[:, None], 0.0))
+    def residual(self, slopes: Floats, level: float | Floats) -> Floats:
+        """Return the cells' means less what `level` and the slopes explain; 0 where nothing was seen."""
+        return np.asarray(np.where(self.seen, self.means - level - (self.covariates @ slopes)[:, None], 0.0))
 
 
 def fit_mixed(cells: Cells, *, level: float, bonus: float) -> MixedFit:
@@ -131,28 +136,29 @@ def fit_mixed(cells: Cells, *, level: float, bonus: float) -> MixedFit:
     seen = cells.labels > 0
     regular = pooled.precision + np.where(seen, 0.0, 1.0)[:, :, None] * np.eye(seen.shape[1])
     means = np.linalg.solve(regular, pooled.information[..., None])[..., 0]
-    observed = _Observed(pooled.precision, np.asarray(means, dtype=np.float64), seen, cells.log_price)
+    observed = _Observed(pooled.precision, np.asarray(means, dtype=np.float64), seen, cells.covariates)
     shared = (1 - OWN_SHARE) * cells.kernel + OWN_SHARE * np.eye(len(cells.kernel))
     shared[0, 0] = 0.0
     arm_spreads = np.array([max(bonus * spread, SMALLEST_ARM_SPREAD) for spread in ARM_SPREADS])
     weights = np.stack(
-        [_log_weights(observed, _prior(cells.kernel, SLOPE_SD**2), spread**2 * shared, arm_spreads, level)
+        [_log_weights(observed, _prior(cells.kernel, SLOPE_VARIANCES), spread**2 * shared, arm_spreads, level)
          for spread in KIND_SPREADS]
     )  # fmt: skip
     weights = np.exp(weights - weights.max())
     weights /= weights.sum()
     by_kind, by_arm, by_slope = weights.sum(axis=(1, 2)), weights.sum(axis=(0, 2)), weights.sum(axis=(0, 1))
     kind_variance, arm_variance = float(by_kind @ np.square(KIND_SPREADS)), float(by_arm @ np.square(arm_spreads))
-    slope = float(by_slope @ SLOPES)
-    slope_variance = SLOPE_SD**2 + float(by_slope @ (np.array(SLOPES) - slope) ** 2)
+    slopes = by_slope @ SLOPES
+    slope_variances = SLOPE_VARIANCES + by_slope @ (np.array(SLOPES) - slopes) ** 2
     covariance = kind_variance * shared + arm_variance
-    prior = _prior(cells.kernel, slope_variance)
-    theta, *parts, price_slope = _solve(observed, prior, covariance, level, slope)
-    whole, kind_whole, contrast, kind_contrast = _variances(parts[0], parts[1], cells.traffic)
+    prior = _prior(cells.kernel, slope_variances)
+    theta, own, open_parts, found = _solve(observed, prior, covariance, level, slopes)
+    whole, kind_whole, contrast, kind_contrast = _variances(own, open_parts, cells.traffic)
     learnable, kind_learnable = contrast, kind_contrast
     if cells.others:
-        _, *parts, _ = _solve(replace(observed, precision=pooled.unbiased), prior, covariance, level, slope)
-        _, _, learnable, kind_learnable = _variances(parts[0], parts[1], cells.traffic)
+        unbiased = replace(observed, precision=pooled.unbiased)
+        _, own, open_parts, _ = _solve(unbiased, prior, covariance, level, slopes)
+        _, _, learnable, kind_learnable = _variances(own, open_parts, cells.traffic)
     return MixedFit(
         mean=theta @ cells.traffic,
         variance=whole,
@@ -164,19 +170,18 @@ def fit_mixed(cells: Cells, *, level: float, bonus: float) -> MixedFit:
         noise=pooled.noise,
         arm_spread=arm_variance**0.5,
         kind_spread=kind_variance**0.5,
-        price_slope=price_slope,
+        slopes=tuple(found.tolist()),
         context=float(by_kind[np.array(KIND_SPREADS) > 0].sum()),
         sources=pooled.sources,
     )
 
 
-def _prior(kernel: Floats, slope_variance: float) -> Floats:
-    """Return the prior covariance of z = (b, s), (C + 1, C + 1)."""
+def _prior(kernel: Floats, slope_variances: Floats) -> Floats:
+    """Return the prior covariance of z = (b, s), (C + S, C + S)."""
     size = len(kernel)
-    prior = np.zeros((size + 1, size + 1))
+    prior = np.diag(np.append(np.zeros(size), slope_variances))
     prior[:size, :size] = LEVEL_SD**2 + DIFFICULTY_SD**2 * kernel
-    prior[size, size] = slope_variance
-    return prior + _JITTER * np.eye(size + 1)
+    return prior + _JITTER * np.eye(len(prior))
 
 
 def _precisions(precision: Floats, covariance: Floats) -> tuple[Floats, Floats]:
@@ -192,55 +197,57 @@ def _precisions(precision: Floats, covariance: Floats) -> tuple[Floats, Floats]:
 
 
 def _log_weights(observed: _Observed, prior: Floats, kinds: Floats, arm_spreads: Floats, level: float) -> Floats:
-    """Return the log marginal likelihood for each arm spread and slope, (A, 2), at one covariance of the kinds."""
+    """Return the log marginal likelihood for each arm spread and slopes, (A, 4), at one covariance of the kinds."""
     precisions, log_scales = _precisions(observed.precision, kinds)
-    rows, log_price = precisions.sum(axis=2), observed.log_price
+    rows, covariates = precisions.sum(axis=2), observed.covariates
     totals, size = rows.sum(axis=1), rows.shape[1]
     gains = 1 / (1 / arm_spreads[:, None] ** 2 + totals)  # (A, K)
-    evidence = np.zeros((len(arm_spreads), size + 1, size + 1))
-    evidence[:, :size, :size] = precisions.sum(axis=0) - np.einsum("ak,kc,kd->acd", gains, rows, rows, optimize=True)
     row_sums = rows - (gains * totals)[..., None] * rows  # H 1, (A, K, C)
-    evidence[:, :size, size] = evidence[:, size, :size] = np.einsum("k,akc->ac", log_price, row_sums)
-    evidence[:, size, size] = row_sums.sum(axis=2) @ log_price**2
+    evidence = np.zeros((len(arm_spreads), len(prior), len(prior)))
+    evidence[:, :size, :size] = precisions.sum(axis=0) - np.einsum("ak,kc,kd->acd", gains, rows, rows, optimize=True)
+    evidence[:, :size, size:] = np.einsum("akc,ks->acs", row_sums, covariates)
+    evidence[:, size:, :size] = evidence[:, :size, size:].transpose(0, 2, 1)
+    evidence[:, size:, size:] = np.einsum("ak,ks,kr->asr", row_sums.sum(axis=2), covariates, covariates)
     root = np.linalg.cholesky(prior)
-    inner = root.T @ evidence @ root + np.eye(size + 1)
+    inner = root.T @ evidence @ root + np.eye(len(prior))
     scale = log_scales.sum() + np.log1p(arm_spreads[:, None] ** 2 * totals).sum(axis=1) + np.linalg.slogdet(inner)[1]
     weights = []
-    for slope in SLOPES:
-        residual = observed.residual(slope, level)
+    for slopes in SLOPES:
+        residual = observed.residual(np.array(slopes), level)
         weighed = (precisions @ residual[..., None])[..., 0]
         weighed = weighed - (gains * (rows * residual).sum(axis=1))[..., None] * rows  # H r, (A, K, C)
-        right = np.concatenate((weighed.sum(axis=1), (weighed.sum(axis=2) @ log_price)[:, None]), axis=1) @ root
+        right = np.concatenate((weighed.sum(axis=1), weighed.sum(axis=2) @ covariates), axis=1) @ root
         explained = (right * np.linalg.solve(inner, right[..., None])[..., 0]).sum(axis=1)
         weights.append(-0.5 * (scale + (residual * weighed).sum(axis=(1, 2)) - explained))
     return np.stack(weights, axis=1)
 
 
 def _solve(
-    observed: _Observed, prior: Floats, covariance: Floats, level: float, slope: float
-) -> tuple[Floats, Floats, Floats, float]:
-    """Return theta (K, C), C - C H C (K, C, C), D P^-1/2 (K, C, C + 1), and the posterior mean of the slope."""
+    observed: _Observed, prior: Floats, covariance: Floats, level: float, slopes: Floats
+) -> tuple[Floats, Floats, Floats, Floats]:
+    """Return theta (K, C), C - C H C (K, C, C), D P^-1/2 (K, C, C + S), and the posterior mean of the slopes, (S,)."""
     precisions, _ = _precisions(observed.precision, covariance)
-    rows, log_price = precisions.sum(axis=2), observed.log_price
+    rows, covariates = precisions.sum(axis=2), observed.covariates
     size = rows.shape[1]
-    evidence = np.empty((size + 1, size + 1))
+    evidence = np.empty_like(prior)
     evidence[:size, :size] = precisions.sum(axis=0)
-    evidence[:size, size] = evidence[size, :size] = log_price @ rows
-    evidence[size, size] = rows.sum(axis=1) @ log_price**2
+    evidence[:size, size:] = rows.T @ covariates
+    evidence[size:, :size] = evidence[:size, size:].T
+    evidence[size:, size:] = covariates.T @ (rows.sum(axis=1)[:, None] * covariates)
     root = np.linalg.cholesky(prior)
-    inner = root.T @ evidence @ root + np.eye(size + 1)
+    inner = root.T @ evidence @ root + np.eye(len(prior))
     half = np.linalg.solve(np.linalg.cholesky(inner), root.T)  # P^-1 = half' half
-    weighed = (precisions @ observed.residual(slope, level)[..., None])[..., 0]
-    right = np.append(weighed.sum(axis=0), weighed.sum(axis=1) @ log_price)
+    weighed = (precisions @ observed.residual(slopes, level)[..., None])[..., 0]
+    right = np.append(weighed.sum(axis=0), weighed.sum(axis=1) @ covariates)
     found = half.T @ (half @ right)
-    levels, price_slope = level + found[:size], slope + float(found[size])
+    levels, slopes = level + found[:size], slopes + found[size:]
     gain = covariance @ precisions
-    residual = observed.residual(price_slope, levels)
-    theta = levels + price_slope * log_price[:, None] + (gain @ residual[..., None])[..., 0]
-    derivative = np.empty((*rows.shape, size + 1))
+    residual = observed.residual(slopes, levels)
+    theta = levels + (covariates @ slopes)[:, None] + (gain @ residual[..., None])[..., 0]
+    derivative = np.empty((*rows.shape, len(prior)))
     derivative[..., :size] = np.eye(size) - gain
-    derivative[..., size] = log_price[:, None] * (1 - gain.sum(axis=2))
-    return theta, covariance - gain @ covariance, derivative @ half.T, price_slope
+    derivative[..., size:] = covariates[:, None] * (1 - gain.sum(axis=2))[..., None]
+    return theta, covariance - gain @ covariance, derivative @ half.T, slopes
 
 
 def _variances(own: Floats, open_parts: Floats, traffic: Floats) -> tuple[Floats, Floats, Floats, Floats]:

@@ -47,7 +47,8 @@ class MixedThompson:
         totals = tuple(one.total for one in learned)
         by_kind = _by_kind(learned, kinds)
         expected = expect(arms, totals, PSEUDO_REQUESTS)
-        cells = _cells(learned, by_kind, expected.cost_usd, kinds)
+        covariates = np.column_stack((_log_price(expected.cost_usd), _benchmark(arms)))
+        cells = _cells(learned, by_kind, covariates, kinds)
         cells, kept = since_breaks(cells, learned, kinds)
         scored = float(cells.labels.sum())
         if scored < settings.min_requests_for_global:
@@ -111,7 +112,7 @@ def _by_kind(learned: Sequence[ArmSums], kinds: Kinds | None) -> dict[str, Float
     return dict(zip(_BY_KIND, found, strict=True))
 
 
-def _cells(learned: Sequence[ArmSums], by_kind: Mapping[str, Floats], cost_usd: Floats, kinds: Kinds | None) -> Cells:
+def _cells(learned: Sequence[ArmSums], by_kind: Mapping[str, Floats], covariates: Floats, kinds: Kinds | None) -> Cells:
     totals = [one.total for one in learned]
 
     def split(name: str) -> Floats:
@@ -125,7 +126,7 @@ def _cells(learned: Sequence[ArmSums], by_kind: Mapping[str, Floats], cost_usd: 
     squares = np.array([one.score_sq for one in totals])
     return Cells(
         ratings=SourceCells(Source.USER, split("labels"), split("score"), squares),
-        log_price=_log_price(cost_usd),
+        covariates=covariates,
         traffic=traffic,
         kernel=kernel,
         others=tuple(
@@ -157,8 +158,18 @@ def _without_ratings(cells: Cells) -> Cells:
 def _log_price(cost_usd: Floats) -> Floats:
     """Return ln of the expected cost of an answer, centred; 0 where it is unknown or the model is free."""
     priced = np.nan_to_num(cost_usd) > 0
-    logs = np.log(np.where(priced, cost_usd, 1.0))
-    return np.where(priced, logs - logs[priced].mean() if priced.any() else 0.0, 0.0)
+    return _centred(np.where(priced, np.log(np.where(priced, cost_usd, 1.0)), np.nan))
+
+
+def _benchmark(arms: Sequence[Arm]) -> Floats:
+    """Return the indices of quality in public benchmarks, centred; 0 where unknown."""
+    return _centred(np.array([np.nan if arm.benchmark is None else arm.benchmark for arm in arms]))
+
+
+def _centred(values: Floats) -> Floats:
+    """Return the values less their mean; 0 for NaN."""
+    known = ~np.isnan(values)
+    return np.where(known, values - values[known].mean() if known.any() else 0.0, 0.0)
 
 
 def _rows(overall: Floats, total: Floats, count: Floats) -> Floats:

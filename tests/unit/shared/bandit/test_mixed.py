@@ -18,14 +18,19 @@ Floats = NDArray[np.float64]
 LEVEL, BONUS = 0.8, 0.1
 
 
-def cells(labels: Floats, means: Floats, log_price: Floats | None = None, kernel: Floats | None = None) -> Cells:
+def cells(labels: Floats, means: Floats, covariates: Floats | None = None, kernel: Floats | None = None) -> Cells:
     """Return the cells of 0/1 ratings with these counts and means; column 0 is the unknown kind."""
     scores = labels * means
     arms, kinds = labels.shape
     traffic = np.arange(1.0, kinds + 1) / np.arange(1.0, kinds + 1).sum()
-    prices = np.zeros(arms) if log_price is None else log_price
+    prices = np.zeros((arms, 2)) if covariates is None else covariates
     ratings = SourceCells(Source.USER, labels, scores, scores.sum(axis=1))
     return Cells(ratings, prices, traffic, np.eye(kinds) if kernel is None else kernel)
+
+
+def some_covariates(arms: int) -> Floats:
+    """Return prices that rise, and benchmarks of another order."""
+    return np.column_stack((np.linspace(-1, 1, arms), np.linspace(-0.2, 0.2, arms)[np.arange(arms) * 3 % arms]))
 
 
 def some_cells(seed: int = 1, arms: int = 5, kinds: int = 4) -> Cells:
@@ -36,11 +41,11 @@ def some_cells(seed: int = 1, arms: int = 5, kinds: int = 4) -> Cells:
     kernel = np.eye(kinds)
     kernel[1:, 1:] = np.exp(centres @ centres.T - 1)
     labels = rng.integers(0, 9, (arms, kinds)) * (rng.random((arms, kinds)) < 0.8)
-    return cells(labels.astype(float), rng.uniform(0.2, 0.9, (arms, kinds)), np.linspace(-1, 1, arms), kernel)
+    return cells(labels.astype(float), rng.uniform(0.2, 0.9, (arms, kinds)), some_covariates(arms), kernel)
 
 
 def covariance(
-    data: Cells, arm_variance: float, kind_variance: float, slope_variance: float, *, shared: bool = True
+    data: Cells, arm_variance: float, kind_variance: float, slope_variance: Floats, *, shared: bool = True
 ) -> Floats:
     """Return the prior covariance of the quality of every arm for every kind, (K C, K C), straight from the model.
 
@@ -52,7 +57,7 @@ def covariance(
         value = 0.0
         if shared:
             value += mixed.LEVEL_SD**2 + mixed.DIFFICULTY_SD**2 * data.kernel[c, d]
-            value += slope_variance * data.log_price[a] * data.log_price[b]
+            value += float((slope_variance * data.covariates[a] * data.covariates[b]).sum())
         if a == b:
             value += arm_variance
             if c > 0 and d > 0:
@@ -61,10 +66,10 @@ def covariance(
     return result
 
 
-def dense(data: Cells, prior: Floats, slope: float) -> tuple[Floats, Floats, float]:
+def dense(data: Cells, prior: Floats, slope: Floats) -> tuple[Floats, Floats, float]:
     """Condition one normal distribution over all cells: mean (K C,), covariance, and log density of the ratings."""
     kinds = data.labels.shape[1]
-    mean = np.repeat(LEVEL + slope * data.log_price, kinds)
+    mean = np.repeat(LEVEL + data.covariates @ slope, kinds)
     seen = data.labels.ravel() > 0
     noise = np.repeat(noise_variance(data.ratings), kinds)[seen] / data.labels.ravel()[seen]
     of_means = prior[np.ix_(seen, seen)] + np.diag(noise)
@@ -80,12 +85,14 @@ def test_it_is_the_exact_posterior_of_its_model(monkeypatch: pytest.MonkeyPatch,
     """At one point of the grid the closed form equals conditioning one big normal distribution."""
     monkeypatch.setattr(mixed, "ARM_SPREADS", (1.5,))
     monkeypatch.setattr(mixed, "KIND_SPREADS", (kind_spread,))
-    monkeypatch.setattr(mixed, "SLOPES", (0.03,))
-    monkeypatch.setattr(mixed, "SLOPE_SD", 0.05)
+    monkeypatch.setattr(mixed, "SLOPES", ((0.03, 0.5),))
+    monkeypatch.setattr(mixed, "SLOPE_VARIANCES", np.array([0.05**2, 0.3**2]))
     data = some_cells(seed)
     arms, kinds = data.labels.shape
     fit = fit_mixed(data, level=LEVEL, bonus=BONUS)
-    mean, posterior, _ = dense(data, covariance(data, 0.15**2, kind_spread**2, 0.05**2), 0.03)
+    mean, posterior, _ = dense(
+        data, covariance(data, 0.15**2, kind_spread**2, np.array([0.05**2, 0.3**2])), np.array([0.03, 0.5])
+    )
     assert fit.kind_mean == pytest.approx(mean.reshape(arms, kinds), abs=1e-6)
     assert fit.kind_variance == pytest.approx(np.diag(posterior).reshape(arms, kinds), abs=1e-6)
     by_cell = posterior.reshape(arms, kinds, arms, kinds)
@@ -93,7 +100,7 @@ def test_it_is_the_exact_posterior_of_its_model(monkeypatch: pytest.MonkeyPatch,
     assert fit.mean == pytest.approx(mean.reshape(arms, kinds) @ data.traffic, abs=1e-6)
     assert fit.variance == pytest.approx(np.diag(overall), abs=1e-6)
     # The contrast: what is open of the arm itself, and of the rest the excess over the covariance with other arms.
-    alone = dense(data, covariance(data, 0.15**2, kind_spread**2, 0.0, shared=False), 0.03)[1]
+    alone = dense(data, covariance(data, 0.15**2, kind_spread**2, np.zeros(2), shared=False), np.array([0.03, 0.5]))[1]
     of_arms = np.einsum("c,acad,d->a", data.traffic, alone.reshape(arms, kinds, arms, kinds), data.traffic)
     assert fit.contrast_variance == pytest.approx(contrast(overall, of_arms), abs=1e-6)
     for kind in range(kinds):
@@ -113,17 +120,19 @@ def test_the_grid_is_weighed_by_its_marginal_likelihood() -> None:
         data = some_cells(seed)
         spreads = [BONUS * spread for spread in mixed.ARM_SPREADS]
         grid = list(product(mixed.KIND_SPREADS, spreads, mixed.SLOPES))
-        densities = np.array([dense(data, covariance(data, t**2, g**2, mixed.SLOPE_SD**2), s)[2] for g, t, s in grid])
+        densities = np.array(
+            [dense(data, covariance(data, t**2, g**2, mixed.SLOPE_VARIANCES), np.array(s))[2] for g, t, s in grid]
+        )
         weights = np.exp(densities - densities.max())
         weights /= weights.sum()
         fit = fit_mixed(data, level=LEVEL, bonus=BONUS)
-        kind_squares, arm_squares = (np.array([point[i] ** 2 for point in grid]) for i in (0, 1))
+        kind_squares, arm_squares = np.array([(g**2, t**2) for g, t, _ in grid]).T
         assert fit.kind_spread**2 == pytest.approx(weights @ kind_squares, rel=1e-4)
         assert fit.arm_spread**2 == pytest.approx(weights @ arm_squares, rel=1e-4)
         assert fit.context == pytest.approx(weights @ (kind_squares > 0), rel=1e-4)
-        slopes = np.array([point[2] for point in grid])
-        slope = float(weights @ slopes)
-        slope_variance = mixed.SLOPE_SD**2 + float(weights @ (slopes - slope) ** 2)
+        slopes = np.array([slopes for _, _, slopes in grid])
+        slope = weights @ slopes
+        slope_variance = mixed.SLOPE_VARIANCES + weights @ (slopes - slope) ** 2
         prior = covariance(data, fit.arm_spread**2, fit.kind_spread**2, slope_variance)
         mean, posterior, _ = dense(data, prior, slope)
         assert fit.kind_mean.ravel() == pytest.approx(mean, abs=1e-5)
@@ -165,16 +174,20 @@ def test_what_a_kind_says_of_an_arm_holds_for_similar_kinds() -> None:
     assert fit.kind_variance[0, 4] > fit.kind_variance[0, 3] > fit.kind_variance[0, 1]
 
 
-def test_the_price_prior_is_a_hedge_that_ratings_overrule() -> None:
-    """Expensive arms start a little ahead; fifty ratings that say the opposite turn it round."""
-    price = np.array([-2.0, 0.0, 2.0])
-    nothing = fit_mixed(cells(np.zeros((3, 1)), np.zeros((3, 1)), price), level=LEVEL, bonus=BONUS)
+@pytest.mark.parametrize(("which", "spread", "expected"), [(0, 2.0, 0.0175), (1, 0.2, 0.4)])
+def test_the_priors_by_price_and_benchmark_are_hedges_that_ratings_overrule(
+    which: int, spread: float, expected: float
+) -> None:
+    """Expensive arms, and those with good benchmarks, start ahead; fifty ratings of the opposite turn it round."""
+    covariates = np.zeros((3, 2))
+    covariates[:, which] = -spread, 0.0, spread
+    nothing = fit_mixed(cells(np.zeros((3, 1)), np.zeros((3, 1)), covariates), level=LEVEL, bonus=BONUS)
     assert nothing.mean[0] < nothing.mean[1] < nothing.mean[2]
-    assert nothing.price_slope == pytest.approx(0.0175)
-    rated = cells(np.full((3, 1), 17.0), np.array([[0.9], [0.75], [0.5]]), price)
+    assert nothing.slopes[which] == pytest.approx(expected)
+    rated = cells(np.full((3, 1), 17.0), np.array([[0.9], [0.75], [0.5]]), covariates)
     against = fit_mixed(rated, level=LEVEL, bonus=BONUS)
     assert against.mean[0] > against.mean[1] > against.mean[2]
-    assert against.price_slope < 0.01
+    assert against.slopes[which] < expected * 0.6
 
 
 def test_a_sole_arm_and_many_arms_are_fine() -> None:
