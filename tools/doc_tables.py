@@ -24,8 +24,8 @@ ROOT = Path(__file__).resolve().parents[1]
 BASIC = (
     *("OPENROUTER_API_KEY", "OPENROUTER_BASE_URL", "LLM_MODELS", "DEFAULT_MODEL"),
     *("HOST", "PORT", "API_KEYS", "ADMIN_API_KEYS", "BUDGET_USD_PER_DAY"),
-    *("FEEDBACK_WEIGHT", "LATENCY_WEIGHT", "COST_WEIGHT", "EXPLORATION_RATE", "SAFE_START"),
-    *("ENABLE_PERSISTENCE", "LOG_LEVEL"),
+    *("FEEDBACK_WEIGHT", "LATENCY_WEIGHT", "COST_WEIGHT", "EXPLORATION_RATE", "SAFE_START", "JUDGE_MODEL"),
+    "ENABLE_PERSISTENCE",
 )
 """Settings that most installations should look at; all others are advanced."""
 
