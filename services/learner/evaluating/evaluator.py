@@ -24,8 +24,8 @@ from shared.settings.model_prices import prices_of
 from shared.upstreams import Upstreams
 
 SHADOW_TIMEOUT_S, JUDGE_TIMEOUT_S = 180.0, 120.0
-JUDGE_WAIT_S = 60.0
-"""Longest wait for a judge that cools down: the answers to be scored have been paid."""
+SHADOW_WAIT_S, JUDGE_WAIT_S = 3.0, 60.0
+"""Longest wait for a model that cools down; longer for the judge, because the answers to be scored have been paid."""
 VERDICTS = 2
 """So many times the judge is asked where it returns no valid verdict."""
 
@@ -70,9 +70,9 @@ class Evaluator:
     ) -> Evaluation:
         """Ask `arms` and the judge; `before` are answers that are there already."""
         body = {name: value for name, value in body.items() if name not in _NOT_FOR_SHADOWS}
-        called = await asyncio.gather(
-            *(self.caller.call(arm, body, request_id=request_id, within_s=SHADOW_TIMEOUT_S) for arm in arms)
-        )
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self._shadow(request_id, body, arm)) for arm in arms]
+        called = [task.result() for task in tasks]
         candidates = [one for one, _ in before] + list(map(_candidate, arms, called))
         answers = [text for _, text in before] + [each.text for each in called]
         order = [at for at, answer in enumerate(answers) if answer is not None]
@@ -88,6 +88,9 @@ class Evaluator:
             judge_cost_usd=verdict.cost_usd,
             error=verdict.error,
         )
+
+    async def _shadow(self, request_id: str, body: Mapping[str, Any], arm: ArmId) -> Called:
+        return await self.caller.call(arm, body, request_id=request_id, within_s=SHADOW_TIMEOUT_S, wait_s=SHADOW_WAIT_S)
 
     async def _verdict(self, request_id: str, body: Mapping[str, Any], answers: list[str]) -> _Verdict:
         """Ask the judge, again where it returns no valid verdict."""

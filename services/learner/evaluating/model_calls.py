@@ -59,9 +59,9 @@ class ModelCaller:
         return max(self.circuits.cooldown_s(arm), self.circuits.account(arm).key.breaker.cooldown_s)
 
     async def call(
-        self, arm: ArmId, body: Mapping[str, Any], *, request_id: str, within_s: float, wait_s: float = 0.0
+        self, arm: ArmId, body: Mapping[str, Any], *, request_id: str, within_s: float, wait_s: float
     ) -> Called:
-        """Call `arm`; return its answer, or why there is none. `wait_s`: longest wait for a model that cools down."""
+        """Call `arm`; return its answer, or why there is none. `wait_s`: longest pause for a model that cools down."""
         deadline = self.clock.monotonic() + within_s
         for attempt in range(1, TRIES + 1):
             cooldown_s = self.cooldown_s(arm)
@@ -77,7 +77,7 @@ class ModelCaller:
                 self.circuits.failed(arm, error, request=request_id, tokens=math.inf)
                 latency_s = self.clock.monotonic() - began
                 pause_s = max(error.cool_s, random.uniform(0, FIRST_PAUSE_S * 2 ** (attempt - 1)))
-                repeats = error.passing and not error.spent and attempt < TRIES
+                repeats = error.passing and not error.spent and attempt < TRIES and pause_s <= wait_s
                 if not repeats or self.clock.monotonic() + pause_s >= deadline:
                     cost_usd = await self._list_cost_usd(arm, tokens_of(body), ASSUMED_TOKENS) if error.spent else 0.0
                     return Called(None, error.label, cost_usd, latency_s)

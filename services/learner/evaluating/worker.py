@@ -27,9 +27,10 @@ LOOK_S = 2.0
 
 KEEP_S, IDLE_S = 10.0, 45.0
 """A task in work is confirmed this often; one that was not for `IDLE_S` is abandoned."""
-GONE_S = 86_400.0
 MOST_DELIVERIES = 3
 """A task that was delivered more often has failed each time, or has killed its learners."""
+GONE_S = 86_400.0
+"""A consumer that was idle for so long was a learner that has ended: each process has a new name."""
 
 HAND_IN_TRIES, HAND_IN_PAUSE_S = 6, 0.5
 """Attempts to hand in a result, with pauses that double: its answers are paid."""
@@ -50,6 +51,7 @@ class EvaluationWorker:
     metrics: LearnerMetrics
     _in_work: set[asyncio.Task[None]] = field(default_factory=set)
     _prepared: bool = False
+    _redis_away: bool = False
     _look_at: float = -math.inf
 
     async def run(self, pulse: Pulse) -> None:
@@ -59,8 +61,11 @@ class EvaluationWorker:
                 pulse.begin()
                 try:
                     await self.step()
+                    self._redis_away = False
                 except DependencyError as error:
-                    _log.warning("evaluations wait", reason=str(error))
+                    if not self._redis_away:
+                        _log.warning("evaluations wait", reason=str(error))
+                    self._redis_away = True
                 pulse.end()
                 await asyncio.sleep(POLL_S)
         finally:
@@ -73,26 +78,21 @@ class EvaluationWorker:
         """Start as many tasks as there is room for. Raises DependencyError."""
         if not self._prepared:
             await self.queue.prepare()
-            await self.queue.forget_consumers(GONE_S)  # learners that have died: each process has a new name
+            await self.queue.forget_consumers(GONE_S)
             self._prepared = True
-        abandoned: list[QueuedEvaluation] = []
+        due: list[QueuedEvaluation] = []
         room = MOST_IN_WORK - len(self._in_work)
         if self.clock.monotonic() >= self._look_at:
             self._look_at = self.clock.monotonic() + LOOK_S
             await self._look()
-            abandoned = await self.queue.claim(self.consumer, idle_s=IDLE_S, limit=room) if room else []
-        room -= len(abandoned)
+            due = await self.queue.claim(self.consumer, idle_s=IDLE_S, limit=room) if room else []
+        room -= len(due)
         if room and not await self.evaluator.cooldown_s():
-            abandoned += await self.queue.read(self.consumer, room)
-        for queued in abandoned:
+            due += await self.queue.read(self.consumer, room)
+        for queued in due:
             task = asyncio.create_task(self._finish(queued), name="evaluation")
             self._in_work.add(task)
             task.add_done_callback(self._in_work.discard)
-
-    async def settled(self) -> None:
-        """Wait for the tasks in work."""
-        while self._in_work:
-            await asyncio.wait(self._in_work)
 
     async def _look(self) -> None:
         depth = await self.queue.depth()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -94,6 +95,16 @@ async def test_a_model_that_keeps_failing_is_not_called_while_its_circuit_is_ope
     assert errors == ["broken"] * 5 + ["cooling"] * 2
     clock.advance(5.1)
     assert (await made.evaluate(a_task("a"))).candidates[1].score == 0.1
+
+
+async def test_nothing_waits_for_a_model_that_asks_for_a_long_pause(evaluator: MakeEvaluator) -> None:
+    """Its place in the evaluation is given up; a judge is waited for longer."""
+    chat = JudgingChatModel(SCORES)
+    chat.tell("a", Reply(error=UpstreamError("busy", status=429, cool_s=30.0)))
+    async with asyncio.timeout(5):
+        result = await evaluator(chat).evaluate(a_task("a"))
+    assert result.candidates[1].error == "status_429"
+    assert result.candidates[0].score == 1.0
 
 
 async def test_an_invalid_verdict_is_asked_for_again(evaluator: MakeEvaluator) -> None:

@@ -70,9 +70,15 @@ def rig(evaluator: MakeEvaluator, clock: FakeClock) -> Rig:
     return Rig(evaluator, clock)
 
 
+async def finished(worker: EvaluationWorker) -> None:
+    """Wait for the tasks in work."""
+    while worker._in_work:
+        await asyncio.wait(worker._in_work)
+
+
 async def work(worker: EvaluationWorker) -> None:
     await worker.step()
-    await worker.settled()
+    await finished(worker)
 
 
 async def test_each_task_is_finished_with_its_result(rig: Rig) -> None:
@@ -95,7 +101,7 @@ async def test_only_so_many_are_in_work(rig: Rig) -> None:
     await first.step()
     await first.step()
     assert len(await rig.queue.read("test", 100)) == 5
-    await first.settled()
+    await finished(first)
     await work(second)
     assert len(rig.results) == MOST_IN_WORK
 
@@ -123,7 +129,7 @@ async def test_a_task_in_work_is_confirmed(rig: Rig, monkeypatch: pytest.MonkeyP
         rig.clock.advance(IDLE_S - 1.0)
         await asyncio.sleep(0.03)
         assert await rig.queue.claim("learner-2", idle_s=IDLE_S, limit=1) == []
-    await worker.settled()
+    await finished(worker)
     assert len(rig.results) == 1
 
 
@@ -165,7 +171,7 @@ async def test_a_result_outlives_a_short_absence_of_redis(rig: Rig, monkeypatch:
     await asyncio.sleep(0.1)
     assert rig.results == []
     rig.memory.away = False
-    await worker.settled()
+    await finished(worker)
     assert rig.counted("scored") == 1
     assert len(rig.chat.calls) == 2
 
