@@ -140,7 +140,7 @@ async def test_the_history_gets_every_revision_by_source(rig: Rig) -> None:
 async def test_an_evaluation_is_kept_with_its_request(rig: Rig) -> None:
     """For the learner, for `GET /requests/{id}`, and for the history."""
     own, evaluation = await recorded(rig), an_evaluation()
-    assert await evaluate(rig, own, evaluation)
+    assert await evaluate(rig.evaluations, own, evaluation)
     (loaded,) = await rig.log.load([own])
     found = await rig.log.find(owner="public", public_id=own)
     assert loaded is not None
@@ -161,7 +161,7 @@ async def test_an_evaluation_that_comes_after_its_request_was_forgotten_is_dropp
     own = await recorded(rig)
     forgotten = Event("0-1", EventKind.OUTCOME, own, FORGOTTEN_REVISION)
     await rig.posteriors.apply([Effect(forgotten, ARM, rig.clock.now(), {})])
-    assert not await evaluate(rig, own, an_evaluation())
+    assert not await evaluate(rig.evaluations, own, an_evaluation())
     (loaded,) = await rig.log.load([own])
     assert loaded is not None
     assert loaded.evaluation is None

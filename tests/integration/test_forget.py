@@ -82,7 +82,7 @@ async def test_beliefs_are_as_if_the_source_had_never_been(rig: Rig, redis_serve
 async def scored(rig: Rig, own_ids: list[str]) -> None:
     """Let a judge and a test set score these requests of HONEST."""
     for own_id in own_ids:
-        assert await evaluate(rig, own_id, an_evaluation())
+        assert await evaluate(rig.evaluations, own_id, an_evaluation())
         terms = RatingTerms(source=Source.EVAL, weight=0.5)
         await rig.log.rate(owner=HONEST, public_id=own_id, score=0.25, text=None, now=rig.clock.now(), terms=terms)
 

@@ -14,9 +14,12 @@ import aiohttp
 import pytest
 
 from deploy.local.servers import free_port
+from shared.bandit.sources import Source
 from shared.errors import DependencyError
-from shared.schemas.storage import Verdict
+from shared.schemas.events import EVENT_VERSION
+from shared.schemas.storage import RatingTerms, Verdict
 from shared.storage import redis_keys
+from tests.support.evaluations import an_evaluation, evaluate
 from tests.support.learner_rig import Rig, learner_rig, until
 from tests.support.ledgers import assert_assigned_once, ledgers_in, sums_in
 
@@ -59,6 +62,33 @@ async def test_kill_9_in_the_middle_of_a_thousand_feedbacks(rig: Rig) -> None:
             learner = rig.start_learner()
     assert any(left), "no learner was killed with work in hand"
     await settled(rig, FEEDBACKS, scores)
+
+
+async def test_kill_9_in_the_middle_of_evaluations_and_scores_of_other_sources(rig: Rig) -> None:
+    """Each is applied exactly once, redelivered or sent again, apart from users' ratings."""
+    learner = rig.start_learner()
+    await rig.living(1)
+    ids, weight = await rig.record(300), 0.25
+    await until(rig.idle)
+    left = []
+    for number, own_id in enumerate(ids):
+        assert await evaluate(rig.evaluations, own_id, an_evaluation(0.75, 0.5))
+        terms = RatingTerms(source=Source.EVAL, weight=weight)
+        assert await rig.rate(own_id, 0.5, terms) is Verdict.ACCEPTED
+        again = {"v": EVENT_VERSION, "kind": "evaluation", "id": own_id, "revision": 1}
+        await rig.client.xadd(redis_keys.EVENTS, again)  # type: ignore[arg-type]  # redis-py's own type is invariant
+        if number % 40 == 0:
+            await rig.queue.wake()
+        if number in (100, 200):
+            learner.kill()
+            left.append((await rig.queue.depth()).waiting)
+            learner = rig.start_learner()
+    assert any(left), "no learner was killed with work in hand"
+    await settled(rig, len(ids), [])
+    sums = sums_in(rig.url)
+    assert (sums["labels_milli:judge"], sums["score_micro:judge"]) == (600_000, 300 * 1_250_000)
+    assert (sums["labels_milli:eval"], sums["score_micro:eval"]) == (75_000, 300 * 125_000)
+    assert (sums["shadows"], sums["cost_nanousd"]) == (300, 300 * (2_000_000 + 3_000_000))
 
 
 async def test_a_learner_stopped_past_its_claim_comes_back_and_adds_nothing(rig: Rig) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from shared.bandit.arms import ArmId
 from shared.bandit.racing import EvaluationPlan, EvaluationReason
 from shared.clock import utc_day
+from shared.evaluation_queue import EvaluationQueue
 from shared.schemas.evaluation import Candidate, Evaluation, EvaluationTask
-from tests.support.redis_rig import Rig
 from tests.support.sample_records import ARM
 
 SHADOW = "vendor/model-b"
@@ -25,11 +25,11 @@ def an_evaluation(
     return Evaluation("vendor/judge", "5d2f00c2", 1_795_000_000.25, candidates, judge_cost_usd=0.001)
 
 
-async def evaluate(rig: Rig, own_id: str, evaluation: Evaluation) -> bool:
+async def evaluate(queue: EvaluationQueue, own_id: str, evaluation: Evaluation) -> bool:
     """Submit a task, and finish it with this result; return whether the result was stored."""
     plan = EvaluationPlan(EvaluationReason.RACE, (SHADOW,), 0.5)
-    task = EvaluationTask(own_id, "public", plan, ARM, {}, "an answer", 1, utc_day(rig.clock.now()))
-    await rig.evaluations.prepare()
-    await rig.evaluations.submit(task, budget_nano_usd=10**12, most_waiting=1)
-    (queued,) = await rig.evaluations.read("one", 1)
-    return await rig.evaluations.finish(queued, evaluation)
+    task = EvaluationTask(own_id, "public", plan, ARM, {}, "an answer", 1, utc_day(evaluation.evaluated_at))
+    await queue.prepare()
+    await queue.submit(task, budget_nano_usd=10**12, most_waiting=1)
+    (queued,) = await queue.read("one", 1)
+    return await queue.finish(queued, evaluation)

@@ -184,7 +184,7 @@ class Memory:
         for record in records:
             scores = (chance.random(), chance.choice((None, 0.0, chance.random())))
             other = chance.choice([arm for arm in ARMS if arm != record.outcome.arm])
-            await evaluate(self.rig, record.id, an_evaluation(*scores, arm=record.outcome.arm, other=other))
+            await evaluate(self.rig.evaluations, record.id, an_evaluation(*scores, arm=record.outcome.arm, other=other))
             for source in (Source.EVAL, chance.choice((Source.EVAL, Source.SESSION))):
                 terms = RatingTerms(source=source, weight=chance.choice((1.0, 1 / 3)))
                 rated_at, score = record.created_at + 90, chance.random()

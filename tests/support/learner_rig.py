@@ -12,9 +12,10 @@ from pathlib import Path
 
 from deploy.local.servers import Server, free_port, redis_command
 from shared.clock import SystemClock
-from shared.schemas.storage import Verdict
+from shared.schemas.storage import RatingTerms, Verdict
 from shared.settings import Settings
 from shared.storage.redis_connection import Client, connect
+from shared.storage.redis_evaluations import RedisEvaluationQueue
 from shared.storage.redis_posteriors import RedisPosteriorStore
 from shared.storage.redis_queue import RedisEventQueue, RedisHeartbeats
 from shared.storage.redis_requests import RedisRequestLog
@@ -43,6 +44,7 @@ class Rig:
         self.posteriors = RedisPosteriorStore(self.client, recency_days=30.0, clock=clock)
         self.queue = RedisEventQueue(self.client)
         self.heartbeats = RedisHeartbeats(self.client)
+        self.evaluations = RedisEvaluationQueue(self.client)
 
     def environment(self, **more: str) -> dict[str, str]:
         away = {"EMBEDDER_URL": NOWHERE, "QDRANT_URL": NOWHERE, "LEARNER_PORT": "0", "LOG_FORMAT": "json"}
@@ -75,9 +77,10 @@ class Rig:
             await self.log.record(entries[at : at + 100])
         return [entry.record.id for entry in entries]
 
-    async def rate(self, own_id: str, score: float) -> Verdict:
+    async def rate(self, own_id: str, score: float, terms: RatingTerms | None = None) -> Verdict:
         """Rate as the gateway does."""
-        return await self.log.rate(owner="public", public_id=own_id, score=score, text=None, now=time.time())
+        now = time.time()
+        return await self.log.rate(owner="public", public_id=own_id, score=score, text=None, now=now, terms=terms)
 
 
 @asynccontextmanager
