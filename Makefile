@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q install
 LOCKS := deploy/requirements
 
-.PHONY: run demo rebuild export import soak langchain replay compare evaluate bench test check configuration compose-test chaos-test mutants format lock clean help
+.PHONY: run demo rebuild export import soak langchain clients replay compare evaluate bench test check configuration compose-test chaos-test mutants format lock clean help
 
 run: $(VENV)/.local  ## Start the whole system; Ctrl-C stops it
 	@$(BIN)/python -m deploy.local
@@ -69,6 +69,18 @@ langchain: .local/langchain/.installed  ## Install LangChain's client, so that `
 .local/langchain/.installed: $(LOCKS)/langchain.txt
 	@$(PYTHON) -m venv .local/langchain
 	@.local/langchain/bin/python -m pip --disable-pip-version-check -q install --require-hashes -r $(LOCKS)/langchain.txt
+	@touch $@
+
+clients: .local/clients/.installed .local/clients-node/.installed  ## Install the clients of docs/clients.md, so that `make test` tries its snippets
+.local/clients/.installed: $(LOCKS)/clients.txt
+	@$(PYTHON) -m venv .local/clients
+	@.local/clients/bin/python -m pip --disable-pip-version-check -q install --require-hashes -r $(LOCKS)/clients.txt
+	@touch $@
+.local/clients-node/.installed: tests/compatibility/node_clients/package-lock.json
+	@mkdir -p .local/clients-node
+	@cp tests/compatibility/node_clients/package.json tests/compatibility/node_clients/package-lock.json .local/clients-node/
+	@cd .local/clients-node && npm ci --ignore-scripts --no-audit --no-fund --silent
+	@cd .local/clients-node && node node_modules/@anthropic-ai/claude-code/install.cjs  # links the binary of this system
 	@touch $@
 
 compose-test:  ## Build, start and try deploy/docker-compose.yml; skips where no Docker engine answers

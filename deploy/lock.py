@@ -49,6 +49,7 @@ LOCKS = (
     Lock("plots.txt", extras=("plots",), agrees_with="local.txt"),
     Lock("test.txt", extras=("local", "otel", "test"), agrees_with="local.txt"),
     Lock("langchain.txt", source=str(FOLDER / "langchain.in")),
+    Lock("clients.txt", source=str(FOLDER / "clients.in")),
     Lock("data.txt", source=str(FOLDER / "data.in"), options=("--no-deps",)),
 )
 

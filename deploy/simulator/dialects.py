@@ -27,7 +27,7 @@ class Translation:
         """Translate a body. Raises ValueError."""
         self._exchange = dialect.begin()
         try:
-            self.chat_body, _ = self._exchange.chat_body(body)
+            self.chat_body = self._exchange.chat_body(body).body
         except InvalidRequest as error:
             raise ValueError(f"{error.param}: {error}") from error
         self._envelope = Envelope(uuid.uuid4().hex, int(time.time()), str(body["model"]), 0)

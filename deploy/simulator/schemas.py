@@ -60,7 +60,7 @@ def _example(schema: Any, root: Mapping[str, Any], depth: int) -> Any:
     if kind == "array":
         return [_example(schema.get("items"), root, depth + 1)] * int(schema.get("minItems") or 0)
     least = schema.get("minimum") or 0
-    return {"integer": max(1, least), "number": max(1.5, least), "boolean": True, "null": None}.get(kind, "simulated")
+    return {"integer": max(1, least), "number": max(1, least), "boolean": True, "null": None}.get(kind, "simulated")
 
 
 def _inner(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Any:

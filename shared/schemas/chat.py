@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from shared.errors import InvalidRequest
 from shared.schemas.chat_fields import ChatFields
@@ -49,8 +50,23 @@ PROVIDER_WISHES = frozenset(
 MAX_IGNORED = 8
 _HEADER_SAFE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
-Translate = Callable[[dict[str, Any]], tuple[dict[str, Any], tuple[str, ...]]]
-"""Converts the body of another API to a chat body; also returns the names of the fields that it dropped."""
+
+class Translated(Struct, frozen=True, eq=False):
+    """A body of another API as a chat body.
+
+    Attributes:
+        dropped: names of the fields that have no counterpart.
+        caps_answer: whether the limit of the answer is one that the API requires of every request, so that it is no
+            need: each model gets the part of it that it supports.
+    """
+
+    body: dict[str, Any]
+    dropped: tuple[str, ...] = ()
+    caps_answer: bool = False
+
+
+Translate = Callable[[dict[str, Any]], Translated]
+"""Converts the body of another API to a chat body."""
 
 _KEPT_FROM_OPENROUTER = REROUTING | {"model", "models", "router"}
 _KEPT_FROM_OTHERS = _KEPT_FROM_OPENROUTER | {"session_id"}
@@ -72,6 +88,7 @@ class ChatRequest(Struct, frozen=True, eq=False):
         ignored: names of dropped fields, for a response header.
         traits: what is known of the request beside the routing text, for its kind of prompt.
         terms: the caller's own terms of the choice; None for those of the settings.
+        caps_answer: see `Translated`.
         private: whether it says that its content must not be stored or collected.
     """
 
@@ -86,6 +103,7 @@ class ChatRequest(Struct, frozen=True, eq=False):
     ignored: tuple[str, ...] = ()
     traits: tuple[str, ...] = ()
     terms: Terms | None = None
+    caps_answer: bool = False
     private: bool = False
 
 
@@ -101,9 +119,11 @@ def parse_chat(raw: bytes, *, forward_session: bool = False, translate: Translat
     refuse_forbidden(body)
     private = _wants_privacy(body)
     ignored: tuple[str, ...] = ()
+    translated = None
     if translate is not None:
-        body, dropped = translate(body)
-        ignored = safe_names(dropped)
+        translated = translate(body)
+        body, ignored = translated.body, safe_names(translated.dropped)
+    caps_answer = translated is not None and translated.caps_answer
     fields = validate(ChatFields, body)
     messages = _checked(body["messages"])
     if sum([_text_chars(message.get("content")) for message in messages]) > MAX_PROMPT_CHARS:
@@ -121,6 +141,8 @@ def parse_chat(raw: bytes, *, forward_session: bool = False, translate: Translat
         if wishes is not None:
             passed["provider"] = wishes
     text, requirements = _routing_text(messages), requirements_of(body)
+    if caps_answer:
+        requirements = replace(requirements, output_tokens=0)
     terms = terms_of(fields.model, fields.router)
     return ChatRequest(
         body=passed,
@@ -128,12 +150,13 @@ def parse_chat(raw: bytes, *, forward_session: bool = False, translate: Translat
         models=tuple(fields.models or ()),
         routing_text=text,
         stream=bool(fields.stream),
-        include_usage=translate is not None or bool(fields.stream_options and fields.stream_options.include_usage),
+        include_usage=translated is not None or bool(fields.stream_options and fields.stream_options.include_usage),
         session_id=fields.session_id,
         requirements=requirements,
         ignored=ignored,
         traits=traits_of(body, text, requirements.features),
         terms=terms,
+        caps_answer=caps_answer,
         private=private,
     )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from msgspec import Struct
 
 from services.gateway.chat.context import Gathered
@@ -28,6 +30,7 @@ class ChatPlan(Struct, frozen=True, eq=False):
         repeats: the arm whose answer to the same prompt was the last in the conversation, a moment ago; None for none.
         shadow: in shadow mode, the decision that is not followed.
         evaluation: the draw of its evaluation; None without one.
+        answer_limits: largest answers of arms that support less than the request allows.
         charge: what was taken from the key's quota; `charged_in_redis` says where.
     """
 
@@ -43,6 +46,7 @@ class ChatPlan(Struct, frozen=True, eq=False):
     charge: Charge | None = None
     charged_in_redis: bool = False
     evaluation: RequestEvaluation | None = None
+    answer_limits: Mapping[ArmId, int] = {}
 
     @property
     def names_model(self) -> bool:
@@ -55,9 +59,10 @@ class ChatPlan(Struct, frozen=True, eq=False):
 
     def call(self, arm: ArmId) -> Call:
         """Return the upstream call of `arm`."""
+        limit = self.answer_limits.get(arm)
         return Call(
             arm=arm,
-            body=self.chat.body,
+            body=self.chat.body if limit is None else {**self.chat.body, "max_completion_tokens": limit},
             request_id=self.request.own_id,
             deadline=self.deadline,
             headers=self.request.control,

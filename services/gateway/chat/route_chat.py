@@ -108,6 +108,7 @@ class RouteChat:
             charge=charge,
             charged_in_redis=claim.reservation is Reservation.NEW,
             evaluation=self._evaluation(request, chat, candidates, choice),
+            answer_limits=self.selector.answer_limits(chat, choice.order) if chat.caps_answer else {},
         )
 
     def _evaluation(

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any, TypeVar
 
@@ -20,6 +20,7 @@ from services.gateway.chat.eligibility import LEARNED, left_out
 from services.gateway.chat.fallback import call_order
 from services.gateway.limits.exploration_budget import ExplorationBudget
 from services.gateway.limits.learned_limits import LearnedLimits
+from services.gateway.limits.quotas import largest_answer
 from services.gateway.models.catalogue import Catalogue
 from services.gateway.models.posterior_cache import PosteriorCache
 from services.gateway.request_context import RequestContext
@@ -84,6 +85,17 @@ class Selector:
         last_resort = () if candidates.default is None else (candidates.default,)
         arms = (*candidates.allowed, *candidates.reserve, *last_resort)
         return (self.catalogue.price(arm) for arm in arms)
+
+    def answer_limits(self, chat: ChatRequest, arms: Iterable[ArmId]) -> dict[ArmId, int]:
+        """Return the largest answer of each arm that supports less than `chat` allows, by its listed limits."""
+        wanted, prompt = largest_answer(chat.body) or 0, chat.requirements.prompt_tokens
+        limits: dict[ArmId, int] = {}
+        for arm in map(self.catalogue.arm, arms):
+            left = None if arm.context_tokens is None else max(1, arm.context_tokens - prompt)
+            limit = min([one for one in (arm.max_output_tokens, left) if one is not None], default=wanted)
+            if limit < wanted:
+                limits[arm.id] = limit
+        return limits
 
     async def choose(self, request: RequestContext, chat: ChatRequest, candidates: Candidates) -> Choice:
         """Gather context and decide. A dependency that fails costs context, never the answer."""

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from services.gateway.request_context import Headers
 from shared.clients.upstream_json import dumps, loads
 from shared.errors import InvalidRequest
+from shared.schemas.chat import Translated
 from shared.schemas.problem import ErrorReply
 from shared.schemas.upstream import Sink
 
@@ -44,11 +45,8 @@ class Events(Protocol):
 class Exchange(Protocol):
     """One request in a dialect, from its body to its answer."""
 
-    def chat_body(self, body: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
-        """Return the request as a chat body, and the names of the fields that were dropped.
-
-        Raises InvalidRequest, which names the dialect's own field.
-        """
+    def chat_body(self, body: dict[str, Any]) -> Translated:
+        """Return the request as a chat body. Raises InvalidRequest, which names the dialect's own field."""
 
     def answer(self, chat_answer: Mapping[str, Any], envelope: Envelope) -> bytes:
         """Return a whole answer."""

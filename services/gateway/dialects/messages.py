@@ -9,6 +9,7 @@ from services.gateway.dialects.answer_parts import AnswerParts, Part, PartKind, 
 from services.gateway.dialects.dialect import Dialect, Envelope, event
 from services.gateway.dialects.messages_request import MessagesFields, chat_body_of
 from shared.clients.upstream_json import dumps, loads
+from shared.schemas.chat import Translated
 from shared.schemas.strict_json import validate
 
 _STOP_REASONS = {"length": "max_tokens", "tool_calls": "tool_use", "function_call": "tool_use",
@@ -27,8 +28,8 @@ class MessagesExchange:
     def __init__(self) -> None:
         self._thinks = False
 
-    def chat_body(self, body: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
-        """Return the request as a chat body, and the names of dropped fields. Raises InvalidRequest."""
+    def chat_body(self, body: dict[str, Any]) -> Translated:
+        """Return the request as a chat body. Raises InvalidRequest."""
         validate(MessagesFields, body)
         self._thinks = (body.get("thinking") or {}).get("type") in {"enabled", "adaptive"}
         return chat_body_of(body)

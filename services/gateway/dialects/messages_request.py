@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from services.gateway.dialects.dialect import OWN_FIELDS, invalid, objects, passed, text, unsupported
 from shared.clients.upstream_json import dumps
+from shared.schemas.chat import Translated
 from shared.schemas.chat_fields import MAX_MESSAGES, ModelName, Number
 
 _READ = frozenset(
@@ -28,6 +29,8 @@ _READ = frozenset(
     }
 )
 _FILES = "Files that are stored at Anthropic cannot be read here: send the content itself (`base64`, `url` or `text`)."
+_USER_CHARS = 64
+"""Upstreams refuse longer ids of users; Claude Code sends a JSON document there."""
 _LOW_BUDGET, _HIGH_BUDGET = 4096, 16384
 """Budgets of thinking, in tokens, up to which the effort is low, and from which it is high."""
 
@@ -52,8 +55,8 @@ class MessagesFields(BaseModel):
     output_format: dict[str, Any] | None = None
 
 
-def chat_body_of(body: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Return a checked request as a chat body, and the names of the fields that were dropped. Raises InvalidRequest."""
+def chat_body_of(body: dict[str, Any]) -> Translated:
+    """Return a checked request as a chat body. Raises InvalidRequest."""
     if body.get("mcp_servers"):
         raise unsupported("mcp_servers", "The router runs no MCP servers. Send their tools in `tools`.")
     chat = passed(body, (*OWN_FIELDS, "top_k"))
@@ -65,10 +68,12 @@ def chat_body_of(body: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]
         chat["max_completion_tokens"] = body["max_tokens"]
     if body.get("stop_sequences"):
         chat["stop"] = body["stop_sequences"]
-    if isinstance(user := (body.get("metadata") or {}).get("user_id"), str):
+    user = (body.get("metadata") or {}).get("user_id")
+    if isinstance(user, str) and len(user) <= _USER_CHARS:
         chat["user"] = user
     chat |= _tools(body) | _output(body)
-    return chat, tuple(name for name in body if name not in _READ and name not in OWN_FIELDS)
+    dropped = tuple(name for name in body if name not in _READ and name not in OWN_FIELDS)
+    return Translated(chat, dropped, caps_answer=True)  # Anthropic requires `max_tokens`, so clients send a large one
 
 
 def _system(system: Any) -> Iterator[list[dict[str, Any]]]:

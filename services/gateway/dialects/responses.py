@@ -8,9 +8,11 @@ from typing import Any
 from services.gateway.dialects.answer_parts import AnswerParts
 from services.gateway.dialects.dialect import Dialect, Envelope
 from services.gateway.dialects.responses_events import ResponsesEvents
-from services.gateway.dialects.responses_items import ended
+from services.gateway.dialects.responses_items import Asked, ended
 from services.gateway.dialects.responses_request import ResponsesFields, chat_body_of
+from services.gateway.dialects.tool_names import ToolNames
 from shared.clients.upstream_json import dumps
+from shared.schemas.chat import Translated
 from shared.schemas.strict_json import validate
 
 
@@ -19,23 +21,24 @@ class ResponsesExchange:
 
     def __init__(self) -> None:
         self._asked: Mapping[str, Any] = {}
+        self._names = ToolNames()
 
-    def chat_body(self, body: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
-        """Return the request as a chat body, and the names of dropped fields. Raises InvalidRequest."""
+    def chat_body(self, body: dict[str, Any]) -> Translated:
+        """Return the request as a chat body. Raises InvalidRequest."""
         validate(ResponsesFields, body)
         self._asked = {name: value for name, value in body.items() if name != "input"}
-        return chat_body_of(body)
+        return chat_body_of(body, self._names)
 
     def answer(self, chat_answer: Mapping[str, Any], envelope: Envelope) -> bytes:
         """Return a whole answer."""
         parts = AnswerParts(envelope.request_id)
         for _ in parts.read(chat_answer):
             pass
-        return dumps(ended(self._asked, envelope, parts))
+        return dumps(ended(Asked(self._asked, self._names, envelope), parts))
 
     def events(self, envelope: Envelope) -> ResponsesEvents:
         """Return the writer of a streamed answer."""
-        return ResponsesEvents(self._asked, envelope)
+        return ResponsesEvents(Asked(self._asked, self._names, envelope))
 
 
 _FIELDS = {

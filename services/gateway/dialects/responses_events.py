@@ -6,8 +6,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from services.gateway.dialects.answer_parts import AnswerParts, Part, PartKind
-from services.gateway.dialects.dialect import Envelope, event
-from services.gateway.dialects.responses_items import COMPLETED, FAILED, IN_PROGRESS, content, ended, item, response
+from services.gateway.dialects.dialect import event
+from services.gateway.dialects.responses_items import (
+    COMPLETED,
+    FAILED,
+    IN_PROGRESS,
+    Asked,
+    content,
+    ended,
+    item,
+    response,
+)
 
 _NAMES = {
     PartKind.TEXT: ("response.output_text", "text"),
@@ -27,10 +36,9 @@ _CONTAINERS = {
 class ResponsesEvents:
     """Writer of one stream. `Events` describes the methods."""
 
-    def __init__(self, asked: Mapping[str, Any], envelope: Envelope) -> None:
+    def __init__(self, asked: Asked) -> None:
         self._asked = asked
-        self._envelope = envelope
-        self._parts = AnswerParts(envelope.request_id)
+        self._parts = AnswerParts(asked.envelope.request_id)
         self._number = -1
         self._open: list[Part] = []
 
@@ -41,21 +49,21 @@ class ResponsesEvents:
 
     def end(self) -> bytes:
         """Return the end of a whole answer."""
-        last = ended(self._asked, self._envelope, self._parts)
+        last = ended(self._asked, self._parts)
         return b"".join(
             [self._start(), *map(self._done, self._open), self._event(f"response.{last['status']}", response=last)]
         )
 
     def fail(self, error: Mapping[str, Any]) -> bytes:
         """Return the end of a broken answer."""
-        failed = response(self._asked, self._envelope, self._parts, FAILED)
+        failed = response(self._asked, self._parts, FAILED)
         failed["error"] = {"code": error.get("code") or "server_error", "message": error["message"]}
         return self._start() + self._event("response.failed", response=failed)
 
     def _start(self) -> bytes:
         if self._number >= 0:
             return b""
-        begun = response(self._asked, self._envelope, self._parts, IN_PROGRESS)
+        begun = response(self._asked, self._parts, IN_PROGRESS)
         return self._event("response.created", response=begun) + self._event("response.in_progress", response=begun)
 
     def _delta(self, part: Part, text: str) -> bytes:
@@ -70,7 +78,7 @@ class ResponsesEvents:
         ended_parts = [one for one in self._open if one.kind is not PartKind.CALL]
         events = [self._done(one) for one in ended_parts]
         self._open = [one for one in self._open if one not in ended_parts] + [part]
-        shown = item(part, self._envelope, IN_PROGRESS)
+        shown = item(part, self._asked, IN_PROGRESS)
         events.append(self._event("response.output_item.added", output_index=part.index, item=shown))
         if part.kind in _CONTAINERS:
             events.append(self._of(part, f"{_CONTAINERS[part.kind][0]}.added", part=content(part, "")))
@@ -82,17 +90,17 @@ class ResponsesEvents:
         if part.kind is PartKind.TEXT:
             more["logprobs"] = []
         elif part.kind is PartKind.CALL:
-            more["name"] = part.name
+            more["name"] = self._asked.names.original(part.name)[1]
         events = [self._of(part, f"{prefix}.done", **more)]
         if part.kind in _CONTAINERS:
             events.append(self._of(part, f"{_CONTAINERS[part.kind][0]}.done", part=content(part, part.text)))
-        shown = item(part, self._envelope, COMPLETED)
+        shown = item(part, self._asked, COMPLETED)
         events.append(self._event("response.output_item.done", output_index=part.index, item=shown))
         return b"".join(events)
 
     def _of(self, about: Part, kind: str, **fields: Any) -> bytes:
         """Return an event about a part's text."""
-        place: dict[str, Any] = {"item_id": item(about, self._envelope, IN_PROGRESS)["id"], "output_index": about.index}
+        place: dict[str, Any] = {"item_id": item(about, self._asked, IN_PROGRESS)["id"], "output_index": about.index}
         if about.kind in _CONTAINERS:
             place[_CONTAINERS[about.kind][1]] = 0
         return self._event(kind, **place, **fields)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from services.gateway.dialects.answer_parts import AnswerParts, Part, PartKind
 from services.gateway.dialects.dialect import Envelope
+from services.gateway.dialects.tool_names import ToolNames
 
 IN_PROGRESS, COMPLETED, INCOMPLETE, FAILED = "in_progress", "completed", "incomplete", "failed"
 
@@ -15,8 +17,18 @@ _INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"
 _PREFIXES = {PartKind.CALL: "fc", PartKind.REASONING: "rs", PartKind.TEXT: "msg", PartKind.REFUSAL: "msg"}
 
 
-def response(asked: Mapping[str, Any], envelope: Envelope, parts: AnswerParts, status: str) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a response says of its request: its fields, the names of its tools, and the envelope."""
+
+    fields: Mapping[str, Any]
+    names: ToolNames
+    envelope: Envelope
+
+
+def response(request: Asked, parts: AnswerParts, status: str) -> dict[str, Any]:
     """Return a response object; its output is there once it has ended."""
+    asked, envelope = request.fields, request.envelope
     reasoning = asked.get("reasoning") or {}
     return {
         "id": f"resp_{envelope.request_id}",
@@ -30,7 +42,7 @@ def response(asked: Mapping[str, Any], envelope: Envelope, parts: AnswerParts, s
         "max_output_tokens": asked.get("max_output_tokens"),
         "metadata": asked.get("metadata") or {},
         "model": parts.model or envelope.model,
-        "output": [] if status == IN_PROGRESS else [item(part, envelope, COMPLETED) for part in parts.parts],
+        "output": [] if status == IN_PROGRESS else [item(part, request, COMPLETED) for part in parts.parts],
         "parallel_tool_calls": asked.get("parallel_tool_calls") is not False,
         "previous_response_id": None,
         "reasoning": {"effort": reasoning.get("effort"), "summary": reasoning.get("summary")},
@@ -45,18 +57,20 @@ def response(asked: Mapping[str, Any], envelope: Envelope, parts: AnswerParts, s
     }
 
 
-def ended(asked: Mapping[str, Any], envelope: Envelope, parts: AnswerParts) -> dict[str, Any]:
+def ended(request: Asked, parts: AnswerParts) -> dict[str, Any]:
     """Return the response object of an answer that has ended by itself."""
-    return response(asked, envelope, parts, INCOMPLETE if parts.finish in _INCOMPLETE else COMPLETED)
+    return response(request, parts, INCOMPLETE if parts.finish in _INCOMPLETE else COMPLETED)
 
 
-def item(part: Part, envelope: Envelope, status: str) -> dict[str, Any]:
+def item(part: Part, request: Asked, status: str) -> dict[str, Any]:
     """Return the item of the output that a part is; while in progress it is empty."""
     shown = "" if status == IN_PROGRESS else part.text
-    fields: dict[str, Any] = {"id": f"{_PREFIXES[part.kind]}_{envelope.request_id}_{part.index}"}
+    fields: dict[str, Any] = {"id": f"{_PREFIXES[part.kind]}_{request.envelope.request_id}_{part.index}"}
     if part.kind is PartKind.CALL:
-        call = {"call_id": part.call_id, "name": part.name, "arguments": shown}
-        return {**fields, "type": "function_call", "status": status, **call}
+        space, name = request.names.original(part.name)
+        call = {"call_id": part.call_id, "name": name, "arguments": shown}
+        in_space = {} if space is None else {"namespace": space}
+        return {**fields, "type": "function_call", "status": status, **call, **in_space}
     inner = [content(part, shown)] if shown else []
     if part.kind is PartKind.REASONING:
         return {**fields, "type": "reasoning", "summary": inner}

@@ -18,6 +18,8 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from services.gateway.dialects.dialect import OWN_FIELDS, invalid, objects, passed, text, unsupported
+from services.gateway.dialects.tool_names import ToolNames
+from shared.schemas.chat import Translated
 from shared.schemas.chat_fields import MAX_MESSAGES, ModelName, Number
 
 _SAME = (*OWN_FIELDS, "parallel_tool_calls", "user", "safety_identifier", "prompt_cache_key", "prompt_cache_retention")
@@ -60,23 +62,25 @@ class ResponsesFields(BaseModel):
     top_p: Number | None = None
 
 
-def chat_body_of(body: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Return a checked request as a chat body, and the names of the fields that were dropped. Raises InvalidRequest."""
+def chat_body_of(body: dict[str, Any], names: ToolNames) -> Translated:
+    """Return a checked request as a chat body; `names` get those of its tools. Raises InvalidRequest."""
     for name, reason in _STORED.items():
         if body.get(name):
             raise unsupported(name, reason)
+    tools = _tools(body, names)
     chat = passed(body, _SAME)
     messages = [{"role": "system", "content": body["instructions"]}] if body.get("instructions") else []
-    chat["messages"] = messages + _input(body["input"])
+    chat["messages"] = messages + _input(body["input"], names)
     if body.get("max_output_tokens") is not None:
         chat["max_completion_tokens"] = body["max_output_tokens"]
     if body.get("top_logprobs"):
         chat |= {"logprobs": True, "top_logprobs": body["top_logprobs"]}
-    chat |= _tools(body) | _output(body)
-    return chat, tuple(name for name in body if name not in _READ and name not in _SAME and name not in _STORED)
+    chat |= tools | _output(body)
+    known = (*_READ, *_SAME, *_STORED)
+    return Translated(chat, tuple(name for name in body if name not in known))
 
 
-def _input(items: str | list[Any]) -> list[dict[str, Any]]:
+def _input(items: str | list[Any], names: ToolNames) -> list[dict[str, Any]]:
     """Return the messages of the input; a call of a tool joins the message of the assistant before it."""
     if isinstance(items, str):
         return [{"role": "user", "content": items}]
@@ -89,7 +93,7 @@ def _input(items: str | list[Any]) -> list[dict[str, Any]]:
             case "function_call":
                 if not messages or messages[-1]["role"] != "assistant":
                     messages.append({"role": "assistant", "content": None})
-                messages[-1].setdefault("tool_calls", []).append(_call(item, place))
+                messages[-1].setdefault("tool_calls", []).append(_call(item, place, names))
             case "function_call_output":
                 messages += _result(item, place)
             case "reasoning":
@@ -142,8 +146,9 @@ def _part(part: dict[str, Any], param: str) -> dict[str, Any]:
     )
 
 
-def _call(item: dict[str, Any], param: str) -> dict[str, Any]:
-    function = {name: text(item.get(name), f"{param}.{name}") for name in ("name", "arguments")}
+def _call(item: dict[str, Any], param: str, names: ToolNames) -> dict[str, Any]:
+    name, arguments = (text(item.get(field), f"{param}.{field}") for field in ("name", "arguments"))
+    function = {"name": names.flat(item.get("namespace"), name), "arguments": arguments}
     return {"id": text(item.get("call_id"), f"{param}.call_id"), "type": "function", "function": function}
 
 
@@ -160,9 +165,17 @@ def _result(item: dict[str, Any], param: str) -> list[dict[str, Any]]:
     return [result, {"role": "user", "content": shown}] if shown else [result]
 
 
-def _tools(body: dict[str, Any]) -> dict[str, Any]:
-    """Return `tools` and `tool_choice`."""
-    tools = [_tool(tool, f"tools[{index}]") for index, tool in enumerate(objects(body.get("tools"), "tools"))]
+def _tools(body: dict[str, Any], names: ToolNames) -> dict[str, Any]:
+    """Return `tools` and `tool_choice`; the tools of a namespace stand among the others."""
+    tools: list[dict[str, Any]] = []
+    for index, tool in enumerate(objects(body.get("tools"), "tools")):
+        place = f"tools[{index}]"
+        if tool.get("type") == "namespace":
+            space = text(tool.get("name"), f"{place}.name")
+            inner = objects(tool.get("tools"), f"{place}.tools")
+            tools += [_tool(one, f"{place}.tools[{number}]", names, space) for number, one in enumerate(inner)]
+        else:
+            tools.append(_tool(tool, place, names, None))
     fields: dict[str, Any] = {"tools": tools} if tools else {}
     choice = body.get("tool_choice")
     if isinstance(choice, dict):
@@ -172,12 +185,11 @@ def _tools(body: dict[str, Any]) -> dict[str, Any]:
     return fields | ({"tool_choice": choice} if choice is not None and tools else {})
 
 
-def _tool(tool: dict[str, Any], param: str) -> dict[str, Any]:
+def _tool(tool: dict[str, Any], param: str, names: ToolNames, space: str | None) -> dict[str, Any]:
     if tool.get("type") != "function":
         raise unsupported(f"{param}.type", "Only functions of your own (`function`) work here, no hosted tools.")
-    function = {
-        "name": text(tool.get("name"), f"{param}.name"), **passed(tool, ("description", "parameters", "strict")),
-    }  # fmt: skip
+    name = names.add(space, text(tool.get("name"), f"{param}.name"))
+    function = {"name": name, **passed(tool, ("description", "parameters", "strict"))}
     return {"type": "function", "function": function}
 
 

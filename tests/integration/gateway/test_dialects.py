@@ -111,6 +111,25 @@ async def test_errors_of_responses_name_its_own_fields(tmp_path: Path) -> None:
             assert set(answer["error"]) == {"message", "type", "param", "code"}
 
 
+async def test_the_limit_that_messages_require_is_no_need(tmp_path: Path) -> None:
+    """Clients send a large one in every request: each model gets what it supports of it, and none is left out."""
+    world = world_of(tmp_path)
+    limits = {"a/small": (10, None), "b/middle": (None, 40), "c/large": (100, 10_000), "d/spare": (None, None)}
+    world.upstream.arms = tuple(
+        replace(arm, max_output_tokens=limits[arm.id][0], context_tokens=limits[arm.id][1]) for arm in ARMS
+    )
+    async with serving(world) as client:
+        _, route, _ = await ask(client, "/v1/messages", {**MESSAGES, "model": "a/small"}, **VERSION)
+        assert route["content"]
+        for arm in ("b/middle", "c/large", "d/spare"):
+            assert (await ask(client, "/v1/messages", {**MESSAGES, "model": arm}, **VERSION))[0] == 200
+        assert (await ask(client, "/v1/messages", MESSAGES, **VERSION))[0] == 200
+    sent: list[Any] = [call.body["max_completion_tokens"] for call in world.upstream.calls[:4]]
+    assert (sent[0], sent[2], sent[3]) == (10, 50, 50)
+    assert 10 < sent[1] < 40  # what the prompt leaves of the context
+    assert not world.records[-1].decision.unfit
+
+
 async def test_the_version_header_is_required(tmp_path: Path) -> None:
     """As Anthropic requires it: its shape may depend on it one day."""
     async with serving(world_of(tmp_path)) as client:

@@ -27,7 +27,8 @@ PATHS = document("0")["paths"]
 METHODS = {"get", "post", "put", "delete", "patch"}
 COMMAND_VARIABLES = {"CONFIG_FILE", "PYTHON", "DATA", "PEERS", "PAGE", "MEMORY", "PARTS", "POINTS"}
 COMMAND_VARIABLES |= {"OUT", "LOG", "SET", "DATABASE", "SSL_CERT_FILE"}
-"""Variables of commands in the docs that are no settings: what make and the shell read."""
+COMMAND_VARIABLES |= {"ANTHROPIC_BASE_URL", "ANTHROPIC_API_KEY", "ROUTER_KEY"}
+"""Variables of commands in the docs that are no settings: what make, the shell and clients read."""
 
 
 def read(page: Path | str) -> str:

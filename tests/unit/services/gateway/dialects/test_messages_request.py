@@ -19,7 +19,7 @@ CALL = {"id": "toolu_1", "type": "function", "function": {"name": "weather", "ar
 
 
 def chat(**body: Any) -> dict[str, Any]:
-    return MESSAGES.begin().chat_body({"messages": [{"role": "user", "content": "Hi"}], **body})[0]
+    return MESSAGES.begin().chat_body({"messages": [{"role": "user", "content": "Hi"}], **body}).body
 
 
 def said(role: str, *blocks: Any) -> list[dict[str, Any]]:
@@ -81,6 +81,7 @@ FIELDS: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"max_tokens": 7}, {"max_completion_tokens": 7}),
     ({"stop_sequences": ["x"], "top_k": 3, "temperature": 0.5}, {"stop": ["x"], "top_k": 3, "temperature": 0.5}),
     ({"metadata": {"user_id": "u1"}}, {"user": "u1"}),
+    ({"metadata": {"user_id": "u" * 65}}, {}),
     ({"model": "a/b", "models": ["a/b"], "session_id": "s"}, {"model": "a/b", "models": ["a/b"], "session_id": "s"}),
     ({"tools": [TOOL], "tool_choice": {"type": "any"}}, {"tools": [FUNCTION], "tool_choice": "required"}),
     (
@@ -117,7 +118,7 @@ def test_the_system_prompt_is_the_first_message() -> None:
 def test_dropped_fields_are_named() -> None:
     """For the header `x-router-ignored`."""
     body = {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 5, "container": "c", "new_field": 1}
-    assert MESSAGES.begin().chat_body(body)[1] == ("container", "new_field")
+    assert MESSAGES.begin().chat_body(body).dropped == ("container", "new_field")
 
 
 REFUSED: list[tuple[dict[str, Any], str, str]] = [

@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
+from services.gateway.dialects.dialect import Envelope
 from services.gateway.dialects.responses import RESPONSES
 from shared.errors import InvalidRequest
 from shared.schemas.chat import parse_chat
@@ -22,7 +23,7 @@ CALL = {"id": "call_1", "type": "function", "function": {"name": "weather", "arg
 
 
 def chat(**body: Any) -> dict[str, Any]:
-    return RESPONSES.begin().chat_body({"input": "Hi", **body})[0]
+    return RESPONSES.begin().chat_body({"input": "Hi", **body}).body
 
 
 INPUTS: list[tuple[Any, list[dict[str, Any]]]] = [
@@ -89,6 +90,22 @@ FIELDS: list[tuple[dict[str, Any], dict[str, Any]]] = [
 def test_fields_get_the_names_of_chat(sent: dict[str, Any], passed: dict[str, Any]) -> None:
     """And nothing else is added."""
     assert {name: value for name, value in chat(**sent).items() if name != "messages"} == passed
+
+
+def test_tools_of_a_namespace_stand_among_the_others() -> None:
+    """Chat has no namespaces: a call goes back to the client in its own, also in the history that it sends."""
+    tools = [TOOL, {"type": "namespace", "name": "agents", "tools": [{**TOOL, "name": "close"}, TOOL]}]
+    exchange = RESPONSES.begin()
+    item = {**ITEM, "namespace": "agents"}
+    body = exchange.chat_body({"tools": tools, "input": [item, {**item, "name": "close"}, ITEM]}).body
+    names = ["weather", "close", "agents__weather"]
+    assert [tool["function"]["name"] for tool in body["tools"]] == names
+    calls = body["messages"][0]["tool_calls"]
+    assert [call["function"]["name"] for call in calls] == ["agents__weather", "close", "weather"]
+    said = {"tool_calls": [{"id": name, "function": {"name": name, "arguments": "{}"}} for name in names]}
+    answer = orjson.loads(exchange.answer({"choices": [{"message": said}]}, Envelope("0190", 0, "a/b", 1)))
+    found = [(item.get("namespace"), item["name"]) for item in answer["output"]]
+    assert found == [(None, "weather"), ("agents", "close"), ("agents", "weather")]
 
 
 def test_instructions_are_the_first_message() -> None:
