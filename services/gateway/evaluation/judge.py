@@ -7,6 +7,11 @@ from shared.bandit.arms import Arm, ArmId
 from shared.logs import get_logger
 from shared.schemas.requirements import Requirements
 
+ROOM_TOKENS = 4096
+"""Of the judge's context for the rubric, the answers and the verdict."""
+
+_MEDIA = frozenset({"image", "audio", "file", "video", "output:image", "output:audio"})
+
 _log = get_logger(__name__)
 
 
@@ -17,10 +22,16 @@ class Judge:
         self._name = name
         self._catalogue = catalogue
         self._reported: str | None = None
+        self._arm: Arm | None = None
 
     @property
     def arm(self) -> Arm:
-        """Return what the list has about it."""
+        """Return what the list has about it, as of the last `refresh`: to find a short name takes a while."""
+        if self._arm is None:
+            self._arm = self._find()
+        return self._arm
+
+    def _find(self) -> Arm:
         return self._catalogue.arm(self._catalogue.named(self._name) or self._name)
 
     def reads(self, needs: Requirements) -> bool:
@@ -31,8 +42,9 @@ class Judge:
             return False
         return arm.context_tokens is None or needs.prompt_tokens + ROOM_TOKENS <= arm.context_tokens
 
-    def report(self) -> None:
-        """Log, when it changes, why nothing can be evaluated."""
+    def refresh(self) -> None:
+        """Look it up again, and log, when that changes, why nothing can be evaluated."""
+        self._arm = self._find()
         trouble = self.trouble
         if trouble != self._reported:
             if trouble is None:
@@ -50,9 +62,3 @@ class Judge:
         if catalogue.lists.age_s is not None and self.arm.price is None:
             return "the price of JUDGE_MODEL is unknown, so no budget can hold; set it in MODEL_PRICES"
         return None
-
-
-ROOM_TOKENS = 4096
-"""Of the judge's context for the rubric, the answers and the verdict."""
-
-_MEDIA = frozenset({"image", "audio", "file", "video", "output:image", "output:audio"})

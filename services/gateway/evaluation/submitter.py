@@ -106,7 +106,7 @@ class EvaluationSubmitter:
 
     async def refresh(self) -> None:
         """Read what the day's evaluations have cost. Raises DependencyError or TimeoutError."""
-        self.judge.report()
+        self.judge.refresh()
         async with asyncio.timeout(REFRESH_TIMEOUT_S):
             self._spent_usd = await self.queue.spent_usd(self.clock.now())
         self.metrics.evaluation_spent.set(self._spent_usd)
