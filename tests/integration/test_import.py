@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
 
-from services.learner.commands.import_scores import BATCH, import_scores
+from services.learner.commands.import_scores import BATCH, Imported, import_scores
 from services.learner.commands.score_file import ScoredAnswer
 from shared.bandit.sources import Source
 from shared.errors import DependencyError
 from shared.schemas.imports import ImportedAnswer
+from tests.support.fakes.embedder import FakeEmbedder
 from tests.support.importing import ARMS, DAY_S, World, lines
 from tests.support.ledgers import sums_in
 from tests.support.redis_rig import RECENCY_DAYS, redis_rig
@@ -105,6 +107,30 @@ async def test_an_interrupted_import_is_completed_by_repeating_it(world: World, 
     kinds = (await world.rig.posteriors.load()).kinds
     assert kinds is not None
     assert kinds.counts.sum() == 10
+
+
+async def test_a_revision_after_a_change_of_the_embedding_model_keeps_the_vector_of_the_kind(world: World) -> None:
+    """The kind was found with it, and a rebuild finds it again. The points are in the new model's collection."""
+    await world.run(lines(10))
+    first = {own_id: one.vector for own_id, one in world.history.imports.items()}
+    world.embedder = FakeEmbedder(64)
+    assert (await world.run(lines(12, score=0.25))).prompts == 12
+    by_size = {own_id: 0 if one.vector is None else len(one.vector) for own_id, one in world.history.imports.items()}
+    assert {by_size[own_id] for own_id in first} == {256}
+    assert sorted(by_size.values()) == [64, 64] + [256] * 10
+    assert all(one.assigned is not None for one in world.history.imports.values())
+    sizes = [(model.dimension, len(points)) for model, points in world.index.points.items()]
+    assert sizes == [(256, 10 * len(ARMS)), (64, 12 * len(ARMS))]
+    totals = {arm: sums.sources[Source.EVAL].total.score for arm, sums in (await world.learned()).items()}
+    assert totals == {"v/a": 6.0, "v/b": 1.5, "w/c": 1.5}
+
+
+async def test_two_imports_at_the_same_time_count_nothing_twice(world: World) -> None:
+    """One of them is told to repeat, where both had read what was stored before either was applied."""
+    done = await asyncio.gather(world.run(lines(70)), world.run(lines(70)), return_exceptions=True)
+    assert all(isinstance(one, Imported | DependencyError) for one in done)
+    await world.run(lines(70))
+    assert sums_in(world.url)["labels_milli:eval"] == 500 * 70 * len(ARMS)
 
 
 async def _away(*_: object) -> None:

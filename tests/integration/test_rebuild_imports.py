@@ -64,8 +64,11 @@ async def test_imported_scores_come_back_as_they_were(world: Memory) -> None:
     await world.import_scores(scored[:1])
     assert (await world.import_scores([better])).prompts == 1
     assert await world.sums_in_redis() == sums
+    hashes, unknown = await world.imports_in_redis(), own_id(world.rig.clock.now())
+    await world.rig.imports.put([Import(unknown, Source.EVAL, world.rig.clock.now(), world.model.id, 1.0, {})])
     await world.rebuild(wipe=True)
     assert await world.sums_in_redis() == sums
+    assert (await world.imports_in_redis()).keys() == hashes.keys(), "the history does not have the other one"
 
 
 async def test_an_import_that_was_not_counted_is_counted_by_the_rebuild(world: Memory) -> None:
