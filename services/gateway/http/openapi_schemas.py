@@ -91,9 +91,16 @@ _LISTED = {
 MODEL = object_of(
     "id object created owned_by", id=STRING, object=STRING, created={"type": "integer"}, owned_by=STRING, **_LISTED
 )
-_ARM = object_of("object arm", arm=STRING, **_LISTED)
+_SAID = object_of(
+    "scores difference difference_sd", scores=_NUMBER, difference=_or_null(_NUMBER), difference_sd=_or_null(_NUMBER)
+)
+_SOURCE = object_of(
+    "source scores shift bias_sd", source=STRING, scores=_NUMBER, shift=_NUMBER, bias_sd=_NUMBER
+)  # fmt: skip
+_ARM = object_of("object arm sources", arm=STRING, sources=_map_of(_SAID), **_LISTED)
 ARMS = object_of(
-    "object snapshot data", data={"type": "array", "items": _ARM}, kinds={"type": "array", "items": KIND},
+    "object snapshot data sources", data={"type": "array", "items": _ARM}, sources={"type": "array", "items": _SOURCE},
+    kinds={"type": "array", "items": KIND},
     kinds_total={"type": "integer"}, prompts=_PROMPTS,
 )  # fmt: skip
 DECISION = object_of(

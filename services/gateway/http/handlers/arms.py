@@ -10,6 +10,7 @@ from services.gateway.http.app_keys import CATALOGUE, LEARNED_LIMITS, POSTERIORS
 from services.gateway.http.handlers import json_response
 from services.gateway.http.handlers.kinds import kinds_as_json, kinds_wanted
 from services.gateway.http.handlers.models import described
+from services.gateway.http.handlers.sources import sources_as_json, sources_of_arm
 from shared.bandit.policy import ArmSummary
 from shared.errors import Unavailable
 
@@ -21,7 +22,7 @@ async def arms(request: web.Request) -> web.Response:
     snapshot, learned_limits = cache.snapshot, request.app[LEARNED_LIMITS]
     if snapshot is None or cache.age_s is None:
         raise Unavailable("What was learned has not been read yet.", code="no_snapshot", retry_after_s=1.0)
-    summaries = snapshot.posterior.summary()
+    summaries, sources = snapshot.posterior.summary(), snapshot.posterior.sources
     total = sum(summary.requests for summary in summaries)
     body = {
         "object": "list",
@@ -30,6 +31,7 @@ async def arms(request: web.Request) -> web.Response:
         "snapshot_age_s": round(cache.age_s, 3),
         "added": catalogue.added,
         "removed": catalogue.removed,
+        "sources": sources_as_json(sources),
         "data": [
             {
                 "object": "arm",
@@ -38,8 +40,9 @@ async def arms(request: web.Request) -> web.Response:
                 "refuses": learned_limits.view(summary.arm),
                 "reliability": _reliability(summary),
                 "share": summary.requests / total if total else 0.0,
+                "sources": sources_of_arm(sources, column),
             }
-            for summary in summaries
+            for column, summary in enumerate(summaries)
         ],
     }
     if limit:
