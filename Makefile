@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q install
 LOCKS := deploy/requirements
 
-.PHONY: run demo rebuild export import soak langchain clients replay compare evaluate bench test check configuration compose-test chaos-test mutants format lock clean help
+.PHONY: run demo rebuild export import evaluate-models soak langchain clients replay compare evaluate bench test check configuration compose-test chaos-test mutants format lock clean help
 
 run: $(VENV)/.local  ## Start the whole system; Ctrl-C stops it
 	@$(BIN)/python -m deploy.local
@@ -23,6 +23,10 @@ export: $(VENV)/.local  ## The history as a file, one request a line, while `mak
 
 import: $(VENV)/.local  ## Learn from scores of own prompts, while `make run` runs or not (FILE=scores.jsonl SOURCE=eval WEIGHT=0.5)
 	@$(BIN)/python -m deploy.local.import_scores "$(or $(FILE),scores.jsonl)" $(if $(SOURCE),--source $(SOURCE)) $(if $(WEIGHT),--weight $(WEIGHT))
+
+evaluate-models: $(VENV)/.local  ## Let JUDGE_MODEL score the models on own prompts, and learn from it (FILE=prompts.jsonl MODELS=a,b YES=1)
+	@$(BIN)/python -m deploy.local.import_scores --command evaluate-models "$(or $(FILE),prompts.jsonl)" \
+	  $(if $(MODELS),--models "$(MODELS)") $(if $(YES),--yes)
 
 replay: $(VENV)/.plots  ## The policy and its references on recorded outcomes (DATA, FEEDBACK, COST_WEIGHT, STREAM, SEEDS, POLICY, REQUESTS, DELAY, SPECIALISTS, JOBS, OUT=folder; JUDGE, RACE, IMPORT, PRIOR)
 	@$(BIN)/python -m benchmarks.replay $(if $(DATA),--data $(DATA)) $(if $(FEEDBACK),--feedback $(FEEDBACK)) \

@@ -1,4 +1,4 @@
-"""Command `make import`: imports scores into the stack of this machine, whether `make run` is running or not."""
+"""Commands `make import` and `make evaluate-models`: learn scores on this machine, while `make run` runs or not."""
 
 from __future__ import annotations
 
@@ -12,29 +12,35 @@ from pathlib import Path
 from deploy.local import running
 from deploy.local.chosen_parts import ChosenParts
 from deploy.local.interrupts import StopRequests
-from deploy.local.plan import ROOT, explicit_settings
+from deploy.local.plan import ROOT, SIMULATED, explicit_settings
 from deploy.local.stack import AlreadyRunning, Interrupted, Stack
 from deploy.local.terminal import say, show_line
 from shared.errors import DependencyError, SettingsError
 from shared.settings import Settings, load_settings
 
-PARTS = ("redis", "qdrant", "postgres", "embedder")
+PARTS = {
+    "import": ("redis", "qdrant", "postgres", "embedder"),
+    "evaluate-models": ("redis", "qdrant", "postgres", "embedder", SIMULATED),
+}
+"""Parts of the stack that a command of the learner needs."""
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Import into the running stack, or start the stores for it; return the exit code of the import."""
+    """Run the command beside the running stack, or start the parts for it; return the exit code of the command."""
     parser = argparse.ArgumentParser(prog="python -m deploy.local.import_scores")
     parser.add_argument("--folder", type=Path, default=ROOT / ".local", help="data and logs (default: .local)")
     parser.add_argument("--anywhere", action="store_true", help="use any free ports instead of the default ones")
-    parser.add_argument("file", type=Path, help="JSON lines of prompt, model and score")
+    parser.add_argument("--command", choices=PARTS, default="import", help="of the learner (default: import)")
+    parser.add_argument("file", type=Path, help="import: JSON lines of prompt, model and score; else of prompts")
     options, more = parser.parse_known_args(arguments)
     if not options.file.is_file():
         parser.error(f"{options.file} is not a file")
     folder = options.folder.resolve()
-    command = [sys.executable, "-m", "services.learner", "import", str(options.file.resolve()), *more]
+    command = [sys.executable, "-m", "services.learner", options.command, str(options.file.resolve()), *more]
     try:
         settings = load_settings()
-        planner = ChosenParts(settings, folder, folder / "models", say=say, anywhere=options.anywhere, names=PARTS)
+        names = PARTS[options.command]
+        planner = ChosenParts(settings, folder, folder / "models", say=say, anywhere=options.anywhere, names=names)
         try:
             with Stack(planner, show=show_line, stop_requests=StopRequests()) as stack:
                 stack.start()
@@ -53,7 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _environment(settings: Settings, addresses: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment of the import beside a running stack, whose own parts have these addresses."""
+    """Return the environment of a command beside a running stack, whose own parts have these addresses."""
     inherited = {name: value for name, value in os.environ.items() if name != "CONFIG_FILE"}
     history = {"ENABLE_PERSISTENCE": "true"} if "DATABASE_URL" in addresses else {}
     return inherited | explicit_settings(settings) | history | dict(addresses)

@@ -63,7 +63,7 @@ class Part:
 
 @dataclass
 class Plan:
-    """Parts to start, the addresses of stores and embedder among them (`own`), and those `given` by the user.
+    """Parts to start, the addresses of stores, embedder and upstream among them (`own`), and those `given` by the user.
 
     Both are by setting. `warning`: who else can use the gateway.
     """
@@ -173,7 +173,9 @@ class Planner:
         url = f"http://{LOOPBACK}:{port}/v1"
         self._add(SIMULATED, command, url, lambda: probes.http_ok(port, "/health"))
         self._plan.simulated = True
-        return {"OPENROUTER_BASE_URL": url, "NO_PROXY": "*", "no_proxy": "*"}  # it runs on this machine
+        own = {"OPENROUTER_BASE_URL": url, "NO_PROXY": "*", "no_proxy": "*"}  # it runs on this machine
+        self._plan.own.update(own)
+        return own
 
     def _embedder(self) -> str:
         if self._is_given("EMBEDDER_URL"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -17,7 +18,7 @@ from deploy.local.plan import ROOT, Planner, Simulation
 from deploy.local.stack import Stack
 from deploy.simulator.judge import JUDGE
 from deploy.simulator.models import InventedWorld
-from shared.settings import load_settings
+from shared.settings import Settings, load_settings
 from tests.e2e.conftest import MODELS
 
 ARMS = ("openai/gpt-4o", "openai/gpt-4o-mini", "google/gemini-2.5-flash")
@@ -87,16 +88,18 @@ async def test_a_request_that_must_not_be_evaluated_is_not(judged_client: aiohtt
 
 def test_models_are_scored_on_own_prompts(judged_stack: Stack, tmp_path: Path) -> None:
     """The cost is shown first, and nothing is asked without a yes; a second run only imports what is known."""
-    file = tmp_path / "prompts.jsonl"
+    file, folder = tmp_path / "prompts.jsonl", judged_stack.plan.parts[0].server.log.parents[1]
     file.write_text("".join(json.dumps({"prompt": f"Own prompt {number}"}) + "\n" for number in range(10)))
-    learner = next(part.server for part in judged_stack.plan.parts if part.server.name == "learner")
+    inherited = {name: value for name, value in os.environ.items() if name not in Settings.model_fields}
 
     def evaluate_models(*more: str) -> str:
-        command = [sys.executable, "-m", "services.learner", "evaluate-models", str(file), *more]
+        module = ("deploy.local.import_scores", "--folder", str(folder), "--command", "evaluate-models")
         done = subprocess.run(
-            command, env=dict(learner.environment), cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, check=True
-        )
-        return done.stdout.decode()
+            [sys.executable, "-m", *module, str(file), *more], env=inherited | SETTINGS, cwd=ROOT,
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return done.stdout
 
     shown = evaluate_models()
     assert "USD  in all" in shown
