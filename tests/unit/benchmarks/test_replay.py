@@ -187,9 +187,12 @@ def test_intervals_shrink_with_seeds() -> None:
 
 def test_each_ablation_takes_something_away(world: World) -> None:
     """Without a part the policy plays on, and on the stream where that part matters it plays otherwise."""
-    streams = {"without-neighbours": "repeated"}
+    where = {
+        "without-neighbours": Condition("repeated", 1500),
+        "without-change": Condition("topic-drift", block=60, mixed=900),
+    }
     for name in ABLATIONS:
-        condition = Condition(streams.get(name, "drift"), requests=PROMPTS if name != "without-neighbours" else 1500)
+        condition = where.get(name, Condition("drift", PROMPTS))
         runs = play_condition(world, condition, players_of([PRODUCT, name], world.outcomes), [0, 1], lambda: None)
         same = [np.array_equal(a.arms, b.arms) for a, b in zip(runs[PRODUCT], runs[name], strict=True)]
         assert not all(same), name

@@ -68,7 +68,7 @@ def test_the_largest_kinds_come_first() -> None:
     assert [(one.id, one.size) for one in all_three] == [((1, 1), 60), ((1, 0), 30), ((1, 2), 10)]
     assert [one.best for one in all_three] == [B, A, C]
     assert all(one.chance > 0.9 for one in all_three)
-    assert [one.examples[0].request_id for one in all_three] == ["request-1-0", "request-0-0", "request-2-0"]
+    assert [one.examples[0].request_id for one in all_three] == ["request-1-1", "request-0-1", "request-2-1"]
     assert [(one.labels, one.requests) for one in all_three] == [(60, 180), (60, 90), (60, 30)]
     assert [(arm.arm, arm.labels, arm.requests) for arm in all_three[2].arms] == [(A, 20, 10), (B, 20, 10), (C, 20, 10)]
     assert summaries(fitted(), 1) == all_three[:1]
@@ -124,7 +124,7 @@ def test_the_reason_names_kind_and_runner_up() -> None:
     assert second is not None
     assert decision.reason.startswith("maker/a is expected to be the best model: quality 0.8")
     assert "best with probability above 0.99." in decision.reason
-    assert "The prompt is of kind 1.0 (30 requests, such as request-0-0), with 60 ratings of similar" in decision.reason
+    assert "The prompt is of kind 1.0 (30 requests, such as request-0-1), with 60 ratings of similar" in decision.reason
     assert decision.reason.endswith(
         f"Next is {second.arm} with quality {second.quality:.2f} ± {second.quality_sd:.2f}."
     )
