@@ -32,6 +32,8 @@ class EvaluationQueue(Protocol):
     async def finish(self, queued: QueuedEvaluation, result: Evaluation | None) -> bool:
         """Store the result with its request, send its event, settle the budget and remove the task, atomically.
 
+        Where costs are unknown, at least the reservation stays spent.
+
         None: give the task up, with nothing stored; its reservation stays spent. False, and only the task is removed,
         where the request has a result already or is gone.
         """

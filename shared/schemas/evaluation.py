@@ -118,8 +118,15 @@ class Evaluation(Struct, frozen=True):
     @property
     def spent_usd(self) -> float:
         """Known cost of the answers beside the user's path, and of the judge."""
-        shadows = sum(one.cost_usd or 0.0 for one in self.candidates if not one.served)
-        return shadows + (self.judge_cost_usd or 0.0)
+        return sum(cost for cost in self._costs() if cost is not None)
+
+    @property
+    def all_costs_known(self) -> bool:
+        """Whether each call's cost is known; a call that was not made costs 0."""
+        return None not in self._costs()
+
+    def _costs(self) -> tuple[float | None, ...]:
+        return (*(one.cost_usd for one in self.candidates if not one.served), self.judge_cost_usd)
 
     def to_json(self) -> bytes:
         """Serialise."""

@@ -1,8 +1,9 @@
 -- Store the result of an evaluation, tell the learner, settle the budget and remove the task. `outbox.lua` comes before.
 -- KEYS: 1 stream of tasks, 2 content of the task, 3 request hash, 4 events.
--- ARGV: 1 group, 2 entry id, 3 own id, 4 result ('' for none), 5 its cost (1e-9 USD, whole), 6 event version,
+-- ARGV: 1 group, 2 entry id, 3 own id, 4 result ('' for none), 5 its known cost (1e-9 USD, whole), 6 event version,
 --       7 what the keys of a day's spending start with, 8 outbox of the history ('' for none), 9 its bound,
---       10 revision of an outcome that was forgotten.
+--       10 revision of an outcome that was forgotten,
+--       11 '1' where all of the cost is known; else at least what was reserved stays spent.
 -- Answers 1 where the result is stored.
 local found = redis.call('XRANGE', KEYS[1], ARGV[2], ARGV[2])
 if #found == 0 then return 0 end -- finished before
@@ -15,7 +16,9 @@ if ARGV[4] == '' then return 0 end -- what it has cost is not known: its reserva
 -- The key is made here because only the task says of which day it is; it shares the hash tag of all others.
 local spent = ARGV[7] .. (task.day or '')
 if tonumber(task.reserved or '') and redis.call('EXISTS', spent) == 1 then
-  redis.pcall('INCRBY', spent, string.format('%.0f', tonumber(ARGV[5]) - tonumber(task.reserved)))
+  local beyond = tonumber(ARGV[5]) - tonumber(task.reserved)
+  if ARGV[11] ~= '1' then beyond = math.max(beyond, 0) end
+  redis.pcall('INCRBY', spent, string.format('%.0f', beyond))
 end
 local story = redis.call('HMGET', KEYS[3], 'evaluation', 'applied:outcome:revision')
 if redis.call('HEXISTS', KEYS[3], 'record') == 0 or story[1] then return 0 end

@@ -80,9 +80,12 @@ class RedisEvaluationQueue:
             redis_keys.request(own_id),
             redis_keys.EVENTS,
         ]
-        content, cost = (b"", 0) if result is None else (result.to_json(), round(result.spent_usd * NANO))
+        content, cost, known = b"", 0, "1"
+        if result is not None:
+            content, cost = result.to_json(), round(result.spent_usd * NANO)
+            known = "1" if result.all_costs_known else "0"
         task = (redis_keys.GROUP, queued.entry_id, own_id, content, cost, EVENT_VERSION)
-        place = (redis_keys.evaluation_spent(""), *self._outbox, FORGOTTEN_REVISION)
+        place = (redis_keys.evaluation_spent(""), *self._outbox, FORGOTTEN_REVISION, known)
         return bool(await self._finish.call(keys, (*task, *place)))
 
     async def forget_consumers(self, idle_s: float) -> int:

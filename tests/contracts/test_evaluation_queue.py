@@ -31,7 +31,7 @@ RESULT = Evaluation(
     candidates=(
         Candidate("vendor/model-a", served=True, score=0.75, cost_usd=0.5),  # paid by the request, not by the budget
         Candidate("b/two", served=False, score=1.0, cost_usd=0.0006, latency_s=1.5, prompt_tokens=3),
-        Candidate("c/three", served=False, score=None, error="timeout"),
+        Candidate("c/three", served=False, score=None, error="refused", cost_usd=0.0),
     ),
     judge_cost_usd=0.0004,
 )
@@ -134,6 +134,15 @@ async def test_a_result_is_stored_told_and_paid_once(rig: Rig) -> None:
     assert await rig.queue.read("learner", 10) == []
     assert await spent(rig) == pytest.approx(0.001)
     assert await rig.evaluations.claim("two", idle_s=0, limit=10) == []
+
+
+@pytest.mark.parametrize("cost_usd", [0.0001, 0.01])
+async def test_an_unknown_cost_is_no_refund(rig: Rig, cost_usd: float) -> None:
+    """A call of unknown cost may have cost all that was reserved; what is known to be more counts as it is."""
+    queued = await delivered(rig)
+    broken = Candidate("c/three", served=False, score=None, error="timeout", cost_usd=None)
+    await rig.evaluations.finish(queued, replace(RESULT, candidates=(broken,), judge_cost_usd=cost_usd))
+    assert await spent(rig) == pytest.approx(max(cost_usd, RESERVED / 1e9))
 
 
 async def test_what_is_given_up_stays_paid_for(rig: Rig) -> None:

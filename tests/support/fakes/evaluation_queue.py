@@ -79,7 +79,8 @@ class FakeEvaluationQueue:
         if done is None or result is None:
             return False
         if done.task.day in memory.evaluation_spent:
-            memory.evaluation_spent[done.task.day] += round(result.spent_usd * NANO) - done.task.reserved_nano_usd
+            beyond = round(result.spent_usd * NANO) - done.task.reserved_nano_usd
+            memory.evaluation_spent[done.task.day] += beyond if result.all_costs_known else max(beyond, 0)
         story = memory.stories.get(queued.request_id)
         if story is None or story.record is None or story.evaluation is not None:
             return False
