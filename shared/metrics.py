@@ -161,6 +161,12 @@ class GatewayMetrics:
         self.implicit_signals = counter(
             "implicit_signals_total", "Streams that the client left, prompts asked again", "arm", "signal"
         )
+        self.lift_measured = gauge(
+            "lift_utility_measured", "Utility of routed requests above the control group: mean, low, high", "bound"
+        )
+        self.lift_requests = gauge("lift_requests", "Answers behind the measured lift, weighted by age", "group")
+        self.lift_net = gauge("lift_net_utility_measured", "What routing has gained, less the cost of evaluations")
+        self.requests_left = gauge("requests_until_paid_back", "Routed requests until that is positive; +Inf: never")
         self.evaluation_requests = counter(
             "evaluation_requests_total", "Requests that were submitted for evaluation, or why not", "result"
         )

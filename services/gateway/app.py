@@ -164,6 +164,7 @@ def build_gateway(
         circuit_breakers=breakers, exploration=exploration, metrics=metrics, clock=clock, rng=np.random.default_rng(),
         request_timeout_s=settings.REQUEST_TIMEOUT_S, session_margin=settings.SESSION_MARGIN,
         min_confidence=settings.MIN_CONFIDENCE_SCORE, shadow_mode=settings.SHADOW_MODE,
+        control_share=settings.CONTROL_SHARE,
     )  # fmt: skip
     chat_metrics, retry_budget = ChatMetrics(metrics, catalogue, posteriors), RetryBudget(settings.RETRY_BUDGET)
     caller = UpstreamCaller(
@@ -181,9 +182,8 @@ def build_gateway(
         runtime_models=RuntimeModels(adapters.arm_changes, catalogue, metrics=metrics, timeout_s=LOAD_TIMEOUT_S),
         free_arms=SharedFreeArms(catalogue, adapters.free_arms, timeout_s=LOAD_TIMEOUT_S),
         posteriors=posteriors, circuit_breakers=breakers, learned_limits=learned_limits, exploration=exploration,
-        evaluations=evaluations, quotas=quotas,
-        retry_budget=retry_budget, record_writer=writer, gossip=gossip, context_gatherer=gatherer,
-        reservations=reservations, selector=selector, supervisor=supervisor,
+        evaluations=evaluations, quotas=quotas, retry_budget=retry_budget, record_writer=writer, gossip=gossip,
+        context_gatherer=gatherer, reservations=reservations, selector=selector, supervisor=supervisor,
         chat=RouteChat(
             selector, reservations, caller, recorder, adapters.upstreams, quotas=quotas, record_writer=writer,
             clock=clock, metrics=metrics, request_timeout_s=settings.REQUEST_TIMEOUT_S, evaluations=evaluations,

@@ -15,7 +15,15 @@ class DecisionKind(StrEnum):
     GLOBAL = "global"  # the posteriors of all traffic alone
     DEFAULT = "default"  # DEFAULT_MODEL: nothing is known, or too little (SAFE_START)
     PINNED = "pinned"  # the client named the model
+    CONTROL = "control"  # the control group's fixed model (CONTROL_SHARE)
     FALLBACK = "fallback"  # the chosen arm failed and a lower-ranked one answered
+
+
+class Group(StrEnum):
+    """Group of a conversation, where CONTROL_SHARE measures what routing gains (`control.py`)."""
+
+    CONTROL = "control"
+    ROUTED = "routed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +115,7 @@ class Decision:
         kind_requests, kind_labels: requests and ratings of similar prompts (without context: of all), weighted by age.
         nearness: 1 where the prompt belongs to the nearest kind, below 1 where it is of a new kind.
         examples: ids of requests of the nearest kind, those most like its centre first.
+        group: of the conversation; None without a control group, and where its model was not weighed.
         terms: the caller's own terms: name of the policy, `request`, or both joined by `+`; "" for the settings'.
     """
 
@@ -131,6 +140,7 @@ class Decision:
     examples: tuple[str, ...] = ()
     kind_size: int | None = None
     terms: str = ""
+    group: Group | None = None
 
     @property
     def arm(self) -> ArmId:
@@ -140,7 +150,7 @@ class Decision:
     @property
     def explored(self) -> bool:
         """Whether a draw, and nothing else, put another arm first than the one that is expected to be best."""
-        if self.propensity >= 1 or self.kind is DecisionKind.DEFAULT:
+        if self.propensity >= 1 or self.kind in (DecisionKind.DEFAULT, DecisionKind.CONTROL):
             return False
         view = self.view(self.arm)
         return view is not None and view.utility < max([one.utility for one in self.views])

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from shared.bandit.arms import ArmId
 from shared.bandit.change import LARGEST_SURPRISE, block_of
-from shared.bandit.decision import ArmView
+from shared.bandit.decision import ArmView, Group
 from shared.bandit.kinds import KindId
 from shared.bandit.sources import Source
 from shared.bandit.sums import (
@@ -19,6 +19,13 @@ from shared.bandit.sums import (
     LABELS,
     LABELS_MILLI,
     LATENCY,
+    LIFT_COST,
+    LIFT_LABELS,
+    LIFT_REQUESTS,
+    LIFT_SCORE,
+    LIFT_SCORE_SQ,
+    LIFT_TERMS,
+    LIFT_TERMS_SQ,
     MICRO,
     NANO,
     PROMPT_TOKENS,
@@ -132,6 +139,23 @@ def with_kind(sums: Mapping[str, int], kind: KindId | None) -> dict[str, int]:
         if base.partition(":")[0] in BY_KIND:
             by_kind[f"{base}@{generation}.{number}{block}{at}{bar}{arm}"] = value
     return total | by_kind
+
+
+def lift_outcome_sums(group: Group, *, cost_usd: float, terms: float) -> dict[str, int]:
+    """Return the contribution of an answer to the sums of its group; `terms`: its utility without quality."""
+    sums = {
+        LIFT_REQUESTS: 1,
+        LIFT_COST: round(cost_usd * NANO),
+        LIFT_TERMS: round(terms * MICRO),
+        LIFT_TERMS_SQ: round(terms * terms * MICRO),
+    }
+    return {f"{name}:{group}": value for name, value in sums.items()}
+
+
+def lift_rating_sums(group: Group, score: float) -> dict[str, int]:
+    """Return the contribution of a rating to the sums of its group."""
+    sums = {LIFT_LABELS: 1, LIFT_SCORE: round(score * MICRO), LIFT_SCORE_SQ: round(score * score * MICRO)}
+    return {f"{name}:{group}": value for name, value in sums.items()}
 
 
 def of_arm(sums: Mapping[str, int], arm: ArmId, own_arm: ArmId) -> dict[str, int]:

@@ -4,6 +4,8 @@ One hash in Redis holds the sums of one arm and one day. A request contributes t
 cost, latency, failure) and when it is rated (`feedback`). Each contribution is a mapping of field to integer; a revised
 rating first subtracts the old one. Units are in the names: `score_micro` is a sum of scores times 1e6.
 
+Where there is a control group (`control.py`), the requests of each group have fields of their own, `lift_…:<group>`.
+
 Scores of another source than users (`sources.py`) have fields of their own, `score_micro:<source>`; their number is
 weighted, hence in thousandths: `labels_milli:<source>`.
 
@@ -22,6 +24,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from shared.bandit.arms import ArmId
+from shared.bandit.decision import Group
 from shared.bandit.kinds import KindId, Kinds
 from shared.bandit.sources import Source
 
@@ -47,6 +50,17 @@ COST = "cost_nanousd"
 LATENCY = "latency_us"
 PROMPT_TOKENS = "prompt_tokens"
 COMPLETION_TOKENS = "completion_tokens"
+EVALUATION = "evaluation_nanousd"
+
+LIFT_REQUESTS = "lift_requests"
+LIFT_LABELS = "lift_labels"
+LIFT_SCORE = "lift_score_micro"
+LIFT_SCORE_SQ = "lift_score_sq_micro"
+LIFT_COST = "lift_cost_nanousd"
+LIFT_TERMS = "lift_terms_micro"
+LIFT_TERMS_SQ = "lift_terms_sq_micro"
+LARGEST_TERMS = 20
+"""Most that one answer's cost and time can add to, or take from, the utility of its group."""
 
 IntSums = Mapping[str, int]
 
@@ -66,6 +80,7 @@ class Sums:
         unpriced: answers of both sorts of unknown cost; their cost and tokens are not in the sums below.
         failures: number of failed calls.
         cost_usd, latency_s, prompt_tokens, completion_tokens: sums over answers of both sorts.
+        evaluation_usd: cost of evaluations of requests that the arm has served: other answers, and the judge.
     """
 
     labels: float = 0.0
@@ -81,6 +96,7 @@ class Sums:
     latency_s: float = 0.0
     prompt_tokens: float = 0.0
     completion_tokens: float = 0.0
+    evaluation_usd: float = 0.0
 
     @property
     def answers(self) -> float:
@@ -111,6 +127,26 @@ class SourceSums:
 
 
 @dataclass(frozen=True, slots=True)
+class GroupSums:
+    """Recency-weighted sums of the requests of one group, control or routed.
+
+    Attributes:
+        requests: number of answers of known cost.
+        labels, score, score_sq: ratings by users, their sum and that of their squares.
+        cost_usd: of these answers.
+        terms, terms_sq: the utility of these answers without quality, as they turned out, and the sum of its squares.
+    """
+
+    requests: float = 0.0
+    labels: float = 0.0
+    score: float = 0.0
+    score_sq: float = 0.0
+    cost_usd: float = 0.0
+    terms: float = 0.0
+    terms_sq: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Block:
     """Successive ratings of one arm within a day, as counted; `weight` is what recency leaves of each.
 
@@ -131,7 +167,7 @@ class ArmSums:
     """All sums of one arm.
 
     Its totals; by (generation, kind) the same restricted to a kind of prompt; its rated decisions in blocks, oldest
-    first, over all prompts and by kind; and the scores of sources other than users.
+    first, over all prompts and by kind; the scores of sources other than users; and its requests by group.
     """
 
     total: Sums = field(default_factory=Sums)
@@ -139,6 +175,7 @@ class ArmSums:
     blocks: tuple[Block, ...] = ()
     kind_blocks: Mapping[KindId, tuple[Block, ...]] = field(default_factory=dict)
     sources: Mapping[Source, SourceSums] = field(default_factory=dict)
+    groups: Mapping[Group, GroupSums] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -12,7 +12,7 @@ from msgspec import Struct
 from msgspec.structs import force_setattr
 
 from shared.bandit.arms import ArmId
-from shared.bandit.decision import NEIGHBOUR_FIELDS, ArmView, Decision
+from shared.bandit.decision import NEIGHBOUR_FIELDS, ArmView, Decision, Group, Weights
 from shared.bandit.racing import EvaluationPlan
 from shared.bandit.sources import Source
 from shared.errors import Scope
@@ -179,6 +179,8 @@ class Evidence(Struct, frozen=True):
     """The part of a decision that is learned from."""
 
     views: tuple[ArmView, ...] = ()
+    weights: Weights | None = None
+    group: Group | None = None
 
     def view(self, arm: ArmId) -> ArmView | None:
         """Return the view of `arm`, or None if it was not weighed."""
@@ -214,7 +216,7 @@ class Lesson(Struct, frozen=True):
     @staticmethod
     def of(record: RequestRecord) -> Lesson:
         """Return the lesson of a whole record."""
-        decision = Evidence(record.decision.views)
+        decision = Evidence(record.decision.views, record.decision.weights, record.decision.group)
         model, traits = record.embedding_model, record.traits
         return Lesson(
             *(record.id, record.owner, record.created_at, model, decision, record.outcome, traits),

@@ -34,5 +34,5 @@ class EvaluationSettings(BaseModel):
         (), description="Keys whose requests are never evaluated, by the first 8 to 16 digits of their SHA-256"
     )
     CONTROL_SHARE: float = Field(
-        0.0, ge=0, le=1, description="Share of conversations that the best fixed model serves, to measure the gain"
+        0.0, ge=0, le=1, description="Share of conversations that DEFAULT_MODEL serves, to measure what routing gains"
     )

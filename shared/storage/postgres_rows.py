@@ -167,7 +167,7 @@ def _decision(decision: Json, shadow: Json | None) -> Sequence[Any]:
     known = [*_taken(decision, DECISION), *(weights.pop(name, None) for name in WEIGHTS.values())]
     known += [[_number(view.pop(name, 0.0)) for view in views] for name in VIEWS.values()]  # 0: an older record
     known += [[_number(use[at]) for use in neighbours] for at in map(NEIGHBOUR_FIELDS.index, NEIGHBOURS.values())]
-    for name in ("unfit", "terms"):
+    for name in ("unfit", "terms", "group"):
         if not decision[name]:
             del decision[name]
     for name, left in (("weights", weights), ("views", views)):

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 import numpy as np
 import pytest
 
-from shared.bandit.decision import Weights
+from shared.bandit.decision import Group, Weights
 from shared.bandit.kinds import Kinds
 from shared.bandit.racing import EvaluationPlan, EvaluationReason
 from shared.ports import History
@@ -83,6 +83,7 @@ def a_full_story() -> NewRecord:
         kind_labels=1 / 3,
         nearness=0.75,
         examples=(str(uuid.uuid4()), "older"),
+        group=Group.CONTROL,
         unfit=(("c/blind", "image", "known"), ("d/ünï", "context", "learned")),
         terms="cheap+request",
     )

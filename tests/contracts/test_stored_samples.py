@@ -45,6 +45,8 @@ def test_records_are_read_and_written_the_same(samples: Path) -> None:
         assert written.pop("repeats") is None, "the old code knew no repeated prompts"
         assert written["outcome"].pop("failed_checks") is None, "the old code checked no answer"
         for decision in (written["decision"], written["shadow"] or {}):
+            assert not decision.pop("group", None), "the old code knew no control group"
+            assert not decision.pop("terms", ""), "the old code knew no terms"
             if decision.pop("unfit", []) != []:
                 pytest.fail("the old code knew no unfit arms")
             for name in ("kind_size", "kind_requests", "kind_labels", "nearness", "examples"):

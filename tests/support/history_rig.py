@@ -19,7 +19,8 @@ from prometheus_client import CollectorRegistry
 from services.learner.commands.import_scores import Imported, ImportStores, import_scores
 from services.learner.commands.rebuild import RebuildStores, Rebuilt, rebuild
 from services.learner.commands.score_file import ScoredAnswer
-from services.learner.learning.apply_events import EventLearner, effect_of
+from services.learner.learning.apply_events import EventLearner
+from services.learner.learning.effects import effect_of
 from services.learner.writers.history_writer import HistoryWriter
 from services.learner.writers.index_writer import IndexWriter
 from shared.bandit.sources import Source

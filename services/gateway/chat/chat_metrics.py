@@ -78,7 +78,7 @@ class ChatMetrics:
 
     def _count_worth(self, decision: Decision) -> None:
         snapshot, metrics = self._posteriors.snapshot, self._metrics
-        if snapshot is None or decision.weights is None:
+        if snapshot is None or decision.weights is None or decision.kind is DecisionKind.CONTROL:
             return
         worth = worth_of(decision, _best_first(snapshot, decision.weights))
         if worth is None:

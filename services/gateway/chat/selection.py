@@ -26,6 +26,7 @@ from services.gateway.models.posterior_cache import PosteriorCache
 from services.gateway.request_context import RequestContext
 from shared.bandit.arms import ArmId, Price
 from shared.bandit.context import Context
+from shared.bandit.control import assigned, control_arm, group_of
 from shared.bandit.decision import Decision, DecisionKind
 from shared.bandit.steering import greedy, hold, keep, overrule
 from shared.logs import get_logger
@@ -73,6 +74,7 @@ class Selector:
     session_margin: float
     min_confidence: float
     shadow_mode: bool
+    control_share: float = 0.0
 
     def candidates(self, chat: ChatRequest) -> Candidates:
         """Return the arms that may answer; see `find_candidates`."""
@@ -112,6 +114,8 @@ class Selector:
         else:
             gathered, conversation = await _both(gathering, self.conversations.find(request, calls))
         decision, shadow = self._decide(candidates, gathered.context, conversation, explore=request.explore)
+        if self.control_share and free and request.explore:
+            decision = self._assigned(decision, request, conversation, candidates)
         degraded = (*decision.degraded, *gathered.degraded)
         if conversation.missed or (self.posteriors.stale and candidates.pinned is None):
             degraded = (*degraded, "redis")
@@ -152,6 +156,20 @@ class Selector:
         # The arm may have refused the tool calls of other models: these are its own.
         able = able or (arm, TOOL_HISTORY, LEARNED) in candidates.unfit
         return keep(drawn, arm) if able and not self.circuit_breakers.cooldown_s(arm) else drawn
+
+    def _assigned(
+        self, decision: Decision, request: RequestContext, conversation: Conversation, candidates: Candidates
+    ) -> Decision:
+        """Assign the request's conversation to a group; a request without a session is one of its own."""
+        snapshot = self.posteriors.snapshot
+        default = candidates.default if candidates.default in candidates.allowed else None
+        arm = None if snapshot is None else control_arm(decision, default, snapshot.best_first)
+        if arm is None or (conversation.tool_step and request.session is None):
+            return decision
+        group = group_of(f"{request.owner}\0{request.session or request.own_id}", self.control_share)
+        if conversation.tool_step:  # the arm that made the call goes on
+            return replace(decision, group=group)
+        return assigned(decision, group, arm, self.control_share)
 
     def _draw(self, candidates: Candidates, context: Context) -> Decision:
         snapshot, allowed = self.posteriors.snapshot, candidates.allowed

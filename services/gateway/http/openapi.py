@@ -32,7 +32,7 @@ REQUEST_ID = {"type": "string", "pattern": REQUEST_ID_PATTERN.replace(r"\z", "$"
 ROUTER_HEADERS = {
     "x-request-id": "The request's id: yours, or a generated one if you sent none",
     "x-router-model": "The model that answered",
-    "x-router-decision": "The evidence of the decision: local, global, default, pinned or fallback",
+    "x-router-decision": "The evidence of the decision: local, global, default, pinned, control or fallback",
     "x-router-propensity": "Probability with which the policy chose as it did",
     "x-router-cost-usd": "Cost of the answer in USD (absent if it is unknown, and on streams)",
     "x-router-overhead-ms": "Time in the router before the upstream was called",

@@ -18,8 +18,11 @@ from services.gateway.models.policies import DecisionTerms
 from shared.bandit.arms import Arm, ArmId
 from shared.bandit.context import Context
 from shared.bandit.decision import Decision
+from shared.bandit.evaluation import expected_utilities
+from shared.bandit.lift import Lift, measured_lift
 from shared.bandit.policy import BanditSettings, Policy
 from shared.bandit.posterior import GaussianPosterior
+from shared.bandit.sums import NOTHING_LEARNED, LearnedState
 from shared.errors import CorruptState
 from shared.metrics import GatewayMetrics
 from shared.ports import Clock, PosteriorStore
@@ -42,6 +45,7 @@ class Snapshot:
     version: str
     settings: BanditSettings
     make_policy: MakePolicy
+    state: LearnedState = NOTHING_LEARNED
     _by_rate: dict[float, GaussianPosterior] = field(init=False, default_factory=dict)
 
     @cached_property
@@ -52,6 +56,17 @@ class Snapshot:
     def knows(self, arm: ArmId) -> bool:
         """Return whether the posterior covers `arm`."""
         return arm in self.covered
+
+    @cached_property
+    def best_first(self) -> tuple[ArmId, ...]:
+        """The arms by their expected utility over all traffic."""
+        return tuple(expected_utilities(self.posterior.summary(), self.settings.weights))
+
+    @cached_property
+    def lift(self) -> Lift | None:
+        """What routing gains over the control group; None without one."""
+        dearest = max((one.cost_usd or 0.0 for one in self.posterior.summary()), default=0.0)
+        return measured_lift(self.state.arms.values(), self.settings.weights, dearest)
 
     def decide(
         self,
@@ -124,7 +139,9 @@ class PosteriorCache:
                 policy = old.policy if old is not None and old.default == default else self.make_policy(settings)
                 # A fit is milliseconds of numpy; in the event loop it would be a stall for every open stream.
                 posterior = await asyncio.to_thread(policy.fit, state, arms)
-                self.snapshot = Snapshot(policy, posterior, arms, default, state.version, settings, self.make_policy)
+                self.snapshot = Snapshot(
+                    policy, posterior, arms, default, state.version, settings, self.make_policy, state
+                )
         except CorruptState as error:
             self.refused = str(error)
             self.metrics.snapshot_refused.inc()

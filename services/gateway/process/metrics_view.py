@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ from services.gateway.models.catalogue import Catalogue
 from services.gateway.models.posterior_cache import PosteriorCache
 from shared.bandit.decision import DecisionKind, Weights
 from shared.bandit.evaluation import expected_utilities
+from shared.bandit.lift import Lift
 from shared.metrics import GatewayMetrics
 from shared.resilience.upstream_circuits import CircuitBreakers
 from shared.schemas.quota import Limit
@@ -83,6 +85,7 @@ class MetricsView:
             gauge.clear()  # an arm that was taken out of LLM_MODELS must not stay
         if snapshot is None:
             return
+        self._show_lift(snapshot.lift)
         beliefs = snapshot.posterior.summary()
         utilities = expected_utilities(beliefs, self.weights)
         for belief in beliefs:
@@ -90,3 +93,18 @@ class MetricsView:
             metrics.arm_answers.labels(belief.arm).set(belief.requests)
             metrics.arm_quality.labels(belief.arm).set(belief.quality)
             metrics.arm_utility.labels(belief.arm).set(utilities[belief.arm])
+
+    def _show_lift(self, lift: Lift | None) -> None:
+        """Set what the control group shows; nothing without one, or before it is known."""
+        metrics = self.metrics
+        for gauge in (metrics.lift_measured, metrics.lift_requests):
+            gauge.clear()
+        if lift is None:
+            return
+        for group, sums in lift.groups.items():
+            metrics.lift_requests.labels(group).set(sums.requests)
+        if lift.utility is not None and lift.net is not None:
+            for bound in ("mean", "low", "high"):
+                metrics.lift_measured.labels(bound).set(getattr(lift.utility, bound))
+            metrics.lift_net.set(lift.net)
+            metrics.requests_left.set(math.inf if lift.requests_left is None else lift.requests_left)

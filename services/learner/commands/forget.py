@@ -15,7 +15,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from services.learner.learning.apply_events import effect_of
+from services.learner.learning.effects import effect_of
 from shared.bandit.learning import without_source
 from shared.bandit.sources import Source
 from shared.errors import CorruptState

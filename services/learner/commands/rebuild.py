@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from msgspec import structs
 
 from services.learner.commands.rebuild_kinds import KindReplay
-from services.learner.learning.apply_events import effect_of
 from services.learner.learning.assign_kinds import model_of
+from services.learner.learning.effects import effect_of
 from services.learner.learning.imported import import_points, import_sums
 from services.learner.learning.retention import faded_before
 from services.learner.writers.history_writer import HistoryWriter

@@ -32,6 +32,7 @@ async def arms(request: web.Request) -> web.Response:
         "added": catalogue.added,
         "removed": catalogue.removed,
         "sources": sources_as_json(sources),
+        "lift": None if snapshot.lift is None else asdict(snapshot.lift),
         "data": [
             {
                 "object": "arm",

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import pytest
 from prometheus_client import CollectorRegistry
 
-from services.learner.learning.apply_events import BATCH, EventLearner, RedeliveryPolicy, effect_of
+from services.learner.learning.apply_events import BATCH, EventLearner, RedeliveryPolicy
+from services.learner.learning.effects import effect_of
 from shared.bandit.stored_sums import parse_sums
 from shared.bandit.sums import Sums, by_arm
 from shared.errors import CorruptState, DependencyError

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from services.learner.learning.apply_events import effect_of
+from services.learner.learning.effects import effect_of
 from shared.bandit.learning import without_source
 from shared.bandit.sources import Source
 from shared.bandit.stored_sums import parse_sums, weighted_sums
-from shared.bandit.sums import ArmSums, Scores, by_arm
+from shared.bandit.sums import ArmSums, Scores, Sums, by_arm
 from shared.errors import CorruptState
 from shared.schemas.evaluation import Candidate, Evaluation
 from shared.schemas.events import Event, EventKind
@@ -56,8 +56,12 @@ def test_an_evaluation_is_the_judges_scores_and_what_answers_beside_the_path_cos
 
 
 def test_without_a_verdict_the_answers_still_say_what_they_cost() -> None:
-    arms = learned(sums_of(logged(an_evaluation(None, None))))
-    assert arms.keys() == {SHADOW}
+    """What all of it cost is counted for the arm that served."""
+    evaluation = an_evaluation(None, None)
+    arms = learned(sums_of(logged(evaluation)))
+    assert evaluation.spent_usd > 0
+    assert arms[ARM] == ArmSums(Sums(evaluation_usd=round(evaluation.spent_usd, 9)))
+    assert arms.keys() == {ARM, SHADOW}
     assert not arms[SHADOW].sources
     assert arms[SHADOW].total.shadows == 1
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from services.learner.learning.apply_events import effect_of
+import pytest
+
+from services.learner.learning.effects import effect_of
 from shared.bandit.arms import ArmId
+from shared.bandit.decision import ArmView, Group, Weights
 from shared.bandit.sources import Source
 from shared.bandit.stored_sums import parse_sums, weighted_sums
-from shared.bandit.sums import ArmSums, Scores, SourceSums, by_arm
+from shared.bandit.sums import ArmSums, GroupSums, Scores, SourceSums, by_arm
 from shared.schemas.events import Event, EventKind
 from shared.schemas.records import Lesson, RequestRecord, Status
 from shared.schemas.storage import Assignment, LoggedRequest
@@ -71,3 +74,34 @@ def implied(
     record = a_record(NOW, status=status)
     outcome = replace(record.outcome, streamed=streamed, first_token_s=first_token_s)
     return replace(record, outcome=outcome, session=session, repeats=repeats)
+
+
+def grouped(group: Group | None, status: Status = Status.ANSWERED, *, cost_usd: float | None = 0.5) -> RequestRecord:
+    """A request whose expected cost was 1 USD and whose expected time was 2.5 seconds, twice the real one."""
+    view = ArmView(ARM, 0.8, 0.05, 0.05, 0.8, 0.0, 1.0, 2.5, 1.0, 0.0, 0.4, 0.4, 0.5, 20.0)
+    record = a_record(NOW, status=status)
+    decision = replace(record.decision, views=(view,), weights=Weights(0.6, 0.2, -0.4), group=group)
+    return replace(record, decision=decision, outcome=replace(record.outcome, cost_usd=cost_usd))
+
+
+def test_answers_count_for_their_group_with_the_terms_of_their_own_utility() -> None:
+    """Speed .2 x .5 less cost .4 x .5. Nothing without a group, of a part of an answer, or of unknown cost."""
+    one = learned([grouped(Group.CONTROL), grouped(Group.ROUTED), grouped(Group.ROUTED)])[ARM]
+    assert one.groups == {
+        Group.CONTROL: GroupSums(requests=1, cost_usd=0.5, terms=-0.1, terms_sq=0.01),
+        Group.ROUTED: GroupSums(requests=2, cost_usd=1.0, terms=-0.2, terms_sq=0.02),
+    }
+    others = (grouped(None), grouped(Group.CONTROL, Status.TRUNCATED), grouped(Group.CONTROL, cost_usd=None))
+    assert learned(others)[ARM].groups == {}
+
+
+@pytest.mark.parametrize(
+    ("source", "groups"),
+    [(Source.USER, {Group.CONTROL: GroupSums(labels=1, score=0.5, score_sq=0.25)}), (Source.EVAL, {})],
+)
+def test_ratings_by_users_count_for_the_group(source: Source, groups: dict[Group, GroupSums]) -> None:
+    record = grouped(Group.CONTROL)
+    request = LoggedRequest(Lesson.from_json(record.to_json()), None, 0.5, 1, KIND)
+    effect = effect_of(Event("1-0", EventKind.FEEDBACK, record.id, 1, score=0.5, source=source), request)
+    fields: dict[bytes | str, bytes | str] = {name: str(value) for name, value in effect.sums.items()}
+    assert weighted_sums([(1.0, parse_sums(fields))]).groups == groups
