@@ -112,6 +112,11 @@ class FreeLimit:
         """Whether another gateway reported it."""
 
     @property
+    def known(self) -> bool:
+        """Whether it was reached, and not lifted since."""
+        return self._until > 0.0
+
+    @property
     def cooldown_s(self) -> float:
         """Seconds until a free model may be called."""
         return max(self._until - self._clock.monotonic(), 0.0) if self._until else 0.0

@@ -131,8 +131,9 @@ class CircuitBreakers:
 
     def first_of(self, arms: Iterable[ArmId]) -> ArmId:
         """Return the arm with the shortest cooldown; while a credit is refused, arms that do not need it come first."""
-        if any(account.credit.doubted and account.credit.refused for account in self._accounts.values()):
-            return min(arms, key=lambda arm: (self._needs_refused_credit(arm), self.cooldown_s(arm)))
+        for account in self._accounts.values():
+            if account.credit.doubted and account.credit.refused:
+                return min(arms, key=lambda arm: (self._needs_refused_credit(arm), self.cooldown_s(arm)))
         return min(arms, key=self.cooldown_s)
 
     def _needs_refused_credit(self, arm: ArmId) -> bool:
@@ -144,12 +145,16 @@ class CircuitBreakers:
         circuit = self._circuits.get(arm)
         if circuit is not None and circuit.open:
             cooled = max(cooled, circuit.cooldown_s)
+        for account in self._accounts.values():  # as a rule none is limited: no look-up of the arm's own then
+            if account.credit.breaker.open or account.free_limit.known:
+                return max(cooled, self._account_cooldown_s(arm))
+        return cooled
+
+    def _account_cooldown_s(self, arm: ArmId) -> float:
         account = self.account(arm)
         if account.credit.breaker.open and self.costs_money(arm):
-            cooled = max(cooled, account.credit.breaker.cooldown_s)
-        if account.free_limit.cooldown_s and is_free_variant(arm):
-            cooled = max(cooled, account.free_limit.cooldown_s)
-        return cooled
+            return account.credit.breaker.cooldown_s
+        return account.free_limit.cooldown_s if is_free_variant(arm) else 0.0
 
     def own_findings(self) -> dict[ArmId, float]:
         """Return the cooldowns of circuits that our own calls have opened, for the other gateways."""

@@ -124,7 +124,8 @@ class Selector:
         # In shadow mode the safe arm alone answers, and a client that narrows the choice wants no other arm.
         last_resort = None if self.shadow_mode else candidates.last_resort
         others = () if self.shadow_mode else (*candidates.allowed, *candidates.reserve)
-        order = call_order(decision, self.circuit_breakers, last_resort, others, private=self.catalogue.is_private)
+        private = self.catalogue.is_private if self.catalogue.has_private else None
+        order = call_order(decision, self.circuit_breakers, last_resort, others, private=private)
         return Choice(decision, gathered, order, shadow, conversation)
 
     def _decide(

@@ -54,7 +54,7 @@ class Catalogue:
         self._variants: dict[ArmId, Arm] = {}
         self._labels: frozenset[ArmId] = frozenset()
         self._unlisted: set[ArmId] = set()
-        self.lists_limits = False
+        self.lists_limits = self.has_private = False
         self.room = 0
         self.arm_ids = self.added = self.removed = tuple[ArmId, ...]()
         self.default: ArmId | None = None
@@ -75,7 +75,8 @@ class Catalogue:
 
     def upstream_of(self, arm: ArmId) -> str:
         """Return the name of the upstream that serves `arm`."""
-        return self.arm(arm).upstream
+        listed = self._listed.get(arm)
+        return self.arm(arm).upstream if listed is None else listed.upstream
 
     def is_private(self, arm: ArmId) -> bool:
         """Return whether the prompts of `arm` must not go to another upstream."""
@@ -124,6 +125,7 @@ class Catalogue:
         kept = {arm: self._listed[arm] for arm in self.free.arms if arm in self._listed}
         self._listed, self._variants = {**kept, **current}, {}
         self.lists_limits = any(arm.has_limits for arm in self._listed.values())
+        self.has_private = any(upstream.private for upstream in self.lists.file.upstreams.values())
         self._resolve()
 
     def change(self, changes: Mapping[ArmId, bool]) -> None:
