@@ -67,7 +67,8 @@ async def three_upstreams(folder: Path, *, file: str = FILE, local: str = "", **
         for name, upstream in upstreams.items():
             file = file.replace(name.upper() + "_MORE", local).replace(name.upper(), upstream.url)
         path.write_text(file, encoding="utf-8")
-        world = World(settings_for(folder / "spool", LLM_MODELS="", DEFAULT_MODEL="", MODELS_FILE=path, **settings))
+        values = {"LLM_MODELS": "", "DEFAULT_MODEL": "", "MODELS_FILE": str(path), **settings}
+        world = World(settings_for(folder / "spool", **values))
         world.upstreams = HttpUpstreams(world.settings, models_of(world.settings, {}))
         stack.callback(world.upstreams.close)
         client = await stack.enter_async_context(serving(world))
