@@ -2,6 +2,7 @@
 
     FOLDER/data/simulated        Redis, Qdrant, PostgreSQL and spool of the simulated upstream
     FOLDER/data/openrouter.ai    the same of OpenRouter; any other upstream by its host and port
+    FOLDER/data/models-file      the same of the upstreams of a MODELS_FILE, together
 
 A file `upstream` in each folder names its upstream. Earlier versions kept the data in FOLDER itself: it is moved to the
 folder of the upstream that produced it, the simulated one if there is a log of the simulator.
@@ -17,6 +18,7 @@ from urllib.parse import urlsplit
 from shared.errors import SettingsError
 
 SIMULATED = "simulated"
+SEVERAL_UPSTREAMS = "models-file"
 MARK = "upstream"
 OLDER = ("redis", "qdrant", "postgres", "spool")
 

@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deploy.local import running
+from deploy.local.environment import explicit_settings
 from deploy.local.interrupts import StopRequests
-from deploy.local.plan import ROOT, Plan, Planner, explicit_settings
+from deploy.local.plan import ROOT, Plan, Planner
 from deploy.local.stack import AlreadyRunning, Interrupted, Stack
 from shared.errors import DependencyError, SettingsError
 from shared.settings import Settings, load_settings

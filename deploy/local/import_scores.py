@@ -11,8 +11,9 @@ from pathlib import Path
 
 from deploy.local import running
 from deploy.local.chosen_parts import ChosenParts
+from deploy.local.environment import explicit_settings
 from deploy.local.interrupts import StopRequests
-from deploy.local.plan import ROOT, SIMULATED, explicit_settings
+from deploy.local.plan import ROOT, SIMULATED
 from deploy.local.stack import AlreadyRunning, Interrupted, Stack
 from deploy.local.terminal import say, show_line
 from shared.errors import DependencyError, SettingsError

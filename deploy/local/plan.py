@@ -8,11 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pydantic import SecretStr
-
 from deploy.local import probes
+from deploy.local.data_folder import SEVERAL_UPSTREAMS, open_data_folder, upstream_name
 from deploy.local.data_folder import SIMULATED as SIMULATED_DATA
-from deploy.local.data_folder import open_data_folder, upstream_name
+from deploy.local.environment import explicit_settings, models_file_environment
 from deploy.local.ports import PortChooser
 from deploy.local.postgres import postgres_url
 from deploy.local.servers import Server, free_port, postgres_command, qdrant_command, redis_command
@@ -151,7 +150,9 @@ class Planner:
 
     @property
     def _simulates(self) -> bool:
-        return self.settings.OPENROUTER_API_KEY is None and not self._is_given("OPENROUTER_BASE_URL")
+        settings = self.settings
+        keyless = settings.OPENROUTER_API_KEY is None and settings.MODELS_FILE is None
+        return keyless and not self._is_given("OPENROUTER_BASE_URL")
 
     def _data_folder(self) -> Path:
         """Return this upstream's data folder; warn when simulated ratings would go into the user's own stores."""
@@ -159,9 +160,14 @@ class Planner:
         if self._simulates and stores:
             self.say(f"{', '.join(stores)}: used as set; what this run stores there comes from SIMULATED models")
         upstream = SIMULATED_DATA if self._simulates else upstream_name(self.settings.OPENROUTER_BASE_URL)
+        if self.settings.MODELS_FILE is not None:
+            upstream = SEVERAL_UPSTREAMS
         return open_data_folder(self.folder, upstream, self.say)
 
     def _upstream(self) -> dict[str, str]:
+        if self.settings.MODELS_FILE is not None:
+            self._plan.given["MODELS_FILE"] = str(self.settings.MODELS_FILE)
+            return models_file_environment(self.settings, self.settings.MODELS_FILE)
         if not self._simulates:
             return {"OPENROUTER_BASE_URL": self._use("OPENROUTER_BASE_URL")}
         port = self._choose("the simulated upstream", LOOPBACK, 8090, None)
@@ -278,19 +284,6 @@ class Planner:
 
     def _is_given(self, setting: str) -> bool:
         return setting in self._explicit
-
-
-def explicit_settings(settings: Settings) -> dict[str, str]:
-    """Return the settings that the user set (environment, .env or CONFIG_FILE) as environment variables."""
-    return {name: _as_text(getattr(settings, name)) for name in sorted(settings.model_fields_set)}
-
-
-def _as_text(value: object) -> str:
-    if isinstance(value, SecretStr):
-        return value.get_secret_value()
-    if isinstance(value, tuple):
-        return ",".join(_as_text(item) for item in value)
-    return "" if value is None else str(value)
 
 
 def _reachable(host: str) -> str:

@@ -61,7 +61,7 @@ def show_banner(plan: Plan, settings: Settings, *, seconds: float, folder: str, 
         table.add_row(part.name, _public(part.url), USE.get(part.name, ""))
     for setting, url in plan.given.items():
         table.add_row(setting, url, "yours, used as set")
-    if not plan.simulated and "OPENROUTER_BASE_URL" not in plan.given:
+    if not plan.simulated and not {"OPENROUTER_BASE_URL", "MODELS_FILE"} & plan.given.keys():
         table.add_row("upstream", settings.OPENROUTER_BASE_URL, "real models: those that are not free cost money")
     console.print(table, soft_wrap=False)
     for line in models:

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local.plan import Part, Plan, Planner, explicit_settings
+from deploy.local.environment import explicit_settings
+from deploy.local.plan import Part, Plan, Planner
 from deploy.local.ports import PortChooser
 from deploy.local.servers import Server, free_port
 from deploy.local.stack import Interrupted, Stack
