@@ -31,7 +31,7 @@ class MessagesExchange:
     def chat_body(self, body: dict[str, Any]) -> Translated:
         """Return the request as a chat body. Raises InvalidRequest."""
         validate(MessagesFields, body)
-        self._thinks = (body.get("thinking") or {}).get("type") in {"enabled", "adaptive"}
+        self._thinks = (body.get("thinking") or {}).get("type") in ("enabled", "adaptive")
         return chat_body_of(body)
 
     def answer(self, chat_answer: Mapping[str, Any], envelope: Envelope) -> bytes:

@@ -88,7 +88,7 @@ def _system(system: Any) -> Iterator[list[dict[str, Any]]]:
 def _messages(message: dict[str, Any], param: str) -> list[dict[str, Any]]:
     """Return the chat messages of one message: the results of tools come first, then what else it says."""
     role, content = message.get("role"), message.get("content")
-    if role not in {"user", "assistant", "system"}:
+    if role not in ("user", "assistant", "system"):
         raise invalid(f"{param}.role", "The role must be `user` or `assistant`.")
     if isinstance(content, str):
         return [{"role": role, "content": content}]
@@ -200,7 +200,7 @@ def _tools(body: dict[str, Any]) -> dict[str, Any]:
 
 
 def _tool(tool: dict[str, Any], param: str) -> dict[str, Any]:
-    if tool.get("type") not in {None, "custom"}:
+    if tool.get("type") not in (None, "custom"):
         raise unsupported(
             f"{param}.type", "Only tools with a schema of their own (`custom`) work here, none that Anthropic defines."
         )
