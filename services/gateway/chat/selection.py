@@ -184,7 +184,7 @@ class Selector:
             return _default(default, allowed, "The models are newer than the learned state.")
         try:
             with self.metrics.decide.time(), span("decide"):
-                return snapshot.decide(context, known, self.rng, candidates.terms)
+                return snapshot.decide(context, known, self.rng, candidates.terms, candidates.default)
         except Exception:  # noqa: BLE001 - fail open: a fault in the policy must not cost an answer
             _log.exception("the policy broke", arms=len(known), snapshot=snapshot.version)
             return replace(_default(default, allowed, "The policy could not decide."), degraded=("policy",))

@@ -74,8 +74,9 @@ class Snapshot:
         eligible: tuple[ArmId, ...],
         rng: np.random.Generator,
         terms: DecisionTerms | None = None,
+        default: ArmId | None = None,
     ) -> Decision:
-        """Return the policy's decision among `eligible`, under the caller's own terms if there are any."""
+        """Return the policy's decision among `eligible`, under the caller's terms, whose default arm is `default`."""
         if terms is None:
             return self.policy.decide(self.posterior, context, eligible, rng)
         rate = self.settings.exploration_rate if terms.policy.exploration is None else terms.policy.exploration
@@ -83,7 +84,7 @@ class Snapshot:
             self.settings,
             weights=terms.weights(self.settings.weights),
             exploration_rate=rate,
-            default_arm=terms.policy.default or self.settings.default_arm,
+            default_arm=default,
         )
         return self.make_policy(settings).decide(self._explored_at(rate), context, eligible, rng)
 

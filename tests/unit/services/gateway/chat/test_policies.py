@@ -74,6 +74,14 @@ async def test_a_policy_has_a_default_of_its_own(gateway: Gateway) -> None:
     assert (await by(gateway, "safe")).order == ("a/small", "c/large")
 
 
+async def test_the_default_of_a_policy_may_have_a_short_name(tmp_path: Path) -> None:
+    """It is what SAFE_START keeps to, as with DEFAULT_MODEL."""
+    async with World(settings_for(tmp_path, SAFE_START=True)).gateway() as gateway:
+        gateway.selector.policies = lambda: {"own": Policy(default="large")}
+        assert (await consider(chat(), new_request(), gateway)).decision.arm == "d/spare"
+        assert (await by(gateway, "own")).decision.arm == "c/large"
+
+
 async def test_a_policy_whose_models_are_gone_says_so(gateway: Gateway) -> None:
     """The request is right, so it is no 404: the operator has to act."""
     with pytest.raises(Unavailable, match="policy"):
