@@ -76,9 +76,10 @@ def test_an_account_balances_only_when_nothing_is_lost_or_doubled(account: Recon
 
 def test_the_cost_of_evaluations_is_compared_with_that_of_serving() -> None:
     """What was not finished in time shows."""
-    line = EvaluationCost(submitted=120, waiting=0, spent_usd=0.05).line(served_usd=0.2)
-    assert line == "120 requests evaluated for 0.0500 USD, 25% of what serving cost"
-    assert "3 NOT FINISHED" in EvaluationCost(submitted=120, waiting=3, spent_usd=0.05).line(served_usd=0.0)
+    line = EvaluationCost(120, 0, 0.05, {"a": 70, "b": 15}).line(served_usd=0.2)
+    assert line.startswith("120 requests evaluated for 0.0500 USD, 25% of what serving cost; ")
+    assert line.endswith("70 of a, 15 of b")
+    assert "3 NOT FINISHED" in EvaluationCost(120, 3, 0.05, {}).line(served_usd=0.0)
 
 
 def test_the_demo_evaluates_only_on_request() -> None:
