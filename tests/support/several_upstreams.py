@@ -25,6 +25,8 @@ models:
   - {id: v/big}
   - {id: small, upstream: hosted, model: gpt-small, price: {prompt: 1, completion: 2}}
   - {id: local/q, upstream: local, model: "q:8b", context_length: 1000, capabilities: [tools]}
+policies:
+  own: {arms: [small, local/q], weights: {cost: 0}}
 """
 LISTS = {"router": ("v/big", "v/other"), "hosted": ("gpt-small", "gpt-large"), "local": ()}
 

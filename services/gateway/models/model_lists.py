@@ -117,13 +117,17 @@ class ModelLists:
 
     def configure(self, file: ModelsFile) -> None:
         """Use another file; lists of upstreams that it does not change are kept."""
-        kept, self.file, self.places = self.lists, file, Places(file)
-        self.lists = {
-            name: kept[name]
-            if name in kept and kept[name].settings == settings
-            else UpstreamList(name, settings, self._upstreams, self._clock)
-            for name, settings in file.upstreams.items()
-        }
+        before, self.file, self.places = self.lists, file, Places(file)
+        self.lists = {name: self._list(name, settings, before.get(name)) for name, settings in file.upstreams.items()}
+
+    def _list(self, name: str, settings: Upstream, before: UpstreamList | None) -> UpstreamList:
+        """Return the list of an upstream: that of before, or with its models until it is read again."""
+        if before is not None and before.settings == settings:
+            return before
+        made = UpstreamList(name, settings, self._upstreams, self._clock)
+        if before is not None and before.settings.base_url == settings.base_url:
+            made.arms = before.arms
+        return made
 
     @property
     def age_s(self) -> float | None:
@@ -141,8 +145,8 @@ class ModelLists:
 
     @property
     def asked(self) -> bool:
-        """Whether every upstream was asked for its list, with or without success."""
-        return all(one.asked for one in self.lists.values())
+        """Whether an upstream was asked for its list, with or without success; all are at the start, concurrently."""
+        return any(one.asked for one in self.lists.values())
 
     def of(self, arm: ArmId) -> UpstreamList:
         """Return the list of the upstream that serves `arm`."""

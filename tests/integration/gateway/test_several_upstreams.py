@@ -140,6 +140,31 @@ async def test_a_slow_upstream_is_given_up_after_its_own_time(site: Site) -> Non
     assert 0.9 < asyncio.get_running_loop().time() - started < 10, "REQUEST_TIMEOUT_S is 600"
 
 
+async def test_a_policy_of_the_file_is_chosen_by_the_name_of_the_model(site: Site) -> None:
+    models = {(await site.chat(model="auto:own"))[1]["x-router-model"] for _ in range(20)}
+    assert models == {"small", "local/q"}
+    site.path.write_text(site.path.read_text(encoding="utf-8").replace("[small, local/q]", "[v/big]"), encoding="utf-8")
+    for _ in range(100):
+        _, headers, _ = await site.chat(model="auto:own")
+        if headers["x-router-model"] == "v/big":
+            break
+        await asyncio.sleep(0.1)
+    assert headers["x-router-model"] == "v/big"
+
+
+async def test_a_changed_key_costs_no_readiness_and_no_model(site: Site) -> None:
+    """The models are known meanwhile: a name that is none of them is still refused."""
+    site.path.write_text(site.path.read_text(encoding="utf-8").replace("key-of-router", "key-two"), encoding="utf-8")
+    for _ in range(100):
+        async with site.client.get("/ready") as ready:
+            assert ready.status == 200
+        assert (await site.chat(model="v/big"))[0] == 200
+        if site.calls("router")[-1].headers["authorization"] == "Bearer key-two":
+            break
+        await asyncio.sleep(0.05)
+    assert site.calls("router")[-1].headers["authorization"] == "Bearer key-two"
+
+
 async def until_status(site: Site, wanted: int, arm: str) -> None:
     """Wait until the file has been read again."""
     for _ in range(100):
@@ -152,10 +177,11 @@ async def until_status(site: Site, wanted: int, arm: str) -> None:
 async def test_the_file_is_used_when_it_changes_and_a_wrong_one_is_not(site: Site) -> None:
     """Without a restart; what is wrong is said, and what was right stays in use."""
     good = site.path.read_text(encoding="utf-8")
-    site.path.write_text(good + "  - {id: large, upstream: hosted, model: gpt-large}\n", encoding="utf-8")
+    larger = good.replace("policies:", "  - {id: large, upstream: hosted, model: gpt-large}\npolicies:")
+    site.path.write_text(larger, encoding="utf-8")
     await until_status(site, 200, "large")
     assert site.calls("hosted")[-1].json["model"] == "gpt-large"
-    site.path.write_text(good + "  - {id: bad, upstream: nowhere}\n", encoding="utf-8")
+    site.path.write_text(good.replace("policies:", "  - {id: bad, upstream: nowhere}\npolicies:"), encoding="utf-8")
     async with asyncio.timeout(6):
         while "models_file" not in (report := await site.health())["parts"]:
             pass
