@@ -161,6 +161,9 @@ class GatewayMetrics:
         self.implicit_signals = counter(
             "implicit_signals_total", "Streams that the client left, prompts asked again", "arm", "signal"
         )
+        self.source_scores = gauge("source_scores", "Scores of a source, weighted by weight and age", "source")
+        self.source_shift = gauge("source_shift_estimated", "How much higher than users a source scores", "source")
+        self.source_bias = gauge("source_bias_sd_estimated", "Typical difference to users by model", "source")
         self.lift_measured = gauge(
             "lift_utility_measured", "Utility of routed requests above the control group: mean, low, high", "bound"
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from services.gateway.chat.answer_checks import Check
@@ -13,6 +13,7 @@ from services.gateway.models.catalogue import Catalogue
 from services.gateway.models.posterior_cache import PosteriorCache
 from shared.bandit.decision import DecisionKind, Weights
 from shared.bandit.evaluation import expected_utilities
+from shared.bandit.evidence import SourceFit
 from shared.bandit.lift import Lift
 from shared.metrics import GatewayMetrics
 from shared.resilience.upstream_circuits import CircuitBreakers
@@ -85,6 +86,7 @@ class MetricsView:
             gauge.clear()  # an arm that was taken out of LLM_MODELS must not stay
         if snapshot is None:
             return
+        self._show_sources(snapshot.posterior.sources)
         self._show_lift(snapshot.lift)
         beliefs = snapshot.posterior.summary()
         utilities = expected_utilities(beliefs, self.weights)
@@ -94,11 +96,23 @@ class MetricsView:
             metrics.arm_quality.labels(belief.arm).set(belief.quality)
             metrics.arm_utility.labels(belief.arm).set(utilities[belief.arm])
 
+    def _show_sources(self, sources: Sequence[SourceFit]) -> None:
+        """Set what is believed of each source other than users."""
+        metrics = self.metrics
+        for gauge in (metrics.source_scores, metrics.source_shift, metrics.source_bias):
+            gauge.clear()
+        for fit in sources:
+            metrics.source_scores.labels(fit.source).set(float(fit.labels.sum()))
+            metrics.source_shift.labels(fit.source).set(fit.shift)
+            metrics.source_bias.labels(fit.source).set(fit.bias_sd)
+
     def _show_lift(self, lift: Lift | None) -> None:
-        """Set what the control group shows; nothing without one, or before it is known."""
+        """Set what the control group shows; without one, or before it is known, no figure."""
         metrics = self.metrics
         for gauge in (metrics.lift_measured, metrics.lift_requests):
             gauge.clear()
+        metrics.lift_net.set(math.nan)
+        metrics.requests_left.set(math.nan)
         if lift is None:
             return
         for group, sums in lift.groups.items():

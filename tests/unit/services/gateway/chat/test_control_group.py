@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from services.gateway.process.metrics_view import MetricsView
 from shared.bandit.control import group_of
 from shared.bandit.decision import DecisionKind, Group
 from shared.bandit.lift import measured_lift
-from shared.bandit.sums import ArmSums, GroupSums, LearnedState
+from shared.bandit.sources import Source
+from shared.bandit.sums import ArmSums, GroupSums, LearnedState, Scores, SourceSums, Sums
 from tests.support.fakes.gateway import World, chat, new_request, settings_for
 from tests.support.fakes.use_cases import complete, consider, route
 
@@ -91,3 +93,37 @@ async def test_a_scrape_shows_what_was_measured(world: World) -> None:
         assert world.counted("lift_requests", group="routed") == 300
         assert world.counted("lift_net") == pytest.approx(300 * lift.utility.mean)
         assert world.counted("requests_left") == 0
+
+
+async def test_without_a_control_group_no_figure_is_shown(world: World) -> None:
+    """Least of all a zero, which would say that everything is paid back."""
+    weights = world.settings.bandit().weights
+    async with world.gateway() as gateway:
+        MetricsView(world.metrics, gateway.catalogue, gateway.posteriors, gateway.circuit_breakers, weights).show(
+            {}, {}
+        )
+        assert math.isnan(world.counted("requests_left"))
+        assert math.isnan(world.counted("lift_net"))
+
+
+async def test_a_scrape_shows_how_sources_agree_with_users(world: World) -> None:
+    """By source: scores, shift and bias as in `GET /arms`."""
+    arm = ArmSums(
+        Sums(labels=50, score=40, score_sq=35, requests=50), sources={Source.JUDGE: SourceSums(Scores(60, 30, 18))}
+    )
+
+    async def load() -> LearnedState:
+        return LearnedState("1", {"a/small": arm})
+
+    world.store.load = load  # type: ignore[method-assign]  # the learned state under test
+    weights = world.settings.bandit().weights
+    async with world.gateway() as gateway:
+        MetricsView(world.metrics, gateway.catalogue, gateway.posteriors, gateway.circuit_breakers, weights).show(
+            {}, {}
+        )
+        assert gateway.posteriors.snapshot is not None
+        (fit,) = gateway.posteriors.snapshot.posterior.sources
+        assert world.counted("source_scores", source="judge") == 60
+        assert world.counted("source_shift", source="judge") == pytest.approx(fit.shift)
+        assert world.counted("source_bias", source="judge") == pytest.approx(fit.bias_sd)
+        assert fit.shift < -0.05
