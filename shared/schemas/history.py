@@ -89,7 +89,10 @@ class PastRequest(Struct, frozen=True, eq=False):
 
 
 class PastAssignment(Struct, frozen=True, eq=False):
-    """A request that was assigned to a kind of prompt, with what the assignment was made by."""
+    """A request that was assigned to a kind of prompt, with what the assignment was made by.
+
+    `request_id` is empty for an imported prompt, which is no example of its kind.
+    """
 
     request_id: str
     assigned: Assignment

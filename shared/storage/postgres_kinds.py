@@ -52,7 +52,7 @@ def past_kinds(row: Row) -> Kinds:
 def past_assignment(row: Row) -> PastAssignment:
     """Return an assignment of the joined row."""
     return PastAssignment(
-        str(row["id"]),
+        str(row["id"] or ""),
         Assignment((row["cluster_epoch"], row["cluster"]), row["assigned"]),
         np.frombuffer(row["vector"], dtype="<f4").astype(np.float32, copy=False),
         row["embedding_model"] or "",

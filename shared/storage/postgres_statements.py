@@ -47,7 +47,7 @@ ORDERS = {
 ASSIGNED = """(SELECT DISTINCT ON (c.assigned) r.id, r.vector, r.embedding_model, r.more -> 'traits' AS traits,
     c.cluster_epoch, c.cluster, c.assigned FROM contributions c JOIN requests r ON r.id = c.request_id
     WHERE c.assigned > %(after)s AND r.vector IS NOT NULL ORDER BY c.assigned, r.id LIMIT %(batch)s)
-    UNION ALL (SELECT id, vector, embedding_model, to_jsonb(traits), cluster_epoch, cluster, assigned FROM imports
+    UNION ALL (SELECT NULL, vector, embedding_model, to_jsonb(traits), cluster_epoch, cluster, assigned FROM imports
     WHERE assigned > %(after)s AND vector IS NOT NULL ORDER BY assigned, id LIMIT %(batch)s)
     ORDER BY assigned LIMIT %(batch)s"""
 SAVE_KINDS = sql.SQL("INSERT INTO kinds ({}) VALUES ({}) ON CONFLICT DO NOTHING").format(

@@ -38,6 +38,7 @@ async def test_scores_count_once_by_kind_and_become_neighbours(world: World) -> 
         assert sum(one.labels for one in of.kinds.values()) == 50
     assert state.kinds is not None
     assert state.kinds.counts.sum() == 100, "a prompt is assigned once, however many models answered it"
+    assert not state.kinds.examples, "GET /requests/{id} does not find an imported prompt"
     assert sorted((point.arm, point.score) for point in world.points.values())[:100] == [("v/a", 1.0)] * 100
     assert len(world.points) == 300
     asked = len(world.embedder.asked)

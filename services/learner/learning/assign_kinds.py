@@ -176,7 +176,9 @@ def assign_all(kinds: Kinds, pending: Sequence[Assignable]) -> tuple[Kinds, dict
     for one in pending:
         if one.vector is not None:
             order += 1
-            kind = assign(assigner, one.vector, one.record.traits, one.record.id)
+            # An example is shown with its id; an imported prompt cannot be looked up.
+            example = one.record.id if isinstance(one, LoggedRequest) else ""
+            kind = assign(assigner, one.vector, one.record.traits, example)
             assigned[one.record.id] = Assignment((kinds.generation, kind), order)
     return assigner.kinds, assigned
 
