@@ -15,6 +15,7 @@ from services.gateway.dialects.responses_items import (
     content,
     ended,
     item,
+    item_id,
     response,
 )
 
@@ -100,7 +101,7 @@ class ResponsesEvents:
 
     def _of(self, about: Part, kind: str, **fields: Any) -> bytes:
         """Return an event about a part's text."""
-        place: dict[str, Any] = {"item_id": item(about, self._asked, IN_PROGRESS)["id"], "output_index": about.index}
+        place: dict[str, Any] = {"item_id": item_id(about, self._asked), "output_index": about.index}
         if about.kind in _CONTAINERS:
             place[_CONTAINERS[about.kind][1]] = 0
         return self._event(kind, **place, **fields)

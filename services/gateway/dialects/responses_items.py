@@ -65,7 +65,7 @@ def ended(request: Asked, parts: AnswerParts) -> dict[str, Any]:
 def item(part: Part, request: Asked, status: str) -> dict[str, Any]:
     """Return the item of the output that a part is; while in progress it is empty."""
     shown = "" if status == IN_PROGRESS else part.text
-    fields: dict[str, Any] = {"id": f"{_PREFIXES[part.kind]}_{request.envelope.request_id}_{part.index}"}
+    fields: dict[str, Any] = {"id": item_id(part, request)}
     if part.kind is PartKind.CALL:
         space, name = request.names.original(part.name)
         call = {"call_id": part.call_id, "name": name, "arguments": shown}
@@ -75,6 +75,11 @@ def item(part: Part, request: Asked, status: str) -> dict[str, Any]:
     if part.kind is PartKind.REASONING:
         return {**fields, "type": "reasoning", "summary": inner}
     return {**fields, "type": "message", "role": "assistant", "status": status, "content": inner}
+
+
+def item_id(part: Part, request: Asked) -> str:
+    """Return the id of the item that a part is."""
+    return f"{_PREFIXES[part.kind]}_{request.envelope.request_id}_{part.index}"
 
 
 def content(part: Part, text: str) -> dict[str, Any]:
