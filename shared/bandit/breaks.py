@@ -1,9 +1,11 @@
 """Evidence on arms that have become worse: what is left of it, by arm and kind of prompt.
 
-Each arm is watched over all prompts, and in each region: a kind of prompt with the kinds that are similar to it. The
-fall of an arm is general, and changes what is believed of it on all prompts, only where it is also seen with any one
-region left out. A fall in one region alone is counted there: it may be a new topic that is taken for one of the known.
-The unknown kind is no region, so that without vectors every fall is general.
+Each arm is watched over all prompts, and in each region: a kind of prompt with the kinds that are similar to it.
+
+A new topic may be taken for a known one, and is no evidence that an arm has become worse everywhere. The fall of an arm
+is general, and changes what is believed of it on all prompts, only where it is seen in regions that had more than 20
+ratings of it before, and with any one region left out. A fall in one region alone is counted there. The unknown kind is
+no region, so that without vectors every fall is general.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.bandit.change import ALARM, cumulative, decrease, find_break
+from shared.bandit.change import ALARM, ENOUGH_LABELS, cumulative, decrease, find_break
 from shared.bandit.evidence import SourceCells
 from shared.bandit.kinds import KindId, Kinds
 from shared.bandit.mixed import Cells
@@ -52,15 +54,15 @@ def since_breaks(cells: Cells, learned: Sequence[ArmSums], kinds: Kinds | None) 
     similar = cells.kernel[1:, 1:] >= REGION
     for i, one in enumerate(learned):
         by_row = _blocks_by_row(one, kinds)
-        regions = similar @ _decreases(one.blocks, by_row, len(similar))
+        decreases, before = _by_kind(one.blocks, by_row, ratings.labels[i, 1:])
         n, total = float(ratings.labels[i].sum()), float(scores[i].sum())
-        found = find_break(one.blocks, n, total, regions)
+        found = find_break(one.blocks, n, total, _general(one.blocks, decreases, before, similar))
         if found is not None:
             squares[i] += 2 * found.shift * total + found.shift**2 * n
             scores[i] += found.shift * ratings.labels[i]
             left[i] = kept[i] = found.kept
             continue
-        for row in np.flatnonzero((cumulative(regions) > ALARM).any(axis=1)):
+        for row in np.flatnonzero((cumulative(similar @ decreases) > ALARM).any(axis=1)):
             here = similar[row]
             blocks = _together([block for other, block in by_row if here[other]])
             found = find_break(blocks, float(ratings.labels[i, 1:][here].sum()), float(scores[i, 1:][here].sum()))
@@ -79,14 +81,22 @@ def _blocks_by_row(one: ArmSums, kinds: Kinds | None) -> list[tuple[int, Block]]
     return [(row, block) for row, blocks in in_rows(one.kind_blocks, kinds) for block in blocks]
 
 
-def _decreases(blocks: Sequence[Block], by_row: Sequence[tuple[int, Block]], rows: int) -> Floats:
-    """Return what each kind adds to the cumulative sum of all prompts with each block, (rows, B)."""
+def _by_kind(blocks: Sequence[Block], by_row: Sequence[tuple[int, Block]], labels: Floats) -> tuple[Floats, Floats]:
+    """Return what each kind adds to the cumulative sum with each block, and its ratings of before the block, (M, B)."""
     at = {(block.weight, block.number): i for i, block in enumerate(blocks)}
-    found = np.zeros((rows, len(blocks)))
+    decreases, since = np.zeros((2, len(labels), len(blocks)))
     for row, block in by_row:
         if (i := at.get((block.weight, block.number))) is not None:
-            found[row, i] += decrease(block)
-    return found
+            decreases[row, i] += decrease(block)
+            since[row, i] += block.weight * block.labels
+    return decreases, labels[:, None] - np.cumsum(since[:, ::-1], axis=1)[:, ::-1]
+
+
+def _general(blocks: Sequence[Block], decreases: Floats, before: Floats, similar: NDArray[np.bool_]) -> Floats:
+    """Return what is evidence of a general fall with each block, (1 + M, B): all of it, and without one region each."""
+    known = similar @ before > ENOUGH_LABELS
+    whole = np.array([decrease(block) for block in blocks]) - np.where(known, 0.0, decreases).sum(axis=0)
+    return np.vstack((whole, whole - similar @ np.where(known, decreases, 0.0)))
 
 
 def _together(blocks: Sequence[Block]) -> list[Block]:

@@ -6,8 +6,7 @@
 sd is that of the rating as it was predicted: noise, and what was not known of the arm on such a prompt. Only ratings
 count for which the latter was small, below a tenth of the noise's variance, with ten ratings or more nearby: a new kind
 of prompt is no evidence that a model has become worse. Each arm is watched over all prompts and in each region of
-similar kinds of prompt (`breaks.py`). An alarm over all prompts counts only where S > 6 at that moment without any one
-region, too.
+similar kinds of prompt (`breaks.py`).
 
 Evidence before the last break weighs a tenth. After a break over all prompts the rest of it is moved to the arm's new
 level: what the kinds of prompt say of each other stays. Only falls are looked for. An arm that has improved is one that
@@ -35,7 +34,6 @@ Floats = NDArray[np.float64]
 
 FIRST_BLOCK, GROWTH = 32.0, math.log(1.1)
 ALLOWANCE, ALARM = 0.25, 12.0  # in standard deviations of one rating
-ALARM_ELSEWHERE = 6.0  # of what is left without one region of similar kinds: a second look at an alarm
 ENOUGH_LABELS = 20.0
 KEPT = 0.1
 FEWEST_NEARBY = 10.0
@@ -70,16 +68,19 @@ def rating_sd(noise_variance: float, quality_variance: float, labels_nearby: flo
     return max(math.sqrt(noise_variance + quality_variance), LEAST_SD)
 
 
-def find_break(blocks: Sequence[Block], labels: float, score: float, regions: Floats | None = None) -> Break | None:
+def find_break(blocks: Sequence[Block], labels: float, score: float, decreases: Floats | None = None) -> Break | None:
     """Return how `labels` ratings, of sum `score`, are to be counted; None while nothing has changed.
 
     Args:
         blocks: the ratings, oldest first.
         labels: recency-weighted; those in no block count as older than all.
         score: their sum.
-        regions: the `decrease` of some of the prompts by block, (R, B): the alarm has to hold without any of these.
+        decreases: what of the blocks' `decrease` counts, (R, B): in row 0 of all prompts, in each other one without
+            some of them. The alarm has to hold in all rows. None: that of the blocks.
     """
-    start = _start(blocks, labels, regions)
+    start = _start(
+        blocks, labels, np.array([[decrease(block) for block in blocks]]) if decreases is None else decreases
+    )
     if start is None:
         return None
     after = math.fsum(block.weight * block.labels for block in blocks[start:])
@@ -103,20 +104,19 @@ def cumulative(decreases: Floats) -> Floats:
     return np.asarray(total - lowest)
 
 
-def _start(blocks: Sequence[Block], labels: float, regions: Floats | None) -> int | None:
+def _start(blocks: Sequence[Block], labels: float, decreases: Floats) -> int | None:
     """Return the first block after the last break."""
-    decreases = [decrease(block) for block in blocks]
-    outside = np.zeros((0, len(blocks))) if regions is None else np.array(decreases) - regions
-    elsewhere = cumulative(outside)
+    fallen = cumulative(decreases)
     loose = max(labels - math.fsum(block.weight * block.labels for block in blocks), 0.0)
-    seen, before, fallen = loose, loose, 0.0
-    start, found = 0, None
+    seen, before = loose, loose
+    start, found, begins = 0, None, True
     for i, block in enumerate(blocks):
-        if fallen == 0.0:
+        if begins:
             start, before = i, seen
         seen += block.labels
-        fallen = max(0.0, fallen + decreases[i])
-        if fallen > ALARM and before > ENOUGH_LABELS and (elsewhere[:, i] > ALARM_ELSEWHERE).all():
-            found, fallen = start, 0.0
-            elsewhere[:, i + 1 :] = cumulative(outside[:, i + 1 :])
+        alarm = before > ENOUGH_LABELS and bool((fallen[:, i] > ALARM).all())
+        begins = alarm or fallen[0, i] == 0.0
+        if alarm:
+            found = start
+            fallen[:, i + 1 :] = cumulative(decreases[:, i + 1 :])
     return found

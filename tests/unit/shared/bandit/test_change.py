@@ -214,6 +214,14 @@ def test_a_fall_in_one_region_alone_is_no_general_one(fallen: tuple[int, ...]) -
     assert [left[kind] for kind in range(3) if kind not in fallen] == pytest.approx([1.0] * (3 - len(fallen)))
 
 
+def test_bad_ratings_of_several_new_kinds_are_no_general_fall() -> None:
+    """The arm had no ratings of these kinds before: what was expected of it there came from other kinds."""
+    arm = ratings(Phase(300, 0.8, kind=(1, 0)), *[Phase(5, 0.0, kind=(1, kind)) for kind in (2, 3, 4)] * 3)
+    assert broken(arm)
+    assert fitted(arm).kept[0] == 1.0
+    assert labels_left(arm)[0] == pytest.approx(1.0)
+
+
 def test_a_fall_everywhere_is_a_general_one() -> None:
     """Whichever region is left out, it is seen: kinds that have no rating since are believed to be worse, too."""
     before = [Phase(150, 0.8, kind=(1, kind)) for kind in (0, 1, 2, 3, 4)]
