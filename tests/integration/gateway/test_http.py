@@ -159,10 +159,11 @@ async def test_after_the_window_it_is_too_late_to_rate(client: Client, world: Wo
 
 
 async def test_models_lists_auto_and_every_arm(client: Client) -> None:
-    """In OpenAI's list shape, `auto` first."""
+    """In OpenAI's list shape, `auto` and its policies first."""
     _, listed, _ = await ask(client, "/v1/models")
-    assert [model["id"] for model in listed["data"]] == ["auto", "a/small", "b/middle", "c/large", "d/spare"]
-    assert (await ask(client, "/v1/models/a/small"))[1] == listed["data"][1]
+    own = ["auto", "auto:best", "auto:cheap", "auto:fast"]
+    assert [model["id"] for model in listed["data"]] == [*own, "a/small", "b/middle", "c/large", "d/spare"]
+    assert (await ask(client, "/v1/models/a/small"))[1] == listed["data"][len(own)]
 
 
 async def test_arms_show_belief_and_evidence(client: Client, world: World) -> None:

@@ -153,5 +153,5 @@ async def test_without_a_list_a_given_price_counts(tmp_path: Path) -> None:
     world = world_of(tmp_path, (), MODEL_PRICES="a/small=1:2")
     async with world.gateway() as gateway:
         assert gateway.catalogue.price("a/small") == Price(1e-6, 2e-6)
-        assert gateway.catalogue.arms[0] == Arm("a/small", Price(1e-6, 2e-6))
+        assert gateway.catalogue.arms[0] == Arm("a/small", Price(1e-6, 2e-6), upstream="openrouter")
         assert gateway.catalogue.price("b/middle") is None
