@@ -98,8 +98,16 @@ _SOURCE = object_of(
     "source scores shift bias_sd", source=STRING, scores=_NUMBER, shift=_NUMBER, bias_sd=_NUMBER
 )  # fmt: skip
 _ARM = object_of("object arm sources", arm=STRING, sources=_map_of(_SAID), **_LISTED)
+_ESTIMATE = object_of("mean low high", mean=_NUMBER, low=_NUMBER, high=_NUMBER)
+_LIFT = object_of(
+    "groups quality utility cost_usd net requests_left",
+    groups=_map_of(object_of("requests labels cost_usd", requests=_NUMBER, labels=_NUMBER, cost_usd=_NUMBER)),
+    quality=_or_null(_ESTIMATE), utility=_or_null(_ESTIMATE), cost_usd=_or_null(_NUMBER), net=_or_null(_NUMBER),
+    requests_left=_or_null(_NUMBER),
+)  # fmt: skip
 ARMS = object_of(
-    "object snapshot data sources", data={"type": "array", "items": _ARM}, sources={"type": "array", "items": _SOURCE},
+    "object snapshot data sources lift", lift=_or_null(_LIFT),
+    data={"type": "array", "items": _ARM}, sources={"type": "array", "items": _SOURCE},
     kinds={"type": "array", "items": KIND},
     kinds_total={"type": "integer"}, prompts=_PROMPTS,
 )  # fmt: skip

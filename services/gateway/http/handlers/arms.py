@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import Any
 
 from aiohttp import web
 
@@ -11,6 +12,7 @@ from services.gateway.http.handlers import json_response
 from services.gateway.http.handlers.kinds import kinds_as_json, kinds_wanted
 from services.gateway.http.handlers.models import described
 from services.gateway.http.handlers.sources import sources_as_json, sources_of_arm
+from shared.bandit.lift import Lift
 from shared.bandit.policy import ArmSummary
 from shared.errors import Unavailable
 
@@ -32,7 +34,7 @@ async def arms(request: web.Request) -> web.Response:
         "added": catalogue.added,
         "removed": catalogue.removed,
         "sources": sources_as_json(sources),
-        "lift": None if snapshot.lift is None else asdict(snapshot.lift),
+        "lift": _lift(snapshot.lift),
         "data": [
             {
                 "object": "arm",
@@ -71,3 +73,10 @@ def _reliability(summary: ArmSummary) -> float | None:
     """Return the share of calls that were answered; None before the first call."""
     calls = summary.requests + summary.failures
     return summary.requests / calls if calls else None
+
+
+def _lift(lift: Lift | None) -> dict[str, Any] | None:
+    """Return what routing gains over the control group; None without one."""
+    if lift is None:
+        return None
+    return asdict(lift) | {"groups": {group.value: asdict(sums) for group, sums in lift.groups.items()}}
