@@ -5,7 +5,7 @@ For a rating r of arm a on a prompt of kind c (`kinds.py`; c = 0: kind not known
     r = b_c + s x_a + u_a + g_ac + e,         e ~ N(0, sigma_a^2)
     b    = shared level ~ N(OPTIMISTIC_PRIOR, .2^2) + difficulty ~ N(0, .15^2 k)
     s    ~ slopes of price and benchmark; half a chance each that one matters: N(0, .02^2) or N(.035, .02^2) quality
-           per e-fold of price, N(0, .2^2) or N(.8, .2^2) per unit of a public index
+           per e-fold of price, N(0, .2^2) or N(.4, .2^2) per unit of a public index
     u_a  ~ N(0, t_A^2),              t_A in EXPLORATION_BONUS x {.6, 1, 1.6, 3}
     g_a  ~ N(0, t_g^2 (.9 k + .1 I)),  t_g in {0, .05, .15, .35};   g_a0 = 0
     x_a  = ln(expected cost of an answer), and index of quality in public benchmarks, each less its mean over the arms;
@@ -51,7 +51,7 @@ Floats = NDArray[np.float64]
 LEVEL_SD = 0.2
 DIFFICULTY_SD = 0.15
 PRICE_SLOPES, PRICE_SLOPE_SD = (0.0, 0.035), 0.02  # means, equally likely
-BENCHMARK_SLOPES, BENCHMARK_SLOPE_SD = (0.0, 0.8), 0.2
+BENCHMARK_SLOPES, BENCHMARK_SLOPE_SD = (0.0, 0.4), 0.2
 SLOPES = tuple(product(PRICE_SLOPES, BENCHMARK_SLOPES))
 SLOPE_VARIANCES = np.square((PRICE_SLOPE_SD, BENCHMARK_SLOPE_SD))
 ARM_SPREADS = (0.6, 1.0, 1.6, 3.0)  # t_A in units of EXPLORATION_BONUS

@@ -11,6 +11,7 @@ prompt, a model with little evidence, or after a fall. New models are asked each
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -136,7 +137,7 @@ def _race(posterior: GaussianPosterior, place: Place | None, eligible: tuple[Arm
 def _relative_cost(posterior: GaussianPosterior, served: ArmId, asked: Sequence[ArmId]) -> float:
     """Return the expected cost of the answers of `asked`, in units of that of `served`; unknown and free count as 1."""
     cost = dict(zip(posterior.arms, posterior.cost_usd[0].tolist(), strict=True))
-    usual = cost[served]
+    usual = cost.get(served, math.nan)
     if not usual > 0:  # free, or not known (NaN)
         return float(len(asked))
     return sum(cost[arm] / usual if cost[arm] >= 0 else 1.0 for arm in asked)

@@ -28,7 +28,7 @@ class EvaluationSettings(BaseModel):
         0.02, ge=0, le=1, description="Share of requests that are evaluated while the best model is known"
     )
     EVALUATION_MAX_WAITING: int = Field(
-        100, ge=1, le=1_000_000, description="Evaluations that may wait or be in work; above it, skipped"
+        16, ge=1, le=1_000_000, description="Evaluations that may wait or be in work; above it, skipped"
     )
     EVALUATION_OFF_KEYS: KeyPrefixes = Field(
         (), description="Keys whose requests are never evaluated, by the first 8 to 16 digits of their SHA-256"

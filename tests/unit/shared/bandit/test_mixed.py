@@ -174,7 +174,7 @@ def test_what_a_kind_says_of_an_arm_holds_for_similar_kinds() -> None:
     assert fit.kind_variance[0, 4] > fit.kind_variance[0, 3] > fit.kind_variance[0, 1]
 
 
-@pytest.mark.parametrize(("which", "spread", "expected"), [(0, 2.0, 0.0175), (1, 0.2, 0.4)])
+@pytest.mark.parametrize(("which", "spread", "expected"), [(0, 2.0, 0.0175), (1, 0.3, 0.2)])
 def test_the_priors_by_price_and_benchmark_are_hedges_that_ratings_overrule(
     which: int, spread: float, expected: float
 ) -> None:
