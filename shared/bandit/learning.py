@@ -20,6 +20,9 @@ from shared.bandit.sums import (
     LABELS_MILLI,
     LATENCY,
     LIFT_COST,
+    LIFT_JUDGED,
+    LIFT_JUDGED_SCORE,
+    LIFT_JUDGED_SCORE_SQ,
     LIFT_LABELS,
     LIFT_REQUESTS,
     LIFT_SCORE,
@@ -156,6 +159,16 @@ def lift_rating_sums(group: Group, score: float) -> dict[str, int]:
     """Return the contribution of a rating to the sums of its group."""
     sums = {LIFT_LABELS: 1, LIFT_SCORE: round(score * MICRO), LIFT_SCORE_SQ: round(score * score * MICRO)}
     return {f"{name}:{group}": value for name, value in sums.items()}
+
+
+def lift_judged_sums(group: Group, score: float) -> dict[str, int]:
+    """Return the contribution of a judge's score of the answer that was served to the sums of its group."""
+    sums = {
+        LIFT_JUDGED[group]: 1,
+        LIFT_JUDGED_SCORE[group]: round(score * MICRO),
+        LIFT_JUDGED_SCORE_SQ[group]: round(score * score * MICRO),
+    }
+    return {f"{name}:{Source.JUDGE}": value for name, value in sums.items()}
 
 
 def of_arm(sums: Mapping[str, int], arm: ArmId, own_arm: ArmId) -> dict[str, int]:

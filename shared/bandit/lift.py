@@ -3,9 +3,10 @@
     lift = w_q (q_routed - q_control) + (t_routed - t_control),       t: terms of speed and cost, as they turned out
 
 Groups are drawn by a hash of the conversation (`control.py`), so the difference of their means is an unbiased estimate
-of what routing, exploring included, gains. Quality is that of rated answers, terms are those of all answers; the
+of what routing, exploring included, gains. Quality is that of scored answers, terms are those of all answers; the
 interval is Welch's, with the variances of both, and takes requests as independent, which those of one conversation are
-not quite. All sums are weighted by age.
+not quite. Quality is measured by users and by the judge; which requests are evaluated does not depend on the group. The
+utility takes the narrower of both. All sums are weighted by age.
 
 Paid back: with n routed requests, n x lift is what routing has gained, and what evaluations have cost is taken off it,
 in units of utility: the cost weight for the price of the dearest model's answer.
@@ -42,6 +43,7 @@ class Lift:
     """What routing gains over the control group; None where too little is known.
 
     Attributes:
+        quality, quality_judged: by users, and by the judge.
         cost_usd: difference of the mean cost of an answer.
         net: what routing has gained in all, less what evaluations have cost.
         requests_left: routed requests until that is positive, at this lift; 0 where it is, None where it never will be.
@@ -49,6 +51,7 @@ class Lift:
 
     groups: Mapping[Group, GroupSums]
     quality: Estimate | None
+    quality_judged: Estimate | None
     utility: Estimate | None
     cost_usd: float | None
     net: float | None = None
@@ -71,16 +74,19 @@ def measured_lift(arms: Iterable[ArmSums], weights: Weights, dearest_usd: float 
     routed, control = groups[Group.ROUTED], groups[Group.CONTROL]
     if not control.requests:
         return None
-    quality = _difference(*((one.labels, one.score, one.score_sq) for one in (routed, control)))
+    rated = _difference(*((one.labels, one.score, one.score_sq) for one in (routed, control)))
+    judged = _difference(*((one.judged, one.judged_score, one.judged_score_sq) for one in (routed, control)))
     terms = _difference(*((one.requests, one.terms, one.terms_sq) for one in (routed, control)))
+    measured = groups, _interval(rated), _interval(judged)
+    quality = min((one for one in (rated, judged) if one is not None), key=lambda one: one[1], default=None)
     if quality is None or terms is None:
-        return Lift(groups, _interval(quality), None, _cost_difference(routed, control))
+        return Lift(*measured, None, _cost_difference(routed, control))
     mean = weights.quality * quality[0] + terms[0]
     spent = sum(one.total.evaluation_usd for one in learned) * -weights.cost / dearest_usd if dearest_usd else 0.0
     net = routed.requests * mean - spent
     left = 0.0 if net >= 0 else (-net / mean if mean > 0 else None)
     utility = _interval((mean, weights.quality**2 * quality[1] + terms[1]))
-    return Lift(groups, _interval(quality), utility, _cost_difference(routed, control), net, left)
+    return Lift(*measured, utility, _cost_difference(routed, control), net, left)
 
 
 def _total(sums: Iterable[GroupSums]) -> GroupSums:

@@ -25,6 +25,9 @@ from shared.bandit.sums import (
     LARGEST_TERMS,
     LATENCY,
     LIFT_COST,
+    LIFT_JUDGED,
+    LIFT_JUDGED_SCORE,
+    LIFT_JUDGED_SCORE_SQ,
     LIFT_LABELS,
     LIFT_REQUESTS,
     LIFT_SCORE,
@@ -78,6 +81,9 @@ OF_GROUPS: Mapping[str, tuple[str, int]] = {
     LIFT_COST: ("cost_usd", NANO),
     LIFT_TERMS: ("terms", MICRO),
     LIFT_TERMS_SQ: ("terms_sq", MICRO),
+    **{LIFT_JUDGED[group]: ("judged", 1) for group in Group},
+    **{LIFT_JUDGED_SCORE[group]: ("judged_score", MICRO) for group in Group},
+    **{LIFT_JUDGED_SCORE_SQ[group]: ("judged_score_sq", MICRO) for group in Group},
 }
 """The same for fields of a group, to the attribute of `GroupSums`."""
 
@@ -91,6 +97,11 @@ IN_BLOCKS: Mapping[str, tuple[str, int]] = {
 
 _SOURCES = {source.value: source for source in Source if source is not Source.USER}
 _GROUPS = {group.value: group for group in Group}
+_JUDGED = {
+    name: group
+    for group in Group
+    for name in (LIFT_JUDGED[group], LIFT_JUDGED_SCORE[group], LIFT_JUDGED_SCORE_SQ[group])
+}
 _ANSWERS = (REQUESTS, SHADOWS)
 BOUNDS: Mapping[str, tuple[tuple[str, ...], int]] = {
     SCORE: ((LABELS,), MICRO),  # a score is at most 1
@@ -116,6 +127,8 @@ BOUNDS: Mapping[str, tuple[tuple[str, ...], int]] = {
 SOURCE_BOUNDS: Mapping[str, tuple[tuple[str, ...], int]] = {
     SCORE: ((LABELS_MILLI,), MICRO // 1000),
     SCORE_SQ: ((LABELS_MILLI,), MICRO // 1000),
+    **{LIFT_JUDGED_SCORE[group]: ((LIFT_JUDGED[group],), MICRO) for group in Group},
+    **{LIFT_JUDGED_SCORE_SQ[group]: ((LIFT_JUDGED[group],), MICRO) for group in Group},
 }
 MAY_BE_NEGATIVE = frozenset({GAIN, RESIDUAL, SURPRISE, LIFT_TERMS})
 
@@ -141,6 +154,9 @@ def field_of(raw: bytes | str) -> Field | None:
     owner: Source | Group | None = None
     if of is None:
         known = base in (IN_BLOCKS if block else NATURAL)
+    elif base in _JUDGED:
+        owner = _JUDGED[base]
+        known = of == Source.JUDGE and not restricted
     elif base in OF_GROUPS:
         owner = _GROUPS.get(of)
         known = owner is not None and not restricted

@@ -56,6 +56,10 @@ LIFT_REQUESTS = "lift_requests"
 LIFT_LABELS = "lift_labels"
 LIFT_SCORE = "lift_score_micro"
 LIFT_SCORE_SQ = "lift_score_sq_micro"
+LIFT_JUDGED = {group: f"lift_judged_{group}" for group in Group}
+LIFT_JUDGED_SCORE = {group: f"lift_judged_{group}_micro" for group in Group}
+LIFT_JUDGED_SCORE_SQ = {group: f"lift_judged_{group}_sq_micro" for group in Group}
+"""Of a judge: with the group in their names and the source behind it, so that one source can be taken out alone."""
 LIFT_COST = "lift_cost_nanousd"
 LIFT_TERMS = "lift_terms_micro"
 LIFT_TERMS_SQ = "lift_terms_sq_micro"
@@ -133,6 +137,7 @@ class GroupSums:
     Attributes:
         requests: number of answers of known cost.
         labels, score, score_sq: ratings by users, their sum and that of their squares.
+        judged, judged_score, judged_score_sq: the same of a judge's scores of these answers.
         cost_usd: of these answers.
         terms, terms_sq: the utility of these answers without quality, as they turned out, and the sum of its squares.
     """
@@ -141,6 +146,9 @@ class GroupSums:
     labels: float = 0.0
     score: float = 0.0
     score_sq: float = 0.0
+    judged: float = 0.0
+    judged_score: float = 0.0
+    judged_score_sq: float = 0.0
     cost_usd: float = 0.0
     terms: float = 0.0
     terms_sq: float = 0.0

@@ -100,9 +100,10 @@ _SOURCE = object_of(
 _ARM = object_of("object arm sources", arm=STRING, sources=_map_of(_SAID), **_LISTED)
 _ESTIMATE = object_of("mean low high", mean=_NUMBER, low=_NUMBER, high=_NUMBER)
 _LIFT = object_of(
-    "groups quality utility cost_usd net requests_left",
+    "groups quality quality_judged utility cost_usd net requests_left",
     groups=_map_of(object_of("requests labels cost_usd", requests=_NUMBER, labels=_NUMBER, cost_usd=_NUMBER)),
-    quality=_or_null(_ESTIMATE), utility=_or_null(_ESTIMATE), cost_usd=_or_null(_NUMBER), net=_or_null(_NUMBER),
+    quality=_or_null(_ESTIMATE), quality_judged=_or_null(_ESTIMATE), utility=_or_null(_ESTIMATE),
+    cost_usd=_or_null(_NUMBER), net=_or_null(_NUMBER),
     requests_left=_or_null(_NUMBER),
 )  # fmt: skip
 ARMS = object_of(

@@ -9,6 +9,7 @@ from shared.bandit.learning import (
     failure_sums,
     feedback_sums,
     implicit_sums,
+    lift_judged_sums,
     lift_outcome_sums,
     lift_rating_sums,
     of_arm,
@@ -100,6 +101,7 @@ def _evaluation(request: LoggedRequest) -> dict[str, int]:
     """Return what answers beside the user's path cost and took, and what the judge thinks of all of them."""
     if request.evaluation is None:
         raise ValueError("the request has no evaluation that can be read")
+    group = request.record.decision.group
     sums = Counter({EVALUATION: round(request.evaluation.spent_usd * NANO)})
     for answer in request.evaluation.candidates:
         part: dict[str, int] = {}
@@ -114,5 +116,7 @@ def _evaluation(request: LoggedRequest) -> dict[str, int]:
             )
         if answer.score is not None:
             part |= score_sums(source=Source.JUDGE, score=answer.score, kind=request.kind)
+            if answer.served and group is not None:
+                part |= lift_judged_sums(group, answer.score)
         sums.update(of_arm(part, answer.arm, request.record.outcome.arm))
     return dict(sums)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from shared.bandit.decision import ArmView, Group, Weights
-from shared.bandit.learning import lift_outcome_sums, lift_rating_sums
+from shared.bandit.learning import lift_judged_sums, lift_outcome_sums, lift_rating_sums, without_source
 from shared.bandit.lift import Lift, measured_lift, realised_terms
+from shared.bandit.sources import Source
 from shared.bandit.stored_sums import parse_sums, weighted_sums
 from shared.bandit.sums import LARGEST_TERMS, ArmSums, GroupSums, Sums
 from shared.errors import CorruptState
@@ -50,14 +52,32 @@ def test_the_lift_is_the_difference_of_the_means_with_the_variance_of_both() -> 
     assert (lift.groups[Group.ROUTED].requests, lift.groups[Group.CONTROL].requests) == (900, 100)
 
 
+def test_a_judge_measures_the_lift_where_nobody_rates() -> None:
+    """And where both do, the narrower interval of the two counts; each is shown."""
+    control = GroupSums(requests=100, judged=50, judged_score=25, judged_score_sq=15, terms=-20, terms_sq=5.0)
+    routed = GroupSums(requests=900, judged=450, judged_score=315, judged_score_sq=250, terms=-90, terms_sq=18.0)
+    judged = lift_of(routed, control)
+    assert judged.quality is None
+    assert judged.quality_judged is not None
+    assert judged.utility is not None
+    assert judged.quality_judged.mean == pytest.approx(0.2)
+    assert judged.utility.mean == pytest.approx(0.5 * 0.2 + 0.1)
+    few = {"labels": 4, "score": 2, "score_sq": 2}
+    both = lift_of(replace(routed, **few), replace(control, **few))
+    assert both.quality is not None
+    assert both.utility == judged.utility
+
+
 def test_the_interval_covers_the_true_difference_in_19_of_20_cases() -> None:
     rng, covered = np.random.default_rng(1), 0
     for _ in range(400):
         groups = {}
         for group, number, quality in ((Group.ROUTED, 300, 0.75), (Group.CONTROL, 60, 0.6)):
             good, terms = float((rng.random(number) < quality).sum()), rng.normal(-0.1, 0.1, number)
-            sums = (number, number, good, good, 1.0, float(terms.sum()), float((terms**2).sum()))
-            groups[group] = GroupSums(*sums)
+            groups[group] = GroupSums(
+                requests=number, labels=number, score=good, score_sq=good, cost_usd=1.0,
+                terms=float(terms.sum()), terms_sq=float((terms**2).sum()),
+            )  # fmt: skip
         utility = lift_of(groups[Group.ROUTED], groups[Group.CONTROL]).utility
         assert utility is not None
         covered += utility.low <= 0.5 * 0.15 <= utility.high
@@ -100,16 +120,22 @@ def test_terms_are_on_the_scales_of_the_decision() -> None:
 def test_contributions_of_groups_are_read_back() -> None:
     outcome = lift_outcome_sums(Group.CONTROL, cost_usd=0.25, terms=-0.5)
     rating = lift_rating_sums(Group.CONTROL, 0.5)
-    fields: dict[bytes | str, bytes | str] = {name: str(value) for name, value in (outcome | rating).items()}
+    verdict = lift_judged_sums(Group.CONTROL, 0.25)
+    fields: dict[bytes | str, bytes | str] = {name: str(value) for name, value in (outcome | rating | verdict).items()}
     sums = weighted_sums([(0.5, parse_sums(fields))])
-    half = GroupSums(requests=0.5, labels=0.5, score=0.25, score_sq=0.125, cost_usd=0.125, terms=-0.25, terms_sq=0.125)
+    half = GroupSums(
+        requests=0.5, labels=0.5, score=0.25, score_sq=0.125, judged=0.5, judged_score=0.125, judged_score_sq=0.03125,
+        cost_usd=0.125, terms=-0.25, terms_sq=0.125,
+    )  # fmt: skip
     assert sums == ArmSums(groups={Group.CONTROL: half})
+    assert without_source(verdict, Source.JUDGE) == {}
 
 
 @pytest.mark.parametrize(
     "fields",
     [
         {"lift_requests:control": "-1"},
+        {"lift_judged_control:judge": "1", "lift_judged_control_micro:judge": "1000001"},
         {"lift_labels:control": "1", "lift_score_micro:routed": "1"},
         {"lift_requests:routed": "1", "lift_terms_micro:routed": "-20000001"},
         {"lift_requests:routed": "1", "lift_terms_sq_micro:routed": "400000001"},

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 
 from services.learner.learning.effects import effect_of
+from shared.bandit.decision import Group
 from shared.bandit.learning import without_source
 from shared.bandit.sources import Source
 from shared.bandit.stored_sums import parse_sums, weighted_sums
-from shared.bandit.sums import ArmSums, Scores, Sums, by_arm
+from shared.bandit.sums import ArmSums, GroupSums, Scores, Sums, by_arm
 from shared.errors import CorruptState
 from shared.schemas.evaluation import Candidate, Evaluation
 from shared.schemas.events import Event, EventKind
@@ -99,3 +100,12 @@ def test_what_a_source_said_can_be_taken_out_alone() -> None:
     without = sums_of(logged(an_evaluation(None, None)))
     assert without_source(sums, Source.JUDGE) == without
     assert without_source(sums, Source.EVAL) == without_source(sums, Source.USER) == sums
+
+
+def test_the_judges_score_of_the_served_answer_counts_for_its_group() -> None:
+    """That of an answer that nobody was served does not."""
+    request = logged(an_evaluation(0.75, 0.5))
+    decision = replace(request.record.decision, group=Group.ROUTED)
+    arms = learned(sums_of(replace(request, record=replace(request.record, decision=decision))))
+    assert arms[ARM].groups == {Group.ROUTED: GroupSums(judged=1, judged_score=0.75, judged_score_sq=0.5625)}
+    assert arms[SHADOW].groups == {}
