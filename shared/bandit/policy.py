@@ -40,7 +40,8 @@ class BanditSettings:
 class ArmSummary:
     """Summary of one arm for `GET /arms`: evidence, quality with its 95 % interval, cost, latency, reliability.
 
-    `kept` is the share of its ratings that still counts: below 1 since it was seen to become worse.
+    `kept` is the share of its ratings that still counts: below 1 since it was seen to become worse. `shadows` are
+    answers beside the users' path.
     """
 
     arm: ArmId
@@ -54,6 +55,7 @@ class ArmSummary:
     latency_s: float | None
     reliability: float = 1.0
     kept: float = 1.0
+    shadows: float = 0.0
 
 
 class Posterior(Protocol):

@@ -151,6 +151,7 @@ class GaussianPosterior:
                 latency_s=known(self.latency_s[0, i]),
                 reliability=float(self.reliability[i]),
                 kept=float(self.kept[i]),
+                shadows=sums.shadows,
             )
             for i, (arm, sums) in enumerate(zip(self.arms, self.sums, strict=True))
         )

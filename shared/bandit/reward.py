@@ -65,7 +65,7 @@ def shrink(total: Floats, count: Floats, prior: Floats, pseudo_count: float) -> 
 
 def reliability(sums: Sequence[Sums], pseudo_requests: float) -> Floats:
     """Return the probability that each arm answers a call, with some more calls taken as answered."""
-    answered = np.array([one.requests for one in sums]) + max(pseudo_requests, 1e-9)
+    answered = np.array([one.answers for one in sums]) + max(pseudo_requests, 1e-9)
     return np.asarray(answered / (answered + [one.failures for one in sums]), dtype=np.float64)
 
 

@@ -53,14 +53,14 @@ class Attempt(Struct, frozen=True):
         """Whether the arm is to blame, not the request, our account or the router."""
         if self.scope is not None:
             return self.scope is Scope.ARM
-        return self.error is not None and self.error not in _BLAMELESS
+        return self.error is not None and self.error not in BLAMELESS
 
 
-_BLAMELESS = frozenset(
+BLAMELESS = frozenset(
     (
         *("status_400", "status_413", "status_422"),  # the request: every arm would refuse it
         *("status_401", "status_402", "status_403"),  # our key, or a moderated prompt
-        *("cancelled", "internal"),
+        *("cancelled", "internal", "cooling"),
     )
 )
 """Labels of failures that say nothing about the arm, for records without a scope."""

@@ -19,9 +19,9 @@ from shared.bandit.learning import (
 from shared.bandit.lift import realised_terms
 from shared.bandit.sources import Source
 from shared.bandit.stored_sums import parse_sums
-from shared.bandit.sums import EVALUATION, NANO, by_arm
+from shared.bandit.sums import EVALUATION, FAILURES, NANO, by_arm
 from shared.schemas.events import Event, EventKind
-from shared.schemas.records import Lesson, Status
+from shared.schemas.records import BLAMELESS, Lesson, Status
 from shared.schemas.storage import Effect, LoggedRequest
 
 
@@ -114,6 +114,8 @@ def _evaluation(request: LoggedRequest) -> dict[str, int]:
                 kind=request.kind,
                 served=False,
             )
+        elif answer.error is not None and answer.error not in BLAMELESS:
+            part = {FAILURES: 1}
         if answer.score is not None:
             part |= score_sums(source=Source.JUDGE, score=answer.score, kind=request.kind)
             if answer.served and group is not None:

@@ -71,8 +71,9 @@ async def _change(request: web.Request, *, wanted: bool) -> web.Response:
 
 def _reliability(summary: ArmSummary) -> float | None:
     """Return the share of calls that were answered; None before the first call."""
-    calls = summary.requests + summary.failures
-    return summary.requests / calls if calls else None
+    answers = summary.requests + summary.shadows
+    calls = answers + summary.failures
+    return answers / calls if calls else None
 
 
 def _lift(lift: Lift | None) -> dict[str, Any] | None:

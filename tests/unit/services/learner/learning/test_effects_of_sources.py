@@ -20,6 +20,7 @@ from tests.support.sample_records import ARM, a_record
 from tests.support.values import replace
 
 KIND = (3, 9)
+FAILING = "vendor/model-c"
 
 
 def logged(evaluation: Evaluation | None = None, **facts: object) -> LoggedRequest:
@@ -41,9 +42,10 @@ def learned(sums: dict[str, int]) -> dict[str, ArmSums]:
 
 
 def test_an_evaluation_is_the_judges_scores_and_what_answers_beside_the_path_cost() -> None:
-    """Each of its own arm and in the request's kind; a failed call is nothing."""
+    """Each of its own arm and in the request's kind; a failed call is a failure of its arm."""
     arms = learned(sums_of(logged(an_evaluation(0.75, 0.5))))
-    assert arms.keys() == {ARM, SHADOW}
+    assert arms.keys() == {ARM, SHADOW, FAILING}
+    assert arms[FAILING] == ArmSums(Sums(failures=1))
     for arm, score in ((ARM, 0.75), (SHADOW, 0.5)):
         judged = arms[arm].sources[Source.JUDGE]
         assert judged.total == Scores(1.0, score, score * score)
@@ -62,9 +64,17 @@ def test_without_a_verdict_the_answers_still_say_what_they_cost() -> None:
     arms = learned(sums_of(logged(evaluation)))
     assert evaluation.spent_usd > 0
     assert arms[ARM] == ArmSums(Sums(evaluation_usd=round(evaluation.spent_usd, 9)))
-    assert arms.keys() == {ARM, SHADOW}
+    assert arms.keys() == {ARM, SHADOW, FAILING}
     assert not arms[SHADOW].sources
     assert arms[SHADOW].total.shadows == 1
+
+
+@pytest.mark.parametrize("error", ["status_400", "status_402", "cooling"])
+def test_a_call_that_says_nothing_of_the_model_is_no_failure_of_it(error: str) -> None:
+    """The request was refused, our account had no credit, or the model was not called at all."""
+    failed = Candidate(FAILING, served=False, score=None, error=error)
+    arms = learned(sums_of(logged(replace(an_evaluation(), candidates=(failed,)))))
+    assert FAILING not in arms
 
 
 def test_two_candidates_of_one_arm_add_up() -> None:
