@@ -212,3 +212,13 @@ def test_a_wish_for_privacy_is_read_from_the_body(fields: dict[str, object], *, 
     assert found.private is private
     if "store" in fields:
         assert found.body["store"] == fields["store"]
+
+
+@pytest.mark.parametrize(
+    ("options", "included"),
+    [(None, False), ({}, False), *(({"include_usage": sent}, sent is True) for sent in (True, False, None))],
+)
+def test_a_stream_has_a_usage_chunk_only_on_request(options: dict[str, object] | None, *, included: bool) -> None:
+    """An option that is null or false requests nothing."""
+    found = parse_chat(orjson.dumps({"messages": USER, "stream": True, "stream_options": options}))
+    assert found.include_usage is included
