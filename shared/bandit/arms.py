@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass
 
@@ -93,10 +92,3 @@ class Arm:
     def costs_money(self) -> bool:
         """Whether the upstream's account needs credit for it; an unknown price is one."""
         return not is_free_variant(self.id) and (self.price is None or self.price.cost_usd(1, 1) > 0)
-
-    def log_price(self) -> float | None:
-        """Return ln of the mean list price per token, or None where it is unknown or the model is free."""
-        if self.price is None:
-            return None
-        mean = (self.price.prompt_usd + self.price.completion_usd) / 2
-        return math.log(mean) if mean > 0 else None

@@ -114,7 +114,7 @@ BOUNDS: Mapping[str, tuple[tuple[str, ...], int]] = {
     UNPRICED: (_ANSWERS, 1),
     COST: (_ANSWERS, 10_000 * NANO),  # no answer costs more than 10,000 USD,
     LATENCY: (_ANSWERS, 86_400 * MICRO),  # takes more than a day
-    PROMPT_TOKENS: (_ANSWERS, 1_000_000_000),  # or has more than a milliard tokens
+    PROMPT_TOKENS: (_ANSWERS, 1_000_000_000),  # or has more than a billion tokens
     COMPLETION_TOKENS: (_ANSWERS, 1_000_000_000),
     LIFT_SCORE: ((LIFT_LABELS,), MICRO),
     LIFT_SCORE_SQ: ((LIFT_LABELS,), MICRO),
