@@ -24,7 +24,7 @@ class EvaluationTask(Struct, frozen=True):
         owner: short hash of the API key, or "public".
         plan: the models to ask beside the one that served.
         arm: the model that served.
-        body: the client's request without routing fields: messages, tools, format.
+        body: the client's request without fields of routing, delivery and user: messages, tools, format.
         answer: the text that the client got; tool calls as JSON.
         reserved_nano_usd: what was taken from the day's budget for it, in 1e-9 USD.
         day: UTC day of that budget.

@@ -39,8 +39,13 @@ REFRESH_S, REFRESH_TIMEOUT_S = 2.0, 2.0
 SPENT_PAUSE_S, PAUSE_S = 10.0, 1.0
 """Pause of planning while the budget is spent, and for other reasons."""
 
-_NOT_ASKED = frozenset({"stream", "stream_options", "n", "user", "metadata", "store", "session_id"})
-"""Fields of a request that say how and to whom it is answered, or how often."""
+_LEFT_OUT = frozenset(
+    {
+        "stream", "stream_options", "n", "service_tier", "store",
+        "user", "metadata", "session_id", "safety_identifier", "prompt_cache_key",
+    }
+)  # fmt: skip
+"""Fields that do not change an answer: its delivery, number, storage and speed, and its user."""
 
 _log = get_logger(__name__)
 
@@ -147,7 +152,7 @@ class EvaluationSubmitter:
         if not first.complete:
             return None
         others = tuple(arm for arm in answered.plan.arms if arm != outcome.arm)  # a fallback may have served
-        body = {name: value for name, value in answered.body.items() if name not in _NOT_ASKED}
+        body = {name: value for name, value in answered.body.items() if name not in _LEFT_OUT}
         return EvaluationTask(
             request_id=answered.request_id,
             owner=answered.owner,

@@ -32,12 +32,6 @@ VERDICTS = 2
 NO_VERDICT, NO_ANSWER = "no_verdict", "no_answer"
 """Labels: the judge answered, but not with a score for each answer; no model answered."""
 
-_NOT_FOR_SHADOWS = (
-    *("stream", "stream_options", "n", "service_tier", "store"),
-    *("user", "metadata", "safety_identifier", "prompt_cache_key"),
-)
-"""Fields of the client's request that do not change an answer: its delivery, storage and speed, and its user."""
-
 
 @dataclass(eq=False)
 class Evaluator:
@@ -69,7 +63,6 @@ class Evaluator:
         self, request_id: str, body: Mapping[str, Any], arms: Sequence[ArmId], *before: tuple[Candidate, str]
     ) -> Evaluation:
         """Ask `arms` and the judge; `before` are answers that are there already."""
-        body = {name: value for name, value in body.items() if name not in _NOT_FOR_SHADOWS}
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self._shadow(request_id, body, arm)) for arm in arms]
         called = [task.result() for task in tasks]

@@ -47,9 +47,16 @@ async def test_a_task_has_what_a_learner_needs_and_no_more(tmp_path: Path) -> No
         world.upstream.tell(arm.id, Reply("Let me look.", calls=("call_1",)))
     tools = [{"type": "function", "function": {"name": "look"}}]
     body: dict[str, Any] = {"tools": tools, "max_tokens": 50, "temperature": 0.5}
-    delivery: dict[str, Any] = {"user": "someone", "metadata": {"a": "b"}, "store": True, "n": 1, "session_id": "s"}
+    delivery: dict[str, Any] = {"store": True, "n": 1, "service_tier": "priority"}
+    user: dict[str, Any] = {
+        "user": "someone",
+        "metadata": {"a": "b"},
+        "session_id": "s",
+        "safety_identifier": "x",
+        "prompt_cache_key": "k",
+    }
     async with world.gateway() as gateway:
-        await asked(world, gateway, owner="0a1b", **body, **delivery)
+        await asked(world, gateway, owner="0a1b", **body, **delivery, **user)
     (task,) = tasks(world)
     assert task.owner == "0a1b"
     assert task.body == {"messages": [{"role": "user", "content": "What is the capital of Peru?"}], **body}
