@@ -17,6 +17,7 @@ from shared.evaluation_queue import EvaluationQueue
 from shared.models_file import ModelsFile
 from shared.ports import Clock, Embedder, EventQueue, Heartbeats, PosteriorStore, RequestIndex, RequestLog
 from shared.quick_http import QuickHttp
+from shared.request_list import RequestList
 from shared.settings import Settings
 from shared.storage.qdrant_index import QdrantIndex
 from shared.storage.redis_arms import RedisArmChanges, RedisFreeArms
@@ -26,6 +27,7 @@ from shared.storage.redis_evaluations import RedisEvaluationQueue
 from shared.storage.redis_outbox import RedisOutbox
 from shared.storage.redis_posteriors import RedisPosteriorStore
 from shared.storage.redis_queue import RedisEventQueue, RedisHeartbeats
+from shared.storage.redis_request_list import RedisRequestList
 from shared.storage.redis_requests import RedisRequestLog
 from shared.tracing import IdTracer, Tracer
 from shared.upstreams import Upstreams
@@ -44,6 +46,7 @@ class Adapters:
     embedder: Embedder
     index: RequestIndex
     log: RequestLog
+    request_list: RequestList
     store: PosteriorStore
     queue: EventQueue
     heartbeats: Heartbeats
@@ -109,7 +112,9 @@ async def open_adapters(settings: Settings, file: ModelsFile) -> AsyncIterator[A
                 window_s=settings.FEEDBACK_WINDOW_HOURS * 3600,
                 clock=clock,
                 history_bound=settings.history_bound,
+                traffic=settings.traffic_bounds,
             ),
+            request_list=RedisRequestList(redis),
             store=RedisPosteriorStore(redis, recency_days=settings.RECENCY_DAYS, clock=clock),
             queue=RedisEventQueue(redis),
             heartbeats=RedisHeartbeats(redis),

@@ -112,6 +112,7 @@ def build_app(settings: Settings, adapters: Adapters, file: ModelsFile) -> web.A
     app[keys.POSTERIORS] = gateway.posteriors
     app[keys.LEARNED_LIMITS] = gateway.learned_limits
     app[keys.REQUEST_LOG] = adapters.log
+    app[keys.REQUEST_LIST] = adapters.request_list
     app[keys.PROMPTS] = adapters.prompts
     app[keys.HEALTH] = build_health(gateway, adapters, readiness)
     app[keys.METRICS_VIEW] = MetricsView(

@@ -13,6 +13,7 @@ from msgspec.structs import force_setattr
 
 from shared.bandit.arms import ArmId
 from shared.bandit.decision import NEIGHBOUR_FIELDS, ArmView, Decision, Group, Weights
+from shared.bandit.kinds import KindId
 from shared.bandit.racing import EvaluationPlan
 from shared.bandit.sources import Source
 from shared.errors import Scope
@@ -267,6 +268,7 @@ class StoredRequest(Struct, frozen=True):
         rating_applied: revision of that rating that is in the posterior; 0 for none.
         scores: latest rating by each other source.
         scores_applied: revision of each that is in the posterior.
+        kind: the kind of prompt that it was assigned to; None until then.
     """
 
     record: RequestRecord
@@ -277,3 +279,4 @@ class StoredRequest(Struct, frozen=True):
     evaluation_applied: bool = False
     scores: Mapping[Source, Rating] = {}
     scores_applied: Mapping[Source, int] = {}
+    kind: KindId | None = None

@@ -21,6 +21,7 @@ from shared.settings.dotenv_file import read_dotenv
 from shared.settings.explain import explain
 from shared.settings.model import Settings
 from shared.settings.near_misses import near_misses
+from shared.settings.sources import SettingSource
 from shared.settings.text import BadText, clean, stripped
 
 PROXIES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY")
@@ -32,20 +33,21 @@ _VARIABLE = re.compile(r"\$\{([A-Za-z_]\w*)", re.ASCII)
 def load_settings(environment: Mapping[str, str] | None = None, dotenv: Path | None = Path(".env")) -> Settings:
     """Read the settings. Raises SettingsError with every problem found, one a line."""
     known = Settings.model_fields
-    values, problems = gather(os.environ if environment is None else environment, dotenv, known)
+    values, sources, problems = gather(os.environ if environment is None else environment, dotenv, known)
     try:
         settings = Settings.model_validate(values)
     except ValidationError as error:
         problems += [explain(problem, known, values) for problem in error.errors()]
     if problems:
         raise SettingsError("\n".join(problems))
+    settings.note_sources(sources)
     return settings
 
 
 def gather(
     environment: Mapping[str, str], dotenv: Path | None, known: Collection[str]
-) -> tuple[dict[str, str], list[str]]:
-    """Return the value of each variable by precedence, and the problems that concern no single value.
+) -> tuple[dict[str, str], dict[str, SettingSource], list[str]]:
+    """Return the value of each variable by precedence, its source, and the problems that concern no single value.
 
     Raises SettingsError where a file cannot be read.
     """
@@ -61,8 +63,18 @@ def gather(
     # As in curl and Python, the lower-case name has precedence, even if its value is empty.
     from_environment |= {name: environment[name.lower()] for name in PROXIES if name.lower() in environment}
     # An empty value means unset: compose passes `${X:-}` for everything that is not given.
-    sources = (from_file, from_dotenv, from_environment)
-    values = {name: value for source in sources for name, value in source.items() if stripped(value) and name in known}
+    given = {
+        SettingSource.CONFIG_FILE: from_file,
+        SettingSource.DOTENV: from_dotenv,
+        SettingSource.ENVIRONMENT: from_environment,
+    }
+    found = [
+        (name, value, source)
+        for source, named in given.items()
+        for name, value in named.items()
+        if stripped(value) and name in known
+    ]
+    values, sources = {name: value for name, value, _ in found}, {name: source for name, _, source in found}
     if values.get("MODELS_FILE"):  # its keys may stand in `.env`
         referred = variables_in(Path(stripped(values["MODELS_FILE"])))
         from_dotenv = {name: value for name, value in from_dotenv.items() if name not in referred}
@@ -75,7 +87,7 @@ def gather(
         f"{name} in the environment is not a setting; did you mean {meant}?"
         for name, meant in near_misses(named_others, known, given=values).items()
     ]
-    return values, problems
+    return values, sources, problems
 
 
 def variables_in(models_file: Path) -> frozenset[str]:

@@ -40,7 +40,9 @@ from shared.settings.field_types import (
     Similarity,
     UpstreamUrl,
 )
+from shared.settings.sources import SourcedSettings
 from shared.settings.text import clean
+from shared.settings.traffic import TrafficSettings
 
 DECISIVE = (
     *("LLM_MODELS", "DEFAULT_MODEL", "FEEDBACK_WEIGHT", "LATENCY_WEIGHT", "COST_WEIGHT", "EXPLORATION_RATE"),
@@ -51,7 +53,7 @@ DECISIVE = (
 """Settings that shape a decision."""
 
 
-class Settings(EvaluationSettings):
+class Settings(EvaluationSettings, TrafficSettings, SourcedSettings):
     """All settings; the descriptions become docs/configuration.md (`make configuration`)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False)

@@ -6,7 +6,8 @@
 --       9 the last answer of its sessions, 10 what exploring has cost (1e-9 USD, whole),
 --       11 outbox of the history ('' for none), 12 its bound, 13 the prompt, where it is kept ('' for none),
 --       14 tokens and 15 cost (1e-9 USD) beyond what was reserved ('' for nothing to settle),
---       16 steps of its session ('' for none: no session, or no whole answer), 17 how many are kept.
+--       16 steps of its session ('' for none: no session, or no whole answer), 17 how many are kept,
+--       18 how many requests are listed (0 for none), 19 list of all requests, 20 list of its owner's.
 if redis.call('HEXISTS', KEYS[1], 'record') == 1 then return 0 end
 local rated = redis.call('HLEN', KEYS[1]) > 0
 redis.call('HSET', KEYS[1], 'record', ARGV[2], 'owner', ARGV[4], 'status', ARGV[5], 'created_at', ARGV[6])
@@ -38,6 +39,11 @@ if ARGV[16] ~= '' then
   redis.pcall('RPUSH', ARGV[16], ARGV[1])
   redis.pcall('LTRIM', ARGV[16], -ARGV[17], -1)
   redis.pcall('PEXPIRE', ARGV[16], ARGV[7])
+end
+for at = 19, ARGV[18] ~= '0' and 20 or 0 do
+  redis.pcall('ZADD', ARGV[at], 0, ARGV[1])
+  redis.pcall('ZREMRANGEBYRANK', ARGV[at], 0, -(ARGV[18] + 1))
+  redis.pcall('PEXPIRE', ARGV[at], ARGV[7])
 end
 if ARGV[15] ~= '' then
   redis.pcall('INCRBY', KEYS[7], ARGV[15])

@@ -64,6 +64,9 @@ FREE_ARMS = f"{TAG}:free-arms"
 NOTICES = f"{TAG}:notices"
 """Hash: gateway to its gossip, preceded by its time (ms). Expires a minute after the last."""
 
+LISTED = f"{TAG}:listed"
+"""Sorted set: own ids of the latest requests of all owners, all with score 0. Bounded; lives as long as the last."""
+
 LEARNERS = f"{TAG}:learners"
 """Set: names of learners, living or lately dead. Saves a scan of all keys; readers remove the dead."""
 
@@ -82,6 +85,11 @@ def imported(own_id: str) -> str:
     Lives until its weight has fallen below 1/256, as sums do.
     """
     return f"{TAG}:imported:{own_id}"
+
+
+def listed(owner: str) -> str:
+    """Sorted set, like `LISTED`: the latest requests of one owner. Lives as long as the last of them."""
+    return f"{LISTED}:{owner}"
 
 
 def alias(owner: str, public_id: str) -> str:

@@ -6,20 +6,19 @@ import hashlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from shared.bandit.sources import Source
 from shared.bandit.sums import NANO
 from shared.clock import utc_day
 from shared.errors import DependencyError
 from shared.ports import Clock
 from shared.resilience.coalescer import PIPELINED, Coalescer
-from shared.schemas.events import FIRST_VERSION, source_suffix
+from shared.schemas.events import source_suffix
 from shared.schemas.history import NO_HISTORY, OutboxBound
 from shared.schemas.ids import made_at
 from shared.schemas.quota import Charge, Limit, Quota
-from shared.schemas.records import RequestRecord, Status, StoredRequest
+from shared.schemas.records import StoredRequest
 from shared.schemas.storage import Claim, LastAnswer, LoggedRequest, NewRecord, RatingTerms, Reservation, Verdict
+from shared.schemas.traffic import DEFAULT_BOUNDS, TrafficBounds
 from shared.storage import redis_keys
 from shared.storage.redis_connection import (
     RECORDS_AT_ONCE,
@@ -33,6 +32,7 @@ from shared.storage.redis_connection import (
     texts_of,
 )
 from shared.storage.redis_ids import Meant, find_own_id
+from shared.storage.redis_record import RecordCall
 from shared.storage.request_codec import LOGGED, logged, parse_record, stored
 
 GRACE_S = 7 * 86_400.0
@@ -40,9 +40,6 @@ GRACE_S = 7 * 86_400.0
 
 RESERVATIONS = 1024
 """Most reservations of one write; Redis takes about 2 ms for so many."""
-
-STEPS_KEPT = 100
-"""Steps of a conversation that a rating of it is credited to: the latest."""
 
 SCAN = 500
 """Keys of one step through all requests."""
@@ -52,9 +49,15 @@ class RedisRequestLog:
     """`RequestLog` by one hash a request and scripts that touch it together with the stream of events."""
 
     def __init__(
-        self, client: Client, *, window_s: float, clock: Clock, history_bound: OutboxBound = NO_HISTORY
+        self,
+        client: Client,
+        *,
+        window_s: float,
+        clock: Clock,
+        history_bound: OutboxBound = NO_HISTORY,
+        traffic: TrafficBounds = DEFAULT_BOUNDS,
     ) -> None:
-        """Take the feedback window, and the bound of the outbox."""
+        """Take the feedback window, and the bounds of the outbox and of what is kept of the traffic."""
         self._client: Any = client  # redis-py says "awaitable or value" of every command
         self._outbox = (redis_keys.HISTORY if history_bound.entries else "", str(history_bound))
         self._window_s = window_s
@@ -64,6 +67,7 @@ class RedisRequestLog:
         self._reserve = Coalescer("redis", self._reserve_many, most=RESERVATIONS, pace=PIPELINED)
         self._release = Script(client, "release.lua")
         records = KeptConnection(client, at_once=RECORDS_AT_ONCE)
+        self._record_call = RecordCall(self._ttl_ms, self._outbox, traffic)
         self._record = Script(client, "outbox.lua", "announce.lua", "record.lua", kept=records)
         self._rate = Script(client, "outbox.lua", "announce.lua", "rate.lua")
         self._kept = KeptConnection(client)
@@ -105,28 +109,6 @@ class RedisRequestLog:
             answers = await self._record.call_many([self._record_call(entry) for entry in entries])
             if any(isinstance(answer, Damaged) for answer in answers):
                 raise DependencyError("redis", "a stored value is damaged")
-
-    def _record_call(self, entry: NewRecord) -> tuple[list[str], list[str | bytes | int | float]]:
-        record = entry.record
-        vector = b"" if entry.vector is None else np.asarray(entry.vector, dtype="<f4").tobytes()
-        keys = [
-            redis_keys.request(record.id),
-            *redis_keys.alias_keys(record.owner, record.public_id),
-            redis_keys.EVENTS,
-            redis_keys.explored(utc_day(record.created_at)),
-            redis_keys.rate(record.owner),
-            redis_keys.spent(record.owner, record.toll.day if record.toll else ""),
-            *(redis_keys.namesake_keys(record.public_id, record.id) or [redis_keys.request(record.id)]),
-        ]
-        outcome, created_at = record.outcome, repr(record.created_at)
-        if outcome.status is not Status.FAILED:
-            sessions = (record.session, *entry.calls) if record.session else entry.calls
-            keys += [redis_keys.session(record.owner, session) for session in sessions]
-        story = record.to_json()
-        return keys, [record.id, story, vector, record.owner, outcome.status, created_at, self._ttl_ms,
-                      FIRST_VERSION, entry.last_answer.to_text(), round(record.explored_usd * NANO), *self._outbox,
-                      (entry.prompt or "").encode("utf-8", "surrogatepass"),
-                      *_unreserved(record), _steps_key(record), STEPS_KEPT]  # fmt: skip
 
     async def find(self, *, owner: str | None, public_id: str) -> StoredRequest | None:
         """Return the request that `owner` knows by `public_id`, or by its own id."""
@@ -267,20 +249,6 @@ class RedisRequestLog:
             ]
         )
         return [own_id for own_id, anew in zip(marks, answers, strict=True) if anew == 1]
-
-
-def _steps_key(record: RequestRecord) -> str:
-    """Return the key of the list that a whole answer in a conversation is added to; '' for any other record."""
-    return redis_keys.session_steps(record.owner, record.session) if record.session and record.rateable else ""
-
-
-def _unreserved(record: RequestRecord) -> tuple[int | str, int | str]:
-    """Return tokens and 1e-9 USD that were used beyond the reservation; '' for nothing to settle."""
-    toll, outcome = record.toll, record.outcome
-    if toll is None:
-        return "", ""
-    used = outcome.prompt_tokens + outcome.completion_tokens
-    return "" if toll.tokens is None else used - toll.tokens, round(outcome.spent_usd * NANO) - toll.nano_usd
 
 
 def _fingerprint(public_id: str, score: float, text: str | None, words: bytes, source: Source) -> str:

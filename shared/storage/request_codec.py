@@ -60,6 +60,7 @@ def stored(record: RequestRecord, fields: Mapping[str, bytes]) -> StoredRequest:
     """Return a request with its ratings and its evaluation, and what of them has been learned."""
     scores = {source: rating for source in Source if (rating := _rating(source, fields)) is not None}
     applied = {source: int(fields.get(f"applied:feedback{source_suffix(source)}:revision", 0)) for source in Source}
+    assigned = parse_assignment(fields.get("kind")) or _counted(fields.get("applied:outcome"))
     return StoredRequest(
         record=record,
         rating=scores.pop(Source.USER, None),
@@ -69,6 +70,7 @@ def stored(record: RequestRecord, fields: Mapping[str, bytes]) -> StoredRequest:
         evaluation_applied=fields.get("applied:evaluation:revision") == b"1",
         scores=scores,
         scores_applied=applied,
+        kind=None if assigned is None else assigned.kind,
     )
 
 

@@ -12,7 +12,8 @@ from shared.schemas.history import PastRating
 from shared.schemas.records import Rating, Status
 from shared.schemas.storage import Effect, RatingTerms, Verdict
 from shared.storage import redis_keys
-from shared.storage.redis_requests import GRACE_S, STEPS_KEPT
+from shared.storage.redis_record import STEPS_KEPT
+from shared.storage.redis_requests import GRACE_S
 from tests.support.evaluations import an_evaluation, evaluate
 from tests.support.redis_rig import WINDOW_S, Rig, fake_rig, redis_rig
 from tests.support.sample_records import ARM, a_new_record

@@ -12,6 +12,7 @@ from services.gateway.models.runtime_models import ArmChanges, FreeArmMemory
 from shared.evaluation_queue import EvaluationQueue
 from shared.import_store import ImportStore
 from shared.ports import EventQueue, Heartbeats, KindStore, Outbox, PosteriorStore, RequestLog, Restorer
+from shared.request_list import RequestList
 from shared.schemas.history import OutboxBound
 from shared.settings import Settings
 from shared.storage import redis_keys
@@ -23,6 +24,7 @@ from shared.storage.redis_kinds import RedisKindStore
 from shared.storage.redis_outbox import RedisOutbox
 from shared.storage.redis_posteriors import RedisPosteriorStore
 from shared.storage.redis_queue import RedisEventQueue, RedisHeartbeats
+from shared.storage.redis_request_list import RedisRequestList
 from shared.storage.redis_requests import RedisRequestLog
 from shared.storage.redis_restore import RedisRestorer
 from tests.support.fakes.arm_changes import FakeArmChanges, FakeFreeArms
@@ -35,6 +37,7 @@ from tests.support.fakes.kind_store import FakeKindStore
 from tests.support.fakes.memory import Memory
 from tests.support.fakes.outbox import FakeOutbox
 from tests.support.fakes.posterior_store import FakePosteriorStore
+from tests.support.fakes.request_list import FakeRequestList
 from tests.support.fakes.request_log import FakeRequestLog
 from tests.support.fakes.restorer import FakeRestorer
 
@@ -47,6 +50,7 @@ class Rig:
     """One world."""
 
     log: RequestLog
+    request_list: RequestList
     posteriors: PosteriorStore
     second_reader: PosteriorStore
     queue: EventQueue
@@ -76,6 +80,7 @@ def fake_rig(history_bound: int = 0) -> Rig:
     memory = Memory()
     return Rig(
         log=FakeRequestLog(memory, window_s=WINDOW_S, history_bound=history_bound),
+        request_list=FakeRequestList(memory),
         posteriors=FakePosteriorStore(memory, recency_days=RECENCY_DAYS, history_bound=history_bound),
         second_reader=FakePosteriorStore(memory, recency_days=RECENCY_DAYS),
         queue=FakeEventQueue(memory),
@@ -104,6 +109,7 @@ async def redis_rig(url: str, history_bound: int = 0, history_bytes: int = 1_000
         log=RedisRequestLog(
             client, window_s=WINDOW_S, clock=clock, history_bound=OutboxBound(history_bound, history_bytes)
         ),
+        request_list=RedisRequestList(client),
         posteriors=RedisPosteriorStore(
             client, recency_days=RECENCY_DAYS, clock=clock, history_bound=OutboxBound(history_bound, history_bytes)
         ),

@@ -21,6 +21,7 @@ from services.gateway.process.metrics_view import MetricsView
 from services.gateway.records.prompt_store import PromptStore
 from services.gateway.request_context import RequestContext
 from shared.ports import RequestLog
+from shared.request_list import RequestList
 from shared.resilience.supervision import Supervisor
 from shared.settings import Settings
 
@@ -39,6 +40,7 @@ RUNTIME_MODELS = web.AppKey("runtime_models", RuntimeModels)
 POSTERIORS = web.AppKey("posteriors", PosteriorCache)
 LEARNED_LIMITS = web.AppKey("learned_limits", LearnedLimits)
 REQUEST_LOG = web.AppKey("request_log", RequestLog)
+REQUEST_LIST = web.AppKey("request_list", RequestList)
 PROMPTS = web.AppKey[PromptStore | None]("prompts")
 METRICS_VIEW = web.AppKey("metrics_view", MetricsView)
 SUPERVISOR = web.AppKey("supervisor", Supervisor)

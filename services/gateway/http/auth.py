@@ -22,8 +22,8 @@ OPEN_ROUTES = frozenset({"/health", "/ready", "/openapi.json", "/docs", "/feedba
 """Routes that need no key: probes, the OpenAPI document, and signed links."""
 
 METRICS_ROUTE = "/metrics"
-OPERATOR_ROUTES = frozenset({METRICS_ROUTE, "/arms", "/v1/arms"})
-"""Routes that show the traffic of all keys: for admin keys only, if there are any."""
+OPERATOR_ROUTES = frozenset({METRICS_ROUTE, "/arms", "/v1/arms", "/settings", "/v1/settings"})
+"""Routes that show the traffic of all keys, or the settings: for admin keys only, if there are any."""
 
 CHANGING_ROUTES = frozenset({"/arms/{arm}", "/v1/arms/{arm}"})
 """Routes that change the models of all requests: for admin keys only, if there is any key at all."""

@@ -19,13 +19,10 @@ from services.gateway.http.openapi_schemas import (
     object_of,
     one_or_list,
 )
-from shared.bandit.kinds import MAX_KINDS
+from services.gateway.http.openapi_views import LISTED, SETTINGS
 from shared.schemas.chat_fields import ChatFields
 from shared.schemas.feedback import MAX_BATCH, FeedbackFields, RatingFields
 from shared.schemas.ids import REQUEST_ID_PATTERN
-
-USUAL_KINDS = 20
-"""Kinds that `GET /arms?kinds=1` shows without `limit`."""
 
 REQUEST_ID = {"type": "string", "pattern": REQUEST_ID_PATTERN.replace(r"\z", "$")}
 
@@ -51,12 +48,6 @@ SENT_HEADERS: dict[str, Schema] = {
     "x-router-weights": {"type": "string", "example": "quality=0.8,latency=0,cost=-0.2"},
     "x-router-max-cost-usd": {"type": "number", "exclusiveMinimum": 0},
 }
-
-KINDS_QUERY: dict[str, Schema] = {
-    "kinds": {"type": "string", "enum": ["0", "1"]},
-    "limit": {"type": "integer", "minimum": 1, "maximum": MAX_KINDS, "default": USUAL_KINDS},
-}
-"""Query of `GET /arms`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +83,7 @@ _ARM_ERRORS = {
     503: "dependency_unavailable",
 }
 _RECORD_ERRORS = {404: "request_not_found", 409: "ambiguous_request_id (for admins)", 503: "records_unavailable"}
-_JSON = "application/json"
+JSON = "application/json"
 
 CHAT_BODY = body_of(ChatFields)
 CHAT_BODY["properties"]["provider"] = {
@@ -117,25 +108,25 @@ _ANSWER_ERRORS = _CHAT_ERRORS | {
 OPERATIONS = (
     Operation(
         "/chat/completions", "post", "Chat completion by the model that is worth its price for this prompt",
-        (200, "OpenAI's chat completion, or with `stream` its events", _JSON, _ANYTHING), _ANSWER_ERRORS, CHAT_BODY,
+        (200, "OpenAI's chat completion, or with `stream` its events", JSON, _ANYTHING), _ANSWER_ERRORS, CHAT_BODY,
     ),
     Operation(
         "/responses", "post", "OpenAI's Responses: the same as a chat completion, in another shape",
-        (200, "OpenAI's response, or with `stream` its events", _JSON, _ANYTHING), _ANSWER_ERRORS,
+        (200, "OpenAI's response, or with `stream` its events", JSON, _ANYTHING), _ANSWER_ERRORS,
         body_of(ResponsesFields),
     ),
     Operation(
         "/messages", "post", "Anthropic's Messages: the same as a chat completion, in another shape",
-        (200, "Anthropic's message, or with `stream` its events", _JSON, _ANYTHING), _ANSWER_ERRORS, MESSAGES_BODY,
+        (200, "Anthropic's message, or with `stream` its events", JSON, _ANYTHING), _ANSWER_ERRORS, MESSAGES_BODY,
     ),
     Operation(
         "/messages/count_tokens", "post", "Estimated tokens of a Messages request; no model is called",
-        (200, "The estimate, rather too high than too low", _JSON, object_of("input_tokens", input_tokens=TOKENS)),
+        (200, "The estimate, rather too high than too low", JSON, object_of("input_tokens", input_tokens=TOKENS)),
         _CHAT_ERRORS | {429: "too_many_concurrent_requests", 503: "overloaded"}, MESSAGES_BODY,
     ),
     Operation(
         "/feedback", "post", "Rate an answer or a session; the last rating counts, the same again changes nothing",
-        (202, "Accepted; it is learned exactly once. 207 for a list: `data` has `status_code` and body for each", _JSON,
+        (202, "Accepted; it is learned exactly once. 207 for a list: `data` has `status_code` and body for each", JSON,
          object_of("status duplicate", status=STRING, request_id=STRING, session_id=STRING,
                    requests={"type": "integer"}, duplicate={"type": "boolean"})),
         _BODY_ERRORS | {
@@ -148,7 +139,7 @@ OPERATIONS = (
     ),
     Operation(
         "/feedback/{token}", "post", "Rate an answer by the link that came with it, once; also takes a form's fields",
-        (202, "Accepted; it is learned exactly once. 200 and a page for a form", _JSON, object_of("status request_id")),
+        (202, "Accepted; it is learned exactly once. 200 and a page for a form", JSON, object_of("status request_id")),
         _BODY_ERRORS | {
             403: "invalid_link: altered", 404: "not_found: there are no links here",
             409: "not_rateable: no whole answer",
@@ -163,40 +154,49 @@ OPERATIONS = (
     ),
     Operation(
         "/route", "post", "Dry run: the decision for this chat request; no model is called",
-        (200, "The decision", _JSON, object_of("object model order decision", decision=DECISION)),
+        (200, "The decision", JSON, object_of("object model order decision", decision=DECISION)),
         _CHAT_ERRORS | {404: "model_not_found", 429: "too_many_concurrent_requests", 503: "overloaded, no_models"},
         CHAT_BODY,
     ),
     Operation(
         "/models", "get", "`auto` and every arm",
-        (200, "OpenAI's list", _JSON, object_of("object data", object=STRING, data={"type": "array", "items": MODEL})),
+        (200, "OpenAI's list", JSON, object_of("object data", object=STRING, data={"type": "array", "items": MODEL})),
         {},
     ),
     Operation(
-        "/models/{model}", "get", "One model", (200, "OpenAI's model", _JSON, MODEL), {404: "model_not_found"}
+        "/models/{model}", "get", "One model", (200, "OpenAI's model", JSON, MODEL), {404: "model_not_found"}
     ),
     Operation(
         "/requests/{request_id}", "get", "The record of a request: decision, evidence, outcome, feedback",
-        (200, "The record", _JSON, object_of("request_id id model status decision outcome", decision=DECISION)),
+        (200, "The record", JSON, object_of("request_id id model status decision outcome", decision=DECISION)),
         _RECORD_ERRORS,
     ),
     Operation(
+        "/requests", "get", "The latest requests, newest first: yours, or with an admin key all",
+        (200, "A page; `next` is `before` of the next one, null at the end", JSON, LISTED),
+        {400: "invalid_value, unsupported_parameter", 403: "admin_key_required: `owner`", 503: "records_unavailable"},
+    ),
+    Operation(
+        "/settings", "get", "The settings in effect, secrets masked, with the source of each value",
+        (200, "All settings", JSON, SETTINGS), {403: "admin_key_required"},
+    ),
+    Operation(
         "/arms", "get", "The learned state of every arm, and with `kinds=1` of every kind of prompt",
-        (200, "Evidence, posterior and share of traffic; `kinds`: the largest first", _JSON, ARMS),
+        (200, "Evidence, posterior and share of traffic; `kinds`: the largest first", JSON, ARMS),
         {400: "invalid_value: `kinds` or `limit`", 403: "admin_key_required", 503: "no_snapshot"},
     ),
     Operation(
         "/arms/{arm}", "put", "Add a model to those that the router chooses from, permanently",
-        (200, "The current models, and how they differ from LLM_MODELS", _JSON, _ARM_LIST), _ARM_ERRORS,
+        (200, "The current models, and how they differ from LLM_MODELS", JSON, _ARM_LIST), _ARM_ERRORS,
     ),
     Operation(
         "/arms/{arm}", "delete", "Remove a model from those that the router chooses from; its learned state is kept",
-        (200, "The current models, and how they differ from LLM_MODELS", _JSON, _ARM_LIST),
+        (200, "The current models, and how they differ from LLM_MODELS", JSON, _ARM_LIST),
         _ARM_ERRORS | {409: "last_arm: another one has to be added first"},
     ),
     Operation(
         "/metrics/{request_id}", "get", "The numbers of a request: latency split, tokens, cost, score, reward terms",
-        (200, "The numbers", _JSON, object_of("request_id model latency_ms tokens cost_usd score reward")),
+        (200, "The numbers", JSON, object_of("request_id model latency_ms tokens cost_usd score reward")),
         _RECORD_ERRORS, versioned=False,
     ),
     Operation(
@@ -206,88 +206,18 @@ OPERATIONS = (
     ),
     Operation(
         "/health", "get", "State, latency and version of every part",
-        (200, "Only `status` without an operator's key; everything with it", _JSON, HEALTH), {},
+        (200, "Only `status` without an operator's key; everything with it", JSON, HEALTH), {},
         versioned=False, open=True,
     ),
     Operation(
         "/ready", "get", "Readiness for traffic; a degraded process is ready",
-        (200, "Ready", _JSON, object_of("status")), {503: "the reason"}, versioned=False, open=True,
+        (200, "Ready", JSON, object_of("status")), {503: "the reason"}, versioned=False, open=True,
     ),
     Operation(
-        "/openapi.json", "get", "This document", (200, "OpenAPI 3.1", _JSON, _ANYTHING), {}, versioned=False, open=True
+        "/openapi.json", "get", "This document", (200, "OpenAPI 3.1", JSON, _ANYTHING), {}, versioned=False, open=True
     ),
     Operation(
         "/docs", "get", "This document as a page", (200, "A page", "text/html", STRING), {},
         versioned=False, open=True,
     ),
 )  # fmt: skip
-
-
-def document(version: str) -> Schema:
-    """Return the OpenAPI document."""
-    paths: dict[str, Schema] = {}
-    for operation in OPERATIONS:
-        for path in (operation.path, "/v1" + operation.path) if operation.versioned else (operation.path,):
-            paths.setdefault(path, {})[operation.method] = _describe(operation, path)
-    error = object_of("message type", message=STRING, type=STRING, param={"type": ["string", "null"]},
-                    code={"type": ["string", "null"]})  # fmt: skip
-    return {
-        "openapi": "3.1.0",
-        "info": {"title": "LLM Router", "version": version, "description": "An OpenAI-compatible gateway that learns."},
-        "security": [{"key": []}, {}],
-        "paths": paths,
-        "components": {
-            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
-            "schemas": {
-                "Error": object_of("error", error=error),
-                "MessagesError": object_of("type error", type=STRING, error=error, request_id=STRING),
-            },
-        },
-    }
-
-
-def _describe(operation: Operation, path: str) -> Schema:
-    status, meaning, media_type, schema = operation.answer
-    errors = dict(operation.errors)
-    if not operation.open:
-        errors[401] = "missing_api_key, invalid_api_key (with API_KEYS)"
-        errors[403] = ", ".join(filter(None, (errors.get(403), "host_not_allowed (without)")))
-    answer: Schema = {"description": meaning, "content": {media_type: {"schema": schema}}}
-    if path.endswith(ANSWERING):
-        answer["content"]["text/event-stream"] = {"schema": STRING}
-        answer["headers"] = {
-            name: {"description": text, "schema": STRING} for name, text in ROUTER_HEADERS.items()
-        }  # fmt: skip
-    described: Schema = {
-        "summary": operation.summary,
-        "parameters": _parameters(path),
-        "responses": {str(status): answer} | {str(code): _error(text, path) for code, text in sorted(errors.items())},
-    }
-    if operation.body is not None:
-        described["requestBody"] = {"required": True, "content": {_JSON: {"schema": operation.body}}}
-    if operation.open:
-        described["security"] = []
-    return described
-
-
-def _parameters(path: str) -> list[Schema]:
-    names = [part[1:-1] for part in path.split("/") if part.startswith("{")]
-    parameters: list[Schema] = [{"name": name, "in": "path", "required": True, "schema": STRING} for name in names]
-    if path.endswith((*ANSWERING, "/route")):
-        parameters += [{"name": name, "in": "header", "schema": schema} for name, schema in SENT_HEADERS.items()]
-    if path in {"/arms", "/v1/arms"}:
-        parameters += [{"name": name, "in": "query", "schema": schema} for name, schema in KINDS_QUERY.items()]
-    if path in {"/feedback", "/v1/feedback"}:
-        key = {"type": "string", "minLength": 1, "maxLength": 255}
-        parameters.append({"name": "Idempotency-Key", "in": "header", "schema": key})
-    if path.endswith(ANSWERING):
-        needed = path == "/chat/completions"
-        parameters.append({"name": "X-Request-ID", "in": "header", "required": needed, "schema": REQUEST_ID})
-    if "/messages" in path:
-        parameters.append({"name": "anthropic-version", "in": "header", "required": True, "schema": STRING})
-    return parameters
-
-
-def _error(text: str, path: str) -> Schema:
-    name = "MessagesError" if "/messages" in path else "Error"
-    return {"description": text, "content": {_JSON: {"schema": {"$ref": f"#/components/schemas/{name}"}}}}

@@ -46,15 +46,17 @@ def _inlined(schema: Any, definitions: Schema) -> Any:
     kinds = plain.get("anyOf", [])
     if len(kinds) == 2 and kinds[1] == {"type": "null"} and "type" in kinds[0]:
         del plain["anyOf"]
-        plain = _or_null(kinds[0]) | plain
+        plain = or_null(kinds[0]) | plain
     return plain
 
 
-def _map_of(values: Schema) -> Schema:
+def map_of(values: Schema) -> Schema:
+    """Return the schema of an object with any names, and values of one kind."""
     return {"type": "object", "additionalProperties": values}
 
 
-def _or_null(schema: Schema) -> Schema:
+def or_null(schema: Schema) -> Schema:
+    """Return the schema of a value that may be null."""
     return {**schema, "type": [schema["type"], "null"]}
 
 
@@ -63,10 +65,10 @@ _COUNT: Schema = {"type": "integer"}
 _ARM_IN_KIND = object_of(
     "arm labels requests quality quality_low quality_high cost_usd utility",
     arm=STRING, labels=_NUMBER, requests=_NUMBER, quality=_NUMBER, quality_low=_NUMBER, quality_high=_NUMBER,
-    cost_usd=_or_null(_NUMBER), utility=_NUMBER,
+    cost_usd=or_null(_NUMBER), utility=_NUMBER,
 )  # fmt: skip
 _EXAMPLE = object_of(
-    "request_id similarity prompt", request_id=STRING, similarity=_NUMBER, prompt=_or_null(STRING)
+    "request_id similarity prompt", request_id=STRING, similarity=_NUMBER, prompt=or_null(STRING)
 )  # fmt: skip
 KIND = object_of(
     "object id size requests labels share best examples arms",
@@ -92,22 +94,22 @@ MODEL = object_of(
     "id object created owned_by", id=STRING, object=STRING, created={"type": "integer"}, owned_by=STRING, **_LISTED
 )
 _SAID = object_of(
-    "scores difference difference_sd", scores=_NUMBER, difference=_or_null(_NUMBER), difference_sd=_or_null(_NUMBER)
+    "scores difference difference_sd", scores=_NUMBER, difference=or_null(_NUMBER), difference_sd=or_null(_NUMBER)
 )
 _SOURCE = object_of(
     "source scores shift bias_sd", source=STRING, scores=_NUMBER, shift=_NUMBER, bias_sd=_NUMBER
 )  # fmt: skip
-_ARM = object_of("object arm sources", arm=STRING, sources=_map_of(_SAID), **_LISTED)
+_ARM = object_of("object arm sources", arm=STRING, sources=map_of(_SAID), **_LISTED)
 _ESTIMATE = object_of("mean low high", mean=_NUMBER, low=_NUMBER, high=_NUMBER)
 _LIFT = object_of(
     "groups quality quality_judged utility cost_usd net requests_left",
-    groups=_map_of(object_of("requests labels cost_usd", requests=_NUMBER, labels=_NUMBER, cost_usd=_NUMBER)),
-    quality=_or_null(_ESTIMATE), quality_judged=_or_null(_ESTIMATE), utility=_or_null(_ESTIMATE),
-    cost_usd=_or_null(_NUMBER), net=_or_null(_NUMBER),
-    requests_left=_or_null(_NUMBER),
+    groups=map_of(object_of("requests labels cost_usd", requests=_NUMBER, labels=_NUMBER, cost_usd=_NUMBER)),
+    quality=or_null(_ESTIMATE), quality_judged=or_null(_ESTIMATE), utility=or_null(_ESTIMATE),
+    cost_usd=or_null(_NUMBER), net=or_null(_NUMBER),
+    requests_left=or_null(_NUMBER),
 )  # fmt: skip
 ARMS = object_of(
-    "object snapshot data sources lift", lift=_or_null(_LIFT),
+    "object snapshot data sources lift", lift=or_null(_LIFT),
     data={"type": "array", "items": _ARM}, sources={"type": "array", "items": _SOURCE},
     kinds={"type": "array", "items": KIND},
     kinds_total={"type": "integer"}, prompts=_PROMPTS,
@@ -115,11 +117,11 @@ ARMS = object_of(
 DECISION = object_of(
     "kind model propensity confidence reason eligible arms neighbours prompt_kind terms",
     kind=STRING, terms=STRING, model=STRING, propensity=_NUMBER, confidence=_NUMBER, reason=STRING, eligible=STRINGS,
-    prompt_kind=_or_null(
+    prompt_kind=or_null(
         object_of(
             "id size requests_nearby labels_nearby new nearness examples",
-            id=STRING, size=_or_null(_COUNT), requests_nearby=_or_null(_NUMBER), labels_nearby=_or_null(_NUMBER),
-            new=_or_null(_BOOLEAN), nearness=_or_null(_NUMBER), examples=STRINGS,
+            id=STRING, size=or_null(_COUNT), requests_nearby=or_null(_NUMBER), labels_nearby=or_null(_NUMBER),
+            new=or_null(_BOOLEAN), nearness=or_null(_NUMBER), examples=STRINGS,
         )
     ),
 )  # fmt: skip
@@ -128,7 +130,7 @@ DECISION = object_of(
 _PART = object_of(
     "status latency_ms version detail",
     status={"type": "string", "enum": ["ok", "degraded", "down", "unknown"]},
-    latency_ms=_or_null(_NUMBER), version=_or_null(STRING), detail=_or_null(STRING),
+    latency_ms=or_null(_NUMBER), version=or_null(STRING), detail=or_null(STRING),
 )  # fmt: skip
 
 HEALTH = object_of(
@@ -136,41 +138,41 @@ HEALTH = object_of(
     status={"type": "string", "enum": ["ok", "degraded"]},
     version=STRING,
     draining=_BOOLEAN,
-    parts=_map_of(_PART),
-    upstreams=_map_of(_PART),
+    parts=map_of(_PART),
+    upstreams=map_of(_PART),
     exploration=object_of(
-        "on spent_usd budget_usd", on=_BOOLEAN, spent_usd=_NUMBER, budget_usd=_or_null(_NUMBER)
+        "on spent_usd budget_usd", on=_BOOLEAN, spent_usd=_NUMBER, budget_usd=or_null(_NUMBER)
     ),
-    evaluations=_or_null(
+    evaluations=or_null(
         object_of(
             "judge trouble spent_usd budget_usd",
-            judge=STRING, trouble=_or_null(STRING), spent_usd=_NUMBER, budget_usd=_NUMBER,
+            judge=STRING, trouble=or_null(STRING), spent_usd=_NUMBER, budget_usd=_NUMBER,
         )
     ),
-    arms=_map_of(
+    arms=map_of(
         object_of(
             "circuit rests_s found_by refuses",
             circuit={"type": "string", "enum": ["closed", "open", "half_open"]},
             rests_s=_NUMBER, found_by=STRINGS,
-            refuses=_map_of(object_of("lasts_s", lasts_s=_NUMBER, tokens=_NUMBER)),
+            refuses=map_of(object_of("lasts_s", lasts_s=_NUMBER, tokens=_NUMBER)),
         )
     ),
     arm_list=object_of(
         "arms added removed refused free",
-        arms=STRINGS, added=STRINGS, removed=STRINGS, refused=_BOOLEAN, free=_or_null(STRINGS),
+        arms=STRINGS, added=STRINGS, removed=STRINGS, refused=_BOOLEAN, free=or_null(STRINGS),
     ),
     unlisted=STRINGS,
     default_model=object_of(
         "configured used replaced",
-        configured=STRING, used=_or_null(STRING), replaced=_BOOLEAN,
-        usd_per_million_prompt_tokens=_or_null(_NUMBER), usd_per_million_completion_tokens=_or_null(_NUMBER),
+        configured=STRING, used=or_null(STRING), replaced=_BOOLEAN,
+        usd_per_million_prompt_tokens=or_null(_NUMBER), usd_per_million_completion_tokens=or_null(_NUMBER),
     ),
-    gateways=_map_of(object_of("said_s_ago behind", said_s_ago=_NUMBER, behind=_BOOLEAN)),
-    background=_map_of(
+    gateways=map_of(object_of("said_s_ago behind", said_s_ago=_NUMBER, behind=_BOOLEAN)),
+    background=map_of(
         object_of(
             "restarts error last_step_s_ago step_takes_s",
-            restarts={"type": "integer"}, error=_or_null(STRING),
-            last_step_s_ago=_or_null(_NUMBER), step_takes_s=_or_null(_NUMBER),
+            restarts={"type": "integer"}, error=or_null(STRING),
+            last_step_s_ago=or_null(_NUMBER), step_takes_s=or_null(_NUMBER),
         )
     ),
 )  # fmt: skip

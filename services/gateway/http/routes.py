@@ -6,7 +6,19 @@ from aiohttp import web
 
 from services.gateway.dialects.messages import MESSAGES
 from services.gateway.dialects.responses import RESPONSES
-from services.gateway.http.handlers import arms, chat, dialects, feedback, health, metrics, models, openapi, records
+from services.gateway.http.handlers import (
+    arms,
+    chat,
+    dialects,
+    feedback,
+    health,
+    metrics,
+    models,
+    openapi,
+    records,
+    request_list,
+    settings,
+)
 
 PREFIX = "/v1"
 
@@ -19,6 +31,8 @@ API = (
     web.post("/feedback", feedback.feedback),
     web.get("/models", models.models),
     web.get("/models/{model:.+}", models.model),
+    web.get("/requests", request_list.request_list),
+    web.get("/settings", settings.settings_in_effect),
     web.get("/requests/{request_id}", records.request_record),
     web.get("/arms", arms.arms),
     web.put("/arms/{arm:.+}", arms.add),

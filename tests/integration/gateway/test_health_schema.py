@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from services.gateway.http.openapi import document
+from services.gateway.http.openapi_document import document
 from shared.errors import UpstreamError
 from tests.integration.gateway.test_access import ADMIN, CHAT, USER, bearer
 from tests.support.fakes.chat_model import Reply

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from services.gateway.http.openapi import document
+from services.gateway.http.openapi_document import document
 from shared.bandit.decision import Group
 from shared.bandit.learning import lift_outcome_sums, lift_rating_sums
 from shared.clock import utc_day

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from services.gateway.http.openapi import document
+from services.gateway.http.openapi_document import document
 from shared.bandit.learning import feedback_sums, score_sums
 from shared.bandit.sources import Source
 from shared.clock import utc_day

@@ -39,6 +39,7 @@ from tests.support.fakes.heartbeats import FakeHeartbeats
 from tests.support.fakes.memory import Memory
 from tests.support.fakes.posterior_store import FakePosteriorStore
 from tests.support.fakes.request_index import FakeRequestIndex
+from tests.support.fakes.request_list import FakeRequestList
 from tests.support.fakes.request_log import FakeRequestLog
 from tests.support.fakes.supervision import new_supervisor
 from tests.support.fakes.upstreams import FakeUpstreams
@@ -114,6 +115,7 @@ class World:
             embedder=self.embedder,
             index=self.index,
             log=self.log,
+            request_list=FakeRequestList(self.memory),
             store=self.store,
             queue=FakeEventQueue(self.memory),
             heartbeats=self.heartbeats,

@@ -24,7 +24,7 @@ from shared.schemas.storage import (
     Verdict,
     counted_kind,
 )
-from shared.storage.redis_requests import STEPS_KEPT
+from shared.storage.redis_record import STEPS_KEPT
 from tests.support.fakes.memory import Alias, Memory, Story
 
 
@@ -111,6 +111,7 @@ class FakeRequestLog:
             if each.score is not None
         }
         applied = {source: story.applied(source) for source in Source}
+        assigned = story.assigned or _counted(story)
         evaluated = story.ledger.get(EventKind.EVALUATION, (0, {}))[0] == 1
         return StoredRequest(
             record=story.record,
@@ -121,6 +122,7 @@ class FakeRequestLog:
             evaluation_applied=evaluated,
             scores=scores,
             scores_applied=applied,
+            kind=None if assigned is None else assigned.kind,
         )
 
     async def rate(

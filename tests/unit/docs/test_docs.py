@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from services.gateway.http.openapi import document
+from services.gateway.http.openapi_document import document
 from shared.schemas.chat import parse_chat
 from shared.schemas.feedback import parse_feedback
 from shared.settings import Settings, load_settings

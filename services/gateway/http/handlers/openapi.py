@@ -10,7 +10,8 @@ import orjson
 from aiohttp import web
 
 from services.gateway.http.handlers import json_response
-from services.gateway.http.openapi import OPERATIONS, ROUTER_HEADERS, Operation, document
+from services.gateway.http.openapi import OPERATIONS, ROUTER_HEADERS, Operation
+from services.gateway.http.openapi_document import document
 from services.gateway.process.version import VERSION
 
 _STYLE = """

@@ -27,7 +27,7 @@ async def request_record(request: web.Request) -> web.Response:
 
 async def request_metrics(request: web.Request) -> web.Response:
     """Show the numbers of one request."""
-    return json_response(_numbers(await _find(request)))
+    return json_response(numbers(await _find(request)))
 
 
 async def _find(request: web.Request) -> StoredRequest:
@@ -77,7 +77,7 @@ def _record(stored: StoredRequest) -> dict[str, Any]:
             },
             "evaluation": stored.evaluation_applied,
         },
-        "metrics": _numbers(stored),
+        "metrics": numbers(stored),
     }
 
 
@@ -117,7 +117,8 @@ def _prompt_kind(decision: Decision) -> dict[str, Any] | None:
     }
 
 
-def _numbers(stored: StoredRequest) -> dict[str, Any]:
+def numbers(stored: StoredRequest) -> dict[str, Any]:
+    """Return the numbers of a request."""
     record, outcome = stored.record, stored.record.outcome
     score = None if stored.rating is None else stored.rating.score
     return {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.gateway.http.handlers.records import _numbers, _record
+from services.gateway.http.handlers.records import _record, numbers
 from shared.bandit.racing import EvaluationPlan, EvaluationReason
 from shared.bandit.sources import Source
 from shared.schemas.records import Rating, StoredRequest
@@ -53,9 +53,7 @@ def test_scores_by_source_and_the_evaluation_are_shown() -> None:
 
 def test_latencies_are_milliseconds() -> None:
     """Those of the record itself are seconds."""
-    assert _numbers(stored())["latency_ms"] == pytest.approx(
-        {"overhead": 4.0, "upstream": 1500.0, "first_token": 250.0}
-    )
+    assert numbers(stored())["latency_ms"] == pytest.approx({"overhead": 4.0, "upstream": 1500.0, "first_token": 250.0})
 
 
 def test_records_of_before_kinds_show_their_cluster() -> None:

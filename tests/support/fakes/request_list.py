@@ -1,0 +1,32 @@
+"""`RequestList` in memory."""
+
+from __future__ import annotations
+
+from shared.errors import DependencyError
+from shared.schemas.traffic import RequestPage
+from tests.support.fakes.memory import Memory
+from tests.support.fakes.request_log import FakeRequestLog
+
+
+class FakeRequestList:
+    """The contract, without Redis and without a bound."""
+
+    def __init__(self, memory: Memory) -> None:
+        self._memory = memory
+        self._log = FakeRequestLog(memory)
+
+    async def page(self, owner: str | None, *, before: str, limit: int) -> RequestPage:
+        if self._memory.away:
+            raise DependencyError("redis", "away")
+        own_ids = sorted(
+            (
+                own_id
+                for own_id, story in self._memory.stories.items()
+                if story.record is not None and owner in (None, story.record.owner)
+                and (not before or own_id < before)
+            ),
+            reverse=True,
+        )[:limit]  # fmt: skip
+        found = [await self._log.find(owner=None, public_id=own_id) for own_id in own_ids]
+        last = own_ids[-1] if len(own_ids) == limit else ""
+        return RequestPage(tuple(stored for stored in found if stored is not None), last)
