@@ -130,7 +130,7 @@ class RequestLog(Protocol):
         """
 
     async def release(self, *, owner: str, public_id: str, own_id: str, charge: Charge | None = None) -> None:
-        """Undo `reserve` for a request without a result; idempotent, and without effect on the ids of others."""
+        """Undo `reserve`, or what is unused of it, for a request without a record; idempotent; leaves others' ids."""
 
     async def record(self, entries: Sequence[NewRecord]) -> None:
         """Store records and their outcome events in one write. Idempotent per record."""

@@ -11,6 +11,7 @@ from services.gateway.adapters import Adapters
 from services.gateway.chat.chat_metrics import ChatMetrics
 from services.gateway.chat.context import HICCUP_S, ContextGatherer, ContextLimits
 from services.gateway.chat.conversations import Conversations
+from services.gateway.chat.embeddings import Embeddings
 from services.gateway.chat.fallback import UpstreamCaller
 from services.gateway.chat.recording import ChatRecorder
 from services.gateway.chat.reservations import Reservations
@@ -104,6 +105,7 @@ def build_app(settings: Settings, adapters: Adapters, file: ModelsFile) -> web.A
         forward_control=any(upstream.api_key is None for upstream in file.upstreams.values()),
         forward_session=any(upstream.is_openrouter for upstream in file.upstreams.values()),
     )
+    app[keys.EMBEDDINGS] = build_embeddings(settings, adapters, gateway)
     app[keys.SELECTOR] = gateway.selector
     app[keys.FEEDBACK] = gateway.feedback
     app[keys.CATALOGUE] = gateway.catalogue
@@ -216,6 +218,15 @@ def _context_limits(settings: Settings) -> ContextLimits:
         recency_s=settings.RECENCY_DAYS * 86_400,
         max_chars=settings.EMBED_MAX_CHARS,
     )
+
+
+def build_embeddings(settings: Settings, adapters: Adapters, gateway: Gateway) -> Embeddings:
+    """Return the use case of embedding requests, which shares circuits and quotas with chat."""
+    caller = gateway.chat.caller
+    return Embeddings(
+        gateway.catalogue, gateway.reservations, caller, adapters.upstreams, quotas=gateway.quotas,
+        metrics=caller.metrics, clock=adapters.clock, request_timeout_s=settings.REQUEST_TIMEOUT_S,
+    )  # fmt: skip
 
 
 def build_loops(gateway: Gateway) -> BackgroundLoops:

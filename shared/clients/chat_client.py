@@ -24,6 +24,7 @@ from shared.clients.answer_stream import HttpAnswerStream
 from shared.clients.answers import BadAnswer, answer_of, parse_json
 from shared.clients.masking import Mask, secrets_of
 from shared.clients.model_list import arms_of
+from shared.clients.native_answers import native_answer_of
 from shared.clients.upstream_errors import garbage, of_error_body, of_exception, of_status
 from shared.logs import get_logger
 from shared.quick_http import Incoming, Proxy, QuickHttp
@@ -103,14 +104,16 @@ class HttpChatModel:
     async def complete(self, call: Call) -> Answer:
         """Return the answer. Raises UpstreamError."""
         dropped = ("stream", "stream_options")
-        payload = {name: value for name, value in call.body.items() if name not in dropped}
+        body = call.body if call.native is None else call.native.body
+        payload = {name: value for name, value in body.items() if name not in dropped}
         with span("upstream") as trace_headers:
             answer = await self._ask(call, payload, trace_headers, head_by=call.deadline)
             try:
                 raw = await self._read_answer(answer, call.deadline)
             finally:
                 answer.close()
-        return answer_of(raw, partial(of_error_body, call=call, mask=self._mask))
+        refusal = partial(of_error_body, call=call, mask=self._mask)
+        return answer_of(raw, refusal) if call.native is None else native_answer_of(call.native.api, raw, refusal)
 
     @asynccontextmanager
     async def stream(self, call: Call) -> AsyncIterator[HttpAnswerStream]:
@@ -195,7 +198,7 @@ class HttpChatModel:
         try:
             # Not kept in a variable: a big body is freed as soon as it is sent, however long the answer takes.
             return await self._http.open(
-                "POST", "/chat/completions", orjson.dumps({**payload, "model": call.arm}), headers, within_s=within_s
+                "POST", _path(call), orjson.dumps({**payload, "model": call.arm}), headers, within_s=within_s
             )
         except _FAILURES as error:
             raise of_exception(error) from error
@@ -226,6 +229,10 @@ class HttpChatModel:
         except _FAILURES as error:
             raise of_exception(error) from error
         return b"".join(parts).strip()
+
+
+def _path(call: Call) -> str:
+    return "/chat/completions" if call.native is None else f"/{call.native.api}"
 
 
 def _stream_options(call: Call) -> Mapping[str, Any]:

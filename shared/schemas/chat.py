@@ -21,6 +21,7 @@ from shared.schemas.requirements import NO_REQUIREMENTS, Requirements, requireme
 from shared.schemas.strict_json import load_object, validate
 from shared.schemas.terms import Terms, is_auto, terms_of
 from shared.schemas.traits import traits_of
+from shared.schemas.upstream import Native
 
 MAX_PROMPT_CHARS = 1_500_000
 """Text of all messages together, some 400,000 tokens."""
@@ -90,6 +91,7 @@ class ChatRequest(Struct, frozen=True, eq=False):
         terms: the caller's own terms of the choice; None for those of the settings.
         caps_answer: see `Translated`.
         private: whether it says that its content must not be stored or collected.
+        native: the request in the API that it came by, None for chat.
     """
 
     body: Mapping[str, object]
@@ -105,6 +107,7 @@ class ChatRequest(Struct, frozen=True, eq=False):
     terms: Terms | None = None
     caps_answer: bool = False
     private: bool = False
+    native: Native | None = None
 
 
 def parse_chat(raw: bytes, *, forward_session: bool = False, translate: Translate | None = None) -> ChatRequest:

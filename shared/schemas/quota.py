@@ -28,12 +28,20 @@ class Limits(Struct, frozen=True):
 
 
 class Charge(Struct, frozen=True):
-    """Reservation of one request: the most it may use, and the limits. `day`: whose budget pays."""
+    """Reservation of one request: the most it may use, and the limits. `day`: whose budget pays.
+
+    What `unused` returns is the part of it that is given back; its `requests` are 0: the request was made.
+    """
 
     limits: Limits
     tokens: int
     nano_usd: int
     day: str
+    requests: int = 1
+
+    def unused(self, tokens: int, nano_usd: int) -> Charge:
+        """Return what is left after a request has used so much; negative where it was more."""
+        return Charge(self.limits, self.tokens - tokens, self.nano_usd - nano_usd, self.day, requests=0)
 
 
 class Limit(StrEnum):

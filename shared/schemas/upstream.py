@@ -36,10 +36,26 @@ class Usage(Struct, frozen=True):
         )
 
 
+CHAT = "chat"
+EMBEDDINGS = "embeddings"
+
+
+class Native(Struct, frozen=True, eq=False):
+    """A request in the shape of another API than chat completions, as the client sent it, without routing fields.
+
+    Attributes:
+        api: the name of the API: `embeddings`.
+        body: the fields for the upstream, without `model`.
+    """
+
+    api: str
+    body: Mapping[str, object]
+
+
 class Call(Struct, frozen=True):
     """One chat completion: the client's body without routing fields, and the arm to call.
 
-    `deadline` is a `Clock.monotonic` instant.
+    `deadline` is a `Clock.monotonic` instant. `native`: the same request in another API, for upstreams that have it.
     """
 
     arm: ArmId
@@ -51,6 +67,7 @@ class Call(Struct, frozen=True):
     requirements: Requirements = NO_REQUIREMENTS
     include_usage: bool = False
     """Whether a stream ends with a usage chunk."""
+    native: Native | None = None
 
 
 class Answer(Struct, frozen=True):
@@ -60,6 +77,7 @@ class Answer(Struct, frozen=True):
         chars: length of its text.
         calls: ids of its tool calls.
         choices: text, tool calls and end of each choice.
+        api: the API whose shape the body has.
     """
 
     body: bytes
@@ -68,6 +86,7 @@ class Answer(Struct, frozen=True):
     chars: int = 0
     calls: tuple[str, ...] = ()
     choices: tuple[AnswerChoice, ...] = ()
+    api: str = CHAT
 
 
 KEEP_ALIVE = b": keep-alive\n\n"

@@ -100,8 +100,8 @@ class RedisRequestLog:
         keys = [redis_keys.alias(owner, public_id), redis_keys.request(own_id)]
         if charge is not None:
             keys += [redis_keys.rate(owner), redis_keys.spent(owner, charge.day)]
-        tokens, nano_usd = (charge.tokens, charge.nano_usd) if charge is not None else (0, 0)
-        await self._release.call(keys, [own_id, tokens, nano_usd])
+        amounts = (charge.tokens, charge.nano_usd, charge.requests) if charge is not None else (0, 0, 0)
+        await self._release.call(keys, [own_id, *amounts])
 
     async def record(self, entries: Sequence[NewRecord]) -> None:
         """Store records and their events, in few round trips, each request atomically."""

@@ -160,6 +160,22 @@ async def test_what_is_released_was_never_taken(rig: Rig) -> None:
     assert again.quota.requests == pytest.approx(before.requests - 1, abs=0.5)
 
 
+async def test_the_unused_part_of_a_charge_is_given_back(rig: Rig) -> None:
+    """For a request that leaves no record: it counts as one, with what it has used; the id is free again."""
+    limits = Limits(requests=10, tokens=1000, nano_usd=NANO)
+    nothing, paid = charge(rig, limits, tokens=0, usd=0), charge(rig, limits, tokens=600, usd=0.6)
+    mine = own_id(rig.clock.now())
+    await rig.log.reserve(owner="a", public_id="x", own_id=mine, charge=paid)
+    for _ in range(2):
+        await rig.log.release(owner="a", public_id="x", own_id=mine, charge=paid.unused(100, NANO // 10))
+    after = await claim(rig, nothing, public_id="x")
+    assert after.reservation is Reservation.NEW
+    assert after.quota is not None
+    assert after.quota.spent == NANO // 10
+    assert after.quota.tokens == pytest.approx(900, abs=50)
+    assert after.quota.requests == pytest.approx(8, abs=0.5)
+
+
 @pytest.mark.parametrize("status", list(Status))
 async def test_what_is_recorded_is_not_released(rig: Rig, status: Status) -> None:
     """However it ended: what it has spent stays spent, and an id that is taken stays taken."""

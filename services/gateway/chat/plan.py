@@ -68,4 +68,5 @@ class ChatPlan(Struct, frozen=True, eq=False):
             headers=self.request.control,
             requirements=self.chat.requirements,
             include_usage=self.chat.include_usage,
+            native=self.chat.native,
         )

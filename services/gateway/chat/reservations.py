@@ -10,10 +10,11 @@ stream does: no other request can have it, and it cannot be rated yet.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import KW_ONLY, dataclass, field
 from functools import partial
+from typing import Any
 
 from services.gateway.limits.quotas import Quotas, rate_limit_headers, refusal
 from services.gateway.request_context import RequestContext
@@ -62,10 +63,15 @@ class Reservations:
         try:
             yield partial(self._checked, reserving, request)
         except BaseException:
-            release = self.supervisor.spawn("claims", partial(self._release, reserving, request, charge))
-            self._releases.add(release)
-            release.add_done_callback(self._releases.discard)
+            self._begin_release(partial(self._release, reserving, request, charge))
             raise
+
+    def give_back(self, request: RequestContext, charge: Charge, *, in_redis: bool) -> None:
+        """Give back, in the background, what a request that leaves no record has not used of its charge."""
+        if in_redis:
+            self._begin_release(partial(self._release_in_redis, request, charge))
+        else:
+            self.quotas.give_back(request.owner, charge)
 
     async def settle(self) -> None:
         """Wait until every release that has begun is done."""
@@ -106,12 +112,24 @@ class Reservations:
                 return
             if claim.reservation is Reservation.UNASKED and claim.quota is not None and claim.quota.refused is None:
                 self.quotas.give_back(request.owner, charge)
-            if self.breaker.open:
-                return
-            # Also where Redis did not answer in time: it may have made the reservation all the same.
+        except (RouterError, TimeoutError) as error:
+            _log.debug("a claim stays", error=str(error)[:300])
+            return
+        # Also where Redis did not answer in time: it may have made the reservation all the same.
+        await self._release_in_redis(request, charge)
+
+    async def _release_in_redis(self, request: RequestContext, charge: Charge | None) -> None:
+        if self.breaker.open:
+            return
+        try:
             async with asyncio.timeout(self.timeout_s):
                 await self.log.release(
                     owner=request.owner, public_id=request.public_id, own_id=request.own_id, charge=charge
                 )
         except (RouterError, TimeoutError) as error:
             _log.debug("a claim stays", error=str(error)[:300])
+
+    def _begin_release(self, release: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        task = self.supervisor.spawn("claims", release)
+        self._releases.add(task)
+        task.add_done_callback(self._releases.discard)

@@ -133,7 +133,7 @@ class Selector:
     ) -> tuple[Decision, Decision | None]:
         """Return the decision, and in shadow mode the one that is not followed."""
         if candidates.pinned is not None:
-            return _pin(candidates.pinned), None
+            return pin(candidates.pinned), None
         drawn, terms = self._draw(candidates, context), candidates.terms
         if not explore or (terms is not None and not terms.explores):
             drawn = greedy(drawn, "off", candidates.default, self.min_confidence)
@@ -205,7 +205,8 @@ def _safe_arm(candidates: Candidates) -> ArmId:
     return candidates.allowed[0] if candidates.default is None else candidates.default
 
 
-def _pin(arm: ArmId) -> Decision:
+def pin(arm: ArmId) -> Decision:
+    """Return the decision of a request that names its model."""
     return Decision(DecisionKind.PINNED, (arm,), propensity=1.0, confidence=1.0, reason="The client named the model.")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
+from services.gateway.chat.embeddings import Embeddings
 from services.gateway.chat.selection import Selector
 from services.gateway.feedback.record_feedback import FeedbackRecorder
 from services.gateway.feedback.signed_links import SignedLinks
@@ -32,6 +33,7 @@ REQUEST_CONTEXT = web.RequestKey("request_context", RequestContext)
 SETTINGS = web.AppKey("settings", Settings)
 REGISTRY = web.AppKey("registry", CollectorRegistry)
 CHAT = web.AppKey("chat", ChatHandler)
+EMBEDDINGS = web.AppKey("embeddings", Embeddings)
 SELECTOR = web.AppKey("selector", Selector)
 FEEDBACK = web.AppKey("feedback", FeedbackRecorder)
 CATALOGUE = web.AppKey("catalogue", Catalogue)

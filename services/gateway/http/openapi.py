@@ -21,6 +21,7 @@ from services.gateway.http.openapi_schemas import (
 )
 from services.gateway.http.openapi_views import LISTED, SETTINGS
 from shared.schemas.chat_fields import ChatFields
+from shared.schemas.embedding_request import EmbeddingFields
 from shared.schemas.feedback import MAX_BATCH, FeedbackFields, RatingFields
 from shared.schemas.ids import REQUEST_ID_PATTERN
 
@@ -123,6 +124,11 @@ OPERATIONS = (
         "/messages/count_tokens", "post", "Estimated tokens of a Messages request; no model is called",
         (200, "The estimate, rather too high than too low", JSON, object_of("input_tokens", input_tokens=TOKENS)),
         _CHAT_ERRORS | {429: "too_many_concurrent_requests", 503: "overloaded"}, MESSAGES_BODY,
+    ),
+    Operation(
+        "/embeddings", "post", "Vectors by the model that the request names; it is never routed",
+        (200, "OpenAI's embeddings, as the upstream answers", JSON, _ANYTHING),
+        _ANSWER_ERRORS | {400: _BODY_ERRORS[400]}, body_of(EmbeddingFields),
     ),
     Operation(
         "/feedback", "post", "Rate an answer or a session; the last rating counts, the same again changes nothing",

@@ -18,7 +18,6 @@ CHAT = "/chat/completions"
 _OTHER_APIS = {
     "responses": "The API of stored responses",
     "messages": "The API of message batches",
-    "embeddings": "The embeddings API",
     "completions": "The legacy completions API",
     "complete": "The legacy completions API",
     "engines": "The legacy completions API",

@@ -38,7 +38,7 @@ from shared.tracing import TRACEPARENT, TRACESTATE, Tracer
 REQUEST_ID = "X-Request-ID"
 NEEDS_CLIENT_ID = "/chat/completions"
 LIMITED_ROUTES = frozenset(
-    prefix + path for path in ("/chat/completions", "/route", *DIALECTS) for prefix in ("", "/v1")
+    prefix + path for path in ("/chat/completions", "/embeddings", "/route", *DIALECTS) for prefix in ("", "/v1")
 )
 """Routes whose requests hold a place of `Admission` until the last byte of the response."""
 POLLED = frozenset({"/ready", "/health"})

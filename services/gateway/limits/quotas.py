@@ -64,10 +64,15 @@ class Quotas:
 
     def charge(self, owner: str, chat: ChatRequest, prices: Iterable[Price | None]) -> Charge | None:
         """Return the most that `chat` may use, at the price of the dearest arm; None for a key without limits."""
+        if not self.limits(owner):
+            return None
+        return self.charge_tokens(owner, prompt_tokens(chat.body), answer_tokens(chat.body), prices)
+
+    def charge_tokens(self, owner: str, prompt: int, answer: int, prices: Iterable[Price | None]) -> Charge | None:
+        """Return the most that a request with so many tokens may use, at the price of the dearest arm."""
         limits = self.limits(owner)
         if not limits:
             return None
-        prompt, answer = prompt_tokens(chat.body), answer_tokens(chat.body)
         cost_usd = max((price.cost_usd(prompt, answer) for price in prices if price is not None), default=0.0)
         return Charge(limits, prompt + answer, round(cost_usd * NANO), utc_day(self._clock.now()))
 
@@ -88,10 +93,10 @@ class Quotas:
         return Quota(limits, level.requests, level.tokens, level.spent, refused)
 
     def give_back(self, owner: str, charge: Charge | None) -> None:
-        """Return what `without_redis` took for a request that was not served."""
+        """Return what `without_redis` took for a request that was not served, or the unused part of it."""
         level = self._levels.get(owner)
         if charge is not None and level is not None:
-            level.requests += 1
+            level.requests += charge.requests
             level.tokens += charge.tokens
             level.spent -= charge.nano_usd
 

@@ -17,7 +17,6 @@ HINTS = [
     ("GET", "/v1/responses/resp_1", "The API of stored responses is not offered. Did you mean POST /v1/responses?"),
     ("POST", "/v1/v1/messages", MESSAGES),
     ("POST", "/v1/messages/batches", "The API of message batches is not offered. " + MESSAGES),
-    ("POST", "/v1/embeddings", CHAT),
     ("POST", "/v1/completions", CHAT),
     ("POST", "/completions", CHAT),
     ("POST", "/v1//chat/completions", CHAT),

@@ -49,7 +49,7 @@ class QuotaLedger:
     def give_back(self, owner: str, charge: Charge) -> None:
         """Put back what a request took of which nothing came."""
         if owner in self.buckets:
-            self.buckets[owner].requests += 1
+            self.buckets[owner].requests += charge.requests
             self.buckets[owner].tokens += charge.tokens
         if (owner, charge.day) in self.spent:
             self.spent[owner, charge.day] -= charge.nano_usd
