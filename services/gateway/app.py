@@ -17,6 +17,7 @@ from services.gateway.chat.recording import ChatRecorder
 from services.gateway.chat.reservations import Reservations
 from services.gateway.chat.route_chat import RouteChat
 from services.gateway.chat.selection import Selector
+from services.gateway.dashboard.files import read_files
 from services.gateway.evaluation.evaluations import Evaluations, build_evaluations
 from services.gateway.feedback.record_feedback import FeedbackRecorder
 from services.gateway.feedback.signed_links import SignedLinks
@@ -121,7 +122,9 @@ def build_app(settings: Settings, adapters: Adapters, file: ModelsFile) -> web.A
         metrics, gateway.catalogue, gateway.posteriors, gateway.circuit_breakers, settings.bandit().weights
     )
     app.cleanup_ctx.append(build_loops(gateway).run)
-    app.router.add_routes(all_routes())
+    if settings.DASHBOARD:
+        app[keys.DASHBOARD] = read_files()
+    app.router.add_routes(all_routes(with_dashboard=settings.DASHBOARD))
     return app
 
 

@@ -74,6 +74,7 @@ class Settings(EvaluationSettings, TrafficSettings, SourcedSettings):
     METRICS_TOKEN: HeaderSecret | None = Field(
         None, description="Key that Prometheus sends as `Authorization: Bearer`; it can only read `/metrics`"
     )
+    DASHBOARD: bool = Field(default=True, description="Serve the dashboard at `/ui`")
     MAX_CONNECTIONS_PER_ADDRESS: int = Field(
         0, ge=0, le=1_000_000, description="Connections of one client address, above it 503; 0: half of all"
     )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from services.gateway.chat.embeddings import Embeddings
 from services.gateway.chat.selection import Selector
+from services.gateway.dashboard.files import PageFile
 from services.gateway.feedback.record_feedback import FeedbackRecorder
 from services.gateway.feedback.signed_links import SignedLinks
 from services.gateway.http.chat_handler import ChatHandler
@@ -50,4 +53,5 @@ HEALTH = web.AppKey("health", Health)
 READINESS = web.AppKey("readiness", Readiness)
 REQUEST_LIFECYCLE = web.AppKey("request_lifecycle", RequestLifecycle)
 BODY_BYTES = web.AppKey("body_bytes", BodyBytes)
+DASHBOARD = web.AppKey[Mapping[str, PageFile]]("dashboard")
 LINKS = web.AppKey("links", SignedLinks)

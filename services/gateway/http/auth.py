@@ -18,8 +18,8 @@ from services.gateway.request_context import ANYBODY, Caller
 from shared.errors import Forbidden, Unauthenticated
 from shared.settings import Settings
 
-OPEN_ROUTES = frozenset({"/health", "/ready", "/openapi.json", "/docs", "/feedback/{token}"})
-"""Routes that need no key: probes, the OpenAPI document, and signed links."""
+OPEN_ROUTES = frozenset({"/health", "/ready", "/openapi.json", "/docs", "/feedback/{token}", "/ui", "/ui/{file}"})
+"""Routes that need no key: probes, the OpenAPI document, signed links, and the dashboard without its data."""
 
 METRICS_ROUTE = "/metrics"
 OPERATOR_ROUTES = frozenset({METRICS_ROUTE, "/arms", "/v1/arms", "/settings", "/v1/settings"})

@@ -226,4 +226,11 @@ OPERATIONS = (
         "/docs", "get", "This document as a page", (200, "A page", "text/html", STRING), {},
         versioned=False, open=True,
     ),
+    Operation(
+        "/ui", "get", "The dashboard", (200, "A page", "text/html", STRING), {}, versioned=False, open=True
+    ),
+    Operation(
+        "/ui/{file}", "get", "A file of the dashboard", (200, "The file", "text/javascript", STRING),
+        {404: "not_found"}, versioned=False, open=True,
+    ),
 )  # fmt: skip

@@ -9,6 +9,7 @@ from services.gateway.dialects.responses import RESPONSES
 from services.gateway.http.handlers import (
     arms,
     chat,
+    dashboard,
     dialects,
     embeddings,
     feedback,
@@ -53,11 +54,17 @@ OPERATIONS = (
     web.get("/docs", openapi.docs),
 )
 
+DASHBOARD = (
+    web.get("/ui", dashboard.page),
+    web.get("/ui/{file:.+}", dashboard.file),
+)
 
-def all_routes() -> tuple[web.RouteDef, ...]:
-    """Return every route."""
+
+def all_routes(*, with_dashboard: bool = True) -> tuple[web.RouteDef, ...]:
+    """Return every route; those of the dashboard unless it is switched off."""
     return (
         *API,
         *(web.RouteDef(route.method, PREFIX + route.path, route.handler, route.kwargs) for route in API),
         *OPERATIONS,
+        *(DASHBOARD if with_dashboard else ()),
     )

@@ -1,0 +1,77 @@
+// A decision, drawn: what was believed of each model, which past requests counted, and what would have changed it.
+import { html, count, percent, score, usd, seconds } from "./lib.js";
+import { Badge, Belief, Table } from "./parts.js";
+
+const EVIDENCE = {
+  local: "similar past requests with ratings",
+  global: "what was learned from all traffic",
+  default: "nothing: the default model answers until enough is known",
+  pinned: "your request: it named the model",
+  control: "the control group: no routing, to measure what routing brings",
+  fallback: "a fallback after another model failed",
+};
+
+const Z_95 = 1.96;
+
+// Expected utilities may be below 0 or above 1; all models of one decision share a scale.
+function scaleOf(arms) {
+  const ends = arms.flatMap((arm) => [arm.utility, arm.draw, arm.quality - Z_95 * arm.quality_sd, arm.quality + Z_95 * arm.quality_sd]);
+  return [Math.min(0, ...ends), Math.max(1, ...ends)];
+}
+
+// What the runner-up lacked, in utility and in quality. A pinned or held model was not chosen by a draw.
+export function flip(decision) {
+  const drawn = decision.arms.filter((arm) => arm.draw != null);
+  const chosen = drawn.find((arm) => arm.arm === decision.model);
+  if (decision.kind === "pinned" || decision.kind === "control") return "A higher estimate of another model would not have changed this choice.";
+  if (!chosen || drawn.length < 2) return "No other model could have been chosen.";
+  const next = drawn.filter((arm) => arm !== chosen).reduce((a, b) => (a.draw >= b.draw ? a : b));
+  const gap = chosen.draw - next.draw;
+  if (decision.session_held) {
+    return `The conversation keeps ${chosen.arm} while its utility is close to the best. Without the conversation, ${gap >= 0 ? chosen.arm : next.arm} had the highest draw.`;
+  }
+  if (gap < 0) return `${next.arm} had the highest draw, but it was not used: see the reason and the attempts.`;
+  const weight = decision.weights.quality;
+  const quality = weight > 0 ? `, which is a quality ${score(gap / weight)} higher` : "";
+  return `${next.arm} would have been chosen if its draw had been ${gap.toFixed(3)} higher${quality}.`;
+}
+
+export function Decision({ decision }) {
+  const [low, high] = scaleOf(decision.arms);
+  const place = (value) => (value - low) / (high - low);
+  const columns = [
+    ["Model", (arm) => html`${arm.arm === decision.model ? html`<strong>${arm.arm}</strong> <${Badge} tone="good">chosen<//>` : arm.arm}`, "model"],
+    [
+      "Quality (band) and drawn utility (coloured line)",
+      (arm) => html`<${Belief} tone=${arm.arm === decision.model ? "chosen" : ""} low=${place(arm.quality - Z_95 * arm.quality_sd)} mean=${place(arm.quality)}
+        high=${place(arm.quality + Z_95 * arm.quality_sd)} mark=${arm.draw == null ? null : place(arm.draw)}
+        label=${`quality ${score(arm.quality)}, 95 % within ${score(Z_95 * arm.quality_sd)}; drawn utility ${score(arm.draw)}`} />
+        <span class="note">${score(arm.quality)} ± ${score(Z_95 * arm.quality_sd)}, draw ${score(arm.draw)}</span>`,
+      "drawn",
+    ],
+    ["Probability", (arm) => percent(arm.propensity), "number"],
+    ["Utility", (arm) => score(arm.utility), "number"],
+    ["Cost", (arm) => usd(arm.cost_usd), "number"],
+    ["Time", (arm) => seconds(arm.latency_s), "number"],
+    ["Ratings", (arm) => count(arm.labels), "number"],
+  ];
+  return html`
+    <p>${decision.reason}</p>
+    <p class="note">Decided by ${EVIDENCE[decision.kind] || decision.kind}. ${decision.explored ? "This choice explored. " : ""}Weights: quality ${score(decision.weights.quality)}, speed ${score(decision.weights.latency)}, cost ${score(decision.weights.cost)}.</p>
+    ${decision.degraded.length > 0 && html`<p class="warn">Decided without: ${decision.degraded.join(", ")}.</p>`}
+    <${Table} label="What was believed of each model" columns=${columns} rows=${decision.arms} keyOf=${(arm) => arm.arm} empty="No model was compared." />
+    ${decision.unfit.length > 0 && html`<p class="note">Not eligible: ${decision.unfit.map((row) => Object.values(row).filter(Boolean).join(": ")).join("; ")}.</p>`}
+    <h3>What would have changed it</h3><p>${flip(decision)}</p>
+    <h3>Past requests that counted</h3>
+    ${decision.prompt_kind && html`<p class="note">${decision.prompt_kind.new ? "A new kind of prompt." : `Kind ${decision.prompt_kind.id}`}${decision.prompt_kind.size == null ? "" : ` with ${count(decision.prompt_kind.size)} requests`}.</p>`}
+    <${Table} label="Past requests that counted" rows=${decision.neighbours} keyOf=${(row) => row.request_id}
+      empty="No similar past request with a rating counted."
+      columns=${[
+        ["Request", (row) => html`<a class="id" href=${`#/requests/${encodeURIComponent(row.request_id)}`}>${row.request_id}</a>`],
+        ["Model", (row) => row.arm],
+        ["Similarity", (row) => score(row.similarity), "number"],
+        ["Score", (row) => score(row.score), "number"],
+        ["Weight", (row) => score(row.weight), "number"],
+      ]} />`;
+}
+
