@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q install
 LOCKS := deploy/requirements
 
-.PHONY: run demo rebuild export import evaluate-models soak langchain clients replay compare evaluate bench test check configuration compose-test chaos-test mutants format lock clean help
+.PHONY: run demo dist wheel-test rebuild export import evaluate-models soak langchain clients replay compare evaluate bench test check configuration compose-test chaos-test mutants format lock clean help
 
 run: $(VENV)/.local  ## Start the whole system; Ctrl-C stops it
 	@$(BIN)/python -m deploy.local
@@ -13,6 +13,13 @@ run: $(VENV)/.local  ## Start the whole system; Ctrl-C stops it
 demo: $(VENV)/.local  ## Replay real prompts and watch the router learn (DATA=folder REQUESTS=1000 SEED=0 FEEDBACK=1 JUDGE=exact)
 	@$(BIN)/python -m deploy.local.demo $(if $(DATA),--data "$(DATA)") $(if $(REQUESTS),--requests $(REQUESTS)) \
 	  $(if $(SEED),--seed $(SEED)) $(if $(FEEDBACK),--feedback $(FEEDBACK)) $(if $(JUDGE),--judge "$(JUDGE)")
+
+dist: $(VENV)/.test  ## Build the wheel into dist/, without the network
+	@rm -f dist/*.whl
+	@$(BIN)/python -m hatchling build -t wheel -d dist
+
+wheel-test: dist  ## Install the wheel with pip, uvx and pipx from the package index, and start everything from it
+	@$(BIN)/python -m deploy.wheel.trial dist/*.whl
 
 rebuild: $(VENV)/.local  ## Redis and Qdrant from the history, while `make run` is stopped (REPLACE=1: over what is there)
 	@$(BIN)/python -m deploy.local.rebuild $(if $(REPLACE),--replace)

@@ -47,7 +47,7 @@ LOCKS = (
     Lock("local.txt", extras=("local",), agrees_with="runtime.txt"),
     Lock("otel.txt", extras=("otel",), agrees_with="local.txt"),
     Lock("plots.txt", extras=("plots",), agrees_with="local.txt"),
-    Lock("test.txt", extras=("local", "otel", "test"), agrees_with="local.txt"),
+    Lock("test.txt", extras=("local", "history", "otel", "test"), agrees_with="local.txt"),
     Lock("langchain.txt", source=str(FOLDER / "langchain.in")),
     Lock("clients.txt", source=str(FOLDER / "clients.in")),
     Lock("data.txt", source=str(FOLDER / "data.in"), options=("--no-deps",)),

@@ -7,9 +7,10 @@ import sys
 import time
 from pathlib import Path
 
+from deploy.local.beside import default_folder
 from deploy.local.interrupts import StopRequests
 from deploy.local.model_lines import model_lines
-from deploy.local.plan import ROOT, Planner, Simulation
+from deploy.local.plan import Planner, Simulation
 from deploy.local.stack import Interrupted, Stack
 from deploy.local.terminal import say, show_banner, show_line
 from shared.errors import DependencyError, SettingsError
@@ -20,8 +21,8 @@ from shared.standard_streams import protect
 def main(arguments: list[str] | None = None) -> int:
     """Run; return the exit code: 0 after a signal, 1 when a part ended, 2 for wrong settings."""
     protect(stdout=True)  # a closed or stuck terminal must not end or block the stack
-    parser = argparse.ArgumentParser(prog="python -m deploy.local", description="Run the whole system on this machine.")
-    parser.add_argument("--folder", type=Path, default=ROOT / ".local", help="data and logs (default: .local)")
+    parser = argparse.ArgumentParser(prog="llm-router run", description="Run the whole system on this machine.")
+    parser.add_argument("--folder", type=Path, default=default_folder(), help="data and logs (default: %(default)s)")
     parser.add_argument("--models", type=Path, help="embedding models (default: FOLDER/models)")
     parser.add_argument("--replay", help="recorded outcomes for the simulated upstream: a folder, or `example`")
     parser.add_argument("--speed", type=float, default=1.0, help="speed of the simulated upstream")

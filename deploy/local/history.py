@@ -9,16 +9,16 @@ the data of the last run with the same upstream. `make export` and `make evaluat
 from __future__ import annotations
 
 import argparse
-import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from deploy.local import running
-from deploy.local.environment import explicit_settings
+from deploy.local.beside import command_environment, default_folder, module_command
 from deploy.local.interrupts import StopRequests
-from deploy.local.plan import ROOT, Plan, Planner
+from deploy.local.plan import Plan, Planner
 from deploy.local.stack import AlreadyRunning, Interrupted, Stack
 from shared.errors import DependencyError, SettingsError
 from shared.settings import Settings, load_settings
@@ -40,11 +40,11 @@ class OnlyPostgres(Planner):
 def main(arguments: list[str] | None = None) -> int:
     """Run the module; return its exit code."""
     parser = argparse.ArgumentParser(prog="python -m deploy.local.history")
-    parser.add_argument("--folder", type=Path, default=ROOT / ".local", help="data and logs (default: .local)")
+    parser.add_argument("--folder", type=Path, default=default_folder(), help="data and logs (default: %(default)s)")
     parser.add_argument("module", help="module to run")
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help="arguments of the module")
     options = parser.parse_args(arguments)
-    folder, command = options.folder.resolve(), [sys.executable, "-m", options.module, *options.arguments]
+    folder, command = options.folder.resolve(), module_command(options.module, *options.arguments)
     try:
         return _on_history(load_settings(), folder, command)
     except Interrupted:
@@ -63,23 +63,22 @@ def _on_history(settings: Settings, folder: Path, command: list[str]) -> int:
     ENABLE_PERSISTENCE may have been set for `make run` only, in another terminal: an existing database is used anyway.
     """
     if settings.model_fields_set & {"DATABASE_URL", "DATABASE_HOST"}:
-        return subprocess.run(command, check=False, cwd=ROOT).returncode
+        return subprocess.run(command, check=False, env=command_environment(settings, {})).returncode
     settings = settings.model_copy(update={"ENABLE_PERSISTENCE": True})
     planner = OnlyPostgres(settings, folder, folder / "models", say=_say, anywhere=True)
     try:
         with Stack(planner, stop_requests=StopRequests()) as stack:
             stack.start()
-            return stack.run_command(command, _environment(settings, stack.plan.own["DATABASE_URL"]))
+            return stack.run_command(command, command_environment(settings, _database(stack.plan.own)))
     except AlreadyRunning:
-        url = running.addresses(folder).get("DATABASE_URL")
-        if not url:
+        database = _database(running.addresses(folder))
+        if not database:
             raise SettingsError("the running stack has no PostgreSQL: restart it with ENABLE_PERSISTENCE") from None
-        return subprocess.run(command, check=False, cwd=ROOT, env=_environment(settings, url)).returncode
+        return subprocess.run(command, check=False, env=command_environment(settings, database)).returncode
 
 
-def _environment(settings: Settings, database_url: str) -> dict[str, str]:
-    inherited = {name: value for name, value in os.environ.items() if name != "CONFIG_FILE"}
-    return inherited | explicit_settings(settings) | {"DATABASE_URL": database_url}
+def _database(addresses: Mapping[str, str]) -> dict[str, str]:
+    return {name: url for name, url in addresses.items() if name == "DATABASE_URL"}
 
 
 def _say(text: str) -> None:

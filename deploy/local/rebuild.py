@@ -6,9 +6,9 @@ import argparse
 import sys
 from pathlib import Path
 
+from deploy.local.beside import default_folder, module_command
 from deploy.local.chosen_parts import ChosenParts
 from deploy.local.interrupts import StopRequests
-from deploy.local.plan import ROOT
 from deploy.local.stack import Interrupted, Stack
 from deploy.local.terminal import say, show_line
 from shared.errors import DependencyError, SettingsError
@@ -19,8 +19,8 @@ STORES = ("redis", "qdrant", "postgres")
 
 def main(arguments: list[str] | None = None) -> int:
     """Start the stores, rebuild, stop; return the exit code of the rebuild."""
-    parser = argparse.ArgumentParser(prog="python -m deploy.local.rebuild")
-    parser.add_argument("--folder", type=Path, default=ROOT / ".local", help="data and logs (default: .local)")
+    parser = argparse.ArgumentParser(prog="llm-router rebuild")
+    parser.add_argument("--folder", type=Path, default=default_folder(), help="data and logs (default: %(default)s)")
     parser.add_argument("--anywhere", action="store_true", help="use any free ports instead of the default ones")
     parser.add_argument("--replace", action="store_true", help="first delete what Redis and Qdrant hold")
     options = parser.parse_args(arguments)
@@ -34,8 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
         requests = StopRequests()
         with Stack(planner, show=show_line, stop_requests=requests) as stack:
             stack.start()
-            command = [sys.executable, "-m", "services.learner", "rebuild", *words]
-            return stack.run_command(command, planner.environment)
+            return stack.run_command(module_command("services.learner", "rebuild", *words), planner.environment)
     except Interrupted:
         return 130
     except SettingsError as error:

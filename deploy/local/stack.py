@@ -16,7 +16,7 @@ from typing import IO, Self
 
 from deploy.local import guard, running
 from deploy.local.logtail import LogTail, last_lines
-from deploy.local.plan import ROOT, Part, Plan, Planner
+from deploy.local.plan import Part, Plan, Planner
 from shared.errors import DependencyError, RouterError
 
 TICK_S = 0.05
@@ -149,8 +149,8 @@ class Stack:
             time.sleep(TICK_S)
 
     def run_command(self, command: list[str], environment: dict[str, str]) -> int:
-        """Run `command` in the project's folder while the parts run; return its exit code. Raises as `poll` does."""
-        process = subprocess.Popen(command, env=environment, cwd=ROOT)
+        """Run `command` while the parts run; return its exit code. Raises as `poll` does."""
+        process = subprocess.Popen(command, env=environment)
         try:
             while process.poll() is None:
                 self.poll()

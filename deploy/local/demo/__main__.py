@@ -12,13 +12,14 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
+from deploy.local.beside import default_folder
 from deploy.local.demo.evaluation_cost import evaluation_cost
 from deploy.local.demo.reconciliation import reconcile
 from deploy.local.demo.screen import Screen
 from deploy.local.demo.traffic import Progress, Traffic
 from deploy.local.demo.utility import utilities
 from deploy.local.interrupts import StopRequests
-from deploy.local.plan import ROOT, Planner, Simulation
+from deploy.local.plan import Planner, Simulation
 from deploy.local.stack import Interrupted, Stack
 from deploy.simulator.judge import JUDGE
 from deploy.simulator.models import RecordedWorld
@@ -72,7 +73,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m deploy.local.demo", description=__doc__)
+    parser = argparse.ArgumentParser(prog="llm-router demo", description=__doc__)
     parser.add_argument("--data", type=Path, help="folder of recorded outcomes (default: the example of paretobandit)")
     parser.add_argument("--requests", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0, help="seed of the choice and order of the prompts")
@@ -103,7 +104,7 @@ def demo_settings(own: Settings, outcomes: Outcomes, *, judged: bool = False) ->
 
 def _models(settings: Settings) -> Path:
     return (
-        ROOT / ".local" / "models" if "MODEL_CACHE_DIR" not in settings.model_fields_set else settings.MODEL_CACHE_DIR
+        default_folder() / "models" if "MODEL_CACHE_DIR" not in settings.model_fields_set else settings.MODEL_CACHE_DIR
     )
 
 

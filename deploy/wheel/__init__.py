@@ -1,0 +1,1 @@
+"""The wheel: its build hook, its entry point, and its trial in a bare environment."""
