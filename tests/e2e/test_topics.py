@@ -37,9 +37,6 @@ RATED = 150
 
 DRY_RUNS = 30
 AT_ONCE = 10
-READ_S = 0.6
-"""Gateways read what was learned twice a second."""
-
 SETTINGS = {
     "HOST": "127.0.0.1",
     "LLM_MODELS": ",".join(TAUGHT.values()),
@@ -48,6 +45,10 @@ SETTINGS = {
     "FEEDBACK_WEIGHT": "1",
     "LATENCY_WEIGHT": "0",
     "COST_WEIGHT": "0",
+    # Nor may it decide which requests have a vector.
+    "EMBED_TIMEOUT_MS": "10000",
+    "SEARCH_TIMEOUT_MS": "10000",
+    "REDIS_TIMEOUT_MS": "10000",
 }
 
 
@@ -80,9 +81,9 @@ async def taught(url: str) -> Lesson:
     """Teach the topics in turn, then ask for decisions on each and on one that was never taught."""
     prompts, rng = prompts_by_topic(RATED + DRY_RUNS), random.Random(7)
     async with aiohttp.ClientSession(url, timeout=aiohttp.ClientTimeout(total=30)) as client:
-        for topic, model in TAUGHT.items():
-            await teach(client, prompts[topic][:RATED], model, rng)
-        shown = await learned(client, RATED * len(TAUGHT))
+        for before, (topic, model) in enumerate(TAUGHT.items()):
+            await teach(client, prompts[topic][:RATED], model, rng, ratings=before * RATED)
+        shown = await learned(client, RATED * len(TAUGHT), kinds=64)
         decisions = {topic: await dry_runs(client, prompts[topic][RATED:]) for topic in TAUGHT}
         return Lesson(shown, decisions, await dry_runs(client, NEVER_TAUGHT))
 
@@ -105,9 +106,10 @@ def score_of(good: bool, rng: random.Random) -> float:
     return float(rng.random() < (GOOD if good else BAD))
 
 
-async def teach(client: aiohttp.ClientSession, prompts: Sequence[str], good: str, rng: random.Random) -> Counter[str]:
-    """Ask each prompt and rate the answer, a few at a time; return which models answered."""
-    answered: Counter[str] = Counter()
+async def teach(
+    client: aiohttp.ClientSession, prompts: Sequence[str], good: str, rng: random.Random, ratings: int
+) -> None:
+    """Ask each prompt and rate the answer, a few at a time, after `ratings` others; the next ones when all count."""
 
     async def one(prompt: str) -> None:
         request_id = str(uuid.uuid4())
@@ -116,21 +118,21 @@ async def teach(client: aiohttp.ClientSession, prompts: Sequence[str], good: str
         ) as answer:
             assert answer.status == 200, await answer.text()
             model = answer.headers["x-router-model"]
-        answered[model] += 1
         score = score_of(model == good, rng)
         async with client.post("/feedback", json={"request_id": request_id, "score": score}) as rated:
             assert rated.status == 202
 
     for at in range(0, len(prompts), AT_ONCE):
-        await asyncio.gather(*(one(prompt) for prompt in prompts[at : at + AT_ONCE]))
-        await asyncio.sleep(READ_S)
-    return answered
+        some = prompts[at : at + AT_ONCE]
+        await asyncio.gather(*(one(prompt) for prompt in some))
+        await learned(client, ratings + at + len(some))
 
 
-async def learned(client: aiohttp.ClientSession, ratings: int) -> dict[str, Any]:
-    """Wait until so many ratings count; return the arms with their kinds."""
+async def learned(client: aiohttp.ClientSession, ratings: int, kinds: int = 0) -> dict[str, Any]:
+    """Wait until so many ratings count for the gateway; return the arms, with so many of their `kinds`."""
+    params = {"kinds": 1, "limit": kinds} if kinds else {}
     for _ in range(300):
-        async with client.get("/arms", params={"kinds": 1, "limit": 64}) as answer:
+        async with client.get("/arms", params=params) as answer:
             shown: dict[str, Any] = await answer.json()
         if sum(arm["labels"] for arm in shown["data"]) > ratings - 0.5:
             return shown
