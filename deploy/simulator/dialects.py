@@ -27,9 +27,12 @@ class Translation:
         """Translate a body. Raises ValueError."""
         self._exchange = dialect.begin()
         try:
-            self.chat_body = self._exchange.chat_body(body).body
+            translated = self._exchange.chat_body(body)
         except InvalidRequest as error:
             raise ValueError(f"{error.param}: {error}") from error
+        if translated.refusal is not None:
+            raise ValueError(f"{translated.refusal.param}: {translated.refusal}")
+        self.chat_body = translated.body
         self._envelope = Envelope(uuid.uuid4().hex, int(time.time()), str(body["model"]), 0)
 
     def whole(self, completion: bytes) -> bytes:

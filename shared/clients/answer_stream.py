@@ -1,4 +1,4 @@
-"""Streamed answer: passes events on as they arrive, and reads each once for its facts.
+"""Streamed answer: passes events on as they arrive; `event_reader.py` reads each once for its facts.
 
 Any byte from the upstream shows that it is alive; only silence is a fault. An unreadable event is dropped alone.
 
@@ -15,16 +15,11 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from typing import Any
 
-import orjson
-
-from shared.clients import upstream_json
-from shared.clients.answers import RefusalOf, answer_of, choices_of, error_of
-from shared.clients.choices import Choices
+from shared.clients.answers import answer_of
+from shared.clients.event_reader import EventReader
 from shared.clients.sse import EventParser, EventTooLarge, comment_of
-from shared.clients.upstream_errors import garbage, of_error_body, of_exception, timed_out_error
-from shared.clients.usage import usage_of
+from shared.clients.upstream_errors import garbage, of_exception, timed_out_error
 from shared.errors import UpstreamError
 from shared.quick_http.unpacking import Body
 from shared.schemas.answer_parts import AnswerChoice
@@ -37,16 +32,11 @@ DRAIN_S = 0.25
 COMMENT_GAP_S = 0.25
 """Comments of the upstream are passed on at most this often."""
 
-_DONE = b"[DONE]"
-_LF = b"\n"
-_UNREADABLE = object()
-
 
 class HttpAnswerStream:
     """`AnswerStream` over a response's body. `deadline` and `first_by` are `time.monotonic` instants.
 
-    Silence may last `gap_timeout_s`, and before the first event at least until `first_by`. `choices`: number of choices
-    requested; `refusal` converts an error in the stream.
+    Silence may last `gap_timeout_s`, and before the first event at least until `first_by`.
     """
 
     def __init__(
@@ -56,17 +46,13 @@ class HttpAnswerStream:
         gap_timeout_s: float,
         first_by: float,
         deadline: float,
-        with_usage: bool,
-        choices: int = 1,
-        refusal: RefusalOf = of_error_body,
+        reader: EventReader,
     ) -> None:
         self._answer = answer
         self._gap_timeout_s = gap_timeout_s
         self._first_by = first_by
         self._deadline = deadline
-        self._with_usage = with_usage
-        self._choices = Choices(choices)
-        self._refusal = refusal
+        self._reader = reader
         self._parser = EventParser()
         self._sink: Sink | None = None
         self._frames: list[bytes] = []
@@ -76,19 +62,32 @@ class HttpAnswerStream:
         self._done = False
         self._failure: UpstreamError | None = None
         self.events = 0
-        self.usage: Usage | None = None
-        self.unread: Counter[str] = Counter()
         self.comment = KEEP_ALIVE
+
+    @property
+    def usage(self) -> Usage | None:
+        """Tokens and cost, once they have been seen."""
+        return self._reader.usage
+
+    @property
+    def unread(self) -> Counter[str]:
+        """Number of dropped events, by reason."""
+        return self._reader.unread
+
+    @property
+    def end(self) -> bytes:
+        """What ends a whole answer."""
+        return self._reader.end
 
     @property
     def calls(self) -> tuple[str, ...]:
         """Ids of the tool calls."""
-        return self._choices.calls
+        return self._reader.choices.calls
 
     @property
     def choices(self) -> tuple[AnswerChoice, ...]:
         """What was said so far."""
-        return self._choices.said.choices()
+        return self._reader.choices.said.choices()
 
     async def wait(self, within_s: float) -> Heard:
         """Wait for the first event or a comment; see the port."""
@@ -139,7 +138,7 @@ class HttpAnswerStream:
             raise self._failure
         if not self.events and not self._frames:
             raise self._nothing()
-        if not self._done and not self._choices.whole(delimited=self._answer.delimited):
+        if not self._done and not self._reader.choices.whole(delimited=self._answer.delimited):
             raise UpstreamError("the upstream's stream broke off", spent=True)
 
     def _nothing(self) -> UpstreamError:
@@ -147,7 +146,7 @@ class HttpAnswerStream:
         if self._parser.document is None:
             return garbage("an empty stream")
         try:
-            answer_of(bytes(self._parser.document).strip(), self._refusal)
+            answer_of(bytes(self._parser.document).strip(), self._reader.refusal)
         except UpstreamError as error:
             return error
         return garbage("not a stream")
@@ -155,7 +154,7 @@ class HttpAnswerStream:
     def _break_off(self, error: UpstreamError) -> None:
         """End a stream whose connection broke or went silent, as a whole answer if nothing is missing."""
         self._read_rest()
-        if self._choices.whole_if_broken:
+        if self._reader.choices.whole_if_broken:
             self._done = True
         if not self._done:
             self._failure = self._failure or error
@@ -246,55 +245,11 @@ class HttpAnswerStream:
 
     def _read(self, events: list[tuple[bytes, bytes]]) -> None:
         """Read events into frames, up to `[DONE]`. Raises UpstreamError."""
+        reader = self._reader
         for kind, data in events:
-            if data.strip() == _DONE:
-                self._done = True
-                break
-            frame = self._digest(kind, data)
+            frame = reader.read(kind, data)
             if frame is not None:
                 self._frames.append(frame)
-
-    def _digest(self, kind: bytes, data: bytes) -> bytes | None:
-        """Read one event; return the bytes for the client."""
-        try:
-            body = orjson.loads(data)
-        except orjson.JSONDecodeError:
-            body, data = self._decipher(data)
-        if not isinstance(body, dict):
-            self._drop(kind, data, "not_json" if body is _UNREADABLE else "not_object")
-            return None
-        choices = choices_of(body)
-        failure = error_of(body, choices)
-        if failure is None and kind == b"error":
-            failure = body
-        if failure is not None:
-            raise self._refusal(failure)
-        for choice in choices:
-            self._choices.note(choice)
-        if body.get("usage"):
-            self._note_usage(body)
-            if not self._with_usage:
-                if not body.get("choices"):
-                    return None
-                del body["usage"]
-                data = upstream_json.dumps(body)
-        if _LF in data:
-            data = data.replace(_LF, b" ")  # on one line again: within a string JSON has no line end
-        return b"data: " + data + _LF + _LF
-
-    def _decipher(self, data: bytes) -> tuple[object, bytes]:
-        """Return the value of an event that is not strict JSON, and its text to pass on."""
-        try:
-            return upstream_json.read(data)
-        except ValueError:
-            return _UNREADABLE, data
-
-    def _drop(self, kind: bytes, data: bytes, reason: str) -> None:
-        """Count an event that is no JSON object. Raises UpstreamError where it says that it is an error."""
-        if kind == b"error":
-            raise self._refusal({"message": data.decode("utf-8", "replace")})
-        self.unread[reason] += 1
-
-    def _note_usage(self, body: dict[str, Any]) -> None:
-        if (usage := usage_of(body)) is not None:
-            self.usage = usage if self.usage is None else self.usage.updated(usage)
+            if reader.done:
+                self._done = True
+                break

@@ -22,9 +22,10 @@ from shared import __version__
 from shared.bandit.arms import Arm
 from shared.clients.answer_stream import HttpAnswerStream
 from shared.clients.answers import BadAnswer, answer_of, parse_json
+from shared.clients.event_reader import EventReader
 from shared.clients.masking import Mask, secrets_of
 from shared.clients.model_list import arms_of
-from shared.clients.native_answers import native_answer_of
+from shared.clients.native_answers import native_answer_of, native_events
 from shared.clients.upstream_errors import garbage, of_error_body, of_exception, of_status
 from shared.logs import get_logger
 from shared.quick_http import Incoming, Proxy, QuickHttp
@@ -127,9 +128,12 @@ class HttpChatModel:
                     gap_timeout_s=self._gap_timeout_s,
                     first_by=first_by,
                     deadline=call.deadline,
-                    with_usage=call.include_usage,
-                    choices=_choices(call),
-                    refusal=partial(of_error_body, call=call, mask=self._mask),
+                    reader=EventReader(
+                        with_usage=call.include_usage,
+                        choices=_choices(call),
+                        refusal=partial(of_error_body, call=call, mask=self._mask),
+                        native=None if call.native is None else native_events(call.native.api),
+                    ),
                 )
                 yield stream
                 await stream.drain()  # so that the connection can be used again
@@ -138,6 +142,8 @@ class HttpChatModel:
 
     async def _ask_for_stream(self, call: Call, trace_headers: Mapping[str, str], first_by: float) -> Body:
         """Request a stream with usage, or without if the upstream does not support it."""
+        if call.native is not None:  # other APIs always stream the usage
+            return await self._ask(call, {**call.native.body, "stream": True}, trace_headers, head_by=first_by)
         payload = {**call.body, "stream": True}
         ours = "stream_options" not in payload
         if not ours or time.monotonic() >= self._no_options_until:
@@ -171,6 +177,8 @@ class HttpChatModel:
         headers = {**self._headers, "X-Request-ID": call.request_id}
         if not self._api_key:
             headers.update(call.headers)
+        if call.native is not None:
+            headers.update(call.native.headers)
         headers.update(trace_headers)
         answer = await self._open(call, payload, headers, head_by)
         try:

@@ -18,7 +18,7 @@ from shared.logs import get_logger
 from shared.models_file import ModelsFile, Upstream
 from shared.models_file.places import Places
 from shared.quick_http import QuickHttp
-from shared.schemas.upstream import Answer, Call
+from shared.schemas.upstream import EMBEDDINGS, Answer, Call, Native
 from shared.settings import Settings
 
 _log = get_logger(__name__)
@@ -123,6 +123,8 @@ class HttpUpstreams:
             changes["deadline"] = min(call.deadline, time.monotonic() + described.timeout_s)
         if SESSION_FIELD in call.body and not described.is_openrouter:
             changes["body"] = {name: value for name, value in call.body.items() if name != SESSION_FIELD}
+        if call.native is not None and (native := _native(call.native, described)) is not call.native:
+            changes["native"] = native
         return model, structs.replace(call, **changes) if changes else call
 
     def _open(self, described: Upstream) -> _Client:
@@ -143,3 +145,12 @@ class HttpUpstreams:
             stream_options=described.stream_options,
         )
         return _Client(described, http, model)
+
+
+def _native(native: Native, described: Upstream) -> Native | None:
+    """Return the request for an upstream that has its API, None where it has to be translated. Raises UpstreamError."""
+    if native.api != EMBEDDINGS and native.api not in described.dialects:
+        if native.only:
+            raise UpstreamError("the upstream does not have the API of this request any more")
+        return None
+    return native if described.is_openrouter or SESSION_FIELD not in native.body else native.without(SESSION_FIELD)

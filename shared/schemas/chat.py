@@ -59,11 +59,15 @@ class Translated(Struct, frozen=True, eq=False):
         dropped: names of the fields that have no counterpart.
         caps_answer: whether the limit of the answer is one that the API requires of every request, so that it is no
             need: each model gets the part of it that it supports.
+        native: the original for upstreams that have the API; None for none.
+        refusal: why the request cannot be translated; `body` has the gist of it then.
     """
 
     body: dict[str, Any]
     dropped: tuple[str, ...] = ()
     caps_answer: bool = False
+    native: Native | None = None
+    refusal: InvalidRequest | None = None
 
 
 Translate = Callable[[dict[str, Any]], Translated]
@@ -92,6 +96,7 @@ class ChatRequest(Struct, frozen=True, eq=False):
         caps_answer: see `Translated`.
         private: whether it says that its content must not be stored or collected.
         native: the request in the API that it came by, None for chat.
+        refusal: why it cannot be translated, so that only an upstream with its API can serve it; None where it can.
     """
 
     body: Mapping[str, object]
@@ -108,6 +113,7 @@ class ChatRequest(Struct, frozen=True, eq=False):
     caps_answer: bool = False
     private: bool = False
     native: Native | None = None
+    refusal: InvalidRequest | None = None
 
 
 def parse_chat(raw: bytes, *, forward_session: bool = False, translate: Translate | None = None) -> ChatRequest:
@@ -135,14 +141,11 @@ def parse_chat(raw: bytes, *, forward_session: bool = False, translate: Translat
             code="context_length_exceeded",
             param="messages",
         )
-    kept_back = _KEPT_FROM_OPENROUTER if forward_session else _KEPT_FROM_OTHERS
-    passed = {name: value for name, value in body.items() if name not in kept_back}
-    wishes = passed.pop("provider", None)
-    if wishes is not None:
-        wishes, unknown = known_wishes(wishes)
-        ignored = (*ignored, *unknown)
-        if wishes is not None:
-            passed["provider"] = wishes
+    passed, unknown = _passed(body, forward_session=forward_session)
+    native = None if translated is None else translated.native
+    if native is not None:
+        native = replace(native, body=_passed(native.body, forward_session=forward_session)[0])
+    ignored = (*ignored, *unknown)
     text, requirements = _routing_text(messages), requirements_of(body)
     if caps_answer:
         requirements = replace(requirements, output_tokens=0)
@@ -161,7 +164,21 @@ def parse_chat(raw: bytes, *, forward_session: bool = False, translate: Translat
         terms=terms,
         caps_answer=caps_answer,
         private=private,
+        native=native,
+        refusal=None if translated is None else translated.refusal,
     )
+
+
+def _passed(body: Mapping[str, Any], *, forward_session: bool) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Return the fields for the upstream, and the names of dropped wishes."""
+    kept_back = _KEPT_FROM_OPENROUTER if forward_session else _KEPT_FROM_OTHERS
+    passed = {name: value for name, value in body.items() if name not in kept_back}
+    wishes, unknown = passed.pop("provider", None), tuple[str, ...]()
+    if wishes is not None:
+        wishes, unknown = known_wishes(wishes)
+        if wishes is not None:
+            passed["provider"] = wishes
+    return passed, unknown
 
 
 def _wants_privacy(body: Mapping[str, Any]) -> bool:

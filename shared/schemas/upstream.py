@@ -9,6 +9,7 @@ from enum import Enum
 from typing import Protocol
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from shared.bandit.arms import ArmId
 from shared.schemas.answer_parts import AnswerChoice
@@ -38,18 +39,33 @@ class Usage(Struct, frozen=True):
 
 CHAT = "chat"
 EMBEDDINGS = "embeddings"
+MESSAGES = "messages"
+RESPONSES = "responses"
+DONE = b"data: [DONE]\n\n"
 
 
 class Native(Struct, frozen=True, eq=False):
     """A request in the shape of another API than chat completions, as the client sent it, without routing fields.
 
     Attributes:
-        api: the name of the API: `embeddings`.
+        api: the name of the API, which is its path, too.
         body: the fields for the upstream, without `model`.
+        headers: those of the client that belong to the API.
+        only: whether the request cannot be translated, so that no other API will do.
     """
 
     api: str
     body: Mapping[str, object]
+    headers: Mapping[str, str] = {}
+    only: bool = False
+
+    def limited(self, tokens: int) -> Native:
+        """Return the request with the limit of its answer that Messages requires."""
+        return replace(self, body={**self.body, "max_tokens": tokens})
+
+    def without(self, field: str) -> Native:
+        """Return the request without a field."""
+        return replace(self, body={name: value for name, value in self.body.items() if name != field})
 
 
 class Call(Struct, frozen=True):
@@ -116,15 +132,23 @@ class AnswerStream(Protocol):
 
     Attributes:
         events: number of events put so far.
-        usage: tokens and cost, once they have been seen.
-        unread: number of events that could not be read and were dropped, by reason.
         comment: the upstream's last comment, as bytes of an SSE stream.
     """
 
     events: int
-    usage: Usage | None
-    unread: Counter[str]
     comment: bytes
+
+    @property
+    def usage(self) -> Usage | None:
+        """Tokens and cost, once they have been seen."""
+
+    @property
+    def unread(self) -> Counter[str]:
+        """Number of events that could not be read and were dropped, by reason."""
+
+    @property
+    def end(self) -> bytes:
+        """What ends a whole answer: `[DONE]`, or the last event of another API."""
 
     @property
     def calls(self) -> tuple[str, ...]:
@@ -141,7 +165,7 @@ class AnswerStream(Protocol):
         """
 
     async def pour(self, sink: Sink, keep_alive_s: float = math.inf) -> None:
-        """Put whole SSE events up to the end, without `data: [DONE]`, and without usage-only chunks unless requested.
+        """Put whole SSE events up to the end, without `end`, and without usage-only chunks unless requested.
 
         Comments of the upstream are put, too, a few a second at most, and one of ours after each `keep_alive_s` in
         which nothing was put. Raises UpstreamError when the stream is cut, stalls, carries an error or ends without

@@ -19,6 +19,7 @@ from services.gateway.http import request_lifecycle
 from services.gateway.http.app_keys import HEALTH
 from services.gateway.http.server import serve
 from shared.clients.answer_stream import HttpAnswerStream
+from shared.clients.event_reader import EventReader
 from shared.fast_path import ResponseWriter
 from shared.quick_http import Incoming
 from shared.quick_http.connection import Connection
@@ -127,7 +128,9 @@ async def test_a_chunk_costs_no_more_calls_than_it_did() -> None:
     upstream.data_received(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + framed)
     answer = Incoming(upstream, *await opening, Mock())
     until = time.monotonic() + 30
-    stream = HttpAnswerStream(answer, gap_timeout_s=30, first_by=until, deadline=until, with_usage=False)
+    stream = HttpAnswerStream(
+        answer, gap_timeout_s=30, first_by=until, deadline=until, reader=EventReader(with_usage=False)
+    )
     assert await stream.wait(30) is Heard.EVENT
     pouring = asyncio.create_task(stream.pour(outlet, 10.0))
     await asyncio.sleep(0)

@@ -67,9 +67,13 @@ def find_candidates(
     terms = None if chat.terms is None else decision_terms(chat.terms, policies)
     if chat.model is not None:
         pinned = catalogue.pin(chat.model)
+        if chat.refusal is not None and not (chat.native is not None and catalogue.has_api(pinned, chat.native.api)):
+            raise chat.refusal
         allowed = catalogue.narrow(chat.models) if chat.models else catalogue.arm_ids
         found = Candidates(pinned, allowed, narrowed=bool(chat.models), terms=terms)
         return found if terms is None else _below_ceilings(found, terms, chat, catalogue, snapshot)
+    if chat.refusal is not None:  # upstreams that know what cannot be translated are the client's to name
+        raise chat.refusal
     allowed, narrowed, default = _allowed(chat, catalogue, terms)
     needs = chat.requirements
     if terms is not None and terms.required:

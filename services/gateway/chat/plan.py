@@ -68,5 +68,5 @@ class ChatPlan(Struct, frozen=True, eq=False):
             headers=self.request.control,
             requirements=self.chat.requirements,
             include_usage=self.chat.include_usage,
-            native=self.chat.native,
+            native=self.chat.native if limit is None or self.chat.native is None else self.chat.native.limited(limit),
         )

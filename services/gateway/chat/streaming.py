@@ -31,7 +31,6 @@ from shared.schemas.problem import error_reply, problem
 from shared.schemas.records import Status
 from shared.schemas.upstream import KEEP_ALIVE, AnswerStream, Heard, Sink
 
-DONE = b"data: [DONE]\n\n"
 KEEP_ALIVE_S = 10.0
 EARLY_S = 1.0
 COMMENT_GAP_S = 0.25
@@ -126,7 +125,7 @@ class OpenStream:
         self._failure = error
 
     async def pour(self) -> bytes:
-        """Put what the client gets; return the last of it, `[DONE]` or the error event."""
+        """Put what the client gets; return the last of it: the end of the answer, or the error event."""
         if self._failure is not None:
             return _failed_event(self._failure)
         sink = self._sink
@@ -141,7 +140,7 @@ class OpenStream:
             await self._record(Status.TRUNCATED, error.label).stored
             return _error_event(error)
         await self._record(Status.ANSWERED).stored
-        return DONE
+        return self._answer.end
 
     def abandon(self) -> None:
         """Record what was spent so far, unless the end has been recorded: the client has disconnected."""

@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from msgspec.structs import replace
+
 from services.gateway.request_context import Headers
 from shared.clients.upstream_json import dumps, loads
 from shared.errors import InvalidRequest
-from shared.schemas.chat import Translated
+from shared.schemas.chat import ChatRequest, Translated
 from shared.schemas.problem import ErrorReply
 from shared.schemas.upstream import Sink
 
@@ -38,8 +40,11 @@ class Events(Protocol):
     def end(self) -> bytes:
         """Return the events that end a whole answer."""
 
-    def fail(self, error: Mapping[str, Any]) -> bytes:
-        """Return the events that end a broken answer; `error` is OpenAI's error object."""
+    def fail(self, error: Mapping[str, Any], *, original: bool) -> bytes:
+        """Return the events that end a broken answer; `error` is OpenAI's error object.
+
+        `original`: the events before are the upstream's own.
+        """
 
 
 class Exchange(Protocol):
@@ -63,19 +68,32 @@ class Dialect:
         begin: makes the exchange of a request.
         fields: the dialect's names of chat fields, for the `param` of errors.
         error: renders an error object of OpenAI's shape; also gets the status and the request's public id.
+        api: name of the API, as upstreams have it.
         required_header: a header that every request needs, "" for none.
+        passed_headers: headers that upstreams with the API get.
     """
 
     begin: Callable[[], Exchange]
     fields: Mapping[str, str]
     error: Callable[[int, Mapping[str, Any], str], bytes]
+    api: str
     required_header: str = ""
+    passed_headers: tuple[str, ...] = ()
 
     def check(self, headers: Headers) -> None:
         """Raise InvalidRequest where the required header is absent."""
         name = self.required_header
         if name and not headers.get(name, ""):
             raise InvalidRequest("The header is required.", code="missing_required_parameter", param=name)
+
+    def original(self, asked: ChatRequest, headers: Headers) -> ChatRequest:
+        """Return the request with the headers that its original needs."""
+        if asked.native is None:
+            return asked
+        found = {name: headers.get(name, "") for name in self.passed_headers}
+        return replace(
+            asked, native=replace(asked.native, headers={name: value for name, value in found.items() if value})
+        )
 
     def reply(self, reply: ErrorReply, request_id: str) -> ErrorReply:
         """Return an error reply in the dialect's shape, with its own names of fields."""
@@ -86,14 +104,15 @@ class Dialect:
 
 
 class TranslatedSink:
-    """Sink for the events of a chat answer, which it passes on in a dialect."""
+    """Sink for the events of a chat answer, which it passes on in a dialect. Events of the dialect itself are named."""
 
     def __init__(self, events: Events, sink: Sink) -> None:
         self._events = events
         self._sink = sink
+        self._original = False
 
     def put(self, piece: bytes) -> bool:
-        """Translate whole events; comments pass unchanged."""
+        """Translate whole events; comments, and events of the dialect itself, pass unchanged."""
         translated = b"".join(map(self._translated, piece.split(b"\n\n")))
         return self._sink.put(translated) if translated else True
 
@@ -102,14 +121,23 @@ class TranslatedSink:
         await self._sink.flush()
 
     def last(self, piece: bytes) -> bytes:
-        """Return the end of the answer for the last piece of a chat answer: `[DONE]` or an error event."""
+        """Return the end of the answer for the last piece: `[DONE]`, an error event, or an end in the dialect."""
+        if not piece.startswith(_DATA):
+            return piece
         data = piece.strip().removeprefix(_DATA)
-        return self._events.end() if data == b"[DONE]" else self._events.fail(loads(data)["error"])
+        return (
+            self._events.end()
+            if data == b"[DONE]"
+            else self._events.fail(loads(data)["error"], original=self._original)
+        )
 
     def _translated(self, event: bytes) -> bytes:
         if not event:
             return b""
-        return self._events.chunk(loads(event[len(_DATA) :])) if event.startswith(_DATA) else event + b"\n\n"
+        if event.startswith(_DATA):
+            return self._events.chunk(loads(event[len(_DATA) :]))
+        self._original = self._original or not event.startswith(b":")
+        return event + b"\n\n"
 
 
 def event(kind: str, fields: Mapping[str, Any]) -> bytes:
@@ -120,9 +148,13 @@ def event(kind: str, fields: Mapping[str, Any]) -> bytes:
 # -- errors and fields -------------------------------------------------------------------------------------------------
 
 
-def unsupported(param: str, message: str) -> InvalidRequest:
+class Untranslatable(InvalidRequest):
+    """Error: a field, or a value of it, cannot be translated. An upstream that has the API may know it."""
+
+
+def unsupported(param: str, message: str) -> Untranslatable:
     """Return the error for a field, or a value of it, that cannot be translated."""
-    return InvalidRequest(message, code="unsupported_parameter", param=param)
+    return Untranslatable(message, code="unsupported_parameter", param=param)
 
 
 def invalid(param: str, message: str) -> InvalidRequest:

@@ -8,9 +8,11 @@ from typing import Any
 from services.gateway.dialects.answer_parts import AnswerParts, Part, PartKind, Tokens
 from services.gateway.dialects.dialect import Dialect, Envelope, event
 from services.gateway.dialects.messages_request import MessagesFields, chat_body_of
+from services.gateway.dialects.original import messages_with_original
 from shared.clients.upstream_json import dumps, loads
 from shared.schemas.chat import Translated
 from shared.schemas.strict_json import validate
+from shared.schemas.upstream import MESSAGES as API
 
 _STOP_REASONS = {"length": "max_tokens", "tool_calls": "tool_use", "function_call": "tool_use",
                  "content_filter": "refusal"}  # fmt: skip
@@ -32,7 +34,7 @@ class MessagesExchange:
         """Return the request as a chat body. Raises InvalidRequest."""
         validate(MessagesFields, body)
         self._thinks = (body.get("thinking") or {}).get("type") in ("enabled", "adaptive")
-        return chat_body_of(body)
+        return messages_with_original(body, chat_body_of)
 
     def answer(self, chat_answer: Mapping[str, Any], envelope: Envelope) -> bytes:
         """Return a whole answer."""
@@ -73,7 +75,7 @@ class MessagesEvents:
              event("message_stop", {})]
         )  # fmt: skip
 
-    def fail(self, error: Mapping[str, Any]) -> bytes:
+    def fail(self, error: Mapping[str, Any], *, original: bool) -> bytes:  # noqa: ARG002 - the same event
         """Return the end of a broken answer."""
         return event("error", {"error": {"type": "api_error", "message": error["message"], "code": error.get("code")}})
 
@@ -186,4 +188,6 @@ _FIELDS = {
     "max_completion_tokens": "max_tokens", "reasoning_effort": "thinking", "response_format": "output_config.format",
 }  # fmt: skip
 
-MESSAGES = Dialect(MessagesExchange, _FIELDS, _error, "anthropic-version")
+MESSAGES = Dialect(
+    MessagesExchange, _FIELDS, _error, API, "anthropic-version", passed_headers=("anthropic-version", "anthropic-beta")
+)

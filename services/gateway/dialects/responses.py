@@ -7,6 +7,7 @@ from typing import Any
 
 from services.gateway.dialects.answer_parts import AnswerParts
 from services.gateway.dialects.dialect import Dialect, Envelope
+from services.gateway.dialects.original import responses_with_original
 from services.gateway.dialects.responses_events import ResponsesEvents
 from services.gateway.dialects.responses_items import Asked, ended
 from services.gateway.dialects.responses_request import ResponsesFields, chat_body_of
@@ -14,6 +15,7 @@ from services.gateway.dialects.tool_names import ToolNames
 from shared.clients.upstream_json import dumps
 from shared.schemas.chat import Translated
 from shared.schemas.strict_json import validate
+from shared.schemas.upstream import RESPONSES as API
 
 
 class ResponsesExchange:
@@ -27,7 +29,7 @@ class ResponsesExchange:
         """Return the request as a chat body. Raises InvalidRequest."""
         validate(ResponsesFields, body)
         self._asked = {name: value for name, value in body.items() if name != "input"}
-        return chat_body_of(body, self._names)
+        return responses_with_original(body, lambda body: chat_body_of(body, self._names))
 
     def answer(self, chat_answer: Mapping[str, Any], envelope: Envelope) -> bytes:
         """Return a whole answer."""
@@ -46,4 +48,4 @@ _FIELDS = {
     "reasoning_effort": "reasoning.effort", "response_format": "text.format",
 }  # fmt: skip
 
-RESPONSES = Dialect(ResponsesExchange, _FIELDS, lambda _status, error, _request_id: dumps({"error": error}))
+RESPONSES = Dialect(ResponsesExchange, _FIELDS, lambda _status, error, _request_id: dumps({"error": error}), API)

@@ -55,8 +55,11 @@ class ResponsesEvents:
             [self._start(), *map(self._done, self._open), self._event(f"response.{last['status']}", response=last)]
         )
 
-    def fail(self, error: Mapping[str, Any]) -> bytes:
-        """Return the end of a broken answer."""
+    def fail(self, error: Mapping[str, Any], *, original: bool) -> bytes:
+        """Return the end of a broken answer; of an original one the response is not known here."""
+        if original:
+            said = {"code": error.get("code"), "message": error["message"], "param": None}
+            return event("error", {**said, "sequence_number": 0})
         failed = response(self._asked, self._parts, FAILED)
         failed["error"] = {"code": error.get("code") or "server_error", "message": error["message"]}
         return self._start() + self._event("response.failed", response=failed)

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from services.gateway.dialects.dialect import OWN_FIELDS, invalid, objects, passed, text, unsupported
 from services.gateway.dialects.tool_names import ToolNames
+from shared.errors import InvalidRequest
 from shared.schemas.chat import Translated
 from shared.schemas.chat_fields import MAX_MESSAGES, ModelName, Number
 
@@ -34,9 +35,9 @@ _STORED = {
     "previous_response_id": _SEND_ALL,
     "conversation": _SEND_ALL,
     "prompt": "The router stores no prompts: send `instructions` and `input`.",
-    "background": "The router stores no answers: use `stream`, or wait for the answer.",
     "store": "The router stores no answers: send `store: false`, or leave it out.",
 }
+_NO_BACKGROUND = "The router stores no answers: use `stream`, or wait for the answer."
 _ROLES = {"user": "user", "assistant": "assistant", "system": "system", "developer": "system"}
 _FILES = "Files that are stored at OpenAI cannot be read here: send the content itself."
 
@@ -64,6 +65,8 @@ class ResponsesFields(BaseModel):
 
 def chat_body_of(body: dict[str, Any], names: ToolNames) -> Translated:
     """Return a checked request as a chat body; `names` get those of its tools. Raises InvalidRequest."""
+    if body.get("background"):
+        raise InvalidRequest(_NO_BACKGROUND, code="unsupported_parameter", param="background")
     for name, reason in _STORED.items():
         if body.get(name):
             raise unsupported(name, reason)

@@ -25,7 +25,7 @@ from shared.schemas.chat import ChatRequest, Translate, parse_chat
 from shared.schemas.chat_fields import MAX_SESSION_CHARS
 from shared.schemas.ids import session_hash
 from shared.schemas.terms import with_headers
-from shared.schemas.upstream import Sink
+from shared.schemas.upstream import Answer, Sink
 
 CONTROL = "x-simulate"
 SESSION = "x-session-id"
@@ -92,8 +92,13 @@ class ChatHandler:
 
     async def respond(self, context: RequestContext, chat: ChatRequest) -> tuple[dict[str, str], bytes]:
         """Route and call; return headers and body of the answer, which is recorded."""
+        headers, answer = await self.answer(context, chat)
+        return headers, answer.body
+
+    async def answer(self, context: RequestContext, chat: ChatRequest) -> tuple[dict[str, str], Answer]:
+        """Route and call; return the headers, and the answer, whose body may be in the API of the request."""
         done = await self.use_case.complete(await self.use_case.route(context, chat))
-        return answer_headers(context, done, self.links), done.answer.body
+        return answer_headers(context, done, self.links), done.answer
 
     async def stream(
         self, context: RequestContext, chat: ChatRequest, begin: Open, end: Callable[[bytes], Awaitable[None]]

@@ -78,6 +78,10 @@ class Catalogue:
         listed = self._listed.get(arm)
         return self.arm(arm).upstream if listed is None else listed.upstream
 
+    def has_api(self, arm: ArmId, api: str) -> bool:
+        """Return whether the upstream of `arm` has an API, such as `responses`."""
+        return api in self.lists.file.upstreams[self.upstream_of(arm)].dialects
+
     def is_private(self, arm: ArmId) -> bool:
         """Return whether the prompts of `arm` must not go to another upstream."""
         return self.arm(arm).private

@@ -17,7 +17,7 @@ from shared.clients.answers import choices_of
 from shared.clients.choices import Choices
 from shared.errors import UpstreamError
 from shared.schemas.answer_parts import AnswerChoice, answer_choices
-from shared.schemas.upstream import KEEP_ALIVE, Answer, Call, Heard, Sink, Usage
+from shared.schemas.upstream import DONE, KEEP_ALIVE, Answer, Call, Heard, Sink, Usage
 
 COMMENT = b": FAKE PROCESSING\n\n"
 
@@ -126,6 +126,7 @@ class FakeStream:
         self.events = 0
         self.unread: Counter[str] = Counter()
         self.comment = KEEP_ALIVE
+        self.end = DONE
         self._call = call
         self._reply = reply
         self._first_at = time.monotonic() + reply.silence_s

@@ -1,4 +1,7 @@
-"""Handlers of other APIs than chat completions: `services/gateway/dialects` translates, the use case is the same."""
+"""Handlers of other APIs than chat completions: `services/gateway/dialects` translates, the use case is the same.
+
+An upstream that has the API gets the original, and its answer is passed on unchanged.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +26,11 @@ def answering(dialect: Dialect) -> Handler:
         context, handler = request[REQUEST_CONTEXT], request.app[CHAT]
         if asked.stream:
             return await _stream(request, exchange, asked)
-        headers, body = await handler.respond(context, asked)
-        return web.Response(body=exchange.answer(loads(body), _envelope(request, asked, headers)), headers=headers)
+        headers, answered = await handler.answer(context, asked)
+        if answered.api == dialect.api:
+            return web.Response(body=answered.body, headers=headers)
+        body = exchange.answer(loads(answered.body), _envelope(request, asked, headers))
+        return web.Response(body=body, headers=headers)
 
     return answer
 
@@ -44,7 +50,8 @@ async def _read(request: web.Request, dialect: Dialect) -> tuple[Exchange, ChatR
     dialect.check(context.headers)
     exchange = dialect.begin()
     raw = await read_body(request, request.app[SETTINGS])
-    return exchange, await handler.read(context, raw, exchange.chat_body)
+    asked = await handler.read(context, raw, exchange.chat_body)
+    return exchange, dialect.original(asked, context.headers)
 
 
 async def _stream(request: web.Request, exchange: Exchange, asked: ChatRequest) -> web.StreamResponse:

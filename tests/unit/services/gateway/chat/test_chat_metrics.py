@@ -11,10 +11,10 @@ from services.gateway.app import Gateway
 from services.gateway.chat import chat_metrics
 from services.gateway.chat.answer_checks import Check
 from services.gateway.chat.chat_metrics import ChatMetrics, error_label
-from services.gateway.chat.streaming import DONE
 from services.gateway.process.metrics_view import WATCHED, MetricsView, seed
 from shared.bandit.evaluation import Worth
 from shared.metrics import GatewayMetrics, new_registry
+from shared.schemas.upstream import DONE
 from tests.support.fakes.chat_model import Reply
 from tests.support.fakes.gateway import World, chat, new_request
 from tests.support.fakes.sink import FakeSink, begins

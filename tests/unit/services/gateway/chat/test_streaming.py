@@ -11,12 +11,11 @@ import pytest
 
 from services.gateway.app import Gateway
 from services.gateway.chat import streaming
-from services.gateway.chat.streaming import DONE
 from shared.bandit.decision import DecisionKind
 from shared.errors import UpstreamError, UpstreamFailed
 from shared.schemas.answer_parts import AnswerChoice
 from shared.schemas.records import Status
-from shared.schemas.upstream import KEEP_ALIVE, Heard, Usage
+from shared.schemas.upstream import DONE, KEEP_ALIVE, Heard, Usage
 from tests.support.fakes.chat_model import Reply, text_of
 from tests.support.fakes.gateway import World, chat, known, new_request
 from tests.support.fakes.sink import FakeSink, begins
@@ -136,7 +135,7 @@ async def test_a_reader_that_stops_in_between_is_a_cancelled_request_too(world: 
 class ScriptedWaits:
     """A stream of which only what is heard before the first event matters."""
 
-    comment, events = KEEP_ALIVE, 0
+    comment, events, end = KEEP_ALIVE, 0, DONE
 
     def __init__(self, *heard: Heard | UpstreamError) -> None:
         self.usage: Usage | None = None

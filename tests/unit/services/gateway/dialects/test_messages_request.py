@@ -19,7 +19,10 @@ CALL = {"id": "toolu_1", "type": "function", "function": {"name": "weather", "ar
 
 
 def chat(**body: Any) -> dict[str, Any]:
-    return MESSAGES.begin().chat_body({"messages": [{"role": "user", "content": "Hi"}], **body}).body
+    translated = MESSAGES.begin().chat_body({"messages": [{"role": "user", "content": "Hi"}], **body})
+    if translated.refusal is not None:
+        raise translated.refusal
+    return translated.body
 
 
 def said(role: str, *blocks: Any) -> list[dict[str, Any]]:

@@ -23,7 +23,10 @@ CALL = {"id": "call_1", "type": "function", "function": {"name": "weather", "arg
 
 
 def chat(**body: Any) -> dict[str, Any]:
-    return RESPONSES.begin().chat_body({"input": "Hi", **body}).body
+    translated = RESPONSES.begin().chat_body({"input": "Hi", **body})
+    if translated.refusal is not None:
+        raise translated.refusal
+    return translated.body
 
 
 INPUTS: list[tuple[Any, list[dict[str, Any]]]] = [
