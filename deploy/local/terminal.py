@@ -66,6 +66,8 @@ def show_banner(plan: Plan, settings: Settings, *, seconds: float, folder: str, 
     console.print(table, soft_wrap=False)
     for line in models:
         print(line)
+    if settings.DASHBOARD:
+        print(f"Dashboard: {dashboard_url(plan)}")
     print(f"Data: {plan.data}, logs: {folder}/logs (kept between starts)")
     if plan.simulated:
         text = "No OPENROUTER_API_KEY is set: every answer is SIMULATED and free. Put a key into .env for real ones."
@@ -78,6 +80,11 @@ def show_banner(plan: Plan, settings: Settings, *, seconds: float, folder: str, 
     ):
         print(line)
     console.print("\nCtrl-C stops everything. Logs follow.\n")
+
+
+def dashboard_url(plan: Plan) -> str:
+    """Return the address of the dashboard."""
+    return f"{_public(plan.gateway_url)}/ui"
 
 
 def commands(url: str, *, key_needed: bool, admin_key_needed: bool) -> list[str]:

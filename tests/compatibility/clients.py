@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.support.node_packages import NotInstalled, install_packages
+
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).parent
 LOCAL = ROOT / ".local"
@@ -30,10 +32,6 @@ FEATURES: Mapping[str, str] = {
     "errors": "errors are the client's own exceptions",
     "cut": "a stream that breaks off raises",
 }
-
-
-class NotInstalled(Exception):
-    """The client is not there; says how to get it."""
 
 
 @dataclass(frozen=True)
@@ -59,21 +57,8 @@ class Client:
 
 def _node() -> list[str]:
     """Install the locked package into `.local/node`, once for each lock."""
-    npm, node = shutil.which("npm"), shutil.which("node")
-    if npm is None or node is None:
-        raise NotInstalled("npm and node are not on PATH")
-    folder, lock = LOCAL / "node", "package-lock.json"
-    wanted = (HERE / "node" / lock).read_bytes()
-    installed = folder / "installed.json"
-    if not installed.is_file() or installed.read_bytes() != wanted:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name in ("package.json", lock):
-            shutil.copyfile(HERE / "node" / name, folder / name)
-        command = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline"]
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise NotInstalled(f"npm ci failed: {done.stderr[-500:]}")
-        installed.write_bytes(wanted)
+    folder = LOCAL / "node"
+    node = install_packages(HERE / "node", folder)
     shutil.copyfile(HERE / "node" / "client.mjs", folder / "client.mjs")  # beside its node_modules
     return [node, str(folder / "client.mjs")]
 

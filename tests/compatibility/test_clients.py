@@ -6,8 +6,9 @@ import functools
 
 import pytest
 
-from tests.compatibility.clients import CLIENTS, SENT, NotInstalled
+from tests.compatibility.clients import CLIENTS, SENT
 from tests.compatibility.conftest import KEY, ServedGateway
+from tests.support.node_packages import NotInstalled
 
 pytestmark = pytest.mark.timeout(240)  # npm may have to install a package first
 

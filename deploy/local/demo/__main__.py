@@ -21,6 +21,7 @@ from deploy.local.demo.utility import utilities
 from deploy.local.interrupts import StopRequests
 from deploy.local.plan import Planner, Simulation
 from deploy.local.stack import Interrupted, Stack
+from deploy.local.terminal import dashboard_url
 from deploy.simulator.judge import JUDGE
 from deploy.simulator.models import RecordedWorld
 from deploy.simulator.recorded_outcomes import Outcomes, load_outcomes
@@ -63,6 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
                 console.print(f"Starting a separate stack whose upstream replays {outcomes.name} ...")
                 stack.start()
                 start_log.end()
+                console.print(f"Watch it learn: {dashboard_url(stack.plan)}")
                 return asyncio.run(_demo(stack, outcomes.take(chosen_rows), settings, options, console))
     except Interrupted:
         console.print("stopped")

@@ -61,6 +61,18 @@ def test_the_banner_warns_where_no_key_is_required(
     assert ("API_KEYS is empty: anybody who can reach 0.0.0.0:" in shown) is (given == {})
 
 
+@pytest.mark.parametrize("served", [True, False])
+def test_the_banner_names_the_dashboard_where_it_is_served(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], *, served: bool
+) -> None:
+    """With the address that a browser can open."""
+    settings = load_settings({"DASHBOARD": str(served).lower(), "HOST": "127.0.0.1"}, None)
+    plan = Planner(settings, tmp_path, tmp_path, anywhere=True).plan()
+    show_banner(plan, settings, seconds=1.0, folder=str(tmp_path))
+    port = plan.gateway_url.rpartition(":")[2]
+    assert (f"Dashboard: http://localhost:{port}/ui" in capsys.readouterr().out) is served
+
+
 @pytest.mark.parametrize("key_needed", [True, False])
 @pytest.mark.parametrize("admin_key_needed", [True, False])
 def test_the_printed_commands_are_valid_shell(*, key_needed: bool, admin_key_needed: bool) -> None:

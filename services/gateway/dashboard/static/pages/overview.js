@@ -60,7 +60,7 @@ function Lift({ lift }) {
       <${Figure} label="Utility, routed less control" value=${interval(lift.utility)} />
       <${Figure} label="Quality, routed less control" value=${interval(lift.quality)} />
       <${Figure} label="Cost of an answer, routed less control" value=${usd(lift.cost_usd)} />
-      <${Figure} label="Requests until exploring has paid back" value=${left === 0 ? "paid back" : left == null ? "not in sight" : count(Math.ceil(left))} />
+      <${Figure} label="Requests until exploring has paid back" value=${left === 0 ? "paid back" : left == null ? "not in sight" : count(Math.ceil(left))} note="by the means of these estimates" />
     <//>`;
 }
 
