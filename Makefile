@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q install
 LOCKS := deploy/requirements
 
-.PHONY: run demo dist wheel-test rebuild export import evaluate-models soak langchain clients replay compare evaluate bench test check configuration compose-test chaos-test mutants format lock clean help
+.PHONY: run demo dist wheel-test sbom rebuild export import evaluate-models soak langchain clients replay compare evaluate bench test check configuration compose-test chaos-test mutants format lock clean help
 
 run: $(VENV)/.local  ## Start the whole system; Ctrl-C stops it
 	@$(BIN)/python -m deploy.local
@@ -20,6 +20,15 @@ dist: $(VENV)/.test  ## Build the wheel into dist/, without the network
 
 wheel-test: dist  ## Install the wheel with pip, uvx and pipx from the package index, and start everything from it
 	@$(BIN)/python -m deploy.wheel.trial dist/*.whl
+
+sbom: .local/sbom/.installed  ## List what the image contains in dist/image.cdx.json (CycloneDX), from its lock
+	@mkdir -p dist
+	@.local/sbom/bin/python -W ignore -m cyclonedx_py requirements $(LOCKS)/runtime.txt --pyproject pyproject.toml \
+	  --output-reproducible --validate -o dist/image.cdx.json
+.local/sbom/.installed: $(LOCKS)/sbom.txt
+	@$(PYTHON) -m venv .local/sbom
+	@.local/sbom/bin/python -m pip --disable-pip-version-check -q install --require-hashes -r $(LOCKS)/sbom.txt
+	@touch $@
 
 rebuild: $(VENV)/.local  ## Redis and Qdrant from the history, while `make run` is stopped (REPLACE=1: over what is there)
 	@$(BIN)/python -m deploy.local.rebuild $(if $(REPLACE),--replace)

@@ -50,6 +50,7 @@ LOCKS = (
     Lock("test.txt", extras=("local", "history", "otel", "test"), agrees_with="local.txt"),
     Lock("langchain.txt", source=str(FOLDER / "langchain.in")),
     Lock("clients.txt", source=str(FOLDER / "clients.in")),
+    Lock("sbom.txt", source=str(FOLDER / "sbom.in")),
     Lock("data.txt", source=str(FOLDER / "data.in"), options=("--no-deps",)),
 )
 
