@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from services.gateway.chat.route_chat import Completed, RouteChat
 from services.gateway.chat.streaming import OpenStream
 from services.gateway.feedback.signed_links import SignedLinks
+from services.gateway.http.sessions import session_of
 from services.gateway.limits.admission import BodyBytes, memory_of
 from services.gateway.request_context import Headers, RequestContext
 from shared.bandit.arms import ArmId
@@ -22,13 +23,10 @@ from shared.bandit.decision import Decision
 from shared.errors import InvalidRequest, Unavailable
 from shared.ports import Clock
 from shared.schemas.chat import ChatRequest, Translate, parse_chat
-from shared.schemas.chat_fields import MAX_SESSION_CHARS
-from shared.schemas.ids import session_hash
 from shared.schemas.terms import with_headers
 from shared.schemas.upstream import Answer, Sink
 
 CONTROL = "x-simulate"
-SESSION = "x-session-id"
 EXPLORE = "x-router-explore"
 EVALUATE = "x-router-evaluate"
 IGNORED = "x-router-ignored"
@@ -122,33 +120,9 @@ class ChatHandler:
         control = context.headers.get(CONTROL, "") if self.forward_control else ""
         if control:
             context.control = {CONTROL: control}
-        context.session = _session(context.headers, chat)
+        context.session = session_of(context.headers, chat)
         context.explore = _allows(context.headers, EXPLORE)
         context.evaluate = _allows(context.headers, EVALUATE)
-
-
-def _session(headers: Headers, chat: ChatRequest) -> str | None:
-    """Return the hash of the conversation's id: the body's, else the header's, else that of its prompt cache.
-
-    What is stored is bounded and opaque.
-    """
-    sent = headers.getall(SESSION, ())
-    if len(sent) > 1 or (sent and not 1 <= len(sent[0]) <= MAX_SESSION_CHARS):
-        raise InvalidRequest(
-            f"The header must be sent once, with 1 to {MAX_SESSION_CHARS} characters.",
-            code="invalid_value",
-            param=SESSION,
-        )
-    session_id = chat.session_id or (sent[0] if sent else None) or _cache_key(chat)
-    if session_id is None:
-        return None
-    return session_hash(session_id)
-
-
-def _cache_key(chat: ChatRequest) -> str | None:
-    """Return OpenAI's `prompt_cache_key`: requests that share it share the beginning of a prompt, and its cache."""
-    key = chat.body.get("prompt_cache_key")
-    return f"prompt_cache_key:{key}" if isinstance(key, str) and key else None
 
 
 def _header(headers: Headers, name: str) -> str:

@@ -33,7 +33,8 @@ def build_middleware(lifecycle: RequestLifecycle) -> Middleware:
             if request.writer.output_size > 0:
                 # A second response would be read as part of the one that has begun. Cut it instead.
                 raise ConnectionAbortedError("failed after the first byte of the response")
-            dialect = DIALECTS.get(target.route.removeprefix(PREFIX))
+            shown = request.path if target.route == OTHER else target.route  # a wrong method matches no route
+            dialect = DIALECTS.get(shown.removeprefix(PREFIX))
             return Problem(reply if dialect is None else dialect.reply(reply, context.public_id))
 
         return await lifecycle.serve(context, target, lambda: handler(request), render)

@@ -190,3 +190,15 @@ async def test_admission_and_quota_count_them(tmp_path: Path, path: str, body: d
         status, refused, headers = await ask(client, path, body, **sent)
         assert (status, headers["Retry-After"] != "") == (429, True)
         assert refused["error"]["code"] == "rate_limit_exceeded"
+
+
+async def test_a_wrong_method_is_refused_in_the_dialects_shape(tmp_path: Path) -> None:
+    """With the methods that the path has; elsewhere the shape is OpenAI's."""
+    async with serving(world_of(tmp_path)) as client:
+        for path, named in (("/v1/messages", True), ("/messages/count_tokens", True), ("/v1/responses", False)):
+            async with client.get(path) as response:
+                body = await response.json()
+                assert (response.status, response.headers["Allow"]) == (405, "POST")
+            assert ("request_id" in body, body.get("type")) == ((True, "error") if named else (False, None))
+            assert body["error"]["code"] == "method_not_allowed"
+            assert "use POST" in body["error"]["message"]
