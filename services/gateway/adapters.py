@@ -29,7 +29,9 @@ from shared.storage.redis_posteriors import RedisPosteriorStore
 from shared.storage.redis_queue import RedisEventQueue, RedisHeartbeats
 from shared.storage.redis_request_list import RedisRequestList
 from shared.storage.redis_requests import RedisRequestLog
+from shared.storage.redis_traffic import RedisTraffic
 from shared.tracing import IdTracer, Tracer
+from shared.traffic import Traffic
 from shared.upstreams import Upstreams
 
 
@@ -47,6 +49,7 @@ class Adapters:
     index: RequestIndex
     log: RequestLog
     request_list: RequestList
+    traffic: Traffic
     store: PosteriorStore
     queue: EventQueue
     heartbeats: Heartbeats
@@ -90,7 +93,7 @@ async def open_adapters(settings: Settings, file: ModelsFile) -> AsyncIterator[A
 
         redis = connect(settings)
         stack.push_async_callback(redis.aclose)
-        clock = SystemClock()
+        clock, traffic = SystemClock(), RedisTraffic(redis, days=settings.STATS_DAYS)
         embed_s = settings.EMBED_TIMEOUT_MS / 1000
         qdrant_key = settings.QDRANT_API_KEY
 
@@ -113,8 +116,10 @@ async def open_adapters(settings: Settings, file: ModelsFile) -> AsyncIterator[A
                 clock=clock,
                 history_bound=settings.history_bound,
                 traffic=settings.traffic_bounds,
+                count=traffic.count,
             ),
             request_list=RedisRequestList(redis),
+            traffic=traffic,
             store=RedisPosteriorStore(redis, recency_days=settings.RECENCY_DAYS, clock=clock),
             queue=RedisEventQueue(redis),
             heartbeats=RedisHeartbeats(redis),

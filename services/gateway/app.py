@@ -41,6 +41,7 @@ from services.gateway.process.gossip import Gossip, name_of
 from services.gateway.process.health import Health, Readiness
 from services.gateway.process.metrics_view import MetricsView, seed
 from services.gateway.process.settings_check import check_settings
+from services.gateway.process.traffic_view import TrafficView
 from services.gateway.process.version import VERSION
 from services.gateway.records.record_writer import RecordWriter
 from services.gateway.records.spool import Spool
@@ -51,6 +52,7 @@ from shared.resilience.circuit_breaker import CircuitBreaker
 from shared.resilience.supervision import Supervisor
 from shared.resilience.upstream_circuits import CircuitBreakers
 from shared.settings import Settings
+from shared.traffic import Traffic
 
 LOAD_TIMEOUT_S = 2.0
 
@@ -116,12 +118,13 @@ def build_app(settings: Settings, adapters: Adapters, file: ModelsFile) -> web.A
     app[keys.LEARNED_LIMITS] = gateway.learned_limits
     app[keys.REQUEST_LOG] = adapters.log
     app[keys.REQUEST_LIST] = adapters.request_list
+    app[keys.TRAFFIC] = TrafficView(adapters.traffic, adapters.clock)
     app[keys.PROMPTS] = adapters.prompts
     app[keys.HEALTH] = build_health(gateway, adapters, readiness)
     app[keys.METRICS_VIEW] = MetricsView(
         metrics, gateway.catalogue, gateway.posteriors, gateway.circuit_breakers, settings.bandit().weights
     )
-    app.cleanup_ctx.append(build_loops(gateway).run)
+    app.cleanup_ctx.append(build_loops(gateway, adapters.traffic).run)
     if settings.DASHBOARD:
         app[keys.DASHBOARD] = read_files()
     app.router.add_routes(all_routes(with_dashboard=settings.DASHBOARD))
@@ -232,7 +235,7 @@ def build_embeddings(settings: Settings, adapters: Adapters, gateway: Gateway) -
     )  # fmt: skip
 
 
-def build_loops(gateway: Gateway) -> BackgroundLoops:
+def build_loops(gateway: Gateway, traffic: Traffic) -> BackgroundLoops:
     """Return the background loops."""
     return BackgroundLoops(
         gateway.supervisor,
@@ -246,6 +249,7 @@ def build_loops(gateway: Gateway) -> BackgroundLoops:
         posteriors=gateway.posteriors,
         context_gatherer=gateway.context_gatherer,
         exploration=gateway.exploration,
+        traffic=traffic,
         evaluations=None if gateway.evaluations is None else gateway.evaluations.submitter,
     )
 

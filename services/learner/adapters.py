@@ -94,7 +94,7 @@ async def open_adapters(settings: Settings) -> AsyncIterator[Adapters]:
             posteriors=RedisPosteriorStore(client, recency_days=days, clock=clock, history_bound=bound),
             kinds=RedisKindStore(client, clock=clock),
             restorer=RedisRestorer(client, window_s=window_s, clock=clock),
-            evaluations=RedisEvaluationQueue(client, history_bound=bound),
+            evaluations=RedisEvaluationQueue(client, history_bound=bound, traffic=settings.traffic_bounds),
             index=QdrantIndex(qdrant, api_key=key.get_secret_value() if key else None, timeout_s=CALL_TIMEOUT_S),
             embedder=await stack.enter_async_context(QuickHttp(settings.EMBEDDER_URL)),
             imports=RedisImportStore(client, lifetime_s=counts_for_s(days)),

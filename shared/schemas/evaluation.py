@@ -121,6 +121,11 @@ class Evaluation(Struct, frozen=True):
         return sum(cost for cost in self._costs() if cost is not None)
 
     @property
+    def served_score(self) -> float | None:
+        """The judge's score of the answer that the client got; None without one."""
+        return next((one.score for one in self.candidates if one.served), None)
+
+    @property
     def all_costs_known(self) -> bool:
         """Whether each call's cost is known; a call that was not made costs 0."""
         return None not in self._costs()

@@ -8,9 +8,15 @@ from shared.schemas.records import StoredRequest
 
 
 class TrafficBounds(Struct, frozen=True):
-    """Bounds of what Redis keeps of the traffic. `requests`: entries of each list of requests; 0 for no lists."""
+    """Bounds of what Redis keeps of the traffic.
+
+    Attributes:
+        requests: entries of each list of requests; 0 for no lists.
+        days: lifetime of figures; 0 for no figures.
+    """
 
     requests: int = 1000
+    days: int = 30
 
 
 DEFAULT_BOUNDS = TrafficBounds()

@@ -1,9 +1,11 @@
--- Store the result of an evaluation, tell the learner, settle the budget and remove the task. `outbox.lua` comes before.
+-- Store the result of an evaluation, tell the learner, settle the budget and remove the task. `outbox.lua` and `traffic.lua` come before.
 -- KEYS: 1 stream of tasks, 2 content of the task, 3 request hash, 4 events.
 -- ARGV: 1 group, 2 entry id, 3 own id, 4 result ('' for none), 5 its known cost (1e-9 USD, whole), 6 event version,
 --       7 what the keys of a day's spending start with, 8 outbox of the history ('' for none), 9 its bound,
 --       10 revision of an outcome that was forgotten,
---       11 '1' where all of the cost is known; else at least what was reserved stays spent.
+--       11 '1' where all of the cost is known; else at least what was reserved stays spent,
+--       12 the judge's score of the answer that the client got ('' for none), 13 what the keys of minutes start with,
+--       14 the same of hours, 15 days that these are kept (0 for none).
 -- Answers 1 where the result is stored.
 local found = redis.call('XRANGE', KEYS[1], ARGV[2], ARGV[2])
 if #found == 0 then return 0 end -- finished before
@@ -20,10 +22,13 @@ if tonumber(task.reserved or '') and redis.call('EXISTS', spent) == 1 then
   if ARGV[11] ~= '1' then beyond = math.max(beyond, 0) end
   redis.pcall('INCRBY', spent, string.format('%.0f', beyond))
 end
-local story = redis.call('HMGET', KEYS[3], 'evaluation', 'applied:outcome:revision')
+local story = redis.call('HMGET', KEYS[3], 'evaluation', 'applied:outcome:revision', 'arm', 'created_at')
 if redis.call('HEXISTS', KEYS[3], 'record') == 0 or story[1] then return 0 end
 if tonumber(story[2] or '0') >= tonumber(ARGV[10]) then return 0 end -- the operator has removed the request from the sums
 redis.call('HSET', KEYS[3], 'evaluation', ARGV[4])
 remember(ARGV[8], ARGV[9], 'kind', 'evaluation', 'id', ARGV[3])
 redis.call('XADD', KEYS[4], '*', 'v', ARGV[6], 'kind', 'evaluation', 'id', ARGV[3], 'revision', '1')
+if ARGV[12] ~= '' and story[3] then
+  tally(ARGV[13], ARGV[14], ARGV[15], story[4], story[3], ':judge', ARGV[12])
+end
 return 1

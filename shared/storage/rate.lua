@@ -1,10 +1,11 @@
--- Store a rating and tell the learner. `outbox.lua` and `announce.lua` come before.
+-- Store a rating and tell the learner. `outbox.lua`, `announce.lua` and `traffic.lua` come before.
 -- KEYS: 1 events, 2 rate of this minute, 3 idempotency key, 4… aliases to try.
 -- ARGV: 1 id as the client gave it, 2 owner ('' for anybody), 3 score, 4 text, 5 '1' if there is a text, 6 now,
 --       7 window in s, 8 lifetime in ms, 9 source ('' for users, else ':<source>'), 10 what the keys of requests start with,
 --       11 most ratings a minute (0 for no limit), 12 fingerprint of the rating ('' without an idempotency key),
 --       13 '1' for a signed link: the id is our own and certain, and the link works once,
---       14 outbox of the history ('' for none), 15 its bound, 16 weight.
+--       14 outbox of the history ('' for none), 15 its bound, 16 weight,
+--       17 what the keys of minutes start with, 18 the same of hours, 19 days that these are kept (0 for none).
 -- Answers: accepted, revised, duplicate, unknown, expired, not_rateable, limited, key_reused, link_used.
 if ARGV[11] ~= '0' and tonumber(redis.call('GET', KEYS[2]) or 0) >= tonumber(ARGV[11]) then return 'limited' end
 -- Only what is judged counts: `unknown` may be a record that is on its way, and the client is told to come again.
@@ -34,7 +35,7 @@ local reserved = (own or ARGV[13] == '1') and true or false
 own = string.gsub(own or ARGV[1], '!$', '')
 local key = ARGV[10] .. own
 local seen = redis.call('HMGET', key, 'owner', 'status', 'created_at', 'revision' .. ARGV[9], 'score' .. ARGV[9],
-  'text' .. ARGV[9], 'link_used', 'weight' .. ARGV[9])
+  'text' .. ARGV[9], 'link_used', 'weight' .. ARGV[9], 'arm')
 local owner, status, created_at = seen[1], seen[2], tonumber(seen[3] or '')
 
 if not created_at then
@@ -65,4 +66,5 @@ if redis.call('PTTL', key) < 0 then redis.call('PEXPIRE', key, ARGV[8]) end
 remember(ARGV[14], ARGV[15], 'kind', 'rating' .. ARGV[9], 'id', own, 'revision', revision, 'score', ARGV[3],
   'rated_at', ARGV[6], 'worded', ARGV[5], 'text', ARGV[4], 'weight', ARGV[16])
 announce(KEYS[1], own, ARGV[9], revision, ARGV[3], ARGV[16])
+if seen[9] then tally(ARGV[17], ARGV[18], ARGV[19], created_at, seen[9], ARGV[9], ARGV[3], seen[5]) end
 return took(seen[5] and 'revised' or 'accepted')

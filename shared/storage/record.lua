@@ -1,4 +1,4 @@
--- Store one finished request and tell the learner. `outbox.lua` and `announce.lua` come before.
+-- Store one finished request and tell the learner. `outbox.lua`, `announce.lua` and `traffic.lua` come before.
 -- KEYS: 1 request hash, 2 alias, 3 owners of the public id (2 again for requests without a key), 4 events, 5 explored,
 --       6 rate, 7 spent, 8 the request whose own id is this one's public id (1 again where that cannot be),
 --       from 9 on: sessions and tool calls that stay with the arm.
@@ -7,10 +7,12 @@
 --       11 outbox of the history ('' for none), 12 its bound, 13 the prompt, where it is kept ('' for none),
 --       14 tokens and 15 cost (1e-9 USD) beyond what was reserved ('' for nothing to settle),
 --       16 steps of its session ('' for none: no session, or no whole answer), 17 how many are kept,
---       18 how many requests are listed (0 for none), 19 list of all requests, 20 list of its owner's.
+--       18 how many requests are listed (0 for none), 19 list of all requests, 20 list of its owner's,
+--       21 arm, 22 what the keys of minutes start with, 23 the same of hours, 24 days that these are kept (0 for none).
+-- Answers 1 where the request is new.
 if redis.call('HEXISTS', KEYS[1], 'record') == 1 then return 0 end
 local rated = redis.call('HLEN', KEYS[1]) > 0
-redis.call('HSET', KEYS[1], 'record', ARGV[2], 'owner', ARGV[4], 'status', ARGV[5], 'created_at', ARGV[6])
+redis.call('HSET', KEYS[1], 'record', ARGV[2], 'owner', ARGV[4], 'status', ARGV[5], 'created_at', ARGV[6], 'arm', ARGV[21])
 if ARGV[3] ~= '' then redis.call('HSET', KEYS[1], 'vector', ARGV[3]) end
 redis.call('PEXPIRE', KEYS[1], ARGV[7])
 
@@ -56,6 +58,9 @@ redis.call('XADD', KEYS[4], '*', 'v', ARGV[8], 'kind', 'outcome', 'id', ARGV[1],
 for _, name in ipairs(rated and redis.call('HKEYS', KEYS[1]) or {}) do
   local source = string.match(name, '^revision(.*)$')
   local rating = source and redis.call('HMGET', KEYS[1], name, 'score' .. source, 'weight' .. source)
-  if rating and rating[2] then announce(KEYS[4], ARGV[1], source, rating[1], rating[2], rating[3]) end
+  if rating and rating[2] then
+    announce(KEYS[4], ARGV[1], source, rating[1], rating[2], rating[3])
+    tally(ARGV[22], ARGV[23], ARGV[24], ARGV[6], ARGV[21], source, rating[2])
+  end
 end
 return 1

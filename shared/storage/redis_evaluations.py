@@ -10,8 +10,10 @@ from shared.clock import utc_day
 from shared.schemas.evaluation import Evaluation, EvaluationDepth, EvaluationTask, QueuedEvaluation, Submitted
 from shared.schemas.events import EVENT_VERSION, FORGOTTEN_REVISION
 from shared.schemas.history import NO_HISTORY, OutboxBound
+from shared.schemas.traffic import DEFAULT_BOUNDS, TrafficBounds
 from shared.storage import redis_keys
 from shared.storage.redis_connection import Client, KeptConnection, Script, redis_errors, texts_of
+from shared.storage.redis_record import traffic_place
 from shared.storage.redis_stream import Entry, RedisStream, age_of
 
 CONTENT_TTL_S = 3600
@@ -21,13 +23,16 @@ CONTENT_TTL_S = 3600
 class RedisEvaluationQueue:
     """`EvaluationQueue` on a stream with a consumer group of its own."""
 
-    def __init__(self, client: Client, *, history_bound: OutboxBound = NO_HISTORY) -> None:
-        """Take the bound of the outbox, into which the results go, too."""
+    def __init__(
+        self, client: Client, *, history_bound: OutboxBound = NO_HISTORY, traffic: TrafficBounds = DEFAULT_BOUNDS
+    ) -> None:
+        """Take the bound of the outbox, into which the results go, too, and that of the figures."""
         self._client: Any = client  # redis-py says "awaitable or value" of every command
         self._outbox = (redis_keys.HISTORY if history_bound.entries else "", str(history_bound))
+        self._traffic = traffic_place(traffic)
         self._stream = RedisStream(client, redis_keys.EVALUATIONS, redis_keys.GROUP, KeptConnection(client))
         self._submit = Script(client, "evaluation_submit.lua")
-        self._finish = Script(client, "outbox.lua", "evaluation_finish.lua")
+        self._finish = Script(client, "outbox.lua", "traffic.lua", "evaluation_finish.lua")
         self._keep = Script(client, "evaluation_keep.lua")
 
     async def prepare(self) -> None:
@@ -80,13 +85,15 @@ class RedisEvaluationQueue:
             redis_keys.request(own_id),
             redis_keys.EVENTS,
         ]
-        content, cost, known = b"", 0, "1"
+        content, cost, known, score = b"", 0, "1", None
         if result is not None:
+            score = result.served_score
             content, cost = result.to_json(), round(result.spent_usd * NANO)
             known = "1" if result.all_costs_known else "0"
         task = (redis_keys.GROUP, queued.entry_id, own_id, content, cost, EVENT_VERSION)
         place = (redis_keys.evaluation_spent(""), *self._outbox, FORGOTTEN_REVISION, known)
-        return bool(await self._finish.call(keys, (*task, *place)))
+        judged = ("" if score is None else repr(score), *self._traffic)
+        return bool(await self._finish.call(keys, (*task, *place, *judged)))
 
     async def forget_consumers(self, idle_s: float) -> int:
         """Remove consumers without tasks that have been idle that long."""

@@ -92,6 +92,21 @@ def listed(owner: str) -> str:
     return f"{LISTED}:{owner}"
 
 
+def minute(number: int | str) -> str:
+    """Hash: figures of the requests made in a minute (Unix time / 60), `<measure>|<arm>`. Expires after a day."""
+    return f"{TAG}:minute:{number}"
+
+
+def hour(number: int | str) -> str:
+    """Hash: the same of an hour (Unix time / 3600). Expires after STATS_DAYS."""
+    return f"{TAG}:hour:{number}"
+
+
+def spend(day: str) -> str:
+    """Hash: what each owner used on a UTC day, `<measure>|<owner>`. Expires after STATS_DAYS."""
+    return f"{TAG}:spend:{day}"
+
+
 def alias(owner: str, public_id: str) -> str:
     """String: the own id of the request that `owner` knows as `public_id`. Lives as long as the request.
 

@@ -49,7 +49,13 @@ class RecordCall:
                       FIRST_VERSION, entry.last_answer.to_text(), round(record.explored_usd * NANO), *self.outbox,
                       (entry.prompt or "").encode("utf-8", "surrogatepass"),
                       *_unreserved(record), _steps_key(record), STEPS_KEPT,
-                      self.traffic.requests, redis_keys.LISTED, redis_keys.listed(record.owner)]  # fmt: skip
+                      self.traffic.requests, redis_keys.LISTED, redis_keys.listed(record.owner), outcome.arm,
+                      *traffic_place(self.traffic)]  # fmt: skip
+
+
+def traffic_place(bounds: TrafficBounds) -> tuple[str, str, int]:
+    """Return where `traffic.lua` adds scores, and for how many days."""
+    return redis_keys.minute(""), redis_keys.hour(""), bounds.days
 
 
 def _steps_key(record: RequestRecord) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
 from shared.bandit.sources import Source
@@ -16,7 +16,7 @@ from shared.schemas.events import source_suffix
 from shared.schemas.history import NO_HISTORY, OutboxBound
 from shared.schemas.ids import made_at
 from shared.schemas.quota import Charge, Limit, Quota
-from shared.schemas.records import StoredRequest
+from shared.schemas.records import RequestRecord, StoredRequest
 from shared.schemas.storage import Claim, LastAnswer, LoggedRequest, NewRecord, RatingTerms, Reservation, Verdict
 from shared.schemas.traffic import DEFAULT_BOUNDS, TrafficBounds
 from shared.storage import redis_keys
@@ -32,7 +32,7 @@ from shared.storage.redis_connection import (
     texts_of,
 )
 from shared.storage.redis_ids import Meant, find_own_id
-from shared.storage.redis_record import RecordCall
+from shared.storage.redis_record import RecordCall, traffic_place
 from shared.storage.request_codec import LOGGED, logged, parse_record, stored
 
 GRACE_S = 7 * 86_400.0
@@ -56,8 +56,9 @@ class RedisRequestLog:
         clock: Clock,
         history_bound: OutboxBound = NO_HISTORY,
         traffic: TrafficBounds = DEFAULT_BOUNDS,
+        count: Callable[[RequestRecord], None] | None = None,
     ) -> None:
-        """Take the feedback window, and the bounds of the outbox and of what is kept of the traffic."""
+        """Take the feedback window, bounds of the outbox and of the traffic, and `count`, called for new records."""
         self._client: Any = client  # redis-py says "awaitable or value" of every command
         self._outbox = (redis_keys.HISTORY if history_bound.entries else "", str(history_bound))
         self._window_s = window_s
@@ -67,9 +68,11 @@ class RedisRequestLog:
         self._reserve = Coalescer("redis", self._reserve_many, most=RESERVATIONS, pace=PIPELINED)
         self._release = Script(client, "release.lua")
         records = KeptConnection(client, at_once=RECORDS_AT_ONCE)
+        self._count = count
+        self._traffic = traffic_place(traffic)
         self._record_call = RecordCall(self._ttl_ms, self._outbox, traffic)
-        self._record = Script(client, "outbox.lua", "announce.lua", "record.lua", kept=records)
-        self._rate = Script(client, "outbox.lua", "announce.lua", "rate.lua")
+        self._record = Script(client, "outbox.lua", "announce.lua", "traffic.lua", "record.lua", kept=records)
+        self._rate = Script(client, "outbox.lua", "announce.lua", "traffic.lua", "rate.lua")
         self._kept = KeptConnection(client)
         self._indexed = Script(client, "indexed.lua", kept=self._kept)
         self._withdraw = Script(client, "outbox.lua", "withdraw.lua")
@@ -107,6 +110,9 @@ class RedisRequestLog:
         """Store records and their events, in few round trips, each request atomically."""
         if entries:
             answers = await self._record.call_many([self._record_call(entry) for entry in entries])
+            for entry, answer in zip(entries, answers, strict=True):
+                if answer == 1 and self._count is not None:
+                    self._count(entry.record)
             if any(isinstance(answer, Damaged) for answer in answers):
                 raise DependencyError("redis", "a stored value is damaged")
 
@@ -162,6 +168,7 @@ class RedisRequestLog:
             "1" if terms.by_link else "0",
             *self._outbox,
             repr(terms.weight),
+            *self._traffic,
         ]
         keys = [
             redis_keys.EVENTS,

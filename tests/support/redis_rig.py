@@ -27,6 +27,8 @@ from shared.storage.redis_queue import RedisEventQueue, RedisHeartbeats
 from shared.storage.redis_request_list import RedisRequestList
 from shared.storage.redis_requests import RedisRequestLog
 from shared.storage.redis_restore import RedisRestorer
+from shared.storage.redis_traffic import RedisTraffic
+from shared.traffic import Traffic
 from tests.support.fakes.arm_changes import FakeArmChanges, FakeFreeArms
 from tests.support.fakes.clock import FakeClock
 from tests.support.fakes.evaluation_queue import FakeEvaluationQueue
@@ -40,6 +42,7 @@ from tests.support.fakes.posterior_store import FakePosteriorStore
 from tests.support.fakes.request_list import FakeRequestList
 from tests.support.fakes.request_log import FakeRequestLog
 from tests.support.fakes.restorer import FakeRestorer
+from tests.support.fakes.traffic import FakeTraffic
 
 WINDOW_S = 3600.0
 RECENCY_DAYS = 30.0
@@ -51,6 +54,7 @@ class Rig:
 
     log: RequestLog
     request_list: RequestList
+    traffic: Traffic
     posteriors: PosteriorStore
     second_reader: PosteriorStore
     queue: EventQueue
@@ -81,6 +85,7 @@ def fake_rig(history_bound: int = 0) -> Rig:
     return Rig(
         log=FakeRequestLog(memory, window_s=WINDOW_S, history_bound=history_bound),
         request_list=FakeRequestList(memory),
+        traffic=FakeTraffic(memory),
         posteriors=FakePosteriorStore(memory, recency_days=RECENCY_DAYS, history_bound=history_bound),
         second_reader=FakePosteriorStore(memory, recency_days=RECENCY_DAYS),
         queue=FakeEventQueue(memory),
@@ -103,13 +108,18 @@ async def redis_rig(url: str, history_bound: int = 0, history_bytes: int = 1_000
     """Everything on a real Redis, with a clock that we hold."""
     client, clock = connect(Settings(REDIS_URL=url)), FakeClock()
     await client.flushall()
-    queue = RedisEventQueue(client)
+    queue, traffic = RedisEventQueue(client), RedisTraffic(client)
     await queue.prepare()
     rig = Rig(
         log=RedisRequestLog(
-            client, window_s=WINDOW_S, clock=clock, history_bound=OutboxBound(history_bound, history_bytes)
+            client,
+            window_s=WINDOW_S,
+            clock=clock,
+            history_bound=OutboxBound(history_bound, history_bytes),
+            count=traffic.count,
         ),
         request_list=RedisRequestList(client),
+        traffic=traffic,
         posteriors=RedisPosteriorStore(
             client, recency_days=RECENCY_DAYS, clock=clock, history_bound=OutboxBound(history_bound, history_bytes)
         ),

@@ -22,6 +22,7 @@ from services.gateway.models.posterior_cache import PosteriorCache
 from services.gateway.models.runtime_models import RuntimeModels
 from services.gateway.process.health import Health, Readiness
 from services.gateway.process.metrics_view import MetricsView
+from services.gateway.process.traffic_view import TrafficView
 from services.gateway.records.prompt_store import PromptStore
 from services.gateway.request_context import RequestContext
 from shared.ports import RequestLog
@@ -46,6 +47,7 @@ POSTERIORS = web.AppKey("posteriors", PosteriorCache)
 LEARNED_LIMITS = web.AppKey("learned_limits", LearnedLimits)
 REQUEST_LOG = web.AppKey("request_log", RequestLog)
 REQUEST_LIST = web.AppKey("request_list", RequestList)
+TRAFFIC = web.AppKey("traffic", TrafficView)
 PROMPTS = web.AppKey[PromptStore | None]("prompts")
 METRICS_VIEW = web.AppKey("metrics_view", MetricsView)
 SUPERVISOR = web.AppKey("supervisor", Supervisor)

@@ -22,7 +22,7 @@ OPEN_ROUTES = frozenset({"/health", "/ready", "/openapi.json", "/docs", "/feedba
 """Routes that need no key: probes, the OpenAPI document, signed links, and the dashboard without its data."""
 
 METRICS_ROUTE = "/metrics"
-OPERATOR_ROUTES = frozenset({METRICS_ROUTE, "/arms", "/v1/arms", "/settings", "/v1/settings"})
+OPERATOR_ROUTES = frozenset({METRICS_ROUTE, "/arms", "/v1/arms", "/settings", "/v1/settings", "/stats", "/v1/stats"})
 """Routes that show the traffic of all keys, or the settings: for admin keys only, if there are any."""
 
 CHANGING_ROUTES = frozenset({"/arms/{arm}", "/v1/arms/{arm}"})

@@ -19,7 +19,7 @@ from services.gateway.http.openapi_schemas import (
     object_of,
     one_or_list,
 )
-from services.gateway.http.openapi_views import LISTED, SETTINGS
+from services.gateway.http.openapi_views import LISTED, SETTINGS, SPEND, STATS
 from shared.schemas.chat_fields import ChatFields
 from shared.schemas.embedding_request import EmbeddingFields
 from shared.schemas.feedback import MAX_BATCH, FeedbackFields, RatingFields
@@ -185,6 +185,16 @@ OPERATIONS = (
     Operation(
         "/settings", "get", "The settings in effect, secrets masked, with the source of each value",
         (200, "All settings", JSON, SETTINGS), {403: "admin_key_required"},
+    ),
+    Operation(
+        "/stats", "get", "Figures of all traffic over time, by model",
+        (200, "In all, by model, and in steps (`data`)", JSON, STATS),
+        {400: "invalid_value, unsupported_parameter", 403: "admin_key_required", 503: "records_unavailable"},
+    ),
+    Operation(
+        "/spend", "get", "What your key used on each day, or with an admin key what each did; also as text/csv",
+        (200, "A row for each day and key, today first", JSON, SPEND),
+        {400: "invalid_value, unsupported_parameter", 503: "records_unavailable"},
     ),
     Operation(
         "/arms", "get", "The learned state of every arm, and with `kinds=1` of every kind of prompt",

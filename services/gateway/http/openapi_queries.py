@@ -12,6 +12,12 @@ USUAL_KINDS = 20
 USUAL_LISTED, MAX_LISTED = 50, 200
 """Requests that `GET /requests` shows without `limit`, and at most."""
 
+USUAL_MINUTES, MAX_STATS_MINUTES, MAX_POINTS = 60, 400 * 1440, 1440
+"""Minutes that `GET /stats` shows without `minutes`, and at most; and most points of time."""
+
+USUAL_DAYS = 7
+"""Days that `GET /spend` shows without `days`."""
+
 _FLAG: Schema = {"type": "string", "enum": ["0", "1"]}
 _TEXT: Schema = {"type": "string"}
 
@@ -29,5 +35,10 @@ LIST_QUERY: dict[str, Schema] = {
     "session": _TEXT,
     "owner": {"type": "string", "pattern": "^([0-9a-f]{16}|public)$"},
 }
+STATS_QUERY: dict[str, Schema] = {
+    "minutes": {"type": "integer", "minimum": 1, "maximum": MAX_STATS_MINUTES, "default": USUAL_MINUTES},
+    "step": {"type": "integer", "minimum": 1, "maximum": MAX_STATS_MINUTES},
+}
+SPEND_QUERY: dict[str, Schema] = {"days": {"type": "integer", "minimum": 1, "default": USUAL_DAYS}}
 
-QUERIES = {"/arms": KINDS_QUERY, "/requests": LIST_QUERY}
+QUERIES = {"/arms": KINDS_QUERY, "/requests": LIST_QUERY, "/stats": STATS_QUERY, "/spend": SPEND_QUERY}

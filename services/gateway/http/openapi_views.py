@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from services.gateway.http.openapi_schemas import STRING, Schema, map_of, object_of, or_null
+from services.gateway.process.traffic_figures import COUNTS, SPENT
 from shared.settings.sources import SettingSource
 
 _NUMBER: Schema = {"type": "number"}
@@ -49,3 +50,35 @@ _SETTING = object_of(
 )  # fmt: skip
 SETTINGS = object_of("object data", object=STRING, data={"type": "array", "items": _SETTING})
 """`GET /settings`."""
+
+_QUANTILES = object_of("p50 p95", p50=_MAYBE_NUMBER, p95=_MAYBE_NUMBER)
+_COUNTS = dict.fromkeys(COUNTS, _COUNT)
+_FIGURES = object_of(
+    " ".join((*COUNTS, "cost_usd scores overhead_ms upstream_ms")),
+    **_COUNTS, cost_usd=_NUMBER, overhead_ms=_QUANTILES, upstream_ms=_QUANTILES,
+    scores=map_of(object_of("count mean", count=_COUNT, mean=_NUMBER)),
+)  # fmt: skip
+STATS = object_of(
+    "object from to step_s total expected arms data",
+    **{"object": STRING, "from": _COUNT, "to": _COUNT, "step_s": _COUNT, "total": _FIGURES, "arms": map_of(_FIGURES)},
+    expected=or_null(
+        object_of(
+            "decisions regret best_fixed lift lift_over",
+            decisions=_COUNT, regret=_NUMBER, best_fixed=_MAYBE_TEXT, lift=_MAYBE_NUMBER, lift_over=map_of(_NUMBER),
+        )
+    ),
+    data={"type": "array", "items": object_of("at total arms", at=_COUNT, total=_FIGURES, arms=map_of(_FIGURES))},
+)  # fmt: skip
+"""`GET /stats`."""
+
+SPEND = object_of(
+    "object data", object=STRING,
+    data={
+        "type": "array",
+        "items": object_of(
+            "object day owner requests prompt_tokens completion_tokens unknown_costs cost_usd",
+            object=STRING, day=STRING, owner=STRING, cost_usd=_NUMBER, **dict.fromkeys(SPENT, _COUNT),
+        ),
+    },
+)  # fmt: skip
+"""`GET /spend`."""

@@ -20,6 +20,7 @@ from services.gateway.http.handlers import (
     records,
     request_list,
     settings,
+    traffic,
 )
 
 PREFIX = "/v1"
@@ -36,6 +37,8 @@ API = (
     web.get("/models/{model:.+}", models.model),
     web.get("/requests", request_list.request_list),
     web.get("/settings", settings.settings_in_effect),
+    web.get("/stats", traffic.stats),
+    web.get("/spend", traffic.spend),
     web.get("/requests/{request_id}", records.request_record),
     web.get("/arms", arms.arms),
     web.put("/arms/{arm:.+}", arms.add),

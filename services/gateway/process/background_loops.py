@@ -29,12 +29,14 @@ from shared.errors import DependencyError, RouterError
 from shared.logs import get_logger
 from shared.models_file.watch import EVERY_S
 from shared.resilience.supervision import Loop, Pulse, Supervisor
+from shared.traffic import Traffic
 
 _log = get_logger(__name__)
 
 FLUSH_S = 5.0
 PREPARE_S = 1.0
 REPLAY_S = 1.0
+FIGURES_S = 1.0
 FIRST_LOOK_S = 2.0
 
 
@@ -54,6 +56,7 @@ class BackgroundLoops:
     posteriors: PosteriorCache
     context_gatherer: ContextGatherer
     exploration: ExplorationBudget
+    traffic: Traffic
     evaluations: EvaluationSubmitter | None = None
 
     async def run(self, _: web.Application) -> AsyncIterator[None]:
@@ -68,6 +71,8 @@ class BackgroundLoops:
         await writer.flush(0)  # a batch that the end of its loop has interrupted
         with suppress(DependencyError, TimeoutError):
             await self.gossip.leave()
+        with suppress(DependencyError, TimeoutError):
+            await self.traffic.store()
         await writer.close()
 
     def _loops(self) -> dict[str, Loop]:
@@ -80,6 +85,7 @@ class BackgroundLoops:
             "posteriors": (posterior_cache.REFRESH_S, self.posteriors.refresh),
             "context": (PREPARE_S, self.context_gatherer.prepare),
             "exploration": (exploration_budget.REFRESH_S, self.exploration.refresh),
+            "figures": (FIGURES_S, self.traffic.store),
             "replay": (REPLAY_S, self.record_writer.replay),
             "notices": (gossiping.REFRESH_S, self.gossip.exchange),
         }

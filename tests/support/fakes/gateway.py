@@ -42,6 +42,7 @@ from tests.support.fakes.request_index import FakeRequestIndex
 from tests.support.fakes.request_list import FakeRequestList
 from tests.support.fakes.request_log import FakeRequestLog
 from tests.support.fakes.supervision import new_supervisor
+from tests.support.fakes.traffic import FakeTraffic
 from tests.support.fakes.upstreams import FakeUpstreams
 
 ARMS = tuple(
@@ -116,6 +117,7 @@ class World:
             index=self.index,
             log=self.log,
             request_list=FakeRequestList(self.memory),
+            traffic=FakeTraffic(self.memory),
             store=self.store,
             queue=FakeEventQueue(self.memory),
             heartbeats=self.heartbeats,

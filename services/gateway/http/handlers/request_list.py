@@ -148,7 +148,7 @@ def _scores(stored: StoredRequest) -> dict[str, float]:
     scores = {source.value: rating.score for source, rating in stored.scores.items()}
     if stored.rating is not None:
         scores[Source.USER.value] = stored.rating.score
-    for one in () if stored.evaluation is None else stored.evaluation.candidates:
-        if one.served and one.score is not None:
-            scores[Source.JUDGE.value] = one.score
+    judged = None if stored.evaluation is None else stored.evaluation.served_score
+    if judged is not None:
+        scores[Source.JUDGE.value] = judged
     return scores
