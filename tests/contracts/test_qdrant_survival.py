@@ -70,7 +70,10 @@ def test_every_acknowledged_write_survives_kill_9(tmp_path: Path) -> None:
             ]
             for writer in writers:
                 writer.start()
+            written = len(acknowledged)
             time.sleep(0.7)
+            while len(acknowledged) < written + 10 and all(writer.is_alive() for writer in writers):
+                time.sleep(0.01)
             server.kill()
             for writer in writers:
                 writer.join()
