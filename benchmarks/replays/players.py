@@ -44,7 +44,7 @@ def players_of(names: Sequence[str], outcomes: Outcomes) -> dict[str, Play]:
 
 def product_player(world: World, stream: Stream, condition: Condition, seed: int) -> Played:
     """Play the product's policy."""
-    settings = _settings(condition)
+    settings = settings_of(condition)
     player = ProductPlayer(
         build_policy(settings), settings, world.outcomes, world.vectors, seed, traits=world.traits, condition=condition
     )
@@ -53,7 +53,7 @@ def product_player(world: World, stream: Stream, condition: Condition, seed: int
 
 def pooled_player(world: World, stream: Stream, condition: Condition, seed: int) -> Played:
     """Play Thompson sampling per arm, without context."""
-    settings = _settings(condition)
+    settings = settings_of(condition)
     return ProductPlayer(PooledThompson(settings), settings, world.outcomes, None, seed).play(stream)
 
 
@@ -61,7 +61,7 @@ def ablated_player(name: str) -> Play:
     """Return the product's policy without one of its parts."""
 
     def play(world: World, stream: Stream, condition: Condition, seed: int) -> Played:
-        settings = _settings(condition)
+        settings = settings_of(condition)
         policy = Ablated(build_policy(settings), name)
         return ProductPlayer(policy, settings, world.outcomes, world.vectors, seed, traits=world.traits).play(stream)
 
@@ -88,5 +88,6 @@ def fixed_player(arm: int) -> Play:
     return play
 
 
-def _settings(condition: Condition) -> BanditSettings:
+def settings_of(condition: Condition) -> BanditSettings:
+    """Return the settings of the product's policy under a condition."""
     return BanditSettings(weights=Weights(quality=1.0, latency=0.0, cost=-condition.cost_weight))

@@ -102,6 +102,10 @@ class ProductPlayer:
                 self._add(self._decisions[due].arm, self._feedback(stream, due))
         return Played(chosen, chances, None if evaluator is None else evaluator.beside)
 
+    def posterior(self) -> Any:
+        """Return the posterior of everything that was learned, as it is after `play`."""
+        return self._policy.fit(self._state(len(self._decisions)), self._arms)
+
     def _evaluator(self, stream: Stream) -> Evaluator | None:
         if self._condition.judge == NO_JUDGE:
             return None
