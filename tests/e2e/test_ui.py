@@ -91,7 +91,7 @@ async def test_every_page_shows_what_the_api_says(node: str, client: aiohttp.Cli
     checks = report(out.decode())
     assert {name: error for name, error in checks.items() if error} == {}
     assert process.returncode == 0
-    assert len(checks) == 42
+    assert len(checks) == 44
 
 
 @pytest.fixture

@@ -14,9 +14,6 @@ const PAGES = [
   ["keys", "Settings in effect"],
 ];
 
-// Endpoints that the pages ask for and the API does not have yet.
-const NOT_YET = ["/stats?", "/spend?"];
-
 const api = async (path, options) => (await fetch(origin + path, options)).json();
 const score = (value) => value.toFixed(2);
 const browser = await launch();
@@ -24,7 +21,7 @@ const go = (page, name) => page.goto(`${origin}/ui#/${name}`, { waitUntil: "load
 
 // One page object for all looks: each navigation by its address's fragment is what a user's click does.
 for (const [look, viewport, theme] of LOOKS) {
-  const page = await open(browser, origin, { viewport, theme, expected: NOT_YET });
+  const page = await open(browser, origin, { viewport, theme });
   for (const [name, ready] of PAGES) {
     await check(`${name.split("/").length > 1 ? "request" : name} ${look}`, async () => {
       await go(page, name);
@@ -37,7 +34,7 @@ for (const [look, viewport, theme] of LOOKS) {
   await page.close();
 }
 
-const page = await open(browser, origin, { expected: ["status of 403", ...NOT_YET] });
+const page = await open(browser, origin, { expected: ["status of 403"] });
 
 await check("overview equals the API", async () => {
   await go(page, "overview");
@@ -48,6 +45,38 @@ await check("overview equals the API", async () => {
   equal(await text(page, '[data-figure="Requests"]'), String(sum), "requests");
   const paint = await page.evaluate(() => performance.getEntriesByName("first-contentful-paint")[0].startTime);
   return { first_paint_ms: Math.round(paint) };
+});
+
+await check("traffic equals the API, and is drawn", async () => {
+  await page.waitForSelector('[data-figure="Requests in this time"]');
+  await page.waitForSelector(".chart canvas");
+  const { total, arms, expected } = await api("/stats?minutes=60&step=2");
+  equal(await text(page, '[data-figure="Requests in this time"]'), String(total.requests), "requests");
+  equal(await text(page, '[data-figure="Mean rating"]'), score(total.scores.user.mean), "rating");
+  const names = await page.$$eval("figure:first-of-type .legend li", (items) => items.map((item) => item.innerText.trim()));
+  equal(names, Object.keys(arms).sort(), "models in the chart");
+  await has(page, `always ${expected.best_fixed}`);
+  await page.click('.row[aria-label="Time"] button:nth-of-type(2)');
+  await page.waitForResponse((one) => one.url().includes("/stats?minutes=1440&step=30") && one.ok());
+});
+
+await check("spending equals the API, and is saved as CSV", async () => {
+  await go(page, "keys");
+  await has(page, "Save as CSV");
+  const { data } = await api("/spend?days=7");
+  const requests = data.reduce((sum, row) => sum + row.requests, 0);
+  equal(await text(page, '[data-figure="Requests of all keys"]'), String(requests), "requests");
+  await page.evaluate(() => {
+    const make = URL.createObjectURL;
+    URL.createObjectURL = (blob) => {
+      window.saved = blob.text();
+      return make(blob);
+    };
+  });
+  await page.$$eval("button", (all) => all.find((one) => one.innerText === "Save as CSV").click());
+  await page.waitForFunction(() => window.saved);
+  const wanted = await (await fetch(`${origin}/spend?days=7`, { headers: { Accept: "text/csv" } })).text();
+  equal(await page.evaluate(() => window.saved), wanted, "file");
 });
 
 await check("models equal the API", async () => {

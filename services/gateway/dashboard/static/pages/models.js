@@ -1,5 +1,7 @@
 // Models: what is believed of each one, in all and by kind of prompt; an admin adds and removes models here.
 import { html, useState, usePoll, send, part, count, percent, score, usd, perMillion, seconds } from "../lib.js";
+import { Chart } from "../chart.js";
+import { Range, useStats } from "../traffic.js";
 import { Badge, Belief, Card, Confirm, Loaded, Message, Scroll, Share, Table } from "../parts.js";
 
 const pricing = (arm) =>
@@ -107,10 +109,26 @@ function Heat({ kinds, total, prompts }) {
     <//>`;
 }
 
+// Mean scores by users of each model over time.
+function History() {
+  const { range, setRange, stats } = useStats();
+  return html`<${Card} wide title="Ratings over time" note="Mean rating by users of each model's answers.">
+    <${Range} value=${range} onChange=${setRange} />
+    <${Loaded} of=${stats} what="Ratings over time">${(found) => {
+      const rated = Object.keys(found.arms).filter((name) => found.arms[name].scores.user).sort();
+      if (rated.length === 0) return html`<p class="empty">No ratings in this time.</p>`;
+      const values = (name) => found.data.map((step) => step.arms[name]?.scores.user?.mean ?? null);
+      return html`<${Chart} label="Mean rating by model" times=${found.data.map((step) => step.at)} unit=${score} low=${0} high=${1}
+        series=${rated.map((name) => ({ name, values: values(name) }))} />`;
+    }}<//>
+  <//>`;
+}
+
 export function Models({ health }) {
   const arms = usePoll("arms?kinds=1&limit=20", 5);
   return html`<${Loaded} of=${arms} what="The list of models">${(found) => html`
     <${ModelTable} list=${found.data} kinds=${found.kinds} health=${health} refresh=${arms.refresh} />
-    <${Card} wide title="Kinds of prompt"><${Heat} kinds=${found.kinds} total=${found.kinds_total} prompts=${found.prompts} /><//>`}
+    <${Card} wide title="Kinds of prompt"><${Heat} kinds=${found.kinds} total=${found.kinds_total} prompts=${found.prompts} /><//>
+    <${History} />`}
   <//>`;
 }

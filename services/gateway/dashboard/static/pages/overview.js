@@ -1,7 +1,7 @@
 // Overview: is it up, what does it cost, who answers, and what does routing bring.
 import { html, usePoll, count, percent, score, signed, usd, words, milliseconds } from "../lib.js";
 import { Badge, Belief, Card, Figure, Figures, Loaded, Message, Share, Table } from "../parts.js";
-import { Traffic } from "../traffic.js";
+import { Expected, Traffic, useStats } from "../traffic.js";
 
 const TONES = { ok: "good", degraded: "warn", down: "bad", unknown: "" };
 
@@ -91,11 +91,14 @@ function Learned({ arms }) {
 
 export function Overview({ health }) {
   const arms = usePoll("arms", 4);
+  const shown = useStats();
+  const fallback = health.data && health.data.default_model && health.data.default_model.used;
   return html`
     <${Card} title="State"><${Loaded} of=${health} what="The state">${(found) => html`<${Health} health=${found} />`}<//><//>
     <${Card} title="What was learned from"><${Loaded} of=${arms}>${(found) => html`<${Learned} arms=${found} /><h3>Spending</h3>
       ${health.data && html`<${Spending} health=${health.data} />`}`}<//><//>
-    <${Traffic} />
-    <${Card} wide title="What routing brings"><${Loaded} of=${arms}>${(found) => html`<${Lift} lift=${found.lift} />`}<//><//>
+    <${Traffic} shown=${shown} />
+    <${Card} wide title="What routing brings"><${Loaded} of=${arms}>${(found) => html`<h3>Measured, against a control group</h3><${Lift} lift=${found.lift} />`}<//>
+      <${Loaded} of=${shown.stats} what="What was expected">${(stats) => html`<h3>Expected, against always one model</h3><${Expected} expected=${stats.expected} fallback=${fallback} />`}<//><//>
     <${Card} wide title="Models"><${Loaded} of=${arms}>${(found) => html`<${Shares} arms=${found.data} />`}<//><//>`;
 }
