@@ -70,7 +70,8 @@ async def test_a_rating_moves_the_posterior_and_the_record_tells_why(
     story = await get(client, f"/requests/{request_id}")
     assert story["model"] == arm
     assert story["feedback"]["score"] == 0.0
-    assert story["learned"] == {"outcome": True, "feedback": True, "feedback_revision": 1}
+    learned_of = {"outcome": True, "feedback": True, "feedback_revision": 1, "scores": {}, "evaluation": False}
+    assert story["learned"] == learned_of
     assert story["decision"]["propensity"] == propensity or round(story["decision"]["propensity"], 4) == round(
         propensity, 4
     )
