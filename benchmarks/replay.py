@@ -68,8 +68,7 @@ def _replay(options: argparse.Namespace) -> int:
             bounds = [name for name in ("known-values", "knn-full-information") if name in options.policy]
             print(f"\nproduct v best fixed / v pooled TS, x 1000 a request\n{summary(cells, PRODUCT, bounds)}")
         print(f"\n{references_summary(cells, PRODUCT)}", flush=True)
-        if options.judge != [NO_JUDGE] or options.imported != [0] or options.prior != ["none"]:
-            print(f"\n{evidence_table(cells, PRODUCT)}", flush=True)
+        print(f"\n{evidence_table(cells, PRODUCT)}", flush=True)
     return 0
 
 
