@@ -55,6 +55,8 @@ class FeedbackFields(RatingFields):
     source: Literal["user", "eval", "judge", "check", "implicit"] = "user"
 
 
+NO_OBJECT = "A rating must be a JSON object."
+
 Feedback = FeedbackRequest | list[FeedbackRequest | ClientError]
 
 
@@ -68,6 +70,8 @@ def parse_feedback(raw: bytes) -> Feedback:
         return _feedback(content)
     if not 1 <= len(content) <= MAX_BATCH:
         raise InvalidRequest(f"A list has 1 to {MAX_BATCH} ratings.", code="invalid_value")
+    if not any(isinstance(item, dict) for item in content):
+        raise InvalidRequest(NO_OBJECT, code="invalid_json")
     return [_feedback_or_error(item) for item in content]
 
 
@@ -80,7 +84,7 @@ def _feedback_or_error(content: object) -> FeedbackRequest | ClientError:
 
 def _feedback(content: object) -> FeedbackRequest:
     if not isinstance(content, dict):
-        raise InvalidRequest("A rating must be a JSON object.", code="invalid_json")
+        raise InvalidRequest(NO_OBJECT, code="invalid_json")
     fields = validate(FeedbackFields, content)
     if fields.request_id is None and fields.session_id is None:
         raise InvalidRequest("Name a request or a session.", code="missing_required_parameter", param="request_id")
