@@ -25,7 +25,7 @@ CODE_BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 PATHS = document("0")["paths"]
 METHODS = {"get", "post", "put", "delete", "patch"}
-COMMAND_VARIABLES = {"CONFIG_FILE", "PYTHON", "DATA", "PEERS", "PAGE", "MEMORY", "PARTS", "POINTS"}
+COMMAND_VARIABLES = {"IMPORT_FROM", "CONFIG_FILE", "PYTHON", "DATA", "PEERS", "PAGE", "MEMORY", "PARTS", "POINTS"}
 COMMAND_VARIABLES |= {"OUT", "LOG", "SET", "DATABASE", "SSL_CERT_FILE"}
 COMMAND_VARIABLES |= {"ANTHROPIC_BASE_URL", "ANTHROPIC_API_KEY", "ROUTER_KEY"}
 """Variables of commands in the docs that are no settings: what make, the shell and clients read."""
