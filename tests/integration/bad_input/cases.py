@@ -236,6 +236,7 @@ SCORES = ["0.9", True, False, None, 1.0001, -1, 1e308, [], {}]
 
 FEEDBACK = [
     case(53, "unknown", rating(request_id="never-seen"), 404, "request_not_found"),
+    case(53, "no-such-session", request("/feedback", {"session_id": "s", "score": 1}), 404, "session_not_found"),
     *(case(55, json.dumps(score), rating(score=score), 400, None, "score") for score in SCORES),
     case(55, "nan", request("/feedback", b'{"request_id": "x", "score": NaN}'), 400, "invalid_json"),
     case(56, "neither", request("/feedback", {"request_id": "some-request"}), 400, None, "score"),
@@ -252,7 +253,6 @@ FEEDBACK = [
     *(case(56, f"bad-session-{number}", request("/feedback", {"session_id": name, "score": 1}), 400, None, "session_id")
       for number, name in enumerate((7, "", "x" * 129))),
     case(56, "both", rating(session_id="s"), 400, "invalid_value", "session_id"),
-    case(56, "no-such-session", request("/feedback", {"session_id": "s", "score": 1}), 404, "session_not_found"),
     *(case(56, f"bad-source-{number}", rating(source=value), 400, None, "source")
       for number, value in enumerate((7, None, "", "session", "User"))),
     case(56, "source-of-others", rating(source="eval"), 403, "source_not_allowed", "source"),
