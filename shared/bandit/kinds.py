@@ -39,6 +39,9 @@ MAX_KINDS = 64
 OPEN_BELOW = 0.5
 """Cosine of the text parts below which a request opens a kind while there is room."""
 
+REACH = 0.5
+"""Distance 1 - cos over which what is known of a kind fades by e for a prompt of a new one."""
+
 SAME_TRAITS = 0.5
 """Cosine of the trait parts below which it does, too. A system prompt that varies has some .7 with itself."""
 
@@ -69,7 +72,7 @@ class Place(NamedTuple):
 
     Attributes:
         row: of the nearest kind.
-        nearness: 1 where the prompt belongs to it; below 1 where it would open a kind of its own: exp(-(1 - cos)).
+        nearness: 1 where the prompt belongs to it; below 1 where it would open a kind of its own: exp(-(1 - cos) / .5).
         central: whether it is typical of the kind.
     """
 
@@ -168,7 +171,7 @@ def belongs(vector: Vector, centre: NDArray[np.floating], cosine: float, traits:
 
 def nearness(cosine: float) -> float:
     """Return how much of what is known of a kind holds at that cosine from its centre."""
-    return math.exp(min(cosine, 1.0) - 1.0)
+    return math.exp((min(cosine, 1.0) - 1.0) / REACH)
 
 
 def unit_rows(sums: Floats) -> Floats:

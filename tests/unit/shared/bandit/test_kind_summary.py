@@ -134,7 +134,7 @@ def test_a_new_kind_is_said_to_be_new() -> None:
     """With the few ratings of similar prompts, a wide interval and no claim of being sure."""
     decision, known = decided(fitted(), 3), decided(fitted(), 0)
     assert f"best with probability {decision.confidence:.2f}." in decision.reason
-    assert "This is a new kind of prompt, with 1 rating of similar prompts; the nearest is kind 1.0" in decision.reason
+    assert "This is a new kind of prompt, with 0 ratings of similar prompts; the nearest is kind 1.0" in decision.reason
     assert decision.nearness is not None
     assert decision.nearness < 1
     assert decision.confidence < 0.6

@@ -182,7 +182,7 @@ def test_a_place_is_the_nearest_kind_and_how_near_it_is() -> None:
     far = place_of(kinds, unit(0.1, 0.3, 0.95), ())
     assert far is not None
     assert far.row == 1
-    assert far.nearness == pytest.approx(math.exp(0.3 / np.linalg.norm([0.1, 0.3, 0.95]) - 1), abs=1e-5)
+    assert far.nearness == pytest.approx(math.exp(2 * (0.3 / np.linalg.norm([0.1, 0.3, 0.95]) - 1)), abs=1e-5)
     assert place_of(kinds, None, ()) is None
     assert place_of(kinds, np.ones(7, dtype=np.float32), ()) is None
     assert no_kinds(3).place(unit(1, 0, 0)) is None
