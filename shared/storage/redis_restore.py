@@ -114,6 +114,7 @@ def _story(one: PastRequest) -> dict[str, Field]:
         "owner": record.owner,
         "status": record.outcome.status.value,
         "created_at": repr(record.created_at),
+        "arm": record.outcome.arm,
     }
     if entry.vector is not None:
         fields["vector"] = np.asarray(entry.vector, dtype="<f4").tobytes()
