@@ -162,7 +162,8 @@ def _with_import(rows: Rows, topics: Topics, condition: Condition, rng: np.rando
     if condition.imported_from == "other":
         tasks = rng.permutation(int(topics.task.max()) + 1)
         foreign = np.isin(topics.task, tasks[: len(tasks) // 2])
-        rows, left = rows[~foreign[rows]], everything[foreign]
+        # Of one length for all seeds; prompts come again where the other half of the tasks has too few.
+        rows, left = np.resize(rows[~foreign[rows]], min(len(rows), len(everything) // 2)), everything[foreign]
     else:
         left = np.setdiff1d(everything, rows)
         left = left if len(left) >= condition.imported else everything

@@ -83,6 +83,7 @@ def test_imported_scores_of_another_domain_share_no_task_with_the_stream(world: 
     stream = make_stream(world.outcomes, Condition(requests=PROMPTS, imported=100, imported_from="other"), 1)
     tasks = np.array(world.outcomes.tasks)
     assert len(stream.imported) == 100
+    assert len(stream.rows) == PROMPTS // 2, "the same for every seed"
     assert {*tasks[stream.rows]} | {*tasks[stream.imported]} == {*tasks}
     assert not {*tasks[stream.rows]} & {*tasks[stream.imported]}
 
