@@ -19,7 +19,7 @@ from shared.standard_streams import protect
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run; return the exit code: 0 after a signal, 1 when a part ended, 2 for wrong settings."""
+    """Run; return the exit code: 0 after a signal, 1 when a part could not start, 2 for wrong settings."""
     protect(stdout=True)  # a closed or stuck terminal must not end or block the stack
     parser = argparse.ArgumentParser(prog="llm-router run", description="Run the whole system on this machine.")
     parser.add_argument("--folder", type=Path, default=default_folder(), help="data and logs (default: %(default)s)")

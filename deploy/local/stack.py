@@ -1,4 +1,4 @@
-"""Process supervisor: starts the parts of a plan, watches them, and stops them in order. No part outlives it."""
+"""Process supervisor: starts the parts of a plan, restarts those that end, stops them in order. No part outlives it."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from typing import IO, Self
 from deploy.local import guard, running
 from deploy.local.logtail import LogTail, last_lines
 from deploy.local.plan import Part, Plan, Planner
+from deploy.local.restarts import Restarts
 from shared.errors import DependencyError, RouterError
 
 TICK_S = 0.05
@@ -24,6 +25,8 @@ START_TIMEOUT_S = 60.0
 DISTIL_TIMEOUT_S = 900.0
 """Start time-out of the embedder, which may distil or download its model at the first start."""
 SHOWN_LINES = 15
+STACK = "stack"
+"""Name of the supervisor's own lines."""
 
 
 class Interrupted(RouterError):
@@ -38,6 +41,7 @@ class Stack:
     """Supervisor of a plan, used as a context manager: when it exits, all parts have ended.
 
     `show` gets every log line with the name of its part; `stop_requests` returns how often the user requested a stop.
+    `restarts`: by name of the part.
     """
 
     def __init__(
@@ -50,6 +54,7 @@ class Stack:
         self._planner = planner
         self._folder = planner.folder
         self.plan = Plan()
+        self.restarts: dict[str, Restarts] = {}
         self._show = show
         self._stop_requests = stop_requests
         self._tails: dict[str, LogTail] = {}
@@ -61,6 +66,7 @@ class Stack:
         self._folder.mkdir(parents=True, exist_ok=True)
         self._lock = _locked(self._folder)  # before ports are chosen: another stack on this data uses the default ones
         self.plan = self._planner.plan()
+        self.restarts = {part.name: Restarts() for part in self.plan.parts}
         running.note(self._folder, self.plan.own)
         # In its own process group, but in this session, so that the parts can join the group. It inherits the lock, so
         # that the folder is free only when the last part has ended.
@@ -98,14 +104,14 @@ class Stack:
         """
         names = {part.name for part in self.plan.parts}
         while not all(part.is_ready for part in self.plan.parts):
+            self._look()
             ready = {part.name for part in self.plan.parts if part.is_ready}
             for part in self.plan.parts:
                 if part.server.process is None and (set(part.after) & names) <= ready:
                     self._launch(part)
-                elif part.server.process is not None and not part.is_ready:
-                    part.is_ready = part.ready()
-                    self._check_time(part)
-            self.poll()
+                elif (failure := self._failure(part)) is not None:
+                    self._show_lines()
+                    raise self._failed(part, failure)
             time.sleep(TICK_S)
 
     def _launch(self, part: Part) -> None:
@@ -119,28 +125,60 @@ class Stack:
         self._launched_at[part.name] = time.monotonic()
         part.server.start()
 
-    def _check_time(self, part: Part) -> None:
+    def _failure(self, part: Part) -> str | None:
+        """Return how a part that was started has failed, or None; probe it if it was not ready yet."""
+        process = part.server.process
+        if process is None:
+            return None
+        if process.poll() is not None:
+            return _end_of(process.returncode)
+        if not part.is_ready:
+            part.is_ready = part.ready()
+            if part.is_ready:
+                self.restarts[part.name].ready(time.monotonic())
         limit_s = DISTIL_TIMEOUT_S if part.name == "embedder" else START_TIMEOUT_S
         if not part.is_ready and time.monotonic() - self._launched_at[part.name] > limit_s:
-            raise self._failed(part, f"is not ready after {limit_s:.0f} s")
+            return f"is not ready after {limit_s:.0f} s"
+        return None
 
     # -- running -------------------------------------------------------------------------------------------------------
 
     def poll(self) -> None:
-        """Show new log lines and check that all parts run.
+        """Show new log lines, and start parts that have ended again, each after a pause.
 
-        Raises DependencyError, with the end of its log, when one has ended; Interrupted when the user requests a stop.
+        Raises Interrupted when the user requests a stop, DependencyError when the guard has ended.
         """
+        self._look()
+        for part in self.plan.parts:
+            restarts = self.restarts[part.name]
+            if restarts.due is not None:
+                if time.monotonic() >= restarts.due:
+                    self._restart(part, restarts)
+            elif (failure := self._failure(part)) is not None:
+                self._restart_later(part, restarts, failure)
+
+    def _look(self) -> None:
         self._show_lines()
         if self._stop_requests():
             raise Interrupted
-        for part in self.plan.parts:
-            process = part.server.process
-            if process is not None and process.poll() is not None:
-                self._show_lines()
-                raise self._failed(part, _end_of(process.returncode))
         if self._guard is not None and self._guard.poll() is not None:
             raise DependencyError("guard", "the process that cleans up after a crash has ended")
+
+    def _restart_later(self, part: Part, restarts: Restarts, failure: str) -> None:
+        part.server.kill()
+        part.is_ready = False
+        pause_s = restarts.ended(time.monotonic())
+        self._show_lines()
+        self._show(STACK, f"{part.name} {failure}: it starts again in {pause_s:.0f} s")
+
+    def _restart(self, part: Part, restarts: Restarts) -> None:
+        self._launched_at[part.name] = time.monotonic()
+        try:
+            part.server.start()  # by the same command, so at the same address; its log goes on
+        except OSError as error:
+            self._restart_later(part, restarts, f"cannot be started ({error.strerror})")
+        else:
+            restarts.started()
 
     def run(self) -> None:
         """Call `poll` until it raises."""

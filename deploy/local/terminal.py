@@ -12,6 +12,7 @@ from rich.panel import Panel
 from rich.table import Table
 
 from deploy.local.plan import Plan
+from deploy.local.stack import STACK
 from shared.settings import Settings
 
 COLOURS = {"gateway": 36, "embedder": 35, "learner": 32, "redis": 31, "postgres": 33, "qdrant": 34, "simulator": 33}
@@ -48,7 +49,7 @@ def show_line(name: str, line: str) -> None:
 
 def say(text: str) -> None:
     """Print a line of the stack itself."""
-    show_line("stack", text)
+    show_line(STACK, text)
 
 
 def show_banner(plan: Plan, settings: Settings, *, seconds: float, folder: str, models: Sequence[str] = ()) -> None:

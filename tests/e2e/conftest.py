@@ -48,6 +48,7 @@ def stack(whole_stack: Stack) -> Iterator[Stack]:
     whole_stack.poll()
     yield whole_stack
     whole_stack.poll()
+    assert not any(restarts.count or restarts.due for restarts in whole_stack.restarts.values()), "a part has ended"
 
 
 @pytest.fixture

@@ -49,8 +49,12 @@ class Run:
         return self._output.read_bytes()[self._written :].decode()
 
     def wait_until_ready(self) -> None:
+        self.wait_for("Logs follow")
+
+    def wait_for(self, text: str) -> None:
+        """Wait until it has printed `text`."""
         deadline = time.monotonic() + 240
-        while "Logs follow" not in self.output:
+        while text not in self.output:
             assert self.process.poll() is None, self.output
             assert time.monotonic() < deadline, self.output
             time.sleep(0.05)
@@ -112,7 +116,7 @@ def fetch(url: str, body: Any = None, **headers: str) -> Any:
 def test_the_printed_commands_work_and_ctrl_c_leaves_nothing(running: Run, folder: Path) -> None:
     """Paste what is printed: chat, feedback, record. Ctrl-C: exit 0, no process left. Start again: all is still known.
 
-    Then a part dies: the supervisor says which, ends with 1 and takes the others with it.
+    Then a part dies: the supervisor says which, and starts it again.
     """
     commands = [line.strip() for line in running.output.splitlines() if re.match(r"  (ID=|curl )", line)]
     assert "SIMULATED" in running.output
@@ -141,10 +145,17 @@ def test_the_printed_commands_work_and_ctrl_c_leaves_nothing(running: Run, folde
         again.wait_until_ready()
         assert fetch(f"{again.url}/requests/{request_id}")["feedback"]["score"] == 0.9
         parts = again.parts()
-        learner = next(pid for name, pid in parts.items() if "services.learner" in name)
+        name, learner = next((name, pid) for name, pid in parts.items() if "services.learner" in name)
         os.kill(learner, signal.SIGKILL)
-        assert again.process.wait(30) == 1
-        assert "because of learner: was killed by SIGKILL" in again.output
+        again.wait_for("learner was killed by SIGKILL: it starts again in 1 s")
+        while again.parts().get(name, learner) == learner:
+            time.sleep(0.05)
+        rate = {"request_id": request_id, "score": 0.1}
+        assert fetch(f"{again.url}/feedback", rate)["status"] == "accepted"
+        parts = again.parts()
+        again.process.send_signal(signal.SIGINT)
+        assert again.process.wait(30) == 0, again.output
+        assert len(parts) == 7, parts
         assert alive(parts) == []
     finally:
         again.end()

@@ -1,4 +1,4 @@
-"""The supervisor behind `make run`, with small stand-ins for the parts: order, death, Ctrl-C, and no orphans."""
+"""The supervisor behind `make run`, with small stand-ins for the parts: order, restarts, Ctrl-C, and no orphans."""
 
 import contextlib
 import os
@@ -68,6 +68,14 @@ def wait_until(true: Callable[[], bool], what: str, timeout_s: float = 10.0) -> 
         time.sleep(0.02)
 
 
+def poll_until(stack: Stack, true: Callable[[], bool]) -> None:
+    def polled() -> bool:
+        stack.poll()
+        return true()
+
+    wait_until(polled, "the part was not started again")
+
+
 def test_parts_start_after_those_they_need(tmp_path: Path) -> None:
     """A part is not even started before the parts it needs are ready, and leaving stops everything."""
     planner = scripted(tmp_path, first=SLEEPER.format(name="first"), second=SLEEPER.format(name="second"))
@@ -92,25 +100,70 @@ def test_parts_stop_in_order(tmp_path: Path) -> None:
     assert order.read_text().split() == list(names)
 
 
-def test_a_part_that_dies_is_named_with_its_last_words(tmp_path: Path) -> None:
+def test_a_part_that_cannot_start_is_named_with_its_last_words(tmp_path: Path) -> None:
     """The error says which part, how it ended and what it logged last; the others are stopped."""
     planner = scripted(
         tmp_path,
         good=SLEEPER.format(name="good"),
         bad="import sys, time; print('no disk left', flush=True); time.sleep(0.3); sys.exit(3)",
     )
+    planner.ready = lambda name: name == "good"
     pids: dict[str, int] = {}
 
-    def run() -> None:
-        with Stack(planner) as stack:
+    def start() -> None:
+        with Stack(planner, stop_requests=lambda: pids.update(stack.pids()) or 0) as stack:
             stack.start()
-            pids.update(stack.pids())
-            stack.run()
 
     with pytest.raises(DependencyError, match=r"bad: ended with exit code 3;(.|\n)*no disk left"):
-        run()
-    assert pids
+        start()
+    assert pids.keys() == {"good", "bad"}
     assert not any(lives(pid) for pid in pids.values())
+
+
+def test_a_part_that_ends_starts_again_and_the_others_go_on(tmp_path: Path) -> None:
+    """Killed twice, it runs again each time, by the same command, after a pause that has doubled, and that is said."""
+    planner = scripted(tmp_path, good=SLEEPER.format(name="good"), bad=SLEEPER.format(name="bad"))
+    said: list[str] = []
+    with Stack(planner, show=lambda name, line: said.append(line) if name == "stack" else None) as stack:
+        stack.start()
+        good = stack.pids()["good"]
+        for pause_s in (1.0, 2.0):
+            killed, began = stack.pids()["bad"], time.monotonic()
+            os.kill(killed, signal.SIGKILL)
+            poll_until(stack, lambda: stack.pids().get("bad", killed) != killed)  # noqa: B023 - called in this turn only
+            assert time.monotonic() - began >= pause_s
+        assert stack.pids()["good"] == good
+        assert stack.restarts["bad"].count == 2
+        assert stack.restarts["good"].count == 0
+        last = stack.pids()
+    assert said == [f"bad was killed by SIGKILL: it starts again in {pause_s} s" for pause_s in (1, 2)]
+    assert not any(lives(pid) for pid in last.values())
+
+
+def test_a_part_that_is_never_ready_again_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A restarted part that hangs at its start is killed and started once more."""
+    planner = scripted(tmp_path, part=SLEEPER.format(name="part"))
+    said: list[str] = []
+    with Stack(planner, show=lambda name, line: said.append(line) if name == "stack" else None) as stack:
+        planner.ready = lambda _name: stack.restarts["part"].count != 1
+        stack.start()
+        monkeypatch.setattr("deploy.local.stack.START_TIMEOUT_S", 0.2)
+        os.kill(stack.pids()["part"], signal.SIGKILL)
+        poll_until(stack, lambda: stack.restarts["part"].count == 2)
+    assert said[1] == "part is not ready after 0 s: it starts again in 2 s"
+
+
+def test_ctrl_c_works_while_a_part_waits_for_its_restart(tmp_path: Path) -> None:
+    """The stack stops, and does not start the part first."""
+    planner = scripted(tmp_path, part=SLEEPER.format(name="part"))
+    said: list[str] = []
+    with Stack(planner, show=lambda _, line: said.append(line), stop_requests=lambda: len(said) > 1) as stack:
+        stack.start()
+        os.kill(stack.pids()["part"], signal.SIGKILL)
+        with pytest.raises(Interrupted):
+            stack.run()
+    assert stack.pids() == {}
+    assert stack.restarts["part"].count == 0
 
 
 def test_a_stop_request_ends_the_wait_for_a_part_that_never_gets_ready(tmp_path: Path) -> None:
