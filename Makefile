@@ -7,8 +7,8 @@ LOCKS := deploy/requirements
 
 .PHONY: run demo dist wheel-test sbom rebuild export import evaluate-models soak langchain clients replay compare evaluate bench test check configuration compose-test chaos-test mutants format lock clean help
 
-run: $(VENV)/.local  ## Start the whole system; Ctrl-C stops it
-	@$(BIN)/python -m deploy.local
+run: $(VENV)/.local  ## Start the whole system; Ctrl-C stops it (GATEWAYS=1: gateways on one port)
+	@$(BIN)/python -m deploy.local $(if $(GATEWAYS),--gateways "$(GATEWAYS)")
 
 demo: $(VENV)/.local  ## Replay real prompts and watch the router learn (DATA=folder REQUESTS=1000 SEED=0 FEEDBACK=1 JUDGE=exact)
 	@$(BIN)/python -m deploy.local.demo $(if $(DATA),--data "$(DATA)") $(if $(REQUESTS),--requests $(REQUESTS)) \

@@ -17,6 +17,8 @@ from shared.errors import DependencyError, SettingsError
 from shared.settings import load_settings
 from shared.standard_streams import protect
 
+MOST_GATEWAYS = 64
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run; return the exit code: 0 after a signal, 1 when a part could not start, 2 for wrong settings."""
@@ -28,6 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--speed", type=float, default=1.0, help="speed of the simulated upstream")
     parser.add_argument("--failures", type=float, default=1.0, help="failure rate of the simulated upstream; 0: none")
     parser.add_argument("--anywhere", action="store_true", help="use any free ports instead of the default ones")
+    parser.add_argument("--gateways", type=_count, default=1, help="gateways on one port (default: %(default)s)")
     options = parser.parse_args(arguments)
     folder = options.folder.resolve()
     requests, began = StopRequests(), time.monotonic()
@@ -35,7 +38,9 @@ def main(arguments: list[str] | None = None) -> int:
         settings = load_settings()
         simulation = Simulation(options.replay, options.speed, options.failures)
         models = (options.models or folder / "models").resolve()
-        planner = Planner(settings, folder, models, simulation, say, options.anywhere, terminal=sys.stdout.isatty())
+        planner = Planner(
+            settings, folder, models, simulation, say, options.anywhere, sys.stdout.isatty(), options.gateways
+        )
         with Stack(planner, show=show_line, stop_requests=requests) as stack:
             say(f"starting {', '.join(part.name for part in stack.plan.parts)}")
             try:
@@ -57,6 +62,12 @@ def main(arguments: list[str] | None = None) -> int:
         say(f"stopped, because of {error}")
         return 1
     return 0
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= MOST_GATEWAYS:
+        raise argparse.ArgumentTypeError(f"{text}: a number from 1 to {MOST_GATEWAYS}")
+    return int(text)
 
 
 if __name__ == "__main__":

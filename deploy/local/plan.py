@@ -12,7 +12,7 @@ from deploy.local import probes
 from deploy.local.data_folder import SEVERAL_UPSTREAMS, open_data_folder, upstream_name
 from deploy.local.data_folder import SIMULATED as SIMULATED_DATA
 from deploy.local.environment import explicit_settings, models_file_environment
-from deploy.local.ports import PortChooser
+from deploy.local.ports import PortChooser, reachable
 from deploy.local.postgres import postgres_url
 from deploy.local.servers import Server, free_port, postgres_command, qdrant_command, redis_command
 from shared.settings import Settings, access_warning
@@ -82,7 +82,8 @@ class Planner:
     """Planner of a stack.
 
     `folder` has data and logs, `models` the embedding models, which several stacks may share. With `anywhere`, parts
-    get any free port instead of the default one. For a `terminal` parts log as text and draw a progress bar.
+    get any free port instead of the default one. For a `terminal` parts log as text and draw a progress bar. Several
+    `gateways` share the port of the API, and each has its own port besides.
     """
 
     settings: Settings
@@ -92,6 +93,7 @@ class Planner:
     say: Callable[[str], None] = print
     anywhere: bool = False
     terminal: bool = False
+    gateways: int = 1
 
     def plan(self) -> Plan:
         """Choose ports and commands. Raises SettingsError when a port that the user set is taken."""
@@ -111,7 +113,7 @@ class Planner:
         self._environment = self._base_environment() | {name: value for name, value in wired.items() if value}
         self._environment["EMBEDDER_URL"] = self._embedder()
         self._learner()
-        self._gateway(gateway_host, gateway_port)
+        self._gateways(gateway_host, gateway_port)
         self._plan.redis_url = wired["REDIS_URL"]
         return self._plan
 
@@ -190,7 +192,7 @@ class Planner:
         port = self._choose("the embedder", host, self.settings.EMBEDDER_PORT, "EMBEDDER_PORT")
         environment = {"EMBEDDER_HOST": host, "EMBEDDER_PORT": str(port)}
         command = [sys.executable, "-m", "services.embedder"]
-        url = self._plan.own["EMBEDDER_URL"] = f"http://{_reachable(host)}:{port}"
+        url = self._plan.own["EMBEDDER_URL"] = f"http://{reachable(host)}:{port}"
         self._add("embedder", command, url, lambda: probes.http_ok(port, "/ready"), environment=environment)
         return url
 
@@ -202,7 +204,7 @@ class Planner:
         environment = {"LEARNER_HOST": host, "LEARNER_PORT": str(port)}
         # On a shared core, requests go before learning.
         command = ["nice", "-n", "10", sys.executable, "-m", "services.learner"]
-        url = f"http://{_reachable(host)}:{port}/metrics" if port else "(no port)"
+        url = f"http://{reachable(host)}:{port}/metrics" if port else "(no port)"
         self._add(
             "learner",
             command,
@@ -214,19 +216,29 @@ class Planner:
             environment=environment,
         )
 
-    def _gateway(self, host: str, port: int) -> None:
-        command = [sys.executable, "-m", "services.gateway"]
-        url = self._plan.gateway_url = f"http://{_reachable(host)}:{port}"
+    def _gateways(self, host: str, port: int) -> None:
+        self._plan.gateway_url = f"http://{reachable(host)}:{port}"
         self._plan.warning = access_warning(self.settings, host=host, port=port)
+        if self.gateways == 1:
+            self._gateway("gateway", host, port, {})
+            return
+        shared = {"SHARED_PORT": str(port)}
+        if not self._is_given("ASSUMED_GATEWAYS"):
+            shared["ASSUMED_GATEWAYS"] = str(self.gateways)
+        for number in range(1, self.gateways + 1):
+            name = f"gateway-{number}"
+            self._gateway(name, host, self._choose(name, host, port + 100 + number, None), shared)
+
+    def _gateway(self, name: str, host: str, port: int, environment: dict[str, str]) -> None:
         self._add(
-            "gateway",
-            command,
-            url,
+            name,
+            [sys.executable, "-m", "services.gateway"],
+            f"http://{reachable(host)}:{port}",
             probes.GatewayProbe(port),
             after=("redis", "qdrant", "embedder", SIMULATED),
             stop_order=0,
             stop_timeout_s=self.settings.DRAIN_DELAY_S + self.settings.DRAIN_TIMEOUT_S + 10.0,
-            environment={"HOST": host, "PORT": str(port)},
+            environment={"HOST": host, "PORT": str(port), **environment},
         )
 
     # -- what they share -----------------------------------------------------------------------------------------------
@@ -243,7 +255,7 @@ class Planner:
         stop_timeout_s: float = 10.0,
         environment: dict[str, str] | None = None,
     ) -> None:
-        ours = name in {"embedder", "learner", "gateway"}
+        ours = name.startswith(("embedder", "learner", "gateway"))
         server = Server(
             name,
             command,
@@ -284,8 +296,3 @@ class Planner:
 
     def _is_given(self, setting: str) -> bool:
         return setting in self._explicit
-
-
-def _reachable(host: str) -> str:
-    """Return a local address of a server bound to `host`."""
-    return {"0.0.0.0": LOOPBACK, "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)

@@ -21,6 +21,11 @@ def is_free(host: str, port: int) -> bool:
         return True
 
 
+def reachable(host: str) -> str:
+    """Return a local address of a server bound to `host`."""
+    return {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
+
+
 class PortChooser:
     """Port allocator: gives each port once, and reports a port that differs from the default."""
 

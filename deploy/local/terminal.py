@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from rich import box
 from rich.console import Console
@@ -42,7 +42,7 @@ def show_line(name: str, line: str) -> None:
         if not transient:
             print(f"{name:<9} | {line}", flush=True)
         return
-    colour = "" if os.environ.get("NO_COLOR") else f"\x1b[{COLOURS.get(name, 0)}m"
+    colour = "" if os.environ.get("NO_COLOR") else f"\x1b[{COLOURS.get(_kind(name), 0)}m"
     prefix = f"{CLEAR_LINE}{colour}{name:<9} |\x1b[0m"
     print(prefix, line.rstrip("\r"), end="\r" if transient else "\n", flush=True)
 
@@ -58,12 +58,8 @@ def show_banner(plan: Plan, settings: Settings, *, seconds: float, folder: str, 
     table = Table(box=box.SIMPLE_HEAD, title=f"LLM Router is ready, after {seconds:.1f} s", title_justify="left")
     for column in ("part", "address", "purpose"):
         table.add_column(column, overflow="fold")
-    for part in reversed(plan.parts):
-        table.add_row(part.name, _public(part.url), USE.get(part.name, ""))
-    for setting, url in plan.given.items():
-        table.add_row(setting, url, "yours, used as set")
-    if not plan.simulated and not {"OPENROUTER_BASE_URL", "MODELS_FILE"} & plan.given.keys():
-        table.add_row("upstream", settings.OPENROUTER_BASE_URL, "real models: those that are not free cost money")
+    for row in _address_rows(plan, settings):
+        table.add_row(*row)
     console.print(table, soft_wrap=False)
     for line in models:
         print(line)
@@ -81,6 +77,23 @@ def show_banner(plan: Plan, settings: Settings, *, seconds: float, folder: str, 
     ):
         print(line)
     console.print("\nCtrl-C stops everything. Logs follow.\n")
+
+
+def _address_rows(plan: Plan, settings: Settings) -> Iterator[tuple[str, str, str]]:
+    """Yield part, address and purpose."""
+    if sum(_kind(part.name) == "gateway" for part in plan.parts) > 1:
+        yield "gateways", _public(plan.gateway_url), USE["gateway"]
+    for part in reversed(plan.parts):
+        yield part.name, _public(part.url), USE.get(part.name, "its own address, for metrics")
+    for setting, url in plan.given.items():
+        yield setting, url, "yours, used as set"
+    if not plan.simulated and not {"OPENROUTER_BASE_URL", "MODELS_FILE"} & plan.given.keys():
+        yield "upstream", settings.OPENROUTER_BASE_URL, "real models: those that are not free cost money"
+
+
+def _kind(name: str) -> str:
+    """Return the name of a part without the number of the process."""
+    return name.partition("-")[0]
 
 
 def dashboard_url(plan: Plan) -> str:

@@ -11,7 +11,8 @@ def access_warning(settings: Settings, *, host: str | None = None, port: int | N
     """Return a sentence for log, banner and `--check-config`; None with API_KEYS. `host`, `port`: where it listens."""
     if settings.API_KEYS:
         return None
-    host, port = settings.HOST if host is None else host, settings.PORT if port is None else port
+    host = settings.HOST if host is None else host
+    port = (settings.SHARED_PORT or settings.PORT) if port is None else port
     who = f"anybody on this machine ({host}:{port})" if _is_loopback(host) else f"anybody who can reach {host}:{port}"
     return f"API_KEYS is empty: {who} may use this router and spend its upstream's credit. Set API_KEYS."
 

@@ -61,6 +61,9 @@ class Settings(EvaluationSettings, TrafficSettings, SourcedSettings):
     # -- server
     HOST: BindHost = Field("0.0.0.0", description="Server bind address")
     PORT: int = Field(8080, ge=1, le=65535, description="Server port")
+    SHARED_PORT: int = Field(
+        0, ge=0, le=65535, description="Further port, which several gateways of one machine can share; 0: none"
+    )
     CORS_ORIGINS: Origins = Field(("*",), description="Comma-separated CORS origins")
     API_KEYS: Keys = Field(
         (), description="Comma-separated keys that clients must send as `Authorization: Bearer`; empty: no key needed"

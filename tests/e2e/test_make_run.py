@@ -161,6 +161,59 @@ def test_the_printed_commands_work_and_ctrl_c_leaves_nothing(running: Run, folde
         again.end()
 
 
+def test_gateways_share_a_port_and_one_that_dies_is_not_missed(folder: Path) -> None:
+    """Both serve the port, each counts its own requests; killed, one is away for a second and the other answers all."""
+    run = Run(folder, "--gateways", "2")
+    try:
+        run.wait_until_ready()
+        shared, *own = re.findall(r"gateway(?:s|-\d) +(http://\S+)", run.output)
+        assert len({shared, *own}) == 3
+        for number in range(40):
+            fetch(f"{shared}/v1/chat/completions", QUESTION, **{"X-Request-ID": f"shared-{number}"})
+        counts = [served(url) for url in own]
+        assert sum(counts) == 40
+        assert min(counts) > 0, "all connections went to one gateway, which happens once in 2^39 runs"
+        assert len(fetch(f"{own[0]}/health")["gateways"]) == 2
+
+        pid = next(pid for pid in run.parts().values() if own_port(own[0]) in environment_of(pid))
+        os.kill(pid, signal.SIGKILL)
+        run.wait_for("was killed by SIGKILL: it starts again in 1 s")
+        for _ in range(40):
+            fetch(f"{shared}/v1/chat/completions", QUESTION)
+        deadline = time.monotonic() + 60
+        while not is_ready(own[0]):
+            assert time.monotonic() < deadline, run.output
+            time.sleep(0.05)
+        for number in range(40):
+            fetch(f"{shared}/feedback", {"request_id": f"shared-{number}", "score": 0.5})
+        run.process.send_signal(signal.SIGINT)
+        assert run.process.wait(30) == 0, run.output
+    finally:
+        run.end()
+
+
+def own_port(url: str) -> bytes:
+    return f"PORT={url.rpartition(':')[2]}".encode()
+
+
+def environment_of(pid: int) -> list[bytes]:
+    return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+
+
+def served(url: str) -> int:
+    """Return how many chat requests this gateway has counted."""
+    with urllib.request.urlopen(f"{url}/metrics", timeout=20) as answer:  # noqa: S310 - our own server
+        return sum(
+            map(int, re.findall(rb'requests_total{route="/v1/chat/completions",status="200"} (\d+)', answer.read()))
+        )
+
+
+def is_ready(url: str) -> bool:
+    with contextlib.suppress(OSError):
+        return bool(fetch(f"{url}/ready")["status"] == "ready")
+    return False
+
+
 def test_an_open_answer_is_finished_before_the_end(folder: Path) -> None:
     """SIGTERM in the middle of a stream: the stream still ends in `[DONE]`, then everything stops with exit code 0."""
     run = Run(folder, "--speed", "0.4")

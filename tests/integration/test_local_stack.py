@@ -1,4 +1,4 @@
-"""The supervisor behind `make run`, with small stand-ins for the parts: order, restarts, Ctrl-C, and no orphans."""
+"""The supervisor behind `make run`, with small stand-ins for the parts: order, Ctrl-C, and no orphans."""
 
 import contextlib
 import os
@@ -7,73 +7,25 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from deploy.local.environment import explicit_settings
-from deploy.local.plan import Part, Plan, Planner
+from deploy.local.plan import Planner
 from deploy.local.ports import PortChooser
-from deploy.local.servers import Server, free_port
+from deploy.local.servers import free_port
 from deploy.local.stack import Interrupted, Stack
 from shared.errors import DependencyError, SettingsError
 from shared.settings import load_settings
+from tests.support.scripted_stack import SLEEPER, lives, scripted, wait_until
 
-SLEEPER = "import time, sys; print('{name} is up', flush=True); time.sleep(60)"
 SPAWNER = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import time; time.sleep(60)'])"
 LISTED = (
     "import signal, time, pathlib\ndef stop(*_):\n  open({path!r}, 'a').write({name!r} + ' ')\n  raise SystemExit\n\
 signal.signal(signal.SIGTERM, stop)\nprint('up', flush=True)\ntime.sleep(60)"
 )
-
-
-@dataclass
-class Scripted(Planner):
-    """Parts that are Python one-liners; ready as soon as they have logged something, or as told."""
-
-    scripts: dict[str, str] = field(default_factory=dict)
-    after: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    ready: Callable[[str], bool] | None = None
-
-    def plan(self) -> Plan:
-        return Plan([self._part(number, name) for number, name in enumerate(self.scripts)])
-
-    def _part(self, number: int, name: str) -> Part:
-        log = self.folder / f"{name}.log"
-
-        def ready() -> bool:
-            return self.ready(name) if self.ready else log.exists() and log.stat().st_size > 0
-
-        server = Server(name, [sys.executable, "-c", self.scripts[name]], log)
-        return Part(server, "", ready, self.after.get(name, ()), stop_order=number, stop_timeout_s=5.0)
-
-
-def scripted(folder: Path, **scripts: str) -> Scripted:
-    return Scripted(load_settings({}, None), folder, folder / "models", scripts=scripts)
-
-
-def lives(pid: int) -> bool:
-    """Whether a process runs; one that only waits to be reaped does not."""
-    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-        return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
-    return False
-
-
-def wait_until(true: Callable[[], bool], what: str, timeout_s: float = 10.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not true():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.02)
-
-
-def poll_until(stack: Stack, true: Callable[[], bool]) -> None:
-    def polled() -> bool:
-        stack.poll()
-        return true()
-
-    wait_until(polled, "the part was not started again")
 
 
 def test_parts_start_after_those_they_need(tmp_path: Path) -> None:
@@ -118,52 +70,6 @@ def test_a_part_that_cannot_start_is_named_with_its_last_words(tmp_path: Path) -
         start()
     assert pids.keys() == {"good", "bad"}
     assert not any(lives(pid) for pid in pids.values())
-
-
-def test_a_part_that_ends_starts_again_and_the_others_go_on(tmp_path: Path) -> None:
-    """Killed twice, it runs again each time, by the same command, after a pause that has doubled, and that is said."""
-    planner = scripted(tmp_path, good=SLEEPER.format(name="good"), bad=SLEEPER.format(name="bad"))
-    said: list[str] = []
-    with Stack(planner, show=lambda name, line: said.append(line) if name == "stack" else None) as stack:
-        stack.start()
-        good = stack.pids()["good"]
-        for pause_s in (1.0, 2.0):
-            killed, began = stack.pids()["bad"], time.monotonic()
-            os.kill(killed, signal.SIGKILL)
-            poll_until(stack, lambda: stack.pids().get("bad", killed) != killed)  # noqa: B023 - called in this turn only
-            assert time.monotonic() - began >= pause_s
-        assert stack.pids()["good"] == good
-        assert stack.restarts["bad"].count == 2
-        assert stack.restarts["good"].count == 0
-        last = stack.pids()
-    assert said == [f"bad was killed by SIGKILL: it starts again in {pause_s} s" for pause_s in (1, 2)]
-    assert not any(lives(pid) for pid in last.values())
-
-
-def test_a_part_that_is_never_ready_again_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A restarted part that hangs at its start is killed and started once more."""
-    planner = scripted(tmp_path, part=SLEEPER.format(name="part"))
-    said: list[str] = []
-    with Stack(planner, show=lambda name, line: said.append(line) if name == "stack" else None) as stack:
-        planner.ready = lambda _name: stack.restarts["part"].count != 1
-        stack.start()
-        monkeypatch.setattr("deploy.local.stack.START_TIMEOUT_S", 0.2)
-        os.kill(stack.pids()["part"], signal.SIGKILL)
-        poll_until(stack, lambda: stack.restarts["part"].count == 2)
-    assert said[1] == "part is not ready after 0 s: it starts again in 2 s"
-
-
-def test_ctrl_c_works_while_a_part_waits_for_its_restart(tmp_path: Path) -> None:
-    """The stack stops, and does not start the part first."""
-    planner = scripted(tmp_path, part=SLEEPER.format(name="part"))
-    said: list[str] = []
-    with Stack(planner, show=lambda _, line: said.append(line), stop_requests=lambda: len(said) > 1) as stack:
-        stack.start()
-        os.kill(stack.pids()["part"], signal.SIGKILL)
-        with pytest.raises(Interrupted):
-            stack.run()
-    assert stack.pids() == {}
-    assert stack.restarts["part"].count == 0
 
 
 def test_a_stop_request_ends_the_wait_for_a_part_that_never_gets_ready(tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ class _Runner(web.AppRunner):
 
 
 async def serve(app: web.Application, settings: Settings, **options: float) -> web.AppRunner:
-    """Start `app` on HOST and PORT. `await runner.cleanup()` stops it.
+    """Start `app` on HOST and PORT, and on SHARED_PORT if it is set. `await runner.cleanup()` stops it.
 
     Stopping closes the listener, lets open responses finish for DRAIN_TIMEOUT_S, cancels the rest, and runs the
     application's clean-up. `options` are `max_connections`, `header_timeout_s` and `write_timeout_s`.
@@ -54,17 +54,20 @@ async def serve(app: web.Application, settings: Settings, **options: float) -> w
     await runner.setup()
     server = cast("HardenedServer", runner.server)  # there is one from `setup` to `cleanup`
     try:
-        await listen(
-            runner,
-            (settings.HOST, settings.PORT),
-            fast_routes(app),
-            _on_error,
-            max_body=min(MAX_BODY_BYTES, settings.MAX_BODY_BYTES),
-            keep_alive_s=KEEP_ALIVE_S,
-            write_timeout_s=options.get("write_timeout_s", WRITE_TIMEOUT_S),
-            accepts=accepts,
-            is_full=lambda transport: server.refusal(transport) is not None,
-        )
+        for port, is_shared in ((settings.PORT, False), (settings.SHARED_PORT, True)):
+            if port:
+                await listen(
+                    runner,
+                    (settings.HOST, port),
+                    fast_routes(app),
+                    _on_error,
+                    max_body=min(MAX_BODY_BYTES, settings.MAX_BODY_BYTES),
+                    keep_alive_s=KEEP_ALIVE_S,
+                    write_timeout_s=options.get("write_timeout_s", WRITE_TIMEOUT_S),
+                    accepts=accepts,
+                    is_full=lambda transport: server.refusal(transport) is not None,
+                    is_shared=is_shared,
+                )
     except OSError:
         await runner.cleanup()
         raise

@@ -15,7 +15,16 @@ import yaml
 from shared.settings import Settings, load_settings
 
 ROOT = Path(__file__).resolve().parents[3]
-FIXED_INSIDE = {"HOST", "PORT", "EMBEDDER_HOST", "EMBEDDER_PORT", "LEARNER_HOST", "LEARNER_PORT", "SPOOL_DIR"}
+FIXED_INSIDE = {
+    "HOST",
+    "PORT",
+    "SHARED_PORT",
+    "EMBEDDER_HOST",
+    "EMBEDDER_PORT",
+    "LEARNER_HOST",
+    "LEARNER_PORT",
+    "SPOOL_DIR",
+}
 """Settings with one value inside a container; PORT is the published one of llm-proxy."""
 OURS = ("gateway", "embedder", "learner")
 

@@ -26,7 +26,7 @@ LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 PATHS = document("0")["paths"]
 METHODS = {"get", "post", "put", "delete", "patch"}
 COMMAND_VARIABLES = {"IMPORT_FROM", "CONFIG_FILE", "PYTHON", "DATA", "PEERS", "PAGE", "MEMORY", "PARTS", "POINTS"}
-COMMAND_VARIABLES |= {"OUT", "LOG", "SET", "DATABASE", "SSL_CERT_FILE"}
+COMMAND_VARIABLES |= {"OUT", "LOG", "SET", "DATABASE", "SSL_CERT_FILE", "GATEWAYS", "ONLY"}
 COMMAND_VARIABLES |= {"ANTHROPIC_BASE_URL", "ANTHROPIC_API_KEY", "ROUTER_KEY"}
 """Variables of commands in the docs that are no settings: what make, the shell and clients read."""
 
