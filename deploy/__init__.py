@@ -1,1 +1,1 @@
-"""Deployment: Docker Compose, and the local stack of `make run`."""
+"""Deployment: Docker Compose, Kubernetes, and the local stack of `make run`."""

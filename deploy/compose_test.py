@@ -130,7 +130,12 @@ def replaces(compose: Compose) -> None:
         try:
             old = compose("ps", "-q", "gateway", quiet=True).split()
             compose("up", "-d", "--no-deps", "--no-recreate", "--scale", "gateway=4", "gateway", quiet=True)
-            time.sleep(20)
+            until(
+                START_S,
+                "four gateways are healthy",
+                lambda: compose("ps", "gateway", quiet=True).count("(healthy)") == 4,
+            )
+            time.sleep(6)  # until llm-proxy knows them
             subprocess.run(["docker", "stop", "-t", "60", *old], check=True, capture_output=True)
             subprocess.run(["docker", "rm", *old], check=True, capture_output=True)
             time.sleep(6)

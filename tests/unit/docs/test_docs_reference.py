@@ -156,7 +156,7 @@ def defined(file: str) -> set[str]:
 def test_quoted_log_lines_and_reasons_are_written_by_the_code() -> None:
     """A phrase of three words or more that the operations page quotes can be found in the sources."""
     prose = CODE_BLOCK.sub("", read("docs/operations.md"))
-    commands = ("make ", "docker-compose ", "redis-cli ", "pip ", "promtool ", "nice ", "python ")
+    commands = ("make ", "docker-compose ", "kubectl ", "redis-cli ", "pip ", "promtool ", "nice ", "python ")
     quoted = {
         re.sub(r" \(\d+\)$", "", phrase)
         for phrase in re.findall(r"`([a-z][a-z':,-]* [a-z':,-]+ [a-z':, ()0-9-]+)`", prose)
