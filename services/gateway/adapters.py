@@ -16,6 +16,7 @@ from shared.clock import SystemClock
 from shared.evaluation_queue import EvaluationQueue
 from shared.models_file import ModelsFile
 from shared.ports import Clock, Embedder, EventQueue, Heartbeats, PosteriorStore, RequestIndex, RequestLog
+from shared.posterior_history import PosteriorHistory
 from shared.quick_http import QuickHttp
 from shared.request_list import RequestList
 from shared.settings import Settings
@@ -25,6 +26,7 @@ from shared.storage.redis_connection import connect, probe
 from shared.storage.redis_database_reports import RedisDatabaseReports
 from shared.storage.redis_evaluations import RedisEvaluationQueue
 from shared.storage.redis_outbox import RedisOutbox
+from shared.storage.redis_posterior_history import RedisPosteriorHistory
 from shared.storage.redis_posteriors import RedisPosteriorStore
 from shared.storage.redis_queue import RedisEventQueue, RedisHeartbeats
 from shared.storage.redis_request_list import RedisRequestList
@@ -50,6 +52,7 @@ class Adapters:
     log: RequestLog
     request_list: RequestList
     traffic: Traffic
+    posterior_history: PosteriorHistory
     store: PosteriorStore
     queue: EventQueue
     heartbeats: Heartbeats
@@ -120,6 +123,7 @@ async def open_adapters(settings: Settings, file: ModelsFile) -> AsyncIterator[A
             ),
             request_list=RedisRequestList(redis),
             traffic=traffic,
+            posterior_history=RedisPosteriorHistory(redis, days=settings.STATS_DAYS),
             store=RedisPosteriorStore(redis, recency_days=settings.RECENCY_DAYS, clock=clock),
             queue=RedisEventQueue(redis),
             heartbeats=RedisHeartbeats(redis),

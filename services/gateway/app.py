@@ -40,6 +40,7 @@ from services.gateway.process.background_loops import BackgroundLoops
 from services.gateway.process.gossip import Gossip, name_of
 from services.gateway.process.health import Health, Readiness
 from services.gateway.process.metrics_view import MetricsView, seed
+from services.gateway.process.past_posteriors import PastPosteriors
 from services.gateway.process.settings_check import check_settings
 from services.gateway.process.traffic_view import TrafficView
 from services.gateway.process.version import VERSION
@@ -119,12 +120,15 @@ def build_app(settings: Settings, adapters: Adapters, file: ModelsFile) -> web.A
     app[keys.REQUEST_LOG] = adapters.log
     app[keys.REQUEST_LIST] = adapters.request_list
     app[keys.TRAFFIC] = TrafficView(adapters.traffic, adapters.clock)
+    app[keys.PAST_POSTERIORS] = past = PastPosteriors(adapters.posterior_history, gateway.posteriors, adapters.clock)
+    app[keys.QUOTAS] = gateway.quotas
+    app[keys.EVENT_QUEUE] = adapters.queue
     app[keys.PROMPTS] = adapters.prompts
     app[keys.HEALTH] = build_health(gateway, adapters, readiness)
     app[keys.METRICS_VIEW] = MetricsView(
         metrics, gateway.catalogue, gateway.posteriors, gateway.circuit_breakers, settings.bandit().weights
     )
-    app.cleanup_ctx.append(build_loops(gateway, adapters.traffic).run)
+    app.cleanup_ctx.append(build_loops(gateway, adapters.traffic, past).run)
     if settings.DASHBOARD:
         app[keys.DASHBOARD] = read_files()
     app.router.add_routes(all_routes(with_dashboard=settings.DASHBOARD))
@@ -235,7 +239,7 @@ def build_embeddings(settings: Settings, adapters: Adapters, gateway: Gateway) -
     )  # fmt: skip
 
 
-def build_loops(gateway: Gateway, traffic: Traffic) -> BackgroundLoops:
+def build_loops(gateway: Gateway, traffic: Traffic, past_posteriors: PastPosteriors) -> BackgroundLoops:
     """Return the background loops."""
     return BackgroundLoops(
         gateway.supervisor,
@@ -250,6 +254,7 @@ def build_loops(gateway: Gateway, traffic: Traffic) -> BackgroundLoops:
         context_gatherer=gateway.context_gatherer,
         exploration=gateway.exploration,
         traffic=traffic,
+        past_posteriors=past_posteriors,
         evaluations=None if gateway.evaluations is None else gateway.evaluations.submitter,
     )
 

@@ -38,6 +38,7 @@ from services.learner.evaluating.evaluator import make_evaluator
 from services.learner.process.heartbeat import TTL_S as HEARTBEAT_TTL_S
 from shared import interpreter
 from shared.bandit.sources import Source
+from shared.dead_letters import requeue
 from shared.errors import DependencyError, SettingsError
 from shared.logs import set_up_logging
 from shared.metrics import LearnerMetrics, new_registry
@@ -133,7 +134,7 @@ async def _command(settings: Settings, options: argparse.Namespace) -> None:
         elif options.command == "import":
             await _import(adapters, options)
         elif options.command == "requeue":
-            print(f"{await dead_letters.requeue(adapters.queue)} events moved back to the stream")
+            print(f"{await requeue(adapters.queue)} events moved back to the stream")
         else:
             lines = await dead_letters.listing(adapters.queue, options.limit)
             print("\n".join(lines) if lines else "no dead letters")

@@ -17,7 +17,9 @@ class TrafficSettings(BaseModel):
         le=100_000,
         description="Latest requests in `GET /requests`, of each key and of all; 0: none",
     )
-    STATS_DAYS: int = Field(30, ge=0, le=400, description="Days that `GET /stats` and `GET /spend` go back; 0: none")
+    STATS_DAYS: int = Field(
+        30, ge=0, le=400, description="Days that `GET /stats`, `GET /posteriors` and `GET /spend` go back; 0: none"
+    )
 
     @property
     def traffic_bounds(self) -> TrafficBounds:

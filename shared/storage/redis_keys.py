@@ -102,6 +102,16 @@ def hour(number: int | str) -> str:
     return f"{TAG}:hour:{number}"
 
 
+def posteriors_minute(number: int) -> str:
+    """Hash: posteriors of all arms at the end of a minute (Unix time / 60), JSON by arm. Expires after a day."""
+    return f"{TAG}:posteriors:minute:{number}"
+
+
+def posteriors_hour(number: int) -> str:
+    """Hash: the same of an hour (Unix time / 3600). Expires after STATS_DAYS."""
+    return f"{TAG}:posteriors:hour:{number}"
+
+
 def spend(day: str) -> str:
     """Hash: what each owner used on a UTC day, `<measure>|<owner>`. Expires after STATS_DAYS."""
     return f"{TAG}:spend:{day}"

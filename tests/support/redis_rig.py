@@ -12,6 +12,7 @@ from services.gateway.models.runtime_models import ArmChanges, FreeArmMemory
 from shared.evaluation_queue import EvaluationQueue
 from shared.import_store import ImportStore
 from shared.ports import EventQueue, Heartbeats, KindStore, Outbox, PosteriorStore, RequestLog, Restorer
+from shared.posterior_history import PosteriorHistory
 from shared.request_list import RequestList
 from shared.schemas.history import OutboxBound
 from shared.settings import Settings
@@ -22,6 +23,7 @@ from shared.storage.redis_evaluations import RedisEvaluationQueue
 from shared.storage.redis_imports import RedisImportStore
 from shared.storage.redis_kinds import RedisKindStore
 from shared.storage.redis_outbox import RedisOutbox
+from shared.storage.redis_posterior_history import RedisPosteriorHistory
 from shared.storage.redis_posteriors import RedisPosteriorStore
 from shared.storage.redis_queue import RedisEventQueue, RedisHeartbeats
 from shared.storage.redis_request_list import RedisRequestList
@@ -38,6 +40,7 @@ from tests.support.fakes.import_store import FakeImportStore
 from tests.support.fakes.kind_store import FakeKindStore
 from tests.support.fakes.memory import Memory
 from tests.support.fakes.outbox import FakeOutbox
+from tests.support.fakes.posterior_history import FakePosteriorHistory
 from tests.support.fakes.posterior_store import FakePosteriorStore
 from tests.support.fakes.request_list import FakeRequestList
 from tests.support.fakes.request_log import FakeRequestLog
@@ -55,6 +58,7 @@ class Rig:
     log: RequestLog
     request_list: RequestList
     traffic: Traffic
+    posterior_history: PosteriorHistory
     posteriors: PosteriorStore
     second_reader: PosteriorStore
     queue: EventQueue
@@ -86,6 +90,7 @@ def fake_rig(history_bound: int = 0) -> Rig:
         log=FakeRequestLog(memory, window_s=WINDOW_S, history_bound=history_bound),
         request_list=FakeRequestList(memory),
         traffic=FakeTraffic(memory),
+        posterior_history=FakePosteriorHistory(memory),
         posteriors=FakePosteriorStore(memory, recency_days=RECENCY_DAYS, history_bound=history_bound),
         second_reader=FakePosteriorStore(memory, recency_days=RECENCY_DAYS),
         queue=FakeEventQueue(memory),
@@ -120,6 +125,7 @@ async def redis_rig(url: str, history_bound: int = 0, history_bytes: int = 1_000
         ),
         request_list=RedisRequestList(client),
         traffic=traffic,
+        posterior_history=RedisPosteriorHistory(client),
         posteriors=RedisPosteriorStore(
             client, recency_days=RECENCY_DAYS, clock=clock, history_bound=OutboxBound(history_bound, history_bytes)
         ),

@@ -31,7 +31,7 @@ from shared.ports import Clock
 from shared.resilience.supervision import Pulse
 from shared.schemas.answer_parts import AnswerChoice
 from shared.schemas.answer_text import answer_text
-from shared.schemas.evaluation import EvaluationTask, Submitted
+from shared.schemas.evaluation import EvaluationDepth, EvaluationTask, Submitted
 from shared.schemas.records import Outcome
 
 MAX_WAITING = 32
@@ -83,6 +83,7 @@ class EvaluationSubmitter:
     _waiting: asyncio.Queue[Answered] = field(init=False, default_factory=lambda: asyncio.Queue(MAX_WAITING))
     _paused_by: Result | None = field(init=False, default=None)
     _spent_usd: float = field(init=False, default=0.0)
+    _depth: EvaluationDepth = field(init=False, default=EvaluationDepth(0, 0.0))
     _paused_until: float = field(init=False, default=float("-inf"))
 
     @property
@@ -110,10 +111,11 @@ class EvaluationSubmitter:
             pulse.end()
 
     async def refresh(self) -> None:
-        """Read what the day's evaluations have cost. Raises DependencyError or TimeoutError."""
+        """Read what the day's evaluations have cost, and how many wait. Raises DependencyError or TimeoutError."""
         self.judge.refresh()
         async with asyncio.timeout(REFRESH_TIMEOUT_S):
             self._spent_usd = await self.queue.spent_usd(self.clock.now())
+            self._depth = await self.queue.depth()
         self.metrics.evaluation_spent.set(self._spent_usd)
 
     def view(self) -> dict[str, Any]:
@@ -123,6 +125,8 @@ class EvaluationSubmitter:
             "trouble": self.judge.trouble or self.paused,
             "spent_usd": round(self._spent_usd, 9),
             "budget_usd": self.budget_nano_usd / NANO,
+            "waiting": self._depth.waiting,
+            "oldest_s": round(self._depth.age_s, 1),
         }
 
     async def _submit(self, answered: Answered) -> Result:

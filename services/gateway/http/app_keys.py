@@ -16,16 +16,18 @@ from services.gateway.http.chat_handler import ChatHandler
 from services.gateway.http.request_lifecycle import RequestLifecycle
 from services.gateway.limits.admission import BodyBytes
 from services.gateway.limits.learned_limits import LearnedLimits
+from services.gateway.limits.quotas import Quotas
 from services.gateway.models.catalogue import Catalogue
 from services.gateway.models.models_reload import ModelsReload
 from services.gateway.models.posterior_cache import PosteriorCache
 from services.gateway.models.runtime_models import RuntimeModels
 from services.gateway.process.health import Health, Readiness
 from services.gateway.process.metrics_view import MetricsView
+from services.gateway.process.past_posteriors import PastPosteriors
 from services.gateway.process.traffic_view import TrafficView
 from services.gateway.records.prompt_store import PromptStore
 from services.gateway.request_context import RequestContext
-from shared.ports import RequestLog
+from shared.ports import EventQueue, RequestLog
 from shared.request_list import RequestList
 from shared.resilience.supervision import Supervisor
 from shared.settings import Settings
@@ -48,6 +50,9 @@ LEARNED_LIMITS = web.AppKey("learned_limits", LearnedLimits)
 REQUEST_LOG = web.AppKey("request_log", RequestLog)
 REQUEST_LIST = web.AppKey("request_list", RequestList)
 TRAFFIC = web.AppKey("traffic", TrafficView)
+PAST_POSTERIORS = web.AppKey("past_posteriors", PastPosteriors)
+QUOTAS = web.AppKey("quotas", Quotas)
+EVENT_QUEUE = web.AppKey("event_queue", EventQueue)
 PROMPTS = web.AppKey[PromptStore | None]("prompts")
 METRICS_VIEW = web.AppKey("metrics_view", MetricsView)
 SUPERVISOR = web.AppKey("supervisor", Supervisor)

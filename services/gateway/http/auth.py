@@ -22,11 +22,13 @@ OPEN_ROUTES = frozenset({"/health", "/ready", "/openapi.json", "/docs", "/feedba
 """Routes that need no key: probes, the OpenAPI document, signed links, and the dashboard without its data."""
 
 METRICS_ROUTE = "/metrics"
-OPERATOR_ROUTES = frozenset({METRICS_ROUTE, "/arms", "/v1/arms", "/settings", "/v1/settings", "/stats", "/v1/stats"})
+_SHOWN = ("/arms", "/settings", "/stats", "/posteriors", "/dead-letters")
+OPERATOR_ROUTES = frozenset({METRICS_ROUTE, *_SHOWN, *(f"/v1{route}" for route in _SHOWN)})
 """Routes that show the traffic of all keys, or the settings: for admin keys only, if there are any."""
 
-CHANGING_ROUTES = frozenset({"/arms/{arm}", "/v1/arms/{arm}"})
-"""Routes that change the models of all requests: for admin keys only, if there is any key at all."""
+_CHANGED = ("/arms/{arm}", "/dead-letters/requeue")
+CHANGING_ROUTES = frozenset({*_CHANGED, *(f"/v1{route}" for route in _CHANGED)})
+"""Routes that change what serves all requests: for admin keys only, if there is any key at all."""
 
 API_KEY = "x-api-key"
 """Anthropic's clients send their key in this header."""

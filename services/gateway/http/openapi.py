@@ -19,7 +19,7 @@ from services.gateway.http.openapi_schemas import (
     object_of,
     one_or_list,
 )
-from services.gateway.http.openapi_views import LISTED, SETTINGS, SPEND, STATS
+from services.gateway.http.openapi_views import DEAD_LETTERS, LISTED, POSTERIORS, SETTINGS, SPEND, STATS
 from shared.schemas.chat_fields import ChatFields
 from shared.schemas.embedding_request import EmbeddingFields
 from shared.schemas.feedback import MAX_BATCH, FeedbackFields, RatingFields
@@ -190,6 +190,21 @@ OPERATIONS = (
         "/stats", "get", "Figures of all traffic over time, by model",
         (200, "In all, by model, and in steps (`data`)", JSON, STATS),
         {400: "invalid_value, unsupported_parameter", 403: "admin_key_required", 503: "records_unavailable"},
+    ),
+    Operation(
+        "/posteriors", "get", "What was believed of the quality of each model over time",
+        (200, "In steps (`data`): the posterior at the end of each", JSON, POSTERIORS),
+        {400: "invalid_value, unsupported_parameter", 403: "admin_key_required", 503: "records_unavailable"},
+    ),
+    Operation(
+        "/dead-letters", "get", "Events that could not be applied, oldest first, with the reason",
+        (200, "The oldest, and how many there are (`total`)", JSON, DEAD_LETTERS),
+        {400: "invalid_value, unsupported_parameter", 403: "admin_key_required", 503: "records_unavailable"},
+    ),
+    Operation(
+        "/dead-letters/requeue", "post", "Move all dead letters back to the events to learn; each is learned once",
+        (200, "How many were moved", JSON, object_of("object requeued", object=STRING, requeued={"type": "integer"})),
+        {400: "unsupported_parameter", 403: "admin_key_required", 503: "dependency_unavailable: try again"},
     ),
     Operation(
         "/spend", "get", "What your key used on each day, or with an admin key what each did; also as text/csv",

@@ -41,4 +41,13 @@ STATS_QUERY: dict[str, Schema] = {
 }
 SPEND_QUERY: dict[str, Schema] = {"days": {"type": "integer", "minimum": 1, "default": USUAL_DAYS}}
 
-QUERIES = {"/arms": KINDS_QUERY, "/requests": LIST_QUERY, "/stats": STATS_QUERY, "/spend": SPEND_QUERY}
+DEAD_QUERY: dict[str, Schema] = {"limit": LIST_QUERY["limit"]}
+
+QUERIES = {
+    "/arms": KINDS_QUERY,
+    "/requests": LIST_QUERY,
+    "/stats": STATS_QUERY,
+    "/posteriors": STATS_QUERY,
+    "/spend": SPEND_QUERY,
+    "/dead-letters": DEAD_QUERY,
+}

@@ -71,10 +71,11 @@ _EXAMPLE = object_of(
     "request_id similarity prompt", request_id=STRING, similarity=_NUMBER, prompt=or_null(STRING)
 )  # fmt: skip
 KIND = object_of(
-    "object id size requests labels share best examples arms",
+    "object id size requests labels share best examples words arms",
     object=STRING, id=STRING, size=_COUNT, requests=_NUMBER, labels=_NUMBER, share=_NUMBER,
     best=object_of("arm probability", arm=STRING, probability=_NUMBER),
     examples={"type": "array", "items": _EXAMPLE},
+    words=STRINGS,
     arms={"type": "array", "items": _ARM_IN_KIND},
 )  # fmt: skip
 """A kind of prompt in `GET /arms?kinds=1`."""
@@ -145,8 +146,9 @@ HEALTH = object_of(
     ),
     evaluations=or_null(
         object_of(
-            "judge trouble spent_usd budget_usd",
+            "judge trouble spent_usd budget_usd waiting oldest_s",
             judge=STRING, trouble=or_null(STRING), spent_usd=_NUMBER, budget_usd=_NUMBER,
+            waiting={"type": "integer"}, oldest_s=_NUMBER,
         )
     ),
     arms=map_of(

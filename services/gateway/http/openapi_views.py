@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from services.gateway.http.openapi_schemas import STRING, Schema, map_of, object_of, or_null
 from services.gateway.process.traffic_figures import COUNTS, SPENT
+from shared.posterior_history import PastPosterior
 from shared.settings.sources import SettingSource
 
 _NUMBER: Schema = {"type": "number"}
@@ -71,8 +72,26 @@ STATS = object_of(
 )  # fmt: skip
 """`GET /stats`."""
 
+POSTERIORS = object_of(
+    "object from to step_s data",
+    **{"object": STRING, "from": _COUNT, "to": _COUNT, "step_s": _COUNT},
+    data={
+        "type": "array",
+        "items": object_of(
+            "at arms", at=_COUNT,
+            arms=map_of(object_of(" ".join(PastPosterior.__struct_fields__),
+                                  **dict.fromkeys(PastPosterior.__struct_fields__, _NUMBER))),
+        ),
+    },
+)  # fmt: skip
+"""`GET /posteriors`."""
+
 SPEND = object_of(
-    "object data", object=STRING,
+    "object data limits", object=STRING,
+    limits=map_of(object_of(
+        "requests_per_minute tokens_per_minute usd_per_day",
+        requests_per_minute=_MAYBE_NUMBER, tokens_per_minute=_MAYBE_NUMBER, usd_per_day=_MAYBE_NUMBER,
+    )),
     data={
         "type": "array",
         "items": object_of(
@@ -82,3 +101,15 @@ SPEND = object_of(
     },
 )  # fmt: skip
 """`GET /spend`."""
+
+DEAD_LETTERS = object_of(
+    "object total data", object=STRING, total=_COUNT,
+    data={
+        "type": "array",
+        "items": object_of(
+            "object id kind request_id revision reason",
+            object=STRING, id=STRING, kind=STRING, request_id=STRING, revision=_COUNT, reason=STRING,
+        ),
+    },
+)  # fmt: skip
+"""`GET /dead-letters`."""

@@ -23,7 +23,9 @@ from services.gateway.models.models_reload import ModelsReload
 from services.gateway.models.posterior_cache import PosteriorCache
 from services.gateway.models.runtime_models import RuntimeModels, SharedFreeArms
 from services.gateway.process import gossip as gossiping
+from services.gateway.process import past_posteriors
 from services.gateway.process.gossip import Gossip
+from services.gateway.process.past_posteriors import PastPosteriors
 from services.gateway.records.record_writer import RecordWriter
 from shared.errors import DependencyError, RouterError
 from shared.logs import get_logger
@@ -57,6 +59,7 @@ class BackgroundLoops:
     context_gatherer: ContextGatherer
     exploration: ExplorationBudget
     traffic: Traffic
+    past_posteriors: PastPosteriors
     evaluations: EvaluationSubmitter | None = None
 
     async def run(self, _: web.Application) -> AsyncIterator[None]:
@@ -86,6 +89,7 @@ class BackgroundLoops:
             "context": (PREPARE_S, self.context_gatherer.prepare),
             "exploration": (exploration_budget.REFRESH_S, self.exploration.refresh),
             "figures": (FIGURES_S, self.traffic.store),
+            "past posteriors": (past_posteriors.RECORD_S, self.past_posteriors.record),
             "replay": (REPLAY_S, self.record_writer.replay),
             "notices": (gossiping.REFRESH_S, self.gossip.exchange),
         }

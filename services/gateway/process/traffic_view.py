@@ -6,26 +6,23 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from services.gateway.process.time_steps import TimeSteps, time_steps
 from services.gateway.process.traffic_figures import Sums, by_name, expected, shown, spent, total
 from shared.clock import utc_day
 from shared.ports import Clock
 from shared.traffic import Figures, Traffic
 
-DAY_S, HOUR_S, MINUTE_S = 86_400, 3600, 60
+DAY_S = 86_400
 
 
-def _stats(parts: Sequence[Figures], start: int, step_s: int, each: int) -> dict[str, Any]:
-    """Return the answer for figures from `start` on, `each` of which are one step."""
-    steps = [by_name(parts[at : at + each]) for at in range(0, len(parts), each)]
+def _stats(steps: TimeSteps, parts: Sequence[Figures]) -> dict[str, Any]:
     arms = by_name(parts)
     return {
         "object": "stats",
-        "from": start,
-        "to": start + len(steps) * step_s,
-        "step_s": step_s,
+        **steps.view(),
         **_both(arms),
         "expected": expected(arms),
-        "data": [{"at": start + at * step_s, **_both(of)} for at, of in enumerate(steps)],
+        "data": [{"at": at, **_both(by_name(of))} for at, of in steps.split(parts)],
     }
 
 
@@ -49,15 +46,11 @@ class TrafficView:
 
     async def stats(self, minutes: int, step: int) -> dict[str, Any]:
         """Return figures of the last `minutes` in steps of `step` minutes, the last of which is not over yet."""
-        unit_s, read = (HOUR_S, self._traffic.hours) if step % 60 == 0 else (MINUTE_S, self._traffic.minutes)
-        step_s = step * MINUTE_S
-        points = -(-minutes // step)
-        start = (int(self._clock.now()) // step_s - points + 1) * step_s
-        each = step_s // unit_s
+        steps = time_steps(self._clock.now(), minutes, step)
         await self._traffic.store()
-        parts = await read(start // unit_s, points * each)
+        parts = await steps.read(self._traffic.minutes, self._traffic.hours)
         # Up to a tenth of a second of arithmetic: in the event loop it would delay every open stream.
-        return await asyncio.to_thread(_stats, parts, start, step_s, each)
+        return await asyncio.to_thread(_stats, steps, parts)
 
     async def spending(self, owner: str | None, days: int) -> list[dict[str, Any]]:
         """Return what each owner (None: all) used on each of the last days, today first."""

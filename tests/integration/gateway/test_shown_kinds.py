@@ -220,12 +220,14 @@ async def test_stored_prompts_are_shown_to_those_who_may_see_the_requests(tmp_pa
         _, shown, _ = await ask(client, "/arms?kinds=1", **bearer(USER))
         assert shown["prompts"] == "stored"
         assert {example["prompt"] for kind in shown["kinds"] for example in kind["examples"]} == {None}
+        assert all(kind["words"] == [] for kind in shown["kinds"])
     world = await taught(tmp_path, API_KEYS=USER, ADMIN_API_KEYS=ADMIN)
     world.prompts = FakePrompts("another key")
     async with serving(world) as client:
         assert (await ask(client, "/arms?kinds=1", **bearer(USER)))[0] == 403
         _, shown, _ = await ask(client, "/arms?kinds=1", **bearer(ADMIN))
         assert shown["kinds"][0]["examples"][0]["prompt"] == "text of request-1-01"
+        assert shown["kinds"][0]["words"] == ["text", "request"]
         world.prompts.away = True
         status, shown, _ = await ask(client, "/arms?kinds=1", **bearer(ADMIN))
         assert (status, shown["prompts"]) == (200, "unavailable")

@@ -121,6 +121,20 @@ async def test_spending_is_shown_to_its_key_and_to_admins(tmp_path: Path) -> Non
         assert (await ask(client, "/spend"))[0] == 401
 
 
+async def test_spending_names_the_limits_of_each_key(tmp_path: Path) -> None:
+    """As they are in effect: of the key where KEY_LIMITS names it, else of all; null where there is none."""
+    mine, other = owner_of(USER), owner_of(OTHER)
+    limits = {"RATE_LIMIT_RPM": 60, "KEY_LIMITS": f"{mine[:8]}:rpm=0:usd=2.5"}
+    world = World(settings_for(tmp_path / "spool", **KEYS, **limits))
+    await world.log.record([a_new_record(world.clock.now(), owner=owner) for owner in (mine, other)])
+    async with serving(world) as client:
+        _, content, _ = await ask(client, "/spend?days=1", **bearer(ADMIN))
+    assert content["limits"] == {
+        mine: {"requests_per_minute": None, "tokens_per_minute": None, "usd_per_day": 2.5},
+        other: {"requests_per_minute": 60, "tokens_per_minute": None, "usd_per_day": None},
+    }
+
+
 @pytest.mark.parametrize("path", ["/stats", "/v1/stats"])
 async def test_figures_of_all_traffic_are_for_operators(tmp_path: Path, path: str) -> None:
     """With admin keys, a user's key sees its own spending only."""

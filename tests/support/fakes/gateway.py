@@ -37,6 +37,7 @@ from tests.support.fakes.evaluation_queue import FakeEvaluationQueue
 from tests.support.fakes.event_queue import FakeEventQueue
 from tests.support.fakes.heartbeats import FakeHeartbeats
 from tests.support.fakes.memory import Memory
+from tests.support.fakes.posterior_history import FakePosteriorHistory
 from tests.support.fakes.posterior_store import FakePosteriorStore
 from tests.support.fakes.request_index import FakeRequestIndex
 from tests.support.fakes.request_list import FakeRequestList
@@ -118,6 +119,7 @@ class World:
             log=self.log,
             request_list=FakeRequestList(self.memory),
             traffic=FakeTraffic(self.memory),
+            posterior_history=FakePosteriorHistory(self.memory),
             store=self.store,
             queue=FakeEventQueue(self.memory),
             heartbeats=self.heartbeats,

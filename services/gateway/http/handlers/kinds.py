@@ -14,6 +14,7 @@ from services.gateway.http.app_keys import SETTINGS
 from services.gateway.http.openapi_queries import KINDS_QUERY, USUAL_KINDS
 from services.gateway.http.prompts import prompts_of
 from services.gateway.http.query import one_of, parameters, whole_number
+from services.gateway.models.typical_words import typical_words
 from shared.bandit.kind_summary import KindSummary, kind_summaries
 from shared.bandit.kinds import MAX_KINDS
 from shared.bandit.posterior import GaussianPosterior
@@ -35,10 +36,12 @@ async def kinds_as_json(request: web.Request, posterior: GaussianPosterior, limi
     own_ids = [example.request_id for one in summaries for example in one.examples]
     state, texts = await prompts_of(request, own_ids)
     traffic = sum(sums.requests for sums in posterior.sums)
+    known = [[texts[own.request_id] for own in one.examples if own.request_id in texts] for one in summaries]
+    words = await asyncio.to_thread(typical_words, known)
     return {
         "kinds_total": 0 if posterior.kinds is None else len(posterior.kinds.ids),
         "prompts": state,
-        "kinds": [_kind(one, traffic, texts) for one in summaries],
+        "kinds": [_kind(one, traffic, texts) | {"words": of} for one, of in zip(summaries, words, strict=True)],
     }
 
 

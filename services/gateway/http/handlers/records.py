@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import asdict
 from typing import Any
 
@@ -10,10 +9,10 @@ import msgspec
 from aiohttp import web
 
 from services.gateway.http.app_keys import REQUEST_CONTEXT, REQUEST_LOG
-from services.gateway.http.handlers import json_response
+from services.gateway.http.handlers import json_response, read_stored
 from shared.bandit.decision import NEIGHBOUR_FIELDS, UNFIT_FIELDS, ArmView, Decision
 from shared.bandit.prompt_kind import kind_name
-from shared.errors import DependencyError, NotFound, Unavailable
+from shared.errors import NotFound
 from shared.schemas.ids import is_request_id
 from shared.schemas.records import Outcome, StoredRequest
 
@@ -34,13 +33,8 @@ async def _find(request: web.Request) -> StoredRequest:
     public_id = request.match_info["request_id"]
     found = None
     if is_request_id(public_id):
-        try:
-            async with asyncio.timeout(FIND_TIMEOUT_S):
-                found = await request.app[REQUEST_LOG].find(
-                    owner=request[REQUEST_CONTEXT].caller.scope, public_id=public_id
-                )
-        except (DependencyError, TimeoutError) as error:
-            raise Unavailable("Records cannot be read right now.", code="records_unavailable") from error
+        finding = request.app[REQUEST_LOG].find(owner=request[REQUEST_CONTEXT].caller.scope, public_id=public_id)
+        found = await read_stored(finding, "Records", FIND_TIMEOUT_S)
     if found is None:
         # The same message for a request that never was and for one of another key.
         raise NotFound("There is no such request.", code="request_not_found", param="request_id")

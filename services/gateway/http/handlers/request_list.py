@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from aiohttp import web
 
 from services.gateway.http.app_keys import REQUEST_CONTEXT, REQUEST_LIST
-from services.gateway.http.handlers import json_response
+from services.gateway.http.handlers import json_response, read_stored
 from services.gateway.http.handlers.records import numbers
 from services.gateway.http.openapi_queries import LIST_QUERY, MAX_LISTED, USUAL_LISTED
 from services.gateway.http.prompts import prompts_of
@@ -18,7 +17,7 @@ from services.gateway.http.query import bad_value, one_of, parameters, whole_num
 from services.gateway.request_context import Caller
 from shared.bandit.prompt_kind import kind_name
 from shared.bandit.sources import Source
-from shared.errors import DependencyError, Forbidden, Unavailable
+from shared.errors import Forbidden
 from shared.request_list import RequestList
 from shared.schemas.ids import may_be_own_id, session_hash
 from shared.schemas.records import Status, StoredRequest
@@ -44,11 +43,8 @@ async def request_list(request: web.Request) -> web.Response:
     if before and not may_be_own_id(before):
         raise bad_value("before", "`next` of another page")
     owner = _owner(given, request[REQUEST_CONTEXT].caller)
-    try:
-        async with asyncio.timeout(TIMEOUT_S):
-            found, following = await _find(request.app[REQUEST_LIST], owner, before, limit, matches)
-    except (DependencyError, TimeoutError) as error:
-        raise Unavailable("Records cannot be read right now.", code="records_unavailable") from error
+    finding = _find(request.app[REQUEST_LIST], owner, before, limit, matches)
+    found, following = await read_stored(finding, "Records", TIMEOUT_S)
     state, texts = await prompts_of(request, [stored.record.id for stored in found])
     return json_response(
         {

@@ -224,6 +224,8 @@ async def test_the_days_spending_is_shown(tmp_path: Path) -> None:
             "trouble": None,
             "spent_usd": pytest.approx(spent),
             "budget_usd": 1.0,
+            "waiting": 1,
+            "oldest_s": 0.0,
         }
 
 

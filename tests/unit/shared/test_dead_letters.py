@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.learner.commands.dead_letters import requeue
+from shared.dead_letters import requeue
 from shared.schemas.events import Event, EventKind
 from tests.support.fakes.event_queue import FakeEventQueue
 
