@@ -21,6 +21,8 @@ from redis import Redis
 from deploy.local.plan import ROOT
 from deploy.local.servers import Server, free_port, running
 from services.gateway.dashboard.files import STATIC
+from shared.schemas.events import FIRST_VERSION
+from shared.storage import redis_keys
 from tests.support.gateway_process import Gateway
 from tests.support.node_packages import LOCK, NotInstalled, install_packages
 
@@ -91,7 +93,7 @@ async def test_every_page_shows_what_the_api_says(node: str, client: aiohttp.Cli
     checks = report(out.decode())
     assert {name: error for name, error in checks.items() if error} == {}
     assert process.returncode == 0
-    assert len(checks) == 44
+    assert len(checks) == 45
 
 
 @pytest.fixture
@@ -102,7 +104,8 @@ def keyed_gateway(redis_server: str, tmp_path: Path) -> Iterator[Gateway]:
         redis.flushall()
     command = [sys.executable, "-m", "deploy.simulator", "--port", str(port), "--failures", "0"]
     with running(Server("simulator", command, tmp_path / "simulator.log"), port):
-        gateway = Gateway(tmp_path, f"http://127.0.0.1:{port}/v1", REDIS_URL=redis_server, API_KEYS=KEY)
+        keys = {"API_KEYS": "key-of-a-user", "ADMIN_API_KEYS": KEY}
+        gateway = Gateway(tmp_path, f"http://127.0.0.1:{port}/v1", REDIS_URL=redis_server, **keys)
         asyncio.run(gateway.start())
         try:
             yield gateway
@@ -110,21 +113,30 @@ def keyed_gateway(redis_server: str, tmp_path: Path) -> Iterator[Gateway]:
             gateway.server.kill()
 
 
-def test_states_without_data_are_clear(node: str, keyed_gateway: Gateway) -> None:
-    """No key, a wrong one, nothing to show yet, and a gateway that is gone."""
+def bury(redis_url: str) -> None:
+    """Add a dead letter, as a learner does."""
+    event = {"id": "a-request", "kind": "outcome", "revision": 1, "v": FIRST_VERSION}
+    with Redis.from_url(redis_url) as redis:
+        redis.xadd(redis_keys.DEAD, {**event, "reason": "the test has buried it"})
+
+
+def test_states_and_changes_by_an_admin(node: str, keyed_gateway: Gateway, redis_server: str) -> None:
+    """No key, a wrong one, nothing to show yet, changes with an admin key, and a gateway that is gone."""
+    actions = {"bury an event": lambda: bury(redis_server), "stop the gateway": keyed_gateway.server.kill}
     command = [node, str(FOLDER / "states.mjs"), keyed_gateway.url, KEY, str(PICTURES)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
+        assert process.stdin is not None
         lines = []
         for line in process.stdout:
             lines.append(line)
-            if "stop the gateway" in line:
-                break
-        keyed_gateway.server.kill()
-        rest, _ = process.communicate("go on\n")
-    checks = report("".join(lines) + rest)
+            action = actions.get(json.loads(line)["check"])
+            if action is not None:
+                action()
+                print("go on", file=process.stdin, flush=True)
+    checks = report("".join(lines))
     assert {name: error for name, error in checks.items() if error} == {}
-    assert len(checks) == 7
+    assert len(checks) == 10
 
 
 def test_vendored_libraries_are_those_of_npm(node: str) -> None:

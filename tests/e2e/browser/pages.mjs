@@ -1,5 +1,5 @@
 // Every page on a stack with traffic. Arguments: address, folder of the pictures, id of an answered request.
-import { PHONE, WIDE, check, equal, has, launch, open, text, wrongLayout } from "./session.mjs";
+import { PHONE, WIDE, check, equal, has, launch, open, settled, text, wrongLayout } from "./session.mjs";
 
 const [origin, folder, requestId] = process.argv.slice(2);
 const LOOKS = [["wide-light", WIDE, "light"], ["wide-dark", WIDE, "dark"], ["phone-light", PHONE, "light"], ["phone-dark", PHONE, "dark"]];
@@ -26,7 +26,11 @@ for (const [look, viewport, theme] of LOOKS) {
     await check(`${name.split("/").length > 1 ? "request" : name} ${look}`, async () => {
       await go(page, name);
       await has(page, ready);
-      await page.screenshot({ path: `${folder}/${name.split("/").length > 1 ? "request" : name}-${look}.png`, fullPage: true });
+      await settled(page);
+      const drawer = name.includes("/");
+      if (drawer) await page.setViewport({ ...viewport, height: 2000 }); // a drawer is as high as the window
+      await page.screenshot({ path: `${folder}/${drawer ? "request" : name}-${look}.png`, fullPage: !drawer });
+      if (drawer) await page.setViewport(viewport);
       equal(await wrongLayout(page), [], "layout and accessibility");
     });
   }
@@ -91,6 +95,17 @@ await check("models equal the API", async () => {
     if (!row || !row.includes(wanted)) throw new Error(`${arm.arm}: ${wanted} is not in ${row}`);
   }
   equal((await page.$$('[data-card="Kinds of prompt"] tbody tr')).length, kinds.length, "kinds");
+});
+
+await check("the belief over time equals the API, and is drawn", async () => {
+  await page.waitForSelector('[data-card="Belief over time"] .chart canvas');
+  await page.click('[data-card="Belief over time"] summary');
+  const cells = (selector) => page.$$eval(`[data-card="Belief over time"] ${selector}`, (all) => all.map((one) => one.innerText.trim()));
+  const { data } = await api("/posteriors?minutes=60&step=2");
+  const { arms } = data.filter((step) => Object.keys(step.arms).length > 0).at(-1);
+  const names = Object.keys(arms).sort();
+  equal(await cells(".legend li"), names, "models in the chart");
+  equal(await cells("tbody tr:last-of-type td"), names.map((name) => score(arms[name].quality)), "latest qualities");
 });
 
 await check("a change of the models shows the API's own error", async () => {

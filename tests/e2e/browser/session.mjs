@@ -44,6 +44,9 @@ export const has = (page, wanted) =>
     throw new Error(`the page does not say: ${wanted}`);
   });
 
+// Wait until everything on the page has been read.
+export const settled = (page) => page.waitForFunction(() => !document.body.innerText.includes("Loading …"));
+
 export function equal(actual, wanted, what) {
   const [a, b] = [JSON.stringify(actual), JSON.stringify(wanted)];
   if (a !== b) throw new Error(`${what}: ${a} instead of ${b}`);

@@ -1,5 +1,5 @@
 // Charts over time: lines, or areas that are stacked. Their figures are also there as a table, for those who cannot see.
-import { html, useEffect, useRef } from "./lib.js";
+import { html, time, useEffect, useRef } from "./lib.js";
 import { Table } from "./parts.js";
 
 const COLOURS = ["#2f7de1", "#d9772b", "#2c9d5b", "#b04bc0", "#c43d4b", "#12a0a8", "#8a7a1f", "#7a7f8c"];
@@ -14,6 +14,10 @@ function stacked(series) {
   return sums;
 }
 
+// Series with an interval, and its upper and lower ends one after another.
+const ranged = (series) => series.filter((one) => one.high);
+const edges = (series) => ranged(series).flatMap((one) => [one.high, one.low]);
+
 function optionsOf(series, { stack, unit, width, low, high }) {
   const style = getComputedStyle(document.documentElement);
   const [text, line] = ["--soft", "--line"].map((name) => style.getPropertyValue(name).trim());
@@ -26,16 +30,25 @@ function optionsOf(series, { stack, unit, width, low, high }) {
     cursor: { show: false },
     scales: { y: { range } },
     axes: [axis, { ...axis, size: 70, values: (_chart, ticks) => ticks.map(unit) }],
-    series: [{}, ...series.map((one, number) => ({ label: one.name, stroke: colourOf(number), width: 2, spanGaps: true, points: { show: !stack && one.values.filter((value) => value != null).length < 12 }, ...(stack && { fill: `${colourOf(number)}66` }) }))],
-    bands: stack ? series.slice(1).map((_, number) => ({ series: [number + 2, number + 1] })) : [],
+    series: [{}, ...series.map((one, number) => ({ label: one.name, stroke: colourOf(number), width: 2, spanGaps: true, points: { show: !stack && one.values.filter((value) => value != null).length < 12 }, ...(stack && { fill: `${colourOf(number)}66` }) })), ...edges(series).map(() => ({ spanGaps: true, points: { show: false } }))],
+    bands: stack ? series.slice(1).map((_, number) => ({ series: [number + 2, number + 1] })) : ranged(series).map((one, number) => ({ series: [1, 2].map((edge) => series.length + 2 * number + edge), fill: `${colourOf(series.indexOf(one))}33` })),
   };
 }
 
-// times: seconds since 1970. series: [{name, values}], in an order that stays.
-export function Chart({ label, times, series, unit, stack = false, low, high }) {
+// Steps from the first with figures on, and at least a dozen: of a young system, an empty hour would hide the rest.
+function trimmed(times, series) {
+  const first = times.findIndex((_, at) => series.some((one) => one.values[at]));
+  const from = Math.max(0, Math.min(first, times.length - 12));
+  const cut = (values) => values && values.slice(from);
+  return [cut(times), series.map((one) => ({ ...one, values: cut(one.values), low: cut(one.low), high: cut(one.high) }))];
+}
+
+// times: seconds since 1970. series: [{name, values}], in an order that stays; `low` and `high` of one are drawn as a band.
+export function Chart({ label, unit, stack = false, low, high, ...given }) {
+  const [times, series] = trimmed(given.times, given.series);
   const box = useRef(null);
   const names = series.map((one) => one.name).join("\n");
-  const data = [times, ...(stack ? stacked(series) : series.map((one) => one.values))];
+  const data = [times, ...(stack ? stacked(series) : series.map((one) => one.values)), ...edges(series)];
   const chart = useRef(null);
   const latest = useRef(data);
   latest.current = data;
@@ -63,9 +76,9 @@ export function Chart({ label, times, series, unit, stack = false, low, high }) 
   const rows = times.map((at, number) => ({ at, values: series.map((one) => one.values[number]) })).filter((row) => row.values.some((value) => value != null && value !== 0));
   return html`<figure>
     <figcaption>${label}</figcaption>
-    <ul class="legend">${series.map((one, number) => html`<li><svg viewBox="0 0 10 10" aria-hidden="true"><rect width="10" height="10" fill=${colourOf(number)} /></svg> ${one.name}</li>`)}</ul>
     <div class="chart" role="img" aria-label=${`Chart: ${label}. The same figures are in the table below.`} ref=${box}></div>
+    <ul class="legend">${series.map((one, number) => html`<li><svg viewBox="0 0 10 10" aria-hidden="true"><rect width="10" height="10" fill=${colourOf(number)} /></svg> ${one.name}</li>`)}</ul>
     <details><summary>As a table</summary><${Table} label=${label} rows=${rows} keyOf=${(row) => row.at} empty="No figures in this time."
-      columns=${[["Time", (row) => new Date(row.at * 1000).toLocaleString()], ...series.map((one, number) => [one.name, (row) => (row.values[number] == null ? "" : unit(row.values[number])), "number"])]} /></details>
+      columns=${[["Time", (row) => time(row.at)], ...series.map((one, number) => [one.name, (row) => (row.values[number] == null ? "" : unit(row.values[number])), "number"])]} /></details>
   </figure>`;
 }

@@ -13,10 +13,13 @@ const EVIDENCE = {
 
 const Z_95 = 1.96;
 
-// Expected utilities may be below 0 or above 1; all models of one decision share a scale.
-function scaleOf(arms) {
-  const ends = arms.flatMap((arm) => [arm.utility, arm.draw, arm.quality - Z_95 * arm.quality_sd, arm.quality + Z_95 * arm.quality_sd]);
-  return [Math.min(0, ...ends), Math.max(1, ...ends)];
+// Half the 95 % interval of a model's expected utility: of its terms, only the quality is uncertain.
+const reach = (arm, weights) => Z_95 * weights.quality * arm.quality_sd;
+
+// Utilities may be below 0 or above 1; all models of one decision share a scale.
+function scaleOf({ arms, weights }) {
+  const ends = arms.flatMap((arm) => [arm.draw ?? arm.utility, arm.utility - reach(arm, weights), arm.utility + reach(arm, weights)]);
+  return [Math.min(...ends), Math.max(...ends)];
 }
 
 // What the runner-up lacked, in utility and in quality. A pinned or held model was not chosen by a draw.
@@ -32,32 +35,32 @@ export function flip(decision) {
   }
   if (gap < 0) return `${next.arm} had the highest draw, but it was not used: see the reason and the attempts.`;
   const weight = decision.weights.quality;
-  const quality = weight > 0 ? `, which is a quality ${score(gap / weight)} higher` : "";
+  const quality = weight > 0 ? `, which is a quality ${(gap / weight).toFixed(3)} higher` : "";
   return `${next.arm} would have been chosen if its draw had been ${gap.toFixed(3)} higher${quality}.`;
 }
 
 export function Decision({ decision }) {
-  const [low, high] = scaleOf(decision.arms);
-  const place = (value) => (value - low) / (high - low);
+  const [low, high] = scaleOf(decision);
+  const place = (value) => (value - low) / (high - low || 1);
   const columns = [
     ["Model", (arm) => html`${arm.arm === decision.model ? html`<strong>${arm.arm}</strong> <${Badge} tone="good">chosen<//>` : arm.arm}`, "model"],
     [
-      "Quality (band) and drawn utility (coloured line)",
-      (arm) => html`<${Belief} tone=${arm.arm === decision.model ? "chosen" : ""} low=${place(arm.quality - Z_95 * arm.quality_sd)} mean=${place(arm.quality)}
-        high=${place(arm.quality + Z_95 * arm.quality_sd)} mark=${arm.draw == null ? null : place(arm.draw)}
-        label=${`quality ${score(arm.quality)}, 95 % within ${score(Z_95 * arm.quality_sd)}; drawn utility ${score(arm.draw)}`} />
-        <span class="note">${score(arm.quality)} ± ${score(Z_95 * arm.quality_sd)}, draw ${score(arm.draw)}</span>`,
+      "Utility, expected and drawn",
+      (arm) => {
+        const far = reach(arm, decision.weights);
+        return html`<${Belief} tone=${arm.arm === decision.model ? "chosen" : ""} low=${place(arm.utility - far)} mean=${place(arm.utility)} high=${place(arm.utility + far)}
+          mark=${arm.draw == null ? null : place(arm.draw)} label=${`expected utility ${score(arm.utility)}, 95 % within ${score(far)}; drawn ${score(arm.draw)}`} />
+          <span class="note">${score(arm.utility)} ± ${score(far)}, drawn ${score(arm.draw)}</span>`;
+      },
       "drawn",
     ],
     ["Probability", (arm) => percent(arm.propensity), "number"],
-    ["Utility", (arm) => score(arm.utility), "number"],
-    ["Cost", (arm) => usd(arm.cost_usd), "number"],
-    ["Time", (arm) => seconds(arm.latency_s), "number"],
-    ["Ratings", (arm) => count(arm.labels), "number"],
+    ["Quality", (arm) => html`${score(arm.quality)}<div class="note">${count(arm.labels)} ratings</div>`, "number"],
+    ["An answer", (arm) => html`${usd(arm.cost_usd)}<br />${seconds(arm.latency_s)}`, "number"],
   ];
   return html`
     <p>${decision.reason}</p>
-    <p class="note">Decided by ${EVIDENCE[decision.kind] || decision.kind}. ${decision.explored ? "This choice explored. " : ""}Weights: quality ${score(decision.weights.quality)}, speed ${score(decision.weights.latency)}, cost ${score(decision.weights.cost)}.</p>
+    <p class="note">Decided by ${EVIDENCE[decision.kind] || decision.kind}. ${decision.explored ? "This choice explored. " : ""}Weights: quality ${score(decision.weights.quality)}, speed ${score(decision.weights.latency)}, cost ${score(decision.weights.cost)}. Bands: 95 % of what was expected. Coloured lines: draws.</p>
     ${decision.degraded.length > 0 && html`<p class="warn">Decided without: ${decision.degraded.join(", ")}.</p>`}
     <${Table} label="What was believed of each model" columns=${columns} rows=${decision.arms} keyOf=${(arm) => arm.arm} empty="No model was compared." />
     ${decision.unfit.length > 0 && html`<p class="note">Not eligible: ${decision.unfit.map((row) => Object.values(row).filter(Boolean).join(": ")).join("; ")}.</p>`}

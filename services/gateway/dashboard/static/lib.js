@@ -111,10 +111,13 @@ const UNKNOWN = "unknown";
 const plain = new Intl.NumberFormat(languages(), { maximumFractionDigits: 0 });
 const short = new Intl.NumberFormat(languages(), { maximumSignificantDigits: 3 });
 const clock = new Intl.DateTimeFormat(languages(), { dateStyle: "medium", timeStyle: "medium" });
+const hours = new Intl.DateTimeFormat(languages(), { timeStyle: "medium" });
+const tenths = new Intl.NumberFormat(languages(), { maximumFractionDigits: 1 });
 
 const known = (format) => (value, ...rest) => (value == null || Number.isNaN(value) ? UNKNOWN : format(value, ...rest));
 
-export const count = known((value) => plain.format(value));
+// Counts that are weighted by age need not be whole: small ones show a tenth.
+export const count = known((value) => (value < 10 ? tenths : plain).format(value));
 export const score = known((value) => value.toFixed(2));
 export const percent = known((value) => `${value > 0 && value < 0.001 ? "<0.1" : short.format(value * 100)} %`);
 export const usd = known((value) => (value === 0 ? "$0" : `${value < 0 ? "−" : ""}$${short.format(Math.abs(value))}`));
@@ -123,6 +126,7 @@ export const seconds = known((value) => (value < 1 ? `${short.format(value * 100
 export const milliseconds = known((value) => seconds(value / 1000));
 export const signed = known((value) => `${value > 0 ? "+" : value < 0 ? "−" : "±"}${Math.abs(value).toFixed(3)}`);
 export const time = known((epoch) => clock.format(epoch * 1000));
+export const shortTime = (epoch) => (new Date(epoch * 1000).toDateString() === new Date().toDateString() ? hours.format(epoch * 1000) : time(epoch));
 export const iso = (epoch) => new Date(epoch * 1000).toISOString();
 export const words = (name) => String(name).replaceAll("_", " ");
 export const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);

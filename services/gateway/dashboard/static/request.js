@@ -1,9 +1,9 @@
 // The whole story of one request, in a drawer; it can be rated here.
-import { html, send, useEffect, useRef, useState, usePoll, part, count, percent, score, usd, seconds, milliseconds, time, iso, words } from "./lib.js";
+import { html, send, useEffect, useRef, useState, usePoll, part, count, percent, score, usd, seconds, milliseconds, time, shortTime, iso, words } from "./lib.js";
 import { Badge, Card, Figure, Figures, Loaded, Message, Table } from "./parts.js";
 import { Decision } from "./decision.js";
 
-export const When = ({ epoch }) => html`<time datetime=${iso(epoch)}>${time(epoch)}</time>`;
+export const When = ({ epoch }) => html`<time datetime=${iso(epoch)} title=${time(epoch)}>${shortTime(epoch)}</time>`;
 
 export const Status = ({ of }) =>
   html`<${Badge} tone=${of === "answered" ? "good" : of === "failed" ? "bad" : "warn"}>${of}<//>`;

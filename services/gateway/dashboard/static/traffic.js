@@ -41,16 +41,23 @@ function Charts({ stats }) {
   </div>`;
 }
 
-export function Range({ value, onChange }) {
+function Range({ value, onChange }) {
   return html`<div class="row" role="group" aria-label="Time">
     ${RANGES.map(([name, label]) => html`<button type="button" class="small" aria-pressed=${value === name ? "true" : "false"} onClick=${() => onChange(name)}>${label}</button>`)}
   </div>`;
 }
 
-export function useStats() {
+// A view over time, `stats` or `posteriors`, and the range that it shows.
+export function useRange(view) {
   const [range, setRange] = useState("hour");
   const [, , minutes, step] = RANGES.find(([name]) => name === range);
-  return { range, setRange, stats: usePoll(`stats?minutes=${minutes}&step=${step}`, 5) };
+  return { found: usePoll(`${view}?minutes=${minutes}&step=${step}`, 5), choice: html`<${Range} value=${range} onChange=${setRange} />` };
+}
+
+// Decisions by the best expectation until what exploring gave up is made good, by what was believed.
+function paidBack({ decisions, lift, regret }) {
+  if (lift >= 0) return "paid back";
+  return lift + regret > 0 ? count(Math.ceil((-lift * decisions) / (lift + regret))) : "not in sight";
 }
 
 // What the choices of this time were expected to bring, against always one model.
@@ -62,6 +69,7 @@ export function Expected({ expected, fallback }) {
     <${Figures}>
       <${Figure} label="Expected gain over the best single model" value=${signed(expected.lift)} note=${`always ${expected.best_fixed}`} tone=${expected.lift > 0 ? "good" : ""} />
       <${Figure} label="Given up for exploring and failures" value=${score(expected.regret)} note="utility a decision" />
+      <${Figure} label="Expected requests until exploring has paid back" value=${paidBack(expected)} note="against the best single model" />
     <//>
     <${Table} label="Expected gain over always one model" rows=${rows} keyOf=${(row) => row.arm}
       columns=${[["Compared with always", (row) => html`${row.arm}${row.arm === fallback ? " (default model)" : ""}`, "model"], ["Expected gain in utility", (row) => signed(row.lift), "number"]]} />`;
@@ -69,8 +77,8 @@ export function Expected({ expected, fallback }) {
 
 export function Traffic({ shown }) {
   return html`<${Card} wide title="Traffic over time">
-    <${Range} value=${shown.range} onChange=${shown.setRange} />
-    <${Loaded} of=${shown.stats} what="Traffic over time">${(stats) => html`<${Total} total=${stats.total} />
+    ${shown.choice}
+    <${Loaded} of=${shown.found} what="Traffic over time">${(stats) => html`<${Total} total=${stats.total} />
       ${stats.total.requests > 0 ? html`<${Charts} stats=${stats} />` : html`<p class="empty">No requests in this time.</p>`}`}<//>
   <//>`;
 }

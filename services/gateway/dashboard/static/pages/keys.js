@@ -50,7 +50,16 @@ function Download({ days }) {
   return html`<button type="button" class="small" onClick=${save}>Save as CSV</button>${error && html`<${Message} kind="error">${error}<//>`}`;
 }
 
-function Spend({ rows, days }) {
+const LIMITS = [
+  ["requests_per_minute", (value) => `${count(value)} requests a minute`],
+  ["tokens_per_minute", (value) => `${count(value)} tokens a minute`],
+  ["usd_per_day", (value) => `${usd(value)} a day`],
+];
+
+const limitsOf = (of) => LIMITS.filter(([name]) => of[name] != null).map(([name, shown]) => shown(of[name])).join(", ") || "none";
+
+function Spend({ found, days }) {
+  const { data: rows, limits } = found;
   const amounts = [
     ["Requests", (row) => count(row.requests), "number"],
     ["Tokens in", (row) => count(row.prompt_tokens), "number"],
@@ -62,7 +71,7 @@ function Spend({ rows, days }) {
       <${Figure} label="Cost of all keys" value=${usd(sumOf(rows, "cost_usd"))} /><${Figure} label="Requests of all keys" value=${count(sumOf(rows, "requests"))} />
     <//>
     <${Table} label="Spend by key" rows=${byKey(rows)} keyOf=${(row) => row.owner} empty="No requests in this time."
-      columns=${[["Key", (row) => html`<span class="id">${row.owner}</span>`], ...amounts]} />
+      columns=${[["Key", (row) => html`<span class="id">${row.owner}</span>`], ...amounts, ["Limits", (row) => limitsOf(limits[row.owner])]]} />
     <details><summary>By day (UTC)</summary><${Table} label="Spend by day and key" rows=${rows} keyOf=${(row) => row.day + row.owner} empty="No requests in this time."
       columns=${[["Day", (row) => row.day], ["Key", (row) => html`<span class="id">${row.owner}</span>`], ...amounts]} /></details>
     <${Download} days=${days} />`;
@@ -76,7 +85,7 @@ export function Keys() {
     <${Card} wide title="Spend by key" note="A key is shown by the first 16 digits of its SHA-256, as in KEY_LIMITS; “public” is without a key.">
       <label>Time <select name="days" value=${days} onChange=${(e) => setDays(e.target.value)}>
         <option value="1">today (UTC)</option><option value="7">7 days</option><option value="30">30 days</option></select></label>
-      <${Loaded} of=${spend} what="Spend">${(found) => html`<${Spend} rows=${found.data} days=${days} />`}<//>
+      <${Loaded} of=${spend} what="Spend">${(found) => html`<${Spend} found=${found} days=${days} />`}<//>
     <//>
     <${Card} wide title="Settings in effect" note="Secrets are masked. Settings are changed in the environment, in .env or in CONFIG_FILE.">
       <${Loaded} of=${settings} what="Settings" missing="This gateway does not show its settings.">${(found) => html`<${SettingsTable} list=${found.data} />`}<//>

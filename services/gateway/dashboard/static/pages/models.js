@@ -1,7 +1,7 @@
 // Models: what is believed of each one, in all and by kind of prompt; an admin adds and removes models here.
 import { html, useState, usePoll, send, part, count, percent, score, usd, perMillion, seconds } from "../lib.js";
 import { Chart } from "../chart.js";
-import { Range, useStats } from "../traffic.js";
+import { useRange } from "../traffic.js";
 import { Badge, Belief, Card, Confirm, Loaded, Message, Scroll, Share, Table } from "../parts.js";
 
 const pricing = (arm) =>
@@ -24,20 +24,20 @@ function Name({ arm, state }) {
     ${Object.keys(arm.refuses || {}).map((feature) => html`<${Badge} tone="warn">refuses ${feature}<//>`)}`;
 }
 
-const Quality = ({ of }) => html`
-  <${Belief} low=${of.quality_low} mean=${of.quality} high=${of.quality_high} />
-  <span class="note">${score(of.quality)} (${score(of.quality_low)} to ${score(of.quality_high)})</span>`;
-
 const bySource = (arm) =>
-  [`${count(arm.labels)} in all`, ...Object.entries(arm.sources || {}).map(([source, of]) => `${count(of.scores)} ${source}`)].join(", ");
+  [`${count(arm.labels)} user`, ...Object.entries(arm.sources || {}).map(([source, of]) => `${count(of.scores)} ${source}`)].join(", ");
 
-function Change({ refresh }) {
+const Quality = ({ arm }) => html`
+  <${Belief} low=${arm.quality_low} mean=${arm.quality} high=${arm.quality_high} />
+  <span class="note">${score(arm.quality)} (${score(arm.quality_low)} to ${score(arm.quality_high)})<br />scores: ${bySource(arm)}</span>`;
+
+function useChange(refresh) {
   const [name, setName] = useState("");
   const [answer, setAnswer] = useState(null);
   const change = async (method, arm) => {
     try {
       await send(`arms/${part(arm)}`, { method });
-      setAnswer({ kind: "good", text: method === "PUT" ? `${arm} was added.` : `${arm} was removed. What was learned of it is kept.` });
+      setAnswer({ kind: "good", text: method === "PUT" ? `${arm} gets requests.` : `${arm} gets no more requests. What was learned of it is kept.` });
       refresh();
     } catch (error) {
       setAnswer({ kind: "error", text: error.message });
@@ -47,34 +47,41 @@ function Change({ refresh }) {
     event.preventDefault();
     change("PUT", name.trim());
   };
-  return { answer, remove: (arm) => change("DELETE", arm), form: html`
+  return { answer, change, form: html`
     <form class="row" onSubmit=${add}>
       <label>Add a model <input required value=${name} onInput=${(e) => setName(e.target.value)} placeholder="provider/model" /></label>
       <button type="submit">Add</button>
     </form>
-    <p class="note">Needs an admin key. A removed model is paused: what was learned of it stays, and counts again when it is added.</p>` };
+    <p class="note">Changes need an admin key. They last until the next change. What was learned of a model stays, and counts again when it is back.</p>` };
 }
 
-function ModelTable({ list, kinds, health, refresh }) {
-  const change = Change({ refresh });
+const Paused = ({ names, resume }) => html`
+  <h3>Paused</h3>
+  <ul>${names.map((name) => html`<li>${name} <button type="button" class="small" onClick=${() => resume(name)}>Resume</button></li>`)}</ul>`;
+
+function ModelTable({ found, health, refresh }) {
+  const { data: list, kinds, added, removed } = found;
+  const { answer, change, form } = useChange(refresh);
   const best = bestFor(kinds);
   const states = (health.data && health.data.arms) || {};
   const columns = [
     ["Model", (arm) => html`<${Name} arm=${arm} state=${states[arm.arm]} />`, "model"],
-    ["Quality, with 95 % interval", (arm) => html`<${Quality} of=${arm} />`, "drawn"],
-    ["Scores by source", bySource, "text"],
+    ["Quality, with 95 % interval", (arm) => html`<${Quality} arm=${arm} />`, "drawn"],
     ["Share of requests", (arm) => html`<${Share} value=${arm.share} />`, "drawn"],
     ["Best for", (arm) => html`${percent(best[arm.arm] || 0)}<span class="hidden"> of the traffic</span>`, "number"],
-    ["Cost of an answer", (arm) => usd(arm.cost_usd), "number"],
-    ["Time of an answer", (arm) => seconds(arm.latency_s), "number"],
+    ["An answer", (arm) => html`${usd(arm.cost_usd)}<br />${seconds(arm.latency_s)}`, "number"],
     ["Reliability", (arm) => percent(arm.reliability), "number"],
     ["Evidence kept", (arm) => percent(arm.kept), "number"],
-    ["Change", (arm) => html`<${Confirm} label="Remove" question=${`Remove ${arm.arm}?`} onYes=${() => change.remove(arm.arm)} />`],
+    ["Change", (arm) => {
+      const label = added.includes(arm.arm) ? "Remove" : "Pause";
+      return html`<${Confirm} label=${label} question=${`${label} ${arm.arm}?`} onYes=${() => change("DELETE", arm.arm)} />`;
+    }],
   ];
-  return html`<${Card} wide title="Models" note="Quality is what ratings and other scores say of answers, from 0 to 1. “Best for” is the share of traffic in whose kinds of prompt the model has the highest expected utility.">
-    ${change.answer && html`<${Message} kind=${change.answer.kind}>${change.answer.text}<//>`}
+  return html`<${Card} wide title="Models" note="Quality is what ratings and other scores say of answers, from 0 to 1. “Best for” is the share of traffic in whose kinds of prompt the model has the highest expected utility. Ratings from before a model became worse are kept in part.">
+    ${answer && html`<${Message} kind=${answer.kind}>${answer.text}<//>`}
     <${Table} label="Models and what is believed of them" columns=${columns} rows=${list} keyOf=${(arm) => arm.arm} empty="There are no models." />
-    ${change.form}
+    ${removed.length > 0 && html`<${Paused} names=${removed} resume=${(name) => change("PUT", name)} />`}
+    ${form}
   <//>`;
 }
 
@@ -88,11 +95,11 @@ function Heat({ kinds, total, prompts }) {
   const range = [Math.min(...all), Math.max(...all)];
   const label = (kind) => {
     const example = kind.examples.find((one) => one.prompt);
-    return html`${example ? html`“${example.prompt.slice(0, 80)}”` : html`Kind ${kind.id}`}
-      <div class="note">${count(kind.size)} requests, ${count(kind.labels)} ratings</div>`;
+    return html`<strong>${kind.words.join(", ") || `Kind ${kind.id}`}</strong>
+      <div class="note">${example ? html`“${example.prompt.slice(0, 80)}”, ` : ""}${count(kind.size)} requests, ${count(kind.labels)} ratings</div>`;
   };
   return html`
-    <p class="note">Expected quality; a stronger colour is better. The outlined model is expected to be the best one for its price and speed, with the probability in the last column. ${count(kinds.length)} of ${count(total)} kinds${prompts === "not_stored" ? "; set STORE_PROMPTS to see an example of each" : ""}.</p>
+    <p class="note">Expected quality; a stronger colour is better. The outlined model is expected to be the best one for its price and speed, with the probability in the last column. ${count(kinds.length)} of ${count(total)} kinds${prompts === "not_stored" ? "; set STORE_PROMPTS to see their typical words" : ""}.</p>
     <${Scroll} label="Expected quality by kind of prompt and model">
       <table class="heatmap">
         <caption class="hidden">Expected quality by kind of prompt and model</caption>
@@ -109,17 +116,16 @@ function Heat({ kinds, total, prompts }) {
     <//>`;
 }
 
-// Mean scores by users of each model over time.
 function History() {
-  const { range, setRange, stats } = useStats();
-  return html`<${Card} wide title="Ratings over time" note="Mean rating by users of each model's answers.">
-    <${Range} value=${range} onChange=${setRange} />
-    <${Loaded} of=${stats} what="Ratings over time">${(found) => {
-      const rated = Object.keys(found.arms).filter((name) => found.arms[name].scores.user).sort();
-      if (rated.length === 0) return html`<p class="empty">No ratings in this time.</p>`;
-      const values = (name) => found.data.map((step) => step.arms[name]?.scores.user?.mean ?? null);
-      return html`<${Chart} label="Mean rating by model" times=${found.data.map((step) => step.at)} unit=${score} low=${0} high=${1}
-        series=${rated.map((name) => ({ name, values: values(name) }))} />`;
+  const { found, choice } = useRange("posteriors");
+  return html`<${Card} wide title="Belief over time" note="Expected quality of each model, with its 95 % interval as a band.">
+    ${choice}
+    <${Loaded} of=${found} what="The belief over time">${({ data }) => {
+      const names = [...new Set(data.flatMap((step) => Object.keys(step.arms)))].sort();
+      if (names.length === 0) return html`<p class="empty">Nothing was stored in this time.</p>`;
+      const of = (name, field) => data.map((step) => step.arms[name]?.[field] ?? null);
+      return html`<${Chart} label="Expected quality by model" times=${data.map((step) => step.at)} unit=${score} low=${0} high=${1}
+        series=${names.map((name) => ({ name, values: of(name, "quality"), low: of(name, "quality_low"), high: of(name, "quality_high") }))} />`;
     }}<//>
   <//>`;
 }
@@ -127,7 +133,7 @@ function History() {
 export function Models({ health }) {
   const arms = usePoll("arms?kinds=1&limit=20", 5);
   return html`<${Loaded} of=${arms} what="The list of models">${(found) => html`
-    <${ModelTable} list=${found.data} kinds=${found.kinds} health=${health} refresh=${arms.refresh} />
+    <${ModelTable} found=${found} health=${health} refresh=${arms.refresh} />
     <${Card} wide title="Kinds of prompt"><${Heat} kinds=${found.kinds} total=${found.kinds_total} prompts=${found.prompts} /><//>
     <${History} />`}
   <//>`;

@@ -1,12 +1,27 @@
 // Overview: is it up, what does it cost, who answers, and what does routing bring.
-import { html, usePoll, count, percent, score, signed, usd, words, milliseconds } from "../lib.js";
-import { Badge, Belief, Card, Figure, Figures, Loaded, Message, Share, Table } from "../parts.js";
-import { Expected, Traffic, useStats } from "../traffic.js";
+import { html, usePoll, capital, count, percent, signed, usd, words, milliseconds } from "../lib.js";
+import { Badge, Card, Figure, Figures, Loaded, Message, Table } from "../parts.js";
+import { Expected, Traffic, useRange } from "../traffic.js";
 
 const TONES = { ok: "good", degraded: "warn", down: "bad", unknown: "" };
 
-function stateInWords(health) {
-  const ill = Object.entries(health.parts || {}).filter(([, one]) => one.status !== "ok");
+// What clients notice of a part that is not well.
+const NOTICED = {
+  redis: "Answers go on, by what was learned before. Records wait on disk, and ratings are refused until it is back.",
+  qdrant: "Decisions do without similar past requests.",
+  embedder: "Decisions do without the kind of the prompt and similar past requests.",
+  learner: "What is rated now waits, and is learned when it is back.",
+  queue: "Some events could not be learned: the page Evidence shows them.",
+  postgres: "The history waits in Redis.",
+  upstream: "Its models may not answer; others answer in their place.",
+  snapshot: "Decisions miss what was learned lately.",
+  recorder: "Records of requests wait on disk.",
+  background: "A task of this gateway fails: its log says why.",
+  prices: "The cost of some models is not counted: set MODEL_PRICES.",
+  models_file: "The last valid file is in use.",
+};
+
+function stateInWords(health, ill) {
   if (health.draining) return "This gateway is shutting down: it finishes open requests.";
   if (health.status === "ok") return "Everything works.";
   if (ill.length === 0) return "The router answers requests, but something is degraded. An operator's key shows what.";
@@ -15,16 +30,18 @@ function stateInWords(health) {
 
 function Health({ health }) {
   const open = Object.entries(health.arms || {}).filter(([, arm]) => arm.circuit !== "closed");
+  const ill = Object.entries(health.parts || {}).filter(([, one]) => one.status !== "ok");
   return html`
-    <${Message} kind=${health.status === "ok" ? "good" : "warning"}>${stateInWords(health)}<//>
-    ${open.map(([arm, state]) => html`<p class="warn">${arm} is not called now: its circuit is ${state.circuit}.</p>`)}
-    ${health.parts && html`<${Table} label="Parts" rows=${Object.entries(health.parts)} keyOf=${([name]) => name}
+    <${Message} kind=${health.status === "ok" ? "good" : "warning"}>${stateInWords(health, ill)}<//>
+    ${ill.map(([name, one]) => html`<p><strong>${capital(words(name))}</strong>${one.detail ? `: ${one.detail}` : ""}. ${NOTICED[name] || ""}</p>`)}
+    ${open.map(([arm, state]) => html`<p class="warn">${arm} is not called now: its circuit is ${words(state.circuit)}.</p>`)}
+    ${health.parts && html`<details open=${ill.length > 0}><summary>${count(Object.keys(health.parts).length)} parts</summary><${Table} label="Parts" rows=${Object.entries(health.parts)} keyOf=${([name]) => name}
       columns=${[
         ["Part", ([name]) => words(name)],
         ["State", ([, one]) => html`<${Badge} tone=${TONES[one.status]}>${one.status}<//>`],
         ["Answer in", ([, one]) => (one.latency_ms == null ? "" : milliseconds(one.latency_ms)), "number"],
         ["Detail", ([, one]) => [one.version, one.detail].filter(Boolean).join(", ")],
-      ]} />`}`;
+      ]} /></details>`}`;
 }
 
 const budget = (of) => (of.budget_usd == null ? "no limit" : `of ${usd(of.budget_usd)} a day`);
@@ -64,17 +81,6 @@ function Lift({ lift }) {
     <//>`;
 }
 
-const Shares = ({ arms }) => html`
-  <${Table} label="Share of requests and quality of each model" rows=${[...arms].sort((a, b) => b.share - a.share)} keyOf=${(arm) => arm.arm}
-    empty="There are no models."
-    columns=${[
-      ["Model", (arm) => arm.arm, "model"],
-      ["Share of requests", (arm) => html`<${Share} value=${arm.share} />`, "drawn"],
-      ["Quality", (arm) => html`<${Belief} low=${arm.quality_low} mean=${arm.quality} high=${arm.quality_high} /><span class="note">${score(arm.quality)}</span>`, "drawn"],
-      ["Cost of an answer", (arm) => usd(arm.cost_usd), "number"],
-    ]} />
-  <p class="note"><a href="#/models">More about the models</a></p>`;
-
 function Learned({ arms }) {
   const sum = (name) => arms.data.reduce((total, arm) => total + arm[name], 0);
   const [requests, labels, failures] = ["requests", "labels", "failures"].map(sum);
@@ -91,7 +97,7 @@ function Learned({ arms }) {
 
 export function Overview({ health }) {
   const arms = usePoll("arms", 4);
-  const shown = useStats();
+  const shown = useRange("stats");
   const fallback = health.data && health.data.default_model && health.data.default_model.used;
   return html`
     <${Card} title="State"><${Loaded} of=${health} what="The state">${(found) => html`<${Health} health=${found} />`}<//><//>
@@ -99,6 +105,5 @@ export function Overview({ health }) {
       ${health.data && html`<${Spending} health=${health.data} />`}`}<//><//>
     <${Traffic} shown=${shown} />
     <${Card} wide title="What routing brings"><${Loaded} of=${arms}>${(found) => html`<h3>Measured, against a control group</h3><${Lift} lift=${found.lift} />`}<//>
-      <${Loaded} of=${shown.stats} what="What was expected">${(stats) => html`<h3>Expected, against always one model</h3><${Expected} expected=${stats.expected} fallback=${fallback} />`}<//><//>
-    <${Card} wide title="Models"><${Loaded} of=${arms}>${(found) => html`<${Shares} arms=${found.data} />`}<//><//>`;
+      <${Loaded} of=${shown.found} what="What was expected">${(stats) => html`<h3>Expected, against always one model</h3><${Expected} expected=${stats.expected} fallback=${fallback} />`}<//><//>`;
 }

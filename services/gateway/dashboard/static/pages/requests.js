@@ -33,16 +33,14 @@ function Open() {
 const scores = (row) => Object.entries(row.scores).map(([source, value]) => `${source} ${score(value)}`).join(", ") || "none";
 
 const columns = [
-  ["Request", (row) => html`<a class="id" href=${address(row.id)}>${row.request_id}</a>${row.prompt && html`<div class="note">${row.prompt.slice(0, 120)}</div>`}`],
-  ["Time", (row) => html`<${When} epoch=${row.created_at} />`],
-  ["Model", (row) => row.model],
-  ["Status", (row) => html`<${Status} of=${row.status} />${row.attempts > 1 ? ` after ${row.attempts} attempts` : ""}`],
+  ["Request", (row) => html`<a class="id" href=${address(row.id)}>${row.request_id}</a><div class="note"><${When} epoch=${row.created_at} />${row.prompt && html`<br />${row.prompt.slice(0, 120)}`}</div>`],
+  ["Model", (row) => html`${row.model} ${row.status !== "answered" && html`<${Status} of=${row.status} />`}${row.attempts > 1 ? html`<div class="note">after ${row.attempts} attempts</div>` : ""}`, "model"],
+  ["Scores", scores],
   ["Decided by", (row) => html`${words(row.decision.kind)} ${row.decision.explored && html`<${Badge}>explored<//>`} ${row.decision.degraded.length > 0 && html`<${Badge} tone="warn">degraded<//>`}`],
   ["Probability", (row) => percent(row.decision.propensity), "number"],
   ["Cost", (row) => usd(row.cost_usd), "number"],
   ["Model's time", (row) => milliseconds(row.latency_ms.upstream), "number"],
   ["Tokens", (row) => count(row.tokens.total), "number"],
-  ["Scores", scores],
 ];
 
 export function Requests({ rest }) {

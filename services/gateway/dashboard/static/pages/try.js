@@ -91,25 +91,25 @@ function Send({ body }) {
 
 function Slider({ name, label, fields, change, min = 0, max = 1 }) {
   return html`<label>${label}: <output>${score(Number(fields[name]))}</output>
-    <input type="range" name=${name} min=${min} max=${max} step="0.05" value=${fields[name]} disabled=${!fields.own} onInput=${(e) => change(name, e.target.value)} /></label>`;
+    <input type="range" name=${name} min=${min} max=${max} step="0.05" value=${fields[name]} onInput=${(e) => change({ [name]: e.target.value, own: true })} /></label>`;
 }
 
 function Form({ fields, change, policies }) {
-  const toggle = (name) => change("require", fields.require.includes(name) ? fields.require.filter((one) => one !== name) : [...fields.require, name]);
+  const toggle = (name) => change({ require: fields.require.includes(name) ? fields.require.filter((one) => one !== name) : [...fields.require, name] });
   return html`
-    <label>Prompt <textarea name="prompt" value=${fields.prompt} onInput=${(e) => change("prompt", e.target.value)}></textarea></label>
-    <label>Model or policy <select name="policy" value=${fields.policy} onChange=${(e) => change("policy", e.target.value)}>
+    <label>Prompt <textarea name="prompt" value=${fields.prompt} onInput=${(e) => change({ prompt: e.target.value })}></textarea></label>
+    <label>Model or policy <select name="policy" value=${fields.policy} onChange=${(e) => change({ policy: e.target.value })}>
       ${policies.map((name) => html`<option value=${name}>${name}</option>`)}</select></label>
     <fieldset><legend>What counts</legend>
-      <label class="check"><input type="checkbox" name="own" checked=${fields.own} onChange=${(e) => change("own", e.target.checked)} /> Use these weights instead of the policy's</label>
+      <label class="check"><input type="checkbox" name="own" checked=${fields.own} onChange=${(e) => change({ own: e.target.checked })} /> Use these weights, not the policy's</label>
       <${Slider} name="quality" label="Quality" fields=${fields} change=${change} />
       <${Slider} name="latency" label="Speed" fields=${fields} change=${change} />
-      <${Slider} name="cost" label="Cost (more negative: cheaper is better)" fields=${fields} change=${change} min=${-1} max=${0} />
+      <${Slider} name="cost" label="Cost (further left: cheaper is better)" fields=${fields} change=${change} min=${-1} max=${0} />
     </fieldset>
     <fieldset><legend>Required capabilities</legend>
       ${CAPABILITIES.map((name) => html`<label class="check"><input type="checkbox" checked=${fields.require.includes(name)} onChange=${() => toggle(name)} /> ${words(name)}</label>`)}
     </fieldset>
-    <label>Most that the answer may be expected to cost, in USD <input name="ceiling" type="number" min="0" step="any" value=${fields.ceiling} onInput=${(e) => change("ceiling", e.target.value)} /></label>`;
+    <label>Most that the answer may be expected to cost, in USD <input name="ceiling" type="number" min="0" step="any" value=${fields.ceiling} onInput=${(e) => change({ ceiling: e.target.value })} /></label>`;
 }
 
 function Choice({ found }) {
@@ -120,9 +120,9 @@ function Choice({ found }) {
       <${Figure} label="Expected cost" value=${usd(found.expected_cost_usd)} />
       <${Figure} label="Expected time" value=${seconds(found.expected_latency_s)} />
     <//>
-    <${Table} label="Probability of each model" rows=${decision.arms} keyOf=${(arm) => arm.arm} empty="The model was named by the request."
+    <${Table} label="Probability of each model" rows=${[...decision.arms].sort((a, b) => b.propensity - a.propensity)} keyOf=${(arm) => arm.arm} empty="The model was named by the request."
       columns=${[
-        ["Model", (arm) => arm.arm],
+        ["Model", (arm) => arm.arm, "model"],
         ["Probability of the choice", (arm) => html`<${Share} value=${arm.propensity} />`, "drawn"],
         ["Expected cost", (arm) => usd(arm.cost_usd), "number"],
         ["Expected quality", (arm) => score(arm.quality), "number"],
@@ -136,7 +136,7 @@ export function Try() {
   const body = useMemo(() => bodyOf(fields), [fields]);
   const { decision, error } = useDecision(body);
   const policies = models.data ? models.data.data.map((model) => model.id) : ["auto"];
-  const change = (name, value) => setFields((old) => ({ ...old, [name]: value }));
+  const change = (values) => setFields((old) => ({ ...old, ...values }));
   return html`
     <${Card} title="Request"><${Form} fields=${fields} change=${change} policies=${policies} /><${Send} body=${body} /><//>
     <${Card} title="Decision" note="A dry run: no model is called and nothing is recorded. The choice is drawn anew each time; the probabilities are exact.">
