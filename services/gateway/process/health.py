@@ -185,7 +185,7 @@ class Health:
         except TimeoutError:
             return Part("down", detail="no answer in time")
         except RouterError as error:
-            return Part("down", detail=getattr(error, "reason", "") or type(error).__name__)
+            return Part("down", detail=getattr(error, "reason", "") or "no usable answer")
         return Part("ok", latency_ms=round((self.clock.monotonic() - started) * 1000, 2), version=version)
 
     async def _learners(self) -> Part:

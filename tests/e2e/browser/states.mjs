@@ -88,7 +88,7 @@ await check("an admin puts a dead letter back", async () => {
 await outside("stop the gateway");
 
 await check("a dead gateway is said to be dead, and old data to be old", async () => {
-  await has(page, "The gateway does not answer.");
+  await has(page, "The page tries again every few seconds.");
   await has(page, "Out of date.");
   await look("state-dead");
 });
