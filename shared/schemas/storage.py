@@ -25,7 +25,7 @@ class EmbeddingModel(Struct, frozen=True):
 
 
 class Point(Struct, frozen=True, eq=False):
-    """Point of the index: the vector of a request, and its score (None before the rating)."""
+    """Point of the index: the vector of a request, and its score; without one it is no neighbour."""
 
     request_id: str
     vector: Vector

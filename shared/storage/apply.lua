@@ -19,7 +19,8 @@ end
 if known[1] and not take(known[1], -1, ARGV[8], ARGV[9]) then return 'refused' end
 if not take(ARGV[7], 1, ARGV[8], ARGV[9]) then return 'refused' end
 if not sound(KEYS[2], ARGV[10]) then return 'refused' end
-local vector = redis.call('HEXISTS', KEYS[1], 'vector') == 1
+-- Only points with a score are searched; a withdrawn rating leaves its revision, and its point is due to go.
+local due = redis.call('HEXISTS', KEYS[1], 'vector') == 1 and redis.call('HEXISTS', KEYS[1], 'revision') == 1
 -- It stops here, not half-way, should the key hold something else.
 redis.call('ZSCORE', KEYS[3], ARGV[5])
 
@@ -27,6 +28,6 @@ write(KEYS[2], ARGV[10], ARGV[6])
 redis.call('HSET', KEYS[1], ledger, ARGV[7], ledger .. ':revision', ARGV[2])
 remember(ARGV[11], ARGV[12], 'kind', 'applied', 'id', ARGV[5], 'of', ARGV[1], 'revision', ARGV[2], 'sums', ARGV[7],
   'assigned', known[3] or '')
-if vector then redis.call('ZADD', KEYS[3], 'NX', ARGV[6], ARGV[5]) end
+if due then redis.call('ZADD', KEYS[3], 'NX', ARGV[6], ARGV[5]) end
 acknowledge()
 return 'applied'

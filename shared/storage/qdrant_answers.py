@@ -66,8 +66,8 @@ def result(body: Any) -> Any:
 
 class _Payload(Struct, gc=False):
     arm: Annotated[str, Meta(min_length=1)]
-    score: Annotated[float, Meta(ge=0, le=1)]
     created_at: float
+    score: Annotated[float, Meta(ge=0, le=1)] | None = None
 
 
 class _Point(Struct, gc=False):
@@ -116,24 +116,27 @@ def _checked(decoder: Decoder[_T], raw: bytes) -> _T:
 
 
 def neighbours(found: Found, limit: int) -> tuple[Neighbour, ...]:
-    """Return the neighbours, at most `limit`, nearest first."""
+    """Return the neighbours, at most `limit`, nearest first. Every point must have a score."""
     if len(found.points) > limit:
         _refuse("the number of neighbours")
     parsed, last = [], SIMILARITY
     for point in found.points:
-        similarity, payload = point.score, point.payload
+        similarity, payload, score = point.score, point.payload, point.payload.score
         if similarity > last:
             _refuse("the order of neighbours")
+        if score is None:
+            _refuse("a neighbour without a score")
         last = similarity
         if similarity > 1.0:  # noqa: PLR1730 - no calls in this loop
             similarity = 1.0
-        parsed.append(_neighbour((point.id, similarity, payload.arm, payload.score)))
+        parsed.append(_neighbour((point.id, similarity, payload.arm, score)))
     return tuple(parsed)
 
 
 def oldest(found: Found) -> float:
-    """Return when the oldest of the points was created; infinite where there is none."""
-    return min([point.payload.created_at for point in found.points], default=math.inf)
+    """Return when the oldest point was created: infinite where there is none, minus infinite of one without a score."""
+    payloads = [point.payload for point in found.points]
+    return min([-math.inf if one.score is None else one.created_at for one in payloads], default=math.inf)
 
 
 def count(found: Any) -> int:

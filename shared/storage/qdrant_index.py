@@ -1,7 +1,7 @@
 """`RequestIndex` on Qdrant: documented REST only, so a Qdrant server (1.10 or newer) and the local engine both serve.
 
 A collection belongs to one embedding model; its name carries the model's id and dimension, so vectors of two models
-never mix. A point's payload is ids and numbers only: `arm`, `score` (absent before the rating), `labelled`,
+never mix. A point's payload is ids and numbers only: `arm`, `score` and `labelled` (whether it has one),
 `created_at` (whole Unix seconds), `owner`.
 
 qdrant-client creates the collection, in a process of its own (`qdrant_setup.py`). Everything else is plain HTTP: the
@@ -49,7 +49,7 @@ TOGETHER = 8
 """Searches per call. All are answered when the last one is, so under overload all are late: larger calls save
 little, and delay searches that would have been in time."""
 SIFTED_S = 60.0
-"""After a search has met an expired point, searches filter by age for this long."""
+"""After a search has met a point that is expired or unrated, searches use a filter for this long."""
 
 
 def collection_name(model: EmbeddingModel) -> str:
@@ -69,7 +69,7 @@ class QdrantIndex:
         self._slow_s = max(timeout_s, SLOW_S)
         self._searches = Coalescer[Mapping[str, object], answers.Found]("qdrant", self._search_all, most=TOGETHER)
         self._model: EmbeddingModel | None = None
-        self._met = (math.inf, 0.0)  # a point that was too old, and until when it is remembered
+        self._met = (math.inf, 0.0)  # age of a point that no decision may use, and until when it is remembered
 
     async def prepare(self, model: EmbeddingModel) -> None:
         """Create the collection of `model` and its payload indexes, or find them; safe to run concurrently."""
@@ -93,8 +93,9 @@ class QdrantIndex:
     ) -> tuple[Neighbour, ...]:
         """Return labelled requests created at or after `since` (to the second) with cosine >= threshold.
 
-        Expired points are deleted every ten minutes, so few searches meet one. A filter by age would take 0.04 to 0.1
-        ms per search. So found points are checked, and the filter is used only after one has expired.
+        Only rated requests are written, and expired points are deleted every ten minutes, so few searches meet a point
+        that no decision may use. A filter takes a third of a search. So found points are checked, and the filter is
+        used only after one of them was of no use.
         """
         patience_s = self._hot_s if within_s is None else min(self._hot_s, within_s)
         until, hurried = time.monotonic() + patience_s, patience_s < self._hot_s
@@ -108,13 +109,14 @@ class QdrantIndex:
         first = math.floor(since)
         met, remembered_until = self._met
         if met >= first or time.monotonic() >= remembered_until:
-            found = await self._search(wanted, [LABELLED], until, hurried=hurried)
+            found = await self._search(wanted, until, hurried=hurried)
             met = answers.oldest(found)
             if met >= first:
                 return answers.neighbours(found, limit)
             self._met = met, time.monotonic() + SIFTED_S
         young = {"key": "created_at", "range": {"gte": first}}
-        found = await self._search(wanted, [LABELLED, young], until, hurried=hurried)
+        sifted = {**wanted, "filter": {"must": [LABELLED, young]}}
+        found = await self._search(sifted, until, hurried=hurried)
         return answers.neighbours(found, limit)
 
     async def upsert(self, points: Sequence[Point]) -> None:
@@ -156,10 +158,7 @@ class QdrantIndex:
     def _path(self, rest: str) -> str:
         return f"/collections/{collection_name(self._known())}{rest}"
 
-    async def _search(
-        self, wanted: Mapping[str, object], conditions: Sequence[object], until: float, *, hurried: bool
-    ) -> answers.Found:
-        search = {**wanted, "filter": {"must": conditions}}
+    async def _search(self, search: Mapping[str, object], until: float, *, hurried: bool) -> answers.Found:
         return await self._searches.submit(search, until - time.monotonic(), alone=hurried)
 
     async def _search_all(self, searches: Sequence[Mapping[str, object]], within_s: float) -> Sequence[answers.Found]:

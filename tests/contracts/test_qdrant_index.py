@@ -6,8 +6,7 @@ import asyncio
 import sys
 import time
 import uuid
-from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Sequence
 
 import aiohttp
 import numpy as np
@@ -137,33 +136,6 @@ def check_exact(
     sure = sum(similarity > threshold + tolerance for similarity in expected)
     assert sure <= len(found) <= limit
     assert [each.similarity for each in found][:sure] == pytest.approx(expected[:sure], abs=tolerance)
-
-
-async def test_what_is_too_old_costs_a_second_search(http: QuickHttp, fresh_model: EmbeddingModel) -> None:
-    """A point that is too old takes no place among the nearest; a filter is added once one has been met."""
-    searches: list[int] = []
-
-    class Watched(QdrantIndex):
-        async def _search(
-            self, wanted: Mapping[str, object], conditions: Sequence[object], until: float, *, hurried: bool
-        ) -> Any:
-            searches.append(len(conditions))
-            return await super()._search(wanted, conditions, until, hurried=hurried)
-
-    index = Watched(http, None, 5.0)
-    await index.prepare(fresh_model)
-    old, young = point(vector(1), age_s=1000), point(vector(1, 1), age_s=10)
-    await index.upsert([old, young])
-    for since, nearest, asked in (
-        (NOW - 2000, old, [1]),
-        (NOW - 500, young, [1, 2]),
-        (NOW - 400, young, [2]),
-        (NOW - 2000, old, [1]),
-    ):
-        searches.clear()
-        (found,) = await near(index, vector(1), limit=1, since=since)
-        assert found.request_id == nearest.request_id
-        assert searches == asked
 
 
 # -- a Qdrant that is away, slow or lying -----------------------------------------------------------------------------

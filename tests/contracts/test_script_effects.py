@@ -119,10 +119,14 @@ async def test_ratings_are_limited_by_the_minute(rig: Rig) -> None:
     assert verdicts == [Verdict.ACCEPTED, Verdict.LIMITED, Verdict.ACCEPTED]
 
 
-async def test_no_more_is_indexed_in_one_go_than_requested(rig: Rig) -> None:
-    """Batches are bounded."""
-    entries = [a_new_record(rig.clock.now()) for _ in range(3)]
+async def test_rated_requests_with_a_vector_are_due_for_the_index_in_bounded_batches(rig: Rig) -> None:
+    """No other request is: a point without a rating is no neighbour."""
+    rated = [a_new_record(rig.clock.now()) for _ in range(3)]
+    bare, unrated = without_vector(a_new_record(rig.clock.now())), a_new_record(rig.clock.now())
+    entries = [*rated, bare, unrated]
     await rig.log.record(entries)
+    for entry in (*rated, bare):
+        await rig.log.rate(owner=None, public_id=entry.record.id, score=0.5, text=None, now=rig.clock.now())
     created = {entry.record.id: entry.record.created_at for entry in entries}
     effects = [
         Effect(event=event, arm=ARM, created_at=created[event.request_id], sums={"requests": 1})
@@ -130,7 +134,7 @@ async def test_no_more_is_indexed_in_one_go_than_requested(rig: Rig) -> None:
     ]
     await rig.posteriors.apply(effects)
     assert len(await rig.log.pending_index(2)) == 2
-    assert len(await rig.log.pending_index(10)) == 3
+    assert sorted(await rig.log.pending_index(10)) == sorted(entry.record.id for entry in rated)
 
 
 async def test_a_request_whose_time_is_over_is_not_restored(rig: Rig) -> None:

@@ -1,4 +1,8 @@
-"""Index writer: writes learned requests to Qdrant as points labelled by their rating. A failure only delays them."""
+"""Index writer: writes rated requests to Qdrant as points labelled by their rating. A failure only delays them.
+
+Only rated requests are searched for. A point costs Qdrant several times the processor time of a search, and more memory
+than the vector takes in Redis, so a request without a rating has none.
+"""
 
 from __future__ import annotations
 
@@ -85,6 +89,8 @@ class IndexWriter:
             since = self._clock.now() - self._recency_s
             points = [point_of(request, model, since=since) for request in requests if request is not None]
             await self._index.upsert([point for point in points if point is not None])
+            withdrawn = [request.record.id for request in requests if request is not None and request.score is None]
+            await self._index.delete(withdrawn)
             marks = {own_id: request.revision if request else 0 for own_id, request in zip(due, requests, strict=True)}
             # A request rated during the write may have got our old score: it stays due.
             still_due = await self._log.indexed(marks)
@@ -114,11 +120,11 @@ def _is_of_other_model(request: LoggedRequest, model: EmbeddingModel) -> bool:
 
 
 def point_of(request: LoggedRequest, model: EmbeddingModel, *, since: float) -> Point | None:
-    """Return the point of a request; None without a vector of this model, without an answer, or when too old."""
+    """Return the point of a request; None without a rating, a vector of this model or an answer, or when too old."""
     record, vector = request.record, request.vector
     if vector is None or _is_of_other_model(request, model) or vector.shape != (model.dimension,):
         return None
-    if not record.rateable or not np.isfinite(vector).all() or record.created_at < since:
+    if request.score is None or not record.rateable or not np.isfinite(vector).all() or record.created_at < since:
         return None
     return Point(
         request_id=record.id,

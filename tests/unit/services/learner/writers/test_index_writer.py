@@ -11,6 +11,7 @@ import pytest
 
 from services.learner.learning.retention import drop_expired
 from services.learner.writers.index_writer import IndexWriter
+from shared.bandit.sources import Source
 from shared.clock import utc_day
 from shared.errors import DependencyError
 from shared.schemas.records import Status
@@ -50,9 +51,11 @@ class World:
             raise DependencyError("embedder", "away")
         return self.model
 
-    async def due(self, **facts: object) -> str:
+    async def due(self, *, score: float | None = 0.5, **facts: object) -> str:
         entry = a_new_record(self.memory.clock.now(), **facts)
         await self.log.record([entry])
+        if score is not None:
+            await self.rate(entry.record.id, score)
         self.memory.unindexed[entry.record.id] = None
         return entry.record.id
 
@@ -64,13 +67,25 @@ class World:
 
 
 async def test_what_is_due_is_written_with_its_latest_label() -> None:
-    """Unrated without a score, rated with it, and nothing stays due."""
+    """A request without a rating has no point, and nothing stays due."""
     world = World()
-    plain, rated = await world.due(), await world.due()
-    await world.rate(rated, 0.3)
+    await world.due(score=None)
+    rated = await world.due(score=0.3)
     await world.rate(rated, 0.9)
     assert await world.index_writer.step() == 2
-    assert {own_id: point.score for own_id, point in world.points().items()} == {plain: None, rated: 0.9}
+    assert {own_id: point.score for own_id, point in world.points().items()} == {rated: 0.9}
+    assert world.memory.unindexed == {}
+
+
+async def test_the_point_of_a_withdrawn_rating_is_deleted() -> None:
+    """And no other: requests that are forgotten are no neighbours."""
+    world = World()
+    kept, forgotten = await world.due(), await world.due()
+    await world.index_writer.step()
+    await world.log.withdraw([forgotten], [Source.USER])
+    world.memory.unindexed[forgotten] = None
+    await world.index_writer.step()
+    assert set(world.points()) == {kept}
     assert world.memory.unindexed == {}
 
 
@@ -88,7 +103,7 @@ async def test_a_rating_that_comes_while_we_write_is_not_lost() -> None:
 
     world.index.upsert = rated_meanwhile  # type: ignore[method-assign]  # the race under test
     await world.index_writer.step()
-    assert scores == [None, 0.7]
+    assert scores == [0.5, 0.7]
     assert world.points()[own_id].score == 0.7
 
 
