@@ -20,6 +20,7 @@ from shared.bandit.context import Context, Neighbour
 from shared.bandit.decision import Decision
 from shared.bandit.kinds import KindId, no_kinds
 from shared.bandit.learning import feedback_sums, score_sums
+from shared.bandit.local import searches
 from shared.bandit.policy import BanditSettings, Policy
 from shared.bandit.sources import Source
 from shared.bandit.stored_sums import weighted_sums
@@ -64,7 +65,8 @@ class ProductPlayer:
         self._decisions: list[Decision] = []
         self._assigner = None if vectors is None else Assigner(no_kinds(vectors.shape[1] + EXTRA_DIMENSION))
         self._kinds: list[KindId | None] = []
-        self._similarity: NDArray[np.float32] | None = None
+        self._block_start = -1
+        self._similarity = np.zeros((0, 0), dtype=np.float32)
 
     def play(self, stream: Stream) -> Played:
         """Play the stream once."""
@@ -85,7 +87,9 @@ class ProductPlayer:
             context = Context()
             if vectors is not None:
                 traits = () if self._traits is None else self._traits[stream.rows[t]]
-                context = Context(vectors[t], self._neighbours(stream, vectors, learned, t), traits)
+                searched = searches(posterior.search_share, self._rng)
+                near = self._neighbours(stream, vectors, learned, t) if searched else ()
+                context = Context(vectors[t], near, traits, searched=searched)
             decision = self._policy.decide(posterior, context, [arm.id for arm in eligible], self._rng)
             self._decisions.append(decision)
             self._kinds.append(self._kind(context))
@@ -150,8 +154,10 @@ class ProductPlayer:
     ) -> tuple[Neighbour, ...]:
         if t == 0:
             return ()
-        if t % BLOCK == 0 or self._similarity is None:  # many rows at once: ten times as fast
-            self._similarity = vectors[t - t % BLOCK :][:BLOCK] @ vectors[: t + BLOCK].T
+        start = t - t % BLOCK
+        if start != self._block_start:  # many rows at once: ten times as fast
+            self._block_start = start
+            self._similarity = vectors[start:][:BLOCK] @ vectors[: start + BLOCK].T
         similarity = self._similarity[t % BLOCK, :t]
         near = np.flatnonzero((similarity >= self._settings.similarity_threshold) & learned[:t])
         near = near[np.argsort(-similarity[near], kind="stable")[: self._settings.max_similar_requests]]

@@ -55,6 +55,7 @@ class PooledThompson:
             kept=np.ones(len(sums)),
             noise=noise,
             local_gate=False,
+            search_share=0.0,
         )
 
     def decide(

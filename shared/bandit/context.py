@@ -31,11 +31,19 @@ class Neighbour(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Context:
-    """The prompt's unit vector (None without an embedder), its neighbours, nearest first, and the request's traits."""
+    """Context of a prompt.
+
+    Attributes:
+        vector: unit vector of the text; None without an embedder.
+        neighbours: nearest first.
+        traits: of the request.
+        searched: whether neighbours were searched for; if not, an empty `neighbours` says nothing of the prompt.
+    """
 
     vector: Vector | None = None
     neighbours: tuple[Neighbour, ...] = ()
     traits: tuple[str, ...] = ()
+    searched: bool = False
 
 
 EMPTY = Context()

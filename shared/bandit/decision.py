@@ -103,6 +103,7 @@ class Decision:
         reason: for a person, in a few sentences.
         views: one per eligible arm, in the order of `ranked`; empty for pinned and default choices.
         neighbours: those considered, nearest first.
+        searched: whether neighbours were searched for; None where they could not matter, and in older records.
         weights: as used.
         policy: name and version of the algorithm.
         snapshot: version of the learned state.
@@ -141,6 +142,7 @@ class Decision:
     kind_size: int | None = None
     terms: str = ""
     group: Group | None = None
+    searched: bool | None = None
 
     @property
     def arm(self) -> ArmId:

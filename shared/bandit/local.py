@@ -12,6 +12,10 @@ rated requests are similar.
 Shifts are added only while they have predicted ratings better than the estimate without them: sum of gains > 2 sqrt(sum
 of squared gains), over all arms (`learning.py` scores every rated request before it is learned). Ungated it loses at
 rest: near-twin prompts often have opposite answers.
+
+A search costs a request more than its decision does, and while the gate is shut it changes nothing but what is known of
+the gate. `search_share` is the share of requests that search then. Which ones is drawn without looking at the prompt,
+so the gate is learned from fewer ratings, without a bias.
 """
 
 from __future__ import annotations
@@ -20,6 +24,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from shared.bandit.arms import ArmId
 from shared.bandit.context import Neighbour
 from shared.bandit.decision import NeighbourUse
@@ -27,6 +33,10 @@ from shared.bandit.policy import BanditSettings
 from shared.bandit.sums import Sums
 
 PSEUDO_WEIGHT, LEAST_SHARE = 5.0, 0.1
+
+ENOUGH_RATINGS, PROMISING, SEARCHED_SHARE = 300.0, 1.0, 1 / 8
+"""Every request searches until there are so many ratings, and while the gains are above so many standard errors; with
+a shut gate this share does."""
 
 SAME_PROMPT = 0.02
 """Bounds the odds: a neighbour weighs at most 1 / 0.02 = 50."""
@@ -42,8 +52,24 @@ class LocalEvidence:
 
 def gate_open(sums: Sequence[Sums]) -> bool:
     """Tell whether the neighbours' shifts have predicted better than no shift, beyond two standard errors."""
+    return _gains_exceed(2.0, sums)
+
+
+def search_share(sums: Sequence[Sums]) -> float:
+    """Return the share of requests that search for neighbours."""
+    if math.fsum(s.labels for s in sums) < ENOUGH_RATINGS or _gains_exceed(PROMISING, sums):
+        return 1.0
+    return SEARCHED_SHARE
+
+
+def searches(share: float, rng: np.random.Generator) -> bool:
+    """Draw whether a request searches for neighbours."""
+    return share >= 1.0 or rng.random() < share
+
+
+def _gains_exceed(standard_errors: float, sums: Sequence[Sums]) -> bool:
     gain = math.fsum(s.gain for s in sums)
-    return gain > 2 * math.sqrt(math.fsum(s.gain_sq for s in sums)) and gain > 0
+    return gain > standard_errors * math.sqrt(math.fsum(s.gain_sq for s in sums)) and gain > 0
 
 
 def local_evidence(

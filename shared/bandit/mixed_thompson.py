@@ -17,7 +17,7 @@ from shared.bandit.evidence import SourceCells
 from shared.bandit.exploration import arm_scale, explored_bounds, rated_share
 from shared.bandit.kinds import Kinds
 from shared.bandit.kinship import kinship
-from shared.bandit.local import gate_open
+from shared.bandit.local import gate_open, search_share
 from shared.bandit.mixed import Cells, fit_mixed
 from shared.bandit.policy import PSEUDO_REQUESTS, BanditSettings
 from shared.bandit.posterior import Beliefs, GaussianPosterior, KindEvidence
@@ -73,6 +73,7 @@ class MixedThompson:
             kept=kept,
             noise=fit.noise,
             local_gate=gate_open(totals),
+            search_share=search_share(totals),
             kinds=kinds,
             kind_variance=fit.kind_spread**2,
             requests_nearby=nearby @ requests.sum(axis=0),

@@ -66,6 +66,7 @@ class GaussianPosterior:
         kept: share of the ratings that still count; below 1 since an arm was seen to become worse, (K,).
         noise: variance of one rating, (K,).
         local_gate: whether neighbours may move the estimates.
+        search_share: share of requests that search for neighbours.
         kinds: of prompts, if there are any.
         kind_variance: how much the quality of an arm differs from kind to kind, t_g^2.
         requests_nearby: requests of similar prompts by kind, (M,).
@@ -90,6 +91,7 @@ class GaussianPosterior:
     kept: Floats
     noise: Floats
     local_gate: bool
+    search_share: float
     kinds: Kinds | None = None
     kind_variance: float = 0.0
     requests_nearby: Floats = field(default_factory=lambda: np.zeros(0))

@@ -67,8 +67,7 @@ def decide(
     if default is not None:
         drawn = 0.0 if certain else settings.exploration_rate
         if drawn == 0.0 or rng.random() >= drawn:
-            order = [default, *(i for i in order if i != default)]
-            kind = DecisionKind.DEFAULT
+            order, kind = [default, *(i for i in order if i != default)], DecisionKind.DEFAULT
         chances = [drawn * chance + (1.0 - drawn) * (i == default) for i, chance in enumerate(chances)]
     prompt = prompt_kind(posterior, place, beliefs)
     if certain:
@@ -85,6 +84,7 @@ def decide(
         reason=reason,
         views=() if certain else _views(weighed, shifts, draws, chances, order),
         neighbours=local.used,
+        searched=context.searched,
         weights=settings.weights,
         policy=policy,
         snapshot=posterior.version,

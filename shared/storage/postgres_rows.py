@@ -167,8 +167,8 @@ def _decision(decision: Json, shadow: Json | None) -> Sequence[Any]:
     known = [*_taken(decision, DECISION), *(weights.pop(name, None) for name in WEIGHTS.values())]
     known += [[_number(view.pop(name, 0.0)) for view in views] for name in VIEWS.values()]  # 0: an older record
     known += [[_number(use[at]) for use in neighbours] for at in map(NEIGHBOUR_FIELDS.index, NEIGHBOURS.values())]
-    for name in ("unfit", "terms", "group"):
-        if not decision[name]:
+    for name in ("unfit", "terms", "group", "searched"):
+        if decision[name] in (None, "", []):
             del decision[name]
     for name, left in (("weights", weights), ("views", views)):
         if left and any(left):

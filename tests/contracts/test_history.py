@@ -86,6 +86,7 @@ def a_full_story() -> NewRecord:
         group=Group.CONTROL,
         unfit=(("c/blind", "image", "known"), ("d/ünï", "context", "learned")),
         terms="cheap+request",
+        searched=False,
     )
     attempts = (Attempt("a/b", "timeout", 1.5, spent=True, cost_usd=0.1), Attempt("b/ünï", None, 0.25, spent=False))
     outcome = replace(record.outcome, attempts=attempts, first_token_s=0.125, streamed=True, failed_checks=("cut",))

@@ -115,7 +115,7 @@ class ContextGatherer:
         found = await self._guarded("qdrant", partial(self._search, vector, model), limits.search_timeout_s, deadline)
         if found is None:
             return Gathered(Context(vector, (), traits), model.id, ("qdrant",))
-        return Gathered(Context(vector, found, traits), model.id)
+        return Gathered(Context(vector, found, traits, searched=True), model.id)
 
     async def _embed(self, text: str, within_s: float) -> tuple[Vector, EmbeddingModel]:
         model = self._model

@@ -28,6 +28,7 @@ from shared.bandit.arms import ArmId, Price
 from shared.bandit.context import Context
 from shared.bandit.control import assigned, control_arm, group_of
 from shared.bandit.decision import Decision, DecisionKind
+from shared.bandit.local import searches
 from shared.bandit.steering import greedy, hold, keep, overrule
 from shared.logs import get_logger
 from shared.metrics import GatewayMetrics
@@ -104,7 +105,7 @@ class Selector:
         gathering = self.context_gatherer.gather(
             chat.routing_text,
             chat.traits,
-            with_neighbours=candidates.pinned is None,
+            with_neighbours=candidates.pinned is None and self._searches(),
             deadline=request.body_read_at + self.request_timeout_s,
         )
         conversation, calls = NO_CONVERSATION, awaited_keys(chat.body)
@@ -127,6 +128,11 @@ class Selector:
         private = self.catalogue.is_private if self.catalogue.has_private else None
         order = call_order(decision, self.circuit_breakers, last_resort, others, private=private)
         return Choice(decision, gathered, order, shadow, conversation)
+
+    def _searches(self) -> bool:
+        """Return whether the request searches for neighbours: without a snapshot they could not matter."""
+        snapshot = self.posteriors.snapshot
+        return snapshot is not None and searches(snapshot.posterior.search_share, self.rng)
 
     def _decide(
         self, candidates: Candidates, context: Context, conversation: Conversation, *, explore: bool

@@ -116,7 +116,8 @@ ARMS = object_of(
     kinds_total={"type": "integer"}, prompts=_PROMPTS,
 )  # fmt: skip
 DECISION = object_of(
-    "kind model propensity confidence reason eligible arms neighbours prompt_kind terms",
+    "kind model propensity confidence reason eligible arms neighbours searched prompt_kind terms",
+    searched=or_null(_BOOLEAN),
     kind=STRING, terms=STRING, model=STRING, propensity=_NUMBER, confidence=_NUMBER, reason=STRING, eligible=STRINGS,
     prompt_kind=or_null(
         object_of(

@@ -91,7 +91,7 @@ def decision_as_json(decision: Decision) -> dict[str, Any]:
         "unfit": [dict(zip(UNFIT_FIELDS, row, strict=True)) for row in decision.unfit],
         "arms": content.pop("views"),
         "neighbours": [dict(zip(NEIGHBOUR_FIELDS, use, strict=True)) for use in decision.neighbours],
-        **{name: content[name] for name in ("weights", "terms", "policy", "snapshot", "degraded")},
+        **{name: content[name] for name in ("searched", "weights", "terms", "policy", "snapshot", "degraded")},
         "prompt_kind": _prompt_kind(decision),
     }
 

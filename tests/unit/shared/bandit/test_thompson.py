@@ -12,7 +12,6 @@ from shared.bandit.context import EMPTY, Context, Neighbour
 from shared.bandit.decision import DecisionKind, Weights
 from shared.bandit.evaluation import expected_utilities
 from shared.bandit.kinds import Example
-from shared.bandit.local import gate_open
 from shared.bandit.policy import BanditSettings
 from shared.bandit.sums import NOTHING_LEARNED, LearnedState, Sums
 from tests.support.bandit_worlds import ARMS, CHEAP, DEAR, A, B, C, by_kind, generator, kinds_at, rated, state, unit
@@ -81,13 +80,6 @@ def test_neighbours_count_only_after_they_have_proven_to_predict() -> None:
     assert before.quality == before.base_quality
     assert after.quality == pytest.approx(after.base_quality + after.local_shift)
     assert {request_id for request_id, *_ in opened.neighbours} == {f"n{i}" for i in range(20)}
-
-
-@pytest.mark.parametrize(("gain", "is_open"), [(0.0, False), (3.0, False), (3.9, False), (4.1, True), (5.9, True)])
-def test_the_neighbours_gate_opens_at_two_standard_errors(gain: float, is_open: bool) -> None:
-    """Over all arms: here the squares of the gains sum to 4, so that a standard error is 2."""
-    parts = [replace(LEARNED.arms[arm].total, gain=gain / 2, gain_sq=2.0) for arm in (A, B)]
-    assert gate_open(parts) is is_open
 
 
 def test_neighbours_of_unknown_arms_are_ignored() -> None:

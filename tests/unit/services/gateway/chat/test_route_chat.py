@@ -59,6 +59,7 @@ async def test_neighbours_reach_the_decision_and_its_record(world: World) -> Non
         vector: Vector = (await world.embedder.embed(["What is the capital of Peru?"]))[0]
         await world.index.upsert([Point("past", vector, "c/large", world.clock.now(), "public", 0.9)])
         plan = await route(chat(), new_request(), gateway)
+    assert plan.decision.searched is True
     ((request_id, similarity, arm, score, _weight),) = plan.decision.neighbours
     assert (request_id, arm, score) == ("past", "c/large", 0.9)
     assert similarity == pytest.approx(1.0, abs=1e-5)
