@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q install
 LOCKS := deploy/requirements
 
-.PHONY: run demo dist wheel-test sbom rebuild export import evaluate-models soak langchain clients replay compare evaluate bench test check configuration compose-test chaos-test mutants format lock clean help
+.PHONY: run demo dist wheel-test sbom rebuild export import evaluate-models soak chaos langchain clients replay compare evaluate bench test check configuration compose-test chaos-test mutants format lock clean help
 
 run: $(VENV)/.local  ## Start the whole system; Ctrl-C stops it (GATEWAYS=1: gateways on one port)
 	@$(BIN)/python -m deploy.local $(if $(GATEWAYS),--gateways "$(GATEWAYS)")
@@ -69,6 +69,9 @@ evaluate: $(VENV)/.local  ## What other settings would have earned (LOG=file or 
 
 soak: $(VENV)/.local  ## Load with faults and the account of it (MINUTES=10 RPS=50 FAULTS=0.2, KILL=1: parts are killed)
 	@$(BIN)/python -m benchmarks.soak --minutes $(or $(MINUTES),10) --rps $(or $(RPS),50) --faults $(or $(FAULTS),0.2) $(if $(KILL),--kill)
+
+chaos: $(VENV)/.chaos  ## Every fault in every part under load: what clients saw, what was lost (ONLY=redis/kill,/clock RPS=20)
+	@$(BIN)/python -m benchmarks.chaos $(if $(ONLY),--only "$(ONLY)") $(if $(RPS),--rps $(RPS))
 
 # Tests wait more than they compute: more workers than a small machine has processors. Bytecode is written even where the
 # environment forbids it: each worker imports all tests, and they start hundreds of Python processes.
@@ -137,6 +140,10 @@ $(VENV)/.local: $(VENV)/pyvenv.cfg $(LOCKS)/local.txt $(LOCKS)/data.txt
 
 $(VENV)/.plots: $(VENV)/.local $(LOCKS)/plots.txt
 	@$(PIP) --require-hashes -r $(LOCKS)/plots.txt
+	@touch $@
+
+$(VENV)/.chaos: $(VENV)/.local $(LOCKS)/chaos.txt
+	@$(PIP) --require-hashes -r $(LOCKS)/chaos.txt
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.local $(LOCKS)/test.txt

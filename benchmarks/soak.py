@@ -17,7 +17,7 @@ import numpy as np
 
 from benchmarks.soaking.account import Records, read_records
 from benchmarks.soaking.load import Load, Tally
-from benchmarks.soaking.watch import STORES, Watcher
+from benchmarks.soaking.watch import STORES, Watcher, supervise
 from deploy.local.demo.reconciliation import Reconciliation, reconcile
 from deploy.local.plan import ROOT, Planner, Simulation
 from deploy.local.stack import Stack
@@ -62,21 +62,18 @@ def main() -> int:
 async def _soak(stack: Stack, options: argparse.Namespace) -> int:
     tally, watcher, seconds = Tally(), Watcher(stack), 60.0 * options.minutes
     load = Load(stack.plan.gateway_url, f"soak-{int(time.time())}", options.rps, seconds)
-    beside = [asyncio.create_task(watcher.follow(seconds))]
-    if options.kill:
-        beside.append(asyncio.create_task(watcher.kill(KILL_EVERY_S)))
+    beside = [asyncio.create_task(watcher.follow(seconds)), asyncio.create_task(supervise(stack))]
+    killing = asyncio.create_task(watcher.kill(KILL_EVERY_S)) if options.kill else None
     await load.send(tally)
-    for task in beside[1:]:
-        task.cancel()
-    if options.kill:
+    if killing is not None:
+        killing.cancel()
         await asyncio.sleep(10.0)  # time for the last killed part to return, and for spooled records
-    account = await reconcile(stack.plan.redis_url, tally.rated)
+    account = await reconcile(stack.plan.redis_url, len(tally.rated))
     await asyncio.sleep(2.0)  # the load's connections are closed: what is open now is a leak
-    beside[0].cancel()
+    for task in beside:
+        task.cancel()
     await asyncio.gather(*beside, return_exceptions=True)
     records = await read_records(stack.plan.redis_url, tally.failed, len(MODELS) + 1)
-    if not options.kill:
-        stack.poll()
     return _report(options, tally, watcher, account, records)
 
 
@@ -115,6 +112,7 @@ def _report(
         f"sent {tally.sent} = recorded {records.recorded} + refused {tally.shed}": tally.sent
         == records.recorded + tally.shed,
         account.line(): account.balanced,
+        f"parts that ended by themselves: {watcher.ended()}": watcher.ended() == 0,
         f"ratings that were not accepted: {tally.not_rated}": tally.not_rated == 0,
         f"memory, descriptors and threads constant; largest growth: {watcher.most_grown()}": all(
             flat for *_, flat in watcher.judged().values()

@@ -48,6 +48,7 @@ LOCKS = (
     Lock("otel.txt", extras=("otel",), agrees_with="local.txt"),
     Lock("plots.txt", extras=("plots",), agrees_with="local.txt"),
     Lock("test.txt", extras=("local", "history", "otel", "test"), agrees_with="local.txt"),
+    Lock("chaos.txt", extras=("history", "chaos"), agrees_with="test.txt"),
     Lock("langchain.txt", source=str(FOLDER / "langchain.in")),
     Lock("clients.txt", source=str(FOLDER / "clients.in")),
     Lock("sbom.txt", source=str(FOLDER / "sbom.in")),

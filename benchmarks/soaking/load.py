@@ -22,14 +22,19 @@ PROMPTS = tuple(f"{task.format(subject)}, for a {age} year old" for task in TASK
 
 @dataclass
 class Tally:
-    """Results of the clients. `failed`: ids of requests with a 5xx; `shed`: requests refused by admission."""
+    """Results of the clients. `answered`, `rated`, `failed`: ids of requests with a whole answer, a 202, a 5xx.
+
+    `shed`: requests refused by admission; `answered_at`: times of the monotonic clock.
+    """
 
     sent: int = 0
     ends: Counter[str] = field(default_factory=Counter)
+    answered: list[str] = field(default_factory=list)
+    answered_at: list[float] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
     shed: int = 0
     unreached: int = 0
-    rated: int = 0
+    rated: list[str] = field(default_factory=list)
     not_rated: int = 0
     overhead_ms: list[float] = field(default_factory=list)
 
@@ -63,19 +68,23 @@ class Load:
         tally.sent += 1
         try:
             whole = await self._ask(session, request_id, rng, tally, stream=number % 2 == 0)
-            if whole and rng.random() < 0.5:
-                await self._rate(session, {"request_id": request_id, "score": round(rng.random(), 2)}, tally)
+            if whole:
+                tally.answered.append(request_id)
+                tally.answered_at.append(time.monotonic())
+                if rng.random() < 0.5:
+                    await self._rate(session, request_id, round(rng.random(), 2), tally)
         except (aiohttp.ClientError, TimeoutError) as error:
             tally.unreached += 1
             tally.ends[type(error).__name__] += 1
 
-    async def _rate(self, session: aiohttp.ClientSession, rating: dict[str, object], tally: Tally) -> None:
+    async def _rate(self, session: aiohttp.ClientSession, request_id: str, score: float, tally: Tally) -> None:
         """Rate an answer; retry when the router returns Retry-After."""
+        rating = {"request_id": request_id, "score": score}
         for _ in range(RATING_TRIES):
             async with session.post("/feedback", json=rating) as answer:
                 content = await answer.read()
                 if answer.status == 202:
-                    tally.rated += 1
+                    tally.rated.append(request_id)
                     return
                 tally.ends[f"feedback: {answer.status} {orjson.loads(content)['error']['code']}"] += 1
                 if answer.status != 503:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +15,8 @@ STORES = frozenset({"redis", "qdrant"})
 """Their memory grows with the data; it is shown, and not checked."""
 
 VICTIMS = ("embedder", "qdrant", "redis", "learner")
-DEAD_S = 3.0
 EVERY_S = 1.0
+POLL_S = 0.1
 WARM_S = 60.0
 GROWTH = 1.1
 SLACK_FDS = 20
@@ -46,6 +47,13 @@ def _most(before: Sample, now: Sample) -> Sample:
     return Sample(now.rss_kib, max(before.fds, now.fds), max(before.threads, now.threads))
 
 
+async def supervise(stack: Stack) -> None:
+    """Let the stack start parts again that end, until cancelled."""
+    while True:
+        await asyncio.to_thread(stack.poll)
+        await asyncio.sleep(POLL_S)
+
+
 class Watcher:
     """Samples of each part: at the end of the first minute, and the last one."""
 
@@ -69,16 +77,17 @@ class Watcher:
             await asyncio.sleep(EVERY_S)
 
     async def kill(self, pause_s: float) -> None:
-        """Kill one dependency after the other with SIGKILL, each for a few seconds."""
-        parts = {part.name: part for part in self._stack.plan.parts}
+        """Kill one dependency after the other with SIGKILL; the supervisor starts it again."""
         while True:
             name = VICTIMS[self.kills % len(VICTIMS)]
             await asyncio.sleep(pause_s)
-            await asyncio.to_thread(parts[name].server.kill)
+            os.kill(self._stack.pids()[name], signal.SIGKILL)
             self.kills += 1
             self.restarted.add(name)
-            await asyncio.sleep(DEAD_S)
-            parts[name].server.start()
+
+    def ended(self) -> int:
+        """Return how often parts have ended that were not killed here."""
+        return sum(one.count + (one.due is not None) for one in self._stack.restarts.values()) - self.kills
 
     def judged(self) -> Mapping[str, tuple[Sample, Sample, bool]]:
         """Return for each part: resources after the first minute, at the end, and whether they stayed constant."""

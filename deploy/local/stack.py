@@ -21,7 +21,7 @@ from deploy.local.restarts import Restarts
 from shared.errors import DependencyError, RouterError
 
 TICK_S = 0.05
-START_TIMEOUT_S = 60.0
+START_TIMEOUT_S = 120.0
 DISTIL_TIMEOUT_S = 900.0
 """Start time-out of the embedder, which may distil or download its model at the first start."""
 SHOWN_LINES = 15

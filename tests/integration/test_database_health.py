@@ -13,6 +13,7 @@ import aiohttp
 import psycopg
 import pytest
 
+from benchmarks.soaking.forwarder import forwarding
 from deploy.local.servers import Server
 from services.gateway.process.database_health import LATE_S, DatabaseHealth
 from services.learner.process.database_probe import DatabaseProbe
@@ -27,7 +28,6 @@ from shared.storage.redis_connection import Client, connect
 from shared.storage.redis_database_reports import RedisDatabaseReports
 from shared.storage.redis_kinds import RedisKindStore
 from shared.storage.redis_outbox import RedisOutbox
-from tests.support.forwarder import forwarding
 from tests.support.gateway_process import Gateway
 from tests.support.learner_rig import NOWHERE, until
 

@@ -10,11 +10,11 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 
+from benchmarks.soaking.forwarder import forwarding
 from shared.errors import DependencyError
 from shared.schemas.history import Waiting
 from shared.settings import Settings
 from shared.storage.postgres_history import PostgresHistory
-from tests.support.forwarder import forwarding
 from tests.support.sample_records import a_new_record
 
 

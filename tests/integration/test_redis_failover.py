@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import redis.asyncio as aioredis
 
+from benchmarks.soaking.forwarder import Forwarder, forwarding
 from deploy.local.servers import Server, free_port, redis_command, running
 from shared.clock import SystemClock
 from shared.errors import DependencyError
@@ -20,7 +21,6 @@ from shared.storage.redis_connection import Client, KeptConnection, Script, conn
 from shared.storage.redis_pool import code_of
 from shared.storage.redis_queue import RedisEventQueue, RedisHeartbeats
 from shared.storage.redis_requests import RedisRequestLog
-from tests.support.forwarder import Forwarder, forwarding
 from tests.support.redis_pair import fail_over, two_servers
 from tests.support.sample_records import a_new_record
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import redis.asyncio as aioredis
 
+from benchmarks.soaking.forwarder import Forwarder, forwarding
 from deploy.local.servers import Server, free_port, redis_command
-from tests.support.forwarder import Forwarder, forwarding
 
 
 @asynccontextmanager

@@ -13,10 +13,10 @@ import aiohttp
 import pytest
 import redis.asyncio as aioredis
 
+from benchmarks.soaking.forwarder import forwarding
 from deploy.local.servers import Server
 from shared.storage import redis_keys
 from shared.storage.redis_pool import FRESH_S
-from tests.support.forwarder import forwarding
 from tests.support.gateway_process import BODY
 from tests.support.learner_rig import NOWHERE, until
 from tests.support.redis_pair import fail_over, two_servers
