@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q install
 LOCKS := deploy/requirements
 
-.PHONY: run demo dist wheel-test sbom rebuild export import evaluate-models soak chaos langchain clients replay compare evaluate bench test check configuration compose-test chaos-test mutants format lock clean help
+.PHONY: run demo dist wheel-test sbom rebuild export import evaluate-models soak chaos scale langchain clients replay compare evaluate bench test check configuration compose-test chaos-test mutants format lock clean help
 
 run: $(VENV)/.local  ## Start the whole system; Ctrl-C stops it (GATEWAYS=1: gateways on one port)
 	@$(BIN)/python -m deploy.local $(if $(GATEWAYS),--gateways "$(GATEWAYS)")
@@ -69,6 +69,9 @@ evaluate: $(VENV)/.local  ## What other settings would have earned (LOG=file or 
 
 soak: $(VENV)/.local  ## Load with faults and the account of it (MINUTES=10 RPS=50 FAULTS=0.2, KILL=1: parts are killed)
 	@$(BIN)/python -m benchmarks.soak --minutes $(or $(MINUTES),10) --rps $(or $(RPS),50) --faults $(or $(FAULTS),0.2) $(if $(KILL),--kill)
+
+scale: $(VENV)/.test  ## Cost of a request in every process for 1 and 2 gateways, and at larger rates (GATEWAYS="1 2" REQUESTS=5000)
+	@$(BIN)/python -m benchmarks.scale $(if $(GATEWAYS),--gateways $(GATEWAYS)) $(if $(REQUESTS),--requests $(REQUESTS))
 
 chaos: $(VENV)/.chaos  ## Every fault in every part under load: what clients saw, what was lost (ONLY=redis/kill,/clock RPS=20)
 	@$(BIN)/python -m benchmarks.chaos $(if $(ONLY),--only "$(ONLY)") $(if $(RPS),--rps $(RPS))

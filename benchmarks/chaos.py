@@ -21,6 +21,7 @@ from pathlib import Path
 
 import aiohttp
 
+from benchmarks.load.processes import cpu_model
 from benchmarks.soaking.broken_world import PARTS, BrokenWorld, clock_library, disks, private_namespace
 from benchmarks.soaking.faults import FAULTS, Site
 from benchmarks.soaking.forwarder import forwarding
@@ -34,7 +35,7 @@ from shared.settings import Settings
 
 MODELS = ("google/gemini-2.5-flash", "openai/gpt-4o-mini", "anthropic/claude-3.5-haiku")
 SPEED = 10.0
-BEFORE_S, FAULT_S, AFTER_S = 1.0, 10.0, 4.0
+BEFORE_S, AFTER_S = 1.0, 4.0
 HEALTHY_TIMEOUT_S = 90.0
 PROBE_S = 0.25
 NO_FAULT = "(none)"
@@ -48,6 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.chaos", description="Faults under load.")
     parser.add_argument("--only", type=_cells, default="", help="cells: part, part/fault or /fault, with commas")
     parser.add_argument("--rps", type=float, default=20.0)
+    parser.add_argument("--seconds", type=float, default=10.0, help="how long a fault lasts")
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)  # in a namespace of its own
     options = parser.parse_args(arguments)
     if not options.inside:
@@ -60,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                             anywhere=True)  # fmt: skip
         try:
             with disks(world), Stack(world) as stack:
-                return asyncio.run(_matrix(stack, world, options.only, options.rps))
+                return asyncio.run(_matrix(stack, world, options))
         except DependencyError as error:
             print(error, file=sys.stderr)
             return 1
@@ -97,7 +99,8 @@ def _settings() -> Settings:
     )
 
 
-async def _matrix(stack: Stack, world: BrokenWorld, cells: Sequence[tuple[str, str]], rps: float) -> int:
+async def _matrix(stack: Stack, world: BrokenWorld, options: argparse.Namespace) -> int:
+    cells: Sequence[tuple[str, str]] = options.only
     async with contextlib.AsyncExitStack() as running:
         forwarders = {
             route: await running.enter_async_context(forwarding(route.target, route.port)) for route in world.routes
@@ -110,7 +113,9 @@ async def _matrix(stack: Stack, world: BrokenWorld, cells: Sequence[tuple[str, s
         for loop in (supervise(stack), health.follow()):
             task = asyncio.create_task(loop)
             running.callback(task.cancel)
-        print(f"{rps:g} requests/s; a fault lasts {FAULT_S:g} s, a row covers {BEFORE_S + FAULT_S + AFTER_S:g} s\n")
+        print(f"{options.rps:g} requests/s; a fault lasts {options.seconds:g} s, "
+              f"a row covers {BEFORE_S + options.seconds + AFTER_S:g} s; {cpu_model()}, {os.cpu_count()} cores, "
+              f"load average {os.getloadavg()[0]:.1f}\n")  # fmt: skip
         print(_line(HEAD), flush=True)
         faulty = 0
         for part, fault in cells:
@@ -118,7 +123,7 @@ async def _matrix(stack: Stack, world: BrokenWorld, cells: Sequence[tuple[str, s
                 print(_line((part, fault, "not run: the package libfaketime is not installed")), flush=True)
                 faulty += 1
                 continue
-            row, account = await _cell(site, ledger, health, (part, fault), rps)
+            row, account = await _cell(site, ledger, health, (part, fault), options)
             print(_line(row), flush=True)
             if not account.balanced:
                 faulty += 1
@@ -129,17 +134,17 @@ async def _matrix(stack: Stack, world: BrokenWorld, cells: Sequence[tuple[str, s
 
 
 async def _cell(
-    site: Site, ledger: Ledger, health: Health, cell: tuple[str, str], rps: float
+    site: Site, ledger: Ledger, health: Health, cell: tuple[str, str], options: argparse.Namespace
 ) -> tuple[Sequence[str], Account]:
     """Damage a part under load; return the row of the table, and the account."""
     part, fault = cell
     tally, prefix = Tally(), f"chaos-{part.strip('()')}-{fault}-{int(time.time())}"
-    load = Load(site.stack.plan.gateway_url, prefix, rps, BEFORE_S + FAULT_S + AFTER_S)
+    load = Load(site.stack.plan.gateway_url, prefix, options.rps, BEFORE_S + options.seconds + AFTER_S)
     sending = asyncio.create_task(load.send(tally))
     await asyncio.sleep(BEFORE_S)
     began = time.monotonic()
     async with FAULTS[fault](site, part) if fault else contextlib.nullcontext():
-        await asyncio.sleep(FAULT_S)
+        await asyncio.sleep(options.seconds)
     mark = began if fault == "kill" else time.monotonic()
     await sending
     healthy_s = await health.healthy_after(mark)

@@ -9,8 +9,8 @@ import signal
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
+from benchmarks.load.processes import tree
 from benchmarks.soaking.broken_world import BrokenWorld, Route, fill
 from benchmarks.soaking.forwarder import Forwarder
 from deploy.local.stack import Stack
@@ -42,7 +42,7 @@ async def kill(site: Site, part: str) -> AsyncIterator[None]:
 @asynccontextmanager
 async def stop(site: Site, part: str) -> AsyncIterator[None]:
     """Stop the part's processes by SIGSTOP; let them go on at the end."""
-    pids = _tree(site.stack.pids()[part])
+    pids = tree(site.stack.pids()[part])
     _signal(pids, signal.SIGSTOP)
     try:
         yield
@@ -105,18 +105,3 @@ def _signal(pids: list[int], number: signal.Signals) -> None:
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, number)
-
-
-def _tree(pid: int) -> list[int]:
-    """Return a process and its descendants."""
-    children: dict[int, list[int]] = {}
-    for entry in Path("/proc").iterdir():
-        with contextlib.suppress(OSError):
-            if entry.name.isdigit():
-                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-                children.setdefault(parent, []).append(int(entry.name))
-    found, at = [pid], 0
-    while at < len(found):
-        found += children.get(found[at], [])
-        at += 1
-    return found
