@@ -152,7 +152,7 @@ class GatewayMetrics:
         self.snapshot_refused = counter("snapshots_refused_total", "Learned states that failed validation")
         self.upstream_up = gauge("upstream_up", "1 unless its models are unknown", "upstream")
         self.models_file_refused = gauge("models_file_refused", "1 while MODELS_FILE is not valid, and not used")
-        self.spooled = gauge("spooled_records", "Records waiting on local disk for Redis")
+        self.spooled = gauge("spooled_records", "Records waiting for Redis, on disk or in memory")
         self.records_lost = counter("records_lost_total", "Records that neither Redis nor the disk accepted")
         self._add_evidence(counter, gauge)
 

@@ -201,7 +201,9 @@ class Settings(EvaluationSettings, TrafficSettings, SourcedSettings):
     SEARCH_TIMEOUT_MS: int = Field(50, ge=1, le=60_000, description="Deadline; later a decision has no neighbours")
     REDIS_TIMEOUT_MS: int = Field(100, ge=1, le=60_000, description="Deadline; later a record is spooled to disk")
     SPOOL_DIR: Path = Field(Path(".local/spool"), description="Folder for records while Redis is down")
-    SPOOL_MAX_BYTES: int = Field(67_108_864, ge=0, description="Largest spool; records above it are lost and counted")
+    SPOOL_MAX_BYTES: int = Field(
+        67_108_864, ge=0, description="Largest spool; 1000 records above it wait in memory, more are lost"
+    )
 
     # -- embedder
     EMBEDDER_HOST: BindHost = Field("0.0.0.0", description="The embedder's bind address")

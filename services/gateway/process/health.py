@@ -243,9 +243,9 @@ class Health:
     def _recorder(self) -> Part:
         waiting = self.record_writer.spooled
         if self.record_writer.losing:
-            return Part("down", detail="records are lost: neither Redis nor the disk takes them")
+            return Part("down", detail=f"neither Redis nor the disk takes records: {waiting} wait")
         if waiting or self.record_writer.redis_away:
-            return Part("degraded", detail=f"{waiting} records on disk")
+            return Part("degraded", detail=f"{waiting} records wait for Redis")
         return Part("ok")
 
 

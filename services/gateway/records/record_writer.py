@@ -1,7 +1,7 @@
 """Record writer with group commit: records of requests that end at the same time go to Redis in one write.
 
-While Redis is away, the batches go to the spool, fsynced; a loop replays them when Redis is back. Storing a record is
-idempotent, so a write whose reply was lost is spooled, too.
+While Redis is away, the batches go to the spool, fsynced; a loop replays them when Redis is back. What the disk refuses
+waits in memory, bounded. Storing a record is idempotent, so a write whose reply was lost is spooled, too.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ _log = get_logger(__name__)
 BATCH = 256
 MAX_WAITING = 20_000
 """Bound on waiting records: more than can be in flight, so that only a stuck disk reaches it."""
+MAX_KEPT = 1000
+"""Bound on records in memory that neither Redis nor the disk has taken, of some 10 KB each."""
 WAKE_S = 0.1
 BEHIND_S = 5.0
 """For this long after Redis has caught up, an older reply of it may still be in use."""
@@ -33,7 +35,7 @@ REPLAY_TIMEOUT_S = 5.0
 class RecordWriter:
     """The writer of records in this process.
 
-    `losing`: the last records fitted neither in Redis nor on disk.
+    `losing`: neither Redis nor the disk has taken the last records; they are in memory, or lost.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class RecordWriter:
         self._behind_until = float("-inf")
         self.losing = False
         self._waiting: list[tuple[NewRecord, asyncio.Future[bool]]] = []
+        self._kept: list[NewRecord] = []
         self._work = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -69,20 +72,20 @@ class RecordWriter:
 
     @property
     def spooled(self) -> int:
-        """Records on disk."""
-        return self._spool.waiting
+        """Records on disk, and in memory where the disk refuses them."""
+        return self._spool.waiting + len(self._kept)
 
     @property
     def behind(self) -> bool:
         """Whether there are, or were a moment ago, requests that Redis does not know."""
-        return bool(self._spool.waiting or self._unclaimed) or self._clock.monotonic() < self._behind_until
+        return bool(self.spooled or self._unclaimed) or self._clock.monotonic() < self._behind_until
 
     def expect(self, own_id: str) -> None:
         """Announce the record of a request whose id could not be reserved in Redis."""
         self._unclaimed.add(own_id)
 
     def put(self, entry: NewRecord) -> asyncio.Future[bool]:
-        """Queue a record; the future is done when it is in Redis (True) or on disk (or lost, with an error log).
+        """Queue a record; the future is done when it is in Redis (True), or not (on disk, in memory, or lost).
 
         The future never fails, and need not be awaited: the record is written even where the caller is cancelled.
         """
@@ -143,17 +146,17 @@ class RecordWriter:
             await asyncio.sleep(WAKE_S)
 
     async def replay(self) -> None:
-        """Store the records on disk, oldest first; runs in a loop. Raises DependencyError or TimeoutError."""
+        """Store the records that wait, oldest first; runs in a loop. Raises DependencyError or TimeoutError."""
         if self.losing:
             await self._look_again()
+        if self._kept:
+            await self._store_kept()
         if not self._metrics_spooled():
             return
         replayed = 0
         while (segment := await asyncio.to_thread(self._spool.next_segment)) is not None:
             entries = await asyncio.to_thread(self._spool.read, segment)
-            for start in range(0, len(entries), BATCH):
-                async with asyncio.timeout(REPLAY_TIMEOUT_S):
-                    await self._log.record(entries[start : start + BATCH])
+            await self._store(entries)
             await asyncio.to_thread(self._spool.done, segment)
             replayed += len(entries)
             self._breaker.succeeded()
@@ -161,6 +164,28 @@ class RecordWriter:
         self._fell_behind()
         self.wake()
         _log.info("spooled records are stored", records=replayed)
+
+    async def _store(self, entries: Sequence[NewRecord]) -> None:
+        for start in range(0, len(entries), BATCH):
+            async with asyncio.timeout(REPLAY_TIMEOUT_S):
+                await self._log.record(entries[start : start + BATCH])
+
+    async def _store_kept(self) -> None:
+        """Store the records in memory in Redis, else on disk; they stay in memory where both refuse."""
+        entries = self._kept.copy()
+        try:
+            await self._store(entries)
+        except (DependencyError, TimeoutError) as error:
+            try:
+                await asyncio.to_thread(self._spool.append, entries)
+            except SpoolFull:
+                raise error from None
+        else:
+            self._breaker.succeeded()
+            self._fell_behind()
+            self.wake()
+        self.losing = False
+        del self._kept[: len(entries)]
 
     async def adopt(self) -> None:
         """Adopt the records that a killed process left on disk."""
@@ -180,7 +205,13 @@ class RecordWriter:
             await self._to_disk(entries)
 
     async def close(self) -> None:
-        """Release the spool's files."""
+        """Release the spool's files; what is left in memory goes there first."""
+        kept, self._kept = self._kept, []
+        try:
+            if kept:
+                await asyncio.to_thread(self._spool.append, kept)
+        except SpoolFull as error:
+            self._lost(len(kept), f"the process ends, and {error}")
         await asyncio.to_thread(self._spool.close)
 
     async def _write(self, entries: Sequence[NewRecord]) -> bool:
@@ -215,7 +246,10 @@ class RecordWriter:
             await asyncio.to_thread(self._spool.append, entries)
         except SpoolFull as error:
             self.losing = True
-            self._lost(len(entries), str(error))
+            room = MAX_KEPT - len(self._kept)
+            self._kept += entries[:room]
+            if len(entries) > room:
+                self._lost(len(entries) - room, str(error))
         else:
             self.losing = False
         self._metrics_spooled()
@@ -224,7 +258,7 @@ class RecordWriter:
         self._behind_until = self._clock.monotonic() + BEHIND_S
 
     def _metrics_spooled(self) -> int:
-        waiting = self._spool.waiting
+        waiting = self.spooled
         self._metrics.spooled.set(waiting)
         return waiting
 

@@ -90,17 +90,44 @@ async def test_away_redis_means_disk_and_its_return_means_redis(world: World) ->
     assert not list(world.settings.SPOOL_DIR.glob(f"*{SUFFIX}"))
 
 
-async def test_records_that_neither_redis_nor_disk_takes_are_counted_as_lost_without_delay(world: World) -> None:
-    """A full spool costs the record, loudly, never the answer."""
-    writer = recorder(world, spool_of(world, max_bytes=10))
+async def test_records_that_neither_redis_nor_disk_takes_wait_in_memory(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No answer waits for that. They are stored when Redis is back; those above the bound are lost, and counted."""
+    monkeypatch.setattr(record_writer, "MAX_KEPT", 2)
+    writer, entries = recorder(world, spool_of(world, max_bytes=10)), [entry(number) for number in range(3)]
     world.memory.away = True
     async with running([writer.write_for_ever(Pulse())]):
-        await asyncio.wait_for(writer.put(entry()), 2.0)
-    assert world.counted("records_lost") == 1
+        for each in entries:
+            assert await asyncio.wait_for(writer.put(each), 2.0) is False
+    assert (writer.losing, writer.behind, writer.spooled, world.counted("records_lost")) == (True, True, 2, 1)
+    with pytest.raises(DependencyError):
+        await writer.replay()
+    assert writer.spooled == 2
+    world.memory.away = False
+    await writer.replay()
+    assert [record.id for record in world.records] == [each.record.id for each in entries[:2]]
+    assert (writer.losing, writer.spooled, world.counted("records_lost")) == (False, 0, 1)
 
 
-async def test_a_full_disk_costs_what_it_refuses_and_no_more(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lost is counted, half a line is cut off, one file is used; once there is room, records are kept again."""
+async def test_records_in_memory_at_the_end_go_to_disk_or_are_counted(world: World) -> None:
+    """A process that ends takes none of them with it in silence."""
+    for max_bytes, stored, lost in ((1_000_000, 1, 0), (10, 0, 1)):
+        spool = spool_of(world, max_bytes=10)
+        writer = recorder(world, spool)
+        world.memory.away = True
+        async with running([writer.write_for_ever(Pulse())]):
+            await writer.put(entry(1))
+        spool._max_bytes = max_bytes
+        await writer.close()
+        assert sum(file.read_bytes().count(b"\n") for file in world.settings.SPOOL_DIR.glob("*")) == stored
+        assert world.counted("records_lost") == lost
+        for file in world.settings.SPOOL_DIR.glob("*"):
+            file.unlink()
+
+
+async def test_a_full_disk_gets_all_records_once_it_has_room(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half a line is cut off, one file is used; what the disk has refused is written before what comes later."""
     spool = spool_of(world)
     writer, write = recorder(world, spool), os.write
     full = True
@@ -113,21 +140,22 @@ async def test_a_full_disk_costs_what_it_refuses_and_no_more(world: World, monke
     monkeypatch.setattr(os, "write", bounded)
     world.memory.away = True
     async with running([writer.write_for_ever(Pulse())]):
-        for number in range(5):
-            await writer.put(entry(number))
-        assert (world.counted("records_lost"), spool.waiting, writer.losing) == (5, 0, True)
+        entries = [entry(number) for number in range(6)]
+        for each in entries[:5]:
+            await writer.put(each)
+        assert (world.counted("records_lost"), spool.waiting, writer.losing) == (0, 0, True)
         with pytest.raises(DependencyError):
             await writer.replay()
         full = False
-        await writer.replay()
-        assert (writer.losing, spool.waiting) == (False, 0)
-        kept = entry(7)
-        await writer.put(kept)
-    (file,) = world.settings.SPOOL_DIR.glob(f"*{SUFFIX}")
-    assert file.read_bytes().count(b"\n") == spool.waiting == 1
+        with pytest.raises(DependencyError):
+            await writer.replay()
+        assert (writer.losing, spool.waiting) == (False, 5)
+        await writer.put(entries[5])
+    assert sum(file.read_bytes().count(b"\n") for file in world.settings.SPOOL_DIR.glob(f"*{SUFFIX}")) == 6
     world.memory.away = False
     await writer.replay()
-    assert [record.id for record in world.records] == [kept.record.id]
+    assert [record.id for record in world.records] == [each.record.id for each in entries]
+    assert (spool.waiting, world.counted("records_lost")) == (0, 0)
 
 
 async def test_redis_that_comes_back_makes_ready_again_where_the_disk_stays_full(world: World) -> None:
