@@ -18,11 +18,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 
 from benchmarks.load.processes import cpu_model
 from benchmarks.soaking.broken_world import PARTS, BrokenWorld, clock_library, disks, private_namespace
+from benchmarks.soaking.evaluations import evaluate_under_kills
 from benchmarks.soaking.faults import FAULTS, Site
 from benchmarks.soaking.forwarder import forwarding
 from benchmarks.soaking.ledger import Account, Ledger
@@ -39,6 +41,19 @@ BEFORE_S, AFTER_S = 1.0, 4.0
 HEALTHY_TIMEOUT_S = 90.0
 PROBE_S = 0.25
 NO_FAULT = "(none)"
+EVALUATIONS = ("learner", "evaluations")
+"""Cell with a stack of its own, whose learner is killed while evaluations are in work."""
+
+SETTINGS: dict[str, Any] = {
+    "HOST": "127.0.0.1",
+    "LOG_LEVEL": "warn",
+    "LLM_MODELS": MODELS,
+    "DEFAULT_MODEL": MODELS[0],
+    "ENABLE_PERSISTENCE": True,
+    "FEEDBACK_RPM": 0,
+    "FIRST_BYTE_TIMEOUT_S": 5.0,
+    "STREAM_GAP_TIMEOUT_S": 5.0,
+}
 HEAD = ("part", "fault", "sent", "200", "5xx", "cut", "no reply", "longest gap", "rated", "refused", "lost", "doubled",
         "healthy after")  # fmt: skip
 WIDTHS = (10, 10, 6, 6, 5, 5, 9, 12, 6, 8, 5, 8, 14)
@@ -58,49 +73,45 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="llm-router-chaos-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         folder.chmod(0o755)  # PostgreSQL may run as another user
-        world = BrokenWorld(_settings(), folder, ROOT / ".local" / "models", Simulation(speed=SPEED, failures=0.0),
-                            anywhere=True)  # fmt: skip
+        world = BrokenWorld(
+            Settings.model_validate(SETTINGS), folder / "broken", ROOT / ".local" / "models",
+            Simulation(speed=SPEED, failures=0.0), anywhere=True,
+        )  # fmt: skip
         try:
-            with disks(world), Stack(world) as stack:
-                return asyncio.run(_matrix(stack, world, options))
+            faulty = 0
+            if cells := [cell for cell in options.only if cell != EVALUATIONS]:
+                with disks(world), Stack(world) as stack:
+                    faulty = asyncio.run(_matrix(stack, world, cells, options))
+            if EVALUATIONS in options.only:
+                evaluated = asyncio.run(evaluate_under_kills(folder / "judged", SETTINGS))
+                print(f"\n{'ok  ' if evaluated.holds else 'FAIL'} {evaluated.line()}")
+                faulty += not evaluated.holds
         except DependencyError as error:
             print(error, file=sys.stderr)
             return 1
+        return 1 if faulty else 0
 
 
 def _cells(text: str) -> list[tuple[str, str]]:
-    """Parse the cells to run; all for an empty text, after one without a fault."""
-    cells = [*itertools.product(PARTS, FAULTS)]
+    """Parse the cells to run; all for an empty text. A row without a fault comes before them."""
+    cells = [*itertools.product(PARTS, FAULTS), EVALUATIONS]
     wanted = [word.partition("/")[::2] for word in text.split(",") if word]
-    for part, fault in wanted:
-        if part not in {"", *PARTS} or fault not in {"", *FAULTS}:
-            known = f"{', '.join(PARTS)} with {', '.join(FAULTS)}"
-            raise argparse.ArgumentTypeError(f"{part}/{fault}: no such cell; there are {known}")
+    for one in wanted:
+        if not any(_fits(cell, one) for cell in cells):
+            known = f"{', '.join(PARTS)} with {', '.join(FAULTS)}, and {'/'.join(EVALUATIONS)}"
+            raise argparse.ArgumentTypeError(f"{'/'.join(one)}: no such cell; there are {known}")
     chosen = [cell for cell in cells if any(_fits(cell, one) for one in wanted)] if wanted else cells
-    return [(NO_FAULT, ""), *chosen]
+    return chosen if chosen == [EVALUATIONS] else [(NO_FAULT, ""), *chosen]
 
 
 def _fits(cell: tuple[str, str], wanted: tuple[str, ...]) -> bool:
     return all(word in {"", name} for name, word in zip(cell, wanted, strict=True))
 
 
-def _settings() -> Settings:
-    return Settings.model_validate(
-        {
-            "HOST": "127.0.0.1",
-            "LOG_LEVEL": "warn",
-            "LLM_MODELS": MODELS,
-            "DEFAULT_MODEL": MODELS[0],
-            "ENABLE_PERSISTENCE": True,
-            "FEEDBACK_RPM": 0,
-            "FIRST_BYTE_TIMEOUT_S": 5.0,
-            "STREAM_GAP_TIMEOUT_S": 5.0,
-        }
-    )
-
-
-async def _matrix(stack: Stack, world: BrokenWorld, options: argparse.Namespace) -> int:
-    cells: Sequence[tuple[str, str]] = options.only
+async def _matrix(
+    stack: Stack, world: BrokenWorld, cells: Sequence[tuple[str, str]], options: argparse.Namespace
+) -> int:
+    """Run the cells; print the table; return the number of rows with a difference."""
     async with contextlib.AsyncExitStack() as running:
         forwarders = {
             route: await running.enter_async_context(forwarding(route.target, route.port)) for route in world.routes
@@ -130,7 +141,7 @@ async def _matrix(stack: Stack, world: BrokenWorld, options: argparse.Namespace)
                 print(f"    {account.words()}", flush=True)
     print(f"\n{len(cells) - faulty} of {len(cells)} rows without a difference between clients, Redis and PostgreSQL")
     print("parts started again: " + ", ".join(f"{name} {one.count}" for name, one in stack.restarts.items()))
-    return 0 if not faulty else 1
+    return faulty
 
 
 async def _cell(
