@@ -37,6 +37,7 @@ from benchmarks.evaluations.validate import validate
 from deploy.simulator.recorded_outcomes import load_outcomes
 from services.learner.commands.progress_bar import progress_bar
 from shared.bandit.policy import BanditSettings
+from shared.command_names import as_typed
 from shared.errors import DependencyError, SettingsError
 
 
@@ -133,10 +134,12 @@ def _change(text: str) -> tuple[str, float]:
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.evaluate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog=as_typed("python -m benchmarks.evaluate"),
+        description=as_typed(str(__doc__)),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--log", type=Path, help="file written by `python -m services.learner export`")
+    source.add_argument("--log", type=Path, help=as_typed("file written by `python -m services.learner export`"))
     source.add_argument(
         "--database",
         nargs="?",

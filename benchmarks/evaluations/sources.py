@@ -9,6 +9,7 @@ from pathlib import Path
 import orjson
 
 from benchmarks.evaluations.log import LogReader
+from shared.command_names import as_typed
 from shared.schemas.records import RequestRecord
 from shared.settings import Settings, load_settings
 from shared.storage.postgres_history import PostgresHistory
@@ -26,7 +27,8 @@ def read_file(path: Path, progress: Progress) -> LogReader:
                 score = orjson.loads(line)["score"]
                 reader.add(RequestRecord.from_json(line), None if score is None else float(score))
             except (ValueError, KeyError, TypeError) as error:
-                what = f"{path.name}, line {number}: not a request as `python -m services.learner export` writes it"
+                export = as_typed("python -m services.learner export")
+                what = f"{path.name}, line {number}: not a request as `{export}` writes it"
                 raise ValueError(what) from error
             done += len(line)
             progress(done, total)

@@ -122,7 +122,10 @@ def settings_weights(weights: Weights, changes: Mapping[str, float]) -> Weights:
     unknown = set(changes) - set(CHANGEABLE) - {RATE}
     if unknown:
         can = ", ".join((*CHANGEABLE, RATE))
-        raise ValueError(f"{', '.join(sorted(unknown))}: a log can judge {can} only; for the others use make replay")
+        raise ValueError(
+            f"{', '.join(sorted(unknown))}: a log can judge {can} only; "
+            "the others need a replay of recorded outcomes (docs/evaluation.md)"
+        )
     return replace(weights, **{CHANGEABLE[name]: value for name, value in changes.items() if name in CHANGEABLE})
 
 

@@ -19,6 +19,7 @@ from services.embedder.app import serve
 from services.embedder.distillation import BATCH, Progress
 from services.embedder.encoder import load_encoder
 from shared import interpreter
+from shared.command_names import as_typed
 from shared.errors import SettingsError
 from shared.logs import get_logger, set_up_logging
 from shared.redaction import redact_text
@@ -31,7 +32,7 @@ BAR_WIDTH = 40
 def main() -> int:
     """Run; return the exit code: 0 after a clean stop, 1 when a background loop kept failing, 2 for wrong settings."""
     protect(redact_text)
-    parser = argparse.ArgumentParser(prog="python -m services.embedder", description=__doc__)
+    parser = argparse.ArgumentParser(prog=as_typed("python -m services.embedder"), description=__doc__)
     parser.add_argument("--distill", action="store_true", help="only make the model (for an image build)")
     only_distill = parser.parse_args().distill
     try:

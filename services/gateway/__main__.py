@@ -16,6 +16,7 @@ from services.gateway.http.server import serve
 from services.gateway.process.settings_check import check_settings
 from services.gateway.process.version import VERSION
 from shared import interpreter
+from shared.command_names import as_typed
 from shared.errors import SettingsError
 from shared.logs import get_logger, set_up_logging
 from shared.models_file import ModelsFile
@@ -31,7 +32,9 @@ _BAD_SETTINGS = 2
 def main() -> int:
     """Return the exit code: 0 after a clean drain, 2 for settings that cannot work."""
     protect(redact_text)
-    parser = argparse.ArgumentParser(prog="python -m services.gateway", description="The gateway of LLM Router.")
+    parser = argparse.ArgumentParser(
+        prog=as_typed("python -m services.gateway"), description="The gateway of LLM Router."
+    )
     parser.add_argument("--check-config", action="store_true", help="print the effective settings and leave")
     arguments = parser.parse_args()
     try:

@@ -38,6 +38,7 @@ from services.learner.evaluating.evaluator import make_evaluator
 from services.learner.process.heartbeat import TTL_S as HEARTBEAT_TTL_S
 from shared import interpreter
 from shared.bandit.sources import Source
+from shared.command_names import as_typed
 from shared.dead_letters import requeue
 from shared.errors import DependencyError, SettingsError
 from shared.logs import set_up_logging
@@ -56,7 +57,9 @@ COMMAND_TIMEOUT_S = 60.0
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; return the exit code: 1 when a dependency failed, 2 when settings are wrong."""
     protect(redact_text)
-    parser = argparse.ArgumentParser(prog="python -m services.learner", description="Learn from outcomes and ratings.")
+    parser = argparse.ArgumentParser(
+        prog=as_typed("python -m services.learner"), description="Learn from outcomes and ratings."
+    )
     parser.add_argument("command", nargs="?", default="run", choices=COMMANDS)
     parser.add_argument(
         "file", nargs="?", type=Path, help="import: JSON lines of prompt, model and score; evaluate-models: of prompts"

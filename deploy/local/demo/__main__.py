@@ -25,6 +25,7 @@ from deploy.local.terminal import dashboard_url
 from deploy.simulator.judge import JUDGE
 from deploy.simulator.models import RecordedWorld
 from deploy.simulator.recorded_outcomes import Outcomes, load_outcomes
+from shared.command_names import as_typed
 from shared.errors import DependencyError, SettingsError
 from shared.settings import Settings, load_settings
 
@@ -75,7 +76,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="llm-router demo", description=__doc__)
+    parser = argparse.ArgumentParser(prog="llm-router demo", description=as_typed(str(__doc__)))
     parser.add_argument("--data", type=Path, help="folder of recorded outcomes (default: the example of paretobandit)")
     parser.add_argument("--requests", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0, help="seed of the choice and order of the prompts")

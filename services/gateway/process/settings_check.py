@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from urllib.parse import urlsplit
 
 from shared.clients.upstream_route import upstream_proxy, upstream_tls
+from shared.command_names import as_typed
 from shared.errors import SettingsError
 from shared.models_file import ModelsFile, models_of
 from shared.settings import Settings, variables
@@ -24,8 +25,11 @@ def check_settings(settings: Settings) -> ModelsFile:
         upstream_tls(upstream.base_url, upstream.ca_bundle or settings.UPSTREAM_CA_BUNDLE)
     if settings.OTEL_EXPORTER_OTLP_ENDPOINT is not None and not _installed("opentelemetry.exporter.otlp.proto.http"):
         raise SettingsError(
-            "OTEL_EXPORTER_OTLP_ENDPOINT needs the extra `otel`, which is not installed: pip install -r "
-            "deploy/requirements/otel.txt, or for the image: COMPOSE_REQUIREMENTS=otel.txt docker-compose build"
+            as_typed(
+                "OTEL_EXPORTER_OTLP_ENDPOINT needs the extra `otel`, which is not installed: "
+                "pip install -r deploy/requirements/otel.txt, or for the image: "
+                "COMPOSE_REQUIREMENTS=otel.txt docker-compose build"
+            )
         )
     return file
 
@@ -33,8 +37,10 @@ def check_settings(settings: Settings) -> ModelsFile:
 def _check_openrouter(settings: Settings, *, asked: bool) -> None:
     if settings.OPENROUTER_API_KEY is None and asked:
         raise SettingsError(
-            "OPENROUTER_API_KEY is required for openrouter.ai. Without a key, `make run` starts a simulated upstream, "
-            "and OPENROUTER_BASE_URL may name any other OpenAI-compatible address."
+            as_typed(
+                "OPENROUTER_API_KEY is required for openrouter.ai. Without a key, `make run` starts a simulated "
+                "upstream, and OPENROUTER_BASE_URL may name any other OpenAI-compatible address."
+            )
         )
     if settings.OPENROUTER_API_KEY is not None and urlsplit(settings.OPENROUTER_BASE_URL).username is not None:
         raise SettingsError(

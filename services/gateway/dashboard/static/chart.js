@@ -31,21 +31,18 @@ function optionsOf(series, { stack, unit, width, low, high }) {
     scales: { y: { range } },
     axes: [axis, { ...axis, size: 70, values: (_chart, ticks) => ticks.map(unit) }],
     series: [{}, ...series.map((one, number) => ({ label: one.name, stroke: colourOf(number), width: 2, spanGaps: true, points: { show: !stack && one.values.filter((value) => value != null).length < 12 }, ...(stack && { fill: `${colourOf(number)}66` }) })), ...edges(series).map(() => ({ spanGaps: true, points: { show: false } }))],
-    bands: stack ? series.slice(1).map((_, number) => ({ series: [number + 2, number + 1] })) : ranged(series).map((one, number) => ({ series: [1, 2].map((edge) => series.length + 2 * number + edge), fill: `${colourOf(series.indexOf(one))}33` })),
+    bands: stack ? series.slice(1).map((_, number) => ({ series: [number + 2, number + 1] })) : ranged(series).map((one, number) => ({ series: [1, 2].map((edge) => series.length + 2 * number + edge), fill: `${colourOf(series.indexOf(one))}22` })),
   };
 }
 
 // Steps from the first with figures on, and at least a dozen: of a young system, an empty hour would hide the rest.
-function trimmed(times, series) {
-  const first = times.findIndex((_, at) => series.some((one) => one.values[at]));
-  const from = Math.max(0, Math.min(first, times.length - 12));
-  const cut = (values) => values && values.slice(from);
-  return [cut(times), series.map((one) => ({ ...one, values: cut(one.values), low: cut(one.low), high: cut(one.high) }))];
+export function trimmed(steps, hasFigures) {
+  const first = steps.findIndex(hasFigures);
+  return steps.slice(Math.max(0, Math.min(first < 0 ? steps.length : first, steps.length - 12)));
 }
 
 // times: seconds since 1970. series: [{name, values}], in an order that stays; `low` and `high` of one are drawn as a band.
-export function Chart({ label, unit, stack = false, low, high, ...given }) {
-  const [times, series] = trimmed(given.times, given.series);
+export function Chart({ label, times, series, unit, stack = false, low, high }) {
   const box = useRef(null);
   const names = series.map((one) => one.name).join("\n");
   const data = [times, ...(stack ? stacked(series) : series.map((one) => one.values)), ...edges(series)];

@@ -1,7 +1,7 @@
 // Traffic over time, and what choices were expected to bring: figures of the last hour, day or week.
 import { html, useState, usePoll, count, milliseconds, percent, score, signed, usd } from "./lib.js";
 import { Card, Figure, Figures, Loaded, Table } from "./parts.js";
-import { Chart } from "./chart.js";
+import { Chart, trimmed } from "./chart.js";
 
 const RANGES = [
   ["hour", "Last hour", 60, 2],
@@ -28,12 +28,13 @@ function Total({ total }) {
 
 function Charts({ stats }) {
   const names = Object.keys(stats.arms).sort();
-  const times = stats.data.map((step) => step.at);
-  const byArm = (read) => names.map((name) => ({ name, values: stats.data.map((step) => (step.arms[name] ? read(step.arms[name]) : null)) }));
+  const data = trimmed(stats.data, (step) => step.total.requests > 0);
+  const times = data.map((step) => step.at);
+  const byArm = (read) => names.map((name) => ({ name, values: data.map((step) => (step.arms[name] ? read(step.arms[name]) : null)) }));
   const mean = (step, source) => (step.total.scores[source] ? step.total.scores[source].mean : null);
   const sources = Object.keys(stats.total.scores).sort();
-  const quality = sources.map((name) => ({ name, values: stats.data.map((step) => mean(step, name)) }));
-  const cost = [{ name: "all models", values: stats.data.map((step) => step.total.cost_usd) }];
+  const quality = sources.map((name) => ({ name, values: data.map((step) => mean(step, name)) }));
+  const cost = [{ name: "all models", values: data.map((step) => step.total.cost_usd) }];
   return html`<div class="charts">
     <${Chart} label="Requests by model" times=${times} series=${byArm((one) => one.requests)} unit=${count} stack />
     ${sources.length > 0 && html`<${Chart} label="Mean score by source" times=${times} series=${quality} unit=${score} low=${0} high=${1} />`}

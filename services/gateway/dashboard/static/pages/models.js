@@ -1,6 +1,6 @@
 // Models: what is believed of each one, in all and by kind of prompt; an admin adds and removes models here.
 import { html, useState, usePoll, send, part, count, percent, score, usd, perMillion, seconds } from "../lib.js";
-import { Chart } from "../chart.js";
+import { Chart, trimmed } from "../chart.js";
 import { useRange } from "../traffic.js";
 import { Badge, Belief, Card, Confirm, Loaded, Message, Scroll, Share, Table } from "../parts.js";
 
@@ -120,7 +120,8 @@ function History() {
   const { found, choice } = useRange("posteriors");
   return html`<${Card} wide title="Belief over time" note="Expected quality of each model, with its 95 % interval as a band.">
     ${choice}
-    <${Loaded} of=${found} what="The belief over time">${({ data }) => {
+    <${Loaded} of=${found} what="The belief over time">${(stored) => {
+      const data = trimmed(stored.data, (step) => Object.keys(step.arms).length > 0);
       const names = [...new Set(data.flatMap((step) => Object.keys(step.arms)))].sort();
       if (names.length === 0) return html`<p class="empty">Nothing was stored in this time.</p>`;
       const of = (name, field) => data.map((step) => step.arms[name]?.[field] ?? null);
