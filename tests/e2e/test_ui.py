@@ -89,7 +89,11 @@ async def test_every_page_shows_what_the_api_says(node: str, client: aiohttp.Cli
     address = str(client._base_url).rstrip("/")
     command = [node, str(FOLDER / "pages.mjs"), address, str(PICTURES), request_id]
     process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
-    out, _ = await process.communicate()
+    try:
+        out, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.terminate()  # node ends its browser
     checks = report(out.decode())
     assert {name: error for name, error in checks.items() if error} == {}
     assert process.returncode == 0
@@ -106,8 +110,8 @@ def keyed_gateway(redis_server: str, tmp_path: Path) -> Iterator[Gateway]:
     with running(Server("simulator", command, tmp_path / "simulator.log"), port):
         keys = {"API_KEYS": "key-of-a-user", "ADMIN_API_KEYS": KEY}
         gateway = Gateway(tmp_path, f"http://127.0.0.1:{port}/v1", REDIS_URL=redis_server, **keys)
-        asyncio.run(gateway.start())
         try:
+            asyncio.run(gateway.start())
             yield gateway
         finally:
             gateway.server.kill()

@@ -1,5 +1,5 @@
 // Charts over time: lines, or areas that are stacked. Their figures are also there as a table, for those who cannot see.
-import { html, time, useEffect, useRef } from "./lib.js";
+import { html, tickTimes, time, useEffect, useRef } from "./lib.js";
 import { Table } from "./parts.js";
 
 const COLOURS = ["#2f7de1", "#d9772b", "#2c9d5b", "#b04bc0", "#c43d4b", "#12a0a8", "#8a7a1f", "#7a7f8c"];
@@ -29,7 +29,7 @@ function optionsOf(series, { stack, unit, width, low, high }) {
     legend: { show: false },
     cursor: { show: false },
     scales: { y: { range } },
-    axes: [axis, { ...axis, size: 70, values: (_chart, ticks) => ticks.map(unit) }],
+    axes: [{ ...axis, values: (_chart, times) => tickTimes(times) }, { ...axis, size: 70, values: (_chart, ticks) => ticks.map(unit) }],
     series: [{}, ...series.map((one, number) => ({ label: one.name, stroke: colourOf(number), width: 2, spanGaps: true, points: { show: !stack && one.values.filter((value) => value != null).length < 12 }, ...(stack && { fill: `${colourOf(number)}66` }) })), ...edges(series).map(() => ({ spanGaps: true, points: { show: false } }))],
     bands: stack ? series.slice(1).map((_, number) => ({ series: [number + 2, number + 1] })) : ranged(series).map((one, number) => ({ series: [1, 2].map((edge) => series.length + 2 * number + edge), fill: `${colourOf(series.indexOf(one))}22` })),
   };

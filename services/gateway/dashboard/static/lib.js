@@ -112,6 +112,8 @@ const plain = new Intl.NumberFormat(languages(), { maximumFractionDigits: 0 });
 const short = new Intl.NumberFormat(languages(), { maximumSignificantDigits: 3 });
 const clock = new Intl.DateTimeFormat(languages(), { dateStyle: "medium", timeStyle: "medium" });
 const hours = new Intl.DateTimeFormat(languages(), { timeStyle: "medium" });
+const minutes = new Intl.DateTimeFormat(languages(), { hour: "numeric", minute: "2-digit" });
+const days = new Intl.DateTimeFormat(languages(), { month: "short", day: "numeric" });
 const tenths = new Intl.NumberFormat(languages(), { maximumFractionDigits: 1 });
 
 const known = (format) => (value, ...rest) => (value == null || Number.isNaN(value) ? UNKNOWN : format(value, ...rest));
@@ -126,6 +128,7 @@ export const seconds = known((value) => (value < 1 ? `${short.format(value * 100
 export const milliseconds = known((value) => seconds(value / 1000));
 export const signed = known((value) => `${value > 0 ? "+" : value < 0 ? "−" : "±"}${Math.abs(value).toFixed(3)}`);
 export const time = known((epoch) => clock.format(epoch * 1000));
+export const tickTimes = (epochs) => epochs.map((epoch) => (epochs[1] - epochs[0] < 86400 ? minutes : days).format(epoch * 1000));
 export const shortTime = (epoch) => (new Date(epoch * 1000).toDateString() === new Date().toDateString() ? hours.format(epoch * 1000) : time(epoch));
 export const iso = (epoch) => new Date(epoch * 1000).toISOString();
 export const words = (name) => String(name).replaceAll("_", " ");
