@@ -41,8 +41,7 @@ def unfitted(tree: ast.Module) -> Iterator[int]:
             apart.add(id(node.value))
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "as_typed":
             apart.update(id(part) for part in ast.walk(node))
-        text = node.value if isinstance(node, ast.Constant) and id(node) not in apart else None
-        if isinstance(text, str) and OF_CHECKOUT.search(text):
+        if isinstance(node, ast.Constant) and id(node) not in apart and OF_CHECKOUT.search(str(node.value)):
             yield node.lineno
 
 

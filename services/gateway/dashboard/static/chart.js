@@ -29,7 +29,8 @@ function optionsOf(series, { stack, unit, width, low, high }) {
     legend: { show: false },
     cursor: { show: false },
     scales: { y: { range } },
-    axes: [{ ...axis, values: (_chart, times) => tickTimes(times) }, { ...axis, size: 70, values: (_chart, ticks) => ticks.map(unit) }],
+    padding: [null, 30, null, null],
+    axes: [{ ...axis, space: 90, values: (_chart, times) => tickTimes(times) }, { ...axis, size: 70, values: (_chart, ticks) => ticks.map(unit) }],
     series: [{}, ...series.map((one, number) => ({ label: one.name, stroke: colourOf(number), width: 2, spanGaps: true, points: { show: !stack && one.values.filter((value) => value != null).length < 12 }, ...(stack && { fill: `${colourOf(number)}66` }) })), ...edges(series).map(() => ({ spanGaps: true, points: { show: false } }))],
     bands: stack ? series.slice(1).map((_, number) => ({ series: [number + 2, number + 1] })) : ranged(series).map((one, number) => ({ series: [1, 2].map((edge) => series.length + 2 * number + edge), fill: `${colourOf(series.indexOf(one))}22` })),
   };
