@@ -12,6 +12,7 @@ const outside = async (what) => {
   await answers.question("");
 };
 const api = async (path) => (await fetch(origin + path, { headers: { Authorization: `Bearer ${key}` } })).json();
+const visit = (name) => page.$eval(`nav a[href="#/${name}"]`, (link) => link.click());
 const press = (card, label) =>
   page.waitForFunction((one, name) => {
     const found = [...document.querySelectorAll(`[data-card="${one}"] button`)].find((button) => button.innerText === name);
@@ -43,12 +44,12 @@ await check("a wrong key is said to be unknown", async () => {
 await check("an empty system says so, and what to do", async () => {
   await enter(key);
   await has(page, "No kinds of prompt are known yet");
-  await page.click('nav a[href="#/overview"]');
+  await visit("overview");
   await has(page, "No requests yet. Send one");
-  await page.click('nav a[href="#/requests"]');
+  await visit("requests");
   await has(page, "No requests yet. Send one on the page Try.");
   await look("state-empty");
-  await page.click('nav a[href="#/overview"]');
+  await visit("overview");
   await has(page, "No requests yet. Send one");
 });
 
@@ -58,7 +59,7 @@ await check("the key is kept in this tab only", async () => {
 });
 
 await check("an admin pauses a model, and lets it go on", async () => {
-  await page.click('nav a[href="#/models"]');
+  await visit("models");
   await page.waitForSelector('[data-card="Models"] tbody tr');
   await press("Models", "Pause");
   await press("Models", "Yes");
@@ -74,14 +75,14 @@ await check("an admin pauses a model, and lets it go on", async () => {
 await outside("bury an event");
 
 await check("an admin puts a dead letter back", async () => {
-  await page.click('nav a[href="#/evidence"]');
+  await visit("evidence");
   await has(page, "the test has buried it");
   await look("state-dead-letter");
   await press("Events to learn", "Requeue all");
   await press("Events to learn", "Yes");
   await has(page, "1 events were put back");
   equal((await api("/dead-letters")).total, 0, "dead letters");
-  await page.click('nav a[href="#/overview"]');
+  await visit("overview");
   await has(page, "No requests yet. Send one");
 });
 
