@@ -35,8 +35,9 @@ SET_UP_S = 5.0
 """Time for the set-up: the loser of a race to create sees errors for about a second."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 1.0
 """Longest random pause between two attempts of the set-up, at first and at last."""
-CREATE_S = 30.0
-"""Time-out of creating; starting the process takes a second or two of it."""
+CREATE_S = 120.0
+"""Time-out of creating. Starting the process takes three seconds of processor time: half a minute and more in a
+container that gets a tenth of a core."""
 SLOW_S = 10.0
 """Least time-out of background calls: writes, deletes, counts."""
 WRITE_POINTS = 32

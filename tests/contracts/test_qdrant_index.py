@@ -26,11 +26,9 @@ from tests.contracts.index_rig import DIMENSION, MODEL, NOW, near, point, vector
 
 
 async def test_four_concurrent_creators(
-    server: str, session: aiohttp.ClientSession, http: QuickHttp, fresh_model: EmbeddingModel,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+    server: str, session: aiohttp.ClientSession, http: QuickHttp, fresh_model: EmbeddingModel
+) -> None:
     """Gateways and learners that start together all find one complete collection, on a loaded machine, too."""
-    monkeypatch.setattr("shared.storage.qdrant_index.CREATE_S", 90.0)
     indexes = [QdrantIndex(http, None, 5.0) for _ in range(4)]
     await asyncio.gather(*(index.prepare(fresh_model) for index in indexes))
     await indexes[0].upsert([point(vector(1))])
