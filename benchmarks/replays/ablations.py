@@ -1,4 +1,4 @@
-"""Ablations: the product's policy without one of its parts."""
+"""Ablations: the product's policy without one of its parts, told the topics, or with less exploration."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.replays.topics import topics_of
+from benchmarks.replays.worlds import World
 from shared.bandit.arms import Arm, ArmId
 from shared.bandit.context import Context
 from shared.bandit.decision import Decision
@@ -37,7 +39,7 @@ class Ablated:
 
     def decide(self, posterior: Any, context: Context, eligible: Sequence[ArmId], rng: np.random.Generator) -> Decision:
         """Decide without that input."""
-        if self.name == "without-neighbours":
+        if self.name in ("without-neighbours", TOLD_TOPICS):
             context = replace(context, neighbours=())
         return self.policy.decide(posterior, context, eligible, rng)
 
@@ -55,5 +57,17 @@ _HIDE: dict[str, Change] = {
     ),
 }
 
-ABLATIONS = ("without-kinds", "without-neighbours", "without-change", "without-price")
-"""The last one is for cost weight 0 only: without prices there are no costs."""
+TOLD_TOPICS = "told-topics"
+"""Each topic is one kind of prompt from the first request on, which no router can know; without neighbours."""
+
+EXPLORES_LESS, LOWER_RATE = "explores-less", 0.03
+"""EXPLORATION_RATE is lower than its default."""
+
+ABLATIONS = ("without-kinds", "without-neighbours", "without-change", "without-price", TOLD_TOPICS, EXPLORES_LESS)
+"""`without-price` is for cost weight 0 only: without prices there are no costs."""
+
+
+def told_topics(world: World) -> World:
+    """Return the world with a unit vector for each topic in place of what requests say: (n, topics)."""
+    topics = topics_of(world.outcomes)
+    return replace(world, vectors=np.eye(len(topics.names), dtype=np.float32)[topics.of_row], traits=None)

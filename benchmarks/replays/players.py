@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from benchmarks.replays.ablations import ABLATIONS, Ablated
+from benchmarks.replays.ablations import ABLATIONS, EXPLORES_LESS, LOWER_RATE, TOLD_TOPICS, Ablated, told_topics
 from benchmarks.replays.played import Played
 from benchmarks.replays.product import ProductPlayer
 from benchmarks.replays.references import REFERENCES, Table
@@ -62,8 +63,20 @@ def ablated_player(name: str) -> Play:
 
     def play(world: World, stream: Stream, condition: Condition, seed: int) -> Played:
         settings = settings_of(condition)
-        policy = Ablated(build_policy(settings), name)
-        return ProductPlayer(policy, settings, world.outcomes, world.vectors, seed, traits=world.traits).play(stream)
+        if name == EXPLORES_LESS:
+            settings = replace(settings, exploration_rate=LOWER_RATE)
+        if name == TOLD_TOPICS:
+            world = told_topics(world)
+        player = ProductPlayer(
+            Ablated(build_policy(settings), name),
+            settings,
+            world.outcomes,
+            world.vectors,
+            seed,
+            traits=world.traits,
+            condition=condition,
+        )
+        return player.play(stream)
 
     return play
 

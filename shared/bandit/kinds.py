@@ -13,7 +13,8 @@ text alone decides where traits agree, so that those that all requests have, suc
 
 c is the mass: every FORGET_EVERY requests it and v are multiplied by KEPT, so that they stand for the last 2,000
 requests or so. Kinds that traffic has left become light, cheap to merge, and make room for new ones. Where traffic
-stays as diverse as it was, all 64 kinds stay heavy, and a new topic joins the nearest of them.
+stays as diverse as it was, all 64 kinds stay heavy, and a new topic joins those near it until most of their requests
+are its own.
 
 Both costs are what the sum of squared distances to the centres grows by (Ward 1963), up to a factor. After a merge the
 smaller kind's id is an alias of the larger one's. Learned sums stay under the id they were counted by and are added

@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks import replay
 from benchmarks.replay import rows_of
-from benchmarks.replays.ablations import ABLATIONS
+from benchmarks.replays.ablations import ABLATIONS, TOLD_TOPICS
 from benchmarks.replays.figures import half_interval
 from benchmarks.replays.players import FIXED, PLAYERS, POOLED, PRODUCT, players_of
 from benchmarks.replays.runs import play_condition, play_conditions
@@ -191,11 +191,23 @@ def test_each_ablation_takes_something_away(world: World) -> None:
         "without-neighbours": Condition("repeated", 1500),
         "without-change": Condition("topic-drift", block=60, mixed=900),
     }
-    for name in ABLATIONS:
-        condition = where.get(name, Condition("drift", PROMPTS))
-        runs = play_condition(world, condition, players_of([PRODUCT, name], world.outcomes), [0, 1], lambda: None)
-        same = [np.array_equal(a.arms, b.arms) for a, b in zip(runs[PRODUCT], runs[name], strict=True)]
-        assert not all(same), name
+    usual = Condition("drift", PROMPTS)
+    for condition in (usual, *where.values()):
+        names = [name for name in ABLATIONS if name != TOLD_TOPICS and where.get(name, usual) == condition]
+        runs = play_condition(world, condition, players_of([PRODUCT, *names], world.outcomes), [0], lambda: None)
+        for name in names:
+            assert not np.array_equal(runs[PRODUCT][0].arms, runs[name][0].arms), name
+
+
+def test_told_topics_is_told_the_topic_and_nothing_else(world: World) -> None:
+    """It gains over the product where all prompts look alike, and its choices do not depend on what prompts say."""
+    blind = replace(world, vectors=np.tile(world.vectors[:1], (PROMPTS, 1)))
+    condition = Condition(requests=PROMPTS)
+    players = players_of([PRODUCT, TOLD_TOPICS], world.outcomes)
+    seen, unseen = (play_condition(one, condition, players, [0, 1], lambda: None) for one in (world, blind))
+    assert np.array_equal([run.arms for run in seen[TOLD_TOPICS]], [run.arms for run in unseen[TOLD_TOPICS]])
+    told, product = (np.mean([run.utility.mean() for run in unseen[name]]) for name in (TOLD_TOPICS, PRODUCT))
+    assert told > product + 0.02
 
 
 def test_the_summary_says_where_the_product_is_worse(world: World) -> None:

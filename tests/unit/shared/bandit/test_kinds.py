@@ -225,6 +225,25 @@ def test_a_new_topic_opens_kinds_where_the_traffic_has_left_others() -> None:
     assert sum(kind >= before.next_id for kind in found) > 30
 
 
+def test_a_new_topic_takes_over_a_kind_where_the_traffic_stays_diverse() -> None:
+    """With all kinds in use and none light enough to be merged, it is still most of what the kinds it joins count."""
+    rng = np.random.default_rng(0)
+    topics = rng.standard_normal((151, 48)) / 48**0.5
+
+    def prompt(topic: int) -> NDArray[np.float32]:
+        vector = topics[topic] + 0.15 * rng.standard_normal(48)
+        return np.asarray(vector / np.linalg.norm(vector), dtype=np.float32)
+
+    asked = [*rng.choice(150, size=4000).tolist(), *([150, *rng.choice(150, size=2).tolist()] * 150)]
+    assigner = Assigner(no_kinds(48))
+    ids = [assigner.assign(prompt(topic)) for topic in asked]
+    kinds, of_new = assigner.kinds, np.array(asked) == 150
+    assert len(kinds.ids) == MAX_KINDS
+    roots = np.array([kinds.root(kind) for kind in ids])
+    own = [of_new[roots == root].mean() > 0.5 for root in roots[of_new].tolist()]
+    assert np.mean(own) > 0.75
+
+
 def test_aliases_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """The newest are remembered, and name the kind of today."""
     monkeypatch.setattr("shared.bandit.assigner.MOST_ALIASES", 16)
