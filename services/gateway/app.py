@@ -71,6 +71,7 @@ class Gateway:
     learned_limits: LearnedLimits
     exploration: ExplorationBudget
     evaluations: Evaluations | None
+    admission: Admission
     quotas: Quotas
     retry_budget: RetryBudget
     record_writer: RecordWriter
@@ -91,8 +92,7 @@ def build_app(settings: Settings, adapters: Adapters, file: ModelsFile) -> web.A
     gateway = build_gateway(settings, adapters, metrics, Supervisor(ProcessMetrics(registry).restarts), file)
     readiness = Readiness()
     body_bytes = BodyBytes(settings.MAX_BYTES_IN_WORK, metrics)
-    admission = build_admission(settings, adapters, metrics)
-    lifecycle = RequestLifecycle(settings, metrics, adapters.tracer, admission=admission, body_bytes=body_bytes)
+    lifecycle = RequestLifecycle(settings, metrics, adapters.tracer, admission=gateway.admission, body_bytes=body_bytes)
     app = web.Application(middlewares=[build_middleware(lifecycle)])
     app[keys.REQUEST_LIFECYCLE] = lifecycle
     app[keys.BODY_BYTES] = body_bytes
@@ -136,11 +136,12 @@ def build_app(settings: Settings, adapters: Adapters, file: ModelsFile) -> web.A
 
 
 def build_admission(settings: Settings, adapters: Adapters, metrics: GatewayMetrics) -> Admission:
-    """Return the limits on concurrent requests."""
+    """Return the limits on concurrent requests. A decision should take a quarter of its time-outs together."""
     limit = settings.MAX_CONCURRENT_REQUESTS
     several = len(settings.API_KEYS) + len(settings.ADMIN_API_KEYS) > 1
     per_key = settings.MAX_CONCURRENT_PER_KEY or (max(1, limit // 2) if several else 0)
-    return Admission(limit=limit, per_key=per_key, clock=adapters.clock, metrics=metrics)
+    decide_s = (settings.EMBED_TIMEOUT_MS + settings.SEARCH_TIMEOUT_MS) / 4000
+    return Admission(limit=limit, per_key=per_key, decide_s=decide_s, clock=adapters.clock, metrics=metrics)
 
 
 def build_gateway(
@@ -151,9 +152,7 @@ def build_gateway(
     catalogue = build_catalogue(settings, file, adapters.upstreams, clock)
     breakers = CircuitBreakers(clock, lambda arm: catalogue.arm(arm).costs_money, catalogue.upstream_of)
     learned_limits, quotas = LearnedLimits(clock), build_quotas(settings, clock)
-    exploration = ExplorationBudget(
-        adapters.log, budget_usd=settings.EXPLORATION_BUDGET_USD, clock=clock, metrics=metrics
-    )
+    exploration = _exploration(settings, adapters, metrics)
     posteriors = _posteriors(settings, adapters, catalogue, metrics)
     evaluations = build_evaluations(
         settings, adapters.evaluations, posteriors, catalogue=catalogue, circuit_breakers=breakers,
@@ -165,8 +164,7 @@ def build_gateway(
     gossip = Gossip(
         adapters.heartbeats, writer, breakers, learned_limits, name=name, clock=clock, timeout_s=LOAD_TIMEOUT_S
     )
-    limits = _context_limits(settings)
-    gatherer = ContextGatherer(adapters.embedder, adapters.index, limits, clock=clock, metrics=metrics)
+    gatherer = ContextGatherer(adapters.embedder, adapters.index, _limits(settings), clock=clock, metrics=metrics)
     redis_breaker = CircuitBreaker(clock, hiccup_s=HICCUP_S)
     reservations = Reservations(
         adapters.log, redis_breaker, quotas, supervisor, clock=clock, metrics=metrics, timeout_s=redis_s
@@ -180,6 +178,7 @@ def build_gateway(
         control_share=settings.CONTROL_SHARE,
     )  # fmt: skip
     chat_metrics, retry_budget = ChatMetrics(metrics, catalogue, posteriors), RetryBudget(settings.RETRY_BUDGET)
+    admission = build_admission(settings, adapters, metrics)
     caller = UpstreamCaller(
         circuit_breakers=breakers, learned_limits=learned_limits, retry_budget=retry_budget, catalogue=catalogue,
         metrics=chat_metrics, clock=clock, retry_ambiguous=settings.RETRY_AMBIGUOUS,
@@ -197,12 +196,19 @@ def build_gateway(
         posteriors=posteriors, circuit_breakers=breakers, learned_limits=learned_limits, exploration=exploration,
         evaluations=evaluations, quotas=quotas, retry_budget=retry_budget, record_writer=writer, gossip=gossip,
         context_gatherer=gatherer, reservations=reservations, selector=selector, supervisor=supervisor,
+        admission=admission,
         chat=RouteChat(
             selector, reservations, caller, recorder, adapters.upstreams, quotas=quotas, record_writer=writer,
             clock=clock, metrics=metrics, request_timeout_s=settings.REQUEST_TIMEOUT_S, evaluations=evaluations,
+            deciding=admission.deciding,
         ),
         feedback=FeedbackRecorder(adapters.log, writer, gossip.in_doubt, clock=clock, metrics=metrics),
     )  # fmt: skip
+
+
+def _exploration(settings: Settings, adapters: Adapters, metrics: GatewayMetrics) -> ExplorationBudget:
+    budget_usd = settings.EXPLORATION_BUDGET_USD
+    return ExplorationBudget(adapters.log, budget_usd=budget_usd, clock=adapters.clock, metrics=metrics)
 
 
 def _posteriors(
@@ -219,7 +225,7 @@ def _posteriors(
     )
 
 
-def _context_limits(settings: Settings) -> ContextLimits:
+def _limits(settings: Settings) -> ContextLimits:
     return ContextLimits(
         embed_timeout_s=settings.EMBED_TIMEOUT_MS / 1000,
         search_timeout_s=settings.SEARCH_TIMEOUT_MS / 1000,

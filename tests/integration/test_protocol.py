@@ -104,7 +104,7 @@ async def site(options: dict[str, float] | None = None, **changes: str) -> Async
     )
     metrics = GatewayMetrics(CollectorRegistry())
     body_bytes = BodyBytes(settings.MAX_BYTES_IN_WORK, metrics)
-    admission = Admission(limit=100, per_key=0, clock=SystemClock(), metrics=metrics)
+    admission = Admission(limit=100, per_key=0, decide_s=0.025, clock=SystemClock(), metrics=metrics)
     lifecycle = RequestLifecycle(settings, metrics, IdTracer(), admission=admission, body_bytes=body_bytes)
     app = web.Application(middlewares=[build_middleware(lifecycle)])
     app[REQUEST_LIFECYCLE] = lifecycle

@@ -27,6 +27,7 @@ from services.gateway.chat.selection import Choice, Selector
 from services.gateway.chat.streaming import Begin, OpenStream, open_stream
 from services.gateway.evaluation.evaluations import Evaluations, RequestEvaluation
 from services.gateway.evaluation.planner import Routed
+from services.gateway.limits.places import Places
 from services.gateway.limits.quotas import Quotas
 from services.gateway.records.record_writer import RecordWriter
 from services.gateway.request_context import RequestContext
@@ -71,14 +72,22 @@ class RouteChat:
     clock: Clock
     metrics: GatewayMetrics
     request_timeout_s: float
+    deciding: Places
     evaluations: Evaluations | None = None
 
     async def route(self, request: RequestContext, chat: ChatRequest) -> ChatPlan:
         """Decide which arms to call.
 
         Raises NotFound for an unknown model, InvalidRequest where none can serve the request, Conflict for an id that
-        was used before, and RateLimited at a limit of the key.
+        was used before, RateLimited at a limit of the key, and Unavailable where it could not be decided in time.
         """
+        await self.deciding.take()
+        try:
+            return await self._plan(request, chat)
+        finally:
+            self.deciding.free()
+
+    async def _plan(self, request: RequestContext, chat: ChatRequest) -> ChatPlan:
         candidates = self.selector.candidates(chat)
         charge = self.quotas.charge(request.owner, chat, self.selector.prices(candidates))
         if needs_reservation(request, charge, stream=chat.stream):

@@ -1,31 +1,25 @@
 """Admission: bounds on concurrent chat requests, of all keys together and of one key, and on the bytes of their bodies.
 
-A request that finds no place waits a tenth of a second for one, and only where places have been coming free: a queue
-that does not move would only delay refusals. A key at its own limit is refused immediately and never waits in the way
-of others.
-
-The limit is fixed by the settings. A limit that shrinks while the event loop is late cannot tell our own overload from
-a busy machine, and refusals take time from requests in flight: clients that retry immediately then fill the loop with
-refusals, and the limit never grows back.
+Two limits protect requests in flight (`places.py`). The number of open requests is fixed by the settings: most of them
+wait for a model, which takes no processor time. The number of requests between body and decision follows the measured
+pace, so that under overload those that are served are decided in time, with their context, and the others are refused
+early. A key at its own limit is refused immediately and never waits in the way of others.
 """
 
 from __future__ import annotations
 
-import asyncio
 import sys
-from collections import Counter, deque
+from collections import Counter
 from typing import Any
 
+from services.gateway.limits.places import RETRY_AFTER_S, Places
 from services.gateway.request_context import RequestContext
 from shared.errors import RateLimited, Unavailable
 from shared.metrics import GatewayMetrics
 from shared.ports import Clock
 
-QUEUE_S = 0.1
-RETRY_AFTER_S = 1.0
-
-MOST_FREED = 4096
-"""Bound on the remembered times at which places came free."""
+LEAST_DECIDING = 16
+"""Requests that may always be between body and decision: at full speed that takes two to five milliseconds."""
 
 SMALL_BYTES = 131_072
 """Bodies of at most this size have an eighth more room."""
@@ -33,24 +27,29 @@ LONG_CHARS = 4096
 
 
 class Admission:
-    """The places for concurrent requests."""
+    """The places for concurrent requests.
 
-    def __init__(self, *, limit: int, per_key: int, clock: Clock, metrics: GatewayMetrics) -> None:
-        self._limit = limit
+    Attributes:
+        deciding: the places between body and decision.
+    """
+
+    def __init__(self, *, limit: int, per_key: int, decide_s: float, clock: Clock, metrics: GatewayMetrics) -> None:
+        """Take the limits, and how long a request may take from body to decision."""
         self._per_key = per_key
-        self._clock = clock
         self._metrics = metrics
-        self._taken = 0
         self._by_owner: Counter[str] = Counter()
-        self._queue: deque[asyncio.Future[None]] = deque()
-        self._freed: deque[float] = deque(maxlen=MOST_FREED)
+        message = "The router is at its limit of concurrent requests: try again later."
+        self._open = Places(limit, message, clock=clock, metrics=metrics)
+        message = "The router gets more requests than it can decide in time: try again later."
+        self.deciding = Places(LEAST_DECIDING, message, clock=clock, metrics=metrics, pace_s=decide_s)
         metrics.concurrency_limit.set(limit)
-        metrics.in_flight.set_function(lambda: self._taken)
+        metrics.in_flight.set_function(lambda: self._open.taken)
 
     async def enter(self, owner: str) -> None:
         """Take a place, which `leave` gives back.
 
-        Raises RateLimited where the key has its share, Unavailable where there is none.
+        Raises RateLimited where the key has its share, Unavailable where there is none, or where the request would be
+        refused once its body is read.
         """
         if self._per_key and self._by_owner[owner] >= self._per_key:
             self._metrics.refused.labels("key_concurrency").inc()
@@ -59,69 +58,23 @@ class Admission:
                 code="too_many_concurrent_requests",
                 retry_after_s=RETRY_AFTER_S,
             )
+        self.deciding.check()
         self._by_owner[owner] += 1
         try:
-            await self._take()
+            await self._open.take()
         except BaseException:
             self._one_less(owner)
             raise
 
     def leave(self, owner: str) -> None:
         """Release a place."""
-        self._free()
+        self._open.free()
         self._one_less(owner)
 
     def _one_less(self, owner: str) -> None:
         self._by_owner[owner] -= 1
         if not self._by_owner[owner]:
             del self._by_owner[owner]
-
-    async def _take(self) -> None:
-        if self._taken < self._limit and not self._queue:
-            self._taken += 1
-            return
-        # Half of what comes free while one may wait: the last in the queue, too, is likely to be served in time.
-        if len(self._queue) >= max(1, self._lately_freed() // 2):
-            raise self._overloaded()
-        place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._queue.append(place)
-        try:
-            async with asyncio.timeout(QUEUE_S):
-                await place
-        except BaseException as error:
-            if place.done() and not place.cancelled():
-                self._free()  # it was handed to us in the same moment
-            elif place in self._queue:
-                self._queue.remove(place)
-            if isinstance(error, TimeoutError):
-                raise self._overloaded() from error
-            raise
-
-    def _free(self) -> None:
-        self._taken -= 1
-        self._freed.append(self._clock.monotonic())
-        self._hand_on()
-
-    def _hand_on(self) -> None:
-        while self._queue and self._taken < self._limit:
-            place = self._queue.popleft()
-            if not place.done():
-                self._taken += 1
-                place.set_result(None)
-
-    def _lately_freed(self) -> int:
-        since = self._clock.monotonic() - QUEUE_S
-        while self._freed and self._freed[0] < since:
-            self._freed.popleft()
-        return len(self._freed)
-
-    def _overloaded(self) -> Unavailable:
-        self._metrics.refused.labels("overloaded").inc()
-        return Unavailable(
-            "The router is at its limit of concurrent requests: try again later.",
-            code="overloaded",
-            retry_after_s=RETRY_AFTER_S,
-        )
 
 
 class BodyBytes:

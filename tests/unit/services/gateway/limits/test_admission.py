@@ -16,8 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
-from services.gateway.limits import admission as admission_module
-from services.gateway.limits.admission import QUEUE_S, Admission, BodyBytes
+from services.gateway.limits import places as places_module
+from services.gateway.limits.admission import LEAST_DECIDING, Admission, BodyBytes
+from services.gateway.limits.places import MOST_FREED, QUEUE_S
 from shared.clock import SystemClock
 from shared.errors import ClientError, RateLimited, Unavailable
 from shared.metrics import GatewayMetrics
@@ -34,7 +35,9 @@ async def place(places: Admission, owner: str) -> AsyncIterator[None]:
 
 
 def admission(limit: int, per_key: int = 0) -> Admission:
-    return Admission(limit=limit, per_key=per_key, clock=SystemClock(), metrics=GatewayMetrics(CollectorRegistry()))
+    return Admission(
+        limit=limit, per_key=per_key, decide_s=0.1, clock=SystemClock(), metrics=GatewayMetrics(CollectorRegistry())
+    )
 
 
 async def visit(places: Admission, owner: str, seconds: float) -> str:
@@ -49,7 +52,7 @@ async def visit(places: Admission, owner: str, seconds: float) -> str:
 async def test_the_metrics_show_how_many_are_being_served() -> None:
     """Between `enter` and `leave`, and the limit beside it."""
     registry = CollectorRegistry()
-    places = Admission(limit=3, per_key=0, clock=SystemClock(), metrics=GatewayMetrics(registry))
+    places = Admission(limit=3, per_key=0, decide_s=0.1, clock=SystemClock(), metrics=GatewayMetrics(registry))
     async with place(places, "a"), place(places, "b"):
         assert registry.get_sample_value("llm_router_in_flight_requests") == 2
     assert registry.get_sample_value("llm_router_in_flight_requests") == 0
@@ -108,7 +111,7 @@ async def test_one_key_cannot_take_every_place() -> None:
 async def test_nothing_is_kept_of_keys_without_a_request_in_flight() -> None:
     """Any number of keys may come and go: memory does not grow with them."""
     places = admission(1, per_key=1)
-    for _ in range(admission_module.MOST_FREED + 1):  # what is remembered of freed places is bounded
+    for _ in range(MOST_FREED + 1):  # what is remembered of freed places is bounded
         await visit(places, "first", 0)
     tracemalloc.start()
     try:
@@ -118,6 +121,20 @@ async def test_nothing_is_kept_of_keys_without_a_request_in_flight() -> None:
     finally:
         tracemalloc.stop()
     assert grown < 100_000
+
+
+async def test_what_could_not_be_decided_in_time_is_refused_before_its_body_is_read() -> None:
+    """While all places of deciding requests are taken and their queue is full; then it is served again."""
+    places = admission(100)
+    for _ in range(LEAST_DECIDING):
+        await places.deciding.take()
+    assert await visit(places, "a", 0) == "served"
+    waiting = asyncio.create_task(places.deciding.take())
+    await asyncio.sleep(0)
+    assert await visit(places, "a", 0) == "overloaded"
+    places.deciding.free()
+    await waiting
+    assert await visit(places, "a", 0) == "served"
 
 
 def test_bytes_of_a_body_are_released_once() -> None:
@@ -172,7 +189,7 @@ def test_no_place_is_lost_whenever_a_request_leaves(visits: list[tuple[str, floa
     async def run() -> None:
         loop, inside, most = asyncio.get_running_loop(), 0, 0
         clock = Mock(monotonic=loop.time)
-        places = Admission(limit=2, per_key=2, clock=clock, metrics=GatewayMetrics(CollectorRegistry()))
+        places = Admission(limit=2, per_key=2, decide_s=0.1, clock=clock, metrics=GatewayMetrics(CollectorRegistry()))
 
         async def one(owner: str, delay: float, stay: float) -> None:
             nonlocal inside, most
@@ -249,7 +266,7 @@ async def test_waiting_is_bounded_by_the_time_of_the_queue(waiting: int) -> None
 
 async def test_no_more_requests_queue_than_will_get_a_place(monkeypatch: pytest.MonkeyPatch) -> None:
     """Four places were freed lately, so two may wait; the third is refused at once, not after a wait."""
-    monkeypatch.setattr(admission_module, "QUEUE_S", 5.0)
+    monkeypatch.setattr(places_module, "QUEUE_S", 5.0)
     places = admission(1)
     for _ in range(4):
         async with place(places, "a"):

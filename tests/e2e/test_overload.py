@@ -1,0 +1,82 @@
+"""Overload of the whole stack: what is served keeps its context, the rest is refused, health checks are answered."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from deploy.local.plan import ROOT, Planner, Simulation
+from deploy.local.stack import Stack
+from shared.settings import load_settings
+from tests.e2e.conftest import MODELS
+
+CONNECTIONS, SECONDS = 256, 6
+"""Each connection sends its next request when it has its answer: many times what the gateway can serve."""
+
+UNHURRIED = {"EMBED_TIMEOUT_MS": "5000", "SEARCH_TIMEOUT_MS": "5000", "REDIS_TIMEOUT_MS": "5000"}
+"""The machine of the tests does other work: its stalls are not what is tested."""
+
+
+@pytest.fixture
+def gateway(tmp_path: Path) -> Iterator[str]:
+    """A stack whose upstream takes no time."""
+    settings = load_settings({"HOST": "127.0.0.1", "LOG_LEVEL": "warn", **UNHURRIED}, None)
+    with Stack(Planner(settings, tmp_path, MODELS, Simulation(speed=1000, failures=0), anywhere=True)) as stack:
+        stack.start()
+        yield stack.plan.gateway_url
+
+
+async def counted(session: aiohttp.ClientSession) -> Counter[str]:
+    """Return the number of answers by status, and of decisions without context."""
+    async with session.get("/metrics") as answer:
+        families = text_string_to_metric_families(await answer.text())
+    found = Counter[str]()
+    for family in families:
+        for sample in family.samples:
+            if sample.name == "llm_router_requests_total" and sample.labels["route"] == "/v1/chat/completions":
+                found[sample.labels["status"]] += int(sample.value)
+            elif sample.name == "llm_router_degraded_decisions_total" and sample.labels["dependency"] != "redis":
+                found["without context"] += int(sample.value)
+    return found
+
+
+async def load(url: str) -> None:
+    """Send the load."""
+    command = [sys.executable, "-m", "benchmarks.load.client", f"{url}/v1/chat/completions"]
+    command += ["--connections", str(CONNECTIONS), "--seconds", str(SECONDS)]
+    process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, stdout=asyncio.subprocess.PIPE)
+    await process.communicate()
+    assert process.returncode == 0
+
+
+async def test_under_overload_answers_keep_their_context_and_the_rest_is_refused_early(gateway: str) -> None:
+    """No answer without context but a few, no other error than 503, every health check is answered meanwhile."""
+    async with aiohttp.ClientSession(gateway, timeout=aiohttp.ClientTimeout(total=30)) as session:
+        loading = asyncio.create_task(load(gateway))
+        checks = Counter[int]()
+        while not loading.done():
+            for path in ("/health", "/ready"):
+                async with session.get(path) as answer:
+                    checks[answer.status] += 1
+            await asyncio.sleep(0.2)
+        await loading
+        found = await counted(session)
+    served, refused = found["200"], found["503"]
+    assert set(found) <= {
+        "200",
+        "503",
+        "499",
+        "without context",
+    }  # 499: the client's connections end while they are served
+    assert served > 0
+    assert refused > 0
+    assert found["without context"] <= 0.05 * served
+    assert set(checks) == {200}
+    assert sum(checks.values()) >= 4
