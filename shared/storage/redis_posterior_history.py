@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -51,7 +52,8 @@ class RedisPosteriorHistory:
         pipeline = self._client.pipeline(transaction=False)
         for key in keys:
             pipeline.hgetall(key)
-        return [_decoded(row) for row in await answers_of(pipeline)]
+        rows = await answers_of(pipeline)
+        return await asyncio.to_thread(lambda: [_decoded(row) for row in rows])  # a day by the minute has 10,000 fields
 
 
 def _encoded(one: PastPosterior) -> bytes:
