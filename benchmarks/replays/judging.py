@@ -6,6 +6,7 @@ what an answer of the median model costs.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -29,6 +30,8 @@ Judge = Callable[[float, int, np.random.Generator], float]
 NOISE_SD, BIAS = 0.25, 0.1
 SERVED_SHARE = 0.3
 """Share of the answers that a judge scores where there is no race."""
+MOST_WAITING = 16
+"""Evaluations that may wait for their verdicts, as EVALUATION_MAX_WAITING has it."""
 
 
 def _exact(score: float, _arm: int, _rng: np.random.Generator) -> float:
@@ -83,20 +86,31 @@ class Evaluator:
         self._judge_usd = float(np.median(stream.costs.mean(axis=0)))
         requests = len(stream.rows)
         self.beside = Beside(np.zeros(requests), np.zeros(requests))
+        self._waiting: deque[tuple[int, list[tuple[ArmId, dict[str, int]]]]] = deque()
 
     def evaluate(
         self, t: int, decision: Decision, posterior: GaussianPosterior, context: Context, kind: KindId | None
-    ) -> Iterator[tuple[ArmId, dict[str, int]]]:
-        """Yield what the evaluation of request `t` adds to the sums of each arm."""
-        asked = self._asked(decision, posterior, context, t)
+    ) -> None:
+        """Evaluate request `t`, if that is planned; what it adds to the sums is known when its verdict comes."""
+        asked = self._asked(decision, posterior, context, t) if len(self._waiting) < MOST_WAITING else None
         if asked is None:
             return
+        self._waiting.append((t, list(self._evaluated(t, decision.arm, asked, kind))))
+
+    def finished(self, request: int) -> Iterator[tuple[ArmId, dict[str, int]]]:
+        """Yield what evaluations of requests up to this one add to the sums of each arm."""
+        while self._waiting and self._waiting[0][0] <= request:
+            yield from self._waiting.popleft()[1]
+
+    def _evaluated(
+        self, t: int, served: ArmId, asked: tuple[ArmId, ...], kind: KindId | None
+    ) -> Iterator[tuple[ArmId, dict[str, int]]]:
         self.beside.judge[t] = self._judge_usd
-        for arm in (decision.arm, *asked):
+        for arm in (served, *asked):
             i = self._index[arm]
             score = self._judge(float(self._stream.scores[t, i]), i - self._special, self._rng)
             yield arm, score_sums(source=Source.JUDGE, score=score, kind=kind)
-            if arm != decision.arm:
+            if arm != served:
                 self.beside.shadows[t] += self._stream.costs[t, i]
                 yield arm, answer_sums(self._stream, t, i, kind, served=False)
 
@@ -108,7 +122,14 @@ class Evaluator:
             return () if self._rng.random() < SERVED_SHARE else None
         eligible = [arm for arm, i in self._index.items() if self._stream.eligible[t, i]]
         plan = plan_evaluation(
-            posterior, context, eligible, decision, self._rng, weights=self._weights, terms=EvaluationTerms()
+            posterior,
+            context,
+            eligible,
+            decision,
+            self._rng,
+            weights=self._weights,
+            terms=EvaluationTerms(),
+            judge_usd=self._judge_usd,
         )
         return None if plan is None else plan.arms
 

@@ -97,10 +97,11 @@ class ProductPlayer:
             for view in decision.views:
                 chances[t, self._index[view.arm]] = view.propensity
             self._add(decision.arm, answer_sums(stream, t, int(chosen[t]), self._kinds[t]))
-            if evaluator is not None:
-                for arm, sums in evaluator.evaluate(t, decision, posterior, context, self._kinds[t]):
-                    self._add(arm, sums)
             due = t - stream.delay
+            if evaluator is not None:
+                evaluator.evaluate(t, decision, posterior, context, self._kinds[t])
+                for arm, sums in evaluator.finished(due):
+                    self._add(arm, sums)
             if due >= 0 and stream.rated[due]:
                 learned[due] = True
                 self._add(self._decisions[due].arm, self._feedback(stream, due))

@@ -1,22 +1,25 @@
 """Evaluation plan: which other models answer a prompt beside the one that serves it, and how likely that was.
 
-    probability = expected regret / (ASK_AT x cost of the models asked / cost of the one that serves),   at most 1
+    probability of asking a = expected regret due to a / (ASK_AT x cost of its evaluation),   at most 1
 
-The expected regret is E[max U - U of the best-looking model] over what more scores could still tell, for this kind of
-prompt. An answer beside the user's path lowers it by about its own size over twice the scores there are, for as many
-requests as there have been; it pays as long as that is more than its cost. So the share of requests that are worth a
-race is in proportion to the regret. It falls by itself as models are told apart, and rises by itself for a new kind of
-prompt, a model with little evidence, or after a fall. New models are asked each time, all on the same prompts.
+The cost is that of the answer of a and of the judge, in units of the answer that is served. The expected regret is
+E[max U - U of the best-looking model] over what more scores could still tell, for this kind of prompt. An answer beside
+the user's path lowers it by about its own size over twice the scores there are, for as many requests as there have
+been; it pays as long as that is more than its cost. So the spending, as a share of the bill of serving, is in
+proportion to the regret, also while verdicts are late: dear models are asked seldom even if nothing is known of them.
+It falls by itself as models are told apart, and rises by itself for a new kind of prompt, a model with little evidence,
+or after a fall.
+
+One random number decides for all models, so that those asked seldom are asked on prompts that the others answer, too.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
-from typing import NamedTuple
 
 import numpy as np
 from msgspec import Struct
@@ -31,14 +34,8 @@ from shared.bandit.weighing import weigh
 
 DRAWS = 200
 """Of every model's utility, to find the models that may be the best."""
-ASK_AT = 0.1
-"""Expected regret, in units of quality, at which a race is run each time if it costs as much as the served answer."""
-
-MOST_LIKELY, LEAST_CHANCE = 2, 0.02
-"""So many other models are asked, those most likely to be the best, if they are with so much probability."""
-
-NEW_TRIES = 15.0
-"""A model with fewer scores and failed calls than this is asked each time."""
+ASK_AT = 0.15
+"""Expected regret, in units of quality, at which a model is asked each time if that costs as much as serving."""
 
 
 class EvaluationReason(StrEnum):
@@ -54,7 +51,7 @@ class EvaluationPlan(Struct, frozen=True):
     Attributes:
         arms: the models that answer beside the one that serves; empty where only the served answer is scored.
         probability: that a request like this one is evaluated.
-        expected_regret: of serving the best-looking model here, in utility.
+        expected_regret: of serving the best-looking model here, in units of quality.
     """
 
     reason: EvaluationReason
@@ -65,7 +62,10 @@ class EvaluationPlan(Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class EvaluationTerms:
-    """Limits of the operator: largest share of requests that are evaluated, and the share that is at rest."""
+    """Limits of the operator: largest share of requests that are evaluated, and the share that is at rest.
+
+    The share at rest is less where a verdict costs more than the served answer, so that it is one of the cost, too.
+    """
 
     max_share: float = 1.0
     rest_share: float = 0.02
@@ -80,64 +80,59 @@ def plan_evaluation(
     *,
     weights: Weights,
     terms: EvaluationTerms,
+    judge_usd: float,
 ) -> EvaluationPlan | None:
     """Return the evaluation of a request that `decision` was made for; None for no evaluation.
 
-    `eligible` are the models that can answer the request and may be asked.
+    `eligible` are the models that can answer the request and may be asked; `judge_usd` is the cost of a verdict.
     """
     race = _race(posterior, place_in(posterior, context), tuple(eligible), weights)
-    regret = race.regret
-    new = [arm for arm in race.new if arm != decision.arm]
-    likely = [arm for arm in race.likely if arm != decision.arm][:MOST_LIKELY]
-    asked = tuple(dict.fromkeys((*likely, *new)))
-    price = _relative_cost(posterior, decision.arm, asked)
-    wanted = 1.0 if new else min(regret / (ASK_AT * price), 1.0) if price > 0 else 0.0
-    racing = min(wanted, terms.max_share)
-    resting = min(terms.rest_share, terms.max_share)
+    judge, answers = _relative_costs(posterior, decision.arm, judge_usd)
+    wanted = {
+        arm: min(regret / max(ASK_AT * (answers[arm] + judge), 1e-9), terms.max_share)
+        for arm, regret in race.items()
+        if arm != decision.arm
+    }
+    racing = max(wanted.values(), default=0.0)
+    resting = min(terms.rest_share / max(judge, 1.0), terms.max_share)
     drawn = rng.random()
     if drawn < racing:
-        return EvaluationPlan(EvaluationReason.RACE, asked, racing, regret)
+        asked = tuple(arm for arm, share in wanted.items() if drawn < share)
+        return EvaluationPlan(EvaluationReason.RACE, asked, racing, max(race.values()))
     if drawn < resting:
-        return EvaluationPlan(EvaluationReason.SAMPLE, (), resting - racing, regret)
+        return EvaluationPlan(EvaluationReason.SAMPLE, (), resting - racing, max(race.values()))
     return None
 
 
-class _Race(NamedTuple):
-    """What the models' beliefs say of one kind of prompt.
-
-    Attributes:
-        regret: expected, of the best-looking model.
-        likely: models that may be the best, most probable first.
-        new: models with few tries.
-    """
-
-    regret: float
-    likely: tuple[ArmId, ...]
-    new: tuple[ArmId, ...]
-
-
 @lru_cache(maxsize=256)
-def _race(posterior: GaussianPosterior, place: Place | None, eligible: tuple[ArmId, ...], weights: Weights) -> _Race:
-    """Draw the models' utilities. Requests of one kind share it until something is learned: it takes 150 us."""
+def _race(
+    posterior: GaussianPosterior, place: Place | None, eligible: tuple[ArmId, ...], weights: Weights
+) -> Mapping[ArmId, float]:
+    """Return the expected regret that is due to what is not known of each model, in units of quality.
+
+    Of a draw it is due to the model that wins it, and to the best-looking one, which therefore has all of it.
+    A score is at most 1: a model that costs more than a perfect score would be worth wins no draw. Requests of one kind
+    share the result until something is learned: it takes 150 us.
+    """
     weighed = weigh(posterior, place, eligible, weights)
-    spread = weights.quality * np.sqrt(weighed.beliefs.learnable[weighed.columns])
+    quality, most = np.array(weighed.quality), np.array(weighed.reliability)
+    spread = np.sqrt(weighed.beliefs.learnable[weighed.columns])
     rng = np.random.default_rng(DRAWS)
-    draws = weighed.utility + spread * rng.standard_normal((DRAWS, len(eligible)))
-    regret = float((draws.max(axis=1) - draws[:, weighed.best]).mean()) / max(weights.quality, 1e-9)
-    wins = np.bincount(draws.argmax(axis=1), minlength=len(eligible)) / DRAWS
-    order = np.argsort(-wins, kind="stable").tolist()
-    tried = posterior.labels + [one.failures for one in posterior.sums]
-    return _Race(
-        regret,
-        tuple(eligible[i] for i in order if wins[i] >= LEAST_CHANCE),
-        tuple(eligible[i] for i in order if tried[weighed.columns[i]] < NEW_TRIES),
-    )
+    drawn = np.minimum(quality + spread * rng.standard_normal((DRAWS, len(eligible))), most)
+    utility = weighed.utility + weights.quality * (drawn - quality)
+    lost = (utility.max(axis=1) - utility[:, weighed.best]) / max(weights.quality, 1e-9)
+    by_winner = np.bincount(utility.argmax(axis=1), weights=lost, minlength=len(eligible)) / DRAWS
+    by_winner[weighed.best] = lost.mean()
+    return dict(zip(eligible, by_winner.tolist(), strict=True))
 
 
-def _relative_cost(posterior: GaussianPosterior, served: ArmId, asked: Sequence[ArmId]) -> float:
-    """Return the expected cost of the answers of `asked`, in units of that of `served`; unknown and free count as 1."""
+def _relative_costs(posterior: GaussianPosterior, served: ArmId, judge_usd: float) -> tuple[float, dict[ArmId, float]]:
+    """Return the cost of a verdict, and that of an answer of each model, in units of that of `served`.
+
+    Unknown costs count as 1, and so do all where `served` is free or unknown.
+    """
     cost = dict(zip(posterior.arms, posterior.cost_usd[0].tolist(), strict=True))
     usual = cost.get(served, math.nan)
     if not usual > 0:  # free, or not known (NaN)
-        return float(len(asked))
-    return sum(cost[arm] / usual if cost[arm] >= 0 else 1.0 for arm in asked)
+        return 1.0, dict.fromkeys(cost, 1.0)
+    return judge_usd / usual, {arm: usd / usual if usd >= 0 else 1.0 for arm, usd in cost.items()}

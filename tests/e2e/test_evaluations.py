@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import subprocess
@@ -23,7 +24,7 @@ from tests.e2e.conftest import MODELS
 
 ARMS = ("openai/gpt-4o", "openai/gpt-4o-mini", "google/gemini-2.5-flash")
 SETTINGS = {"HOST": "127.0.0.1", "JUDGE_MODEL": JUDGE.id, "LLM_MODELS": ",".join(ARMS), "DEFAULT_MODEL": ARMS[0]}
-QUESTIONS = 12
+ENOUGH = 6
 
 
 @pytest.fixture(scope="module")
@@ -49,23 +50,44 @@ async def ask(client: aiohttp.ClientSession, question: str, **more: Any) -> str:
         return answer.headers["x-request-id"]
 
 
+async def recorded(client: aiohttp.ClientSession, request_id: str) -> dict[str, Any]:
+    """Return the record of a request once it is stored."""
+    async with asyncio.timeout(30):
+        while True:
+            async with client.get(f"/requests/{request_id}") as answer:
+                if answer.status == 200:
+                    return dict(await answer.json())
+            await asyncio.sleep(0.05)
+
+
 async def evaluated(client: aiohttp.ClientSession, request_id: str) -> dict[str, Any]:
     """Return the record of a request once it has been evaluated."""
     async with asyncio.timeout(30):
         while True:
-            async with client.get(f"/requests/{request_id}") as answer:
-                record: dict[str, Any] = await answer.json()
+            record = await recorded(client, request_id)
             if record.get("evaluation") is not None:
                 return record
             await asyncio.sleep(0.2)
 
 
+async def planned(client: aiohttp.ClientSession, text: str) -> dict[str, str]:
+    """Ask numbered questions, whole and streamed, until ENOUGH are to be evaluated; return these by their ids."""
+    found: dict[str, str] = {}
+    async with asyncio.timeout(90):
+        for number in itertools.count():
+            question = f"{text} {number}"
+            request_id = await ask(client, question, stream=bool(number % 2))
+            if (await recorded(client, request_id))["evaluation_plan"] is not None:
+                found[request_id] = question
+            if len(found) == ENOUGH:
+                break
+    return found
+
+
 async def test_other_models_are_scored_beside_the_one_that_served(judged_client: aiohttp.ClientSession) -> None:
     """Whole answers and streams alike: each score is what the model's answer is worth, and none is a rating."""
-    questions = [f"Question {number} about the weather" for number in range(QUESTIONS)]
-    ids = [await ask(judged_client, each, stream=bool(at % 2)) for at, each in enumerate(questions)]
-    world = InventedWorld()
-    for question, request_id in zip(questions, ids, strict=True):
+    world, asked = InventedWorld(), set[str]()
+    for request_id, question in (await planned(judged_client, "A question about the weather")).items():
         record = await evaluated(judged_client, request_id)
         result, plan = record["evaluation"], record["evaluation_plan"]
         assert (result["judge"], result["error"]) == (JUDGE.id, None)
@@ -74,16 +96,15 @@ async def test_other_models_are_scored_beside_the_one_that_served(judged_client:
         worth = {arm: world.reply(world.models[arm], question, len(question)).quality for arm in scores}
         assert scores == pytest.approx(worth, abs=1e-4)
         assert [one["arm"] for one in result["candidates"] if one["served"]] == [record["outcome"]["arm"]]
+        asked |= set(plan["arms"])
+    assert asked
 
 
-async def test_a_request_that_must_not_be_evaluated_is_not(judged_client: aiohttp.ClientSession) -> None:
-    """Its prompt goes to the model that answers, and to no other."""
-    request_id = await ask(judged_client, "A secret", store=False)
-    later = await ask(judged_client, "No secret")
-    await evaluated(judged_client, later)
-    async with judged_client.get(f"/requests/{request_id}") as answer:
-        record = await answer.json()
-    assert (record["evaluation_plan"], record["evaluation"]) == (None, None)
+async def test_requests_that_must_not_be_evaluated_are_not(judged_client: aiohttp.ClientSession) -> None:
+    """Their prompts go to the model that answers, and to no other."""
+    ids = [await ask(judged_client, f"A secret {number}", store=False) for number in range(20)]
+    records = [await recorded(judged_client, request_id) for request_id in ids]
+    assert {(record["evaluation_plan"], record.get("evaluation")) for record in records} == {(None, None)}
 
 
 def test_models_are_scored_on_own_prompts(judged_stack: Stack, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from dataclasses import KW_ONLY, dataclass
 import numpy as np
 
 from services.gateway.evaluation.judge import Judge
+from services.gateway.evaluation.reservation import verdict_usd
 from services.gateway.evaluation.results import Result
 from services.gateway.models.catalogue import Catalogue
 from services.gateway.models.posterior_cache import Snapshot
@@ -71,7 +72,8 @@ class EvaluationPlanner:
 
     def _drawn(self, routed: Routed, snapshot: Snapshot) -> EvaluationPlan | None:
         askable = tuple(arm for arm in routed.allowed if snapshot.knows(arm) and self._may_ask(arm, routed.decision))
-        if not askable or not snapshot.knows(routed.decision.arm):
+        judge = self.judge.arm.price
+        if not askable or judge is None or not snapshot.knows(routed.decision.arm):
             return None
         return plan_evaluation(
             snapshot.posterior,
@@ -81,6 +83,7 @@ class EvaluationPlanner:
             self.rng,
             weights=routed.decision.weights or self.weights,
             terms=self.terms,
+            judge_usd=verdict_usd(judge, routed.chat.requirements.prompt_tokens),
         )
 
     def _may_ask(self, arm: ArmId, decision: Decision) -> bool:

@@ -1,4 +1,4 @@
-"""Reservation: the cost of an evaluation, estimated from the served answer before anything is called."""
+"""Costs of an evaluation, estimated before anything is called: for its plan, and for its reservation."""
 
 from __future__ import annotations
 
@@ -8,10 +8,16 @@ from shared.bandit.arms import Price
 from shared.bandit.sums import NANO
 
 RUBRIC_TOKENS, VERDICT_TOKENS = 1000, 512
-"""Of the judge's prompt beside question and answers, and of its answer."""
+"""Of the judge's prompt beside question and answers, and of its answer at most."""
+USUAL_VERDICT_TOKENS = 64
 
 LONGER, LEAST_TOKENS = 2, 256
 """Another model's answer is taken to be at most so many times as long as the served one, and at least so long."""
+
+
+def verdict_usd(judge: Price, prompt_tokens: int) -> float:
+    """Return the usual cost of a verdict on one short answer to such a prompt."""
+    return judge.cost_usd(RUBRIC_TOKENS + prompt_tokens + LEAST_TOKENS, USUAL_VERDICT_TOKENS)
 
 
 def reservation(
