@@ -7,6 +7,7 @@ import asyncio
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from rich.console import Console
 from deploy.local.beside import default_folder
 from deploy.local.demo.evaluation_cost import evaluation_cost
 from deploy.local.demo.reconciliation import reconcile
-from deploy.local.demo.screen import Screen
+from deploy.local.demo.screen import WIDTH, Screen
 from deploy.local.demo.traffic import Progress, Traffic
 from deploy.local.demo.utility import utilities
 from deploy.local.interrupts import StopRequests
@@ -23,7 +24,6 @@ from deploy.local.plan import Planner, Simulation
 from deploy.local.stack import Interrupted, Stack
 from deploy.local.terminal import dashboard_url
 from deploy.simulator.judge import JUDGE
-from deploy.simulator.models import RecordedWorld
 from deploy.simulator.recorded_outcomes import Outcomes, load_outcomes
 from shared.command_names import as_typed
 from shared.errors import DependencyError, SettingsError
@@ -31,7 +31,7 @@ from shared.settings import Settings, load_settings
 
 KEPT = frozenset(
     (
-        *("FEEDBACK_WEIGHT", "LATENCY_WEIGHT", "COST_WEIGHT", "EXPLORATION_RATE", "SIMILARITY_THRESHOLD"),
+        *("FEEDBACK_WEIGHT", "COST_WEIGHT", "EXPLORATION_RATE", "SIMILARITY_THRESHOLD"),
         *("MAX_SIMILAR_REQUESTS", "RECENCY_DAYS", "MIN_SIMILAR_REQUESTS", "MIN_CONFIDENCE_SCORE", "OPTIMISTIC_PRIOR"),
         *("EXPLORATION_BONUS", "MIN_REQUESTS_FOR_GLOBAL", "SAFE_START", "EMBEDDING_MODEL", "MODEL_CACHE_DIR"),
         *("EMBED_TIMEOUT_MS", "SEARCH_TIMEOUT_MS", "REDIS_TIMEOUT_MS", "LOG_LEVEL"),
@@ -42,21 +42,29 @@ KEPT = frozenset(
 SIMULATED_USD = 1000.0
 """Budget of evaluations: simulated money."""
 
+NO_JUDGE = "none"
+NOTE = (
+    "Quality and cost of each answer are recorded from real models. SIMULATED: the judge ({judge}), and how long "
+    "answers take, which counts nothing here. {rated}"
+)
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the demo; return the exit code, 0 when all feedback was learned exactly once."""
+
+def main(arguments: list[str] | None = None, at_end: Callable[[str], None] | None = None) -> int:
+    """Run the demo; return the exit code, 0 when all that was sent was learned exactly once.
+
+    `at_end` is called with the dashboard's address when all is learned, before the stack stops.
+    """
     options = _options(arguments)
-    # Without a terminal there is no width: wide enough that no name is cut.
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
     requests = StopRequests()
     try:
         outcomes = load_outcomes(options.data)
         rng = np.random.default_rng(options.seed)
         chosen_rows = rng.permutation(len(outcomes))[: options.requests]
-        settings = demo_settings(load_settings(), outcomes, judged=options.judge is not None)
+        settings = demo_settings(load_settings(), outcomes, judged=options.judge != NO_JUDGE)
         with tempfile.TemporaryDirectory(prefix="llm-router-demo-", ignore_cleanup_errors=True) as folder:
             replay = str(options.data.resolve()) if options.data else "example"
-            simulation = Simulation(replay=replay, judge=options.judge or "exact")
+            simulation = Simulation(replay=replay, judge="exact" if options.judge == NO_JUDGE else options.judge)
             planner = Planner(
                 settings, Path(folder), _models(settings), simulation, anywhere=True, terminal=sys.stdout.isatty()
             )
@@ -66,9 +74,14 @@ def main(arguments: list[str] | None = None) -> int:
                 stack.start()
                 start_log.end()
                 console.print(f"Watch it learn: {dashboard_url(stack.plan)}")
-                return asyncio.run(_demo(stack, outcomes.take(chosen_rows), settings, options, console))
+                rated = f"{options.feedback:.0%} of the answers are rated." if options.feedback else "No user rates."
+                console.print(NOTE.format(judge=options.judge, rated=rated), width=WIDTH)
+                code = asyncio.run(_demo(stack, outcomes.take(chosen_rows), settings, options, console))
+                if at_end is not None:
+                    at_end(dashboard_url(stack.plan))
+                return code
     except Interrupted:
-        console.print("stopped")
+        console.print("Stopped: not all prompts were sent.")
         return 130
     except (SettingsError, DependencyError, OSError, ValueError, KeyError) as error:
         console.print(f"demo: {error}", markup=False)
@@ -80,9 +93,11 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--data", type=Path, help="folder of recorded outcomes (default: the example of paretobandit)")
     parser.add_argument("--requests", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0, help="seed of the choice and order of the prompts")
-    parser.add_argument("--feedback", type=float, default=1.0, help="share of the answers that are rated, 0 to 1")
+    parser.add_argument("--feedback", type=float, default=0.0, help="share of the answers that are rated, 0 to 1")
     parser.add_argument(
-        "--judge", help="evaluate with a simulated judge: `exact`, `noisy`, `biased`, ... (deploy/simulator/judge.py)"
+        "--judge",
+        default="exact",
+        help="simulated judge: `exact`, `noisy`, `biased`, ... (deploy/simulator/judge.py); `none`: no evaluations",
     )
     parser.add_argument("--rate", type=float, default=25.0, help="requests per second")
     parser.add_argument("--at-once", type=int, default=12, help="concurrent requests at most")
@@ -99,6 +114,7 @@ def demo_settings(own: Settings, outcomes: Outcomes, *, judged: bool = False) ->
             "LLM_MODELS": outcomes.models,
             "DEFAULT_MODEL": outcomes.models[0],
             "LOG_LEVEL": kept.get("LOG_LEVEL", "warn"),
+            "LATENCY_WEIGHT": 0.0,  # latency is not recorded
             "JUDGE_MODEL": JUDGE.id if judged else None,
             "EVALUATION_BUDGET_USD_PER_DAY": SIMULATED_USD,
         }
@@ -114,9 +130,7 @@ def _models(settings: Settings) -> Path:
 async def _demo(
     stack: Stack, outcomes: Outcomes, settings: Settings, options: argparse.Namespace, console: Console
 ) -> int:
-    world = RecordedWorld(outcomes)
-    latency_s = np.array([world.models[model].latency_s for model in outcomes.models])
-    utility = utilities(outcomes, latency_s, settings.bandit().weights)
+    utility = utilities(outcomes, settings.bandit().weights)
     progress = Progress(np.full(len(outcomes), -1, dtype=np.int64))
     traffic = Traffic(
         outcomes,
@@ -134,18 +148,20 @@ async def _demo(
         for task in (*background, sending):
             if task.done():
                 task.result()
+    except Interrupted:
+        screen.final(await evaluation_cost(stack.plan.redis_url, wait_s=0.0))
+        raise
     finally:
         for task in (*background, sending):
             task.cancel()
         await asyncio.gather(*background, sending, return_exceptions=True)
-    cost = await evaluation_cost(stack.plan.redis_url) if options.judge is not None else None
+    spent = await evaluation_cost(stack.plan.redis_url)
     result = await reconcile(stack.plan.redis_url, progress.rated)
-    screen.final()
-    console.print(result.line())
-    if cost is not None:
-        console.print(cost.line(progress.cost_usd))
+    screen.final(spent)
+    if progress.rated or not result.balanced:
+        console.print(result.line(), width=WIDTH)
     complete = progress.answered == len(outcomes) and progress.rated == traffic.rated.sum()
-    return 0 if result.balanced and complete else 1
+    return 0 if result.balanced and complete and not spent.waiting else 1
 
 
 async def _watch(stack: Stack) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import redis.asyncio as aioredis
 
@@ -25,32 +25,33 @@ class EvaluationCost:
     `asked`: answers beside the user's path, by model.
     """
 
-    submitted: int
-    waiting: int
-    spent_usd: float
-    asked: Mapping[ArmId, int]
+    submitted: int = 0
+    waiting: int = 0
+    spent_usd: float = 0.0
+    asked: Mapping[ArmId, int] = field(default_factory=dict)
 
     def line(self, served_usd: float) -> str:
         """Return the figures as a sentence."""
-        left = f", {self.waiting} NOT FINISHED" if self.waiting else ""
-        share = f", {self.spent_usd / served_usd:.0%} of what serving cost" if served_usd else ""
-        asked = ", ".join(f"{number} of {arm}" for arm, number in self.asked.items()) or "none"
+        left = f" ({self.waiting} NOT FINISHED)" if self.waiting else ""
+        share = f", {self.spent_usd / served_usd:.0%} of what serving cost ({served_usd:.4f} USD)" if served_usd else ""
         return (
-            f"{self.submitted} requests evaluated{left} for {self.spent_usd:.4f} USD{share}; "
-            f"answers beside the user's path: {asked}"
+            f"Evaluating: the judge scored {self.submitted} requests{left}, with {sum(self.asked.values())} answers of "
+            f"other models beside the user's, for {self.spent_usd:.4f} USD{share}."
         )
 
 
-async def evaluation_cost(redis_url: str) -> EvaluationCost:
-    """Wait until all evaluations are made and learned, at most FINISH_TIMEOUT_S, then read what they have cost."""
+async def evaluation_cost(redis_url: str, wait_s: float = FINISH_TIMEOUT_S) -> EvaluationCost:
+    """Wait until all evaluations are made and learned, at most `wait_s`, then read what they have cost."""
     client = aioredis.Redis.from_url(redis_url)
     try:
-        deadline = time.monotonic() + FINISH_TIMEOUT_S
+        deadline = time.monotonic() + wait_s
         while True:
             waiting, unlearned = await client.xlen(redis_keys.EVALUATIONS), await client.xlen(redis_keys.EVENTS)
             if not (waiting or unlearned) or time.monotonic() > deadline:
                 break
             await asyncio.sleep(0.1)
+        if not await client.exists(redis_keys.EVALUATIONS):
+            return EvaluationCost()
         stream = await client.xinfo_stream(redis_keys.EVALUATIONS)
         spent = await client.get(redis_keys.evaluation_spent(utc_day(time.time())))
         asked = await _asked(client)

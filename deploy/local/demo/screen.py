@@ -1,4 +1,4 @@
-"""Terminal output of the demo."""
+"""Terminal output of the demo, at most 80 columns wide."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from deploy.local.demo.evaluation_cost import EvaluationCost
+from deploy.local.demo.prompt_kinds import kind_lines
 from deploy.local.demo.traffic import Progress
 from deploy.local.demo.utility import Utilities, compare, shares
+from deploy.local.demo.verdict import verdict
 from deploy.simulator.recorded_outcomes import Outcomes
 
 PLAIN_EVERY_S = 3.0
-NOTE = (
-    "All policies on the same prompts; a model's name: always this model; *: the best one, known only in hindsight. "
-    "Quality and cost are recorded from real models. Latency is simulated: 40 to 120 ms, longer for expensive models."
-)
+KINDS = 8
+WIDTH = 80
 
 
 class Screen:
@@ -37,67 +38,80 @@ class Screen:
             while True:
                 await asyncio.sleep(PLAIN_EVERY_S)
                 self._console.print(self._line())
-        with Live(self._tables(), console=self._console, refresh_per_second=4, transient=True) as live:
+        with Live(self._tables(0.0), console=self._console, refresh_per_second=4, transient=True) as live:
             while True:
                 await asyncio.sleep(0.25)
-                live.update(self._tables())
+                live.update(self._tables(0.0))
 
-    def final(self) -> None:
-        """Print the final tables."""
-        self._console.print(self._tables())
+    def final(self, spent: EvaluationCost) -> None:
+        """Print the final tables and the verdict."""
+        progress = self._progress
+        self._console.print(self._tables(spent.spent_usd))
+        if progress.order:
+            self._console.print(self._kinds())
+        for sentence in verdict(self._outcomes, self._utility, progress.chosen, progress.order, spent):
+            self._console.print(sentence, width=WIDTH, style="bold" if sentence.startswith("Verdict") else "")
 
     def _line(self) -> Text:
-        lines = {line.name: line for line in compare(self._outcomes, self._utility, self._progress.chosen)}
-        text = f"{self._progress.answered}/{len(self._outcomes)} requests, {self._progress.rated} rated"
-        if "router" in lines:
-            router, random = lines["router"], lines["random"]
-            text += f", utility {router.utility:.4f} (random {random.utility:.4f})"
-            text += f", quality {router.quality:.3f}, USD {router.cost_usd * 1000:.4f} per 1000"
+        text = f"{self._progress.answered}/{len(self._outcomes)} requests"
+        if self._progress.rated:
+            text += f", {self._progress.rated} rated"
+        if self._progress.order:
+            lines = compare(self._outcomes, self._utility, self._progress.chosen)
+            text += f", utility {lines[0].utility:.4f} (at random {lines[-1].utility:.4f})"
         return Text(text)
 
-    def _tables(self) -> Group:
-        return Group(self._head(), self._share_table(), self._comparison())
+    def _tables(self, evaluation_usd: float) -> Group:
+        return Group(self._head(), self._comparison(evaluation_usd))
 
     def _head(self) -> Text:
         progress = self._progress
-        kinds = ", ".join(f"{count} {kind}" for kind, count in progress.kinds.most_common())
         errors = ", ".join(f"{count} x {error}" for error, count in progress.errors.most_common())
         seconds = time.monotonic() - progress.began
         return Text(
             f"{self._outcomes.name}: {progress.answered} of {len(self._outcomes)} real prompts answered, "
-            f"{progress.rated} ratings accepted, {seconds:.0f} s; decisions: {kinds or 'none yet'}"
+            f"{progress.rated} ratings accepted, {seconds:.0f} s"
+            + (f"; {progress.degraded} decided WITHOUT CONTEXT: this machine is too busy" if progress.degraded else "")
             + (f"; FAILED: {errors}" if errors else "")
         )
 
-    def _share_table(self) -> Table:
-        table = Table(box=box.SIMPLE_HEAD, title="Share of requests per model", title_justify="left")
-        for column in ("model", "first 10 %", "last 10 %", "all"):
-            table.add_column(column, justify="left" if column == "model" else "right")
+    def _comparison(self, evaluation_usd: float) -> Table:
         progress, models = self._progress, self._outcomes.models
-        first, last = progress.part(0.0, 0.1), progress.part(0.9, 1.0)
-        columns = [shares(part, len(models)) for part in (first, last, progress.part(0.0, 1.0))]
-        for index, model in enumerate(models):
-            cells = [f"{column[index]:.1%}" for column in columns]
-            if not len(last):
-                cells[1] = "-"
-            table.add_row(model, *cells)
-        return table
-
-    def _comparison(self) -> Table:
-        table = Table(box=box.SIMPLE_HEAD, title=self._utility.definition(), title_justify="left")
-        table.caption, table.caption_justify = NOTE, "left"
-        table.add_column("policy", overflow="fold")
-        for column in ("quality", "USD/1000", "utility", "v random"):
+        table = Table(
+            box=box.SIMPLE_HEAD,
+            width=WIDTH,
+            padding=(0, 1, 0, 0),
+            title="Always one model, on the same prompts",
+            title_justify="left",
+        )
+        table.caption_justify = "left"
+        table.caption = f"{self._utility.definition()}. The router's cost is with its evaluations."
+        table.add_column("always", overflow="fold", ratio=1)
+        for column in ("quality", "USD/1000", "utility", "first 10%", "last 10%"):
             table.add_column(column, justify="right", no_wrap=True)
-        lines = compare(self._outcomes, self._utility, self._progress.chosen)
-        random = next((line.utility for line in lines if line.name == "random"), 0.0)
-        for line in lines:
+        ends = [shares(progress.part(*part), len(models)) for part in ((0.0, 0.1), (0.9, 1.0))]
+        for line in compare(self._outcomes, self._utility, progress.chosen, evaluation_usd):
             table.add_row(
                 line.name,
                 f"{line.quality:.4f}",
                 f"{line.cost_usd * 1000:.4f}",
                 f"{line.utility:.4f}",
-                f"{line.utility - random:+.4f}",
-                style="bold green" if line.name == "router" else None,
+                *("" if line.column is None else f"{end[line.column]:.0%}" for end in ends),
+                style="bold green" if line.name == "the router" else None,
             )
+        return table
+
+    def _kinds(self) -> Table:
+        progress = self._progress
+        names = [model.rpartition("/")[2] for model in self._outcomes.models]
+        table = Table(
+            box=box.SIMPLE_HEAD, width=WIDTH, padding=(0, 1, 0, 0), title="By kind of prompt", title_justify="left"
+        )
+        table.add_column("kind", overflow="fold", ratio=2)
+        table.add_column("prompts", justify="right", no_wrap=True)
+        table.add_column("chosen at the end", overflow="fold", ratio=3)
+        table.add_column("share", justify="right", no_wrap=True)
+        table.add_column("best in hindsight", overflow="fold", ratio=3)
+        for line in kind_lines(self._outcomes, self._utility.utility, progress.chosen, progress.order, KINDS):
+            table.add_row(line.name, str(line.prompts), names[line.favourite], f"{line.share:.0%}", names[line.best])
         return table

@@ -18,14 +18,17 @@ TIMEOUT_S = 30.0
 
 @dataclass
 class Progress:
-    """Counts so far, which the screen reads. `chosen`: per prompt the column of the model, -1 before the answer."""
+    """Counts so far, which the screen reads.
+
+    `chosen`: per prompt the column of the model, -1 before the answer. `degraded`: decisions without their context,
+    because a part was down or too slow.
+    """
 
     chosen: NDArray[np.int64]
     order: list[int] = field(default_factory=list)
     rated: int = 0
-    kinds: Counter[str] = field(default_factory=Counter)
+    degraded: int = 0
     errors: Counter[str] = field(default_factory=Counter)
-    cost_usd: float = 0.0
     began: float = field(default_factory=time.monotonic)
 
     @property
@@ -91,8 +94,7 @@ class Traffic:
             column = self.outcomes.models.index(answer.headers["x-router-model"])
             progress.chosen[row] = column
             progress.order.append(row)
-            progress.kinds[answer.headers["x-router-decision"]] += 1
-            progress.cost_usd += float(content["usage"]["cost"])
+            progress.degraded += "x-router-degraded" in answer.headers
         return column
 
 

@@ -10,79 +10,78 @@ from numpy.typing import NDArray
 from deploy.simulator.recorded_outcomes import Outcomes
 from shared.bandit.decision import Weights
 
-DEFINITION = "utility = {quality:g} x quality + {latency:g} x (1 - latency / slowest) {sign} {cost:g} x cost / dearest"
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Utilities:
     """Utility of each of K models for each of n prompts, shape (n, K), known in hindsight.
 
-    Latency and cost are divided by the largest mean of a model (`slowest`, `dearest`), so that terms have no unit.
+    Costs are divided by `dearest`, the largest mean cost of a model, so that both terms have no unit. Latency is not
+    recorded, and has no part in it.
     """
 
-    utility: NDArray[np.float64]
+    utility: Floats
+    dearest: float
     weights: Weights
 
     def definition(self) -> str:
         """Return the formula with its numbers."""
-        weights = self.weights
-        return DEFINITION.format(
-            quality=weights.quality,
-            latency=weights.latency,
-            sign="-" if weights.cost <= 0 else "+",
-            cost=abs(weights.cost),
+        return (
+            f"utility = {self.weights.quality:g} x quality - {-self.weights.cost:g} x cost / cost of the dearest model"
         )
 
+    def of_cost(self, usd: float) -> float:
+        """Return what a cost adds to the utility: a number below 0."""
+        return self.weights.cost * usd / self.dearest if self.dearest > 0 else 0.0
 
-def utilities(outcomes: Outcomes, latency_s: NDArray[np.float64], weights: Weights) -> Utilities:
-    """Return the utilities. `latency_s`: typical latency of each model, because the data has none per prompt."""
+
+def utilities(outcomes: Outcomes, weights: Weights) -> Utilities:
+    """Return the utilities of recorded outcomes."""
     dearest = float(outcomes.costs.mean(axis=0).max())
     relative_cost = outcomes.costs / dearest if dearest > 0 else np.zeros_like(outcomes.costs)
-    speed = 1.0 - latency_s / latency_s.max()
-    return Utilities(
-        weights.quality * outcomes.scores + weights.latency * speed + weights.cost * relative_cost, weights
-    )
+    return Utilities(weights.quality * outcomes.scores + weights.cost * relative_cost, dearest, weights)
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """Row of the comparison: means over the same prompts. A star marks the best single model in hindsight."""
+    """Row of the comparison: means over the same prompts. `column` is that of a single model, else None."""
 
     name: str
     quality: float
     cost_usd: float
     utility: float
+    column: int | None = None
 
 
-def compare(outcomes: Outcomes, value: Utilities, chosen: NDArray[np.int64]) -> list[Line]:
-    """Compare the router with a random choice and with each single model, on the prompts answered so far.
+def compare(outcomes: Outcomes, value: Utilities, chosen: NDArray[np.int64], evaluation_usd: float = 0.0) -> list[Line]:
+    """Compare the router with each single model, the best first, and with a random choice, on the answered prompts.
 
-    `chosen[i]`: column of the model that answered prompt i, -1 before the answer.
+    `chosen[i]`: column of the model that answered prompt i, -1 before the answer. `evaluation_usd`: cost of all
+    evaluations; the router's cost and utility include it.
     """
     rows = np.flatnonzero(chosen >= 0)
     if not len(rows):
         return []
     scores, costs, utility = outcomes.scores[rows], outcomes.costs[rows], value.utility[rows]
-    picked = np.arange(len(rows)), chosen[rows]
-    best = int(utility.mean(axis=0).argmax())
-    lines = [
-        Line("router", float(scores[picked].mean()), float(costs[picked].mean()), float(utility[picked].mean())),
-        Line("random", float(scores.mean()), float(costs.mean()), float(utility.mean())),
+    picked, beside = (np.arange(len(rows)), chosen[rows]), evaluation_usd / len(rows)
+    router = Line(
+        "the router",
+        float(scores[picked].mean()),
+        float(costs[picked].mean()) + beside,
+        float(utility[picked].mean()) + value.of_cost(beside),
+    )
+    means = scores.mean(axis=0), costs.mean(axis=0), utility.mean(axis=0)
+    quality, cost, worth = (of.tolist() for of in means)
+    fixed = [
+        Line(outcomes.models[column].rpartition("/")[2], quality[column], cost[column], worth[column], column)
+        for column in np.argsort(-means[2], kind="stable").tolist()
     ]
-    for column in np.argsort(-utility.mean(axis=0), kind="stable"):
-        mark = " *" if column == best else ""
-        lines.append(
-            Line(
-                f"{outcomes.models[column]}{mark}",
-                float(scores[:, column].mean()),
-                float(costs[:, column].mean()),
-                float(utility[:, column].mean()),
-            )
-        )
-    return lines
+    random = Line("at random", float(scores.mean()), float(costs.mean()), float(utility.mean()))
+    return [router, *fixed, random]
 
 
-def shares(chosen: NDArray[np.int64], models: int) -> NDArray[np.float64]:
+def shares(chosen: NDArray[np.int64], models: int) -> Floats:
     """Return each model's share of the answered prompts, shape (models,)."""
     answered = chosen[chosen >= 0]
     counts = np.bincount(answered, minlength=models)[:models]
