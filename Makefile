@@ -5,14 +5,19 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q install
 LOCKS := deploy/requirements
 
-.PHONY: run demo dist wheel-test sbom rebuild export import evaluate-models soak chaos scale langchain clients replay compare evaluate bench test check configuration compose-test chaos-test mutants format lock clean help
+.PHONY: run demo pictures dist wheel-test sbom rebuild export import evaluate-models soak chaos scale langchain clients replay compare evaluate bench test check configuration compose-test chaos-test mutants format lock clean help
 
 run: $(VENV)/.local  ## Start the whole system; Ctrl-C stops it (GATEWAYS=1: gateways on one port)
 	@$(BIN)/python -m deploy.local $(if $(GATEWAYS),--gateways "$(GATEWAYS)")
 
-demo: $(VENV)/.local  ## Replay real prompts and watch the router learn (DATA=folder REQUESTS=1000 SEED=0 FEEDBACK=1 JUDGE=exact)
-	@$(BIN)/python -m deploy.local.demo $(if $(DATA),--data "$(DATA)") $(if $(REQUESTS),--requests $(REQUESTS)) \
-	  $(if $(SEED),--seed $(SEED)) $(if $(FEEDBACK),--feedback $(FEEDBACK)) $(if $(JUDGE),--judge "$(JUDGE)")
+DEMO := $(if $(DATA),--data "$(DATA)") $(if $(REQUESTS),--requests $(REQUESTS)) $(if $(SEED),--seed $(SEED)) \
+  $(if $(FEEDBACK),--feedback $(FEEDBACK)) $(if $(JUDGE),--judge "$(JUDGE)") $(if $(RATE),--rate $(RATE))
+
+demo: $(VENV)/.local  ## Replay real prompts and watch the router learn (DATA=folder REQUESTS=1000 SEED=0 FEEDBACK=0.1 JUDGE=none RATE=25)
+	@$(BIN)/python -m deploy.local.demo $(DEMO)
+
+pictures: $(VENV)/.test  ## Take the picture of the dashboard in docs/images, from the demo (the same variables)
+	@$(BIN)/python -m tools.pictures $(DEMO)
 
 dist: $(VENV)/.test  ## Build the wheel into dist/, without the network
 	@rm -f dist/*.whl
