@@ -11,6 +11,8 @@ from benchmarks.load.targets import BARE, CHUNKS, DIRECT, OFF, STREAMS, UNIQUE, 
 
 LEAST, MOST = "≥", "≤"
 LITELLM, PORTKEY = "LiteLLM", "Portkey"
+ROUTER = ("gateway", "qdrant", "redis", "embedder", "learner")
+"""The processes of the router."""
 Figure = Callable[[Sample, Sample], float]
 
 
@@ -65,11 +67,19 @@ def _ratios(found: Findings) -> list[Goal]:
 def _latencies(found: Findings) -> list[Goal]:
     long, many = (stream_of(UNIQUE, CHUNKS + 1), STREAMS), (stream_of(UNIQUE, 1), STREAMS)
     chunk = _of_both(found, long, many, lambda a, b: (a.cpu_us - b.cpu_us) / CHUNKS)
+    whole = (UNIQUE, PROFILED)
+    all_us = found.median(whole, router_us) if whole in found.cells() else None
     return [
         *_added(found, "", lambda name: name),
         *_added(found, ", cores asleep between", asleep),
+        Goal("processor time of a routed answer, all processes of the router", MOST, 900, all_us, " us"),
         Goal("processor time of a chunk", MOST, 30, chunk, " us"),
     ]
+
+
+def router_us(sample: Sample) -> float:
+    """Return the processor time of all processes of the router per answer."""
+    return sum(sample.parts_us[name] for name in ROUTER)
 
 
 def _added(found: Findings, how: str, named: Callable[[str], str]) -> list[Goal]:

@@ -43,7 +43,12 @@ def _costs(found: Findings) -> str:
     samples = [s for samples in found.rounds for s in samples if (s.target, s.connections) == (UNIQUE, PROFILED)]
     names = [name for name in (samples[0].parts_us if samples else ()) if name != "under test"]
     median = {name: statistics.median(s.parts_us[name] for s in samples) for name in names}
-    return _table(("process", "us an answer"), [(name, f"{us:.0f}") for name, us in median.items()])
+    rows = [(name, f"{us:.0f}") for name, us in median.items()]
+    if samples:
+        rows.append(
+            ("the router: " + ", ".join(goals.ROUTER), f"{statistics.median(map(goals.router_us, samples)):.0f}")
+        )
+    return _table(("process", "us an answer"), rows)
 
 
 def _whole(found: Findings) -> str:

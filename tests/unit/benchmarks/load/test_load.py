@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.load import goals
 from benchmarks.load.findings import PROFILED, Findings
-from benchmarks.load.goals import LEAST, MOST, Goal
+from benchmarks.load.goals import LEAST, MOST, ROUTER, Goal
 from benchmarks.load.measure import Sample
 from benchmarks.load.processes import kept_to
 from benchmarks.load.report import tables
@@ -16,7 +16,8 @@ from benchmarks.load.targets import BARE, DIRECT, OFF, UNIQUE
 
 
 def sample(target: str, connections: int, cpu_us: float, p50_ms: float = 1.0) -> Sample:
-    return Sample(target, connections, 1e6 / cpu_us, p50_ms, 2 * p50_ms, p50_ms, cpu_us, {"upstream": 1.0}, 0)
+    parts_us = {"upstream": 1.0, **dict.fromkeys(ROUTER, 100.0), "gateway": cpu_us}
+    return Sample(target, connections, 1e6 / cpu_us, p50_ms, 2 * p50_ms, p50_ms, cpu_us, parts_us, 0)
 
 
 @pytest.mark.parametrize(("figure", "met"), [(1.9, False), (2.0, True), (2.1, True), (None, None)])
@@ -41,6 +42,15 @@ def test_ratios_are_made_within_a_round() -> None:
                              sample(UNIQUE, PROFILED, 500 * slow)])  # fmt: skip
     figures = [goal.figure for goal in goals.goals(found)]
     assert figures[:4] == [pytest.approx(0.5), pytest.approx(0.2), None, None]
+
+
+def test_a_routed_answer_costs_what_all_processes_of_the_router_took() -> None:
+    """Upstream and client are not counted."""
+    found = Findings({})
+    found.rounds.append([sample(DIRECT, PROFILED, 5), sample(BARE, PROFILED, 100), sample(UNIQUE, PROFILED, 450)])
+    (goal,) = [goal for goal in goals.goals(found) if goal.bound == 900]
+    assert (goal.side, goal.figure, goal.met) == (MOST, 850.0, True)
+    assert "learner | 850 |" in tables(found)
 
 
 def test_the_page_has_what_was_measured() -> None:
