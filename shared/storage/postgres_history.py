@@ -107,6 +107,7 @@ class PostgresHistory:
             timeout=CONNECT_S + 1.0,
             reconnect_timeout=0.5,  # one attempt: callers retry by themselves
             max_idle=60.0,
+            configure=self._configure,
             check=AsyncConnectionPool.check_connection,
             name="history",
         )
@@ -114,6 +115,11 @@ class PostgresHistory:
     async def close(self) -> None:
         """Close all connections."""
         await self._pool.close(timeout=2.0)
+
+    async def _configure(self, connection: AsyncConnection[dict[str, Any]]) -> None:
+        """Let the server end a transaction whose client has vanished, which would keep its locks for hours."""
+        await connection.execute(f"SET idle_in_transaction_session_timeout = {round(2000 * self._timeout_s)}".encode())
+        await connection.commit()
 
     async def prepare(self) -> None:
         """Create or change the tables."""

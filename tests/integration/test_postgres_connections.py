@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator
 from urllib.parse import urlsplit
@@ -83,6 +84,27 @@ async def test_a_server_that_vanished_costs_one_call(database_url: str) -> None:
         began = time.monotonic()
         await asyncio.gather(*(write(history) for _ in range(4)))
         assert time.monotonic() - began < 1.2
+        await history.close()
+
+
+async def test_a_transaction_whose_client_vanished_does_not_keep_its_locks(database_url: str) -> None:
+    """The server has heard of no end: it ends the transaction itself, and the rows can be written again."""
+    parts = urlsplit(database_url)
+    async with forwarding(parts.port or 5432) as forwarder:
+        moved = parts._replace(netloc=f"{parts.username}@127.0.0.1:{forwarder.port}").geturl()
+        history = PostgresHistory(Settings(DATABASE_URL=moved), timeout_s=1.5)
+        await history.prepare()
+        with contextlib.suppress(DependencyError):
+            async with history.connection() as connection:
+                await connection.execute("LOCK TABLE requests IN EXCLUSIVE MODE")
+                forwarder.freeze()
+                await connection.execute("SELECT 1")
+        began, written = time.monotonic(), False
+        while not written:
+            assert time.monotonic() - began < 20, "the lock is kept"
+            with contextlib.suppress(DependencyError):
+                await write(history)
+                written = True
         await history.close()
 
 
