@@ -1,8 +1,8 @@
 """Command `make scale`: cost of a request in every process, for one gateway and for several, and what follows from it.
 
 It sends chat requests with unique prompts as fast as the stack answers them, then rates a tenth of them. Cost is
-processor time (which other work on the machine changes little), bytes and commands, not time on the clock. The table of
-larger rates is an extrapolation: cost of a request times rate.
+processor time, bytes and commands, not time on the clock. The table of larger rates is an extrapolation: cost of a
+request times rate.
 """
 
 from __future__ import annotations
@@ -164,11 +164,9 @@ def _print_model(cost: Sample) -> None:
     rows = {f"{name}, cores": [cpu[name] * rate / 1e6 for rate in RATES] for name in PARTS}
     rows |= {
         "Redis, network MB/s": [counts["network"] * rate / 1e6 for rate in RATES],
-        f"Redis, memory of {KEPT_DAYS} days, GB": [
-            counts["memory"] * rate * 86_400 * KEPT_DAYS / 1e9 for rate in RATES
-        ],
-        "Redis, memory of 1 day, GB": [counts["memory"] * rate * 86_400 / 1e9 for rate in RATES],
-        "PostgreSQL, tables GB a day": [counts["tables"] * rate * 86_400 / 1e9 for rate in RATES],
+        f"Redis, memory of {KEPT_DAYS} days, GB": [counts["memory"] * rate * DAY_S * KEPT_DAYS / 1e9 for rate in RATES],
+        "Redis, memory of 1 day, GB": [counts["memory"] * rate * DAY_S / 1e9 for rate in RATES],
+        "PostgreSQL, tables GB a day": [counts["tables"] * rate * DAY_S / 1e9 for rate in RATES],
         "PostgreSQL, log MB/s": [counts["wal"] * rate / 1e6 for rate in RATES],
     }
     for name, values in rows.items():
