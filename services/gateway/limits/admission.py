@@ -18,8 +18,8 @@ from shared.errors import RateLimited, Unavailable
 from shared.metrics import GatewayMetrics
 from shared.ports import Clock
 
-LEAST_DECIDING = 16
-"""Requests that may always be between body and decision: at full speed that takes two to five milliseconds."""
+LEAST_DECIDING = 32
+"""Requests that may always be between body and decision, and as many more may wait: a burst after a pause is served."""
 
 SMALL_BYTES = 131_072
 """Bodies of at most this size have an eighth more room."""

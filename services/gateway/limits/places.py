@@ -43,8 +43,9 @@ class Places:
 
     def check(self) -> None:
         """Raise Unavailable where `take` would."""
-        # Half of what comes free while one may wait: the last in the queue, too, is likely to be served in time.
-        if self._queue and len(self._queue) >= max(1, self._lately_freed() // 2):
+        # Half of what comes free while one may wait: the last in the queue, too, is likely to be served in time. With a
+        # pace places do come free, so that as many as there are may wait, also after a pause.
+        if self._queue and len(self._queue) >= max(self._least if self._share else 1, self._lately_freed() // 2):
             raise self._overloaded()
 
     async def take(self) -> None:

@@ -129,12 +129,15 @@ async def test_what_could_not_be_decided_in_time_is_refused_before_its_body_is_r
     for _ in range(LEAST_DECIDING):
         await places.deciding.take()
     assert await visit(places, "a", 0) == "served"
-    waiting = asyncio.create_task(places.deciding.take())
+    waiting = [asyncio.create_task(places.deciding.take()) for _ in range(LEAST_DECIDING)]
     await asyncio.sleep(0)
     assert await visit(places, "a", 0) == "overloaded"
     places.deciding.free()
-    await waiting
+    await waiting[0]
     assert await visit(places, "a", 0) == "served"
+    for _ in waiting:
+        places.deciding.free()
+    await asyncio.gather(*waiting)
 
 
 def test_bytes_of_a_body_are_released_once() -> None:

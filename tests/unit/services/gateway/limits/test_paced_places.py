@@ -57,17 +57,20 @@ async def test_a_pause_takes_the_places_back() -> None:
 
 
 async def test_a_request_that_would_be_refused_is_refused_before_it_is_read() -> None:
-    """`check` refuses what `take` would: the queue is full."""
+    """`check` refuses what `take` would: the queue is full, with as many as there are places."""
     one = paced(FakeClock())
     for _ in range(LEAST):
         await one.take()
-    one.check()
-    waiting = asyncio.ensure_future(one.take())
-    await asyncio.sleep(0)
+    waiting = []
+    for _ in range(LEAST):
+        one.check()
+        waiting.append(asyncio.ensure_future(one.take()))
+        await asyncio.sleep(0)
     for refused in (one.check, one.take):
         with pytest.raises(Unavailable) as caught:
             await refused() if refused == one.take else refused()
         assert (caught.value.code, caught.value.retry_after_s) == ("overloaded", 1.0)
-    one.free()
-    await waiting
+    for _ in range(LEAST):
+        one.free()
+    await asyncio.gather(*waiting)
     assert one.taken == LEAST
