@@ -1,5 +1,5 @@
 -- Sums, and ledgers of requests, as lines of place, arm, day, field and number.
--- Read-only. It scans every key: for trials only.
+-- `stored_ledger.lua` comes before. Read-only. It scans every key: for trials only.
 local lines, ledgers = {}, {}
 for _, key in ipairs(redis.call('KEYS', '{router}:sums:*')) do
   local arm, day = string.match(key, '^{router}:sums:(.+)|([^|]+)$')
@@ -11,14 +11,14 @@ end
 for _, key in ipairs(redis.call('KEYS', '{router}:request:*')) do
   local story, seen = redis.call('HGETALL', key), {}
   for at = 1, #story, 2 do seen[story[at]] = story[at + 1] end
-  if seen.record then
-    local record = cjson.decode(seen.record)
-    local day = math.floor(record.created_at / 86400) -- since 1970, in UTC
+  if seen.status then
+    local day = math.floor(seen.created_at / 86400) -- since 1970, in UTC
+    local kind = string.match(seen.kind or '', '^(.*):')
     for stored, ledger in pairs(seen) do
       local applied = string.find(stored, '^applied:') and not string.find(stored, ':revision$')
-      for name, number in pairs(applied and cjson.decode(ledger) or {}) do
+      for name, number in pairs(applied and sums_of(ledger, kind) or {}) do
         local field, other = string.match(name, '^([^|]+)|(.+)$')
-        local line = table.concat({ 'ledgers', other or record.outcome.arm, day, field or name }, '\t')
+        local line = table.concat({ 'ledgers', other or seen.arm, day, field or name }, '\t')
         ledgers[line] = (ledgers[line] or 0) + number
       end
     end

@@ -29,7 +29,13 @@ TOTALS = """
 SELECT split_part(key, '|', 1) || '=' || sum(value::numeric) FROM contributions, json_each_text(sums)
 WHERE key NOT LIKE '%@%' GROUP BY split_part(key, '|', 1)
 """
-SCRIPT = Path(__file__).with_suffix(".lua").read_text(encoding="utf-8")
+SCRIPT = "".join(
+    path.read_text(encoding="utf-8")
+    for path in (
+        Path(__file__).parent.parent / "shared" / "storage" / "stored_ledger.lua",
+        Path(__file__).with_suffix(".lua"),
+    )
+)
 Tally = Counter[tuple[str, str, str]]
 """From arm, UTC day and field to a sum."""
 

@@ -75,6 +75,9 @@ class RequestIndex(Protocol):
     async def upsert(self, points: Sequence[Point]) -> None:
         """Write points, replacing those with the same id; they are searchable when it returns."""
 
+    async def label(self, scores: Mapping[str, float]) -> None:
+        """Replace the score of points by request id; unknown ids are ignored."""
+
     async def delete_before(self, created_at: float) -> None:
         """Delete points created before that Unix second."""
 
@@ -92,10 +95,7 @@ class PosteriorStore(Protocol):
     """Store of the learned sums: one hash per arm and day."""
 
     async def load(self) -> LearnedState:
-        """Return the recency-weighted sums of all arms. Cheap when little has changed since the last call.
-
-        Raises CorruptState when a hash breaks an invariant.
-        """
+        """Return the recency-weighted sums of all arms, cheaply if few have changed. Raises CorruptState."""
 
     async def apply(self, effects: Sequence[Effect]) -> list[Applied]:
         """Apply contributions and acknowledge their events, each atomically and in order; return one result each."""
@@ -136,7 +136,7 @@ class RequestLog(Protocol):
         """Store records and their outcome events in one write. Idempotent per record."""
 
     async def find(self, *, owner: str | None, public_id: str) -> StoredRequest | None:
-        """Return the request that `owner` (None: any owner, for an admin) knows by `public_id`."""
+        """Return the request that `owner` (None: any) knows by `public_id`. Raises Gone where its record is gone."""
 
     async def rate(
         self,
@@ -172,7 +172,7 @@ class RequestLog(Protocol):
         """Return own ids whose point in the index is out of date, oldest first."""
 
     async def indexed(self, marks: Mapping[str, int]) -> list[str]:
-        """Mark ids as indexed with the rating revision that was written; return those rated again meanwhile."""
+        """Mark ids as indexed with the rating revision that was written; return those rated again, shorten the rest."""
 
 
 class EventQueue(Protocol):

@@ -14,7 +14,7 @@ from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
-from benchmarks.load import embedding, keeping, learning, searching
+from benchmarks.load import embedding, keeping, learning, searching, storing
 from benchmarks.load.breakdown import by_part
 from benchmarks.load.findings import PROFILED, Findings
 from benchmarks.load.measure import Meter
@@ -27,7 +27,7 @@ from deploy.interpreter import optimised
 from deploy.local.plan import ROOT
 from shared.errors import DependencyError
 
-PARTS = ("load", "learner", "memory", "embedder", "search")
+PARTS = ("load", "learner", "memory", "storage", "embedder", "search")
 MARKS = "<!-- bench: begin -->", "<!-- bench: end -->"
 
 
@@ -66,6 +66,8 @@ def _run(found: Findings, options: argparse.Namespace, folder: Path) -> None:
     if "memory" in parts:
         with rig() as running:  # a new rig, without the history of the load
             keeping.measure(running, found)
+    if "storage" in parts:
+        storing.measure(found)
     if "embedder" in parts:
         embedding.measure(found, options.rounds, options.seconds, folder)
     if "search" in parts:

@@ -7,7 +7,7 @@ from typing import Any, cast
 import numpy as np
 import qdrant_edge as edge
 
-from deploy.qdrant_engine.fields import fields, items, real, text
+from deploy.qdrant_engine.fields import fields, items, point_id, real, text
 from deploy.qdrant_engine.problems import malformed, unsupported
 
 _TESTS = ("match", "range")
@@ -21,7 +21,10 @@ def filter_of(raw: Any) -> edge.Filter | None:
 
 
 def _condition(raw: Any) -> Any:
-    given = fields(raw, "condition", ("key", *_TESTS))
+    given = fields(raw, "condition", ("key", "has_id", *_TESTS))
+    if "has_id" in given:
+        fields(raw, "condition", ("has_id",))
+        return edge.HasIdCondition({point_id(each) for each in items(given["has_id"], "has_id")})
     tests = [name for name in _TESTS if name in given]
     if len(tests) != 1:
         raise unsupported("a field condition without exactly one of match, range")

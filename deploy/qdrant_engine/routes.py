@@ -189,6 +189,7 @@ def add_routes(app: web.Application) -> None:
         ("DELETE", prefix, delete_collection),
         ("PUT", f"{prefix}/points", writer(writes.upsert)),
         ("POST", f"{prefix}/points/delete", writer(writes.delete)),
+        ("POST", f"{prefix}/points/payload", writer(writes.set_payload)),
         ("PUT", f"{prefix}/index", writer(writes.create_index)),
         ("POST", f"{prefix}/points/query", query),
         ("POST", f"{prefix}/points/query/batch", query_batch),

@@ -63,6 +63,17 @@ def delete(body: Any, _size: int) -> Iterator[Change]:
         yield Change(edge.UpdateOperation.delete_points([*ids]), len(ids))
 
 
+def set_payload(body: Any, _size: int) -> Iterator[Change]:
+    """Translate new values of payload fields, for points by filter."""
+    given = fields(body, "set payload request", ("payload", "filter"))
+    payload = given.get("payload")
+    if not isinstance(payload, dict):
+        raise malformed("payload must be an object")
+    if (where := filter_of(given.get("filter"))) is None:
+        raise unsupported("a selection of points without a filter")
+    yield Change(edge.UpdateOperation.set_payload_by_filter(where, payload))
+
+
 def create_index(body: Any, _size: int) -> Iterator[Change]:
     """Translate the creation of an index on a payload field."""
     given = fields(body, "index request", ("field_name", "field_schema"))

@@ -18,6 +18,7 @@ from shared.models_file import ModelsFile
 from shared.ports import Clock, Embedder, EventQueue, Heartbeats, PosteriorStore, RequestIndex, RequestLog
 from shared.posterior_history import PosteriorHistory
 from shared.quick_http import QuickHttp
+from shared.record_archive import RecordArchive
 from shared.request_list import RequestList
 from shared.settings import Settings
 from shared.storage.qdrant_index import QdrantIndex
@@ -35,6 +36,8 @@ from shared.storage.redis_traffic import RedisTraffic
 from shared.tracing import IdTracer, Tracer
 from shared.traffic import Traffic
 from shared.upstreams import Upstreams
+
+ARCHIVE_TIMEOUT_S = 2.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,6 +89,17 @@ def _prompts(settings: Settings) -> PromptStore | None:
     return PostgresPrompts(settings)
 
 
+def _archive(settings: Settings, stack: AsyncExitStack) -> RecordArchive | None:
+    """Return the records in the history, where there is one. It connects when one is read."""
+    if not settings.ENABLE_PERSISTENCE:
+        return None
+    from shared.storage.postgres_history import PostgresHistory  # noqa: PLC0415 - most gateways need no PostgreSQL
+
+    history = PostgresHistory(settings, timeout_s=ARCHIVE_TIMEOUT_S)
+    stack.push_async_callback(history.close)
+    return history
+
+
 @asynccontextmanager
 async def open_adapters(settings: Settings, file: ModelsFile) -> AsyncIterator[Adapters]:
     """Open the real adapters. No call is made yet: every dependency may be away."""
@@ -100,6 +114,7 @@ async def open_adapters(settings: Settings, file: ModelsFile) -> AsyncIterator[A
         embed_s = settings.EMBED_TIMEOUT_MS / 1000
         qdrant_key = settings.QDRANT_API_KEY
 
+        archive = _archive(settings, stack)
         upstreams = HttpUpstreams(settings, file)
         stack.callback(upstreams.close)
         tracer = open_tracer(settings)
@@ -116,12 +131,14 @@ async def open_adapters(settings: Settings, file: ModelsFile) -> AsyncIterator[A
             log=RedisRequestLog(
                 redis,
                 window_s=settings.FEEDBACK_WINDOW_HOURS * 3600,
+                story_s=settings.STORY_HOURS * 3600,
                 clock=clock,
                 history_bound=settings.history_bound,
                 traffic=settings.traffic_bounds,
                 count=traffic.count,
+                archive=archive,
             ),
-            request_list=RedisRequestList(redis),
+            request_list=RedisRequestList(redis, archive),
             traffic=traffic,
             posterior_history=RedisPosteriorHistory(redis, days=settings.STATS_DAYS),
             store=RedisPosteriorStore(redis, recency_days=settings.RECENCY_DAYS, clock=clock),

@@ -90,7 +90,9 @@ async def open_adapters(settings: Settings) -> AsyncIterator[Adapters]:
             queue=RedisEventQueue(client),
             heartbeats=RedisHeartbeats(client),
             outbox=RedisOutbox(client),
-            log=RedisRequestLog(client, window_s=window_s, clock=clock, history_bound=bound),
+            log=RedisRequestLog(
+                client, window_s=window_s, story_s=settings.STORY_HOURS * 3600.0, clock=clock, history_bound=bound
+            ),
             posteriors=RedisPosteriorStore(client, recency_days=days, clock=clock, history_bound=bound),
             kinds=RedisKindStore(client, clock=clock),
             restorer=RedisRestorer(client, window_s=window_s, clock=clock),

@@ -113,8 +113,15 @@ def _make_jobs(
     adapters: Adapters, worker: str, metrics: LearnerMetrics, redelivery: RedeliveryPolicy | None
 ) -> LearnerJobs:
     log, posteriors, index, clock = adapters.log, adapters.posteriors, adapters.index, adapters.clock
-    days = adapters.settings.RECENCY_DAYS
-    index_writer = IndexWriter(log=log, index=index, fetch_model=adapters.fetch_model, clock=clock, recency_days=days)
+    settings = adapters.settings
+    days = settings.RECENCY_DAYS
+    index_writer = IndexWriter(
+        log=log,
+        index=index,
+        fetch_model=adapters.fetch_model,
+        clock=clock,
+        point_days=settings.point_days(days),
+    )
     kinds = KindAssigner(store=adapters.kinds, log=log, fetch_model=adapters.fetch_model, clock=clock, metrics=metrics)
     return LearnerJobs(
         learner=EventLearner(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -134,14 +135,15 @@ def with_kind(sums: Mapping[str, int], kind: KindId | None) -> dict[str, int]:
     total = {name: value for name, value in sums.items() if "@" not in name.partition("|")[0]}
     if kind is None:
         return total
-    generation, number = kind
-    by_kind = {}
-    for name, value in total.items():
-        field, bar, arm = name.partition("|")
-        base, block, at = field.partition("~")
-        if base.partition(":")[0] in BY_KIND:
-            by_kind[f"{base}@{generation}.{number}{block}{at}{bar}{arm}"] = value
-    return total | by_kind
+    bases = {name: re.split("[:~|]", name, maxsplit=1)[0] for name in total}
+    return total | {counted_in(name, kind): value for name, value in total.items() if bases[name] in BY_KIND}
+
+
+def counted_in(name: str, kind: KindId) -> str:
+    """Return the name of a field for requests of one kind, from that for all requests."""
+    field, bar, arm = name.partition("|")
+    base, block, at = field.partition("~")
+    return f"{base}@{kind[0]}.{kind[1]}{block}{at}{bar}{arm}"
 
 
 def lift_outcome_sums(group: Group, *, cost_usd: float, terms: float) -> dict[str, int]:

@@ -228,7 +228,8 @@ class LoggedRequest(Struct, frozen=True, eq=False):
     """The part of a record that is learned from, with its vector, latest rating and kind of prompt.
 
     Before the first rating by its user, score is None and revision 0. `assigned` is None until a learner has assigned
-    it, `evaluation` until other models and a judge have answered.
+    it, `evaluation` until other models and a judge have answered. `counted` is what its outcome has added to the sums,
+    None until then. Of a request whose story is gone the record has only what a rating is learned with.
     """
 
     record: Lesson
@@ -237,6 +238,7 @@ class LoggedRequest(Struct, frozen=True, eq=False):
     revision: int
     assigned: Assignment | None = None
     evaluation: Evaluation | None = None
+    counted: Mapping[str, int] | None = None
 
     @property
     def kind(self) -> KindId | None:

@@ -40,6 +40,7 @@ from shared.settings.field_types import (
     Similarity,
     UpstreamUrl,
 )
+from shared.settings.retention import RetentionSettings
 from shared.settings.sources import SourcedSettings
 from shared.settings.text import clean
 from shared.settings.traffic import TrafficSettings
@@ -53,7 +54,7 @@ DECISIVE = (
 """Settings that shape a decision."""
 
 
-class Settings(EvaluationSettings, TrafficSettings, SourcedSettings):
+class Settings(EvaluationSettings, TrafficSettings, RetentionSettings, SourcedSettings):
     """All settings; the descriptions become docs/configuration.md (`make configuration`)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False)
@@ -181,7 +182,6 @@ class Settings(EvaluationSettings, TrafficSettings, SourcedSettings):
     )
 
     # -- feedback
-    FEEDBACK_WINDOW_HOURS: float = Field(168.0, gt=0, le=8760, description="Time for rating a request")
     FEEDBACK_LINK_SECRET: Annotated[SecretStr | None, Said("a secret of 16 characters or more")] = Field(
         None,
         min_length=16,

@@ -9,9 +9,9 @@ if (stored[1] or '') ~= ARGV[1] or (stored[2] or '') ~= ARGV[2] then return 0 en
 if (stored[3] or '') ~= ARGV[3] then return 0 end
 local present = {}
 for number = 4, #KEYS do
-  local request = redis.pcall('HMGET', KEYS[number], 'record', 'kind')
+  local request = redis.pcall('HMGET', KEYS[number], 'status', 'kind', 'record')
   -- pcall: one that is no hash is none of ours. One that has expired must not come back without a lifetime.
-  present[number] = request[1] and not request.err
+  present[number] = (request[1] or request[3]) and not request.err
   if present[number] and request[2] then return 0 end
 end
 if ARGV[4] == '1' then redis.call('DEL', KEYS[1]) end

@@ -1,4 +1,5 @@
--- Store the result of an evaluation, tell the learner, settle the budget and remove the task. `outbox.lua` and `traffic.lua` come before.
+-- Store the result of an evaluation, tell the learner, settle the budget and remove the task. `outbox.lua`, `traffic.lua` and
+-- `stored_ledger.lua` come before.
 -- KEYS: 1 stream of tasks, 2 content of the task, 3 request hash, 4 events.
 -- ARGV: 1 group, 2 entry id, 3 own id, 4 result ('' for none), 5 its known cost (1e-9 USD, whole), 6 event version,
 --       7 what the keys of a day's spending start with, 8 outbox of the history ('' for none), 9 its bound,
@@ -22,9 +23,10 @@ if tonumber(task.reserved or '') and redis.call('EXISTS', spent) == 1 then
   if ARGV[11] ~= '1' then beyond = math.max(beyond, 0) end
   redis.pcall('INCRBY', spent, string.format('%.0f', beyond))
 end
-local story = redis.call('HMGET', KEYS[3], 'evaluation', 'applied:outcome:revision', 'arm', 'created_at')
-if redis.call('HEXISTS', KEYS[3], 'record') == 0 or story[1] then return 0 end
-if tonumber(story[2] or '0') >= tonumber(ARGV[10]) then return 0 end -- the operator has removed the request from the sums
+local story = redis.call('HMGET', KEYS[3], 'evaluation', 'applied:outcome:revision', 'arm', 'created_at',
+  'applied:outcome', 'status')
+if not story[6] or story[1] then return 0 end
+if revision_of(story[5], story[2]) >= tonumber(ARGV[10]) then return 0 end -- the operator has removed it from the sums
 redis.call('HSET', KEYS[3], 'evaluation', ARGV[4])
 remember(ARGV[8], ARGV[9], 'kind', 'evaluation', 'id', ARGV[3])
 redis.call('XADD', KEYS[4], '*', 'v', ARGV[6], 'kind', 'evaluation', 'id', ARGV[3], 'revision', '1')

@@ -6,9 +6,8 @@
 local MOST = 1e15 -- what is added, and what is stored, stays below: five such numbers are exact in Lua's doubles
 local MOST_FIELDS = 1000 -- of one hash; Lua hands over some thousand arguments and no more
 local changes = {} -- member -> { names = {field, …}, by = {field = what is added} }
-local function take(contribution, sign, own_arm, day) -- returns whether every part of it is right
-  local read, fields = pcall(cjson.decode, contribution)
-  if not read or type(fields) ~= 'table' then return false end
+local function take(fields, sign, own_arm, day) -- returns whether every part of it is right
+  if type(fields) ~= 'table' then return false end
   for name, number in pairs(fields) do
     if type(name) ~= 'string' or type(number) ~= 'number' or number ~= math.floor(number) then return false end
     if number <= -MOST or number >= MOST then return false end

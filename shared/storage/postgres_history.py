@@ -20,6 +20,7 @@ from shared.bandit.kinds import Kinds
 from shared.bandit.sources import Source
 from shared.errors import DependencyError, SettingsError
 from shared.schemas.history import OldClusters, PastAssignment, PastRequest, Waiting
+from shared.schemas.records import RequestRecord
 from shared.settings import Settings
 from shared.storage.postgres_evaluations import evaluation_row
 from shared.storage.postgres_kinds import kinds_row, past_assignment, past_kinds
@@ -42,6 +43,7 @@ from shared.storage.postgres_statements import (
     ORDERS,
     PAGE,
     SAVE_KINDS,
+    SOME,
 )
 
 CONNECT_S = 4
@@ -178,15 +180,18 @@ class PostgresHistory:
         while True:
             async with self.connection() as connection:
                 page = await (await connection.execute(PAGE, [since, *place, batch])).fetchall()
-                if not page:
-                    return
-                ids = [row["id"] for row in page]
-                tables = {table: await _by_request(connection, table, ids) for table in ORDERS}
-            yield [
-                past_request(row, {table: rows[own_id] for table, rows in tables.items()})
-                for own_id, row in zip(ids, page, strict=True)
-            ]
+                past = await _past(connection, page)
+            if not page:
+                return
+            yield past
             place = (page[-1]["created_s"], page[-1]["id"])
+
+    async def records(self, own_ids: Sequence[str]) -> Mapping[str, RequestRecord]:
+        """Return the records of these requests (`RecordArchive`)."""
+        async with self.connection() as connection:
+            page = await (await connection.execute(SOME, [list(own_ids)])).fetchall()
+            past = await _past(connection, page)
+        return {one.entry.record.id: one.entry.record for one in past}
 
     async def count(self, *, since: float) -> int:
         """Return the number of requests."""
@@ -253,6 +258,16 @@ class PostgresHistory:
                 if (getattr(error, "sqlstate", None) or "08").startswith(_WRONG_SERVER):
                     await self._pool.drain()
                 raise
+
+
+async def _past(connection: AsyncConnection[dict[str, Any]], page: Sequence[Row]) -> list[PastRequest]:
+    """Return requests, with their rows of all tables."""
+    ids = [row["id"] for row in page]
+    tables = {table: await _by_request(connection, table, ids) for table in ORDERS} if ids else {}
+    return [
+        past_request(row, {table: rows[own_id] for table, rows in tables.items()})
+        for own_id, row in zip(ids, page, strict=True)
+    ]
 
 
 async def _by_request(

@@ -32,9 +32,10 @@ AGAIN = {
 }
 """Conflict clauses of tables whose existing rows change; all others are kept."""
 
-PAGE = """SELECT r.*, d.*, r.more AS more, d.more AS decision_more FROM requests r JOIN decisions d
-    ON d.request_id = r.id WHERE r.created_s >= %s AND (r.created_s, r.id) > (%s, %s)
-    ORDER BY r.created_s, r.id LIMIT %s"""
+_DECIDED = """SELECT r.*, d.*, r.more AS more, d.more AS decision_more FROM requests r JOIN decisions d
+    ON d.request_id = r.id WHERE"""
+PAGE = f"{_DECIDED} r.created_s >= %s AND (r.created_s, r.id) > (%s, %s) ORDER BY r.created_s, r.id LIMIT %s"
+SOME = f"{_DECIDED} r.id = ANY(%s::uuid[])"
 ORDERS = {
     "outcomes": ["request_id"],
     "attempts": ["number"],

@@ -32,7 +32,8 @@ class RedisEvaluationQueue:
         self._traffic = traffic_place(traffic)
         self._stream = RedisStream(client, redis_keys.EVALUATIONS, redis_keys.GROUP, KeptConnection(client))
         self._submit = Script(client, "evaluation_submit.lua")
-        self._finish = Script(client, "outbox.lua", "traffic.lua", "evaluation_finish.lua")
+        parts = "outbox.lua", "traffic.lua", "stored_ledger.lua", "evaluation_finish.lua"
+        self._finish = Script(client, *parts)
         self._keep = Script(client, "evaluation_keep.lua")
 
     async def prepare(self) -> None:

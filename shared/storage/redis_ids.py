@@ -36,14 +36,16 @@ async def find_own_id(client: Client, owner: str | None, public_id: str) -> Mean
 async def _meant_by_admin(client: Any, public_id: str) -> Meant:
     pipeline = client.pipeline(transaction=False)
     pipeline.exists(redis_keys.request(public_id))
+    pipeline.smembers(redis_keys.OWNERS)
     pipeline.hkeys(redis_keys.owners(public_id))
-    own, owners = await pipeline.execute()
+    own, owners, earlier = await pipeline.execute()
     if own:
         return Meant(public_id, ())
-    known = (*sorted(each.decode() for each in owners), redis_keys.KEYLESS_OWNER)
-    keys = [redis_keys.alias(owner, public_id) for owner in known]
-    keys += [] if owners else [redis_keys.alias(_EVERY_OWNER, public_id)]
+    known = (*sorted(each.decode() for each in {*owners, *earlier}), redis_keys.KEYLESS_OWNER)
+    keys = [*(redis_keys.alias(owner, public_id) for owner in known), redis_keys.alias(_EVERY_OWNER, public_id)]
     aliases = await client.mget(keys)
+    if any(aliases[:-1]):
+        aliases[-1] = None
     found = {_own_id(alias): None for alias in aliases if alias is not None}
     if len(found) > 1:
         raise ambiguous(list(found))

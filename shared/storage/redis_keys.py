@@ -67,16 +67,36 @@ NOTICES = f"{TAG}:notices"
 LISTED = f"{TAG}:listed"
 """Sorted set: own ids of the latest requests of all owners, all with score 0. Bounded; lives as long as the last."""
 
+OWNERS = f"{TAG}:key-owners"
+"""Set: owners of requests with a key, by whose aliases admins find a public id. No expiry: one entry for each key."""
+
 LEARNERS = f"{TAG}:learners"
 """Set: names of learners, living or lately dead. Saves a scan of all keys; readers remove the dead."""
 
 
 def request(own_id: str) -> str:
-    """Hash of one request: record, vector, rating, kind of prompt, and what of it has been applied.
+    """Hash of what a rating needs of a request: owner, ratings, kind of prompt, and what of it has been applied.
 
-    Lives for the feedback window and a week, so that no late event finds its ledger gone.
+    Lives for the feedback window and a week, so that no late event finds its ledger gone. Earlier versions kept the
+    record and the vector here, too.
     """
     return f"{TAG}:request:{own_id}"
+
+
+def story(own_id: str) -> str:
+    """String: the record of a request. As JSON, as long as the request, until it is learned.
+
+    After that it is packed (`story_codec.py`) and lives for STORY_HOURS; with a history it goes once it is there.
+    """
+    return f"{TAG}:story:{own_id}"
+
+
+def vector(own_id: str) -> str:
+    """String: the vector of a request, little-endian float32; once that is learned in one byte a number.
+
+    Lives until the request is rated and its point written, at most as long as the request.
+    """
+    return f"{TAG}:vector:{own_id}"
 
 
 def imported(own_id: str) -> str:
@@ -126,14 +146,14 @@ def alias(owner: str, public_id: str) -> str:
 
 
 def owners(public_id: str) -> str:
-    """Hash: the owners who have a request of this public id, by whom admins find it. Lives as long as the request."""
+    """Hash, by earlier versions: the owners who have a request of this public id. Lives as long as the request."""
     return f"{TAG}:owners:{public_id}"
 
 
 def alias_keys(owner: str, public_id: str) -> list[str]:
-    """Both keys under which a request is known: to its owner, and to admins, who know no owner."""
+    """The key under which a request is known to its owner, and that by which admins, who know no owner, find this."""
     own = alias(owner, public_id)
-    return [own, own if owner == KEYLESS_OWNER else owners(public_id)]
+    return [own, own if owner == KEYLESS_OWNER else OWNERS]
 
 
 def namesake_keys(public_id: str, own_id: str) -> list[str]:

@@ -1,13 +1,14 @@
 """The outbox of the history in Redis: a stream that the scripts fill and the learner empties.
 
-Its entries name requests; the facts are in the requests' hashes, which outlive any backlog. There is no consumer group:
+Its entries name requests; the facts are in the requests' keys, which outlive any backlog. There is no consumer group:
 an entry stays until it has been stored, and storing it is idempotent.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -19,10 +20,10 @@ from shared.schemas.storage import NewRecord
 from shared.storage import redis_keys
 from shared.storage.redis_connection import Client, Damaged, Script, answers_of, redis_errors
 from shared.storage.redis_stream import Fields, age_of
-from shared.storage.request_codec import parse_assignment, parse_record, stored_vector
+from shared.storage.request_codec import parse_assignment, stored_record, stored_vector
 
-_FACTS = {b"request": ("record", "vector"), b"evaluation": ("evaluation",)}
-"""Entries whose content is read from the request's hash: the fields there."""
+_FACTS = (b"request", b"evaluation")
+"""Kinds of entries whose content is in the keys of their request."""
 
 
 class RedisOutbox:
@@ -33,21 +34,25 @@ class RedisOutbox:
         self._done = Script(client, "outbox.lua", "outbox_done.lua")
 
     async def read(self, limit: int) -> list[Waiting]:
-        """Return the oldest entries, with the current content of their requests' hashes."""
+        """Return the oldest entries, with what is stored of their requests."""
         with redis_errors():
             entries = await self._client.xrange(redis_keys.HISTORY, count=limit)
         pipeline = self._client.pipeline(transaction=False)
         asked = [entry_id for entry_id, fields in entries if fields.get(b"kind") in _FACTS]
         for _, fields in entries:
-            if (facts := _FACTS.get(fields.get(b"kind", b""))) is not None:
-                pipeline.hmget(redis_keys.request(_text(fields.get(b"id"))), *facts)
-        stories = dict(zip(asked, await answers_of(pipeline) if asked else [], strict=True))
-        return [_waiting(entry_id, fields, stories.get(entry_id)) for entry_id, fields in entries]
+            if fields.get(b"kind") in _FACTS:
+                own_id = _text(fields.get(b"id"))
+                pipeline.hmget(redis_keys.request(own_id), "record", "vector", "evaluation")
+                pipeline.mget(redis_keys.story(own_id), redis_keys.vector(own_id))
+        rows = await answers_of(pipeline) if asked else []
+        facts = dict(zip(asked, map(_facts, rows[::2], rows[1::2]), strict=True))
+        return [_waiting(entry_id, fields, facts.get(entry_id, _NO_FACTS)) for entry_id, fields in entries]
 
     async def done(self, entries: Sequence[Waiting]) -> None:
         """Delete entries."""
         if entries:
-            await self._done.call([redis_keys.HISTORY], [entry.entry_id for entry in entries])
+            keys = [redis_keys.HISTORY, redis_keys.UNINDEXED, redis_keys.request("")]
+            await self._done.call(keys, [repr(time.time()), *(entry.entry_id for entry in entries)])
 
     async def depth(self) -> OutboxDepth:
         """Return the depth of the outbox."""
@@ -62,17 +67,35 @@ class RedisOutbox:
         return OutboxDepth(waiting, age_of(first, now), int(dropped or 0), int(size or 0))
 
 
-def _waiting(entry_id: bytes, fields: Fields, story: list[bytes | None] | Damaged | None) -> Waiting:
+class _Facts(NamedTuple):
+    """What is stored of a request."""
+
+    story: bytes | None = None
+    vector: bytes | None = None
+    evaluation: bytes | None = None
+
+
+_NO_FACTS = _Facts()
+
+
+def _facts(fields: list[bytes | None] | Damaged, keys: list[bytes | None]) -> _Facts:
+    """Return what is in the keys of a request; earlier versions kept record and vector in the hash."""
+    if isinstance(fields, Damaged):
+        return _NO_FACTS
+    record, vector, evaluation = fields
+    return _Facts(record or keys[0], vector or keys[1], evaluation)
+
+
+def _waiting(entry_id: bytes, fields: Fields, facts: _Facts) -> Waiting:
     """Read an entry; an unreadable one is empty."""
     name, request_id = entry_id.decode(), _text(fields.get(b"id"))
     kind, _, source = _text(fields.get(b"kind")).partition(":")
-    facts = story if isinstance(story, list) else [None]
     try:
-        if kind == "request" and facts[0] is not None and (record := parse_record(facts[0])) is not None:
+        if kind == "request" and (record := stored_record(request_id, {}, facts.story)) is not None:
             prompt = _text(fields.get(b"prompt")) or None
-            return Waiting(name, request_id, request=NewRecord(record, stored_vector(facts[1]), prompt))
-        if kind == "evaluation" and facts[0] is not None:
-            return Waiting(name, request_id, evaluation=Evaluation.from_json(facts[0]))
+            return Waiting(name, request_id, request=NewRecord(record, stored_vector(facts.vector), prompt))
+        if kind == "evaluation" and facts.evaluation is not None:
+            return Waiting(name, request_id, evaluation=Evaluation.from_json(facts.evaluation))
         if kind == "rating":
             return Waiting(name, request_id, rating=_rating(request_id, Source(source or Source.USER), fields))
         if kind == "applied":

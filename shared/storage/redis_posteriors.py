@@ -19,9 +19,10 @@ from shared.clock import utc_day
 from shared.errors import CorruptState
 from shared.ports import Clock
 from shared.schemas.history import NO_HISTORY, OutboxBound
-from shared.schemas.storage import Applied, Effect
+from shared.schemas.storage import Applied, Effect, counted_kind
 from shared.storage import redis_keys
 from shared.storage.kinds_codec import parse_kinds
+from shared.storage.ledger_codec import packed_ledger
 from shared.storage.redis_connection import Client, Damaged, KeptConnection, Script, answers_of, redis_errors
 
 FAINTEST = 1 / 256
@@ -65,7 +66,8 @@ class RedisPosteriorStore:
         self._key_of = key_of
         self._recency_days = recency_days
         self._clock = clock
-        self._apply = Script(client, "outbox.lua", "ledger.lua", "apply.lua", kept=KeptConnection(client))
+        parts = "outbox.lua", "stored_ledger.lua", "ledger.lua", "apply.lua"
+        self._apply = Script(client, *parts, kept=KeptConnection(client))
         self._read: dict[bytes, tuple[bytes, IntSums]] = {}
         self._arms: dict[ArmId, _ArmDays] = {}
         self._adding = threading.Lock()
@@ -96,7 +98,9 @@ class RedisPosteriorStore:
             event.entry_id,
         ]
         arguments += [event.request_id, str(round(now * 1000)), ledger, effect.arm, day, redis_keys.SUMS]
-        arguments += self._outbox
+        kind = counted_kind(effect.sums)
+        packed = packed_ledger(event.revision, effect.sums, kind)
+        arguments += [*self._outbox, packed, "" if kind is None else f"{kind[0]}.{kind[1]}"]
         return keys, arguments
 
     async def load(self) -> LearnedState:

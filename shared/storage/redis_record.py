@@ -14,6 +14,7 @@ from shared.schemas.storage import NewRecord
 from shared.schemas.traffic import TrafficBounds
 from shared.storage import redis_keys
 from shared.storage.redis_connection import Call
+from shared.storage.request_codec import packed_belief
 
 STEPS_KEPT = 100
 """Steps of a conversation that a rating of it is credited to: the latest."""
@@ -29,28 +30,30 @@ class RecordCall:
 
     def __call__(self, entry: NewRecord) -> Call:
         """Return keys and arguments for a record."""
-        record = entry.record
+        record, own_id = entry.record, entry.record.id
         vector = b"" if entry.vector is None else np.asarray(entry.vector, dtype="<f4").tobytes()
         keys = [
-            redis_keys.request(record.id),
+            redis_keys.request(own_id),
             *redis_keys.alias_keys(record.owner, record.public_id),
             redis_keys.EVENTS,
             redis_keys.explored(utc_day(record.created_at)),
             redis_keys.rate(record.owner),
             redis_keys.spent(record.owner, record.toll.day if record.toll else ""),
-            *(redis_keys.namesake_keys(record.public_id, record.id) or [redis_keys.request(record.id)]),
+            *(redis_keys.namesake_keys(record.public_id, own_id) or [redis_keys.request(own_id)]),
+            redis_keys.story(own_id),
+            redis_keys.vector(own_id),
         ]
         outcome, created_at = record.outcome, repr(record.created_at)
         if outcome.status is not Status.FAILED:
             sessions = (record.session, *entry.calls) if record.session else entry.calls
             keys += [redis_keys.session(record.owner, session) for session in sessions]
-        story = record.to_json()
-        return keys, [record.id, story, vector, record.owner, outcome.status, created_at, self.ttl_ms,
+        return keys, [own_id, record.to_json(), vector, record.owner, outcome.status, created_at, self.ttl_ms,
                       FIRST_VERSION, entry.last_answer.to_text(), round(record.explored_usd * NANO), *self.outbox,
                       (entry.prompt or "").encode("utf-8", "surrogatepass"),
                       *_unreserved(record), _steps_key(record), STEPS_KEPT,
                       self.traffic.requests, redis_keys.LISTED, redis_keys.listed(record.owner), outcome.arm,
-                      *traffic_place(self.traffic)]  # fmt: skip
+                      *traffic_place(self.traffic), packed_belief(record),
+                      "1" if record.public_id == own_id else "0"]  # fmt: skip
 
 
 def traffic_place(bounds: TrafficBounds) -> tuple[str, str, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
@@ -9,12 +10,13 @@ from typing import Any
 from shared.bandit.sources import Source
 from shared.bandit.sums import NANO
 from shared.clock import utc_day
-from shared.errors import DependencyError
+from shared.errors import DependencyError, Gone
 from shared.ports import Clock
+from shared.record_archive import RecordArchive
 from shared.resilience.coalescer import PIPELINED, Coalescer
 from shared.schemas.events import source_suffix
 from shared.schemas.history import NO_HISTORY, OutboxBound
-from shared.schemas.ids import made_at
+from shared.schemas.ids import made_at, may_be_own_id
 from shared.schemas.quota import Charge, Limit, Quota
 from shared.schemas.records import RequestRecord, StoredRequest
 from shared.schemas.storage import Claim, LastAnswer, LoggedRequest, NewRecord, RatingTerms, Reservation, Verdict
@@ -33,7 +35,7 @@ from shared.storage.redis_connection import (
 )
 from shared.storage.redis_ids import Meant, find_own_id
 from shared.storage.redis_record import RecordCall, traffic_place
-from shared.storage.request_codec import LOGGED, logged, parse_record, stored
+from shared.storage.request_codec import LOGGED, logged, short_forms, stored, stored_record
 
 GRACE_S = 7 * 86_400.0
 """Lifetime of a request after its feedback window: longer than any backlog of events."""
@@ -43,6 +45,8 @@ RESERVATIONS = 1024
 
 SCAN = 500
 """Keys of one step through all requests."""
+
+_KEYS = (redis_keys.request, redis_keys.story, redis_keys.vector)
 
 
 class RedisRequestLog:
@@ -54,14 +58,21 @@ class RedisRequestLog:
         *,
         window_s: float,
         clock: Clock,
+        story_s: float | None = None,
         history_bound: OutboxBound = NO_HISTORY,
+        archive: RecordArchive | None = None,
         traffic: TrafficBounds = DEFAULT_BOUNDS,
         count: Callable[[RequestRecord], None] | None = None,
     ) -> None:
-        """Take the feedback window, bounds of the outbox and of the traffic, and `count`, called for new records."""
+        """Take the feedback window, the time of stories (as long by default), and bounds of the outbox and the traffic.
+
+        `archive` has the records that Redis no longer keeps, where there is a history. `count` is called for new ones.
+        """
         self._client: Any = client  # redis-py says "awaitable or value" of every command
         self._outbox = (redis_keys.HISTORY if history_bound.entries else "", str(history_bound))
+        self._archive = archive
         self._window_s = window_s
+        self._story_s = window_s if story_s is None else story_s
         self._ttl_ms = round((window_s + GRACE_S) * 1000)
         self._clock = clock
         self._reserve_script = Script(client, "reserve.lua", kept=KeptConnection(client, at_once=RECORDS_AT_ONCE))
@@ -75,7 +86,7 @@ class RedisRequestLog:
         self._rate = Script(client, "outbox.lua", "announce.lua", "traffic.lua", "rate.lua")
         self._kept = KeptConnection(client)
         self._indexed = Script(client, "indexed.lua", kept=self._kept)
-        self._withdraw = Script(client, "outbox.lua", "withdraw.lua")
+        self._withdraw = Script(client, "outbox.lua", "stored_ledger.lua", "withdraw.lua")
 
     async def reserve(self, *, owner: str, public_id: str, own_id: str, charge: Charge | None = None) -> Claim:
         """Reserve a public id, and take the charge."""
@@ -125,12 +136,16 @@ class RedisRequestLog:
             if holder is None or owner not in (None, holder.decode()):
                 return None
             raw = await self._client.hgetall(redis_keys.request(own_id))
-            fields = {name.decode(): value for name, value in raw.items()}
-        if "record" not in fields:
-            return None
-        record = parse_record(fields["record"])
+            story = await self._client.get(redis_keys.story(own_id))
+        fields = {name.decode(): value for name, value in raw.items()}
+        try:
+            record = stored_record(own_id, fields, story)
+        except ValueError as error:
+            raise DependencyError("redis", "a stored record cannot be read") from error
+        if record is None and self._archive is not None:
+            record = (await self._archive.records([own_id])).get(own_id)
         if record is None:
-            raise DependencyError("redis", "a stored record cannot be read")
+            raise Gone("Only what a rating needs is still kept of this request.", code="record_expired")
         return stored(record, fields)
 
     async def rate(
@@ -235,8 +250,12 @@ class RedisRequestLog:
 
     async def load(self, own_ids: Sequence[str]) -> list[LoggedRequest | None]:
         """Return what the learner needs; None, too, where a record cannot be read."""
-        asked = [("HMGET", redis_keys.request(own_id), *LOGGED) for own_id in own_ids]
-        return [logged(row) for row in (await self._kept.run(asked) if asked else [])]
+        asked: list[tuple[str, ...]] = []
+        for own_id in own_ids:
+            asked.append(("HMGET", redis_keys.request(own_id), *LOGGED))
+            asked.append(("MGET", redis_keys.story(own_id), redis_keys.vector(own_id)))
+        rows = await self._kept.run(asked) if asked else []
+        return [logged(own_id, row, *keys) for own_id, row, keys in zip(own_ids, rows[::2], rows[1::2], strict=True)]
 
     async def pending_index(self, limit: int) -> list[str]:
         """Return own ids whose point is out of date, oldest first."""
@@ -248,14 +267,24 @@ class RedisRequestLog:
         """Remove ids from the due ones; return those rated again meanwhile, which stay due."""
         if not marks:
             return []
-        now = repr(self._clock.now())
-        answers = await self._indexed.call_many(
-            [
-                ([redis_keys.UNINDEXED, redis_keys.request(own_id)], [own_id, revision, now])
-                for own_id, revision in marks.items()
-            ]
-        )
+        short = await self._short_forms(list(marks))
+        now, kept = self._clock.now(), "1" if self._outbox[0] else "0"
+        calls: list[Call] = []
+        for own_id, revision in marks.items():
+            made = made_at(own_id) if may_be_own_id(own_id) else now
+            left_ms = round((made + self._story_s - now) * 1000)
+            keys = [redis_keys.UNINDEXED, *(of(own_id) for of in _KEYS)]
+            calls.append((keys, [own_id, revision, repr(now), *short[own_id], left_ms, kept]))
+        answers = await self._indexed.call_many(calls)
         return [own_id for own_id, anew in zip(marks, answers, strict=True) if anew == 1]
+
+    async def _short_forms(self, own_ids: Sequence[str]) -> Mapping[str, tuple[bytes, bytes]]:
+        """Return story and vector of requests in their short forms; b"" for one that is not there."""
+        keys = [of(own_id) for of in (redis_keys.story, redis_keys.vector) for own_id in own_ids]
+        with redis_errors():
+            found = await self._client.mget(keys)
+        whole = zip(found[: len(own_ids)], found[len(own_ids) :], strict=True)
+        return await asyncio.to_thread(short_forms, dict(zip(own_ids, whole, strict=True)))  # 0.1 ms each
 
 
 def _fingerprint(public_id: str, score: float, text: str | None, words: bytes, source: Source) -> str:

@@ -13,16 +13,21 @@ from shared.bandit.kinds import Kinds
 from shared.bandit.sources import Source
 from shared.ports import Clock
 from shared.schemas.events import source_suffix
-from shared.schemas.history import PastRequest
+from shared.schemas.history import Contribution, PastRequest
 from shared.schemas.records import Status
+from shared.schemas.storage import counted_kind
 from shared.storage import redis_keys
 from shared.storage.kinds_codec import fields_of
+from shared.storage.ledger_codec import packed_ledger
 from shared.storage.redis_connection import Client, redis_errors
 from shared.storage.redis_requests import GRACE_S
-from shared.storage.request_codec import assignment_text
+from shared.storage.request_codec import assignment_text, packed_belief, short_vector
 
 _AT_ONCE = 500
-_GONE = (redis_keys.VERSIONS, redis_keys.UNINDEXED, redis_keys.KINDS, redis_keys.CENTROIDS, redis_keys.MISCOUNTED)
+_GONE = (
+    redis_keys.VERSIONS, redis_keys.UNINDEXED, redis_keys.KINDS, redis_keys.CENTROIDS, redis_keys.MISCOUNTED,
+    redis_keys.OWNERS,
+)  # fmt: skip
 
 Field = str | bytes | int | float
 
@@ -48,7 +53,8 @@ class RedisRestorer:
         """Forget requests, their public ids, imports and what was learned."""
         self._failed.clear()
         kept = redis_keys.alias("*", "*"), redis_keys.owners("*"), redis_keys.imported("*")
-        for pattern in (redis_keys.request("*"), *kept, redis_keys.sums("*", "*")):
+        parts = redis_keys.request("*"), redis_keys.story("*"), redis_keys.vector("*")
+        for pattern in (*parts, *kept, redis_keys.sums("*", "*")):
             with redis_errors():
                 found = [key async for key in self._client.scan_iter(pattern, count=_AT_ONCE)]
                 for start in range(0, len(found), _AT_ONCE):
@@ -71,17 +77,20 @@ class RedisRestorer:
             return
         key = redis_keys.request(record.id)
         pipeline.delete(key)
-        pipeline.hset(key, mapping=_story(one))
+        pipeline.hset(key, mapping=_state(one))
         pipeline.pexpire(key, left_ms)
+        if one.entry.vector is not None and not one.revision_by(Source.USER):
+            vector = short_vector(np.asarray(one.entry.vector, dtype="<f4").tobytes())
+            pipeline.set(redis_keys.vector(record.id), vector, px=left_ms)
         failed = record.outcome.status is Status.FAILED
         alias, owners = redis_keys.alias_keys(record.owner, record.public_id)
         # A public id whose request failed may have been claimed again, by a later one that keeps it.
         known = record.id + "!" if failed else record.id
-        pipeline.set(alias, known, px=left_ms, nx=failed or alias not in self._failed)
+        if failed or record.public_id != record.id:
+            pipeline.set(alias, known, px=left_ms, nx=failed or alias not in self._failed)
         (self._failed.add if failed else self._failed.discard)(alias)
         if owners != alias:
-            pipeline.hset(owners, record.owner, "")
-            pipeline.pexpire(owners, left_ms)
+            pipeline.sadd(owners, record.owner)
 
     async def sums(self, days: Mapping[tuple[ArmId, str], Mapping[str, int]]) -> None:
         """Replace the hashes of these days, and the versions by which gateways notice."""
@@ -106,28 +115,35 @@ class RedisRestorer:
             await pipeline.execute()
 
 
-def _story(one: PastRequest) -> dict[str, Field]:
-    """Return the request's hash as recording, rating and learning would have left it."""
-    entry, record = one.entry, one.entry.record
+def _state(one: PastRequest) -> dict[str, Field]:
+    """Return the request's hash as recording, rating and learning would have left it. Its record is in the history."""
+    record = one.entry.record
     fields: dict[str, Field] = {
-        "record": record.to_json(),
+        "kept": "1",
         "owner": record.owner,
         "status": record.outcome.status.value,
         "created_at": repr(record.created_at),
         "arm": record.outcome.arm,
     }
-    if entry.vector is not None:
-        fields["vector"] = np.asarray(entry.vector, dtype="<f4").tobytes()
+    if belief := packed_belief(record):
+        fields["belief"] = belief
     for source in Source:
         fields |= _rated(one, source)
     if one.evaluation is not None:
         fields["evaluation"] = one.evaluation.to_json()
     if one.assigned is not None and one.assigned.order:
         fields["kind"] = assignment_text(one.assigned)
-    for contribution in one.ledger:
-        ledger = f"applied:{contribution.ledger}"
-        fields |= {ledger: _ledger(contribution.sums), f"{ledger}:revision": contribution.revision}
+    for each in one.ledger:
+        fields |= _ledger(f"applied:{each.ledger}", each, fields.get("kind", ""))
     return fields
+
+
+def _ledger(name: str, contribution: Contribution, kind: Field) -> dict[str, Field]:
+    """Return the fields of a contribution, as `apply.lua` writes them."""
+    sums, counted = contribution.sums, counted_kind(contribution.sums)
+    if counted is None or str(kind).startswith(f"{counted[0]}.{counted[1]}:"):
+        return {name: packed_ledger(contribution.revision, sums, counted)}
+    return {name: json.dumps(dict(sums), separators=(",", ":")), f"{name}:revision": contribution.revision}
 
 
 def _rated(one: PastRequest, source: Source) -> dict[str, Field]:
@@ -139,7 +155,3 @@ def _rated(one: PastRequest, source: Source) -> dict[str, Field]:
         fields |= {} if rating.text is None else {f"text{of}": rating.text}
         fields |= {f"weight{of}": repr(rating.weight)} if of else {}
     return fields
-
-
-def _ledger(sums: Mapping[str, int]) -> str:
-    return json.dumps(dict(sums), separators=(",", ":"))

@@ -2,7 +2,7 @@
 -- KEYS: 1 alias, 2 request hash; only for a key with limits: 3 rate, 4 spent. ARGV: 1 own id, 2 tokens and 3 cost in 1e-9 USD,
 --       4 requests.
 -- Called again it finds the alias gone, and changes nothing.
-if redis.call('GET', KEYS[1]) ~= ARGV[1] or redis.call('HEXISTS', KEYS[2], 'record') == 1 then return 0 end
+if redis.call('GET', KEYS[1]) ~= ARGV[1] or redis.call('HEXISTS', KEYS[2], 'status') == 1 then return 0 end
 redis.call('DEL', KEYS[1])
 if KEYS[3] then
   -- What is gone or damaged has nothing to be given back to.

@@ -1,4 +1,4 @@
--- Take the ratings of some sources back.
+-- Take the ratings of some sources back. `outbox.lua` and `stored_ledger.lua` come before.
 -- KEYS: 1 request hash. ARGV: 1 own id, 2 now, 3 outbox of the history ('' for none), 4 its bound,
 --       5… sources ('' for users, else ':<source>').
 -- Answers for each source the revision that the removal has, which is still to be applied, or
@@ -6,14 +6,14 @@
 local answers = {}
 for at = 5, #ARGV do
   local source = ARGV[at]
-  local names = { 'score' .. source, 'revision' .. source, 'applied:feedback' .. source .. ':revision' }
-  local seen = redis.call('HMGET', KEYS[1], unpack(names))
+  local ledger = 'applied:feedback' .. source
+  local seen = redis.call('HMGET', KEYS[1], 'score' .. source, 'revision' .. source, ledger, ledger .. ':revision')
   local revision = tonumber(seen[2] or '0')
   if seen[1] then
     redis.call('HDEL', KEYS[1], 'score' .. source, 'text' .. source, 'rated_at' .. source, 'weight' .. source)
     revision = redis.call('HINCRBY', KEYS[1], 'revision' .. source, 1)
     remember(ARGV[3], ARGV[4], 'kind', 'rating' .. source, 'id', ARGV[1], 'revision', revision, 'rated_at', ARGV[2])
   end
-  answers[#answers + 1] = revision > tonumber(seen[3] or '0') and revision or 0
+  answers[#answers + 1] = revision > revision_of(seen[3], seen[4]) and revision or 0
 end
 return answers

@@ -243,6 +243,8 @@ async def test_what_is_restored(redis_server: str, seed: int) -> None:
 
         async def restored(rig: Rig, *, cleared: bool) -> object:
             before = await rig.restorer.is_empty()
+            for one in history:
+                rig.archive.add(one.entry.record)
             await rig.restorer.requests(history)
             await rig.restorer.sums(days)
             if cleared:

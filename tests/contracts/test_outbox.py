@@ -169,8 +169,8 @@ async def test_what_cannot_be_read_is_handed_out_empty(rig: Rig) -> None:
     """A request that is gone, a damaged one, an entry of another version: each is recognised and can be removed."""
     gone, damaged = (a_new_record(rig.clock.now()) for _ in range(2))
     await rig.log.record([gone, damaged])
-    await rig.raw.delete(redis_keys.request(gone.record.id))
-    await rig.raw.hset(redis_keys.request(damaged.record.id), "record", "{}")
+    await rig.raw.delete(redis_keys.request(gone.record.id), redis_keys.story(gone.record.id))
+    await rig.raw.set(redis_keys.story(damaged.record.id), "{}")
     await rig.raw.xadd(redis_keys.HISTORY, {"kind": "novelty", "id": own_id(rig.clock.now())})
     await rig.raw.xadd(redis_keys.HISTORY, {"kind": "rating", "id": gone.record.id, "revision": "many"})
     await rig.raw.xadd(

@@ -140,3 +140,13 @@ async def test_before_prepare_there_is_no_answer(make: Callable[[], RequestIndex
     for call in (near(index, vector(1)), index.upsert([point(vector(1))]), index.count()):
         with pytest.raises(DependencyError):
             await call
+
+
+async def test_a_label_is_put_to_points_that_are_there(index: RequestIndex) -> None:
+    """A later rating, when the vector is nowhere else; no point is made for an unknown id."""
+    first, other = (point(vector(1), score=score) for score in (0.5, 1.0))
+    await index.upsert([first, other])
+    await index.label({first.request_id: 0.25, str(uuid.uuid4()): 0.25})
+    found = {each.request_id: each.score for each in await near(index, vector(1))}
+    assert found == {first.request_id: 0.25, other.request_id: 1.0}
+    assert await index.count() == 2

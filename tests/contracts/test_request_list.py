@@ -94,7 +94,7 @@ async def test_a_request_that_is_gone_or_damaged_is_left_out(rig: Rig) -> None:
     own_ids = await record(rig, 4)
     await rig.raw.delete(redis_keys.request(own_ids[0]))
     await rig.raw.set(redis_keys.request(own_ids[1]), "damaged")
-    await rig.raw.hset(redis_keys.request(own_ids[3]), "record", "{")
+    await rig.raw.set(redis_keys.story(own_ids[3]), "{")
     page = await rig.request_list.page(None, before="", limit=4)
     assert ([each.record.id for each in page.requests], page.last) == ([own_ids[2]], own_ids[3])
 

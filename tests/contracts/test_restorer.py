@@ -26,6 +26,7 @@ def rated(rig: Rig, **facts: object) -> PastRequest:
 async def test_a_restored_request_is_what_it_was(rig: Rig) -> None:
     """Found by its ids, with its latest rating; the same rating is a duplicate, and the learner gets no event."""
     past = rated(rig, public_id="x")
+    rig.archive.add(past.entry.record)
     for _ in range(2):
         await rig.restorer.requests([past])
     for public_id in ("x", past.entry.record.id):
@@ -59,6 +60,7 @@ async def test_public_ids_keep_their_owners(rig: Rig) -> None:
     """The id of a failed request is free, or its later holder's; that of an answered one is taken."""
     failed, later = rated(rig, public_id="x", status=Status.FAILED), rated(rig, public_id="x")
     other = rated(rig, public_id="y", status=Status.FAILED)
+    rig.archive.add(later.entry.record)
     await rig.restorer.requests([failed, later, other])
     found = await rig.log.find(owner="public", public_id="x")
     assert found is not None

@@ -23,10 +23,11 @@ async def outcome_of(rig: Rig, **sums: float) -> tuple[str, Applied]:
     return entry.record.id, applied
 
 
-async def test_a_request_without_a_vector_does_not_wait_for_the_index(rig: Rig) -> None:
-    """There would never be a point to write."""
-    assert (await outcome_of(rig, requests=1))[1] is Applied.APPLIED
-    assert await rig.log.pending_index(10) == []
+async def test_a_request_without_a_vector_waits_for_its_story_to_be_packed(rig: Rig) -> None:
+    """There will never be a point to write, but the rest is done as for all others."""
+    own, applied = await outcome_of(rig, requests=1)
+    assert applied is Applied.APPLIED
+    assert await rig.log.pending_index(10) == [own]
 
 
 async def test_a_contribution_that_is_not_whole_is_refused(rig: Rig) -> None:
@@ -119,14 +120,11 @@ async def test_ratings_are_limited_by_the_minute(rig: Rig) -> None:
     assert verdicts == [Verdict.ACCEPTED, Verdict.LIMITED, Verdict.ACCEPTED]
 
 
-async def test_rated_requests_with_a_vector_are_due_for_the_index_in_bounded_batches(rig: Rig) -> None:
-    """No other request is: a point without a rating is no neighbour."""
-    rated = [a_new_record(rig.clock.now()) for _ in range(3)]
-    bare, unrated = without_vector(a_new_record(rig.clock.now())), a_new_record(rig.clock.now())
-    entries = [*rated, bare, unrated]
+async def test_learned_requests_are_due_in_bounded_batches(rig: Rig) -> None:
+    """The rated ones for the index, all of them for their short form."""
+    entries = [a_new_record(rig.clock.now()) for _ in range(3)]
     await rig.log.record(entries)
-    for entry in (*rated, bare):
-        await rig.log.rate(owner=None, public_id=entry.record.id, score=0.5, text=None, now=rig.clock.now())
+    await rig.log.rate(owner=None, public_id=entries[0].record.id, score=0.5, text=None, now=rig.clock.now())
     created = {entry.record.id: entry.record.created_at for entry in entries}
     effects = [
         Effect(event=event, arm=ARM, created_at=created[event.request_id], sums={"requests": 1})
@@ -134,7 +132,7 @@ async def test_rated_requests_with_a_vector_are_due_for_the_index_in_bounded_bat
     ]
     await rig.posteriors.apply(effects)
     assert len(await rig.log.pending_index(2)) == 2
-    assert sorted(await rig.log.pending_index(10)) == sorted(entry.record.id for entry in rated)
+    assert sorted(await rig.log.pending_index(10)) == sorted(entry.record.id for entry in entries)
 
 
 async def test_a_request_whose_time_is_over_is_not_restored(rig: Rig) -> None:

@@ -15,15 +15,22 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
+from prometheus_client import CollectorRegistry
 
 from services.gateway.records.spool import Spool
+from services.learner.commands.forget import Selection, forget
+from services.learner.learning.apply_events import EventLearner
+from shared.metrics import LearnerMetrics
 from shared.schemas.events import EventKind
 from shared.schemas.history import Waiting
 from shared.schemas.records import Lesson, RequestRecord, Status
 from shared.schemas.storage import NewRecord
 from shared.settings import Settings
+from shared.storage import redis_keys
 from shared.storage.postgres_history import PostgresHistory
-from tests.support.redis_rig import redis_rig
+from tests.support.assigning import a_kind_assigner
+from tests.support.ledgers import ledgers_in
+from tests.support.redis_rig import Rig, redis_rig
 
 OWN_ID = "01932e4a-7c00-7abc-8def-00000000000{}"
 
@@ -49,6 +56,7 @@ def test_records_are_read_and_written_the_same(samples: Path) -> None:
             assert not decision.pop("terms", ""), "the old code knew no terms"
             if decision.pop("unfit", []) != []:
                 pytest.fail("the old code knew no unfit arms")
+            assert decision.pop("searched", None) in (None, True), "the old code searched for every request"
             for name in ("kind_size", "kind_requests", "kind_labels", "nearness", "examples"):
                 assert not decision.pop(name, None), "the old code knew no kinds of prompt"
             for view in decision.get("views", ()):
@@ -139,3 +147,51 @@ async def _put_back(raw: Any, stored: dict[str, Any]) -> None:
 
 def _encoded(fields: dict[str, str]) -> Any:
     return {name.encode("latin-1"): value.encode("latin-1") for name, value in fields.items()}
+
+
+async def test_what_commit_690de19_has_learned_is_read_revised_and_forgotten(samples: Path, redis_url: str) -> None:
+    """Records and vectors in the hash, ledgers of JSON, owners by public id: all of it goes on as it was."""
+    stored = json.loads((samples.parent / "690de19" / "redis.json").read_text())
+    async with redis_rig(redis_url) as rig:
+        for key in stored["keys"]:
+            await _put_back(rig.raw, key)
+        learned, rated, waiting = await rig.log.load([OWN_ID.format(number) for number in range(3)])
+        for one, kind, vector in ((learned, True, True), (rated, True, True), (waiting, False, True)):
+            assert one is not None
+            assert (one.assigned is not None, one.vector is not None, one.record.traits) == (kind, vector, ("json",))
+        for owner in ("5f2b9c0d", None):
+            found = await rig.log.find(owner=owner, public_id="client-1")
+            assert found is not None
+            assert (found.outcome_applied, found.rating_applied, found.evaluation is not None) == (True, 1, True)
+            assert [use[0] for use in found.record.decision.neighbours] == [OWN_ID.format(7)]
+        before = await _sums(rig.raw)
+        assert (before["requests"], before["labels"], before["score_micro"]) == (2, 1, 750_000)
+        now = rig.clock.now()
+        assert await rig.log.rate(owner="5f2b9c0d", public_id="client-1", score=0.25, text=None, now=now) == "revised"
+        assert await rig.log.rate(owner="public", public_id="client-0", score=1.0, text=None, now=now) == "accepted"
+        await _learn(rig)
+        after = await _sums(rig.raw)
+        assert (after["requests"], after["labels"], after["score_micro"]) == (3, 3, 250_000 + 1_000_000 + 500_000)
+        assert ledgers_in(redis_url) == {name: value for name, value in after.items() if value}
+        due = await rig.log.pending_index(10)
+        marks = {one.record.id: one.revision for one in await rig.log.load(due) if one is not None}
+        assert await rig.log.indexed(marks) == []
+        assert len((await rig.request_list.page(None, before="", limit=10)).requests) == 3
+        await forget(Selection(), rig.log, rig.posteriors, lambda _: None)
+        assert not any((await _sums(rig.raw)).values())
+
+
+async def _learn(rig: Rig) -> None:
+    metrics = LearnerMetrics(CollectorRegistry())
+    kinds = a_kind_assigner(rig.kinds, rig.log, rig.clock, metrics=metrics)
+    await EventLearner(
+        "one", queue=rig.queue, log=rig.log, posteriors=rig.posteriors, kinds=kinds, clock=rig.clock, metrics=metrics
+    ).drain()
+
+
+async def _sums(raw: Any) -> Counter[str]:
+    total = Counter[str]()
+    async for key in raw.scan_iter(redis_keys.sums("*", "*")):
+        for name, value in (await raw.hgetall(key)).items():
+            total[name.decode()] += int(value)
+    return total

@@ -39,9 +39,7 @@ async def test_a_rated_request_becomes_a_neighbour_and_a_revision_its_new_label(
             clock=rig.clock,
             metrics=LearnerMetrics(CollectorRegistry()),
         )
-        index_writer = IndexWriter(
-            log=rig.log, index=index, fetch_model=fetch_model, clock=rig.clock, recency_days=30.0
-        )
+        index_writer = IndexWriter(log=rig.log, index=index, fetch_model=fetch_model, clock=rig.clock, point_days=30.0)
         entry = a_new_record(rig.clock.now(), public_id="x", embedding_model=model.id)
         vector = np.full(4, 0.5, dtype=np.float32)
         await index.prepare(model)
@@ -51,7 +49,7 @@ async def test_a_rated_request_becomes_a_neighbour_and_a_revision_its_new_label(
             if score is not None:
                 await rig.log.rate(owner="public", public_id="x", score=score, text=None, now=rig.clock.now())
             await learner.drain()
-            assert await index_writer.step() == (score is not None)
+            assert await index_writer.step() == 1
             near = await index.neighbours(vector, limit=10, threshold=0.9, since=rig.clock.now() - 60)
             seen.append([(each.request_id, each.arm, each.score) for each in near])
         arm = entry.record.outcome.arm

@@ -15,6 +15,7 @@ from redis.exceptions import RedisError
 
 from deploy.local.servers import Server, free_port
 from shared.storage import redis_keys
+from shared.storage.story_codec import record_of
 
 BODY = {"messages": [{"role": "user", "content": "What is the capital of Peru?"}]}
 MODELS = ("anthropic/claude-3.5-haiku", "openai/gpt-4o-mini")
@@ -64,8 +65,11 @@ class Gateway:
 async def stored(url: str) -> list[dict[str, Any]]:
     """Return every record in Redis."""
     async with aioredis.Redis.from_url(url) as client:
-        keys = [key async for key in client.scan_iter(match=redis_keys.request("*"))]
-        return [json.loads(await client.hget(key, "record")) for key in keys]
+        found = []
+        async for key in client.scan_iter(match=redis_keys.story("*")):
+            own_id = key.decode().removeprefix(redis_keys.story(""))
+            found.append(json.loads(record_of(await client.get(key), own_id).to_json()))
+        return found
 
 
 async def eventually(url: str, count: int) -> list[dict[str, Any]]:

@@ -67,7 +67,7 @@ class Memory:
             return self.model
 
         self.index_writer = IndexWriter(
-            log=rig.log, index=self.index, fetch_model=fetch_model, clock=rig.clock, recency_days=RECENCY_DAYS
+            log=rig.log, index=self.index, fetch_model=fetch_model, clock=rig.clock, point_days=RECENCY_DAYS
         )
         self.history_writer = HistoryWriter(
             rig.outbox, self.history, rig.kinds, "abc", {"x": 1}, clock=rig.clock, metrics=self.metrics
@@ -250,10 +250,10 @@ class Memory:
 async def memory(redis_url: str, qdrant_url: str, database_url: str) -> AsyncIterator[Memory]:
     """Everything empty, on real servers."""
     async with AsyncExitStack() as stack:
-        rig = await stack.enter_async_context(redis_rig(redis_url, 100_000))
-        session = await stack.enter_async_context(aiohttp.ClientSession())
         history = PostgresHistory(Settings(DATABASE_URL=database_url))
         stack.push_async_callback(history.close)
+        rig = await stack.enter_async_context(redis_rig(redis_url, 100_000, archive=history))
+        session = await stack.enter_async_context(aiohttp.ClientSession())
         http = await stack.enter_async_context(QuickHttp(qdrant_url))
         yield Memory(rig, history, QdrantIndex(http, None, 5.0), session, qdrant_url, database_url)
 

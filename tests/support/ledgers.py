@@ -6,17 +6,17 @@ from collections import Counter
 from typing import Any
 
 import numpy as np
-import orjson
 from redis import Redis
 
 from shared.bandit.assigner import Assigner
 from shared.bandit.kinds import no_kinds
 from shared.bandit.traits import assign
-from shared.schemas.records import Lesson
 from shared.schemas.storage import counted_kind
 from shared.storage import redis_keys
 from shared.storage.kinds_codec import fields_of, parse_kinds
+from shared.storage.ledger_codec import sums_of
 from shared.storage.request_codec import parse_assignment
+from shared.storage.story_codec import lesson_of
 from tests.support.values import replace
 
 
@@ -37,9 +37,13 @@ def ledgers_in(url: str) -> Counter[str]:
     client: Any
     with Redis.from_url(url) as client:
         for key in client.scan_iter(redis_keys.request("*"), count=1000):
-            for stored, ledger in client.hgetall(key).items():
+            fields = client.hgetall(key)
+            assigned = parse_assignment(fields.get(b"kind"))
+            for stored, ledger in fields.items():
                 if stored.startswith(b"applied:") and not stored.endswith(b":revision"):
-                    for name, value in orjson.loads(ledger).items():
+                    sums = sums_of(ledger, None if assigned is None else assigned.kind)
+                    assert sums is not None, f"{key} has a ledger that cannot be read"
+                    for name, value in sums.items():
                         total[name.partition("|")[0]] += value  # of whichever arm
     return Counter({name: value for name, value in total.items() if value})
 
@@ -51,15 +55,16 @@ def assert_assigned_once(url: str) -> None:
     with Redis.from_url(url) as client:
         kinds = parse_kinds(client.hgetall(redis_keys.KINDS))
         for key in client.scan_iter(redis_keys.request("*"), count=1000):
-            vector, kind, applied, record = client.hmget(key, "vector", "kind", "applied:outcome", "record")
+            own_id = key.decode().removeprefix(redis_keys.request(""))
+            kind, applied = client.hmget(key, "kind", "applied:outcome")
+            vector, story = client.mget(redis_keys.vector(own_id), redis_keys.story(own_id))
             assigned = parse_assignment(kind)
             if vector is None:
                 continue
-            own_id = key.decode().removeprefix(redis_keys.request(""))
             assert assigned is not None, f"{own_id} has no kind"
             assert assigned.order not in places, f"{own_id} and {places[assigned.order][0]} have one place"
-            places[assigned.order] = own_id, assigned.kind, vector, Lesson.from_json(record).traits
-            counted = counted_kind(orjson.loads(applied or b"{}"))
+            places[assigned.order] = own_id, assigned.kind, vector, lesson_of(story, own_id).traits
+            counted = counted_kind(sums_of(applied, assigned.kind) or ())
             assert counted in (None, assigned.kind), f"{own_id} was counted in another kind"
     assert sorted(places) == list(range(kinds.order - len(places) + 1, kinds.order + 1))
     start = no_kinds(kinds.dimension, generation=kinds.generation, model=kinds.model)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from services.gateway.models.runtime_models import ArmChanges, FreeArmMemory
@@ -13,6 +13,7 @@ from shared.evaluation_queue import EvaluationQueue
 from shared.import_store import ImportStore
 from shared.ports import EventQueue, Heartbeats, KindStore, Outbox, PosteriorStore, RequestLog, Restorer
 from shared.posterior_history import PosteriorHistory
+from shared.record_archive import RecordArchive
 from shared.request_list import RequestList
 from shared.schemas.history import OutboxBound
 from shared.settings import Settings
@@ -42,6 +43,7 @@ from tests.support.fakes.memory import Memory
 from tests.support.fakes.outbox import FakeOutbox
 from tests.support.fakes.posterior_history import FakePosteriorHistory
 from tests.support.fakes.posterior_store import FakePosteriorStore
+from tests.support.fakes.record_archive import FakeRecordArchive
 from tests.support.fakes.request_list import FakeRequestList
 from tests.support.fakes.request_log import FakeRequestLog
 from tests.support.fakes.restorer import FakeRestorer
@@ -73,6 +75,8 @@ class Rig:
     import_kinds: KindStore
     import_posteriors: PosteriorStore
     clock: FakeClock
+    archive: FakeRecordArchive = field(default_factory=FakeRecordArchive)
+    """Records that Redis no longer keeps; the fakes keep all."""
     raw: Any = None  # redis-py says "awaitable or value" of every command
     """The server, for tests of what only Redis has; None with fakes."""
 
@@ -86,9 +90,10 @@ class Rig:
 def fake_rig(history_bound: int = 0) -> Rig:
     """Everything in memory."""
     memory = Memory()
+    log = FakeRequestLog(memory, window_s=WINDOW_S, history_bound=history_bound)
     return Rig(
-        log=FakeRequestLog(memory, window_s=WINDOW_S, history_bound=history_bound),
-        request_list=FakeRequestList(memory),
+        log=log,
+        request_list=FakeRequestList(memory, log),
         traffic=FakeTraffic(memory),
         posterior_history=FakePosteriorHistory(memory),
         posteriors=FakePosteriorStore(memory, recency_days=RECENCY_DAYS, history_bound=history_bound),
@@ -109,9 +114,12 @@ def fake_rig(history_bound: int = 0) -> Rig:
 
 
 @asynccontextmanager
-async def redis_rig(url: str, history_bound: int = 0, history_bytes: int = 1_000_000) -> AsyncIterator[Rig]:
+async def redis_rig(
+    url: str, history_bound: int = 0, history_bytes: int = 1_000_000, archive: RecordArchive | None = None
+) -> AsyncIterator[Rig]:
     """Everything on a real Redis, with a clock that we hold."""
-    client, clock = connect(Settings(REDIS_URL=url)), FakeClock()
+    client, clock, fake = connect(Settings(REDIS_URL=url)), FakeClock(), FakeRecordArchive()
+    archive = archive or fake
     await client.flushall()
     queue, traffic = RedisEventQueue(client), RedisTraffic(client)
     await queue.prepare()
@@ -122,8 +130,9 @@ async def redis_rig(url: str, history_bound: int = 0, history_bytes: int = 1_000
             clock=clock,
             history_bound=OutboxBound(history_bound, history_bytes),
             count=traffic.count,
+            archive=archive,
         ),
-        request_list=RedisRequestList(client),
+        request_list=RedisRequestList(client, archive),
         traffic=traffic,
         posterior_history=RedisPosteriorHistory(client),
         posteriors=RedisPosteriorStore(
@@ -144,6 +153,7 @@ async def redis_rig(url: str, history_bound: int = 0, history_bytes: int = 1_000
             client, recency_days=RECENCY_DAYS, clock=clock, key_of=redis_keys.imported
         ),
         clock=clock,
+        archive=fake,
         raw=client,
     )
     try:

@@ -83,7 +83,10 @@ _ARM_ERRORS = {
     404: "model_not_found",
     503: "dependency_unavailable",
 }
-_RECORD_ERRORS = {404: "request_not_found", 409: "ambiguous_request_id (for admins)", 503: "records_unavailable"}
+_RECORD_ERRORS = {
+    404: "request_not_found", 409: "ambiguous_request_id (for admins)", 410: "record_expired",
+    503: "records_unavailable",
+}  # fmt: skip
 JSON = "application/json"
 
 CHAT_BODY = body_of(ChatFields)

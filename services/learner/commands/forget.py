@@ -92,13 +92,20 @@ def _revised(request: LoggedRequest, source: Source | None) -> Iterator[Effect]:
             yield _effect(request, Event(NO_ENTRY, kind, request.record.id, FORGOTTEN_REVISION), {})
             continue
         event = Event(NO_ENTRY, kind, request.record.id, WITHOUT_SOURCE_REVISION)
-        try:
-            learned = effect_of(event, request)
-        except (CorruptState, ValueError, OverflowError):
-            continue  # it was not learned either
-        left = without_source(learned.sums, source)
-        if len(left) < len(learned.sums):
+        sums = _contribution(event, request)
+        left = without_source(sums, source)
+        if len(left) < len(sums):
             yield _effect(request, event, left)
+
+
+def _contribution(event: Event, request: LoggedRequest) -> Mapping[str, int]:
+    """Return what an event has added to the sums, or will add; nothing where it cannot be learned."""
+    if event.kind is EventKind.OUTCOME and request.counted is not None:
+        return request.counted  # the story that it was computed from may be gone
+    try:
+        return effect_of(event, request).sums
+    except (CorruptState, ValueError, OverflowError):
+        return {}
 
 
 def _effect(request: LoggedRequest, event: Event, sums: Mapping[str, int]) -> Effect:

@@ -41,13 +41,14 @@ class IndexWriter:
         index: RequestIndex,
         fetch_model: Callable[[], Awaitable[EmbeddingModel]],
         clock: Clock,
-        recency_days: float,
+        point_days: float,
     ) -> None:
+        """Take how long points stay."""
         self._log = log
         self._index = index
         self._fetch_model = fetch_model
         self._clock = clock
-        self._recency_s = recency_days * DAY_S
+        self._kept_s = point_days * DAY_S
         self._model: EmbeddingModel | None = None
         self._fetched_at = -1e9
         self._breaker = CircuitBreaker(clock, threshold=1, first_cooldown_s=1.0, max_cooldown_s=5.0)
@@ -73,7 +74,7 @@ class IndexWriter:
     async def delete_old(self) -> None:
         """Delete points that are too old for decisions."""
         await self.prepare()
-        await self._index.delete_before(self._clock.now() - self._recency_s)
+        await self._index.delete_before(self._clock.now() - self._kept_s)
 
     async def _write_due(self) -> int:
         done, until = 0, self._clock.monotonic() + _WORK_S
@@ -86,11 +87,19 @@ class IndexWriter:
             if any(request is not None and _is_of_other_model(request, model) for request in requests):
                 # Either these vectors are old, and are skipped, or the embedder has changed since we fetched its model.
                 model = await self.prepare(anew=True)
-            since = self._clock.now() - self._recency_s
+            since = self._clock.now() - self._kept_s
             points = [point_of(request, model, since=since) for request in requests if request is not None]
             await self._index.upsert([point for point in points if point is not None])
-            withdrawn = [request.record.id for request in requests if request is not None and request.score is None]
+            withdrawn = [one.record.id for one in requests if one is not None and one.score is None and one.revision]
             await self._index.delete(withdrawn)
+            # A point that was written before: its vector is there and nowhere else.
+            await self._index.label(
+                {
+                    one.record.id: one.score
+                    for one in requests
+                    if one is not None and one.vector is None and one.score is not None
+                }
+            )
             marks = {own_id: request.revision if request else 0 for own_id, request in zip(due, requests, strict=True)}
             # A request rated during the write may have got our old score: it stays due.
             still_due = await self._log.indexed(marks)

@@ -15,6 +15,7 @@ from services.gateway.http.routes import all_routes
 from shared.clock import utc_day
 from shared.errors import DependencyError, UpstreamError
 from shared.schemas.events import EventKind
+from shared.schemas.ids import made_at
 from shared.schemas.records import Status
 from tests.support.fakes.chat_model import Reply
 from tests.support.fakes.gateway import World, settings_for
@@ -156,6 +157,19 @@ async def test_after_the_window_it_is_too_late_to_rate(client: Client, world: Wo
     status, told, _ = await ask(client, "/feedback", {"request_id": "old", "score": 0.1})
     assert (status, told["error"]["code"], told["error"]["param"]) == (410, "feedback_window_over", "request_id")
     assert told["error"]["type"] == "invalid_request_error"
+
+
+async def test_a_record_that_is_gone_is_not_unknown(client: Client, world: World) -> None:
+    """410 with a code of its own, for the record and its figures."""
+    await ask(client, "/chat/completions", BODY, X_Request_ID="old")
+    (own_id,) = world.memory.stories
+    assert await world.log.indexed({own_id: 0}) == []
+    assert (await ask(client, "/requests/old"))[0] == 200
+    world.clock.advance(made_at(own_id) - world.clock.now() + world.settings.STORY_HOURS * 3600)
+    for path in ("/requests/old", "/metrics/old"):
+        status, told, _ = await ask(client, path)
+        assert (status, told["error"]["code"]) == (410, "record_expired")
+    assert (await ask(client, "/requests/unknown"))[0] == 404
 
 
 async def test_models_lists_auto_and_every_arm(client: Client) -> None:

@@ -31,6 +31,10 @@ class Story:
     ratings: dict[Source, PastRating] = field(default_factory=dict)
     """The last revision by each source; its score is None if it was withdrawn."""
     link_used: bool = False
+    indexed: bool = False
+    """Whether its point has been written: then its vector goes, and without a history its story is packed."""
+    kept: bool = False
+    """Whether it is in the history: then its story goes as well."""
     assigned: Assignment | None = None
     evaluation: Evaluation | None = None
     ledger: dict[str, tuple[int, dict[str, int]]] = field(default_factory=dict)
@@ -86,8 +90,8 @@ class Memory:
     away: bool = False
     stories: dict[str, Story] = field(default_factory=lambda: defaultdict(Story))
     aliases: dict[tuple[str, str], Alias] = field(default_factory=dict)
-    owners: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
-    """Owners that have a request of a public id; those without a key are found by their alias."""
+    owners: set[str] = field(default_factory=set)
+    """Owners of requests with a key, by whose aliases admins find a public id."""
     events: dict[str, Event] = field(default_factory=dict)
     handed_out: dict[str, tuple[str, float]] = field(default_factory=dict)
     dead: dict[str, DeadLetter] = field(default_factory=dict)

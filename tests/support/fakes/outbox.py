@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from shared.errors import DependencyError
+from shared.schemas.events import EventKind
 from shared.schemas.history import OutboxDepth, Waiting
 from tests.support.fakes.memory import Memory
 
@@ -22,7 +23,11 @@ class FakeOutbox:
     async def done(self, entries: Sequence[Waiting]) -> None:
         self._here()
         for entry in entries:
-            self.memory.outbox.pop(entry.entry_id, None)
+            if (waiting := self.memory.outbox.pop(entry.entry_id, None)) is not None and waiting.request is not None:
+                story = self.memory.stories[waiting.request_id]
+                story.kept = True
+                if EventKind.OUTCOME in story.ledger:
+                    self.memory.unindexed.setdefault(waiting.request_id)
 
     async def depth(self) -> OutboxDepth:
         self._here()

@@ -65,7 +65,7 @@ class FakePosteriorStore:
         facts = (event.request_id, event.kind, event.revision, dict(effect.sums), story.assigned, event.source)
         contribution = Contribution(*facts)
         self.memory.remember(self._history_bound, Waiting("", event.request_id, contribution=contribution))
-        if story.vector is not None and story.revision():
+        if story.record is not None:
             self.memory.unindexed.setdefault(event.request_id)
         self.memory.acknowledge(event.entry_id)
         return Applied.APPLIED

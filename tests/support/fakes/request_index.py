@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from shared.bandit.context import Neighbour, Vector
 from shared.errors import DependencyError
 from shared.schemas.storage import EmbeddingModel, Point
+from tests.support.values import replace
 
 
 class FakeRequestIndex:
@@ -50,6 +51,12 @@ class FakeRequestIndex:
         if any(point.vector.shape != (model.dimension,) or not np.isfinite(point.vector).all() for point in points):
             raise DependencyError("qdrant", "wrong dimension")
         stored.update({point.request_id: point for point in points})
+
+    async def label(self, scores: Mapping[str, float]) -> None:
+        stored, _ = self._stored()
+        for request_id, score in scores.items():
+            if request_id in stored:
+                stored[request_id] = replace(stored[request_id], score=score)
 
     async def delete_before(self, created_at: float) -> None:
         stored, _ = self._stored()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from shared.errors import DependencyError
+import contextlib
+
+from shared.errors import DependencyError, Gone
 from shared.schemas.traffic import RequestPage
 from tests.support.fakes.memory import Memory
 from tests.support.fakes.request_log import FakeRequestLog
@@ -11,9 +13,9 @@ from tests.support.fakes.request_log import FakeRequestLog
 class FakeRequestList:
     """The contract, without Redis and without a bound."""
 
-    def __init__(self, memory: Memory) -> None:
+    def __init__(self, memory: Memory, log: FakeRequestLog | None = None) -> None:
         self._memory = memory
-        self._log = FakeRequestLog(memory)
+        self._log = log or FakeRequestLog(memory)
 
     async def page(self, owner: str | None, *, before: str, limit: int) -> RequestPage:
         if self._memory.away:
@@ -27,6 +29,9 @@ class FakeRequestList:
             ),
             reverse=True,
         )[:limit]  # fmt: skip
-        found = [await self._log.find(owner=None, public_id=own_id) for own_id in own_ids]
+        found = []
+        for own_id in own_ids:
+            with contextlib.suppress(Gone):
+                found.append(await self._log.find(owner=None, public_id=own_id))
         last = own_ids[-1] if len(own_ids) == limit else ""
         return RequestPage(tuple(stored for stored in found if stored is not None), last)

@@ -7,14 +7,13 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from shared.bandit.sources import Source
 from shared.bandit.sums import NANO
 from shared.clock import utc_day
-from shared.errors import DependencyError
+from shared.errors import DependencyError, Gone
 from shared.schemas.events import EVENT_VERSION, FIRST_VERSION, Event, EventKind
 from shared.schemas.history import PastRating, Waiting
 from shared.schemas.ids import ambiguous, made_at
 from shared.schemas.quota import Charge, Toll
-from shared.schemas.records import Lesson, Rating, RequestRecord, Status, StoredRequest
+from shared.schemas.records import Rating, RequestRecord, Status, StoredRequest
 from shared.schemas.storage import (
-    Assignment,
     Claim,
     LastAnswer,
     LoggedRequest,
@@ -22,18 +21,27 @@ from shared.schemas.storage import (
     RatingTerms,
     Reservation,
     Verdict,
-    counted_kind,
 )
 from shared.storage.redis_record import STEPS_KEPT
+from shared.storage.story_codec import packed, record_of
 from tests.support.fakes.memory import Alias, Memory, Story
+from tests.support.fakes.short_forms import counted_in_ledger, lesson_left, short
 
 
 class FakeRequestLog:
     """The contract, without Redis."""
 
-    def __init__(self, memory: Memory | None = None, *, window_s: float = 7 * 86_400.0, history_bound: int = 0) -> None:
+    def __init__(
+        self,
+        memory: Memory | None = None,
+        *,
+        window_s: float = 7 * 86_400.0,
+        story_s: float | None = None,
+        history_bound: int = 0,
+    ) -> None:
         self.memory = memory or Memory()
         self._window_s = window_s
+        self._story_s = window_s if story_s is None else story_s
         self._history_bound = history_bound
 
     async def reserve(self, *, owner: str, public_id: str, own_id: str, charge: Charge | None = None) -> Claim:
@@ -76,8 +84,9 @@ class FakeRequestLog:
         if free or (held is not None and held.own_id == record.id):
             failed = record.outcome.status is Status.FAILED
             self.memory.aliases[record.owner, record.public_id] = Alias(record.id, record.created_at, failed)
-        if free or held is not None:
-            self.memory.owners[record.public_id].add(record.owner)
+            if record.public_id == record.id and not failed:
+                del self.memory.aliases[record.owner, record.public_id]
+        self.memory.owners.add(record.owner)
         if record.toll is not None:
             self._settle(record, record.toll)
         if record.outcome.status is not Status.FAILED:
@@ -105,16 +114,21 @@ class FakeRequestLog:
         story = self.memory.stories.get(own_id)
         if story is None or story.record is None or owner not in (None, story.record.owner):
             return None
+        record = story.record
+        if story.indexed and not story.kept and not self._history_bound:
+            if self._expired(own_id):
+                raise Gone("Only what a rating needs is still kept of this request.", code="record_expired")
+            record = record_of(packed(record), own_id)
         scores = {
             source: Rating(each.score, each.revision, each.text, each.rated_at, each.weight)
             for source, each in story.ratings.items()
             if each.score is not None
         }
         applied = {source: story.applied(source) for source in Source}
-        assigned = story.assigned or _counted(story)
+        assigned = story.assigned or counted_in_ledger(story)
         evaluated = story.ledger.get(EventKind.EVALUATION, (0, {}))[0] == 1
         return StoredRequest(
-            record=story.record,
+            record=record,
             rating=scores.pop(Source.USER, None),
             outcome_applied=EventKind.OUTCOME in story.ledger,
             rating_applied=applied.pop(Source.USER),
@@ -137,6 +151,8 @@ class FakeRequestLog:
     ) -> Verdict:
         self._here()
         terms = terms or RatingTerms()
+        if not terms.by_link:
+            self._resolve(owner, public_id)
         minute = (terms.rater, int(now // 60))
         if terms.per_minute and self.memory.rated[minute] >= terms.per_minute:
             return Verdict.LIMITED
@@ -229,9 +245,11 @@ class FakeRequestLog:
         story = self.memory.stories.get(own_id)
         if story is None or story.record is None:
             return None
-        lessons = Lesson.of(story.record)
-        assigned = story.assigned or _counted(story)
-        return LoggedRequest(lessons, story.vector, story.score(), story.revision(), assigned, story.evaluation)
+        assigned = story.assigned or counted_in_ledger(story)
+        counted = story.ledger.get(EventKind.OUTCOME, (0, None))[1]
+        lesson = lesson_left(story.record, packed_already=story.indexed, archived=story.kept)
+        facts = (story.vector, story.score(), story.revision(), assigned, story.evaluation, counted)
+        return LoggedRequest(lesson, *facts)
 
     async def pending_index(self, limit: int) -> list[str]:
         self._here()
@@ -247,7 +265,14 @@ class FakeRequestLog:
                 self.memory.unindexed.setdefault(own_id)
             else:
                 self.memory.unindexed.pop(own_id, None)
+                if story is not None and (story.kept or not self._history_bound):
+                    story.indexed = True
+                    story.vector = None if revision else short(story.vector)
         return anew
+
+    def _expired(self, own_id: str) -> bool:
+        """Whether a packed story is gone."""
+        return self.memory.clock.now() - made_at(own_id) >= self._story_s
 
     def _is_anothers_own(self, public_id: str, own_id: str) -> bool:
         return public_id != own_id and public_id in self.memory.stories
@@ -255,7 +280,7 @@ class FakeRequestLog:
     def _resolve(self, owner: str | None, public_id: str) -> tuple[str, Alias | None]:
         if owner is None and public_id in self.memory.stories:
             return public_id, None
-        owners = [owner] if owner is not None else [*sorted(self.memory.owners.get(public_id, set())), "public"]
+        owners = [owner] if owner is not None else [*sorted(self.memory.owners - {"public"}), "public"]
         names = [(name, public_id) for name in owners]
         found = {alias.own_id: alias for name in names if (alias := self.memory.aliases.get(name)) is not None}
         if len(found) > 1:
@@ -271,9 +296,3 @@ def _event_of(rating: PastRating) -> Event:
     version = FIRST_VERSION if rating.source is Source.USER else EVENT_VERSION
     facts = (version, 1, rating.score, rating.source, rating.weight)
     return Event("", EventKind.FEEDBACK, rating.request_id, rating.revision, *facts)
-
-
-def _counted(story: Story) -> Assignment | None:
-    """Return the kind of a request whose outcome a learner without assignments has counted."""
-    kind = counted_kind(story.ledger.get(EventKind.OUTCOME, (0, {}))[1])
-    return None if kind is None else Assignment(kind)

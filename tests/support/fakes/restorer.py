@@ -11,6 +11,7 @@ from shared.bandit.sources import Source
 from shared.schemas.history import PastRating, PastRequest
 from shared.schemas.records import Status
 from tests.support.fakes.memory import Alias, Memory, Story
+from tests.support.fakes.short_forms import short
 from tests.support.values import replace
 
 
@@ -33,7 +34,8 @@ class FakeRestorer:
     async def requests(self, past: Sequence[PastRequest]) -> None:
         for one in past:
             entry = one.entry
-            story = self.memory.stories[entry.record.id] = Story(record=entry.record, vector=entry.vector)
+            story = self.memory.stories[entry.record.id] = Story(record=entry.record, indexed=True, kept=True)
+            story.vector = None if one.revision_by(Source.USER) else short(entry.vector)
             for source in Source:
                 if revision := one.revision_by(source):
                     rating = one.rating_by(source) or PastRating(entry.record.id, revision, None, None, 0.0, source)
@@ -46,7 +48,7 @@ class FakeRestorer:
             if held is None or held.failed:
                 failed = entry.record.outcome.status is Status.FAILED
                 self.memory.aliases[owner, public_id] = Alias(entry.record.id, entry.record.created_at, failed)
-            self.memory.owners[public_id].add(owner)
+            self.memory.owners.add(owner)
 
     async def sums(self, days: Mapping[tuple[ArmId, str], Mapping[str, int]]) -> None:
         for key, sums in days.items():

@@ -90,7 +90,11 @@ def decision_as_json(decision: Decision) -> dict[str, Any]:
         "eligible": list(decision.ranked),
         "unfit": [dict(zip(UNFIT_FIELDS, row, strict=True)) for row in decision.unfit],
         "arms": content.pop("views"),
-        "neighbours": [dict(zip(NEIGHBOUR_FIELDS, use, strict=True)) for use in decision.neighbours],
+        "neighbours": [
+            # "" for an id that is not kept
+            {name: None if value == "" else value for name, value in zip(NEIGHBOUR_FIELDS, use, strict=True)}
+            for use in decision.neighbours
+        ],
         **{name: content[name] for name in ("searched", "weights", "terms", "policy", "snapshot", "degraded")},
         "prompt_kind": _prompt_kind(decision),
     }

@@ -6,7 +6,6 @@ import random
 from types import SimpleNamespace
 from typing import Any
 
-import orjson
 import pytest
 import redis.asyncio as aioredis
 from aiohttp.test_utils import TestClient, TestServer
@@ -16,11 +15,15 @@ from benchmarks.soaking.watch import Sample, Watcher, sample
 from deploy.simulator.app import Pace, Simulator
 from deploy.simulator.faults import AT_RANDOM, NO_FAULT, parse_fault
 from deploy.simulator.models import InventedWorld
+from shared.schemas.records import Attempt, Status
 from shared.storage import redis_keys
+from shared.storage.story_codec import packed
+from tests.support.sample_records import a_record
+from tests.support.values import replace
 
 
-def attempt(arm: str, *, spent: bool) -> dict[str, object]:
-    return {"arm": arm, "error": "status_500", "spent": spent}
+def attempt(arm: str, *, spent: bool) -> Attempt:
+    return Attempt(arm, "status_500", 1.0, spent=spent)
 
 
 async def test_only_a_failure_with_a_model_left_to_ask_is_needless(redis_url: str) -> None:
@@ -33,8 +36,9 @@ async def test_only_a_failure_with_a_model_left_to_ask_is_needless(redis_url: st
     }
     async with aioredis.Redis.from_url(redis_url) as client:
         for public_id, attempts in failures.items():
-            record = {"public_id": public_id, "outcome": {"status": "failed", "attempts": attempts}}
-            await client.hset(redis_keys.request(public_id), "record", orjson.dumps(record))
+            record = a_record(1e9, public_id=public_id, status=Status.FAILED)
+            record = replace(record, outcome=replace(record.outcome, attempts=tuple(attempts)))
+            await client.set(redis_keys.story(record.id), packed(record))
     records = await read_records(redis_url, ["paid-twice", "all-asked", "given-up", "lost"], arms=4)
     assert sorted(records.needless) == ["given-up", "lost"]
     assert records.recorded == 4

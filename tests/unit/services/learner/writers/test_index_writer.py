@@ -42,7 +42,7 @@ class World:
             index=self.index,
             fetch_model=self.fetch_model,
             clock=self.memory.clock,
-            recency_days=RECENCY_DAYS,
+            point_days=RECENCY_DAYS,
         )
 
     async def fetch_model(self) -> EmbeddingModel:
@@ -219,3 +219,16 @@ async def test_housekeeping_goes_on_without_a_dependency(down: str) -> None:
         clock=world.memory.clock,
         recency_days=RECENCY_DAYS,
     )
+
+
+async def test_a_later_rating_labels_a_point_whose_vector_is_gone() -> None:
+    """The vector is in the index and nowhere else."""
+    world = World()
+    own_id = await world.due(score=0.5)
+    await world.index_writer.step()
+    vector = world.points()[own_id].vector
+    for score in (0.25, 1.0):
+        await world.rate(own_id, score)
+        world.memory.unindexed[own_id] = None
+        assert await world.index_writer.step() == 1
+        assert (world.points()[own_id].score, world.points()[own_id].vector is vector) == (score, True)
