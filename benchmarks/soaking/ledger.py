@@ -8,12 +8,13 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
-import orjson
 import psycopg
 import redis.asyncio as aioredis
 
 from shared.bandit.sums import LABELS
 from shared.storage import redis_keys
+from shared.storage.ledger_codec import sums_of
+from shared.storage.request_codec import parse_assignment
 
 DRAIN_TIMEOUT_S = 75.0
 """Longer than the 30 s after which events of a dead learner are delivered again, and its restart."""
@@ -113,11 +114,12 @@ async def _requests(client: aioredis.Redis, ids: Sequence[str]) -> tuple[set[str
         for own_id in own:
             pipeline.hgetall(redis_keys.request((own_id or b"none").decode().rstrip("!")))
         for public_id, stored in zip(page, await pipeline.execute(), strict=True):
-            if b"record" in stored and orjson.loads(stored[b"record"])["outcome"]["status"] == "answered":
+            if stored.get(b"status") == b"answered":
                 recorded.add(public_id)
+            assigned = parse_assignment(stored.get(b"kind"))
             for name, ledger in stored.items():
                 if name.startswith(b"applied:") and not name.endswith(b":revision"):
-                    fields = orjson.loads(ledger)
+                    fields = sums_of(ledger, None if assigned is None else assigned.kind) or {}
                     for key, value in fields.items():
                         ledgers[key.partition("|")[0]] += value  # of whichever arm
                     if fields.get(LABELS):
