@@ -1,14 +1,14 @@
 """Evaluation plan: which other models answer a prompt beside the one that serves it, and how likely that was.
 
-    probability of asking a = expected regret due to a / (ASK_AT x cost of its evaluation),   at most 1
+    probability of asking a = expected gain of knowing a / (ASK_AT x cost of its evaluation),   at most 1
 
-The cost is that of the answer of a and of the judge, in units of the answer that is served. The expected regret is
-E[max U - U of the best-looking model] over what more scores could still tell, for this kind of prompt. An answer beside
-the user's path lowers it by about its own size over twice the scores there are, for as many requests as there have
-been; it pays as long as that is more than its cost. So the spending, as a share of the bill of serving, is in
-proportion to the regret, also while verdicts are late: dear models are asked seldom even if nothing is known of them.
-It falls by itself as models are told apart, and rises by itself for a new kind of prompt, a model with little evidence,
-or after a fall.
+The cost is that of the answer of a and of the judge, in units of the answer that is served. The expected gain is
+E[max(U_a - U of the best-looking model, 0)] over what more scores could still tell, for this kind of prompt; of the
+best-looking model it is the expected regret, E[max U - U of it]. An answer beside the user's path brings a part of the
+gain, for as many requests as there have been; it pays as long as that is more than its cost. So the spending, as a
+share of the bill of serving, is in proportion to the gains, also while verdicts are late: dear models are asked seldom
+even if nothing is known of them. It falls by itself as models are told apart, and rises by itself for a new kind of
+prompt, a model with little evidence, or after a fall.
 
 One random number decides for all models, so that those asked seldom are asked on prompts that the others answer, too.
 """
@@ -34,8 +34,8 @@ from shared.bandit.weighing import weigh
 
 DRAWS = 200
 """Of every model's utility, to find the models that may be the best."""
-ASK_AT = 0.15
-"""Expected regret, in units of quality, at which a model is asked each time if that costs as much as serving."""
+ASK_AT = 0.07
+"""Expected gain, in units of quality, at which a model is asked each time if that costs as much as serving."""
 
 
 class EvaluationReason(StrEnum):
@@ -89,8 +89,8 @@ def plan_evaluation(
     race = _race(posterior, place_in(posterior, context), tuple(eligible), weights)
     judge, answers = _relative_costs(posterior, decision.arm, judge_usd)
     wanted = {
-        arm: min(regret / max(ASK_AT * (answers[arm] + judge), 1e-9), terms.max_share)
-        for arm, regret in race.items()
+        arm: min(gain / max(ASK_AT * (answers[arm] + judge), 1e-9), terms.max_share)
+        for arm, gain in race.items()
         if arm != decision.arm
     }
     racing = max(wanted.values(), default=0.0)
@@ -108,9 +108,8 @@ def plan_evaluation(
 def _race(
     posterior: GaussianPosterior, place: Place | None, eligible: tuple[ArmId, ...], weights: Weights
 ) -> Mapping[ArmId, float]:
-    """Return the expected regret that is due to what is not known of each model, in units of quality.
+    """Return the expected gain of knowing the utility of each model, in units of quality.
 
-    Of a draw it is due to the model that wins it, and to the best-looking one, which therefore has all of it.
     A score is at most 1: a model that costs more than a perfect score would be worth wins no draw. Requests of one kind
     share the result until something is learned: it takes 150 us.
     """
@@ -120,10 +119,10 @@ def _race(
     rng = np.random.default_rng(DRAWS)
     drawn = np.minimum(quality + spread * rng.standard_normal((DRAWS, len(eligible))), most)
     utility = weighed.utility + weights.quality * (drawn - quality)
-    lost = (utility.max(axis=1) - utility[:, weighed.best]) / max(weights.quality, 1e-9)
-    by_winner = np.bincount(utility.argmax(axis=1), weights=lost, minlength=len(eligible)) / DRAWS
-    by_winner[weighed.best] = lost.mean()
-    return dict(zip(eligible, by_winner.tolist(), strict=True))
+    above = np.maximum(utility - utility[:, weighed.best, None], 0.0)
+    gains = above.mean(axis=0)
+    gains[weighed.best] = above.max(axis=1).mean()
+    return dict(zip(eligible, (gains / max(weights.quality, 1e-9)).tolist(), strict=True))
 
 
 def _relative_costs(posterior: GaussianPosterior, served: ArmId, judge_usd: float) -> tuple[float, dict[ArmId, float]]:

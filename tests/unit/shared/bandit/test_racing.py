@@ -85,13 +85,13 @@ def test_while_nothing_is_known_most_requests_are_raced() -> None:
 
 
 def test_models_are_asked_as_often_as_the_plan_says() -> None:
-    """The recorded probability is the frequency, and the spending follows the expected regret."""
+    """The recorded probability is the frequency, and what is spent on a model follows the expected regret at most."""
     found = plans(CLOSE, 100, terms=EvaluationTerms(rest_share=0.0))
     races = [plan for plan in found if plan is not None]
     mean = np.mean([plan.probability for plan in races])
     assert 0.02 < mean < 0.7
     assert len(races) / len(found) == pytest.approx(mean, abs=0.08)
-    assert sum(asks(found).values()) <= races[0].expected_regret / ASK_AT + 0.08
+    assert max(asks(found).values()) <= races[0].expected_regret / ASK_AT + 0.08
 
 
 def test_unknown_models_are_asked_no_more_often_than_their_price_allows() -> None:
