@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
-import orjson
+import msgspec
 
+from shared.bandit.kinds import KindId
 from shared.schemas.events import EventKind, ledger_name
 from shared.schemas.imports import Import, StoredImport
+from shared.schemas.storage import Assignment
 from shared.storage import redis_keys
+from shared.storage.ledger_codec import packed_ledger, revision_of, sums_of
 from shared.storage.redis_connection import Client, Damaged, answers_of, redis_errors
 from shared.storage.request_codec import assignment_text, parse_assignment
 
@@ -42,7 +45,7 @@ class RedisImportStore:
         """Write all fields."""
         await self._write([(one.record, _learned(one)) for one in imports])
 
-    async def _write(self, imports: Sequence[tuple[Import, Mapping[str, str | int]]]) -> None:
+    async def _write(self, imports: Sequence[tuple[Import, Mapping[str, str | bytes]]]) -> None:
         pipeline = self._client.pipeline(transaction=True)
         for one, learned in imports:
             key = redis_keys.imported(one.id)
@@ -63,12 +66,12 @@ class RedisImportStore:
                 return
 
 
-def _learned(one: StoredImport) -> dict[str, str | int]:
-    fields: dict[str, str | int] = {}
+def _learned(one: StoredImport) -> dict[str, str | bytes]:
+    fields: dict[str, str | bytes] = {}
     if one.assigned is not None:
         fields["kind"] = assignment_text(one.assigned)
     if one.sums is not None:
-        fields |= {_LEDGER: orjson.dumps(dict(one.sums)).decode(), f"{_LEDGER}:revision": one.revision}
+        fields[_LEDGER] = packed_ledger(one.revision, one.sums, _kind(one.assigned))
     return fields
 
 
@@ -78,7 +81,11 @@ def _stored(row: list[bytes | None] | Damaged) -> StoredImport | None:
     raw, kind, sums, revision = row
     try:
         record = Import.from_json(raw or b"")
-        ledger = None if sums is None else orjson.loads(sums)
-        return StoredImport(record, None, parse_assignment(kind), int(revision or 0), ledger)
-    except ValueError:
+        assigned = parse_assignment(kind)
+        return StoredImport(record, None, assigned, revision_of(sums, revision), sums_of(sums, _kind(assigned)))
+    except (ValueError, msgspec.MsgspecError):
         return None
+
+
+def _kind(assigned: Assignment | None) -> KindId | None:
+    return None if assigned is None else assigned.kind

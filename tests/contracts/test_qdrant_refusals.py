@@ -46,7 +46,7 @@ REFUSED: list[tuple[str, str, bytes, int]] = [
     ("POST", QUERY, b'{"query":[1,2,3,4],"params":{"acorn":{}}}', 501),
     ("POST", QUERY, b'{"query":7}', 400),
     ("POST", QUERY, b'{"query":[1,2,3,4],"filter":{"should":[]}}', 501),
-    ("POST", QUERY, b'{"query":[1,2,3,4],"filter":{"must":[{"has_id":[1]}]}}', 501),
+    ("POST", QUERY, b'{"query":[1,2,3,4],"filter":{"must":[{"is_empty":{"key":"arm"}}]}}', 501),
     ("POST", QUERY, b'{"query":[1,2,3,4],"prefetch":[{}]}', 501),
     ("POST", QUERY, b'{"query":[1,2,3,4],"using":"other"}', 501),
     ("PUT", POINTS, b'{"points":[]}', 400),

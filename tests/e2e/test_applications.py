@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import msgspec
 import pytest
 import redis.asyncio as aioredis
 
 from deploy.local.plan import Planner, Simulation
 from deploy.local.stack import Stack
 from shared.settings import load_settings
+from shared.storage import redis_keys, story_codec
 from tests.e2e.conftest import MODELS
 
 FIRST, SECOND = "meta-llama/llama-3.3-70b-instruct:free", "google/gemma-3-27b-it:free"
@@ -95,13 +97,16 @@ async def chosen(client: aiohttp.ClientSession, application: str) -> tuple[Count
 
 
 async def stored_bytes(redis_url: str) -> bytes:
-    """Return all values in Redis, one after another."""
+    """Return all values in Redis, one after another; packed records as JSON."""
     values: list[bytes] = []
     async with aioredis.Redis.from_url(redis_url) as redis:
         async for key in redis.scan_iter(count=1000):
             values.append(await redis.dump(key) or b"")
             if await redis.type(key) == b"hash":
                 values += (await redis.hgetall(key)).values()
+            elif key.startswith(redis_keys.story("").encode()):
+                own_id = key.decode().removeprefix(redis_keys.story(""))
+                values.append(msgspec.json.encode(story_codec.record_of(await redis.get(key), own_id)))
     return b"\n".join(values)
 
 

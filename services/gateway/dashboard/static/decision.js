@@ -67,10 +67,10 @@ export function Decision({ decision }) {
     <h3>What would have changed it</h3><p>${flip(decision)}</p>
     <h3>Past requests that counted</h3>
     ${decision.prompt_kind && html`<p class="note">${decision.prompt_kind.new ? "A new kind of prompt." : `Kind ${decision.prompt_kind.id}`}${decision.prompt_kind.size == null ? "" : ` with ${count(decision.prompt_kind.size)} requests`}.</p>`}
-    <${Table} label="Past requests that counted" rows=${decision.neighbours} keyOf=${(row) => row.request_id}
+    <${Table} label="Past requests that counted" rows=${decision.neighbours}
       empty=${decision.searched === false ? "Similar requests were not searched for: they do not change decisions at present." : "No similar past request with a rating counted."}
       columns=${[
-        ["Request", (row) => html`<a class="id" href=${`#/requests/${encodeURIComponent(row.request_id)}`}>${row.request_id}</a>`],
+        ["Request", (row) => row.request_id && html`<a class="id" href=${`#/requests/${encodeURIComponent(row.request_id)}`}>${row.request_id}</a>`],
         ["Model", (row) => row.arm],
         ["Similarity", (row) => score(row.similarity), "number"],
         ["Score", (row) => score(row.score), "number"],
