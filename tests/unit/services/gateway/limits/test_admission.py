@@ -18,7 +18,7 @@ from prometheus_client import CollectorRegistry
 
 from services.gateway.limits import places as places_module
 from services.gateway.limits.admission import LEAST_DECIDING, Admission, BodyBytes
-from services.gateway.limits.places import MOST_FREED, QUEUE_S
+from services.gateway.limits.places import BURST, MOST_FREED, QUEUE_S
 from shared.clock import SystemClock
 from shared.errors import ClientError, RateLimited, Unavailable
 from shared.metrics import GatewayMetrics
@@ -129,7 +129,7 @@ async def test_what_could_not_be_decided_in_time_is_refused_before_its_body_is_r
     for _ in range(LEAST_DECIDING):
         await places.deciding.take()
     assert await visit(places, "a", 0) == "served"
-    waiting = [asyncio.create_task(places.deciding.take()) for _ in range(LEAST_DECIDING)]
+    waiting = [asyncio.create_task(places.deciding.take()) for _ in range(BURST)]
     await asyncio.sleep(0)
     assert await visit(places, "a", 0) == "overloaded"
     places.deciding.free()
