@@ -117,37 +117,24 @@ class CircuitBreakers:
     def available(self, arms: Iterable[ArmId]) -> tuple[ArmId, ...]:
         """Return those of `arms` that do not cool down, or all of them if all do: trying beats refusing."""
         arms = tuple(arms)
-        return arms if self._none_cools(arms) else tuple(arm for arm in arms if not self.cooldown_s(arm)) or arms
+        return tuple(arm for arm in arms if not self.cooldown_s(arm)) or arms
 
     def by_cooldown(self, arms: Iterable[ArmId]) -> tuple[ArmId, ...]:
         """Return `arms` in their order, those that cool down behind the others, the shortest cooldown first."""
-        arms = tuple(arms)
-        return arms if self._none_cools(arms) else tuple(sorted(arms, key=self.cooldown_s))
+        return tuple(sorted(arms, key=self.cooldown_s))
 
     def begin(self, arms: Sequence[ArmId]) -> ArmId:
         """Return the arm to call now: the one with the shortest cooldown, the first of several without one."""
-        arm = arms[0] if len(arms) == 1 else min(arms, key=self.cooldown_s)
+        arm = min(arms, key=self.cooldown_s)
         self._circuits[arm].allows()  # if its circuit is half open, this call is the probe
         return arm
 
-    def first_of(self, arms: Sequence[ArmId]) -> ArmId:
+    def first_of(self, arms: Iterable[ArmId]) -> ArmId:
         """Return the arm with the shortest cooldown; while a credit is refused, arms that do not need it come first."""
         for account in self._accounts.values():
             if account.credit.doubted and account.credit.refused:
                 return min(arms, key=lambda arm: (self._needs_refused_credit(arm), self.cooldown_s(arm)))
-        return arms[0] if self._none_cools(arms) else min(arms, key=self.cooldown_s)
-
-    def _none_cools(self, arms: Iterable[ArmId]) -> bool:
-        """Return whether none of `arms` cools down, which is the rule, without a closer look at any."""
-        circuits = self._circuits
-        for arm in arms:
-            circuit = circuits.get(arm)
-            if circuit is not None and circuit.open:
-                return False
-        for account in self._accounts.values():
-            if account.credit.breaker.open or account.free_limit.known:
-                return False
-        return not self._until or max(self._until.values()) <= self._clock.monotonic()
+        return min(arms, key=self.cooldown_s)
 
     def _needs_refused_credit(self, arm: ArmId) -> bool:
         return self.account(arm).credit.refused and self.costs_money(arm)

@@ -185,8 +185,7 @@ class Selector:
             return _default(default, allowed, "Nothing has been read of what was learned.")
         if not allowed:
             return _default(candidates.default, (), "No other model can serve the request.")
-        covered = snapshot.covered
-        known = tuple([arm for arm in self.circuit_breakers.available(allowed) if arm in covered])
+        known = tuple(arm for arm in self.circuit_breakers.available(allowed) if snapshot.knows(arm))
         if not known:
             return _default(default, allowed, "The models are newer than the learned state.")
         try:
