@@ -69,7 +69,7 @@ def main() -> int:
     parser.add_argument("--requests", type=int, default=5000)
     options = parser.parse_args()
     print(f"{cpu_model()}, {os.cpu_count()} cores; {options.requests} requests with unique prompts by {CONNECTIONS} "
-          f"connections, one in {RATED} rated, history in PostgreSQL, upstream that answers at once\n")  # fmt: skip
+          f"connections, one in {RATED} rated, history in PostgreSQL, upstream that answers immediately\n")  # fmt: skip
     costs = {}
     print("| gateways | answers/s | load average | " + " | ".join(f"{name}, us" for name in PARTS) + " |")
     print("|---" * (len(PARTS) + 3) + "|")

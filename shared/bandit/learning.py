@@ -135,8 +135,8 @@ def with_kind(sums: Mapping[str, int], kind: KindId | None) -> dict[str, int]:
     total = {name: value for name, value in sums.items() if "@" not in name.partition("|")[0]}
     if kind is None:
         return total
-    bases = {name: re.split("[:~|]", name, maxsplit=1)[0] for name in total}
-    return total | {counted_in(name, kind): value for name, value in total.items() if bases[name] in BY_KIND}
+    by_kind = {name: value for name, value in total.items() if re.split("[:~|]", name, maxsplit=1)[0] in BY_KIND}
+    return total | {counted_in(name, kind): value for name, value in by_kind.items()}
 
 
 def counted_in(name: str, kind: KindId) -> str:

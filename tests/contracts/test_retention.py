@@ -7,19 +7,16 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
-from prometheus_client import CollectorRegistry
 
-from services.learner.learning.apply_events import EventLearner
 from shared.bandit.sources import Source
 from shared.errors import DependencyError, Gone
-from shared.metrics import LearnerMetrics
 from shared.schemas.records import StoredRequest
 from shared.schemas.storage import NewRecord, RatingTerms, Verdict
 from shared.storage import redis_keys
 from shared.storage.redis_requests import GRACE_S
 from shared.storage.story_codec import is_packed, packed, record_of
-from tests.support.assigning import a_kind_assigner
 from tests.support.fakes.request_log import FakeRequestLog
+from tests.support.learning import a_learner
 from tests.support.redis_rig import WINDOW_S, Rig, fake_rig, redis_rig
 from tests.support.sample_records import a_new_record
 
@@ -37,15 +34,6 @@ async def a_rig(kind: str, request: pytest.FixtureRequest, history_bound: int) -
 async def with_history(request: pytest.FixtureRequest) -> AsyncIterator[Rig]:
     async with a_rig(request.param, request, 100) as rig:
         yield rig
-
-
-async def learn(rig: Rig) -> None:
-    """Apply all events."""
-    metrics = LearnerMetrics(CollectorRegistry())
-    kinds = a_kind_assigner(rig.kinds, rig.log, rig.clock, metrics=metrics)
-    await EventLearner(
-        "one", queue=rig.queue, log=rig.log, posteriors=rig.posteriors, kinds=kinds, clock=rig.clock, metrics=metrics
-    ).drain()
 
 
 async def index(rig: Rig) -> None:
@@ -69,7 +57,7 @@ async def test_once_settled_a_request_has_a_packed_story_and_a_short_vector(rig:
     """It is whole while it is learned. A rating drops the vector once its point has been written."""
     entry = a_new_record(rig.clock.now(), public_id="x")
     await rig.log.record([entry])
-    await learn(rig)
+    await a_learner(rig).drain()
     (before,) = await rig.log.load([entry.record.id])
     assert before is not None
     assert before.vector is not None
@@ -96,7 +84,7 @@ async def test_a_rated_request_has_its_vector_in_the_index_alone(rig: Rig) -> No
     await rig.log.record(entries)
     for entry in entries:
         await rig.log.rate(owner="public", public_id=entry.record.id, score=1.0, text=None, now=rig.clock.now())
-        await learn(rig)
+        await a_learner(rig).drain()
         await index(rig)
     for loaded in await rig.log.load([entry.record.id for entry in entries]):
         assert loaded is not None
@@ -107,7 +95,7 @@ async def test_a_request_that_was_rated_meanwhile_stays_whole(rig: Rig) -> None:
     """Its point is written again, with the new score."""
     entry = a_new_record(rig.clock.now())
     await rig.log.record([entry])
-    await learn(rig)
+    await a_learner(rig).drain()
     await rig.log.rate(owner="public", public_id=entry.record.id, score=1.0, text=None, now=rig.clock.now())
     assert await rig.log.indexed({entry.record.id: 0}) == [entry.record.id]
     (loaded,) = await rig.log.load([entry.record.id])
@@ -122,7 +110,7 @@ async def test_a_rating_adds_the_same_whenever_it_comes(rig: Rig) -> None:
     added = []
     for number, entry in enumerate(entries):
         if number == 1:
-            await learn(rig)
+            await a_learner(rig).drain()
             await index(rig)
         if number == 2:
             await forget_stories(rig)
@@ -133,7 +121,7 @@ async def test_a_rating_adds_the_same_whenever_it_comes(rig: Rig) -> None:
                 terms=RatingTerms(source=source),
             )  # fmt: skip
             assert verdict is Verdict.ACCEPTED
-        await learn(rig)
+        await a_learner(rig).drain()
         after = await sums(rig)
         added.append({name: after[name] - before[name] for name in after if "label" in name or "gain" in name})
         if number == 0:
@@ -167,7 +155,7 @@ async def test_a_story_expires_before_what_a_rating_needs(rig: Rig) -> None:
     rig.clock.advance(WINDOW_S + 1)
     found = await find(rig, entry)
     assert found is not None, "a story that is not learned yet stays"
-    await learn(rig)
+    await a_learner(rig).drain()
     await index(rig)
     with pytest.raises(Gone) as gone:
         await find(rig, entry)
@@ -187,7 +175,7 @@ async def test_with_a_history_redis_keeps_no_story(with_history: Rig) -> None:
         entry = a_new_record(rig.clock.now(), public_id=f"x{order}")
         rig.archive.add(entry.record)
         await rig.log.record([entry])
-        await learn(rig)
+        await a_learner(rig).drain()
         if order == 0:
             await index(rig)
             assert [each.request is not None for each in await rig.outbox.read(1)] == [True], "the history needs it"
@@ -221,7 +209,7 @@ async def test_lifetimes_of_the_keys(redis_server: str) -> None:
         keys.append(redis_keys.alias("5f2b9c0d", "x"))
         for key in keys:
             assert WINDOW_S + GRACE_S - 60 < await rig.raw.ttl(key) <= WINDOW_S + GRACE_S
-        await learn(rig)
+        await a_learner(rig).drain()
         await index(rig)
         assert WINDOW_S - 60 < await rig.raw.ttl(redis_keys.story(own_id)) <= WINDOW_S
         assert await rig.raw.object("encoding", redis_keys.request(own_id)) in (b"listpack", "listpack")

@@ -15,12 +15,9 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
-from prometheus_client import CollectorRegistry
 
 from services.gateway.records.spool import Spool
 from services.learner.commands.forget import Selection, forget
-from services.learner.learning.apply_events import EventLearner
-from shared.metrics import LearnerMetrics
 from shared.schemas.events import EventKind
 from shared.schemas.history import Waiting
 from shared.schemas.records import Lesson, RequestRecord, Status
@@ -28,9 +25,9 @@ from shared.schemas.storage import NewRecord
 from shared.settings import Settings
 from shared.storage import redis_keys
 from shared.storage.postgres_history import PostgresHistory
-from tests.support.assigning import a_kind_assigner
+from tests.support.learning import a_learner
 from tests.support.ledgers import ledgers_in
-from tests.support.redis_rig import Rig, redis_rig
+from tests.support.redis_rig import redis_rig
 
 OWN_ID = "01932e4a-7c00-7abc-8def-00000000000{}"
 
@@ -169,7 +166,7 @@ async def test_what_commit_690de19_has_learned_is_read_revised_and_forgotten(sam
         now = rig.clock.now()
         assert await rig.log.rate(owner="5f2b9c0d", public_id="client-1", score=0.25, text=None, now=now) == "revised"
         assert await rig.log.rate(owner="public", public_id="client-0", score=1.0, text=None, now=now) == "accepted"
-        await _learn(rig)
+        await a_learner(rig).drain()
         after = await _sums(rig.raw)
         assert (after["requests"], after["labels"], after["score_micro"]) == (3, 3, 250_000 + 1_000_000 + 500_000)
         assert ledgers_in(redis_url) == {name: value for name, value in after.items() if value}
@@ -179,14 +176,6 @@ async def test_what_commit_690de19_has_learned_is_read_revised_and_forgotten(sam
         assert len((await rig.request_list.page(None, before="", limit=10)).requests) == 3
         await forget(Selection(), rig.log, rig.posteriors, lambda _: None)
         assert not any((await _sums(rig.raw)).values())
-
-
-async def _learn(rig: Rig) -> None:
-    metrics = LearnerMetrics(CollectorRegistry())
-    kinds = a_kind_assigner(rig.kinds, rig.log, rig.clock, metrics=metrics)
-    await EventLearner(
-        "one", queue=rig.queue, log=rig.log, posteriors=rig.posteriors, kinds=kinds, clock=rig.clock, metrics=metrics
-    ).drain()
 
 
 async def _sums(raw: Any) -> Counter[str]:

@@ -11,7 +11,8 @@ from shared.bandit.arms import Arm
 from shared.bandit.build import build_policy
 from shared.bandit.policy import BanditSettings
 from shared.storage import redis_keys
-from tests.integration.test_learner_redis import learner, rated
+from tests.integration.test_learner_redis import rated
+from tests.support.learning import a_learner
 from tests.support.redis_rig import Rig, redis_rig
 
 
@@ -31,7 +32,7 @@ async def test_sums_are_the_ledgers_for_every_model_that_answered(rig: Rig) -> N
         await rated(rig, arm)
     rig.clock.advance(86_400)
     await rated(rig, "vendor/chosen")
-    await learner(rig).drain()
+    await a_learner(rig).drain()
     sums, ledgers = await account(rig)
     assert different(sums, ledgers) == []
     counts = {(arm, day): number for (arm, day, field), number in sums.items() if field == "labels"}
@@ -43,7 +44,7 @@ async def test_arms_shows_fewer_where_a_last_resort_was_rated(rig: Rig) -> None:
     """A rating of DEFAULT_MODEL is in ledger and sums, and not in `/arms`, where the router does not choose from it."""
     for arm in ("vendor/chosen", "vendor/last-resort"):
         await rated(rig, arm)
-    await learner(rig).drain()
+    await a_learner(rig).drain()
     shown = build_policy(BanditSettings()).fit(await rig.posteriors.load(), (Arm("vendor/chosen"),)).summary()
     sums, _ = await account(rig)
     assert sum(number for (_, _, field), number in sums.items() if field == "labels") == 2
@@ -54,7 +55,7 @@ async def test_arms_shows_fewer_where_a_last_resort_was_rated(rig: Rig) -> None:
 async def test_one_too_many_or_too_few_is_reported(rig: Rig, by: int) -> None:
     """A rating that counts twice, or not at all, is a difference in its model, its day and its field."""
     await rated(rig)
-    await learner(rig).drain()
+    await a_learner(rig).drain()
     (key,) = [key async for key in rig.raw.scan_iter(redis_keys.SUMS + "*")]
     await rig.raw.hincrby(key, "labels", by)
     (difference,) = different(*await account(rig))

@@ -9,16 +9,13 @@ from collections import Counter
 from collections.abc import AsyncIterator
 
 import pytest
-from prometheus_client import CollectorRegistry
 
 from services.learner.commands.forget import Forgotten, Selection, forget, owner_of
-from services.learner.learning.apply_events import EventLearner
 from shared.bandit.sources import Source
-from shared.metrics import LearnerMetrics
 from shared.schemas.storage import RatingTerms
 from shared.storage import redis_keys
-from tests.support.assigning import a_kind_assigner
 from tests.support.evaluations import an_evaluation, evaluate
+from tests.support.learning import a_learner
 from tests.support.ledgers import ledgers_in, sums_in
 from tests.support.redis_rig import Rig, redis_rig
 from tests.support.sample_records import ARM, a_new_record
@@ -31,19 +28,6 @@ LIAR, HONEST = owner_of(KEY), "0123456789abcdef"
 async def rig(redis_server: str) -> AsyncIterator[Rig]:
     async with redis_rig(redis_server) as real:
         yield real
-
-
-def learner(rig: Rig) -> EventLearner:
-    metrics = LearnerMetrics(CollectorRegistry())
-    return EventLearner(
-        "me",
-        queue=rig.queue,
-        log=rig.log,
-        posteriors=rig.posteriors,
-        kinds=a_kind_assigner(rig.kinds, rig.log, rig.clock),
-        clock=rig.clock,
-        metrics=metrics,
-    )
 
 
 async def rated(rig: Rig, owner: str, *, count: int, score: float, arm: str = ARM) -> list[str]:
@@ -63,11 +47,11 @@ async def forgotten(rig: Rig, source: Selection) -> Forgotten:
 async def test_beliefs_are_as_if_the_source_had_never_been(rig: Rig, redis_server: str) -> None:
     """Sum by sum equal to a world without it, and to what the remaining ledgers say."""
     await rated(rig, HONEST, count=20, score=0.9)
-    await learner(rig).drain()
+    await a_learner(rig).drain()
     without = sums_in(redis_server)
     version = (await rig.posteriors.load()).version
     mine = await rated(rig, LIAR, count=700, score=0.0)
-    await learner(rig).drain()
+    await a_learner(rig).drain()
     assert sums_in(redis_server) != without
     done = await forgotten(rig, Selection(owner=LIAR))
     assert (done.ratings, done.outcomes) == (700, 700)
@@ -92,7 +76,7 @@ async def test_the_scores_of_one_source_are_taken_out_alone(rig: Rig, redis_serv
     """Ratings, traffic, and what answers beside the path cost stay; an event that comes again changes nothing."""
     own_ids = await rated(rig, HONEST, count=3, score=0.75)
     await scored(rig, own_ids)
-    await learner(rig).drain()
+    await a_learner(rig).drain()
     before = sums_in(redis_server)
     assert before[f"labels_milli:{source}"] == {Source.JUDGE: 6000, Source.EVAL: 1500}[source]
     done = await forgotten(rig, Selection(source=source))
@@ -102,14 +86,14 @@ async def test_the_scores_of_one_source_are_taken_out_alone(rig: Rig, redis_serv
     assert (await forgotten(rig, Selection(source=source))) == Forgotten(requests=3)
     for own_id in own_ids:
         await rig.raw.xadd(redis_keys.EVENTS, {"v": 2, "kind": "evaluation", "id": own_id, "revision": 1})
-    await learner(rig).drain()
+    await a_learner(rig).drain()
     assert sums_in(redis_server) == left
 
 
 async def test_a_request_is_forgotten_with_its_evaluation_and_all_scores(rig: Rig, redis_server: str) -> None:
     """Also after the scores of one source were."""
     await scored(rig, await rated(rig, HONEST, count=2, score=0.75))
-    await learner(rig).drain()
+    await a_learner(rig).drain()
     await forgotten(rig, Selection(source=Source.JUDGE))
     done = await forgotten(rig, Selection(owner=HONEST))
     assert (done.ratings, done.outcomes, done.evaluations) == (4, 2, 2)
@@ -120,22 +104,22 @@ async def test_events_still_waiting_come_too_late(rig: Rig, redis_server: str) -
     """Forgotten before it was learned is forgotten, and no event stays behind; a later rating counts anew."""
     (own,) = await rated(rig, LIAR, count=1, score=0.3)
     await forgotten(rig, Selection(owner=LIAR))
-    await learner(rig).drain()
+    await a_learner(rig).drain()
     assert (await rig.queue.depth()).waiting == 0
     assert not sums_in(redis_server)
     await rig.log.rate(owner=LIAR, public_id=own, score=0.6, text=None, now=rig.clock.now())
-    await learner(rig).drain()
+    await a_learner(rig).drain()
     assert sums_in(redis_server)["score_micro"] == 600_000
 
 
 async def test_again_and_at_the_same_time_as_learning_changes_nothing_more(rig: Rig, redis_server: str) -> None:
     """Several at once, beside a learner that works on the same requests, end where one would."""
     await rated(rig, HONEST, count=5, score=0.7)
-    await learner(rig).drain()
+    await a_learner(rig).drain()
     without = sums_in(redis_server)
     await rated(rig, LIAR, count=200, score=0.1)
-    await asyncio.gather(learner(rig).drain(), *(forgotten(rig, Selection(owner=LIAR)) for _ in range(3)))
-    await learner(rig).drain()
+    await asyncio.gather(a_learner(rig).drain(), *(forgotten(rig, Selection(owner=LIAR)) for _ in range(3)))
+    await a_learner(rig).drain()
     again = await forgotten(rig, Selection(owner=LIAR))
     assert (again.ratings, again.outcomes) == (0, 0)
     assert sums_in(redis_server) == without == ledgers_in(redis_server)
@@ -147,7 +131,7 @@ async def test_a_source_may_be_an_arm_or_a_time(rig: Rig) -> None:
     rig.clock.advance(1000.0)
     await rated(rig, LIAR, count=3, score=0.5, arm="a/one")
     await rated(rig, LIAR, count=4, score=0.5, arm="b/two")
-    await learner(rig).drain()
+    await a_learner(rig).drain()
     done = await forgotten(rig, Selection(owner=LIAR, arm="a/one", since=rig.clock.now() - 10))
     assert (done.requests, done.ratings) == (3, 3)
     arms = (await rig.posteriors.load()).arms
@@ -158,7 +142,7 @@ async def test_the_command_takes_the_key_itself_or_its_hash(rig: Rig, redis_serv
     """It says what it did, never the key; without a source it refuses."""
     await rated(rig, LIAR, count=3, score=0.5)
     await rated(rig, HONEST, count=1, score=0.5)
-    await learner(rig).drain()
+    await a_learner(rig).drain()
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "services.learner", "forget", *arguments]

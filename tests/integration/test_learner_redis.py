@@ -8,16 +8,14 @@ import random
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
-from prometheus_client import CollectorRegistry
 
-from services.learner.learning.apply_events import EventLearner, RedeliveryPolicy
+from services.learner.learning.apply_events import RedeliveryPolicy
 from shared.errors import DependencyError
-from shared.metrics import LearnerMetrics
 from shared.schemas.events import Event, EventKind
 from shared.schemas.storage import Applied, Effect
 from shared.storage import redis_keys
-from tests.support.assigning import a_kind_assigner
 from tests.support.kinds import unit_vectors
+from tests.support.learning import a_learner
 from tests.support.ledgers import assert_assigned_once, ledgers_in, sums_in
 from tests.support.redis_rig import Rig, redis_rig
 from tests.support.sample_records import ARM, a_new_record
@@ -32,19 +30,6 @@ async def rig(redis_server: str) -> AsyncIterator[Rig]:
         yield real
 
 
-def learner(rig: Rig, name: str = "me") -> EventLearner:
-    return EventLearner(
-        name,
-        queue=rig.queue,
-        log=rig.log,
-        posteriors=rig.posteriors,
-        kinds=a_kind_assigner(rig.kinds, rig.log, rig.clock),
-        clock=rig.clock,
-        metrics=LearnerMetrics(CollectorRegistry()),
-        redelivery=PATIENCE,
-    )
-
-
 async def rated(rig: Rig, arm: str = ARM) -> str:
     entry = a_new_record(rig.clock.now(), arm=arm)
     await rig.log.record([entry])
@@ -56,7 +41,7 @@ async def test_what_a_dead_learner_had_read_is_taken_over(rig: Rig, redis_server
     """Killed between read and apply, which no signal can time: a consumer that reads and is never seen again."""
     await rated(rig)
     assert len(await rig.queue.read("dead", 10)) == 2
-    assert await learner(rig).sweep() == 2
+    assert await a_learner(rig, redelivery=PATIENCE).sweep() == 2
     assert (await rig.queue.depth()).waiting == 0
     assert sums_in(redis_server) == ledgers_in(redis_server)
     assert (await rig.posteriors.load()).arms[ARM].total.labels == 1
@@ -65,7 +50,7 @@ async def test_what_a_dead_learner_had_read_is_taken_over(rig: Rig, redis_server
 async def test_damaged_sums_stop_nobody_and_end_in_the_dead_letters(rig: Rig, redis_server: str) -> None:
     """The event that met them is buried after its deliveries; other arms go on; repaired and requeued, it counts."""
     await rated(rig)
-    me = learner(rig)
+    me = a_learner(rig, redelivery=PATIENCE)
     await me.drain()
     (key,) = [name async for name in rig.raw.scan_iter(redis_keys.sums("*", "*"))]
     await rig.raw.hset(key, "labels", "many")
@@ -88,7 +73,7 @@ async def test_an_event_of_a_newer_version_survives_this_learner(rig: Rig) -> No
     """Rolling deploy: it stays, however often it comes by, while others are applied."""
     await rig.raw.xadd(redis_keys.EVENTS, {"v": "3", "kind": "novelty", "id": "x", "revision": "1"})
     await rated(rig)
-    me = learner(rig)
+    me = a_learner(rig, redelivery=PATIENCE)
     await me.drain()
     for _ in range(3 * PATIENCE.deliveries):
         await me.sweep()
@@ -103,7 +88,7 @@ async def test_what_waits_for_the_history_is_small(redis_server: str) -> None:
     async with redis_rig(redis_server, 10_000) as rig:
         for _ in range(200):
             await rated(rig)
-        await learner(rig).drain()
+        await a_learner(rig, redelivery=PATIENCE).drain()
         assert (await rig.outbox.depth()).waiting == 4 * 200
         assert await rig.raw.memory_usage(redis_keys.HISTORY, samples=0) < 4 * 200 * 300
 
@@ -121,10 +106,10 @@ async def test_what_happens_between_assigning_and_applying_counts_nobody_twice(r
     for seed in range(6):
         await record_many(rig, 60, seed)
         with contextlib.suppress(DependencyError):
-            await learner(rig).drain()
+            await a_learner(rig, redelivery=PATIENCE).drain()
     while (await rig.queue.depth()).waiting:
         with contextlib.suppress(DependencyError):
-            await learner(rig, "next").sweep()
+            await a_learner(rig, "next", redelivery=PATIENCE).sweep()
     assert sums_in(redis_server) == ledgers_in(redis_server)
     assert_assigned_once(redis_server)
     assert sums_in(redis_server)["requests"] == 360
@@ -134,7 +119,7 @@ async def test_two_learners_on_one_stream_assign_in_one_order(rig: Rig, redis_se
     """Working at the same time on interleaved batches, each with kinds of its own in memory."""
     for seed in range(5):
         await record_many(rig, 300, seed)
-    learners = [learner(rig, name) for name in ("one", "two", "three")]
+    learners = [a_learner(rig, name, redelivery=PATIENCE) for name in ("one", "two", "three")]
     assert sum(await asyncio.gather(*(each.drain() for each in learners))) == 2 * 1500
     assert sums_in(redis_server) == ledgers_in(redis_server)
     assert_assigned_once(redis_server)

@@ -19,7 +19,7 @@ from shared.metrics import GatewayMetrics
 from shared.ports import Clock
 
 LEAST_DECIDING = 32
-"""Requests that may always be between body and decision, and as many more may wait: a burst after a pause is served."""
+"""Requests that may always be between body and decision."""
 
 SMALL_BYTES = 131_072
 """Bodies of at most this size have an eighth more room."""

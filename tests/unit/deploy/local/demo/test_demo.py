@@ -88,7 +88,7 @@ def test_the_verdict_says_what_the_choices_were_worth() -> None:
 
 
 def test_without_answers_there_is_no_verdict() -> None:
-    """As after Ctrl-C at once; one answer is too few for an interval, and still has one."""
+    """As after an immediate Ctrl-C; one answer is too few for an interval, and still has one."""
     nothing = verdict(OUTCOMES, VALUE, np.full(200, -1), [], EvaluationCost())
     assert nothing == ["Verdict: none, because no request was answered."]
     assert judged(np.zeros(1, dtype=np.int64), outcomes=OUTCOMES.take([0])).startswith("Verdict: no gain")
