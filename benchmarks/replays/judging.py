@@ -23,6 +23,7 @@ from shared.bandit.learning import outcome_sums, score_sums
 from shared.bandit.posterior import GaussianPosterior
 from shared.bandit.racing import EvaluationTerms, plan_evaluation
 from shared.bandit.sources import Source
+from shared.settings import Settings
 
 Judge = Callable[[float, int, np.random.Generator], float]
 """From an answer's score, its arm's number less that of one arm at random, and random numbers to the judge's score."""
@@ -30,8 +31,8 @@ Judge = Callable[[float, int, np.random.Generator], float]
 NOISE_SD, BIAS = 0.25, 0.1
 SERVED_SHARE = 0.3
 """Share of the answers that a judge scores where there is no race."""
-MOST_WAITING = 16
-"""Evaluations that may wait for their verdicts, as EVALUATION_MAX_WAITING has it."""
+MOST_WAITING: int = Settings.model_fields["EVALUATION_MAX_WAITING"].default
+"""Evaluations that may wait for their verdicts."""
 
 
 def _exact(score: float, _arm: int, _rng: np.random.Generator) -> float:
