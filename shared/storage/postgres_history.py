@@ -17,22 +17,13 @@ from psycopg.types.json import Jsonb
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from shared.bandit.kinds import Kinds
-from shared.bandit.sources import Source
 from shared.errors import DependencyError, SettingsError
 from shared.schemas.history import OldClusters, PastAssignment, PastRequest, Waiting
 from shared.schemas.records import RequestRecord
 from shared.settings import Settings
-from shared.storage.postgres_evaluations import evaluation_row
 from shared.storage.postgres_kinds import kinds_row, past_assignment, past_kinds
 from shared.storage.postgres_migrations import migrate
-from shared.storage.postgres_rows import (
-    Row,
-    contribution_row,
-    past_request,
-    rating_row,
-    request_rows,
-    score_row,
-)
+from shared.storage.postgres_rows import Row, batch_json, past_request
 from shared.storage.postgres_statements import (
     AGAIN,
     ASSIGNED,
@@ -153,26 +144,10 @@ class PostgresHistory:
         return False
 
     async def _write(self, entries: Sequence[Waiting]) -> None:
-        # A fixed order: two writers of the same rows in different orders would deadlock.
-        entries = sorted(
-            entries, key=lambda entry: (entry.request_id, 0 if entry.rating is None else entry.rating.revision)
-        )
-        rows = [request_rows(entry.request) for entry in entries if entry.request is not None]
-        ratings = [entry.rating for entry in entries if entry.rating is not None]
-        tables: dict[str, Sequence[Sequence[Any]]] = {
-            "requests": [row.request for row in rows],
-            "decisions": [row.decision for row in rows],
-            "outcomes": [row.outcome for row in rows],
-            "attempts": [attempt for row in rows for attempt in row.attempts],
-            "feedback": [rating_row(one) for one in ratings if one.source is Source.USER],
-            "scores": [score_row(one) for one in ratings if one.source is not Source.USER],
-            "evaluations": [evaluation_row(one.request_id, one.evaluation) for one in entries if one.evaluation],
-            "contributions": [contribution_row(one.contribution) for one in entries if one.contribution is not None],
-        }
+        tables = batch_json(entries)
         async with self.connection() as connection, connection.transaction(), connection.cursor() as cursor:
-            for table, values in tables.items():
-                if values:
-                    await cursor.executemany(INSERT[table] + AGAIN.get(table, ONCE), values)
+            for table, rows in tables.items():
+                await cursor.execute(INSERT[table] + AGAIN.get(table, ONCE), [rows])
 
     async def read(self, *, since: float, batch: int = 500) -> AsyncIterator[list[PastRequest]]:
         """Yield requests by time, one page per transaction, so that a long read holds no snapshot."""

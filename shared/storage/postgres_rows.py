@@ -10,19 +10,18 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import msgspec
 import numpy as np
 import orjson
 from msgspec import Struct, structs
-from psycopg.types.json import Json as JsonText
-from psycopg.types.json import Jsonb
 
 from shared.bandit.decision import NEIGHBOUR_FIELDS
 from shared.bandit.sources import Source
 from shared.schemas.events import parse_ledger_name
-from shared.schemas.history import Contribution, PastRating, PastRequest
+from shared.schemas.history import Contribution, PastRating, PastRequest, Waiting
 from shared.schemas.records import RequestRecord
 from shared.schemas.storage import Assignment, NewRecord
-from shared.storage.postgres_evaluations import EVALUATION_COLUMNS, past_evaluation
+from shared.storage.postgres_evaluations import EVALUATION_COLUMNS, evaluation_row, past_evaluation
 
 Row = Mapping[str, Any]
 Json = dict[str, Any]
@@ -83,6 +82,9 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
 """Written columns by table; generated columns and defaults are left out."""
 
 
+_NUL = b"\\u0000"
+
+
 class RequestRows(Struct, frozen=True):
     """The rows of one request."""
 
@@ -92,13 +94,51 @@ class RequestRows(Struct, frozen=True):
     attempts: Sequence[Sequence[Any]]
 
 
+def batch_json(entries: Iterable[Waiting]) -> Mapping[str, str]:
+    """Return the rows of a batch as the JSON texts that `INSERT` takes, by table, in the order to write them.
+
+    Raises ValueError or OverflowError where an entry has no row.
+    """
+    # A fixed order: two writers of the same rows in different orders would deadlock.
+    entries = sorted(entries, key=_place)
+    rows = [request_rows(entry.request) for entry in entries if entry.request is not None]
+    # One statement must not change a row twice: of entries with the same key the last one counts.
+    ratings = {(one.request_id, one.source, one.revision): one for entry in entries if (one := entry.rating)}
+    learned = {(its.request_id, its.ledger): its for entry in entries if (its := entry.contribution)}
+    tables: dict[str, Sequence[Sequence[Any]]] = {
+        "requests": [row.request for row in rows],
+        "decisions": [row.decision for row in rows],
+        "outcomes": [row.outcome for row in rows],
+        "attempts": [attempt for row in rows for attempt in row.attempts],
+        "feedback": [rating_row(one) for one in ratings.values() if one.source is Source.USER],
+        "scores": [score_row(one) for one in ratings.values() if one.source is not Source.USER],
+        "evaluations": [evaluation_row(one.request_id, one.evaluation) for one in entries if one.evaluation],
+        "contributions": [contribution_row(one) for one in learned.values()],
+    }
+    return {
+        table: msgspec.json.encode([dict(zip(COLUMNS[table], row, strict=True)) for row in values]).decode()
+        for table, values in tables.items()
+        if values
+    }
+
+
+def _place(entry: Waiting) -> tuple[str, float]:
+    """Return the place of an entry in a batch: by request, later ratings and contributions last."""
+    if entry.rating is not None:
+        return entry.request_id, entry.rating.rated_at
+    return entry.request_id, 0 if entry.contribution is None else entry.contribution.revision
+
+
 def request_rows(entry: NewRecord) -> RequestRows:
     """Return the rows of a request. Raises ValueError where its id is none of ours."""
-    record: Json = _plain(orjson.loads(entry.record.to_json()))
+    text = entry.record.to_json()
+    record: Json = orjson.loads(text)
+    if _NUL in text:
+        record = _plain(record)
     own_id = uuid.UUID(record.pop("id"))
     created_s, settings_hash, shadow = record.pop("created_at"), record.pop("settings_hash"), record.pop("shadow")
     decision, outcome = record.pop("decision"), record.pop("outcome")
-    vector = None if entry.vector is None else np.asarray(entry.vector, dtype="<f4").tobytes()
+    vector = None if entry.vector is None else "\\x" + np.asarray(entry.vector, dtype="<f4").tobytes().hex()
     for name in ("traits", "evaluation_plan", "repeats"):
         if not record[name]:
             del record[name]
@@ -116,12 +156,11 @@ def request_rows(entry: NewRecord) -> RequestRows:
 
 def contribution_row(contribution: Contribution) -> Sequence[Any]:
     """Return the row of a contribution. Raises ValueError where its request's id is none of ours."""
-    sums = JsonText(dict(contribution.sums))  # as text: the order of fields stays, and large numbers stay exact
     assigned = contribution.assigned
     generation, kind = (0, None) if assigned is None else assigned.kind
     order = (assigned.order or None) if assigned is not None else None
     own_id, name = uuid.UUID(contribution.request_id), contribution.ledger
-    return (own_id, name, contribution.revision, generation, kind, order, sums)
+    return (own_id, name, contribution.revision, generation, kind, order, contribution.sums)
 
 
 def rating_row(rating: PastRating) -> tuple[Any, ...]:
@@ -165,15 +204,15 @@ def _decision(decision: Json, shadow: Json | None) -> Sequence[Any]:
     cluster = decision.pop("cluster") or (None, None)
     views, neighbours = decision.pop("views"), decision.pop("neighbours")
     known = [*_taken(decision, DECISION), *(weights.pop(name, None) for name in WEIGHTS.values())]
-    known += [[_number(view.pop(name, 0.0)) for view in views] for name in VIEWS.values()]  # 0: an older record
-    known += [[_number(use[at]) for use in neighbours] for at in map(NEIGHBOUR_FIELDS.index, NEIGHBOURS.values())]
+    known += [[view.pop(name, 0.0) for view in views] for name in VIEWS.values()]  # 0: an older record
+    known += [[use[at] for use in neighbours] for at in map(NEIGHBOUR_FIELDS.index, NEIGHBOURS.values())]
     for name in ("unfit", "terms", "group", "searched"):
         if decision[name] in (None, "", []):
             del decision[name]
     for name, left in (("weights", weights), ("views", views)):
         if left and any(left):
             decision[name] = left
-    return (kept, *cluster, None if shadow is None else Jsonb(shadow), _more(decision), *known)
+    return (kept, *cluster, shadow, _more(decision), *known)
 
 
 def _past_decision(row: Row) -> Json:
@@ -232,12 +271,8 @@ def _named(row: Row, names: Iterable[str]) -> Json:
     return {name: row[name] for name in names}
 
 
-def _more(left: Json) -> Jsonb | None:
-    return Jsonb(left) if left else None
-
-
-def _number(value: Any) -> Any:
-    return float(value) if isinstance(value, int) else value  # the entries of a list are of one type
+def _more(left: Json) -> Json | None:
+    return left or None
 
 
 def _plain(value: Any) -> Any:

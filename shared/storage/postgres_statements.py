@@ -8,13 +8,13 @@ from shared.storage.postgres_kinds import KINDS_COLUMNS
 from shared.storage.postgres_rows import COLUMNS
 
 INSERT = {
-    table: sql.SQL("INSERT INTO {} ({}) VALUES ({})").format(
-        sql.Identifier(table),
-        sql.SQL(", ").join(map(sql.Identifier, columns)),
-        sql.SQL(", ").join([sql.Placeholder()] * len(columns)),
-    )
+    table: sql.SQL(
+        "INSERT INTO {table} ({columns}) SELECT {columns} FROM json_populate_recordset(NULL::{table}, %s)"
+    ).format(table=sql.Identifier(table), columns=sql.SQL(", ").join(map(sql.Identifier, columns)))
     for table, columns in COLUMNS.items()
 }
+"""Insertion of many rows, by table. A statement with one JSON text is planned once, and is quicker to write than a list
+of arrays for each row."""
 ONCE = sql.SQL(" ON CONFLICT DO NOTHING")
 _LATER = " DO UPDATE SET score = EXCLUDED.score, feedback_text = EXCLUDED.feedback_text, rated_s = EXCLUDED.rated_s"
 AGAIN = {

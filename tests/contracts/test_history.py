@@ -168,7 +168,7 @@ async def test_of_a_ledger_the_newest_revision_stays(history: History) -> None:
     # A Redis that lost its last second may apply a revision again, in another kind: what it did last counts.
     for at in (2, 11, 3):
         again = replace(outcome, sums={"requests": 1, f"requests@1.{at}": 1}, assigned=Assignment((1, at), 100 - at))
-        await write(history, ledger=[again])
+        await write(history, ledger=[outcome, again])
     (past,) = await everything(history)
     assert past.contribution(EventKind.OUTCOME) == again
     assert past.assigned == Assignment((1, 3), 97)
@@ -178,8 +178,8 @@ async def test_of_two_ratings_with_one_revision_the_later_stays(history: History
     """A Redis that lost its last second gives a revision out again; one row, and it is what was said last."""
     entry = a_new_record(NOW)
     lost, last = rated(entry, 2, 0.1, rated_at=NOW + 1), rated(entry, 2, 0.9, rated_at=NOW + 2, text="again")
-    for rating in (lost, last, lost):
-        await write(history, [entry], [rating])
+    for ratings in ([lost], [last, lost], [lost]):
+        await write(history, [entry], ratings)
     assert (await everything(history))[0].ratings == (last,)
 
 
