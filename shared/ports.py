@@ -168,8 +168,8 @@ class RequestLog(Protocol):
     async def load(self, own_ids: Sequence[str]) -> list[LoggedRequest | None]:
         """Return the part of each request that is learned from; None if its record is missing."""
 
-    async def pending_index(self, limit: int) -> list[str]:
-        """Return own ids whose point in the index is out of date, oldest first."""
+    async def pending_index(self, limit: int) -> dict[str, int]:
+        """Return own ids that are to be indexed or shortened, oldest first, with their ratings' revisions (0: none)."""
 
     async def indexed(self, marks: Mapping[str, int]) -> list[str]:
         """Mark ids as indexed with the rating revision that was written; return those rated again, shorten the rest."""

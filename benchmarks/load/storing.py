@@ -196,8 +196,7 @@ class _World:
         while waiting := await self._outbox.read(500):
             await self._outbox.done(waiting)
         while due := await self._log.pending_index(200):
-            loaded = await self._log.load(due)
-            await self._log.indexed({one.record.id: one.revision for one in loaded if one is not None})
+            await self._log.indexed(due)
 
     def _entry(self) -> NewRecord:
         now, own_id = self._clock.now(), uuid7(self._clock.now())

@@ -11,7 +11,7 @@ local function acknowledge()
 end
 
 local ledger = 'applied:' .. ARGV[1]
-local known = redis.call('HMGET', KEYS[1], ledger, ledger .. ':revision', 'kind', 'status', 'record')
+local known = redis.call('HMGET', KEYS[1], ledger, ledger .. ':revision', 'kind', 'status', 'record', 'kept')
 if not known[4] and not known[5] then return 'missing' end
 local kind = string.match(known[3] or '', '^(.*):') or ''
 if known[1] and revision_of(known[1], known[2]) >= tonumber(ARGV[2]) then
@@ -35,6 +35,8 @@ else -- assigned by a learner of an earlier version, which stored its kind in th
 end
 remember(ARGV[11], ARGV[12], 'kind', 'applied', 'id', ARGV[5], 'of', ARGV[1], 'revision', ARGV[2], 'sums', ARGV[7],
   'assigned', known[3] or '')
-if known[4] then redis.call('ZADD', KEYS[3], 'NX', ARGV[6], ARGV[5]) end -- an import has no status, and no point of its own
+-- An import has no status, and no point of its own. A request that is still to be written to the history is due after that.
+local settles = ARGV[1] == 'feedback' or ARGV[1] == 'outcome' and (ARGV[11] == '' or known[6])
+if known[4] and settles then redis.call('ZADD', KEYS[3], 'NX', ARGV[6], ARGV[5]) end
 acknowledge()
 return 'applied'

@@ -257,11 +257,16 @@ class RedisRequestLog:
         rows = await self._kept.run(asked) if asked else []
         return [logged(own_id, row, *keys) for own_id, row, keys in zip(own_ids, rows[::2], rows[1::2], strict=True)]
 
-    async def pending_index(self, limit: int) -> list[str]:
-        """Return own ids whose point is out of date, oldest first."""
+    async def pending_index(self, limit: int) -> dict[str, int]:
+        """Return own ids that are due, oldest first, with the revisions of their ratings."""
         with redis_errors():
             members = await self._client.zrange(redis_keys.UNINDEXED, 0, limit - 1) if limit > 0 else []
-        return [member.decode() for member in members]
+        own_ids = [member.decode() for member in members]
+        found = await self._kept.run([("HGET", redis_keys.request(own_id), "revision") for own_id in own_ids])
+        return {
+            own_id: 0 if isinstance(revision, Damaged) else int(revision or 0)
+            for own_id, revision in zip(own_ids, found, strict=True)
+        }
 
     async def indexed(self, marks: Mapping[str, int]) -> list[str]:
         """Remove ids from the due ones; return those rated again meanwhile, which stay due."""
@@ -280,10 +285,11 @@ class RedisRequestLog:
 
     async def _short_forms(self, own_ids: Sequence[str]) -> Mapping[str, tuple[bytes, bytes]]:
         """Return story and vector of requests in their short forms; b"" for one that is not there."""
-        keys = [of(own_id) for of in (redis_keys.story, redis_keys.vector) for own_id in own_ids]
+        stories = [] if self._outbox[0] else list(map(redis_keys.story, own_ids))  # with a history they go
         with redis_errors():
-            found = await self._client.mget(keys)
-        whole = zip(found[: len(own_ids)], found[len(own_ids) :], strict=True)
+            found = await self._client.mget([*stories, *map(redis_keys.vector, own_ids)])
+        vectors = found[len(stories) :]
+        whole = zip(found[: len(stories)] or [None] * len(vectors), vectors, strict=True)
         return await asyncio.to_thread(short_forms, dict(zip(own_ids, whole, strict=True)))  # 0.1 ms each
 
 

@@ -27,7 +27,7 @@ async def test_a_request_without_a_vector_waits_for_its_story_to_be_packed(rig: 
     """There will never be a point to write, but the rest is done as for all others."""
     own, applied = await outcome_of(rig, requests=1)
     assert applied is Applied.APPLIED
-    assert await rig.log.pending_index(10) == [own]
+    assert await rig.log.pending_index(10) == {own: 0}
 
 
 async def test_a_contribution_that_is_not_whole_is_refused(rig: Rig) -> None:

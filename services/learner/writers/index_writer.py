@@ -6,7 +6,7 @@ than the vector takes in Redis, so a request without a rating has none.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import numpy as np
 
@@ -83,28 +83,27 @@ class IndexWriter:
             if not due:
                 break
             model = await self.prepare()
-            requests = await self._log.load(due)
-            if any(request is not None and _is_of_other_model(request, model) for request in requests):
-                # Either these vectors are old, and are skipped, or the embedder has changed since we fetched its model.
-                model = await self.prepare(anew=True)
-            since = self._clock.now() - self._kept_s
-            points = [point_of(request, model, since=since) for request in requests if request is not None]
-            await self._index.upsert([point for point in points if point is not None])
-            withdrawn = [one.record.id for one in requests if one is not None and one.score is None and one.revision]
-            await self._index.delete(withdrawn)
-            # A point that was written before: its vector is there and nowhere else.
-            await self._index.label(
-                {
-                    one.record.id: one.score
-                    for one in requests
-                    if one is not None and one.vector is None and one.score is not None
-                }
-            )
-            marks = {own_id: request.revision if request else 0 for own_id, request in zip(due, requests, strict=True)}
+            written = await self._write_rated([own_id for own_id, revision in due.items() if revision], model)
             # A request rated during the write may have got our old score: it stays due.
-            still_due = await self._log.indexed(marks)
+            still_due = await self._log.indexed(due | written)
             done += len(due) - len(still_due)
         return done
+
+    async def _write_rated(self, own_ids: Sequence[str], model: EmbeddingModel) -> dict[str, int]:
+        """Write the points of rated requests; return the revisions that were written."""
+        requests = [request for request in await self._log.load(own_ids) if request is not None]
+        if any(_is_of_other_model(request, model) for request in requests):
+            # Either these vectors are old, and are skipped, or the embedder has changed since we fetched its model.
+            model = await self.prepare(anew=True)
+        since = self._clock.now() - self._kept_s
+        points = [point_of(request, model, since=since) for request in requests]
+        await self._index.upsert([point for point in points if point is not None])
+        await self._index.delete([one.record.id for one in requests if one.score is None])
+        # A point that was written before: its vector is there and nowhere else.
+        await self._index.label(
+            {one.record.id: one.score for one in requests if one.vector is None and one.score is not None}
+        )
+        return {one.record.id: one.revision for one in requests}
 
     async def prepare(self, *, anew: bool = False) -> EmbeddingModel:
         """Return the embedder's model, fetched anew when `anew` or when it is old; its collection exists."""

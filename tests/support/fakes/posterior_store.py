@@ -65,7 +65,8 @@ class FakePosteriorStore:
         facts = (event.request_id, event.kind, event.revision, dict(effect.sums), story.assigned, event.source)
         contribution = Contribution(*facts)
         self.memory.remember(self._history_bound, Waiting("", event.request_id, contribution=contribution))
-        if story.record is not None:
+        settles = event.ledger == "feedback" or (event.ledger == "outcome" and (story.kept or not self._history_bound))
+        if story.record is not None and settles:
             self.memory.unindexed.setdefault(event.request_id)
         self.memory.acknowledge(event.entry_id)
         return Applied.APPLIED

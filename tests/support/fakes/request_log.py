@@ -251,9 +251,11 @@ class FakeRequestLog:
         facts = (story.vector, story.score(), story.revision(), assigned, story.evaluation, counted)
         return LoggedRequest(lesson, *facts)
 
-    async def pending_index(self, limit: int) -> list[str]:
+    async def pending_index(self, limit: int) -> dict[str, int]:
         self._here()
-        return list(self.memory.unindexed)[:limit]
+        stories = self.memory.stories
+        due = list(self.memory.unindexed)[:limit]
+        return {own_id: stories[own_id].revision() if own_id in stories else 0 for own_id in due}
 
     async def indexed(self, marks: Mapping[str, int]) -> list[str]:
         self._here()
