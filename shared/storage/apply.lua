@@ -23,20 +23,20 @@ local read, contribution = pcall(cjson.decode, ARGV[7])
 if known[1] and not take(sums_of(known[1], kind), -1, ARGV[8], ARGV[9]) then return 'refused' end
 if not read or not take(contribution, 1, ARGV[8], ARGV[9]) then return 'refused' end
 if not sound(KEYS[2], ARGV[10]) then return 'refused' end
+-- An import has no status, and no point of its own. A request that is still to be written to the history is due after that.
+local settles = known[4] and (ARGV[1] == 'feedback' or ARGV[1] == 'outcome' and (ARGV[11] == '' or known[6]))
 -- It stops here, not half-way, should the key hold something else.
-redis.call('ZSCORE', KEYS[3], ARGV[5])
+if settles then redis.call('ZSCORE', KEYS[3], ARGV[5]) end
 
 write(KEYS[2], ARGV[10], ARGV[6])
 if ARGV[14] == '' or ARGV[14] == kind then
   redis.call('HSET', KEYS[1], ledger, ARGV[13])
-  redis.call('HDEL', KEYS[1], ledger .. ':revision')
+  if known[2] then redis.call('HDEL', KEYS[1], ledger .. ':revision') end
 else -- assigned by a learner of an earlier version, which stored its kind in the ledger alone
   redis.call('HSET', KEYS[1], ledger, ARGV[7], ledger .. ':revision', ARGV[2])
 end
 remember(ARGV[11], ARGV[12], 'kind', 'applied', 'id', ARGV[5], 'of', ARGV[1], 'revision', ARGV[2], 'sums', ARGV[7],
   'assigned', known[3] or '')
--- An import has no status, and no point of its own. A request that is still to be written to the history is due after that.
-local settles = ARGV[1] == 'feedback' or ARGV[1] == 'outcome' and (ARGV[11] == '' or known[6])
-if known[4] and settles then redis.call('ZADD', KEYS[3], 'NX', ARGV[6], ARGV[5]) end
+if settles then redis.call('ZADD', KEYS[3], 'NX', ARGV[6], ARGV[5]) end
 acknowledge()
 return 'applied'

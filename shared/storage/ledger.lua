@@ -34,8 +34,8 @@ local function sound(versions, sums) -- whether what is stored can be counted on
     for _, current in ipairs(change.stored) do
       if current and not whole(current) then return false end
     end
-    local version = redis.call('HGET', versions, member)
-    if version and not whole(version) then return false end
+    change.version = redis.call('HGET', versions, member)
+    if change.version and not whole(change.version) then return false end
   end
   return true
 end
@@ -51,7 +51,6 @@ local function write(versions, sums, now)
     end
     if #row > 0 then redis.call('HSET', sums .. member, unpack(row)) end
     -- Starting at the time tells a gateway that the counter began anew, should Redis ever lose its memory.
-    redis.call('HSETNX', versions, member, now)
-    redis.call('HINCRBY', versions, member, 1)
+    redis.call('HSET', versions, member, string.format('%.0f', tonumber(change.version or now) + 1))
   end
 end

@@ -11,10 +11,10 @@
 --       21 arm, 22 what the keys of minutes start with, 23 the same of hours, 24 days that these are kept (0 for none),
 --       25 belief that a rating is learned with ('' for none), 26 '1' where the public id is the own id.
 -- Answers 1 where the request is new.
-if redis.call('HEXISTS', KEYS[1], 'status') == 1 then return 0 end
 local rated = redis.call('HLEN', KEYS[1]) > 0
-redis.call('HSET', KEYS[1], 'owner', ARGV[4], 'status', ARGV[5], 'created_at', ARGV[6], 'arm', ARGV[21])
-if ARGV[25] ~= '' then redis.call('HSET', KEYS[1], 'belief', ARGV[25]) end
+if rated and redis.call('HEXISTS', KEYS[1], 'status') == 1 then return 0 end
+local belief = ARGV[25] ~= '' and { 'belief', ARGV[25] } or {}
+redis.call('HSET', KEYS[1], 'owner', ARGV[4], 'status', ARGV[5], 'created_at', ARGV[6], 'arm', ARGV[21], unpack(belief))
 redis.call('PEXPIRE', KEYS[1], ARGV[7])
 -- In keys of their own: they go before the hash does, and the hash stays small. Until then they live as long.
 redis.call('SET', KEYS[9], ARGV[2], 'PX', ARGV[7])

@@ -18,9 +18,12 @@ from shared.schemas.events import parse_ledger_name
 from shared.schemas.history import Contribution, OutboxDepth, PastRating, Waiting
 from shared.schemas.storage import NewRecord
 from shared.storage import redis_keys
-from shared.storage.redis_connection import Client, Damaged, Script, answers_of, redis_errors
+from shared.storage.redis_connection import Client, Damaged, KeptConnection, Script, redis_errors
 from shared.storage.redis_stream import Fields, age_of
 from shared.storage.request_codec import parse_assignment, stored_record, stored_vector
+
+DONE_AT_ONCE = 64
+"""Entries that one script deletes: nothing else is served by Redis meanwhile."""
 
 _FACTS = (b"request", b"evaluation")
 """Kinds of entries whose content is in the keys of their request."""
@@ -31,28 +34,28 @@ class RedisOutbox:
 
     def __init__(self, client: Client) -> None:
         self._client: Any = client  # redis-py says "awaitable or value" of every command
+        self._kept = KeptConnection(client)
         self._done = Script(client, "outbox.lua", "outbox_done.lua")
 
     async def read(self, limit: int) -> list[Waiting]:
         """Return the oldest entries, with what is stored of their requests."""
         with redis_errors():
             entries = await self._client.xrange(redis_keys.HISTORY, count=limit)
-        pipeline = self._client.pipeline(transaction=False)
-        asked = [entry_id for entry_id, fields in entries if fields.get(b"kind") in _FACTS]
-        for _, fields in entries:
-            if fields.get(b"kind") in _FACTS:
-                own_id = _text(fields.get(b"id"))
-                pipeline.hmget(redis_keys.request(own_id), "record", "vector", "evaluation")
-                pipeline.mget(redis_keys.story(own_id), redis_keys.vector(own_id))
-        rows = await answers_of(pipeline) if asked else []
-        facts = dict(zip(asked, map(_facts, rows[::2], rows[1::2]), strict=True))
+        named = {entry_id: _text(fields.get(b"id")) for entry_id, fields in entries if fields.get(b"kind") in _FACTS}
+        asked: list[tuple[str, ...]] = []
+        for own_id in named.values():
+            asked.append(("HMGET", redis_keys.request(own_id), "record", "vector", "evaluation"))
+            asked.append(("MGET", redis_keys.story(own_id), redis_keys.vector(own_id)))
+        rows = await self._kept.run(asked)
+        facts = dict(zip(named, map(_facts, rows[::2], rows[1::2]), strict=True))
         return [_waiting(entry_id, fields, facts.get(entry_id, _NO_FACTS)) for entry_id, fields in entries]
 
     async def done(self, entries: Sequence[Waiting]) -> None:
         """Delete entries."""
-        if entries:
-            keys = [redis_keys.HISTORY, redis_keys.UNINDEXED, redis_keys.request("")]
-            await self._done.call(keys, [repr(time.time()), *(entry.entry_id for entry in entries)])
+        keys = [redis_keys.HISTORY, redis_keys.UNINDEXED, redis_keys.request("")]
+        names = sorted((entry.entry_id for entry in entries), key=_place)
+        for at in range(0, len(names), DONE_AT_ONCE):
+            await self._done.call(keys, [repr(time.time()), *names[at : at + DONE_AT_ONCE]])
 
     async def depth(self) -> OutboxDepth:
         """Return the depth of the outbox."""
@@ -127,6 +130,11 @@ def _contribution(request_id: str, fields: Fields) -> Contribution:
         sums=orjson.loads(fields[b"sums"]),
         assigned=parse_assignment(fields.get(b"assigned")),
     )
+
+
+def _place(entry_id: str) -> tuple[int, ...]:
+    """Return the place of an entry in the stream."""
+    return tuple(map(int, entry_id.split("-")))
 
 
 def _text(raw: bytes | None) -> str:
