@@ -152,13 +152,13 @@ def fit_mixed(cells: Cells, *, level: float, bonus: float) -> MixedFit:
     slope_variances = SLOPE_VARIANCES + by_slope @ (np.array(SLOPES) - slopes) ** 2
     covariance = kind_variance * shared + arm_variance
     prior = _prior(cells.kernel, slope_variances)
-    theta, own, open_parts, found = _solve(observed, prior, covariance, level, slopes)
-    whole, kind_whole, contrast, kind_contrast = _variances(own, open_parts, cells.traffic)
+    theta, gain, open_parts, found = _solve(observed, prior, covariance, level, slopes)
+    whole, kind_whole, contrast, kind_contrast = _variances(covariance, gain, open_parts, cells.traffic)
     learnable, kind_learnable = contrast, kind_contrast
     if cells.others:
         unbiased = replace(observed, precision=pooled.unbiased)
-        _, own, open_parts, _ = _solve(unbiased, prior, covariance, level, slopes)
-        _, _, learnable, kind_learnable = _variances(own, open_parts, cells.traffic)
+        _, gain, open_parts, _ = _solve(unbiased, prior, covariance, level, slopes)
+        _, _, learnable, kind_learnable = _variances(covariance, gain, open_parts, cells.traffic)
     return MixedFit(
         mean=theta @ cells.traffic,
         variance=whole,
@@ -185,57 +185,70 @@ def _prior(kernel: Floats, slope_variances: Floats) -> Floats:
 
 
 def _precisions(precision: Floats, covariance: Floats) -> tuple[Floats, Floats]:
-    """Return (I + W C)^-1 W of each arm, (K, C, C), and the log determinant of I + W C, (K,)."""
-    marginals, log_scales = np.zeros_like(precision), np.zeros(len(precision))
-    rated = np.flatnonzero(precision.any(axis=(1, 2)))
-    if len(rated):
-        inner = precision[rated] @ covariance + np.eye(precision.shape[1])
-        log_scales[rated] = np.linalg.slogdet(inner)[1]
-        found = np.linalg.solve(inner, precision[rated])
-        marginals[rated] = (found + found.transpose(0, 2, 1)) / 2
-    return marginals, log_scales
+    """Return (I + W C)^-1 W of each arm, (K, C, C), and the log determinant of I + W C, (K,).
+
+    It is (W^-1 + C)^-1 where the arm was seen, and 0 elsewhere.
+    """
+    found, log_scales = np.zeros_like(precision), np.zeros(len(precision))
+    for arm, own in enumerate(precision):
+        seen = np.flatnonzero(own.diagonal())
+        if not len(seen):
+            continue
+        cells = np.ix_(seen, seen)
+        together = np.linalg.inv(own[cells]) + covariance[cells]
+        found[arm][cells] = np.linalg.inv(together)
+        log_scales[arm] = _log_determinant(together) + _log_determinant(own[cells])
+    return (found + found.transpose(0, 2, 1)) / 2, log_scales
+
+
+def _log_determinant(matrices: Floats) -> Floats:
+    """Return the log determinant of positive definite matrices, (..., n, n)."""
+    return np.asarray(np.linalg.slogdet(matrices)[1])
+
+
+def _evidence(precisions: Floats, covariates: Floats) -> Floats:
+    """Return sum_a T_a' H_a T_a, (C + S, C + S)."""
+    rows, size = precisions.sum(axis=2), precisions.shape[1]
+    evidence = np.empty((size + covariates.shape[1],) * 2)
+    evidence[:size, :size] = precisions.sum(axis=0)
+    evidence[:size, size:] = rows.T @ covariates
+    evidence[size:, :size] = evidence[:size, size:].T
+    evidence[size:, size:] = covariates.T @ (rows.sum(axis=1)[:, None] * covariates)
+    return evidence
 
 
 def _log_weights(observed: _Observed, prior: Floats, kinds: Floats, arm_spreads: Floats, level: float) -> Floats:
-    """Return the log marginal likelihood for each arm spread and slopes, (A, 4), at one covariance of the kinds."""
+    """Return the log marginal likelihood for each arm spread and slopes, (A, 4), at one covariance of the kinds.
+
+    u_a takes g h h' from the precision H_a of the kinds alone, with h = H_a 1 and g = 1 / (1 / t_A^2 + 1' H_a 1).
+    """
     precisions, log_scales = _precisions(observed.precision, kinds)
     rows, covariates = precisions.sum(axis=2), observed.covariates
-    totals, size = rows.sum(axis=1), rows.shape[1]
+    totals = rows.sum(axis=1)
     gains = 1 / (1 / arm_spreads[:, None] ** 2 + totals)  # (A, K)
-    row_sums = rows - (gains * totals)[..., None] * rows  # H 1, (A, K, C)
-    evidence = np.zeros((len(arm_spreads), len(prior), len(prior)))
-    evidence[:, :size, :size] = precisions.sum(axis=0) - np.einsum("ak,kc,kd->acd", gains, rows, rows, optimize=True)
-    evidence[:, :size, size:] = np.einsum("akc,ks->acs", row_sums, covariates)
-    evidence[:, size:, :size] = evidence[:, :size, size:].transpose(0, 2, 1)
-    evidence[:, size:, size:] = np.einsum("ak,ks,kr->asr", row_sums.sum(axis=2), covariates, covariates)
     root = np.linalg.cholesky(prior)
-    inner = root.T @ evidence @ root + np.eye(len(prior))
-    scale = log_scales.sum() + np.log1p(arm_spreads[:, None] ** 2 * totals).sum(axis=1) + np.linalg.slogdet(inner)[1]
-    weights = []
-    for slopes in SLOPES:
-        residual = observed.residual(np.array(slopes), level)
-        weighed = (precisions @ residual[..., None])[..., 0]
-        weighed = weighed - (gains * (rows * residual).sum(axis=1))[..., None] * rows  # H r, (A, K, C)
-        right = np.concatenate((weighed.sum(axis=1), weighed.sum(axis=2) @ covariates), axis=1) @ root
-        explained = (right * np.linalg.solve(inner, right[..., None])[..., 0]).sum(axis=1)
-        weights.append(-0.5 * (scale + (residual * weighed).sum(axis=(1, 2)) - explained))
-    return np.stack(weights, axis=1)
+    whole = root.T @ _evidence(precisions, covariates) @ root + np.eye(len(prior))
+    means = np.concatenate((rows, totals[:, None] * covariates), axis=1) @ root  # T_a' h, (K, C + S)
+    inner = whole - (gains[:, None] * means.T) @ means  # (A, C + S, C + S)
+    residuals = np.stack([observed.residual(np.array(slopes), level) for slopes in SLOPES])  # (4, K, C)
+    weighed = (precisions @ residuals.transpose(1, 2, 0)).transpose(2, 0, 1)
+    sums = (rows * residuals).sum(axis=2)  # h' r, (4, K)
+    right = np.concatenate((weighed.sum(axis=1), weighed.sum(axis=2) @ covariates), axis=1) @ root
+    rights = right - (gains[:, None] * sums) @ means  # (A, 4, C + S)
+    explained = (rights * np.linalg.solve(inner, rights.transpose(0, 2, 1)).transpose(0, 2, 1)).sum(axis=2)
+    squares = (residuals * weighed).sum(axis=(1, 2)) - gains @ (sums**2).T  # (A, 4)
+    scale = log_scales.sum() + np.log1p(arm_spreads[:, None] ** 2 * totals).sum(axis=1) + _log_determinant(inner)
+    return np.asarray(-0.5 * (scale[:, None] + squares - explained))
 
 
 def _solve(
     observed: _Observed, prior: Floats, covariance: Floats, level: float, slopes: Floats
 ) -> tuple[Floats, Floats, Floats, Floats]:
-    """Return theta (K, C), C - C H C (K, C, C), D P^-1/2 (K, C, C + S), and the posterior mean of the slopes, (S,)."""
+    """Return theta (K, C), C H (K, C, C), D P^-1/2 (K, C, C + S), and the posterior mean of the slopes, (S,)."""
     precisions, _ = _precisions(observed.precision, covariance)
-    rows, covariates = precisions.sum(axis=2), observed.covariates
-    size = rows.shape[1]
-    evidence = np.empty_like(prior)
-    evidence[:size, :size] = precisions.sum(axis=0)
-    evidence[:size, size:] = rows.T @ covariates
-    evidence[size:, :size] = evidence[:size, size:].T
-    evidence[size:, size:] = covariates.T @ (rows.sum(axis=1)[:, None] * covariates)
+    covariates, size = observed.covariates, len(covariance)
     root = np.linalg.cholesky(prior)
-    inner = root.T @ evidence @ root + np.eye(len(prior))
+    inner = root.T @ _evidence(precisions, covariates) @ root + np.eye(len(prior))
     half = np.linalg.solve(np.linalg.cholesky(inner), root.T)  # P^-1 = half' half
     weighed = (precisions @ observed.residual(slopes, level)[..., None])[..., 0]
     right = np.append(weighed.sum(axis=0), weighed.sum(axis=1) @ covariates)
@@ -244,18 +257,21 @@ def _solve(
     gain = covariance @ precisions
     residual = observed.residual(slopes, levels)
     theta = levels + (covariates @ slopes)[:, None] + (gain @ residual[..., None])[..., 0]
-    derivative = np.empty((*rows.shape, len(prior)))
+    derivative = np.empty((*theta.shape, len(prior)))
     derivative[..., :size] = np.eye(size) - gain
     derivative[..., size:] = covariates[:, None] * (1 - gain.sum(axis=2))[..., None]
-    return theta, covariance - gain @ covariance, derivative @ half.T, slopes
+    return theta, gain, derivative @ half.T, slopes
 
 
-def _variances(own: Floats, open_parts: Floats, traffic: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+def _variances(
+    covariance: Floats, gain: Floats, open_parts: Floats, traffic: Floats
+) -> tuple[Floats, Floats, Floats, Floats]:
     """Return the variance over the traffic, (K,), and by kind, (K, C); then both without what all arms share."""
-    overall = np.einsum("c,kcd,d->k", traffic, own, traffic)
-    shared, contrast = _spread(np.einsum("c,kcz->kz", traffic, open_parts)[:, None])
+    together = covariance @ traffic
+    overall = traffic @ together - (traffic @ gain) @ together  # of C - C H C
+    diagonal = covariance.diagonal() - (gain * covariance).sum(axis=2)
+    shared, contrast = _spread((traffic @ open_parts)[:, None])
     shared_kind, contrast_kind = _spread(open_parts)
-    diagonal = np.diagonal(own, axis1=1, axis2=2)
     found = overall + shared[:, 0], diagonal + shared_kind, overall + contrast[:, 0], diagonal + contrast_kind
     one, two, three, four = (np.maximum(each, _JITTER) for each in found)
     return one, two, three, four
