@@ -15,10 +15,15 @@ The bias is integrated out. With D_s = diag(n_asc / sigma_sa^2), source s adds t
 
 so that what it says of an arm as a whole weighs 1 / tau_s^2 at most, and users overrule it as their ratings come. What
 it says of one kind against another is not bounded: a bias is the same for all kinds.
+
+A source that gives nearly all answers the same score does not tell them apart, however many scores it gives. With
+m_s = 1 - (variance of its scores) / .15^2, where that is above 0, it is expected to be as wrong about an arm as arms
+differ, tau_s^2 + m_s .2^2, and about an answer as a rating is, m_s sigma_a^2.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -42,6 +47,12 @@ EXPECTED_BIAS = {
 BIAS_STEPS = (0.4, 1.0, 2.0, 4.0, 8.0)
 """Grid of tau in units of the expected one; `BIAS_WEIGHTS` are its prior probabilities."""
 BIAS_WEIGHTS = (0.25, 0.4, 0.2, 0.1, 0.05)
+
+ALIKE_SD = 0.15
+"""Standard deviation of the scores of a source below which it hardly tells answers apart."""
+
+ALIKE_LABELS = 2.0  # scores' worth of the prior that it does, with the noise of `NOISE_SD`
+ARMS_SD = 0.2  # how much arms differ, and how wrong a source may be that does not tell them apart
 
 NOISE_SD = 0.35  # of one score, before there are any
 NOISE_LABELS = 10.0  # scores' worth of that prior
@@ -110,8 +121,10 @@ def pool(ratings: SourceCells, others: Sequence[SourceCells]) -> Pooled:
     information = ratings.scores / noise[:, None]
     fits = []
     for cells in others:
-        own_noise = noise_variance(cells)
-        fit = _fit_source(cells, ratings, own_noise, noise)
+        alike = _alike(cells)
+        own_noise = np.maximum(noise_variance(cells), alike * noise)
+        expected_bias = math.hypot(EXPECTED_BIAS[cells.source], ARMS_SD * math.sqrt(alike))
+        fit = _fit_source(cells, ratings, own_noise, noise, expected_bias)
         weights = cells.labels / own_noise[:, None]
         moved = cells.scores / own_noise[:, None] - fit.shift * weights
         share = 1 / (1 / fit.bias_sd**2 + weights.sum(axis=1))
@@ -137,7 +150,16 @@ def noise_variance(cells: SourceCells) -> Floats:
     return np.asarray(np.maximum((rss + m * pooled) / (total + m), 1e-4), dtype=np.float64)
 
 
-def _fit_source(cells: SourceCells, ratings: SourceCells, noise: Floats, users_noise: Floats) -> SourceFit:
+def _alike(cells: SourceCells) -> float:
+    """Return m_s, to which degree a source gives all answers the same score, from 0 to 1."""
+    total, m = float(cells.labels.sum()), ALIKE_LABELS
+    squares = float(cells.squares.sum()) - float(cells.scores.sum()) ** 2 / max(total, 1e-12)
+    return min(max(1 - (squares + m * NOISE_SD**2) / (total + m) / ALIKE_SD**2, 0.0), 1.0)
+
+
+def _fit_source(
+    cells: SourceCells, ratings: SourceCells, noise: Floats, users_noise: Floats, expected_bias: float
+) -> SourceFit:
     """Return shift and tau of a source, from its differences to users."""
     both = (cells.labels > 0) & (ratings.labels > 0)
     ours, theirs = np.where(both, cells.labels, 1.0), np.where(both, ratings.labels, 1.0)
@@ -149,7 +171,7 @@ def _fit_source(cells: SourceCells, ratings: SourceCells, noise: Floats, users_n
     variances = noise[:, None] / ours + users_noise[:, None] / theirs
     differences = np.where(known, (weights * gaps).sum(axis=1), np.nan)
     errors = np.where(known, np.sqrt((weights**2 * variances).sum(axis=1)), np.nan)
-    taus = EXPECTED_BIAS[cells.source] * np.array(BIAS_STEPS)
+    taus = expected_bias * np.array(BIAS_STEPS)
     spreads = taus[:, None] ** 2 + errors[known] ** 2  # (grid, arms)
     precisions = 1 / SHIFT_SD**2 + (1 / spreads).sum(axis=1)
     shifts = (differences[known] / spreads).sum(axis=1) / precisions

@@ -82,6 +82,23 @@ def test_a_source_that_contradicts_users_loses_its_weight() -> None:
     assert plenty > 0.2
 
 
+def test_a_source_that_scores_all_answers_alike_says_little_of_arms() -> None:
+    """Without users, too: it may be as wrong as arms differ. One whose scores vary as little as .2 is believed."""
+
+    def judged(sd: float) -> SourceCells:
+        labels, means = many(100), many(0.9)
+        return SourceCells(Source.JUDGE, labels, labels * means, (labels * (means**2 + sd**2)).sum(axis=1))
+
+    nobody = users(many(0), many(0))
+    alike, varied = (pool(nobody, [judged(sd)]) for sd in (0.0, 0.2))
+    expected = evidence.EXPECTED_BIAS[Source.JUDGE]
+    assert expected < varied.sources[0].bias_sd < 1.3 * expected
+    assert alike.sources[0].bias_sd > evidence.ARMS_SD
+    between_kinds = np.array([1.0, -1.0])
+    known = between_kinds @ alike.precision[0] @ between_kinds
+    assert known == pytest.approx(200 / evidence.NOISE_SD**2, rel=0.05), "each of its scores counts as a rating does"
+
+
 def test_differences_are_taken_within_kinds_of_prompt() -> None:
     """Users rated the hard kind, the judge mostly the easy one: that is no difference between them."""
     means = np.array([[0.9, 0.1]] * 3)
