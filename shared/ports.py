@@ -75,8 +75,8 @@ class RequestIndex(Protocol):
     async def upsert(self, points: Sequence[Point]) -> None:
         """Write points, replacing those with the same id; they are searchable when it returns."""
 
-    async def label(self, scores: Mapping[str, float]) -> None:
-        """Replace the score of points by request id; unknown ids are ignored."""
+    async def label(self, scores: Mapping[str, float | None]) -> None:
+        """Replace the score of points by request id, None for none; unknown ids are ignored."""
 
     async def delete_before(self, created_at: float) -> None:
         """Delete points created before that Unix second."""

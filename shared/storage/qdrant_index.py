@@ -132,13 +132,13 @@ class QdrantIndex:
                 await self.prepare(self._known())
                 await self._write(body)
 
-    async def label(self, scores: Mapping[str, float]) -> None:
+    async def label(self, scores: Mapping[str, float | None]) -> None:
         """Set the score of points, those of one score in one call. By a filter, which leaves out unknown ids."""
         labelled = defaultdict(list)
         for request_id, score in scores.items():
             labelled[score].append(request_id)
         for score, ids in labelled.items():
-            payload = {"labelled": True, "score": score}
+            payload = {"labelled": score is not None, "score": score}
             await self._post("/points/payload?wait=true", {"payload": payload, "filter": {"must": [{"has_id": ids}]}})
 
     async def delete_before(self, created_at: float) -> None:

@@ -53,6 +53,10 @@ class Walk:
         some = [*self.random.sample(self.ids, 2), str(uuid.uuid4())]
         return lambda index: index.delete(some)
 
+    def label(self) -> Step:
+        scores = dict.fromkeys(self.random.sample(self.ids, 2), self.random.choice((None, 0.25)))
+        return lambda index: index.label(scores)
+
     def delete_before(self) -> Step:
         at = NOW - self.random.choice((60.0, 1000.0, 1e6))
         return lambda index: index.delete_before(at)
@@ -63,7 +67,7 @@ class Walk:
     def prepare(self) -> Step:
         return lambda index: index.prepare(MODEL)
 
-    STEPS = (upsert, upsert, upsert, neighbours, neighbours, misshapen, delete, delete_before, count, prepare)
+    STEPS = (upsert, upsert, upsert, neighbours, neighbours, misshapen, label, delete, delete_before, count, prepare)
 
 
 async def failed(returned: Awaitable[object]) -> object:

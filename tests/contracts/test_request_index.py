@@ -150,3 +150,14 @@ async def test_a_label_is_put_to_points_that_are_there(index: RequestIndex) -> N
     found = {each.request_id: each.score for each in await near(index, vector(1))}
     assert found == {first.request_id: 0.25, other.request_id: 1.0}
     assert await index.count() == 2
+
+
+async def test_a_point_without_a_score_is_no_neighbour_until_it_has_one(index: RequestIndex) -> None:
+    """A rating was withdrawn; the vector stays for the next one."""
+    first, other = (point(vector(1), score=score) for score in (0.5, 1.0))
+    await index.upsert([first, other])
+    await index.label({first.request_id: None})
+    assert [each.request_id for each in await near(index, vector(1))] == [other.request_id]
+    await index.label({first.request_id: 0.75})
+    found = {each.request_id: each.score for each in await near(index, vector(1))}
+    assert found == {first.request_id: 0.75, other.request_id: 1.0}

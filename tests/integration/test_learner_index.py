@@ -57,4 +57,4 @@ async def test_a_rated_request_becomes_a_neighbour_and_a_revision_its_new_label(
         assert (await rig.queue.depth()).unindexed == 0
         await forget(Selection(owner="public"), rig.log, rig.posteriors, lambda _: None)
         assert await index_writer.step() == 1
-        assert await index.count() == 0
+        assert await index.neighbours(vector, limit=10, threshold=0.9, since=rig.clock.now() - 60) == ()

@@ -98,11 +98,8 @@ class IndexWriter:
         since = self._clock.now() - self._kept_s
         points = [point_of(request, model, since=since) for request in requests]
         await self._index.upsert([point for point in points if point is not None])
-        await self._index.delete([one.record.id for one in requests if one.score is None])
         # A point that was written before: its vector is there and nowhere else.
-        await self._index.label(
-            {one.record.id: one.score for one in requests if one.vector is None and one.score is not None}
-        )
+        await self._index.label({one.record.id: one.score for one in requests if one.vector is None})
         return {one.record.id: one.revision for one in requests}
 
     async def prepare(self, *, anew: bool = False) -> EmbeddingModel:
@@ -128,11 +125,11 @@ def _is_of_other_model(request: LoggedRequest, model: EmbeddingModel) -> bool:
 
 
 def point_of(request: LoggedRequest, model: EmbeddingModel, *, since: float) -> Point | None:
-    """Return the point of a request; None without a rating, a vector of this model or an answer, or when too old."""
+    """Return the point of a request; None without a vector of this model or an answer, or when too old."""
     record, vector = request.record, request.vector
     if vector is None or _is_of_other_model(request, model) or vector.shape != (model.dimension,):
         return None
-    if request.score is None or not record.rateable or not np.isfinite(vector).all() or record.created_at < since:
+    if not record.rateable or not np.isfinite(vector).all() or record.created_at < since:
         return None
     return Point(
         request_id=record.id,

@@ -52,7 +52,7 @@ class FakeRequestIndex:
             raise DependencyError("qdrant", "wrong dimension")
         stored.update({point.request_id: point for point in points})
 
-    async def label(self, scores: Mapping[str, float]) -> None:
+    async def label(self, scores: Mapping[str, float | None]) -> None:
         stored, _ = self._stored()
         for request_id, score in scores.items():
             if request_id in stored:

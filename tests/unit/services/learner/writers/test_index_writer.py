@@ -77,16 +77,22 @@ async def test_what_is_due_is_written_with_its_latest_label() -> None:
     assert world.memory.unindexed == {}
 
 
-async def test_the_point_of_a_withdrawn_rating_is_deleted() -> None:
-    """And no other: requests that are forgotten are no neighbours."""
+@pytest.mark.parametrize("written", [True, False])
+async def test_a_withdrawn_rating_leaves_a_point_without_a_label(written: bool) -> None:
+    """It is no neighbour, and a later rating labels it again: its vector is in the index and nowhere else."""
     world = World()
-    kept, forgotten = await world.due(), await world.due()
+    kept, withdrawn = await world.due(score=0.5), await world.due(score=0.5)
+    if written:
+        await world.index_writer.step()
+    await world.log.withdraw([withdrawn], [Source.USER])
+    world.memory.unindexed[withdrawn] = None
     await world.index_writer.step()
-    await world.log.withdraw([forgotten], [Source.USER])
-    world.memory.unindexed[forgotten] = None
-    await world.index_writer.step()
-    assert set(world.points()) == {kept}
+    assert {own_id: point.score for own_id, point in world.points().items()} == {kept: 0.5, withdrawn: None}
     assert world.memory.unindexed == {}
+    await world.rate(withdrawn, 0.9)
+    world.memory.unindexed[withdrawn] = None
+    await world.index_writer.step()
+    assert world.points()[withdrawn].score == 0.9
 
 
 async def test_a_rating_that_comes_while_we_write_is_not_lost() -> None:
