@@ -27,7 +27,7 @@ from shared.standard_streams import standard_error
 
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warn": logging.WARNING, "error": logging.ERROR}
 _LEVEL_NAMES = {"warn": "warning", "exception": "error", "fatal": "critical"}
-_QUIET = ("aiohttp.access", "arq", "httpx", "httpcore", "qdrant_client", "huggingface_hub", "opentelemetry")
+_QUIET = ("aiohttp.access", "arq", "httpx", "httpcore", "huggingface_hub", "opentelemetry")
 """Libraries that log requests or arguments at INFO."""
 
 

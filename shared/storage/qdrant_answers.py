@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from functools import partial
 from typing import Annotated, Any, Literal, NoReturn, TypeVar
 
@@ -14,9 +13,7 @@ from msgspec.json import Decoder
 from shared.bandit.context import Neighbour
 from shared.errors import DependencyError
 from shared.schemas.storage import EmbeddingModel
-
-INDEXES: Mapping[str, str] = {"labelled": "bool", "created_at": "integer", "owner": "keyword"}
-"""Filtered payload fields, with the type of their index."""
+from shared.storage.qdrant_setup import INDEXES
 
 _T = TypeVar("_T")
 SIMILARITY = 1.001

@@ -4,19 +4,16 @@ A collection belongs to one embedding model; its name carries the model's id and
 never mix. A point's payload is ids and numbers only: `arm`, `score` and `labelled` (whether it has one),
 `created_at` (whole Unix seconds), `owner`.
 
-qdrant-client creates the collection, in a process of its own (`qdrant_setup.py`). Everything else is plain HTTP: the
-client costs several times the processor time a query, and 85 MB that would stay.
+Plain HTTP instead of qdrant-client, which costs several times the processor time a query, and 85 MB.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
-import os
 import random
 import re
-import subprocess
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -31,16 +28,14 @@ from shared.quick_http import QuickHttp
 from shared.resilience.coalescer import Coalescer
 from shared.schemas.storage import EmbeddingModel, Point
 from shared.storage import qdrant_answers as answers
+from shared.storage.qdrant_setup import INDEXES, collection
 
 SET_UP_S = 5.0
 """Time for the set-up: the loser of a race to create sees errors for about a second."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 1.0
 """Longest random pause between two attempts of the set-up, at first and at last."""
-CREATE_S = 120.0
-"""Time-out of creating. Starting the process takes three seconds of processor time: half a minute and more in a
-container that gets a tenth of a core."""
 SLOW_S = 10.0
-"""Least time-out of background calls: writes, deletes, counts."""
+"""Least time-out of background calls: creating, writes, deletes, counts."""
 WRITE_POINTS = 32
 """Points per write. 32 of 256 dimensions are 0.1 MB, which block the server for 0.5 ms instead of 10."""
 RANKED_BY_VECTORS = {"quantization": {"rescore": True, "oversampling": 1.5}}
@@ -65,7 +60,6 @@ class QdrantIndex:
     def __init__(self, http: QuickHttp, api_key: str | None, timeout_s: float) -> None:
         """Take the connections (whose limit is the bulkhead) and the time that one `neighbours` may take."""
         self._http = http
-        self._api_key = api_key
         self._headers = {"content-type": "application/json", **({"api-key": api_key} if api_key else {})}
         self._hot_s = timeout_s
         self._slow_s = max(timeout_s, SLOW_S)
@@ -202,10 +196,12 @@ class QdrantIndex:
     async def _find_or_create(self, model: EmbeddingModel) -> None:
         if await self._is_complete(model):
             return
-        wanted = [self._http.base_url, self._api_key, collection_name(model), model.id, model.dimension]
-        failure = await asyncio.to_thread(_created_apart, orjson.dumps(wanted))
-        if failure is not None:
-            raise answers.NotYet("qdrant", f"set-up failed: {failure}")
+        path = f"/collections/{collection_name(model)}"
+        with contextlib.suppress(answers.NotYet):  # another process was quicker: the indexes may still be missing
+            await self._call("PUT", path, collection(model), self._slow_s)
+        for field, kind in INDEXES.items():
+            index = {"field_name": field, "field_schema": kind}
+            await self._call("PUT", f"{path}/index?wait=true", index, self._slow_s)
         if not await self._is_complete(model):
             raise answers.NotYet("qdrant", "the collection is not complete yet")
 
@@ -216,20 +212,6 @@ class QdrantIndex:
         except answers.NoCollection:
             return False
         return answers.is_complete(described, model)
-
-
-def _created_apart(wanted: bytes) -> str | None:
-    """Run `qdrant_setup`; return why it failed, if it did."""
-    command = [sys.executable, "-m", "shared.storage.qdrant_setup"]
-    places = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    try:
-        done = subprocess.run(  # noqa: S603 - our own module
-            command, input=wanted, env=places, capture_output=True, timeout=CREATE_S, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return type(error).__name__
-    last = (done.stderr.decode(errors="replace").strip().splitlines() or ["?"])[-1]
-    return last[:100] if done.returncode else None
 
 
 def _stored(point: Point) -> dict[str, object]:

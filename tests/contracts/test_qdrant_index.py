@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
 import uuid
 from collections.abc import AsyncIterator, Sequence
@@ -36,21 +35,6 @@ async def test_four_concurrent_creators(
     async with session.get(f"{server}/collections/{collection_name(fresh_model)}") as answer:
         described = (await answer.json())["result"]
     assert set(described["payload_schema"]) == {"labelled", "created_at", "owner"}
-
-
-async def test_who_creates_does_not_carry_the_client(http: QuickHttp, fresh_model: EmbeddingModel) -> None:
-    """The official client is 85 MB that a gateway would keep for one call."""
-    program = (
-        "import asyncio, sys\n"
-        "from shared.quick_http import QuickHttp\n"
-        "from shared.schemas.storage import EmbeddingModel\n"
-        "from shared.storage.qdrant_index import QdrantIndex\n"
-        f"index = QdrantIndex(QuickHttp({http.base_url!r}), None, 5.0)\n"
-        f"asyncio.run(index.prepare(EmbeddingModel({fresh_model.id!r}, {fresh_model.dimension})))\n"
-        "sys.exit('qdrant_client' in sys.modules)"
-    )
-    done = await asyncio.create_subprocess_exec(sys.executable, "-c", program)
-    assert await done.wait() == 0
 
 
 async def test_payload_is_ids_and_numbers_only(real: QdrantIndex, server: str, session: aiohttp.ClientSession) -> None:

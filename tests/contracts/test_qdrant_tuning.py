@@ -30,13 +30,13 @@ async def test_our_collection_is_tuned(
     """What is created for a model has bytes, and a graph from so many points on, whatever their dimension."""
     await QdrantIndex(http, None, 5.0).prepare(fresh_model)
     described = (await client.get_collection(collection_name(fresh_model))).config
-    assert described.quantization_config == BYTES
+    assert described.quantization_config == models.ScalarQuantization(**BYTES)
     assert described.optimizer_config.indexing_threshold == SCANNED_POINTS * fresh_model.dimension * 4 // 1024
 
 
 async def test_bytes_change_no_similarity(client: AsyncQdrantClient) -> None:
     """Ranked by the vectors, the nearest points and their similarities are those of an exact search."""
-    await client.create_collection("bytes", VECTORS, quantization_config=BYTES)
+    await client.create_collection("bytes", VECTORS, quantization_config=models.ScalarQuantization(**BYTES))
     rows = np.random.default_rng(0).standard_normal((200, SIZE)).tolist()
     await client.upsert("bytes", [models.PointStruct(id=each, vector=row) for each, row in enumerate(rows)])
     params = models.SearchParams(quantization=models.QuantizationSearchParams(rescore=True, oversampling=1.5))
@@ -55,7 +55,7 @@ async def test_a_graph_finds_what_an_exact_search_finds(tmp_path: Path) -> None:
     collections = Collections(tmp_path)
     body = {
         "vectors": {"size": size, "distance": "Cosine"},
-        "quantization_config": BYTES.model_dump(mode="json", exclude_none=True),
+        "quantization_config": BYTES,
         "optimizers_config": {"indexing_threshold": 100},
     }
     await collections.create("graph", body)

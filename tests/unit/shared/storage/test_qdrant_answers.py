@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from shared.schemas.storage import EmbeddingModel
-from shared.storage.qdrant_answers import INDEXES, WrongCollection, is_complete
+from shared.storage.qdrant_answers import WrongCollection, is_complete
+from shared.storage.qdrant_setup import INDEXES
 
 MODEL = EmbeddingModel("test-4", 4)
 
