@@ -35,8 +35,8 @@ from shared.bandit.sums import Sums
 PSEUDO_WEIGHT, LEAST_SHARE = 5.0, 0.1
 
 ENOUGH_RATINGS, PROMISING, SEARCHED_SHARE = 300.0, 1.0, 1 / 8
-"""Every request searches until there are so many ratings, and while the gains are above so many standard errors; with
-a shut gate this share does."""
+"""Every request searches from the first rating until there are so many, and while the gains are above so many standard
+errors; with a shut gate this share does."""
 
 SAME_PROMPT = 0.02
 """Bounds the odds: a neighbour weighs at most 1 / 0.02 = 50."""
@@ -57,7 +57,7 @@ def gate_open(sums: Sequence[Sums]) -> bool:
 
 def search_share(sums: Sequence[Sums]) -> float:
     """Return the share of requests that search for neighbours."""
-    if math.fsum(s.labels for s in sums) < ENOUGH_RATINGS or _gains_exceed(PROMISING, sums):
+    if 0 < math.fsum(s.labels for s in sums) < ENOUGH_RATINGS or _gains_exceed(PROMISING, sums):
         return 1.0
     return SEARCHED_SHARE
 

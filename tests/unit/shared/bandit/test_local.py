@@ -47,6 +47,8 @@ def test_the_neighbours_gate_opens_at_two_standard_errors(gain: float, is_open: 
 @pytest.mark.parametrize(
     ("labels", "gain", "share"),
     [
+        (0.0, 0.0, SEARCHED_SHARE),  # only rated requests are in the index
+        (0.5, 0.0, 1.0),
         (299.0, -9.0, 1.0),
         (300.0, -9.0, SEARCHED_SHARE),
         (300.0, 0.9, SEARCHED_SHARE),

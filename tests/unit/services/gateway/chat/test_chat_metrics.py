@@ -106,6 +106,7 @@ async def test_gain_and_loss_are_the_two_sides_of_one_figure(world: World, monke
 
 async def test_a_named_model_needs_no_search(world: World) -> None:
     """Its prompt is embedded for the record; neighbours could not change the choice."""
+    world.learn_a_rating()
     async with world.gateway() as gateway:
         searches = world.metrics.search._sum._value
         await complete(await route(chat("a question", model="a/small"), new_request(), gateway), gateway)

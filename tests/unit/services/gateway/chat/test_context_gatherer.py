@@ -17,6 +17,7 @@ PROMPT = "My secret is 4242. " * 5
 async def test_recency_days_bound_the_neighbours(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """The index is asked for requests of the last RECENCY_DAYS, no older and no younger."""
     world.settings = world.settings.model_copy(update={"RECENCY_DAYS": 3})
+    world.learn_a_rating()
     asked: list[dict[str, Any]] = []
     find = world.index.neighbours
 

@@ -55,6 +55,7 @@ async def test_an_answer_is_recorded_with_its_decision_before_it_is_handed_out(w
 
 async def test_neighbours_reach_the_decision_and_its_record(world: World) -> None:
     """A labelled similar request is named in the record, with similarity and score."""
+    world.learn_a_rating()
     async with world.gateway() as gateway:
         vector: Vector = (await world.embedder.embed(["What is the capital of Peru?"]))[0]
         await world.index.upsert([Point("past", vector, "c/large", world.clock.now(), "public", 0.9)])
@@ -68,6 +69,7 @@ async def test_neighbours_reach_the_decision_and_its_record(world: World) -> Non
 @pytest.mark.parametrize("broken", ["embedder", "qdrant", "redis"])
 async def test_a_missing_dependency_costs_context_and_is_named(world: World, broken: str) -> None:
     """Chat answers without embedder, Qdrant or Redis, and decision, record and metric name what was missed."""
+    world.learn_a_rating()
     async with world.gateway() as gateway:
         if broken == "embedder":
             world.embedder.error = DependencyError("embedder", "away")
