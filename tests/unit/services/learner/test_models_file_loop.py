@@ -21,7 +21,8 @@ async def test_changes_of_the_file_reach_the_upstreams(tmp_path: Path, monkeypat
     path, upstreams = tmp_path / "models.yaml", FakeUpstreams(FakeChatModel())
 
     async def write(text: str, files: int) -> None:
-        path.write_text(text, encoding="utf-8")
+        path.with_suffix(".new").write_text(text, encoding="utf-8")
+        path.with_suffix(".new").replace(path)  # seen as one change: the file may be read at any moment
         for _ in range(200):
             await asyncio.sleep(0.01)
             if len(upstreams.files) == files:
