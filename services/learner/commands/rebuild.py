@@ -218,10 +218,11 @@ async def _restore_imports(
 
 
 def _points(past: Sequence[PastRequest], *, since: float) -> PointsByModel:
+    """Return the points of requests that were ever rated; of the others the restorer keeps the vector."""
     points: dict[EmbeddingModel, list[Point]] = defaultdict(list)
     for each in past:
         name, vector = each.entry.record.embedding_model, each.entry.vector
-        if name is None or vector is None:
+        if name is None or vector is None or not each.revision_by(Source.USER):
             continue
         model = EmbeddingModel(name, vector.shape[0])
         point = point_of(_logged(each), model, since=since)
