@@ -9,12 +9,19 @@
 --       16 steps of its session ('' for none: no session, or no whole answer), 17 how many are kept,
 --       18 how many requests are listed (0 for none), 19 list of all requests, 20 list of its owner's,
 --       21 arm, 22 what the keys of minutes start with, 23 the same of hours, 24 days that these are kept (0 for none),
---       25 belief that a rating is learned with ('' for none), 26 '1' where the public id is the own id.
+--       25 belief that a rating is learned with ('' for none), 26 '1' where the public id is the own id,
+--       27 model that made the vector ('' for none).
 -- Answers 1 where the request is new.
 local rated = redis.call('HLEN', KEYS[1]) > 0
 if rated and redis.call('HEXISTS', KEYS[1], 'status') == 1 then return 0 end
-local belief = ARGV[25] ~= '' and { 'belief', ARGV[25] } or {}
-redis.call('HSET', KEYS[1], 'owner', ARGV[4], 'status', ARGV[5], 'created_at', ARGV[6], 'arm', ARGV[21], unpack(belief))
+local needed = { 'owner', ARGV[4], 'status', ARGV[5], 'created_at', ARGV[6], 'arm', ARGV[21] }
+for name, value in pairs({ belief = ARGV[25], embedding_model = ARGV[27] }) do
+  if value ~= '' then
+    needed[#needed + 1] = name
+    needed[#needed + 1] = value
+  end
+end
+redis.call('HSET', KEYS[1], unpack(needed))
 redis.call('PEXPIRE', KEYS[1], ARGV[7])
 -- In keys of their own: they go before the hash does, and the hash stays small. Until then they live as long.
 redis.call('SET', KEYS[9], ARGV[2], 'PX', ARGV[7])

@@ -53,7 +53,7 @@ class RecordCall:
                       *_unreserved(record), _steps_key(record), STEPS_KEPT,
                       self.traffic.requests, redis_keys.LISTED, redis_keys.listed(record.owner), outcome.arm,
                       *traffic_place(self.traffic), packed_belief(record),
-                      "1" if record.public_id == own_id else "0"]  # fmt: skip
+                      "1" if record.public_id == own_id else "0", record.embedding_model or ""]  # fmt: skip
 
 
 def traffic_place(bounds: TrafficBounds) -> tuple[str, str, int]:

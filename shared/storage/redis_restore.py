@@ -127,6 +127,8 @@ def _state(one: PastRequest) -> dict[str, Field]:
     }
     if belief := packed_belief(record):
         fields["belief"] = belief
+    if record.embedding_model:
+        fields["embedding_model"] = record.embedding_model
     for source in Source:
         fields |= _rated(one, source)
     if one.evaluation is not None:

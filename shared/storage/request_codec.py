@@ -28,8 +28,8 @@ from shared.storage.story_codec import is_packed, lesson_of, packed, record_of
 Fields = Mapping[str, bytes]
 
 LOGGED = (
-    "status", "owner", "created_at", "arm", "belief", "score", "revision", "kind", "applied:outcome", "evaluation",
-    "record", "vector",
+    "status", "owner", "created_at", "arm", "belief", "embedding_model", "score", "revision", "kind", "applied:outcome",
+    "evaluation", "record", "vector",
 )  # fmt: skip
 """Fields that `logged` reads."""
 
@@ -75,7 +75,8 @@ def _lesson(own_id: str, fields: Fields, story: bytes | None) -> Lesson | None:
         return None
     arm = fields["arm"].decode()
     owner, created_at = fields["owner"].decode(), float(fields["created_at"])
-    lesson = Lesson(own_id, owner, created_at, None, Evidence(), outcome_left(fields["status"].decode(), arm))
+    model = fields["embedding_model"].decode() if "embedding_model" in fields else None
+    lesson = Lesson(own_id, owner, created_at, model, Evidence(), outcome_left(fields["status"].decode(), arm))
     return believed(lesson, fields.get("belief", b""))
 
 

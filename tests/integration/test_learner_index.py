@@ -13,8 +13,10 @@ from services.learner.writers.index_writer import IndexWriter
 from shared.metrics import LearnerMetrics
 from shared.quick_http import QuickHttp
 from shared.schemas.storage import EmbeddingModel
+from shared.storage import redis_keys
 from shared.storage.qdrant_index import QdrantIndex
 from tests.support.assigning import a_kind_assigner
+from tests.support.history_rig import memory
 from tests.support.redis_rig import redis_rig
 from tests.support.sample_records import a_new_record
 
@@ -58,3 +60,24 @@ async def test_a_rated_request_becomes_a_neighbour_and_a_revision_its_new_label(
         await forget(Selection(owner="public"), rig.log, rig.posteriors, lambda _: None)
         assert await index_writer.step() == 1
         assert await index.neighbours(vector, limit=10, threshold=0.9, since=rig.clock.now() - 60) == ()
+
+
+async def test_a_request_rated_after_its_story_is_gone_becomes_a_neighbour(
+    redis_server: str, qdrant_url: str, database_url: str
+) -> None:
+    """With a history Redis keeps no story of a settled request; its short vector is written when a rating comes."""
+    async with memory(redis_server, qdrant_url, database_url) as world:
+        rig = world.rig
+        entry = a_new_record(rig.clock.now(), embedding_model=world.model.id)
+        assert entry.vector is not None
+        await rig.log.record([entry])
+        for _ in range(2):
+            await world.learn()
+        assert not await rig.raw.exists(redis_keys.story(entry.record.id))
+        await rig.log.rate(owner="public", public_id=entry.record.id, score=0.25, text=None, now=rig.clock.now())
+        await world.learn()
+        near = await world.index.neighbours(entry.vector, limit=10, threshold=0.9, since=rig.clock.now() - 60)
+        assert [(each.request_id, each.arm, each.score) for each in near] == [
+            (entry.record.id, entry.record.outcome.arm, 0.25)
+        ]
+        assert not await rig.raw.exists(redis_keys.vector(entry.record.id)), "it is in the index"

@@ -25,7 +25,7 @@ def lesson_left(record: RequestRecord, *, packed_already: bool, archived: bool) 
     lesson = lesson_of(packed(record), record.id)
     if archived:
         outcome = outcome_left(record.outcome.status, record.outcome.arm)
-        lesson = Lesson(record.id, record.owner, record.created_at, None, Evidence(), outcome)
+        lesson = Lesson(record.id, record.owner, record.created_at, record.embedding_model, Evidence(), outcome)
     return believed(lesson, packed_belief(record))
 
 
