@@ -196,14 +196,20 @@ class QdrantIndex:
     async def _find_or_create(self, model: EmbeddingModel) -> None:
         if await self._is_complete(model):
             return
+        try:
+            await self._create(model)
+        except DependencyError as error:  # another process may be at it: what it makes is there soon
+            raise answers.NotYet("qdrant", f"set-up failed ({error})") from error
+        if not await self._is_complete(model):
+            raise answers.NotYet("qdrant", "the collection is not complete yet")
+
+    async def _create(self, model: EmbeddingModel) -> None:
         path = f"/collections/{collection_name(model)}"
         with contextlib.suppress(answers.NotYet):  # another process was quicker: the indexes may still be missing
             await self._call("PUT", path, collection(model), self._slow_s)
         for field, kind in INDEXES.items():
             index = {"field_name": field, "field_schema": kind}
             await self._call("PUT", f"{path}/index?wait=true", index, self._slow_s)
-        if not await self._is_complete(model):
-            raise answers.NotYet("qdrant", "the collection is not complete yet")
 
     async def _is_complete(self, model: EmbeddingModel) -> bool:
         path = f"/collections/{collection_name(model)}"

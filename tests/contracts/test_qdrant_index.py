@@ -37,6 +37,30 @@ async def test_four_concurrent_creators(
     assert set(described["payload_schema"]) == {"labelled", "created_at", "owner"}
 
 
+@pytest.mark.parametrize("status", [400, 404, 409, 500])
+@pytest.mark.parametrize("refused", ["", "/index"])
+async def test_a_set_up_that_is_refused_once_is_repeated(
+    server: str, session: aiohttp.ClientSession, fresh_model: EmbeddingModel, refused: str, status: int
+) -> None:
+    """A Qdrant that is starting, or at which another process creates the same, refuses now what it takes later."""
+    left = [status]
+
+    async def handle(request: web.Request) -> web.Response:
+        if request.method == "PUT" and request.path.endswith(f"{collection_name(fresh_model)}{refused}") and left:
+            return web.Response(status=left.pop(), body=b"{}")
+        async with session.request(request.method, server + request.path_qs, data=await request.read()) as honest:
+            return web.Response(status=honest.status, body=await honest.read())
+
+    app = web.Application()
+    app.router.add_route("*", "/{rest:.*}", handle)
+    async with TestServer(app) as proxy, QuickHttp(str(proxy.make_url("/"))) as http:
+        index = QdrantIndex(http, None, 5.0)
+        await index.prepare(fresh_model)
+        assert not left
+        await index.upsert([point(vector(1))])
+        assert await index.count() == 1
+
+
 async def test_payload_is_ids_and_numbers_only(real: QdrantIndex, server: str, session: aiohttp.ClientSession) -> None:
     """Nothing in Qdrant reveals a prompt."""
     await real.upsert([point(vector(1), score=None), point(vector(1), score=1.0)])
