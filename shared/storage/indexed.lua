@@ -2,8 +2,12 @@
 -- KEYS: 1 unindexed, 2 request hash, 3 story, 4 vector. ARGV: 1 own id, 2 revision written, 3 now, 4 story and 5 vector as
 --       they are kept ('' for unchanged), 6 for how long a story is kept (ms), 7 '1' if there is a history.
 -- Answers 1 if the request was rated anew meanwhile: then its point is due again, whoever has crossed it off.
-local seen = redis.call('HMGET', KEYS[2], 'revision', 'kept')
-if redis.call('EXISTS', KEYS[2]) == 1 and tonumber(seen[1] or '0') ~= tonumber(ARGV[2]) then
+local seen = redis.pcall('HMGET', KEYS[2], 'revision', 'kept')
+if seen.err then -- no hash: nothing of it can be read, today or later
+  redis.call('ZREM', KEYS[1], ARGV[1])
+  return 0
+end
+if redis.call('EXISTS', KEYS[2]) == 1 and (tonumber(seen[1] or '') or 0) ~= tonumber(ARGV[2]) then
   redis.call('ZADD', KEYS[1], 'NX', ARGV[3], ARGV[1])
   return 1
 end

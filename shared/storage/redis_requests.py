@@ -258,13 +258,13 @@ class RedisRequestLog:
         return [logged(own_id, row, *keys) for own_id, row, keys in zip(own_ids, rows[::2], rows[1::2], strict=True)]
 
     async def pending_index(self, limit: int) -> dict[str, int]:
-        """Return own ids that are due, oldest first, with the revisions of their ratings."""
+        """Return own ids that are due, oldest first, with the revisions of their ratings; 0 for an unreadable one."""
         with redis_errors():
             members = await self._client.zrange(redis_keys.UNINDEXED, 0, limit - 1) if limit > 0 else []
         own_ids = [member.decode() for member in members]
         found = await self._kept.run([("HGET", redis_keys.request(own_id), "revision") for own_id in own_ids])
         return {
-            own_id: 0 if isinstance(revision, Damaged) else int(revision or 0)
+            own_id: int(revision) if isinstance(revision, bytes) and revision.isdigit() else 0
             for own_id, revision in zip(own_ids, found, strict=True)
         }
 

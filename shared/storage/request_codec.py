@@ -49,9 +49,13 @@ def logged(
         return None
     fields = {name: value for name, value in zip(LOGGED, row, strict=True) if value is not None}
     try:
-        lesson = _lesson(own_id, fields, fields.get("record", story))
+        return _logged(own_id, fields, story, vector)
     except ValueError:
         return None
+
+
+def _logged(own_id: str, fields: Fields, story: bytes | None, vector: bytes | None) -> LoggedRequest | None:
+    lesson = _lesson(own_id, fields, fields.get("record", story))
     if lesson is None:
         return None
     assigned, score = _assigned(fields), fields.get("score")

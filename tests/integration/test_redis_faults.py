@@ -23,6 +23,7 @@ from shared.storage import redis_keys, redis_posteriors
 from shared.storage.redis_connection import answers_of, connect, eviction_policy
 from shared.storage.redis_queue import RedisEventQueue
 from tests.support.kinds import some_kinds
+from tests.support.learning import a_learner
 from tests.support.ledgers import ledgers_in, sums_in
 from tests.support.redis_rig import Rig, redis_rig
 from tests.support.sample_records import ARM, a_new_record
@@ -97,6 +98,26 @@ async def test_whatever_is_damaged_an_effect_is_applied_whole_or_not_at_all(rig:
     assert await rig.raw.xlen(redis_keys.EVENTS) == 2
     if damaged == "ledger":
         assert await rig.posteriors.apply([other]) == [Applied.APPLIED]
+
+
+async def test_a_damaged_request_is_settled_and_stops_no_others(rig: Rig) -> None:
+    """What cannot be read is due no more: it would be tried for ever, ahead of all others."""
+    assert rig.raw is not None
+    entries = [a_new_record(rig.clock.now() + at) for at in range(4)]
+    await rig.log.record(entries)
+    ids = [entry.record.id for entry in entries]
+    for own_id in ids:
+        await rig.log.rate(owner=None, public_id=own_id, score=1.0, text=None, now=rig.clock.now())
+    await a_learner(rig).drain()
+    await rig.raw.delete(redis_keys.request(ids[0]))
+    await rig.raw.set(redis_keys.request(ids[0]), "text")
+    await rig.raw.hset(redis_keys.request(ids[1]), "revision", "text")
+    await rig.raw.hset(redis_keys.request(ids[2]), "score", "text")
+    due = await rig.log.pending_index(10)
+    assert due == dict(zip(ids, (0, 0, 1, 1), strict=True))
+    assert [one is not None for one in await rig.log.load(ids)] == [False, False, False, True]
+    assert await rig.log.indexed(due) == []
+    assert await rig.log.pending_index(10) == {}
 
 
 async def test_scripts_that_redis_has_forgotten_are_sent_again(rig: Rig) -> None:
