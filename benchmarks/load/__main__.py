@@ -78,7 +78,9 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.load", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=2.0, help="duration of one measurement")
-    parser.add_argument("--connections", type=int, nargs="+", default=[1, 32, 128])
+    parser.add_argument(
+        "--connections", type=int, nargs="+", default=[1, 32, 128], help="beside 1, which is always measured"
+    )
     parser.add_argument("--parts", nargs="+", choices=PARTS, help="what to measure (default: load; a page needs all)")
     parser.add_argument(
         "--points",
@@ -101,11 +103,12 @@ def _measure(running: Rig, found: Findings, options: argparse.Namespace, folder:
     meter = Meter(running, options.seconds, folder)
     found.facts = {**found.facts, "client": meter.client}
     no_peers: list[Target] = []
+    connections = sorted({1, *options.connections})
     whole = targets(running.upstream, running.bare, bare, running.gateway, gateway)
     with peers(running, folder) if options.peers else nullcontext(no_peers) as others:
         for number in range(options.rounds):
             print(f"round {number + 1} of {options.rounds}", flush=True)
-            samples = [meter.measure(one, many) for one in (*whole, *others) for many in options.connections]
+            samples = [meter.measure(one, many) for one in (*whole, *others) for many in connections]
             samples += [meter.measure(*one) for one in streamed(whole)]
             found.rounds.append([*samples, *(meter.measure(one, 1) for one in drowsy(whole))])
         found.memory_mb = {name: rss_mb(pid) for name, pid in running.pids.items()}
