@@ -63,7 +63,7 @@ async def every_request_searches(session: aiohttp.ClientSession) -> None:
     in_row, deadline = 0, time.monotonic() + 60
     while in_row < 8 and time.monotonic() < deadline:
         async with session.post("/route", json=body) as answer:
-            in_row = in_row + 1 if (await answer.json())["searched"] else 0
+            in_row = in_row + 1 if (await answer.json())["decision"]["searched"] else 0
         await asyncio.sleep(0.05)
     assert in_row == 8
 
