@@ -1,7 +1,8 @@
 """Index writer: writes rated requests to Qdrant as points labelled by their rating. A failure only delays them.
 
 Only rated requests are searched for. A point costs Qdrant several times the processor time of a search, and more memory
-than the vector takes in Redis, so a request without a rating has none.
+than the vector takes in Redis, so a request that was never rated has none. If the rating is withdrawn, the point stays
+without a score, because the vector is nowhere else.
 """
 
 from __future__ import annotations

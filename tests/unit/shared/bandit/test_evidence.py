@@ -89,8 +89,8 @@ def test_a_source_that_scores_all_answers_alike_says_little_of_arms() -> None:
         labels, means = many(100), many(0.9)
         return SourceCells(Source.JUDGE, labels, labels * means, (labels * (means**2 + sd**2)).sum(axis=1))
 
-    nobody = users(many(0), many(0))
-    alike, varied = (pool(nobody, [judged(sd)]) for sd in (0.0, 0.2))
+    unrated = users(many(0), many(0))
+    alike, varied = (pool(unrated, [judged(sd)]) for sd in (0.0, 0.2))
     expected = evidence.EXPECTED_BIAS[Source.JUDGE]
     assert expected < varied.sources[0].bias_sd < 1.3 * expected
     assert alike.sources[0].bias_sd > evidence.ARMS_SD
